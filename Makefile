@@ -1,0 +1,50 @@
+# Each target makes .venv by itself; repeated runs reuse it and pip's own cache.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean chromium
+
+help:
+	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
+	@echo "make test    run every test, the page in Chromium too"
+	@echo "make check   lint, types and the quick tests"
+	@echo "make format  let ruff sort imports and format"
+	@echo "make clean   delete .venv and every cache of the checks"
+
+$(STAMP): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m app --open $(ARGS)
+
+test: $(STAMP) chromium
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not browser and not slow and not parity" $(ARGS)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The browser tests need a Chromium. Where Debian's can be installed it is; elsewhere the tests say that they skip.
+chromium:
+	@if [ -z "$$EOVSEG_CHROMIUM" ] \
+		&& ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1 \
+		&& command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing Debian's chromium for the browser tests"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core fonts-noto-color-emoji >/dev/null || true; \
+	fi
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build eovseg.egg-info

@@ -1,0 +1,1 @@
+"""The page: thin callbacks over `eovseg.Predictor`."""

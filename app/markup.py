@@ -1,0 +1,109 @@
+"""What the page looks like: theme, style sheet and the fixed pieces of HTML. Whatever is not fixed is escaped."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image, ImageOps
+
+from app.page import example_paths
+
+_HERE = Path(__file__).parent
+XS_SENTENCE = (
+    "XS is a small model for trying things out: about a thousand photos taught it, its words are English, and it "
+    "always prefers one of your words to none. Expect large everyday things to be right, small or rare ones missed."
+)
+OTHER_SENTENCE = "Variant {name}, with a checkpoint of the authors. Its words are English."
+# The script of the example strip: a click, or Enter on a focused photo, says which one.
+CHOOSE_SCRIPT = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button) trigger("choose", { index: Number(button.dataset.index) });
+});
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Ink on cool paper, one petrol accent; dark mode keeps the picture the brightest thing on the page."""
+    petrol = gr.themes.Color(
+        c50="#eef7f6", c100="#d5ebe9", c200="#acd7d4", c300="#7bbdb9", c400="#459c99", c500="#1f7f7d",
+        c600="#126564", c700="#105151", c800="#104142", c900="#0e3637", c950="#071f21", name="petrol",
+    )  # fmt: skip
+    slate = gr.themes.Color(
+        c50="#f7f8f8", c100="#eef0f0", c200="#dfe3e3", c300="#c6cdcd", c400="#98a3a4", c500="#6b7778",
+        c600="#4e595b", c700="#384244", c800="#21292b", c900="#161c1e", c950="#0e1314", name="slate",
+    )  # fmt: skip
+    return gr.themes.Base(
+        primary_hue=petrol,
+        secondary_hue=petrol,
+        neutral_hue=slate,
+        radius_size=gr.themes.sizes.radius_md,
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_color="*neutral_200",
+        block_border_color_dark="*neutral_800",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_border_width="0px",
+        block_title_text_weight="600",
+        input_background_fill="white",
+        input_background_fill_dark="*neutral_900",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_500",
+        button_primary_background_fill_hover_dark="*primary_400",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_400",
+    )
+
+
+def head() -> str:
+    """The page's own style sheet, as it stands: Gradio rewrites the selectors of what is passed as `css`."""
+    return f"<style>{(_HERE / 'page.css').read_text(encoding='utf-8')}</style>"
+
+
+def examples_html() -> str:
+    """The example photos as small buttons; the pictures travel inside the page."""
+    buttons = []
+    for index, path in enumerate(example_paths()):
+        with Image.open(path) as photo:
+            small = ImageOps.fit(photo.convert("RGB"), (120, 90))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=80)
+        source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+        name = html.escape(path.stem.replace("-", " "))
+        picture = f'<img src="{source}" alt="Example: {name}">'
+        buttons.append(f'<button type="button" data-index="{index}" title="{name}">{picture}</button>')
+    return f'<h2>Or take one of these</h2><div class="strip">{"".join(buttons)}</div>'
+
+
+def masthead(variant: str, device: str) -> str:
+    mark = (_HERE / "mark.svg").read_text(encoding="utf-8")
+    return (
+        f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
+        "<p>Name what you want to see. It is cut out of the photo.</p></div>"
+        f'<span class="model">{html.escape(variant.upper())} on {html.escape(device)}</span></header>'
+    )
+
+
+def colophon(variant: str) -> str:
+    sentence = XS_SENTENCE if variant == "xs" else OTHER_SENTENCE.format(name=html.escape(variant.upper()))
+    return (
+        f"<p>{sentence}</p>"
+        "<p>Method: EOV-Seg, Niu, Hu, Lin, Jiang and Zhang, AAAI 2025. Your photo stays on the computer that serves "
+        "this page and is deleted there within hours. Example photos: COCO, CC BY and CC BY-SA.</p>"
+    )

@@ -1,0 +1,106 @@
+"""A result as the browser and the endpoint receive it: pictures as data addresses, segments as plain values."""
+
+import base64
+import io
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from app.session import Session
+from eovseg.colours import segment_colours, text_colour
+from eovseg.result import Segment, id_to_rgb
+
+_PLACING_SIDE = 200  # labels are placed on a map of about this size
+
+
+def stage_value(session: Session) -> dict[str, Any]:
+    """What app/stage.js draws: the photo, an id for every pixel, and per segment what the legend and the table say.
+
+    `ids` is a PNG whose pixel is red + 256 green + 65,536 blue = segment id. Shares and scores lie in 0..1, anchors are
+    (x, y) as shares of width and height.
+    """
+    result = session.result
+    assert result is not None, "a session is shown after its first run"
+    segments = result.segments
+    pixels = result.segment_map.size
+    anchors = label_anchors(result.segment_map, segments)
+    entries: list[dict[str, Any]] = [
+        {
+            "id": segment.id,
+            "name": name,
+            "label": segment.label,
+            "colour": "#" + bytes(colour).hex(),
+            "ink": "#" + bytes(text_colour(colour)).hex(),
+            "thing": segment.is_thing,
+            "score": round(segment.score, 4),
+            "in_vocabulary": round(segment.in_vocabulary, 4),
+            "out_of_vocabulary": round(segment.out_of_vocabulary, 4),
+            "share": round(segment.area / pixels, 5),
+            "anchor": anchor,
+        }
+        for segment, name, colour, anchor in zip(
+            segments, result.names, segment_colours(segments), anchors, strict=True
+        )
+    ]
+    entries.sort(key=lambda entry: -entry["share"])
+    names = ", ".join(entry["name"] for entry in entries[:12]) or "nothing"
+    return {
+        "token": uuid.uuid4().hex,
+        "photo": _data_address(result.image, "JPEG", quality=90),
+        "ids": _data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
+        "segments": entries,
+        "description": f"Photo with {len(entries)} segments: {names}",
+        "timing": timing(session),
+    }
+
+
+def answer(session: Session) -> dict[str, Any]:
+    """The endpoint's answer: what `Result.to_json` says, and seconds per step that ran."""
+    assert session.result is not None
+    return {**session.result.to_json(), "seconds": session.seconds}
+
+
+def timing(session: Session) -> str:
+    """One line on what ran and how long: steps that a change did not need are told as kept."""
+    assert session.vocabulary is not None
+    seconds = session.seconds
+    count = len(session.vocabulary.words)
+    words = f"{count:,} word" + ("s" if count != 1 else "")
+    parts = [
+        f"photo {seconds['photo']:.2f} s" if "photo" in seconds else "photo kept",
+        f"{words} {seconds['words']:.2f} s" if "words" in seconds else f"{words} kept",
+        f"result {seconds['result']:.2f} s",
+    ]
+    return " · ".join(parts)
+
+
+def label_anchors(segment_map: np.ndarray, segments: Sequence[Segment]) -> list[list[float]]:
+    """For each segment the point inside it farthest from its border, as [x, y] shares of `segment_map` (H, W)."""
+    height, width = segment_map.shape
+    step = max(1, max(height, width) // _PLACING_SIDE)
+    coarse = segment_map[step // 2 :: step, step // 2 :: step]
+    anchors = []
+    for segment in segments:
+        x0, y0, x1, y1 = segment.box
+        box = (slice(y0 // step, y1 // step + 1), slice(x0 // step, x1 // step + 1))
+        mask = np.pad(coarse[box] == segment.id, 1)
+        if not mask.any():  # thinner than the coarse map's step
+            anchors.append([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height])
+            continue
+        # Names are wider than high, so room to the sides counts for more than room above and below.
+        room = np.asarray(ndimage.distance_transform_edt(mask, sampling=(2.5, 1.0)))
+        y, x = np.unravel_index(int(room.argmax()), room.shape)
+        across = ((int(x) - 1 + x0 // step) * step + step // 2 + 0.5) / width
+        down = ((int(y) - 1 + y0 // step) * step + step // 2 + 0.5) / height
+        anchors.append([round(min(across, 1.0), 4), round(min(down, 1.0), 4)])
+    return anchors
+
+
+def _data_address(image: np.ndarray, form: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

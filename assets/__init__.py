@@ -1,0 +1,1 @@
+"""Files that ship with the project; an installed wheel carries this folder as the package `eovseg_assets`."""

@@ -1,0 +1,32 @@
+"""EOV-Seg: open-vocabulary panoptic segmentation with the words that you type (AAAI 2025).
+
+    predictor = eovseg.load("xs")
+    result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
+"""
+
+from eovseg.errors import CheckpointError, ConfigError, DataError, EovsegError, ImageError, VocabularyError
+from eovseg.model.config import ModelConfig
+from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput, load
+from eovseg.result import Result, Segment
+from eovseg.vocabulary import Vocabulary, WordClass
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Decoded",
+    "EovsegError",
+    "ImageError",
+    "ImageState",
+    "ModelConfig",
+    "Predictor",
+    "RawOutput",
+    "Result",
+    "Segment",
+    "Vocabulary",
+    "VocabularyError",
+    "WordClass",
+    "load",
+]

@@ -1,0 +1,346 @@
+"""Weight files: the authors' detectron2 checkpoints, our safetensors files with a config header, and downloads.
+
+Every tensor of an official file is used, known to be unused (later ViT blocks, the ViT's text tower, the loss buffer),
+or unknown, which is an error. Nothing that a file brings is executed: `weights_only` loading or safetensors.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from eovseg.assets import asset_path
+from eovseg.embeddings import default_cache_directory
+from eovseg.errors import CheckpointError
+from eovseg.model.config import ModelConfig, variant_config
+from eovseg.model.network import EOVSeg
+
+FORMAT = "eovseg-1"
+
+# Authors' Google Drive, file ids of the repository's README (December 2024); sizes are those of the tensors listed.
+_DRIVE_IDS = {
+    "s": "1UgLrRxpi4l30F8zTqhEv7cEW23TCGv3h",
+    "m": "1--SYgaWs8_Ry2ouXBJO8FfSWH7D-Pejk",
+    "l": "1dVfHpzmCOlV6hLfUpd3nHXz62wdB7RY2",
+}
+
+_BLOCK_NAMES = {
+    "ln_1": "norm1",
+    "ln_2": "norm2",
+    "attn.in_proj_weight": "attn.qkv.weight",
+    "attn.in_proj_bias": "attn.qkv.bias",
+    "attn.out_proj": "attn.proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+# official prefix or pattern -> ours; the first match wins
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"cnn_backbone\.clip_model\.logit_scale$", "feature_extractor.logit_scale"),
+    (r"cnn_backbone\.clip_model\.visual\.", "feature_extractor.visual."),
+    (r"cnn_backbone\.clip_model\.", "text_encoder.clip."),
+    (r"vit_backbone\.clip_model\.visual\.conv1\.", "spatial_extractor.vit.patch_embed.proj."),
+    (r"vit_backbone\.clip_model\.visual\.class_embedding$", "spatial_extractor.vit.cls_token"),
+    (r"vit_backbone\.clip_model\.visual\.positional_embedding$", "spatial_extractor.vit.pos_embed"),
+    (r"vit_backbone\.clip_model\.visual\.ln_pre\.", "spatial_extractor.vit.norm_pre."),
+    *(
+        (rf"vit_backbone\.clip_model\.visual\.transformer\.resblocks\.(\d+)\.{re.escape(theirs)}", rf"spatial_extractor.vit.blocks.\1.{ours}")
+        for theirs, ours in _BLOCK_NAMES.items()
+    ),
+    *((rf"lite_aggr\.deconv\.lateral_conv{i}\.", f"aggregator.laterals.{i}.") for i in range(4)),
+    *((rf"lite_aggr\.deconv\.conv_a{5 - i}\.", f"aggregator.level_projections.{i}.") for i in range(4)),
+    *(
+        (rf"lite_aggr\.deconv\.deform_conv{i + 1}\.{theirs}", f"aggregator.upsamplers.{i}.{ours}")
+        for i in range(3)
+        for theirs, ours in (
+            (r"dcn_offset\.", "offset."),
+            (r"dcn\.weight$", "deform_weight"),
+            (r"dcn_bn\.", "deform_norm."),
+            (r"up_sample\.", "upsample."),
+            (r"up_bn\.", "upsample_norm."),
+        )
+    ),
+    (r"lite_aggr\.deconv\.bias$", "aggregator.bias"),
+    (r"lite_aggr\.deconv\.output_conv\.", "aggregator.output."),
+    (r"lite_aggr\.loc_conv\.", "aggregator.coordinate_conv."),
+    (r"light_weight_decoder\.output_upscaling\.", "spatial_upscaling."),
+    (r"light_weight_decoder\.vas\.embed_conv\.depthwise\.norm\.", "vas.embed_depthwise_norm."),
+    (r"light_weight_decoder\.vas\.embed_conv\.depthwise\.", "vas.embed_depthwise."),
+    (r"light_weight_decoder\.vas\.embed_conv\.pointwise\.norm\.", "vas.embed_pointwise_norm."),
+    (r"light_weight_decoder\.vas\.embed_conv\.pointwise\.", "vas.embed_pointwise."),
+    (r"light_weight_decoder\.vas\.guide_fc\.", "vas.guide."),
+    (r"light_weight_decoder\.vas\.", "vas."),
+    (r"light_weight_decoder\.object_kernels\.", "decoder.object_kernels."),
+    *(
+        (rf"light_weight_decoder\.mask_heads\.(\d+)\.{theirs}", rf"decoder.layers.\1.{ours}")
+        for theirs, ours in (
+            (r"logit_scale$", "logit_scale"),
+            (r"tdee\.", "fusion."),
+            (r"f_atten\.weight_linear\.", "interaction.feature_attention.kernel."),
+            (r"f_atten\.norm\.", "interaction.feature_attention.norm."),
+            (r"f_atten_norm\.", "interaction.feature_norm."),
+            (r"k_atten\.weight_linear\.", "interaction.kernel_attention.kernel."),
+            (r"k_atten\.norm\.", "interaction.kernel_attention.norm."),
+            (r"k_atten_norm\.", "interaction.kernel_norm."),
+            (r"s_atten\.", "self_attention."),
+            (r"s_atten_norm\.", "self_attention_norm."),
+            (r"ffn\.layers\.0\.0\.", "ffn.0."),
+            (r"ffn\.layers\.1\.", "ffn.2."),
+            (r"ffn_norm\.", "ffn_norm."),
+            (r"mask_fcs\.", "mask_embed."),
+            (r"fc_mask\.", "mask_embed.3."),
+            (r"_mask_pooling_proj\.", "feature_projection."),
+            (r"_spatial_mask_pooling_proj\.", "spatial_projection."),
+            (r"class_embed\.layers\.0\.", "class_embed.0."),
+            (r"class_embed\.layers\.1\.", "class_embed.2."),
+            (r"class_embed\.layers\.2\.", "class_embed.4."),
+        )
+    ),
+    (r"void_embedding\.", "void_embedding."),
+)
+_COMPILED = tuple((re.compile(pattern), ours) for pattern, ours in _RENAMES)
+# In the file but never read by the method: the ViT's own text tower, its last norm and projection, the loss weights.
+_UNUSED = re.compile(
+    r"vit_backbone\.clip_model\.(positional_embedding|text_projection|logit_scale|token_embedding\.|ln_final\.|"
+    r"transformer\.|visual\.ln_post\.|visual\.proj$)|light_weight_decoder\.criterion\.empty_weight$"
+)
+_VIT_BLOCK = re.compile(r"spatial_extractor\.vit\.blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class SortedKeys:
+    """What becomes of an official checkpoint's keys: `used` maps official names to ours."""
+
+    used: dict[str, str]
+    unused: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def sort_official_keys(keys: Iterable[str], spatial_block: int = 0) -> SortedKeys:
+    """Sort official state-dict keys into used, known and unused, unknown; ViT blocks after `spatial_block` are unused."""
+    used: dict[str, str] = {}
+    unused, unknown = [], []
+    for key in keys:
+        ours = _rename(key)
+        block = _VIT_BLOCK.match(ours or "")
+        if _UNUSED.match(key) or (block and int(block[1]) > spatial_block):
+            unused.append(key)
+        elif ours is None:
+            unknown.append(key)
+        else:
+            used[key] = ours
+    return SortedKeys(used, tuple(unused), tuple(unknown))
+
+
+def _rename(key: str) -> str | None:
+    for pattern, ours in _COMPILED:
+        match = pattern.match(key)
+        if match:
+            return match.expand(ours) + key[match.end() :]
+    return None
+
+
+@dataclass
+class Checkpoint:
+    """Weights under our names, with the configuration they belong to; `complete` when the frozen towers are inside."""
+
+    config: ModelConfig
+    tensors: dict[str, Tensor]
+    complete: bool
+    training_words: tuple[str, ...] | None = None
+    digest: str = ""
+
+
+def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
+    """Read an official `.pth` or one of our safetensors files.
+
+    An official file does not say its variant: it is recognised by the width of its text embedding, and must agree
+    with `variant` where that is given. Raises `CheckpointError` with one sentence for missing, truncated, foreign or
+    unsafe files and for other variants.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint file {path}; give the path of a .pth or .safetensors file.")
+    digest = file_digest(path)
+    checkpoint = _read_safetensors(path) if _is_safetensors(path) else _read_official(path)
+    checkpoint.digest = digest
+    if variant is not None and checkpoint.config.variant != variant.lower():
+        raise CheckpointError(
+            f"{path.name} holds EOV-Seg {checkpoint.config.variant.upper()}, not {variant.upper()}; "
+            f"load it as variant {checkpoint.config.variant!r}."
+        )
+    return checkpoint
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{"
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is damaged or truncated ({error}); copy or download it again.") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path.name} is a safetensors file of another program; convert an EOV-Seg checkpoint with `eovseg convert`."
+        )
+    header: dict[str, Any] = json.loads(metadata["header"])
+    words = header.get("training_words")
+    return Checkpoint(
+        ModelConfig.from_dict(header["config"]), tensors, header["complete"], tuple(words) if words is not None else None
+    )
+
+
+def _read_official(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
+    except Exception as error:  # torch raises pickle, zip, runtime and end-of-file errors for broken or unsafe files
+        raise CheckpointError(
+            f"{path.name} is not a readable checkpoint: it is damaged, or holds more than plain tensors, which is not "
+            "loaded for safety; give an official .pth or a file made by `eovseg convert`."
+        ) from error
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise CheckpointError(f"{path.name} holds no table of tensors under 'model'; it is not an EOV-Seg checkpoint.")
+    config = _recognise(path, state)
+    keys = sort_official_keys(state, config.spatial_block)
+    if keys.unknown:
+        raise CheckpointError(
+            f"{path.name} has {len(keys.unknown)} unexpected tensors, first {keys.unknown[0]}; it is not EOV-Seg's."
+        )
+    tensors = {ours: state[theirs] for theirs, ours in keys.used.items()}
+    prefix = "spatial_extractor.vit."
+    for name in ("cls_token", "pos_embed"):
+        if prefix + name in tensors:
+            tensors[prefix + name] = tensors[prefix + name].reshape(1, -1, config.spatial_dim)
+    return Checkpoint(config, tensors, complete=True)
+
+
+def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelConfig:
+    void = state.get("void_embedding.weight")
+    for variant in ("s", "m", "l"):
+        config = variant_config(variant)
+        if void is not None and void.shape == (1, config.embed_dim):
+            return config
+    raise CheckpointError(f"{path.name} has no void embedding of EOV-Seg S, M or L; it is another model's checkpoint.")
+
+
+def load_into(network: EOVSeg, checkpoint: Checkpoint, name: str = "the checkpoint") -> None:
+    """Load strictly; raises `CheckpointError` naming the first missing, unexpected or misshapen tensor."""
+    expected = network.state_dict() if checkpoint.complete else network.trained_state_dict()
+    problems = (
+        ("lacks", sorted(expected.keys() - checkpoint.tensors.keys())),
+        ("has unexpected", sorted(checkpoint.tensors.keys() - expected.keys())),
+        ("has misshapen", [k for k, v in checkpoint.tensors.items() if k in expected and expected[k].shape != v.shape]),
+    )
+    for what, names in problems:
+        if names:
+            raise CheckpointError(f"{name} {what} {len(names)} tensors, first {names[0]}; it belongs to another model.")
+    network.load_state_dict(checkpoint.tensors, strict=False)
+
+
+def save_checkpoint(
+    path: str | Path,
+    config: ModelConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    complete: bool,
+    training_words: Iterable[str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write our safetensors format atomically; `half` stores floating-point tensors in float16."""
+    path = Path(path)
+    stored = {}
+    for key, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        stored[key] = tensor.half() if half and tensor.is_floating_point() else tensor.clone()
+    words = None if training_words is None else list(training_words)
+    header = json.dumps({"config": config.to_dict(), "complete": complete, "training_words": words}, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(stored, temporary, metadata={"format": FORMAT, "header": header})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def convert(source: str | Path, target: str | Path) -> Checkpoint:
+    """Turn an official `.pth` (or one of our files) into a safetensors file with its configuration in the header."""
+    checkpoint = read_checkpoint(source)
+    with torch.device("meta"):
+        network = EOVSeg(checkpoint.config) if checkpoint.complete else None
+    if network is not None:
+        load_into(network.to_empty(device="cpu"), checkpoint, Path(source).name)
+    save_checkpoint(
+        target,
+        checkpoint.config,
+        checkpoint.tensors,
+        complete=checkpoint.complete,
+        training_words=checkpoint.training_words,
+    )
+    return checkpoint
+
+
+def default_checkpoint(variant: str) -> Path | None:
+    """The variant's weights where they are at hand: XS ships with the project, S, M and L after `eovseg download`."""
+    if variant == "xs":
+        return asset_path("weights/eovseg-xs.safetensors")
+    path = default_cache_directory() / f"eovseg-{variant}.pth"
+    return path if path.is_file() else None
+
+
+def download(variant: str) -> Path:
+    """Fetch the authors' checkpoint of "s", "m" or "l"; resumes, checks it by loading, records its SHA-256.
+
+    A later download or load of the same file must have the recorded checksum. Raises `CheckpointError` without a
+    network and for files that are not the variant's checkpoint.
+    """
+    if variant not in _DRIVE_IDS:
+        raise CheckpointError(f"There is no download for variant {variant!r}; choose s, m or l (xs ships with the project).")
+    path = default_cache_directory() / f"eovseg-{variant}.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        _fetch(_DRIVE_IDS[variant], path)
+    checkpoint = read_checkpoint(path, variant)
+    record = path.with_suffix(".sha256")
+    if not record.is_file():
+        record.write_text(checkpoint.digest + "\n")
+    elif record.read_text().strip() != checkpoint.digest:
+        raise CheckpointError(f"{path.name} differs from the checksum recorded at its first load; delete it and download again.")
+    return path
+
+
+def _fetch(drive_id: str, path: Path) -> None:
+    import gdown  # only this command needs it
+
+    partial = path.with_suffix(".part")
+    try:
+        result = gdown.download(id=drive_id, output=str(partial), resume=True)
+    except Exception as error:  # gdown passes on the errors of its HTTP library
+        raise CheckpointError(
+            f"The download failed ({type(error).__name__}): connect to the network and run the command again, it resumes; or fetch "
+            f"Google Drive file {drive_id} with a browser and save it as {path}."
+        ) from error
+    if result is None:
+        raise CheckpointError(f"The download gave no file; fetch Google Drive file {drive_id} by hand and save it as {path}.")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""Labelled and unlabelled photos: folders, splits, augmentation and training batches."""

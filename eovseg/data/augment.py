@@ -1,0 +1,154 @@
+"""Augmentation of a photo and its segment map together: scale, crop, flip, instance copy-paste and colour."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from eovseg.data.sources import VOID, Sample, SegmentLabel
+
+PADDING_GREY = 128
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes.
+
+    `scale` is relative to the photo just fitting the crop (longer side = crop size), drawn log-uniformly, as is
+    `aspect` (1.1 = up to 10 % wider or taller). Colour ranges are ± around no change, `hue` in turns.
+    `paste_side` is the longer side of a pasted instance as a fraction of the crop.
+    """
+
+    scale: tuple[float, float] = (0.9, 2.2)
+    aspect: float = 1.1
+    flip: bool = True
+    brightness: float = 0.25
+    contrast: float = 0.3
+    saturation: float = 0.4
+    hue: float = 0.04
+    grey_probability: float = 0.03
+    paste_probability: float = 0.5
+    paste_instances: int = 3
+    paste_side: tuple[float, float] = (0.15, 0.7)
+
+
+def augment(
+    sample: Sample, donor: Sample | None, crop_size: int, settings: Augmentation, rng: np.random.Generator
+) -> Sample:
+    """A random square view of `sample`, (crop_size, crop_size), perhaps with instances of `donor` pasted in."""
+    view = random_view(sample, crop_size, settings, rng)
+    if donor is not None and rng.random() < settings.paste_probability:
+        for _ in range(int(rng.integers(1, settings.paste_instances + 1))):
+            paste_instance(view, donor, settings, rng)
+    view.image = jitter_colour(view.image, settings, rng)
+    return view
+
+
+def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.random.Generator) -> Sample:
+    """Scales and crops photo and segment map by the same random box; outside the photo it is grey and VOID.
+
+    Bilinear for the photo, nearest for the ids, with the same pixel centres.
+    """
+    height, width = sample.segment_map.shape
+    scale = _log_uniform(rng, *settings.scale) * crop_size / max(height, width)
+    stretch = _log_uniform(rng, 1.0 / settings.aspect, settings.aspect) ** 0.5
+    scaled_height, scaled_width = height * scale / stretch, width * scale * stretch
+    top, bottom, y0, y1 = _random_span(scaled_height, height, crop_size, rng)
+    left, right, x0, x1 = _random_span(scaled_width, width, crop_size, rng)
+    photo = Image.fromarray(sample.image)
+    scaled = photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
+    rows, columns = _nearest(y0, y1, bottom - top, height), _nearest(x0, x1, right - left, width)
+    image = np.full((crop_size, crop_size, 3), PADDING_GREY, dtype=np.uint8)
+    segment_map = np.full((crop_size, crop_size), VOID, dtype=np.uint16)
+    image[top:bottom, left:right] = np.asarray(scaled)
+    segment_map[top:bottom, left:right] = sample.segment_map[rows[:, None], columns]
+    if settings.flip and rng.random() < 0.5:
+        image, segment_map = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(segment_map[:, ::-1])
+    return Sample(image, segment_map, dict(sample.segments), sample.known)
+
+
+def _random_span(scaled: float, size: int, crop_size: int, rng: np.random.Generator) -> tuple[int, int, float, float]:
+    """Along one axis: where the photo lands in the crop [start, stop), and which part [low, high] of it is seen."""
+    length = min(crop_size, max(1, round(scaled)))
+    start = int(rng.integers(0, crop_size - length + 1))
+    seen = min(float(size), size * crop_size / scaled)
+    low = rng.random() * (size - seen)
+    return start, start + length, low, low + seen
+
+
+def _nearest(low: float, high: float, length: int, size: int) -> np.ndarray:
+    indices = low + (np.arange(length) + 0.5) * ((high - low) / length)
+    return np.minimum(indices.astype(np.intp), size - 1)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def paste_instance(view: Sample, donor: Sample, settings: Augmentation, rng: np.random.Generator) -> None:
+    """Pastes one random thing of `donor` into `view` (changed in place), on top of what is there.
+
+    The pasted pixels become a labelled instance; things of classes that may not compete in `view` are left out, as
+    are those cut by the photo's border, which would float as halves.
+    """
+    height, width = donor.segment_map.shape
+    things = [
+        number
+        for number, label in donor.segments.items()
+        if label.is_thing and not label.is_crowd and view.known[label.class_index]
+    ]
+    if not things:
+        return
+    number = things[int(rng.integers(len(things)))]
+    inside = donor.segment_map == number
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if len(rows) < 8 or len(columns) < 8:  # too few pixels to be enlarged
+        return
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    if y0 == 0 or x0 == 0 or y1 == height or x1 == width:
+        return
+    crop_size = view.image.shape[0]
+    longer = rng.uniform(*settings.paste_side) * crop_size
+    factor = min(longer / max(y1 - y0, x1 - x0), 2.0)
+    size = (max(4, round((x1 - x0) * factor)), max(4, round((y1 - y0) * factor)))
+    pixels = np.asarray(Image.fromarray(donor.image[y0:y1, x0:x1]).resize(size, Image.Resampling.BILINEAR))
+    mask = Image.fromarray((inside[y0:y1, x0:x1] * 255).astype(np.uint8))
+    alpha = np.asarray(mask.resize(size, Image.Resampling.BILINEAR))
+    if settings.flip and rng.random() < 0.5:
+        pixels, alpha = pixels[:, ::-1], alpha[:, ::-1]
+    _blend(view, pixels, alpha, donor.segments[number], rng)
+
+
+def _blend(view: Sample, pixels: np.ndarray, alpha: np.ndarray, label: SegmentLabel, rng: np.random.Generator) -> None:
+    crop_size = view.image.shape[0]
+    height, width = alpha.shape
+    # At least half of the instance stays inside along each axis.
+    top = int(rng.integers(-(height // 4), max(crop_size - height + height // 4, -(height // 4)) + 1))
+    left = int(rng.integers(-(width // 4), max(crop_size - width + width // 4, -(width // 4)) + 1))
+    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + height, crop_size), min(left + width, crop_size)
+    pixels = pixels[y0 - top : y1 - top, x0 - left : x1 - left].astype(np.float32)
+    alpha = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+    region = view.image[y0:y1, x0:x1]
+    region[...] = region + (pixels - region) * (alpha[..., None].astype(np.float32) / 255.0)
+    number = max(view.segments, default=0) + 1
+    view.segments[number] = label
+    view.segment_map[y0:y1, x0:x1][alpha > 127] = number
+
+
+def jitter_colour(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Random brightness, contrast, saturation and hue as one affine map of RGB, (H, W, 3) uint8 in and out."""
+    luma = np.array([0.299, 0.587, 0.114])
+    brightness = 1.0 + rng.uniform(-settings.brightness, settings.brightness)
+    contrast = 1.0 + rng.uniform(-settings.contrast, settings.contrast)
+    saturation = 1.0 + rng.uniform(-settings.saturation, settings.saturation)
+    angle = 2.0 * np.pi * rng.uniform(-settings.hue, settings.hue)
+    if rng.random() < settings.grey_probability:
+        saturation = 0.0
+    # Hue turns the colour around the grey axis (1, 1, 1); saturation scales its distance from its own luma.
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3.0)
+    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) / 3.0
+    saturate = saturation * np.eye(3) + (1.0 - saturation) * luma
+    matrix = brightness * contrast * (saturate @ turn)
+    mean = float(image.reshape(-1, 3)[::37].mean(axis=0) @ luma) * brightness
+    affine = np.column_stack([matrix, np.full(3, (1.0 - contrast) * mean)])
+    return np.array(Image.fromarray(image).convert("RGB", tuple(affine.ravel().tolist())))

@@ -1,0 +1,250 @@
+"""Training batches addressed by step: the batch of step t depends on the seed and t only, so runs resume exactly."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from eovseg.data.augment import Augmentation, augment
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.sources import UNLABELLED, Sample, TrainingSource, open_sources, xs_sources
+from eovseg.errors import ConfigError
+from eovseg.vocabulary import WordClass
+
+STRIDE = 4  # masks are predicted at a quarter of the resolution
+_ID_COUNT = 65536  # segment maps are uint16
+
+Batch = TypeVar("Batch")
+
+
+@dataclass
+class Target:
+    """What is known of one photo; H, W are pixels of the batch, K its classes, M its masks.
+
+    `labels` (M,) class index a mask; `masks` (M, H, W); `valid` (H, W) where mask losses apply; `labelled` (H, W)
+    where the class is known; `known_classes` (K,) those that may compete for this photo; `semantic` (H, W) class
+    index a pixel, -1 = unlabelled.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    valid: Tensor
+    labelled: Tensor
+    known_classes: Tensor
+    semantic: Tensor
+
+    def to(self, device: torch.device | str) -> "Target":
+        """The same target on another device."""
+        return Target(**{name: _move(value, device) for name, value in vars(self).items()})
+
+
+@dataclass
+class TrainingBatch:
+    """Photos with targets and the vocabulary of this step.
+
+    `pixels` (B, 3, H, W) float32 0..255; `class_names` the K classes with the names of this step; `is_thing` (K,).
+    """
+
+    pixels: Tensor
+    targets: list[Target]
+    class_names: list[tuple[str, ...]]
+    is_thing: Tensor
+
+    def to(self, device: torch.device | str) -> "TrainingBatch":
+        """The same batch on another device."""
+        targets = [target.to(device) for target in self.targets]
+        return TrainingBatch(_move(self.pixels, device), targets, self.class_names, _move(self.is_thing, device))
+
+
+def _move(tensor: Any, device: torch.device | str) -> Any:
+    return tensor.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """Size and randomness of batches; `crop_size` in pixels.
+
+    `keep_absent`: each class of the base vocabulary that is not in the batch stays with probability p, p drawn for
+    each step from this range ((1, 1) = the whole vocabulary each time). `keep_label`: probability that a class's
+    first name is among its names; other names stay with a probability drawn for each step. `smallest_mask`: masks
+    below this area, in pixels of stride 4, are neither targets nor labelled.
+    """
+
+    batch_size: int = 12
+    crop_size: int = 256
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    keep_absent: tuple[float, float] = (0.4, 1.0)
+    keep_label: float = 0.8
+    smallest_mask: int = 6
+    cache_side: int = 448
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.crop_size < 32 or self.cache_side < 32:
+            raise ConfigError("batch_size must be at least 1, crop_size and cache_side at least 32.")
+        if not 0.0 <= self.keep_absent[0] <= self.keep_absent[1] <= 1.0:
+            raise ConfigError(f"keep_absent must be a range within [0, 1], got {self.keep_absent}.")
+
+
+class TrainingBatches(Dataset[TrainingBatch]):
+    """`batches[step]` is the `TrainingBatch` of that step, the same for the same seed on every machine.
+
+    Raises `DataError` for broken folders and `ConfigError` for settings that are not allowed.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TrainingSource],
+        settings: BatchSettings | None = None,
+        seed: int = 0,
+        held_out: Collection[PanopticFolder] = (),
+        classes: TrainingClasses | None = None,
+    ) -> None:
+        if not sources or any(source.share <= 0.0 for source in sources):
+            raise ConfigError("Training needs at least one source, each with a share above 0.")
+        self.settings = settings or BatchSettings()
+        self.seed = seed
+        self.classes = classes or TrainingClasses.coco()
+        self.sources = open_sources(sources, self.classes, held_out, self.settings.cache_side)
+        shares = np.array([source.share for source in sources])
+        self._cumulative = np.cumsum(shares / shares.sum())
+
+    def photo_counts(self) -> dict[str, int]:
+        """Training photos a source, after the validation split."""
+        return {source.folder.name: len(source.photos) for source in self.sources}
+
+    def draw(self, step: int) -> list[tuple[int, int]]:
+        """Which photos step `step` shows: (source, photo) indices, one a slot, none twice unless a source runs out."""
+        rng = self._generator(step, 0)
+        size = self.settings.batch_size
+        # Evenly spaced points with one random offset: every batch comes close to the shares.
+        points = (np.arange(size) + rng.random()) / size
+        slots = np.minimum(np.searchsorted(self._cumulative, points, side="right"), len(self.sources) - 1)
+        drawn: list[tuple[int, int]] = []
+        for source, count in zip(*np.unique(slots, return_counts=True), strict=True):
+            photos = len(self.sources[source].photos)
+            drawn += [(int(source), int(i)) for i in rng.choice(photos, size=int(count), replace=bool(count > photos))]
+        return drawn
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        settings = self.settings
+        samples = [self.sources[source].sample(photo) for source, photo in self.draw(step)]
+        views = []
+        for slot, sample in enumerate(samples):
+            rng = self._generator(step, 2 + slot)
+            donor = samples[(slot + int(rng.integers(1, len(samples)))) % len(samples)] if len(samples) > 1 else None
+            views.append(augment(sample, donor, settings.crop_size, settings.augmentation, rng))
+        smallest = settings.smallest_mask * STRIDE**2
+        tables = [LabelTables.of(view, smallest) for view in views]
+        chosen, names = self._step_vocabulary(tables, self._generator(step, 1))
+        position = np.full(len(self.classes), -1, dtype=np.int64)
+        position[chosen] = np.arange(len(chosen))
+        pixels = torch.from_numpy(np.stack([view.image for view in views])).permute(0, 3, 1, 2).float()
+        targets = [build_target(view, table, position, chosen) for view, table in zip(views, tables, strict=True)]
+        is_thing = torch.tensor([self.classes.classes[index].is_thing for index in chosen])
+        return TrainingBatch(pixels.contiguous(), targets, names, is_thing)
+
+    def _generator(self, step: int, purpose: int) -> np.random.Generator:
+        """Random numbers of one step: purpose 0 the photos, 1 the vocabulary, 2 + i the view in slot i."""
+        return np.random.default_rng([self.seed, step, purpose])
+
+    def _step_vocabulary(
+        self, tables: Sequence["LabelTables"], rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+        present = np.zeros(len(self.classes), dtype=bool)
+        for table in tables:
+            present[table.classes[table.classes >= 0]] = True
+        keep = rng.random(len(self.classes)) < rng.uniform(*self.settings.keep_absent)
+        keep[self.classes.base_size :] = False
+        chosen = np.flatnonzero(present | keep)
+        keep_name = rng.random()
+        leading = {self.classes.classes[index].names[0] for index in chosen}
+        names = [
+            draw_names(self.classes.classes[index], leading, self.settings.keep_label, keep_name, rng)
+            for index in chosen
+        ]
+        return chosen, names
+
+
+def draw_names(
+    word_class: WordClass, leading: Collection[str], keep_label: float, keep_name: float, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """A random subset of a class's names, never empty, without names that lead another class of the step."""
+    names = [name for i, name in enumerate(word_class.names) if i == 0 or name not in leading]
+    chances = np.full(len(names), keep_name)
+    chances[0] = keep_label
+    kept = tuple(name for name, keep in zip(names, rng.random(len(names)) < chances, strict=True) if keep)
+    return kept or (names[int(rng.integers(len(names)))],)
+
+
+@dataclass
+class LabelTables:
+    """What each segment id of a view means, as look-up tables over all ids: `classes` (65536,) training class or -1,
+    `valid` (65536,) bool; `targets` are the ids that become masks."""
+
+    classes: np.ndarray
+    valid: np.ndarray
+    targets: list[int]
+
+    @classmethod
+    def of(cls, view: Sample, smallest_area: int) -> "LabelTables":
+        """Tables of a view; segments under `smallest_area` pixels become unknown, crowds are labelled but no target."""
+        areas = np.bincount(view.segment_map.ravel(), minlength=_ID_COUNT)
+        classes = np.full(_ID_COUNT, -1, dtype=np.int64)
+        valid = np.zeros(_ID_COUNT, dtype=bool)
+        valid[UNLABELLED] = True
+        targets = []
+        for number, label in view.segments.items():
+            if areas[number] < max(smallest_area, 1):
+                continue
+            classes[number] = label.class_index
+            if not label.is_crowd:
+                valid[number] = True
+                targets.append(number)
+        return cls(classes, valid, targets)
+
+
+def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen: np.ndarray) -> Target:
+    """The target of one view; `position` (C,) maps training classes to classes of the step, `chosen` (K,) back."""
+    position_of_id = np.where(tables.classes >= 0, position[tables.classes], -1)
+    semantic = position_of_id[view.segment_map]
+    ids = np.array(tables.targets, dtype=np.uint16)
+    return Target(
+        labels=torch.from_numpy(position_of_id[ids]),
+        masks=torch.from_numpy(view.segment_map[None] == ids[:, None, None]),
+        valid=torch.from_numpy(tables.valid[view.segment_map]),
+        labelled=torch.from_numpy(semantic >= 0),
+        known_classes=torch.from_numpy(view.known[chosen]),
+        semantic=torch.from_numpy(semantic),
+    )
+
+
+def xs_batches(data: Path | str, settings: BatchSettings | None = None, seed: int = 0) -> TrainingBatches:
+    """The batches that XS learns from, out of the folder `data`; the LVIS test photos are left out of every source."""
+    return TrainingBatches(xs_sources(data), settings, seed, held_out=[PanopticFolder(Path(data) / "lvis_val_subset")])
+
+
+def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Iterator[Batch]:
+    """The batches of `steps` in order, prepared ahead by `workers` processes (0 = in this one), equal either way.
+
+    Each worker keeps its own cache of decoded photos (about 0.75 MB a photo), so few are best.
+    """
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        collate_fn=_as_is,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # its own: the training run's random state stays untouched
+    )
+    return iter(loader)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

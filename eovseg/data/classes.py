@@ -1,0 +1,56 @@
+"""The label space of training: COCO's 133 classes with synonyms, and the classes that sources add to them."""
+
+from collections.abc import Sequence
+
+from eovseg.data.panoptic_folder import Category
+from eovseg.vocabulary import Vocabulary, WordClass
+
+# COCO's category names where the vocabulary file leads with another word.
+_SPELLINGS = {
+    "orange": "orange fruit",
+    "remote": "tv remote",
+    "scissors": "scissor",
+    "light": "lamp",
+    "net": "tennis net",
+    "playing field": "playingfield",
+}
+# COCO-Stuff names that COCO panoptic merged into another class ("sky-other-merged", "table-merged", ...).
+_MERGED = {
+    "clouds": "sky",
+    "fog": "sky",
+    "tile floor": "floor",
+    "carpet": "rug",
+    "desk": "table",
+    "concrete wall": "wall",
+    "salad": "food",
+}
+
+
+class TrainingClasses:
+    """An ordered list of classes that grows as sources are added; the first `base_size` are the base vocabulary."""
+
+    def __init__(self, base: Sequence[WordClass]) -> None:
+        self.classes: list[WordClass] = list(base)
+        self.base_size = len(self.classes)
+        self._index = {(word_class.names[0].lower(), word_class.is_thing): i for i, word_class in enumerate(base)}
+
+    @classmethod
+    def coco(cls) -> "TrainingClasses":
+        """Starts from COCO panoptic's 133 classes."""
+        return cls(Vocabulary.preset("coco-panoptic-133").classes)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def index(self, category: Category) -> int:
+        """The class of a source's category: a COCO class by name (other spelling, COCO's merges), else its own.
+
+        Thing and stuff must agree: COCO-Stuff's "clothes" is stuff and not the person whose synonym it is.
+        """
+        name = category.name.strip().lower()
+        name = _SPELLINGS.get(name, _MERGED.get(name, name))
+        key = (name, category.is_thing)
+        if key not in self._index:
+            self._index[key] = len(self.classes)
+            self.classes.append(WordClass((name,), category.is_thing))
+        return self._index[key]

@@ -1,0 +1,174 @@
+"""Training sources: what a folder's labels mean, how often it is drawn, and its photos decoded and cached."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import maximum_filter
+
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.data.split import VALIDATION_FRACTION, photo_identities, photo_identity, validation_photos
+from eovseg.errors import ConfigError
+
+LabelKind = Literal["panoptic", "instances", "partial"]
+
+UNLABELLED = 0  # no class known, but known not to be part of any labelled instance: mask losses apply
+VOID = 65535  # nothing known: neither mask nor class losses apply
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """A panoptic folder and how to train on it.
+
+    `labels`: "panoptic" (every pixel meant to be labelled, 0 = unknown), "instances" (every instance of the listed
+    classes, so 0 = none of them) or "partial" (complete masks whose borders are unlabelled, 0 near a mask = unknown).
+    `share` is the source's part of a batch, relative to the other sources. `base_classes_compete` lets all classes
+    of the base vocabulary compete for the source's photos beside its own; a source with a label space of its own
+    ("person or animal") says False. `border` is the width in pixels of the unknown ring of "partial" masks.
+    """
+
+    root: Path
+    labels: LabelKind
+    share: float
+    validation_fraction: float = 0.0
+    base_classes_compete: bool = True
+    border: int = 10
+
+
+def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
+    """The sources that the shipped XS weights learn from, below the folder `data`.
+
+    COCO parts and the Oxford pets only, licences that allow shipping weights; LVIS stays unseen for testing.
+    """
+    root = Path(data)
+    return (
+        TrainingSource(root / "coco_panoptic", "panoptic", 0.42, VALIDATION_FRACTION),
+        TrainingSource(root / "coco_stuff_things", "panoptic", 0.04, VALIDATION_FRACTION),
+        TrainingSource(root / "coco_instances", "instances", 0.38),
+        TrainingSource(root / "coco_partial4", "instances", 0.09),
+        TrainingSource(root / "oxford_pets", "partial", 0.07),
+    )
+
+
+@dataclass(frozen=True)
+class SegmentLabel:
+    """What a segment id of a sample stands for; a crowd is labelled but no target."""
+
+    class_index: int
+    is_thing: bool
+    is_crowd: bool
+
+
+@dataclass
+class Sample:
+    """One photo, or one view of it: `image` (H, W, 3) uint8, `segment_map` (H, W) uint16 with UNLABELLED and VOID.
+
+    `known` (C,) bool over the training classes: those that may compete for the photo's pixels.
+    """
+
+    image: np.ndarray
+    segment_map: np.ndarray
+    segments: dict[int, SegmentLabel]
+    known: np.ndarray
+
+
+class OpenSource:
+    """A source's training photos with labels in training classes, decoded once and kept at `cache_side` pixels.
+
+    `excluded` are photo identities (`split.photo_identity`) that training must not see.
+    """
+
+    def __init__(
+        self,
+        source: TrainingSource,
+        folder: PanopticFolder,
+        classes: TrainingClasses,
+        excluded: Collection[str],
+        cache_side: int,
+    ) -> None:
+        self.source = source
+        self.folder = folder
+        self.photos = tuple(photo for photo in folder.photos if photo_identity(folder, photo) not in excluded)
+        if not self.photos:
+            raise ConfigError(f"The source {source.root} has no photo left for training.")
+        self.class_of_category = {i: classes.index(category) for i, category in folder.categories.items()}
+        self.known = np.zeros(0, dtype=bool)  # (C,), set once all sources have added their classes
+        self._cache_side = cache_side
+        self._cache: dict[int, Sample] = {}
+
+    def sample(self, index: int) -> Sample:
+        """Photo `index` at cache size, longer side at most `cache_side`; treat its arrays as read-only."""
+        if index not in self._cache:
+            self._cache[index] = self._load(self.photos[index])
+        return self._cache[index]
+
+    def _load(self, photo: Photo) -> Sample:
+        segment_ids = self.folder.load_segment_map(photo)
+        compact, segments = self._compact(photo, segment_ids)
+        if self.source.labels == "panoptic":
+            compact[compact == UNLABELLED] = VOID
+        elif self.source.labels == "partial":
+            mark_borders(compact, self.source.border)
+        scale = min(1.0, self._cache_side / max(photo.height, photo.width))
+        width, height = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+        image = Image.fromarray(self.folder.load_image(photo)).resize((width, height), Image.Resampling.BILINEAR)
+        rows = ((np.arange(height) + 0.5) * (photo.height / height)).astype(np.intp)
+        columns = ((np.arange(width) + 0.5) * (photo.width / width)).astype(np.intp)
+        return Sample(np.asarray(image), compact[rows[:, None], columns], segments, self.known)
+
+    def _compact(self, photo: Photo, segment_ids: np.ndarray) -> tuple[np.ndarray, dict[int, SegmentLabel]]:
+        """Renumbers segments from 1 on (uint16) and merges stuff of one class, as one mask is all of it."""
+        segments: dict[int, SegmentLabel] = {}
+        number_of_label: dict[SegmentLabel, int] = {}
+        compact = np.zeros(segment_ids.shape, dtype=np.uint16)
+        for segment in photo.segments:
+            is_thing = self.folder.categories[segment.category_id].is_thing
+            # A class region of things is not one instance: labelled, but no target.
+            is_crowd = segment.is_crowd or (self.folder.semantic_only and is_thing)
+            label = SegmentLabel(self.class_of_category[segment.category_id], is_thing, is_crowd)
+            number = len(segments) + 1
+            if not is_thing:
+                number = number_of_label.setdefault(label, number)
+            segments[number] = label
+            compact[segment_ids == segment.id] = number
+        return compact, segments
+
+
+def mark_borders(segment_map: np.ndarray, width: int) -> None:
+    """Turns unlabelled pixels within `width` pixels (a square) of a labelled one into VOID, in place."""
+    if width < 1:
+        return
+    grown = maximum_filter((segment_map != UNLABELLED).view(np.uint8), size=2 * width + 1).view(bool)
+    segment_map[grown & (segment_map == UNLABELLED)] = VOID
+
+
+def open_sources(
+    sources: Collection[TrainingSource],
+    classes: TrainingClasses,
+    held_out: Collection[PanopticFolder] = (),
+    cache_side: int = 448,
+) -> tuple[OpenSource, ...]:
+    """Opens sources without the photos of any source's validation split and of the `held_out` folders.
+
+    A photo of two sources is trained on in the first one only.
+    """
+    folders = [PanopticFolder(source.root) for source in sources]
+    excluded: set[str] = set()
+    for folder, source in zip(folders, sources, strict=True):
+        excluded |= photo_identities(folder, validation_photos(folder, source.validation_fraction))
+    for folder in held_out:
+        excluded |= photo_identities(folder, folder.photos)
+    opened = []
+    for folder, source in zip(folders, sources, strict=True):
+        opened.append(OpenSource(source, folder, classes, frozenset(excluded), cache_side))
+        excluded |= photo_identities(folder, folder.photos)
+    for entry in opened:
+        known = np.zeros(len(classes), dtype=bool)
+        known[: classes.base_size] = entry.source.base_classes_compete
+        known[list(entry.class_of_category.values())] = True
+        entry.known = known
+    return tuple(opened)

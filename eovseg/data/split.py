@@ -1,0 +1,32 @@
+"""Which photos are for validation: decided by a hash of the file name, the same on every machine."""
+
+import hashlib
+from collections.abc import Iterable
+
+from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.errors import ConfigError
+
+VALIDATION_FRACTION = 0.2
+
+
+def is_validation(file_name: str, fraction: float = VALIDATION_FRACTION) -> bool:
+    """Whether a photo belongs to validation: its file name's hash, uniform in [0, 1), lies below `fraction`."""
+    if not 0.0 <= fraction < 1.0:
+        raise ConfigError(f"The validation fraction must be in [0, 1), got {fraction}.")
+    digest = hashlib.sha256(file_name.encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def validation_photos(folder: PanopticFolder, fraction: float = VALIDATION_FRACTION) -> tuple[Photo, ...]:
+    """The photos of `folder` that training never sees."""
+    return tuple(photo for photo in folder.photos if is_validation(photo.file_name, fraction))
+
+
+def photo_identities(folder: PanopticFolder, photos: Iterable[Photo]) -> frozenset[str]:
+    """What makes a photo the same photo in another source: its COCO id, elsewhere source and file name."""
+    return frozenset(photo_identity(folder, photo) for photo in photos)
+
+
+def photo_identity(folder: PanopticFolder, photo: Photo) -> str:
+    """One photo's identity, see `photo_identities`."""
+    return f"coco/{photo.coco_id}" if photo.coco_id is not None else f"{folder.name}/{photo.file_name}"

@@ -1,0 +1,1 @@
+"""Evaluation as the field's tools do it: panoptic quality, mIoU, mask AP, classification of true masks, calibration."""

@@ -1,0 +1,147 @@
+"""`python -m eovseg.evaluation`, also `eovseg evaluate`: evaluate a model on labelled photos."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.data.split import is_validation, validation_photos
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.report import csv_text
+from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
+from eovseg.model.config import Ensemble, Variant
+from eovseg.predictor import Dtype, Task, load
+from eovseg.vocabulary import Vocabulary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options on `parser`."""
+    parser.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")
+    parser.add_argument("--annotations", type=Path, help="another panoptic JSON than DATA/panoptic.json")
+    parser.add_argument("--images", type=Path, help="another folder of photos than DATA/images")
+    parser.add_argument("--panoptic", type=Path, help="another folder of id PNGs than DATA/panoptic")
+    parser.add_argument("--split", choices=("all", "validation", "training"), default="all", help="default: all")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
+    parser.add_argument("--variant", default="xs", choices=get_args(Variant), help="default: xs")
+    parser.add_argument("--checkpoint", type=Path, help="weight file; default: the variant's own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
+    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
+    parser.add_argument(
+        "--vocabulary",
+        default="coco-panoptic-133",
+        help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: coco-panoptic-133",
+    )
+    parser.add_argument("--ignore-unmapped", action="store_true", help="categories in no class count as unlabelled")
+    parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all that the labels allow")
+    parser.add_argument("--true-masks", action="store_true", help="also classify the true regions")
+    parser.add_argument("--absent-words", action="store_true", help="also leave true words out and look for void")
+    parser.add_argument("--cost", action="store_true", help="also measure speed, parameters and memory")
+    parser.add_argument(
+        "--sweep", choices=("ensemble", "thresholds"), help="settings on kept logits, instead of a report"
+    )
+    parser.add_argument("--alpha", type=float)
+    parser.add_argument("--beta", type=float)
+    parser.add_argument("--ensemble", choices=get_args(Ensemble))
+    parser.add_argument("--score-threshold", type=float)
+    parser.add_argument("--overlap-threshold", type=float)
+    parser.add_argument("--void-threshold", type=float)
+    parser.add_argument("--out", type=Path, help="folder for CSV, JSON and the table")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
+    folder = PanopticFolder(arguments.data, arguments.annotations, arguments.images, arguments.panoptic)
+    photos = _photos(folder, arguments.split, arguments.limit)
+    vocabulary = _vocabulary(arguments.vocabulary)
+    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype)
+    settings = _settings(arguments, Settings.of(predictor.config))
+    if arguments.sweep:
+        grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)
+        evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
+        rows = sweep(predictor, evaluator.decode(predictor, photos), evaluator.vocabulary, grid)
+        _show_sweep(rows, arguments.out)
+        return
+    extras: dict[Extra, bool] = {
+        "true masks": arguments.true_masks,
+        "absent words": arguments.absent_words,
+        "cost": arguments.cost,
+    }
+    report = evaluate(
+        predictor,
+        folder,
+        photos,
+        vocabulary,
+        arguments.tasks,
+        settings=settings,
+        extras=[name for name, wanted in extras.items() if wanted],
+        ignore_unmapped=arguments.ignore_unmapped,
+        progress=_show_progress,
+    )
+    print(report.table())
+    if arguments.out:
+        for path in report.save(arguments.out):
+            print(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of `python -m eovseg.evaluation`; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation", description=__doc__)
+    add_arguments(parser)
+    try:
+        run(parser.parse_args(argv))
+    except EovsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _photos(folder: PanopticFolder, split: str, limit: int | None) -> Sequence[Photo]:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {limit}.")
+    photos: Sequence[Photo] = folder.photos
+    if split == "validation":
+        photos = validation_photos(folder)
+    elif split == "training":
+        photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
+    return photos[:limit]
+
+
+def _vocabulary(value: str) -> Vocabulary:
+    path = Path(value)
+    return Vocabulary.from_file(path) if path.suffix in (".txt", ".json") else Vocabulary.coerce(value)
+
+
+def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
+    """The model's settings with those given on the command line in their place."""
+    names = ("alpha", "beta", "ensemble", "score_threshold", "overlap_threshold", "void_threshold")
+    return replace(start, **{name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None})
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
+    """Print one line a setting, the best one last, and write sweep.csv."""
+    records = [row.record() for row in rows]
+    for record in [*records, best_setting(rows).record()]:
+        print(
+            "  ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in record.items()
+            )
+        )
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / "sweep.csv"
+        path.write_text(csv_text(records), encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

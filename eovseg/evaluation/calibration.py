@@ -1,0 +1,90 @@
+"""How far scores can be trusted: reliability of segment scores (ECE), and whether "none of these words" is noticed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eovseg.errors import DataError
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: per bin of confidence the mean confidence, the share that was right, and how many.
+
+    `edges` is (bins + 1,), the rest (bins,), NaN in empty bins. `expected_calibration_error` is the mean distance
+    between confidence and accuracy, weighted by count (Guo et al. 2017), NaN without any sample.
+    """
+
+    edges: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True)
+class AbsenceCurve:
+    """How well the void probability separates segments whose word is absent from those whose word is offered.
+
+    At each threshold (falling): `detected`, the share of absent-word segments at or above it, and `false_alarms`, the
+    same share of the offered-word segments. `area` under that curve: 0.5 is chance, 1 perfect, NaN if a side is empty.
+    """
+
+    thresholds: np.ndarray
+    detected: np.ndarray
+    false_alarms: np.ndarray
+    area: float
+    absent: int
+    offered: int
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Reliability:
+    """Reliability of `confidence` (n,) in [0, 1] for `correct` (n,) bool in equal bins, the last one closed at 1.
+
+    Raises `DataError` for lengths that disagree or a confidence outside [0, 1].
+    """
+    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+    if confidence.shape != correct.shape or confidence.ndim != 1:
+        raise DataError(f"{confidence.shape} confidences and {correct.shape} outcomes do not pair up.")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise DataError("Confidences must lie between 0 and 1.")
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(place, confidence, minlength=bins) / count
+        accuracy = np.bincount(place, correct, minlength=bins) / count
+    gap = np.where(count > 0, np.abs(mean_confidence - accuracy), 0.0)
+    return Reliability(
+        edges=np.linspace(0, 1, bins + 1),
+        confidence=mean_confidence,
+        accuracy=accuracy,
+        count=count,
+        expected_calibration_error=float((gap * count).sum() / count.sum()) if count.any() else np.nan,
+    )
+
+
+def absence_curve(void_probability: np.ndarray, absent: np.ndarray) -> AbsenceCurve:
+    """ROC curve of `void_probability` (n,) as a sign that a segment's true word is `absent` (n,) from the vocabulary.
+
+    Raises `DataError` for lengths that disagree or NaN.
+    """
+    void_probability, absent = np.asarray(void_probability, dtype=np.float64), np.asarray(absent, dtype=bool)
+    if void_probability.shape != absent.shape or void_probability.ndim != 1:
+        raise DataError(f"{void_probability.shape} probabilities and {absent.shape} flags do not pair up.")
+    if np.isnan(void_probability).any():
+        raise DataError("Some void probabilities are NaN.")
+    thresholds, place = np.unique(-void_probability, return_inverse=True)  # falling probability
+    positives = np.cumsum(np.bincount(place, absent, minlength=len(thresholds)))
+    negatives = np.cumsum(np.bincount(place, ~absent, minlength=len(thresholds)))
+    absent_count, offered_count = int(absent.sum()), int((~absent).sum())
+    with np.errstate(invalid="ignore"):
+        detected = np.concatenate([[0.0], positives / absent_count if absent_count else positives * np.nan])
+        false_alarms = np.concatenate([[0.0], negatives / offered_count if offered_count else negatives * np.nan])
+    return AbsenceCurve(
+        thresholds=np.concatenate([[np.inf], -thresholds]),
+        detected=detected,
+        false_alarms=false_alarms,
+        area=float((np.diff(false_alarms) * (detected[1:] + detected[:-1]) / 2).sum()),
+        absent=absent_count,
+        offered=offered_count,
+    )

@@ -1,0 +1,127 @@
+"""Which class of a vocabulary each category of a data set is, and the truth of a photo in those classes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from eovseg.assets import asset_path
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.panoptic_folder import Category, PanopticFolder, Photo
+from eovseg.errors import DataError
+from eovseg.vocabulary import Vocabulary, WordClass, preset_names
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids."""
+
+    segment_map: np.ndarray
+    classes: dict[int, int]
+    crowd: frozenset[int]
+
+    def class_map(self) -> np.ndarray:
+        """Class index of each pixel, (H, W) int64, -1 = unlabelled."""
+        ids, places = np.unique(self.segment_map, return_inverse=True)
+        labels = np.array([self.classes.get(segment, -1) for segment in ids.tolist()], dtype=np.int64)
+        return labels[places].reshape(self.segment_map.shape)
+
+
+def class_of_category(
+    categories: Mapping[int, Category], vocabulary: Vocabulary, ignore_unmapped: bool = False
+) -> dict[int, int]:
+    """Class index of every category id: by label, by COCO's other spellings, by data set id, by synonym, in this order.
+
+    Names are compared without case. Data set ids count only for a shipped vocabulary and only where most labels agree
+    with them; a synonym only where it names one class and thing or stuff agree. Raises `DataError` with the categories
+    that are in no class, unless `ignore_unmapped` leaves them out (their pixels then count as unlabelled).
+    """
+    labels = _unique_owners((entry.label, index) for index, entry in enumerate(vocabulary.classes))
+    synonyms = _unique_owners((name, i) for i, entry in enumerate(vocabulary.classes) for name in entry.names)
+    coco = TrainingClasses(vocabulary.classes)
+    dataset_ids = _dataset_ids(vocabulary)
+    by_label = {i: labels[c.name.lower()] for i, c in categories.items() if c.name.lower() in labels}
+    agreeing = sum(dataset_ids.get(i) == index for i, index in by_label.items())
+    if 2 * agreeing <= len(by_label):
+        dataset_ids = {}  # the folder counts its categories in another way
+
+    mapped, unmapped = {}, []
+    for category_id, category in categories.items():
+        synonym = synonyms.get(category.name.lower())
+        if synonym is not None and vocabulary.classes[synonym].is_thing != category.is_thing:
+            synonym = None
+        respelled = coco.index(category)
+        found = by_label.get(category_id)
+        if found is None and respelled < len(vocabulary):
+            found = respelled
+        if found is None:
+            found = dataset_ids.get(category_id, synonym)
+        if found is None:
+            unmapped.append(category.name)
+        else:
+            mapped[category_id] = found
+    if unmapped and not (ignore_unmapped and mapped):
+        raise DataError(
+            f"{len(unmapped)} of {len(categories)} categories are in no class of the vocabulary: "
+            f"{', '.join(sorted(unmapped))}; add these words to it, or leave the categories out as unlabelled."
+        )
+    return mapped
+
+
+def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], mapping: Mapping[int, int]) -> Vocabulary:
+    """The vocabulary with thing or stuff as the data set has it; classes without a category stay as they are."""
+    is_thing = vocabulary.is_thing.copy()
+    for class_index in set(mapping.values()):
+        is_thing[class_index] = any(categories[i].is_thing for i, index in mapping.items() if index == class_index)
+    if (is_thing == vocabulary.is_thing).all():
+        return vocabulary
+    classes = tuple(
+        WordClass(entry.names, bool(thing)) for entry, thing in zip(vocabulary.classes, is_thing, strict=True)
+    )
+    return Vocabulary(classes, vocabulary.notes)
+
+
+def load_truth(folder: PanopticFolder, photo: Photo, mapping: Mapping[int, int], is_thing: np.ndarray) -> Truth:
+    """The truth of one photo; segments of unmapped categories become unlabelled, stuff of one class one segment."""
+    segment_map = folder.load_segment_map(photo)
+    classes: dict[int, int] = {}
+    stuff: dict[int, int] = {}
+    for segment in photo.segments:
+        class_index = mapping.get(segment.category_id)
+        if class_index is None:
+            segment_map = np.where(segment_map == segment.id, 0, segment_map)
+        elif not is_thing[class_index] and not segment.is_crowd and class_index in stuff:
+            segment_map = np.where(segment_map == segment.id, stuff[class_index], segment_map)
+        else:
+            classes[segment.id] = class_index
+            if not segment.is_crowd:
+                stuff[class_index] = segment.id
+    crowd = frozenset(segment.id for segment in photo.segments if segment.is_crowd and segment.id in classes)
+    return Truth(segment_map, classes, crowd)
+
+
+def preset_of(vocabulary: Vocabulary) -> str | None:
+    """Name of the shipped vocabulary whose words these are, thing or stuff aside."""
+    for name in preset_names():
+        if [c.names for c in Vocabulary.preset(name).classes] == [c.names for c in vocabulary.classes]:
+            return name
+    return None
+
+
+def _unique_owners(names: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Class index by lower-case name, for the names that only one class has."""
+    owners: dict[str, set[int]] = {}
+    for name, index in names:
+        owners.setdefault(name.lower(), set()).add(index)
+    return {name: next(iter(indices)) for name, indices in owners.items() if len(indices) == 1}
+
+
+def _dataset_ids(vocabulary: Vocabulary) -> dict[int, int]:
+    """Class index by the id that the data set itself uses, for a shipped vocabulary that records it."""
+    name = preset_of(vocabulary)
+    if name is None:
+        return {}
+    document = json.loads(asset_path(f"vocabularies/{name}.json").read_text(encoding="utf-8"))
+    ids = {entry.get("dataset_id"): index for index, entry in enumerate(document["classes"])}
+    return {dataset_id: index for dataset_id, index in ids.items() if dataset_id is not None}

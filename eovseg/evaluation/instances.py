@@ -1,0 +1,145 @@
+"""Mask average precision by pycocotools in COCO's standard setting (IoU 0.50:0.05:0.95, at most 100 masks a photo)."""
+
+import contextlib
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from eovseg.errors import DataError
+
+
+@dataclass(frozen=True)
+class InstanceReport:
+    """Average precision in [0, 1], NaN where no class has a true instance; `per_class` is (K,).
+
+    `small`, `medium` and `large` are COCO's: up to 32^2, up to 96^2 and more pixels of the photo as it is stored.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    classes: int
+    per_class: np.ndarray
+
+
+@dataclass(frozen=True)
+class PhotoInstances:
+    """COCO annotations (run lengths, class, area, score) of one photo of `height` x `width` pixels."""
+
+    height: int
+    width: int
+    predicted: list[dict[str, Any]]
+    true: list[dict[str, Any]]
+
+
+class InstanceAveragePrecision:
+    """Instance masks of any number of photos, kept as run lengths until `compute` asks pycocotools.
+
+    `is_thing` is (K,) bool: only these classes are scored. Records of several processes are joined with
+    `merge(other.state())`.
+    """
+
+    def __init__(self, is_thing: np.ndarray) -> None:
+        self.is_thing = np.asarray(is_thing, dtype=bool)
+        self._photos: list[PhotoInstances] = []
+
+    def add(
+        self,
+        masks: np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        scores: Sequence[float] | np.ndarray,
+        true_masks: np.ndarray,
+        true_labels: Sequence[int] | np.ndarray,
+        crowd: Collection[int] = (),
+    ) -> None:
+        """Keep one photo: predicted masks (n, H, W) bool with class index and score, true masks (m, H, W) bool.
+
+        `crowd` lists the true masks (by their place) that are crowds. Raises `DataError` when lengths disagree.
+        """
+        if not (len(masks) == len(labels) == len(scores)) or len(true_masks) != len(true_labels):
+            raise DataError("Every instance mask needs one label, and every predicted one a score as well.")
+        predicted = [
+            _annotation(mask, int(label)) | {"score": float(score)}
+            for mask, label, score in zip(masks, labels, scores, strict=True)
+        ]
+        true = [
+            _annotation(mask, int(label)) | {"iscrowd": int(place in crowd)}
+            for place, (mask, label) in enumerate(zip(true_masks, true_labels, strict=True))
+        ]
+        self._photos.append(PhotoInstances(masks.shape[1], masks.shape[2], predicted, true))
+
+    def state(self) -> list[PhotoInstances]:
+        """The records so far, to send to another process."""
+        return list(self._photos)
+
+    def merge(self, state: list[PhotoInstances]) -> None:
+        """Append the photos that another accumulator of the same classes gave with `state`."""
+        self._photos.extend(state)
+
+    def compute(self) -> InstanceReport:
+        """Average precision over everything added so far."""
+        things = np.flatnonzero(self.is_thing).tolist()
+        per_class = np.full(len(self.is_thing), np.nan)
+        has_truth = any(record["category_id"] in things for photo in self._photos for record in photo.true)
+        if not has_truth:
+            return _report([np.nan] * 6, per_class)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            evaluation = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
+            evaluation.params.catIds = things
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class), every size, 100 masks a photo
+        for place, class_index in enumerate(things):
+            values = precision[:, :, place]
+            if (values > -1).any():
+                per_class[class_index] = values[values > -1].mean()
+        summary = [float(value) if value > -1 else np.nan for value in evaluation.stats[:6]]
+        return _report(summary, per_class)
+
+    def _coco(self, side: Literal["predicted", "true"]) -> COCO:
+        """An in-memory COCO data set of the true or the predicted masks."""
+        coco = COCO()
+        annotations = [
+            record | {"image_id": image_id}
+            for image_id, photo in enumerate(self._photos, 1)
+            for record in getattr(photo, side)
+        ]
+        coco.dataset = {
+            "images": [
+                {"id": image_id, "height": photo.height, "width": photo.width}
+                for image_id, photo in enumerate(self._photos, 1)
+            ],
+            "categories": [{"id": class_index} for class_index in np.flatnonzero(self.is_thing).tolist()],
+            # pycocotools takes annotation 0 for "no match", so ids start at 1.
+            "annotations": [record | {"id": number} for number, record in enumerate(annotations, 1)],
+        }
+        coco.createIndex()
+        return coco
+
+
+def _report(summary: list[float], per_class: np.ndarray) -> InstanceReport:
+    """The report from pycocotools' first six summary numbers."""
+    ap, ap50, ap75, small, medium, large = summary
+    return InstanceReport(ap, ap50, ap75, small, medium, large, int(np.isfinite(per_class).sum()), per_class)
+
+
+def _annotation(mask: np.ndarray, label: int) -> dict[str, Any]:
+    """COCO annotation of one (H, W) mask."""
+    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "category_id": label,
+        "segmentation": encoded,
+        "area": int(rle.area(encoded)),
+        "bbox": rle.toBbox(encoded).tolist(),
+        "iscrowd": 0,
+    }

@@ -1,0 +1,193 @@
+"""What an evaluation found: CSV, JSON and a plain table beside the paper's numbers."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eovseg.evaluation.calibration import AbsenceCurve, Reliability
+from eovseg.evaluation.classification import ClassificationReport
+from eovseg.evaluation.cost import Cost
+from eovseg.evaluation.instances import InstanceReport
+from eovseg.evaluation.panoptic_quality import PanopticReport
+from eovseg.evaluation.semantic import SemanticReport
+
+# Tables 1, 2, 7 and 8 and section 4 of the paper, by variant and data set; FPS on the authors' GPU. Parameters are the
+# paper's own count: its counter takes a text block of the ViT for the image block, 3.9 M too few.
+_ADE20K = ("PQ", "SQ", "RQ", "AP", "mIoU", "FPS", "parameters (M)", "FLOPs (G)")
+PAPER: dict[tuple[str, str], dict[str, float]] = {
+    ("l", "ade20k-150"): dict(zip(_ADE20K, (24.5, 70.2, 30.1, 13.7, 32.1, 11.6, 225, 377), strict=True)),
+    ("m", "ade20k-150"): dict(zip(_ADE20K, (18.7, 63.5, 23.2, 8.5, 25.5, 18.4, 127, 176), strict=True)),
+    ("s", "ade20k-150"): dict(zip(_ADE20K, (15.1, 57.0, 18.9, 7.2, 21.9, 23.8, 71, 133), strict=True)),
+    ("l", "coco-panoptic-133"): {"PQ": 46.9, "SQ": 80.5, "RQ": 57.3, "mIoU": 60.2, "FPS": 11.9},
+    ("l", "cityscapes-19"): {"PQ": 34.7, "SQ": 73.9, "RQ": 42.9, "mIoU": 50.2, "FPS": 7.9},
+} | {
+    (variant, preset): {"mIoU": miou}
+    for variant, row in {
+        "l": (12.8, 16.8, 56.9, 94.8),
+        "m": (7.8, 12.2, 51.8, 91.2),
+        "s": (6.6, 11.5, 46.0, 87.2),
+    }.items()
+    for preset, miou in zip(
+        ("ade20k-847", "pascal-context-459", "pascal-context-59", "pascal-voc-20"), row, strict=True
+    )
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1]."""
+
+    data: str
+    photos: int
+    variant: str
+    vocabulary: str
+    labels: tuple[str, ...]
+    is_thing: np.ndarray
+    seen: np.ndarray
+    settings: Mapping[str, Any]
+    panoptic: PanopticReport | None = None
+    semantic: SemanticReport | None = None
+    instance: InstanceReport | None = None
+    classification: Mapping[str, ClassificationReport] = field(default_factory=dict)
+    reliability: Reliability | None = None
+    absence: AbsenceCurve | None = None
+    cost: Cost | None = None
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, float]:
+        """The headline numbers by name, scores in percent; NaN where there was nothing to score."""
+        rows: dict[str, float] = {}
+        if self.panoptic is not None:
+            rows |= {"PQ": self.panoptic.all.pq, "SQ": self.panoptic.all.sq, "RQ": self.panoptic.all.rq}
+            for name in ("things", "stuff", "seen", "unseen"):
+                score = getattr(self.panoptic, name)
+                if score is not None:
+                    rows[f"PQ {name}"] = score.pq
+        if self.instance is not None:
+            rows |= {"AP": self.instance.ap, "AP50": self.instance.ap50, "AP75": self.instance.ap75}
+        if self.semantic is not None:
+            rows |= {"mIoU": self.semantic.miou, "pixel accuracy": self.semantic.pixel_accuracy}
+            if self.semantic.seen_miou is not None and self.semantic.unseen_miou is not None:
+                rows |= {"mIoU seen": self.semantic.seen_miou, "mIoU unseen": self.semantic.unseen_miou}
+        for classifier, accuracy in self.classification.items():
+            for split in ("seen", "unseen"):
+                part = getattr(accuracy, split)
+                rows |= {f"{classifier} top-1 {split}": part.top1, f"{classifier} top-5 {split}": part.top5}
+        if self.reliability is not None:
+            rows["calibration error"] = self.reliability.expected_calibration_error
+        if self.absence is not None:
+            rows["absent words noticed (ROC area)"] = self.absence.area
+        rows = {name: 100 * value for name, value in rows.items()}
+        if self.cost is not None:
+            rows["FPS"] = self.cost.frames_per_second
+            rows["parameters (M)"] = sum(self.cost.parameters.values()) / 1e6
+            rows["FLOPs (G)"] = self.cost.flops / 1e9
+            if self.cost.peak_memory_bytes is not None:
+                rows["peak memory (MB)"] = self.cost.peak_memory_bytes / 1e6
+        return rows
+
+    def paper(self) -> dict[str, float]:
+        """The paper's numbers for this variant and vocabulary, by the names of `summary`; empty where it has none."""
+        return PAPER.get((self.variant, self.vocabulary), {})
+
+    def table(self) -> str:
+        """The headline numbers as aligned plain text, beside the paper's where it has them."""
+        paper = self.paper()
+        rows = [
+            (name, _number(value), _number(paper[name]) if name in paper else "")
+            for name, value in self.summary().items()
+        ]
+        width = max([len(name) for name, _, _ in rows], default=0)
+        lines = [
+            f"{self.variant.upper()} on {self.data}: {self.photos} photos, {len(self.labels)} classes "
+            f"({self.vocabulary}), {int(self.seen.sum())} of them seen in training",
+            ", ".join(f"{name} {value}" for name, value in self.settings.items()),
+            f"{'':{width}}  {'here':>8}" + (f"  {'paper':>8}" if paper else ""),
+            *(f"{name:{width}}  {ours:>8}" + (f"  {theirs:>8}" if paper else "") for name, ours, theirs in rows),
+            *self.notes,
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """One row a class that has truth or predictions: its label, kind, whether seen, and its scores in percent."""
+        columns: dict[str, np.ndarray] = {}
+        if self.panoptic is not None:
+            columns |= {"PQ": 100 * self.panoptic.pq, "SQ": 100 * self.panoptic.sq, "RQ": 100 * self.panoptic.rq}
+            columns |= {
+                "true positives": self.panoptic.true_positives,
+                "false positives": self.panoptic.false_positives,
+                "false negatives": self.panoptic.false_negatives,
+            }
+        if self.semantic is not None:
+            columns |= {"IoU": 100 * self.semantic.iou, "pixel accuracy": 100 * self.semantic.accuracy}
+        if self.instance is not None:
+            columns["AP"] = 100 * self.instance.per_class
+        rows = []
+        for index, label in enumerate(self.labels):
+            values = {name: column[index].item() for name, column in columns.items()}
+            if any(isinstance(value, float) and math.isfinite(value) for value in values.values()):
+                kind = "thing" if self.is_thing[index] else "stuff"
+                rows.append({"class": label, "kind": kind, "seen": bool(self.seen[index]), **values})
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values; NaN becomes null."""
+        document = _plain({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        if document["semantic"] is not None:
+            del document["semantic"]["confusion"]  # one number a pair of classes: large, and in no table
+        return {"summary": _plain(self.summary()), "paper": self.paper(), **document}
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Write summary.csv, per_class.csv, report.json and report.txt into `folder`, made when missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paper = self.paper()
+        summary = [
+            {"metric": name, "value": value, "paper": paper.get(name, "")} for name, value in self.summary().items()
+        ]
+        texts = {
+            "summary.csv": csv_text(summary),
+            "per_class.csv": csv_text(self.per_class()),
+            "report.json": json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+            "report.txt": self.table() + "\n",
+        }
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return [folder / name for name in texts]
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys as CSV text; what is not a finite number is left empty."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, arrays and mappings as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,87 @@
+"""Settings swept over kept logits: alpha, beta, ensemble and thresholds without running the network again."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from eovseg.errors import ConfigError
+from eovseg.evaluation.evaluate import DecodedPhoto, Settings
+from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
+
+# Table 10: (alpha, beta).
+TABLE_10 = ((0.0, 0.0), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8), (0.5, 0.5), (0.8, 0.4), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One setting and its panoptic quality."""
+
+    settings: Settings
+    panoptic: PanopticReport
+
+    def record(self) -> dict[str, Any]:
+        """The row of a table: the settings, then PQ, SQ and RQ, and PQ of things and stuff, in percent."""
+        report = self.panoptic
+        scores = {"PQ": report.all.pq, "SQ": report.all.sq, "RQ": report.all.rq}
+        scores |= {"PQ things": report.things.pq, "PQ stuff": report.stuff.pq}
+        return asdict(self.settings) | {name: 100 * value for name, value in scores.items()}
+
+
+def sweep(
+    predictor: Predictor, photos: Iterable[DecodedPhoto], vocabulary: Vocabulary, grid: Sequence[Settings]
+) -> list[SweepRow]:
+    """Panoptic quality of each setting of `grid` on decoded photos, one row a setting, in the grid's order.
+
+    `photos` come from `Evaluator.decode`, which holds one photo at a time (a list of their `logits_only()` serves
+    further sweeps); `vocabulary` is the evaluator's. The network is not called.
+    """
+    if not grid:
+        raise ConfigError("The grid of settings is empty.")
+    counts = [PanopticQuality(vocabulary.is_thing) for _ in grid]
+    for photo in photos:
+        for settings, quality in zip(grid, counts, strict=True):
+            result = predictor.compose(photo.decoded, task="panoptic", **asdict(settings))
+            classes = {segment.id: segment.class_id for segment in result.segments}
+            truth = photo.truth
+            quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
+    return [SweepRow(settings, quality.compute()) for settings, quality in zip(grid, counts, strict=True)]
+
+
+def best_setting(rows: Sequence[SweepRow]) -> SweepRow:
+    """The row of the highest PQ, the earlier one of equals.
+
+    Choose on photos that training held aside, never on those that a number is reported for.
+    """
+    return max(rows, key=lambda row: row.panoptic.all.pq)
+
+
+def ensemble_grid(start: Settings) -> list[Settings]:
+    """Table 10: seven pairs of alpha and beta, geometric and arithmetic, all else as in `start`."""
+    return [
+        replace(start, alpha=alpha, beta=beta, ensemble=ensemble)
+        for ensemble in ("geometric", "arithmetic")
+        for alpha, beta in TABLE_10
+    ]
+
+
+def threshold_grid(
+    start: Settings,
+    score_thresholds: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3),
+    overlap_thresholds: Sequence[float] = (0.3, 0.5, 0.65, 0.8),
+    void_thresholds: Sequence[float | None] = (None, 0.7, 0.9),
+    weights: Sequence[tuple[float, float]] = (),
+) -> list[Settings]:
+    """Every combination of the thresholds and of `weights`, pairs of alpha and beta (none: those of `start`).
+
+    A void threshold of None is the model's own rule.
+    """
+    pairs = weights or [(start.alpha, start.beta)]
+    return [
+        replace(start, score_threshold=score, overlap_threshold=overlap, void_threshold=void, alpha=alpha, beta=beta)
+        for score, overlap, void, (alpha, beta) in itertools.product(
+            score_thresholds, overlap_thresholds, void_thresholds, pairs
+        )
+    ]

@@ -1,0 +1,159 @@
+"""Feature extractors: the frozen CNN of CLIP, run on the whole photo, and its own head for mask-pooled features.
+
+`open_clip` builds ConvNeXt-L, RN50x4 and RN50; XS has EfficientNet-Lite2 with a learned joint space. The head is what
+makes the out-of-vocabulary classifier (App. B): dense features inside a mask -> a point of the image-text space.
+"""
+
+from dataclasses import dataclass
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.errors import CheckpointError
+from eovseg.model.classifier import pool_by_masks, resize_masks
+from eovseg.model.config import ModelConfig
+from eovseg.model.joint_space import JointSpace
+from eovseg.model.spatial import resize_position_embedding
+from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder
+from eovseg.model.xs_towers import FEATURE_CHANNELS, load_efficientnet_lite2
+
+CLIP_SIZES = {"RN50": "244 MB", "RN50x4": "402 MB", "convnext_large_d_320": "1.4 GB"}
+
+
+@dataclass
+class TowerFeatures:
+    """Levels res2..res5 at strides 4, 8, 16, 32 and the dense last map (B, C_d, H/32, W/32)."""
+
+    levels: tuple[Tensor, Tensor, Tensor, Tensor]
+    dense: Tensor
+
+
+class ClipConvNeXt(nn.Module):
+    """ConvNeXt image tower of CLIP (variant L); its head takes mask-averaged features."""
+
+    def __init__(self, clip: open_clip.CLIP) -> None:
+        super().__init__()
+        self.visual = clip.visual
+        self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of res2..res5."""
+        return tuple(info["num_chs"] for info in self.visual.trunk.feature_info)
+
+    def forward(self, images: Tensor) -> TowerFeatures:
+        trunk = self.visual.trunk
+        x = trunk.stem(images)
+        levels = []
+        for stage in trunk.stages:
+            x = stage(x)
+            levels.append(x)
+        return TowerFeatures((levels[0], levels[1], levels[2], levels[3]), trunk.norm_pre(x))
+
+    def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
+        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised."""
+        pooled = pool_by_masks(dense, mask_logits)  # (B, Q, C_d)
+        flat = pooled.flatten(0, 1)[..., None, None]
+        return self.visual.head(self.visual.trunk.head(flat)).unflatten(0, pooled.shape[:2])
+
+
+class ClipResNet(nn.Module):
+    """ModifiedResNet image tower of CLIP (variants M and S); its head is CLIP's attention pooling, masked."""
+
+    def __init__(self, clip: open_clip.CLIP) -> None:
+        super().__init__()
+        self.visual = clip.visual
+        self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of res2..res5."""
+        layers = (self.visual.layer1, self.visual.layer2, self.visual.layer3, self.visual.layer4)
+        return tuple(layer[-1].conv3.out_channels for layer in layers)
+
+    def forward(self, images: Tensor) -> TowerFeatures:
+        visual = self.visual
+        x = visual.stem(images)
+        levels = []
+        for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            x = layer(x)
+            levels.append(x)
+        return TowerFeatures((levels[0], levels[1], levels[2], levels[3]), x)
+
+    def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
+        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised.
+
+        One query for all masks, the mean of *all* pixels plus the first position; keys and values are the pixels
+        inside the mask. A mask without a pixel gives the output bias, as recent attention kernels do.
+        """
+        pool = self.visual.attnpool
+        inside = resize_masks(mask_logits, dense.shape[-2:]).flatten(2) > 0  # (B, Q, hw)
+        size = (dense.shape[-2], dense.shape[-1])
+        positions = resize_position_embedding(pool.positional_embedding[None], size, 1)[0]  # (1 + hw, C_d)
+        tokens = dense.flatten(2).transpose(1, 2)  # (B, hw, C_d)
+        query = pool.q_proj(tokens.mean(dim=1) + positions[0])  # (B, C_d)
+        tokens = tokens + positions[1:]
+        heads = pool.num_heads
+        query = query.unflatten(-1, (heads, -1))  # (B, H, d)
+        key = pool.k_proj(tokens).unflatten(-1, (heads, -1))  # (B, hw, H, d)
+        value = pool.v_proj(tokens).unflatten(-1, (heads, -1))
+        score = torch.einsum("bhd,bphd->bhp", query, key) / query.shape[-1] ** 0.5
+        score = score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
+        attention = score.softmax(-1).nan_to_num(0.0)
+        return pool.c_proj(torch.einsum("bqhp,bphd->bqhd", attention, value).flatten(2))
+
+
+class EfficientNetLite2Extractor(nn.Module):
+    """XS's image tower: frozen EfficientNet-Lite2, and a learned joint space in the place of CLIP's head."""
+
+    channels = FEATURE_CHANNELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower = load_efficientnet_lite2()
+        self.joint_space = JointSpace()
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Logarithm of the inverse temperature of the joint space."""
+        return self.joint_space.logit_scale
+
+    def forward(self, images: Tensor) -> TowerFeatures:
+        levels, dense = self.tower(images)
+        return TowerFeatures(levels, dense)
+
+    def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
+        """Joint-space embedding of every mask: (B, 1280, h, w), (B, Q, h', w') -> (B, Q, 384), not normalised."""
+        return self.joint_space(pool_by_masks(dense, mask_logits))
+
+
+FeatureExtractor = ClipConvNeXt | ClipResNet | EfficientNetLite2Extractor
+
+
+def build_towers(
+    config: ModelConfig, pretrained: bool = False
+) -> tuple[FeatureExtractor, ClipTextEncoder | MiniLMTextEncoder]:
+    """The frozen image and text tower of a variant.
+
+    With `pretrained` CLIP's weights come from open_clip's own download (or its cache); without, the caller loads a
+    checkpoint into them. XS reads its towers from installed packages either way. Raises `CheckpointError` where the
+    download fails.
+    """
+    if config.backbone == "efficientnet_lite2":
+        return EfficientNetLite2Extractor(), MiniLMTextEncoder()
+    try:
+        clip = open_clip.create_model(
+            config.backbone,
+            pretrained=config.pretrained if pretrained else None,
+            force_quick_gelu=config.quick_gelu,
+        )
+    except Exception as error:  # hub clients raise many unrelated types when there is no network
+        raise CheckpointError(
+            f"The CLIP weights {config.backbone}/{config.pretrained} ({CLIP_SIZES[config.backbone]}) cannot be fetched "
+            f"({type(error).__name__}): connect to the network once, put the file into open_clip's cache by hand, or give "
+            "a full EOV-Seg checkpoint, which holds them."
+        ) from error
+    extractor = (ClipConvNeXt if "convnext" in config.backbone else ClipResNet)(clip)
+    return extractor, ClipTextEncoder(clip, config.backbone)

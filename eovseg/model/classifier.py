@@ -1,0 +1,84 @@
+"""Class scores: mask pooling, cosine logits, the two classifiers' ensemble (paper Eq. 11, App. B, Table 10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eovseg.errors import ConfigError
+from eovseg.model.config import Ensemble
+
+if TYPE_CHECKING:
+    from eovseg.model.network import Logits
+
+MAX_LOGIT_SCALE = 100.0
+
+
+def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
+    """Mean of the features where a mask's logit is above 0: (B, C, h, w), (B, Q, h', w') -> (B, Q, C).
+
+    Masks are resized bilinearly to the features first; an empty mask gives zeros.
+    """
+    mask_logits = resize_masks(mask_logits, features.shape[-2:])
+    masks = (mask_logits > 0).to(features.dtype)
+    area = masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8
+    return torch.einsum("bqhw,bchw->bqc", masks, features) / area.to(features.dtype)
+
+
+def resize_masks(mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Mask logits (B, Q, h, w) at another size, bilinear; unchanged when the size is the same already."""
+    if mask_logits.shape[-2:] == tuple(size):
+        return mask_logits
+    return F.interpolate(mask_logits, size, mode="bilinear", align_corners=False)
+
+
+def classification_logits(
+    embeddings: Tensor, text: Tensor, class_index: Tensor, logit_scale: Tensor, classes: int
+) -> Tensor:
+    """min(exp(logit_scale), 100) * cosine, the best word of each class: (B, Q, D), (N, D) -> (B, Q, classes).
+
+    `class_index` (N,) says which class each text row belongs to, ascending; every class needs at least one row.
+    """
+    scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+    rows = scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T  # (B, Q, N)
+    if classes == len(class_index):
+        return rows
+    logits = rows.new_full((*rows.shape[:-1], classes), -torch.inf)
+    return logits.scatter_reduce(-1, class_index.expand_as(rows), rows, "amax", include_self=False)
+
+
+def class_log_probabilities(
+    logits: Logits, seen: Tensor, alpha: float = 0.4, beta: float = 0.8, ensemble: Ensemble = "geometric"
+) -> Tensor:
+    """Final class log-probabilities (B, Q, K+1), void last, from the last layer's and the frozen tower's logits.
+
+    `seen` (K,) bool: the class shares a word with the training vocabulary; it weighs the frozen tower by `alpha`, all
+    other classes by `beta` (both 0..1). Geometric: p_in^(1-a) * p_out^a; arithmetic: (1-a) * p_in + a * p_out; then
+    renormalised and multiplied by 1 - p_void. Where a mask covers no position of the frozen tower's grid
+    (`logits.valid_masks` False) the in-vocabulary probability stands alone.
+    """
+    if ensemble not in ("geometric", "arithmetic"):
+        raise ConfigError(f"ensemble={ensemble!r} is not allowed; choose geometric or arithmetic.")
+    inside, outside = in_and_out_log_probabilities(logits)
+    weight = torch.where(seen, inside.new_tensor(alpha), inside.new_tensor(beta))  # (K,)
+    weight = weight * logits.valid_masks.unsqueeze(-1).to(inside.dtype)  # (B, Q, K)
+    if ensemble == "geometric":
+        # The released code multiplies logarithms of underflowed probabilities by 0, which is NaN; log-softmax never
+        # underflows, so this stays finite and equal everywhere else.
+        mixed = (1 - weight) * inside + weight * outside
+    else:
+        mixed = torch.log((1 - weight) * inside.exp() + weight * outside.exp() + torch.finfo(inside.dtype).tiny)
+    void = logits.class_logits[-1].to(inside.dtype).softmax(-1)[..., -1:]
+    return torch.log(torch.cat([mixed.softmax(-1) * (1 - void), void], dim=-1) + 1e-8)
+
+
+def in_and_out_log_probabilities(logits: Logits) -> tuple[Tensor, Tensor]:
+    """log p_in and log p_out over the words without void, each (B, Q, K)."""
+    final = logits.class_logits[-1]
+    wide = torch.promote_types(final.dtype, torch.float32)
+    inside = final[..., :-1].to(wide).log_softmax(-1)
+    outside = logits.out_of_vocabulary_logits[..., :-1].to(wide).log_softmax(-1)
+    return inside, outside

@@ -1,0 +1,161 @@
+"""Every architectural choice of the paper (Tables 3, 4, 5 and 10) as typed fields of one dataclass.
+
+The defaults are those of the published L, M and S checkpoints; `variant_config` returns the four variants.
+"""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from eovseg.errors import ConfigError
+
+Variant = Literal["xs", "s", "m", "l"]
+Fusion = Literal["none", "EAF", "SDI", "TDEE"]
+Interaction = Literal["DDA", "CA"]
+Scales = Literal["single", "multi"]
+SpatialExtractorKind = Literal["CLIP", "DINOv2", "SAM", "own"]
+Ensemble = Literal["geometric", "arithmetic"]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# The 14 prompts of the released implementation; numbers two to five have no final dot there either.
+PROMPTS = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    *(f"a photo of a {size} {{}}." for size in ("small", "medium", "large")),
+    *(f"This is a photo of a {size} {{}}." for size in ("small", "medium", "large")),
+    *(f"There is a {size} {{}} in the scene." for size in ("small", "medium", "large")),
+)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One EOV-Seg model: widths, parts that are built, and the defaults of its scores.
+
+    `backbone` names the frozen image tower: an open_clip CNN ("convnext_large_d_320", "RN50x4", "RN50") or
+    "efficientnet_lite2" (XS). Raises `ConfigError` when a value is not allowed.
+    """
+
+    variant: Variant = "l"
+    backbone: str = "convnext_large_d_320"
+    pretrained: str = "laion2b_s29b_b131k_ft_soup"
+    quick_gelu: bool = False
+    embed_dim: int = 768  # D, width of the text embedding
+    aggregator_dim: int = 96
+    lateral_channels: tuple[int, int, int, int] | None = None  # strides 4, 8, 16, 32; None: half the tower's
+    offset_init: Literal["xavier", "zero"] = "xavier"
+    hidden_dim: int = 256  # C
+    queries: int = 100  # Q, object kernels
+    decoder_layers: int = 3
+    attention_heads: int = 8
+    ffn_dim: int = 2048
+    vas: bool = True
+    vas_heads: int = 1
+    fusion: Fusion = "TDEE"
+    interaction: Interaction = "DDA"
+    scales: Scales = "single"
+    spatial_extractor: SpatialExtractorKind = "CLIP"
+    spatial_block: int = 0
+    spatial_dim: int = 768
+    ensemble: Ensemble = "geometric"
+    alpha: float = 0.4
+    beta: float = 0.8
+    ensemble_on_valid_masks: bool = False
+    score_threshold: float = 0.0
+    overlap_threshold: float = 0.8
+    void_threshold: float | None = None  # None: a kernel is void when void is its most probable class
+    prompts: tuple[str, ...] = PROMPTS
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
+    pixel_std: tuple[float, float, float] = IMAGENET_STD
+    short_side: int = 640
+    long_side: int = 2560
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            if get_origin(hints[field.name]) is Literal:
+                allowed = get_args(hints[field.name])
+                if getattr(self, field.name) not in allowed:
+                    raise ConfigError(
+                        f"{field.name}={getattr(self, field.name)!r} is not allowed; choose one of {', '.join(allowed)}."
+                    )
+        for name in ("alpha", "beta", "score_threshold", "overlap_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name}={getattr(self, name)} is outside 0 to 1.")
+        if self.spatial_block not in range(12):
+            raise ConfigError(f"spatial_block={self.spatial_block} is outside 0 to 11, the blocks of a ViT-B.")
+        if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:
+            raise ConfigError(
+                f"hidden_dim={self.hidden_dim} must be a multiple of attention_heads={self.attention_heads} "
+                f"and of vas_heads={self.vas_heads}."
+            )
+
+    def with_changes(self, **changes: Any) -> "ModelConfig":
+        """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10)."""
+        unknown = set(changes) - {field.name for field in fields(self)}
+        if unknown:
+            raise ConfigError(f"Unknown model setting {', '.join(sorted(unknown))}.")
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON header; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Inverse of `to_dict`; lists become tuples again."""
+        return cls().with_changes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+_VARIANTS: dict[str, ModelConfig] = {
+    "l": ModelConfig(),
+    "m": ModelConfig(
+        variant="m",
+        backbone="RN50x4",
+        pretrained="openai",
+        quick_gelu=True,
+        embed_dim=640,
+        aggregator_dim=128,
+        ensemble_on_valid_masks=True,
+    ),
+    "s": ModelConfig(
+        variant="s",
+        backbone="RN50",
+        pretrained="openai",
+        quick_gelu=True,
+        embed_dim=1024,
+        aggregator_dim=128,
+        ensemble_on_valid_masks=True,
+    ),
+    "xs": ModelConfig(
+        variant="xs",
+        backbone="efficientnet_lite2",
+        pretrained="imagenet",
+        embed_dim=384,
+        aggregator_dim=96,
+        lateral_channels=(48, 64, 96, 160),
+        offset_init="zero",
+        hidden_dim=128,
+        queries=64,
+        ffn_dim=512,
+        spatial_extractor="own",
+        spatial_dim=192,
+        ensemble_on_valid_masks=True,
+        prompts=("{}",),
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
+        short_side=384,
+        long_side=1536,
+    ),
+}
+
+
+def variant_config(variant: str) -> ModelConfig:
+    """The configuration of variant "xs", "s", "m" or "l" (any case); raises `ConfigError` for other names."""
+    try:
+        return _VARIANTS[variant.lower()]
+    except KeyError:
+        raise ConfigError(f"Unknown variant {variant!r}; choose one of {', '.join(_VARIANTS)}.") from None

@@ -1,0 +1,220 @@
+"""The decoder: object kernels become masks and class embeddings in three layers (paper Eq. 2, Tables 4 and 5)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.model.classifier import classification_logits, pool_by_masks, resize_masks
+from eovseg.model.config import ModelConfig
+from eovseg.model.fusion import SemanticDrivenInteraction, correlate_channels
+from eovseg.model.tdee import TDEE, RouterWeights
+
+
+class DynamicDepthwiseAttention(nn.Module):
+    """DDA (Eq. 2): each query makes a 3-tap kernel that runs along the channels of its own value, then LayerNorm."""
+
+    def __init__(self, channels: int, taps: int = 3) -> None:
+        super().__init__()
+        self.kernel = nn.Linear(channels, taps)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, query: Tensor, value: Tensor) -> Tensor:
+        """query and value (B, Q, C) -> (B, Q, C)."""
+        return self.norm(correlate_channels(value, self.kernel(query)))
+
+
+class DDAInteraction(nn.Module):
+    """Initial attention (sum of the features inside the hard mask), then DDA twice.
+
+    Multi-scale reads one of the aggregator's levels p5, p4, p3 a layer (1x1 to C), the masks resized to it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.feature_attention = DynamicDepthwiseAttention(channels)
+        self.feature_norm = nn.LayerNorm(channels)
+        self.kernel_attention = DynamicDepthwiseAttention(channels)
+        self.kernel_norm = nn.LayerNorm(channels)
+
+    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor) -> Tensor:
+        """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
+        masks = resize_masks(mask_logits, features.shape[-2:]) > 0  # sigmoid > 0.5
+        inside = torch.einsum("bqhw,bchw->bqc", masks.to(features.dtype), features)  # a sum, not a mean
+        inside = self.feature_norm(inside + self.feature_attention(kernels, inside))
+        # The incoming kernel only generates the taps: the residual is on the masked features, as released.
+        return self.kernel_norm(inside + self.kernel_attention(kernels, inside))
+
+
+class CrossAttentionInteraction(nn.Module):
+    """CA (Table 5): masked cross-attention of the object kernels over the pixels, residual and LayerNorm.
+
+    The paper gives no details; ours follows Mask2Former: pixels outside the previous mask are not attended to, and a
+    kernel whose mask is empty attends to all pixels.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.norm = nn.LayerNorm(channels)
+        self.heads = heads
+
+    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor) -> Tensor:
+        """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
+        outside = (resize_masks(mask_logits, features.shape[-2:]) <= 0).flatten(2)  # (B, Q, hw)
+        outside = outside & ~outside.all(dim=-1, keepdim=True)
+        pixels = features.flatten(2).transpose(1, 2)  # (B, hw, C)
+        outside = outside.repeat_interleave(self.heads, dim=0)  # (B * heads, Q, hw)
+        attended, _ = self.attention(kernels, pixels, pixels, attn_mask=outside, need_weights=False)
+        return self.norm(kernels + attended)
+
+
+@dataclass
+class LayerOutput:
+    """What one decoder layer leaves: shapes as in `Logits`; `attention` (B, Q, Q) only on request."""
+
+    kernels: Tensor
+    mask_logits: Tensor
+    class_logits: Tensor
+    class_embeddings: Tensor
+    routers: RouterWeights | None
+    attention: Tensor | None
+
+
+class DecoderLayer(nn.Module):
+    """One layer: interaction with the image, self-attention, FFN, then the mask and class heads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        channels = config.hidden_dim
+        self.interaction: nn.Module = (
+            DDAInteraction(channels)
+            if config.interaction == "DDA"
+            else CrossAttentionInteraction(channels, config.attention_heads)
+        )
+        self.self_attention = nn.MultiheadAttention(channels, config.attention_heads, batch_first=True)
+        self.self_attention_norm = nn.LayerNorm(channels)
+        self.ffn = nn.Sequential(nn.Linear(channels, config.ffn_dim), nn.ReLU(), nn.Linear(config.ffn_dim, channels))
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels)
+        )
+        self.feature_projection = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
+        self.fusion: nn.Module | None = None
+        if config.fusion in ("TDEE", "SDI"):
+            self.spatial_projection = nn.Sequential(
+                nn.LayerNorm(config.spatial_dim), nn.Linear(config.spatial_dim, channels)
+            )
+            self.fusion = TDEE(channels) if config.fusion == "TDEE" else SemanticDrivenInteraction(channels, config.queries)
+        self.class_embed = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, config.embed_dim),
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+
+    def instance_embedding(
+        self, features: Tensor, spatial: Tensor | None, mask_logits: Tensor
+    ) -> tuple[Tensor, RouterWeights | None]:
+        """E_I (B, Q, C): the features inside the new masks, fused with the spatial features there."""
+        mask_embedding = self.feature_projection(pool_by_masks(features, mask_logits))  # E_m
+        if self.fusion is None or spatial is None:
+            return mask_embedding, None
+        spatial_embedding = self.spatial_projection(pool_by_masks(spatial, mask_logits))  # E_s
+        if isinstance(self.fusion, TDEE):
+            return self.fusion.route(mask_embedding, spatial_embedding)
+        return self.fusion(mask_embedding, spatial_embedding), None
+
+    def forward(
+        self,
+        features: Tensor,  # F_vs (B, C, h, w)
+        interacting: Tensor,  # what the interaction reads: F_vs, or an aggregator level
+        spatial: Tensor | None,  # S (B, C_s, h, w)
+        kernels: Tensor,  # (B, Q, C)
+        mask_logits: Tensor,  # (B, Q, h, w)
+        text: Tensor,  # (N, D), void row last
+        class_index: Tensor,  # (N,)
+        classes: int,
+        attention_mask: Tensor | None = None,  # (Q, Q), True = may not look
+        return_attention: bool = False,
+    ) -> LayerOutput:
+        kernels = self.interaction(kernels, interacting, mask_logits)
+        attended, attention = self.self_attention(
+            kernels, kernels, kernels, attn_mask=attention_mask, need_weights=return_attention
+        )
+        kernels = self.self_attention_norm(kernels + attended)
+        kernels = self.ffn_norm(kernels + self.ffn(kernels))
+        mask_logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
+        fused, routers = self.instance_embedding(features, spatial, mask_logits)
+        embeddings = self.class_embed(fused + kernels)
+        class_logits = classification_logits(embeddings, text, class_index, self.logit_scale, classes)
+        return LayerOutput(kernels, mask_logits, class_logits, embeddings, routers, attention)
+
+
+class Decoder(nn.Module):
+    """Learned object kernels and the layers that refine them."""
+
+    def __init__(self, config: ModelConfig, level_channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.object_kernels = nn.Embedding(config.queries, config.hidden_dim)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.level_inputs: nn.ModuleList | None = None
+        if config.scales == "multi":
+            self.level_inputs = nn.ModuleList(nn.Conv2d(c, config.hidden_dim, 1) for c in level_channels)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        features: Tensor,
+        levels: tuple[Tensor, ...],
+        spatial: Tensor | None,
+        text: Tensor,
+        class_index: Tensor,
+        classes: int,
+        extra_masks: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> tuple[Tensor, list[LayerOutput]]:
+        """Initial mask logits and the output of every layer.
+
+        `extra_masks` (B, P, h, w), P <= Q: initial mask logits of P further queries (mask-piloted training); they
+        start from the first P object kernels and share no self-attention with the model's own queries.
+        """
+        batch = features.shape[0]
+        kernels = self.object_kernels.weight.to(features.dtype).expand(batch, -1, -1)
+        mask_logits = torch.einsum("bqc,bchw->bqhw", kernels, features)
+        attention_mask = None
+        if extra_masks is not None and extra_masks.shape[1]:
+            queries, extra = kernels.shape[1], extra_masks.shape[1]
+            kernels = torch.cat([kernels, kernels[:, :extra]], dim=1)
+            mask_logits = torch.cat([mask_logits, extra_masks.to(mask_logits.dtype)], dim=1)
+            group = torch.arange(queries + extra, device=features.device) >= queries
+            attention_mask = group[:, None] != group[None, :]
+        outputs = []
+        previous = mask_logits
+        for index, layer in enumerate(self.layers):
+            interacting = features
+            if self.level_inputs is not None:
+                level = index % len(self.level_inputs)
+                interacting = self.level_inputs[level](levels[level])
+            output = layer(
+                features,
+                interacting,
+                spatial,
+                kernels,
+                previous,
+                text,
+                class_index,
+                classes,
+                attention_mask,
+                return_attention,
+            )
+            outputs.append(output)
+            kernels, previous = output.kernels, output.mask_logits
+        return mask_logits, outputs

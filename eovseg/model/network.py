@@ -1,0 +1,273 @@
+"""The whole network in two halves: `encode_image` depends on the photo only, `decode` on the words too.
+
+A third step, `classifier.class_log_probabilities` and `postprocess`, depends on alpha, beta, ensemble and thresholds only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.model.aggregator import LiteAggregator
+from eovseg.model.backbones import FeatureExtractor, build_towers
+from eovseg.model.classifier import classification_logits, resize_masks
+from eovseg.model.config import ModelConfig
+from eovseg.model.decoder import Decoder
+from eovseg.model.fusion import EarlyAdditiveFusion
+from eovseg.model.spatial import SpatialExtractor, SpatialUpscaling
+from eovseg.model.tdee import RouterWeights
+from eovseg.model.text import encode_words
+from eovseg.model.vas import VocabularyAwareSelection
+
+SIZE_DIVISOR = 32
+
+
+@dataclass
+class TextEmbeddings:
+    """One unit row per word (synonym): `embeddings` (N, D), `class_index` (N,) long, ascending, every class present."""
+
+    embeddings: Tensor
+    class_index: Tensor
+
+    @property
+    def classes(self) -> int:
+        """K, number of classes."""
+        return int(self.class_index[-1]) + 1
+
+
+@dataclass
+class ImageFeatures:
+    """All that depends on the photo alone; keep it to try other words."""
+
+    aggregated: Tensor  # F_agg (B, C, H/4, W/4)
+    levels: tuple[Tensor, ...]  # p5, p4, p3, only when the config's scales are "multi"
+    spatial: Tensor | None  # S (B, C_s, H/4, W/4); EAF: the raw map at H/16; None without a spatial extractor
+    dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32)
+    image_size: tuple[int, int]  # H, W before padding
+    padded_size: tuple[int, int]
+
+
+@dataclass
+class Intermediates:
+    """What happens inside, for people who want to look; batch first, h and w at stride 4."""
+
+    aggregated: Tensor  # F_agg (B, C, h, w)
+    vas_weights: Tensor | None  # (B, heads, h, w), scale and offset applied
+    vas_attention: Tensor | None  # (B, heads, h, w), max over words of the softmax
+    selected: Tensor  # F_vs (B, C, h, w)
+    initial_mask_logits: Tensor  # (B, Q, h, w)
+    object_kernels: tuple[Tensor, ...]  # a layer: (B, Q, C)
+    self_attention: tuple[Tensor, ...]  # a layer: (B, Q, Q), mean over heads, rows sum to 1
+    routers: tuple[RouterWeights, ...]  # a layer: alpha_m, alpha_s (B, Q, C); empty without TDEE
+
+
+@dataclass
+class Logits:
+    """Raw scores of all words; B photos, Q queries, K classes, void last."""
+
+    mask_logits: tuple[Tensor, ...]  # a layer: (B, Q, h, w) at stride 4 of the padded photo, last = final
+    class_logits: tuple[Tensor, ...]  # a layer: (B, Q, K+1)
+    class_embeddings: Tensor  # (B, Q, D), last layer, not normalised
+    out_of_vocabulary_logits: Tensor  # (B, Q, K+1), the frozen tower's; its void column is not used
+    valid_masks: Tensor  # (B, Q) bool: the mask weighs in the out-of-vocabulary score
+    word_similarity: Tensor | None = None  # (B, N+1, h, w): VAS's scaled dot product, mean over heads, void row last
+    extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
+    extra_class_logits: tuple[Tensor, ...] = ()
+    intermediates: Intermediates | None = field(default=None, repr=False)
+
+
+class EOVSeg(nn.Module):
+    """EOV-Seg of one configuration; towers frozen and always in evaluation mode.
+
+    With `pretrained` the frozen towers load their own published weights (XS always has them); otherwise a checkpoint
+    must bring them.
+    """
+
+    def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_extractor: FeatureExtractor
+        self.feature_extractor, self.text_encoder = build_towers(config, pretrained)
+        self.aggregator = LiteAggregator(
+            self.feature_extractor.channels,
+            config.aggregator_dim,
+            config.hidden_dim,
+            config.lateral_channels,
+            config.offset_init,
+        )
+        self.vas: VocabularyAwareSelection | None = None
+        if config.vas:
+            self.vas = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.embed_dim, config.vas_heads)
+        self.spatial_extractor: SpatialExtractor | None = None
+        self.spatial_upscaling: SpatialUpscaling | None = None
+        self.early_fusion: EarlyAdditiveFusion | None = None
+        if config.fusion != "none":
+            self.spatial_extractor = SpatialExtractor(
+                config.spatial_extractor, config.spatial_block, config.spatial_dim, pretrained
+            )
+            if config.fusion == "EAF":
+                self.early_fusion = EarlyAdditiveFusion(config.hidden_dim, config.spatial_dim)
+            else:
+                self.spatial_upscaling = SpatialUpscaling(config.spatial_dim)
+        self.decoder = Decoder(config, self.aggregator.lateral_channels[:3])
+        self.void_embedding = nn.Embedding(1, config.embed_dim)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+        for tower in self.frozen_towers():
+            tower.requires_grad_(False)
+        self.train(self.training)
+
+    def frozen_towers(self) -> list[nn.Module]:
+        """Parts that are never trained: the image tower, the text tower, and a published spatial extractor."""
+        towers: list[nn.Module] = [self.feature_extractor, self.text_encoder]
+        if self.spatial_extractor is not None and self.config.spatial_extractor != "own":
+            towers.append(self.spatial_extractor)
+        return towers
+
+    def train(self, mode: bool = True) -> "EOVSeg":
+        """Training mode for the trained parts only."""
+        super().train(mode)
+        for tower in self.frozen_towers():
+            tower.eval()
+        return self
+
+    def trained_state_dict(self) -> dict[str, Tensor]:
+        """Parameters and buffers of everything but the frozen towers; the joint space of XS counts as trained."""
+        frozen = {id(t) for tower in self.frozen_towers() for t in (*tower.parameters(), *tower.buffers())}
+        joint = getattr(self.feature_extractor, "joint_space", None)
+        if joint is not None:
+            frozen -= {id(t) for t in (*joint.parameters(), *joint.buffers())}
+        state = self.state_dict(keep_vars=True)
+        return {name: tensor.detach() for name, tensor in state.items() if id(tensor) not in frozen}
+
+    def load_trained_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `trained_state_dict`; raises KeyError when names differ, ValueError when shapes do."""
+        own = self.trained_state_dict()
+        if own.keys() != state.keys():
+            raise KeyError(f"differing tensors: {', '.join(sorted(own.keys() ^ state.keys())[:5])}")
+        for name, tensor in state.items():
+            if own[name].shape != tensor.shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
+        self.load_state_dict(state, strict=False)
+
+    @torch.no_grad()
+    def encode_words(self, words: Sequence[str]) -> Tensor:
+        """Unit embeddings of words, averaged over the prompts: n strings -> (n, D)."""
+        return encode_words(self.text_encoder, words, self.config.prompts).to(self.void_embedding.weight.dtype)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """RGB 0..255 (B, 3, H, W) -> tower input, zero-padded right and below to multiples of 32."""
+        height, width = pixels.shape[-2:]
+        images = (pixels.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        return F.pad(images, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features that no word changes."""
+        images = self.normalise(pixels)
+        with torch.no_grad():
+            tower = self.feature_extractor(images)
+        aggregated, levels = self.aggregator(tower.levels)
+        spatial = None
+        if self.spatial_extractor is not None:
+            spatial = self.spatial_extractor(images)
+            if self.spatial_upscaling is not None:
+                spatial = self.spatial_upscaling(spatial)
+        return ImageFeatures(
+            aggregated=aggregated,
+            levels=levels if self.config.scales == "multi" else (),
+            spatial=spatial,
+            dense=tower.dense,
+            image_size=(pixels.shape[-2], pixels.shape[-1]),
+            padded_size=(images.shape[-2], images.shape[-1]),
+        )
+
+    def text_rows(self, words: TextEmbeddings) -> tuple[Tensor, Tensor]:
+        """Word rows with the learned, normalised void row appended: (N+1, D) and the class of each row."""
+        void = F.normalize(self.void_embedding.weight, dim=-1)
+        rows = torch.cat([words.embeddings.to(void), void])
+        index = words.class_index.to(void.device)
+        return rows, torch.cat([index, index.new_tensor([words.classes])])
+
+    def decode(
+        self,
+        features: ImageFeatures,
+        words: TextEmbeddings,
+        *,
+        word_similarity: bool = False,
+        intermediates: bool = False,
+        extra_masks: Tensor | None = None,
+    ) -> Logits:
+        """The word half: VAS, decoder and both classifiers -> `Logits`.
+
+        `word_similarity` also returns VAS's map of every word (memory pixels x words: for training). `extra_masks`
+        (B, P, h, w) are initial mask logits of P further queries, returned apart in `extra_...`.
+        """
+        text, class_index = self.text_rows(words)
+        classes = words.classes + 1
+        selected, similarity, attention, weights = self.select(features.aggregated, text, word_similarity)
+        spatial = features.spatial
+        if self.early_fusion is not None and spatial is not None:
+            selected, spatial = self.early_fusion(selected, spatial), None
+        initial, layers = self.decoder(
+            selected, features.levels, spatial, text, class_index, classes, extra_masks, intermediates
+        )
+        queries = self.config.queries
+        final_masks = layers[-1].mask_logits[:, :queries]
+        out_logits, valid = self.out_of_vocabulary_logits(features, final_masks, text, class_index, classes)
+        inside = None
+        if intermediates:
+            routers = tuple(layer.routers for layer in layers if layer.routers is not None)
+            inside = Intermediates(
+                aggregated=features.aggregated,
+                vas_weights=weights,
+                vas_attention=attention,
+                selected=selected,
+                initial_mask_logits=initial,
+                object_kernels=tuple(layer.kernels for layer in layers),
+                self_attention=tuple(layer.attention for layer in layers if layer.attention is not None),
+                routers=routers,
+            )
+        extra = extra_masks is not None
+        return Logits(
+            mask_logits=tuple(layer.mask_logits[:, :queries] for layer in layers),
+            class_logits=tuple(layer.class_logits[:, :queries] for layer in layers),
+            class_embeddings=layers[-1].class_embeddings[:, :queries],
+            out_of_vocabulary_logits=out_logits,
+            valid_masks=valid,
+            word_similarity=similarity,
+            extra_mask_logits=tuple(layer.mask_logits[:, queries:] for layer in layers) if extra else (),
+            extra_class_logits=tuple(layer.class_logits[:, queries:] for layer in layers) if extra else (),
+            intermediates=inside,
+        )
+
+    def select(
+        self, aggregated: Tensor, text: Tensor, word_similarity: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """VAS: F_vs, and the word similarity on request, the attention maximum and the weights; F_agg without VAS."""
+        if self.vas is None:
+            return aggregated, None, None, None
+        embedding = self.vas.embed(aggregated)
+        similarity = None
+        if word_similarity:
+            whole = self.vas.similarity(embedding, text)  # (B, heads, N, hw)
+            attention = (whole.amax(dim=2) - whole.logsumexp(dim=2)).exp().unflatten(-1, aggregated.shape[-2:])
+            similarity = whole.mean(dim=1).unflatten(-1, aggregated.shape[-2:])
+        else:
+            attention = self.vas.attention_maximum(embedding, text)
+        weights = self.vas.weights(attention)
+        return self.vas.select(aggregated, weights), similarity, attention, weights
+
+    @torch.no_grad()
+    def out_of_vocabulary_logits(
+        self, features: ImageFeatures, mask_logits: Tensor, text: Tensor, class_index: Tensor, classes: int
+    ) -> tuple[Tensor, Tensor]:
+        """The frozen tower's class logits of every mask (B, Q, classes), and which masks it can judge (B, Q)."""
+        embedded = self.feature_extractor.embed_masks(features.dense, mask_logits)
+        logits = classification_logits(
+            embedded, text, class_index, self.feature_extractor.logit_scale.to(embedded.dtype), classes
+        )
+        if not self.config.ensemble_on_valid_masks:
+            return logits, torch.ones(mask_logits.shape[:2], dtype=torch.bool, device=mask_logits.device)
+        return logits, (resize_masks(mask_logits, features.dense.shape[-2:]) > 0).flatten(2).any(-1)

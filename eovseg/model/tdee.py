@@ -1,0 +1,50 @@
+"""Two-way Dynamic Embedding Experts (paper Eq. 5 to 10): how much of each segment's semantic and spatial embedding counts.
+
+Layer names are those of the published checkpoints.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class RouterWeights:
+    """TDEE's two router outputs of one layer, one weight a channel: each (B, Q, C), in (0, 1)."""
+
+    mask_weight: Tensor  # alpha_m
+    spatial_weight: Tensor  # alpha_s
+
+
+class TDEE(nn.Module):
+    """Fuses the mask embedding E_m and the spatial embedding E_s, both (B, Q, C), into E_I (B, Q, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dynamic_layer = nn.Linear(channels, 2 * channels)
+        self.input_layer = nn.Linear(channels, 2 * channels)
+        self.update_router = nn.Linear(channels, channels)
+        self.input_router = nn.Linear(channels, channels)
+        self.norm_in = nn.LayerNorm(channels)
+        self.norm_out = nn.LayerNorm(channels)
+        self.input_norm_in = nn.LayerNorm(channels)
+        self.input_norm_out = nn.LayerNorm(channels)
+        self.fc_layer = nn.Linear(channels, channels)
+        self.fc_norm = nn.LayerNorm(channels)
+
+    def route(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> tuple[Tensor, RouterWeights]:
+        """E_I together with the router weights that made it."""
+        mask_parameters, mask_features = self.dynamic_layer(mask_embedding).chunk(2, dim=-1)
+        spatial_parameters, spatial_features = self.input_layer(spatial_embedding).chunk(2, dim=-1)
+        joint = mask_parameters * spatial_parameters  # P_t, Eq. 6
+        # The released implementation normalises the router outputs before the sigmoid.
+        mask_weight = torch.sigmoid(self.norm_in(self.update_router(joint)))
+        spatial_weight = torch.sigmoid(self.input_norm_in(self.input_router(joint)))
+        fused = mask_weight * self.norm_out(mask_features) + spatial_weight * self.input_norm_out(spatial_features)
+        fused = F.gelu(self.fc_norm(self.fc_layer(fused)))
+        return fused, RouterWeights(mask_weight, spatial_weight)
+
+    def forward(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> Tensor:
+        return self.route(mask_embedding, spatial_embedding)[0]

@@ -1,0 +1,411 @@
+"""From a photo and words to segments: what people, the page, the notebooks and the command line call.
+
+Three steps that can each be kept and reused: `encode_image` (photo only), `decode` (words too), `compose` (alpha, beta,
+ensemble, thresholds). `Predictor.__call__` does all three and keeps the last photos' image halves.
+"""
+
+import hashlib
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from eovseg.checkpoints import default_checkpoint, load_into, read_checkpoint
+from eovseg.embeddings import EmbeddingCache, default_cache_directory
+from eovseg.errors import CheckpointError, ConfigError
+from eovseg.images import load_image, resize_for_network
+from eovseg.model import postprocess
+from eovseg.model.classifier import class_log_probabilities, in_and_out_log_probabilities
+from eovseg.model.config import Ensemble, ModelConfig, variant_config
+from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
+from eovseg.model.text import text_key
+from eovseg.result import Result, Segment
+from eovseg.vocabulary import Vocabulary, coco_training_words
+
+ImageSource = str | Path | Image.Image | np.ndarray
+Task = Literal["panoptic", "semantic", "instance"]
+Dtype = Literal["float32", "float64", "bfloat16"]
+KEPT_PHOTOS = 4
+
+
+@dataclass(eq=False)
+class ImageState:
+    """A photo's image half: the photo as it was given (H, W, 3) uint8 and the features at network size."""
+
+    image: np.ndarray
+    features: ImageFeatures = field(repr=False)
+    name: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class Decoded:
+    """A photo's word half: logits of every query for every word of the vocabulary."""
+
+    state: ImageState
+    vocabulary: Vocabulary
+    logits: Logits = field(repr=False)
+    text_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def intermediates(self) -> Intermediates | None:
+        """Inner values, where `decode(..., intermediates=True)` asked for them."""
+        return self.logits.intermediates
+
+
+@dataclass(eq=False)
+class RawOutput:
+    """The network's own numbers for one photo: Q queries, K classes, void last, (h, w) at stride 4 of the padded photo."""
+
+    mask_logits: tuple[Tensor, ...]  # a layer: (Q, h, w), last = final
+    class_logits: tuple[Tensor, ...]  # a layer: (Q, K+1)
+    out_of_vocabulary_logits: Tensor  # (Q, K+1)
+    class_log_probabilities: Tensor  # (Q, K+1)
+    valid_masks: Tensor  # (Q,) bool
+
+
+class Predictor:
+    """An EOV-Seg network with the settings that people change; safe to share between threads.
+
+    `image_halves` and `word_halves` count how often each half of the network ran.
+    """
+
+    def __init__(
+        self,
+        network: EOVSeg,
+        training_words: Sequence[str],
+        *,
+        device: torch.device,
+        dtype: Dtype = "float32",
+        text_weights: str,
+        cache_directory: Path | None = None,
+    ) -> None:
+        self.network = network.eval()
+        self.config: ModelConfig = network.config
+        self.training_words = tuple(training_words)
+        self.device = device
+        self.dtype = dtype
+        self.image_halves = 0
+        self.word_halves = 0
+        self.words = EmbeddingCache(
+            f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
+        )
+        self._kept: OrderedDict[bytes, ImageState] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _encode_words(self, words: list[str]) -> np.ndarray:
+        with torch.inference_mode():
+            return self.network.encode_words(words).cpu().numpy()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        # bfloat16: matrix products and convolutions only; weights, norms, softmax and sums stay in float32.
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def text_embeddings(self, vocabulary: Vocabulary | str) -> TextEmbeddings:
+        """Word rows of a vocabulary on the predictor's device; words seen before are not encoded again."""
+        vocabulary = Vocabulary.coerce(vocabulary)
+        rows = torch.from_numpy(self.words.embed(vocabulary.words)).to(self.device)
+        return TextEmbeddings(rows, torch.from_numpy(np.array(vocabulary.class_of_word)).to(self.device))
+
+    def seen(self, vocabulary: Vocabulary | str) -> np.ndarray:
+        """(K,) bool: the class shares a word with the training vocabulary of these weights."""
+        return Vocabulary.coerce(vocabulary).seen(self.training_words)
+
+    def encode_image(self, image: ImageSource, resize: bool = True) -> ImageState:
+        """The image half of one photo. Without `resize` the photo goes in at its own size.
+
+        The last few photos are kept, so the same photo with other words costs the word half only.
+        Raises `ImageError` for files that are no photo.
+        """
+        pixels = load_image(image)
+        digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest()
+        with self._lock:
+            if digest in self._kept:
+                self._kept.move_to_end(digest)
+                return self._kept[digest]
+        started = time.perf_counter()
+        given = resize_for_network(pixels, self.config.short_side, self.config.long_side) if resize else pixels
+        tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
+        wide = torch.float64 if self.dtype == "float64" else torch.float32
+        with torch.inference_mode(), self._precision():
+            features = self.network.encode_image(tensor.to(self.device, wide))
+        name = Path(image).name if isinstance(image, str | Path) else ""
+        state = ImageState(pixels, features, name, time.perf_counter() - started)
+        with self._lock:
+            self.image_halves += 1
+            self._kept[digest] = state
+            while len(self._kept) > KEPT_PHOTOS:
+                self._kept.popitem(last=False)
+        return state
+
+    def decode(self, state: ImageState, vocabulary: Vocabulary | str, *, intermediates: bool = False) -> Decoded:
+        """The word half: logits of a vocabulary on an encoded photo."""
+        vocabulary = Vocabulary.coerce(vocabulary)
+        started = time.perf_counter()
+        text = self.text_embeddings(vocabulary)
+        encoded = time.perf_counter()
+        with torch.inference_mode(), self._precision():
+            logits = self.network.decode(state.features, text, intermediates=intermediates)
+        with self._lock:
+            self.word_halves += 1
+        return Decoded(state, vocabulary, logits, encoded - started, time.perf_counter() - encoded)
+
+    def log_probabilities(
+        self,
+        decoded: Decoded,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: Ensemble | None = None,
+    ) -> Tensor:
+        """Class log-probabilities of one photo's queries (Q, K+1), void last; None keeps the model's default."""
+        seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
+        config = self.config
+        with torch.inference_mode():
+            return class_log_probabilities(
+                decoded.logits,
+                seen,
+                _share("alpha", alpha, config.alpha),
+                _share("beta", beta, config.beta),
+                ensemble or config.ensemble,
+            )[0]
+
+    def compose(
+        self,
+        decoded: Decoded,
+        *,
+        task: Task = "panoptic",
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: Ensemble | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        void_threshold: float | None = None,
+    ) -> Result:
+        """The third step: a result from logits, without running the network. None keeps the model's default.
+
+        `void_threshold` (0..1): kernels whose probability of "none of these words" exceeds it are dropped.
+        Raises `ConfigError` for values outside 0 to 1 and unknown tasks.
+        """
+        if task not in get_args(Task):
+            raise ConfigError(f"task={task!r} is not allowed; choose one of {', '.join(get_args(Task))}.")
+        started = time.perf_counter()
+        config = self.config
+        score = _share("score_threshold", score_threshold, config.score_threshold)
+        overlap = _share("overlap_threshold", overlap_threshold, config.overlap_threshold)
+        void = config.void_threshold
+        if void_threshold is not None:
+            void = _share("void_threshold", void_threshold, 1.0)
+        scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
+        composer = _Composer(decoded, scores)
+        if task == "panoptic":
+            segment_map, segments = composer.panoptic(score, overlap, void)
+            masks = None
+        elif task == "semantic":
+            segment_map, segments = composer.semantic(void)
+            masks = None
+        else:
+            segment_map, segments, masks = composer.instances(score)
+        state = decoded.state
+        timings = {
+            "image": state.seconds,
+            "words": decoded.text_seconds,
+            "decoder": decoded.seconds,
+            "result": time.perf_counter() - started,
+        }
+        return Result(state.image, segment_map, segments, decoded.vocabulary, task, timings, masks, state.name)
+
+    def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
+        """The network's numbers for one photo, before any threshold; by default the photo is not resized."""
+        decoded = self.decode(self.encode_image(image, resize), vocabulary)
+        logits = decoded.logits
+        return RawOutput(
+            mask_logits=tuple(masks[0] for masks in logits.mask_logits),
+            class_logits=tuple(scores[0] for scores in logits.class_logits),
+            out_of_vocabulary_logits=logits.out_of_vocabulary_logits[0],
+            class_log_probabilities=self.log_probabilities(decoded),
+            valid_masks=logits.valid_masks[0],
+        )
+
+    @overload
+    def __call__(self, photos: ImageSource, vocabulary: Vocabulary | str, **settings: Any) -> Result: ...
+    @overload
+    def __call__(self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any) -> list[Result]: ...
+    def __call__(
+        self, photos: ImageSource | Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any
+    ) -> Result | list[Result]:
+        """Segment one photo (path, PIL image or array) or a list of photos.
+
+        `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
+        void_threshold. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
+        """
+        vocabulary = Vocabulary.coerce(vocabulary)
+        if isinstance(photos, list | tuple):
+            return [self.compose(self.decode(self.encode_image(p), vocabulary), **settings) for p in photos]
+        assert not isinstance(photos, Sequence) or isinstance(photos, str)
+        return self.compose(self.decode(self.encode_image(photos), vocabulary), **settings)
+
+
+class _Composer:
+    """Turns one photo's scores into the segments of a task."""
+
+    def __init__(self, decoded: Decoded, scores: Tensor) -> None:
+        self.vocabulary = decoded.vocabulary
+        logits, features = decoded.logits, decoded.state.features
+        height, width = decoded.state.image.shape[:2]
+        self.scores = scores  # (Q, K+1)
+        masks = logits.mask_logits[-1][0]
+        self.masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
+        self.geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, (height, width))
+        self.is_thing = torch.from_numpy(np.array(decoded.vocabulary.is_thing))
+        inside, outside = in_and_out_log_probabilities(logits)
+        self.inside, self.outside = inside[0].exp(), outside[0].exp()
+
+    @torch.inference_mode()
+    def panoptic(self, score: float, overlap: float, void: float | None) -> tuple[np.ndarray, tuple[Segment, ...]]:
+        segment_map, records = postprocess.panoptic(
+            self.scores, self.masks, self.is_thing, self.geometry, score, overlap, void
+        )
+        ids = segment_map.cpu().numpy()
+        extents = _extents(ids, len(records))
+        return ids, tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
+
+    @torch.inference_mode()
+    def semantic(self, void: float | None) -> tuple[np.ndarray, tuple[Segment, ...]]:
+        keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
+        if void is not None:
+            keep = self.scores.softmax(-1)[:, -1] <= void
+        if not bool(keep.any()):
+            return np.zeros(self.geometry.output_size, np.int32), ()
+        best, _ = postprocess.semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
+        classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
+        ids = (ids.reshape(best.shape) + 1).astype(np.int32)
+        extents = _extents(ids, len(classes))
+        probabilities = self.scores.softmax(-1)[:, :-1]
+        segments = []
+        for number, class_id in enumerate(classes.tolist(), start=1):
+            query = int((probabilities[:, class_id] * keep).argmax())
+            value = float(probabilities[query, class_id])
+            segments.append(self._segment(number, class_id, query, value, *extents[number]))
+        return ids, tuple(segments)
+
+    @torch.inference_mode()
+    def instances(self, score: float) -> tuple[np.ndarray, tuple[Segment, ...], np.ndarray]:
+        found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry)
+        masks = found.masks.cpu().numpy()
+        segments, kept = [], []
+        segment_map = np.zeros(self.geometry.output_size, np.int32)
+        rows = zip(found.labels.tolist(), found.queries.tolist(), found.scores.tolist(), strict=True)
+        for index, (class_id, query, value) in enumerate(rows):
+            area = int(masks[index].sum())
+            if not area or value <= score:
+                continue
+            number = len(segments) + 1
+            segments.append(self._segment(number, class_id, query, value, area, _box(masks[index])))
+            kept.append(index)
+        for number, index in reversed(list(enumerate(kept, start=1))):  # the best instance is drawn last
+            segment_map[masks[index]] = number
+        return segment_map, tuple(segments), masks[kept]
+
+    def _segment(
+        self, number: int, class_id: int, query: int, score: float, area: int, box: tuple[int, int, int, int]
+    ) -> Segment:
+        return Segment(
+            id=number,
+            class_id=class_id,
+            label=self.vocabulary.labels[class_id],
+            is_thing=bool(self.is_thing[class_id]),
+            score=float(score),
+            in_vocabulary=float(self.inside[query, class_id]),
+            out_of_vocabulary=float(self.outside[query, class_id]),
+            area=area,
+            box=box,
+        )
+
+
+def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
+    """Area and box of the segments 1..count of a map, in one pass over its pixels."""
+    area = np.bincount(ids.ravel(), minlength=count + 1)
+    extents = {}
+    for number, slices in enumerate(ndimage.find_objects(ids, max_label=count), start=1):
+        rows, columns = slices or (slice(0, 0), slice(0, 0))
+        extents[number] = (int(area[number]), (columns.start, rows.start, columns.stop, rows.stop))
+    return extents
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _share(name: str, value: float | None, default: float) -> float:
+    if value is None:
+        return default
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{name}={value} is outside 0 to 1.")
+    return float(value)
+
+
+def load(
+    variant: str = "xs", checkpoint: str | Path | None = None, device: str = "auto", dtype: Dtype = "float32"
+) -> Predictor:
+    """A ready predictor of variant "xs", "s", "m" or "l".
+
+    `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
+    the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
+    loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
+    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast).
+    Raises `ConfigError` and `CheckpointError` with one sentence.
+    """
+    config = variant_config(variant)
+    if dtype not in get_args(Dtype):
+        raise ConfigError(f"dtype={dtype!r} is not allowed; choose one of {', '.join(get_args(Dtype))}.")
+    target = _device(device)
+    path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
+    if path is None:
+        network = EOVSeg(config, pretrained=True)
+        warnings.warn(
+            f"EOV-Seg {config.variant.upper()} has no trained weights here, so its masks and classes mean nothing; run "
+            f"`eovseg download {config.variant}` or give a checkpoint.",
+            stacklevel=2,
+        )
+        words, weights = coco_training_words(), config.pretrained
+    else:
+        loaded = read_checkpoint(path, config.variant)
+        # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
+        network = EOVSeg(loaded.config, pretrained=not loaded.complete)
+        load_into(network, loaded, path.name)
+        words = coco_training_words() if loaded.training_words is None else loaded.training_words
+        weights = loaded.digest if loaded.complete else loaded.config.pretrained
+    network = network.to(target, torch.float64 if dtype == "float64" else torch.float32)
+    return Predictor(
+        network,
+        words,
+        device=target,
+        dtype=dtype,
+        text_weights=weights,
+        cache_directory=default_cache_directory(),
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu.") from error
+    return device

@@ -1,0 +1,232 @@
+"""What a segmented photo is: segment map, segments with scores, and the files that are written from them."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from eovseg.errors import EovsegError
+from eovseg.overlay import draw_overlay, segment_labels
+from eovseg.vocabulary import Vocabulary
+
+_IMAGE_ID = 1  # each file describes one photo
+_MAX_STEM_BYTES = 120
+_RESERVED_STEMS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+_SUFFIXES = ("overlay.png", "panoptic.png", "panoptic.json", "segments.json")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: its id in the map, class (index in the vocabulary), scores in 0..1 and extent in pixels.
+
+    `score` is the ensemble's, `in_vocabulary` and `out_of_vocabulary` the two probabilities behind it;
+    `box` is x0, y0, x1, y1 with exclusive ends.
+    """
+
+    id: int
+    class_id: int
+    label: str
+    is_thing: bool
+    score: float
+    in_vocabulary: float
+    out_of_vocabulary: float
+    area: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One photo split into the classes of `vocabulary`.
+
+    `image` (H, W, 3) uint8; `segment_map` (H, W) int32, a segment's id or 0 = none of these words; `task` is
+    "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
+    `instance_masks` (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is the photo's
+    file name.
+    Raises ValueError where these do not fit together.
+    """
+
+    image: np.ndarray
+    segment_map: np.ndarray
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    task: str = "panoptic"
+    timings: dict[str, float] = field(default_factory=dict)
+    instance_masks: np.ndarray | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.segment_map.shape != self.image.shape[:2]:
+            raise ValueError(f"segment_map is {self.segment_map.shape} and image {self.image.shape}; sizes must agree.")
+        expected = (len(self.segments), *self.segment_map.shape)
+        if self.instance_masks is not None and self.instance_masks.shape != expected:
+            raise ValueError(f"instance_masks is {self.instance_masks.shape}; {expected} was expected.")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """One unique name per segment, as in overlay and legend ("person 2")."""
+        return segment_labels(self.segments)
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) bool, the pixels of `segments[index]`."""
+        if self.instance_masks is not None:
+            return np.asarray(self.instance_masks[index], dtype=bool)
+        return self.segment_map == self.segments[index].id
+
+    def overlay(
+        self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
+    ) -> Image.Image:
+        """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
+        return draw_overlay(self.image, self.segment_map, self.segments, opacity, labels, highlight)
+
+    def to_json(self) -> dict[str, Any]:
+        """Segments, sizes, classes, notes and timings for machines, ready for json.dumps."""
+        height, width = self.segment_map.shape
+        segments = [{**asdict(segment), "name": name} for segment, name in zip(self.segments, self.names, strict=True)]
+        return {
+            "file_name": self.name,
+            "task": self.task,
+            "width": width,
+            "height": height,
+            "segments": segments,
+            "unlabelled_fraction": float((self.segment_map == 0).mean()),
+            "vocabulary": self.vocabulary.to_text(),
+            "notes": list(self.vocabulary.notes),
+            "timings": dict(self.timings),
+        }
+
+    def panoptic_json(self, png_name: str) -> dict[str, Any]:
+        """COCO-panoptic document of this photo whose segment map lies in the file `png_name`."""
+        annotation = {
+            "image_id": _IMAGE_ID,
+            "file_name": png_name,
+            "segments_info": [
+                {
+                    "id": segment.id,
+                    "category_id": segment.class_id,
+                    "area": segment.area,
+                    "bbox": _xywh(segment.box),
+                    "iscrowd": 0,
+                    **self._extras(index),
+                }
+                for index, segment in enumerate(self.segments)
+            ],
+        }
+        return {**self._header(), "annotations": [annotation]}
+
+    def rle_json(self) -> dict[str, Any]:
+        """COCO document with one compressed run-length mask per segment; `pycocotools.coco.COCO` loads it."""
+        annotations = []
+        for index, segment in enumerate(self.segments):
+            encoded = coco_mask.encode(np.asfortranarray(self.mask(index), dtype=np.uint8))
+            annotations.append(
+                {
+                    "id": segment.id,
+                    "image_id": _IMAGE_ID,
+                    "category_id": segment.class_id,
+                    "segmentation": {
+                        "size": [int(side) for side in encoded["size"]],
+                        "counts": encoded["counts"].decode("ascii"),
+                    },
+                    "area": segment.area,
+                    "bbox": _xywh(segment.box),
+                    "iscrowd": 0,
+                    **self._extras(index),
+                }
+            )
+        return {**self._header(), "annotations": annotations}
+
+    def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
+        """Write overlay PNG, COCO-panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
+
+        `stem` is by default the photo's name; characters that file systems refuse become "_". A second result of the
+        same photo replaces the first; where the name is taken by another photo, "-2", "-3", ... is added.
+        Raises `EovsegError` when the folder cannot be written.
+        """
+        folder = Path(folder)
+        digest = hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
+        wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            free, number = wanted, 1
+            while not _is_ours(folder, free, digest):
+                number += 1
+                free = f"{wanted}-{number}"
+            overlay, panoptic_png, panoptic_json, rle = (folder / f"{free}-{suffix}" for suffix in _SUFFIXES)
+            document = self.panoptic_json(panoptic_png.name)
+            document["info"]["photo_digest"] = digest
+            _write_json(panoptic_json, document)
+            Image.fromarray(id_to_rgb(self.segment_map)).save(panoptic_png)
+            _write_json(rle, self.rle_json())
+            self.overlay().save(overlay)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise EovsegError(f'Results cannot be written to "{folder}" ({reason}).') from error
+        return [overlay, panoptic_png, panoptic_json, rle]
+
+    def _header(self) -> dict[str, Any]:
+        height, width = self.segment_map.shape
+        return {
+            "info": {"description": "EOV-Seg result", "task": self.task, "vocabulary": self.vocabulary.to_text()},
+            "images": [{"id": _IMAGE_ID, "file_name": self.name, "width": width, "height": height}],
+            "categories": [
+                {"id": index, "name": entry.label, "supercategory": "", "isthing": int(entry.is_thing)}
+                for index, entry in enumerate(self.vocabulary.classes)
+            ],
+        }
+
+    def _extras(self, index: int) -> dict[str, Any]:
+        """What COCO's readers ignore and people look for."""
+        segment = self.segments[index]
+        return {
+            "name": self.names[index],
+            "isthing": int(segment.is_thing),
+            "score": segment.score,
+            "in_vocabulary": segment.in_vocabulary,
+            "out_of_vocabulary": segment.out_of_vocabulary,
+        }
+
+
+def id_to_rgb(segment_map: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 of a COCO-panoptic PNG: id = R + 256 G + 65536 B."""
+    ids = segment_map.astype(np.uint32)
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def clean_stem(stem: str) -> str:
+    """A file name's stem that Linux, macOS and Windows accept, letters of all scripts kept; "photo" for nothing."""
+    kept = "".join(
+        char if unicodedata.category(char)[0] in "LMN" or char in "-_.() " else "_"
+        for char in unicodedata.normalize("NFC", stem)
+    )
+    kept = kept.encode("utf-8")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
+    kept = re.sub(r"^[.\s]+|[.\s]+$", "", kept)
+    return f"_{kept}" if kept.split(".")[0].lower() in _RESERVED_STEMS else kept or "photo"
+
+
+def _is_ours(folder: Path, stem: str, digest: str) -> bool:
+    """True where `stem` is free in `folder` or holds an earlier result of the same photo."""
+    if not any((folder / f"{stem}-{suffix}").exists() for suffix in _SUFFIXES):
+        return True
+    try:
+        document = json.loads((folder / f"{stem}-panoptic.json").read_text(encoding="utf-8"))
+        return bool(document["info"]["photo_digest"] == digest)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def _xywh(box: tuple[int, int, int, int]) -> list[int]:
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]

@@ -1,0 +1,1 @@
+"""Training: matcher, losses, optimiser, schedule and the loop."""

@@ -1,0 +1,180 @@
+"""Pooled features of labelled and unlabelled regions, what the joint space (`eovseg.model.joint_space`) learns from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+from torch.nn import functional as F
+
+from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.data.split import photo_identity
+from eovseg.errors import DataError
+from eovseg.model.xs_towers import PIXEL_MEAN, PIXEL_STD
+
+STRIDE = 32
+PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the image tower
+
+
+@dataclass(frozen=True)
+class Regions:
+    """M regions: pooled `features` (M, 1280) float16, `category_ids` (M,) with 0 = unlabelled, `photos` (M,) identity
+    of each region's photo, `short_sides` (M,) of the view in pixels (0 = random view), `areas` (M,) share of the view.
+    """
+
+    features: Tensor
+    category_ids: np.ndarray
+    photos: np.ndarray
+    short_sides: np.ndarray
+    areas: np.ndarray
+
+    def select(self, keep: np.ndarray) -> "Regions":
+        """The regions where `keep` (M,) bool is true."""
+        return Regions(
+            self.features[torch.from_numpy(keep)],
+            self.category_ids[keep],
+            self.photos[keep],
+            self.short_sides[keep],
+            self.areas[keep],
+        )
+
+    @staticmethod
+    def join(parts: Sequence["Regions"]) -> "Regions":
+        """All regions of several sources in order."""
+        return Regions(
+            torch.cat([part.features for part in parts]),
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("category_ids", "photos", "short_sides", "areas")
+            ),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write to an .npz file, complete or not at all."""
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **{**vars(self), "features": self.features.numpy()})
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "Regions":
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            return Regions(**{**arrays, "features": torch.from_numpy(arrays["features"])})
+
+
+def labelled_regions(
+    tower: PhotoFeatures, folder: PanopticFolder, short_sides: Sequence[int], random_views: int, seed: int
+) -> Regions:
+    """Every segment of `folder` but crowds, pooled in views of the given short sides and in random views."""
+    parts = []
+    for photo in folder.photos:
+        rng = np.random.default_rng([seed, photo.image_id])
+        image, segment_map = folder.load_image(photo), folder.load_segment_map(photo)
+        views = [(side, *resized(image, segment_map, side)) for side in short_sides]
+        views += [(0, *random_view(image, segment_map, rng)) for _ in range(random_views)]
+        parts += [_segments_of_view(tower, folder, photo, *view) for view in views]
+    return Regions.join(parts)
+
+
+def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: int, seed: int) -> Regions:
+    """Random boxes of random views of every photo in `folder` (*.jpg); raises `DataError` where there is none."""
+    paths = sorted(folder.glob("*.jpg"))
+    if not paths:
+        raise DataError(f"{folder} has no .jpg photos to learn from without labels.")
+    parts = []
+    for index, path in enumerate(paths):
+        rng = np.random.default_rng([seed, index])
+        with Image.open(path) as opened:
+            image = np.asarray(opened.convert("RGB"))
+        for _ in range(views):
+            view, _ = random_view(image, np.zeros(image.shape[:2], np.int32), rng)
+            dense = dense_map(tower, view)  # (1280, h, w)
+            features, areas = zip(*(_box_mean(dense, rng) for _ in range(boxes)), strict=True)
+            parts.append(_regions(torch.stack(features), [0] * boxes, f"unlabelled/{path.name}", 0, areas))
+    return Regions.join(parts)
+
+
+def resized(image: np.ndarray, segment_map: np.ndarray, short_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and segment map with the shorter side at `short_side` pixels."""
+    height, width = segment_map.shape
+    scale = short_side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return (
+        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)),
+        np.asarray(Image.fromarray(segment_map).resize(size, Image.Resampling.NEAREST)),
+    )
+
+
+def random_view(
+    image: np.ndarray, segment_map: np.ndarray, rng: np.random.Generator, window: int = 384
+) -> tuple[np.ndarray, np.ndarray]:
+    """A view at a random scale (short side 224 to 672), cut to `window` pixels, mirrored half the time, recoloured."""
+    image, segment_map = resized(image, segment_map, int(224 * 3 ** rng.random()))
+    top, left = (int(rng.integers(0, max(1, size - window + 1))) for size in segment_map.shape)
+    cut = (slice(top, top + window), slice(left, left + window))
+    image, segment_map = image[cut], segment_map[cut]
+    if rng.random() < 0.5:
+        image, segment_map = image[:, ::-1], segment_map[:, ::-1]
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        picture = change(picture).enhance(rng.uniform(0.7, 1.3))
+    return np.asarray(picture), segment_map
+
+
+def dense_map(tower: PhotoFeatures, image: np.ndarray) -> Tensor:
+    """The tower's dense map (1280, h, w) float32 of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
+    height, width = pixels.shape[-2:]
+    pixels = F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, -width % STRIDE, 0, -height % STRIDE))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        _, dense = tower(pixels.to(memory_format=torch.channels_last))
+    return dense[0].float().clone()
+
+
+def coverage(segment_map: np.ndarray, ids: Sequence[int]) -> Tensor:
+    """Share of every stride-32 cell that each segment covers: (M, h, w) in [0, 1], padding counted as uncovered."""
+    height, width = segment_map.shape
+    padded = np.pad(segment_map, ((0, -height % STRIDE), (0, -width % STRIDE)))
+    cells = padded.reshape(padded.shape[0] // STRIDE, STRIDE, padded.shape[1] // STRIDE, STRIDE)
+    return torch.from_numpy(np.stack([(cells == i).mean((1, 3), dtype=np.float32) for i in ids]))
+
+
+def pool(dense: Tensor, weights: Tensor) -> Tensor:
+    """Mean of `dense` (C, h, w) under each of `weights` (M, h, w): (M, C); a weight map of zeros gives zeros."""
+    total = weights.sum((1, 2)).clamp_min(1e-8).unsqueeze(1)
+    return weights.flatten(1) @ dense.flatten(1).T / total
+
+
+def _segments_of_view(
+    tower: PhotoFeatures, folder: PanopticFolder, photo: Photo, side: int, image: np.ndarray, segment_map: np.ndarray
+) -> Regions:
+    visible = set(np.unique(segment_map).tolist())
+    segments = [s for s in photo.segments if s.id in visible and not s.is_crowd]
+    identity = photo_identity(folder, photo)
+    if not segments:
+        return _regions(torch.zeros(0, 1280), [], identity, side, [])
+    weights = coverage(segment_map, [s.id for s in segments])
+    areas = [float((segment_map == s.id).mean()) for s in segments]
+    return _regions(pool(dense_map(tower, image), weights), [s.category_id for s in segments], identity, side, areas)
+
+
+def _box_mean(dense: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:
+    height, width = dense.shape[1:]
+    box = [max(1, round(size ** rng.random())) for size in (height, width)]
+    top, left = int(rng.integers(0, height - box[0] + 1)), int(rng.integers(0, width - box[1] + 1))
+    cut = dense[:, top : top + box[0], left : left + box[1]]
+    return cut.mean((1, 2)), box[0] * box[1] / (height * width)
+
+
+def _regions(features: Tensor, ids: Sequence[int], photo: str, side: int, areas: Sequence[float]) -> Regions:
+    count = len(features)
+    return Regions(
+        features.half(),
+        np.asarray(ids, np.int64),
+        np.full(count, photo),
+        np.full(count, side, np.int64),
+        np.asarray(areas, np.float32),
+    )

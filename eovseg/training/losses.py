@@ -1,0 +1,237 @@
+"""Losses of the three decoder layers (Sec. 4.1, released criterion), extended to photos that are only partly labelled.
+
+Where every pixel is labelled with every class the numbers are the released ones. Elsewhere, three rules keep what
+nobody labelled out of the loss: mask losses and mask costs use only points on `valid` pixels; classes that a photo's
+source does not know leave its softmax; an unmatched query whose predicted mask lies mostly on unlabelled pixels is
+not told that it is no object. Masks, matching and losses are float32, also under bf16 autocast.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eovseg.training.config import LossConfig
+from eovseg.training.dense import dense_word_loss
+from eovseg.training.matcher import Match, match
+from eovseg.training.points import PointSource, look_up, sample_at, sample_rows, uncertain_points, uniform_points
+
+
+class TargetLike(Protocol):
+    """What a photo's labels must offer (`eovseg.data.batches.Target`)."""
+
+    labels: Tensor  # (M,) long, class index
+    masks: Tensor  # (M, H, W) bool
+    valid: Tensor  # (H, W) bool, pixels where mask losses apply
+    labelled: Tensor  # (H, W) bool, pixels whose class is known
+    known_classes: Tensor  # (K,) bool, classes that compete in this photo
+    semantic: Tensor  # (H, W) long, class index or -1
+
+
+class LogitsLike(Protocol):
+    """What the network must return (`eovseg.model.network.Logits`)."""
+
+    mask_logits: tuple[Tensor, ...]  # a layer: (B, Q, h, w)
+    class_logits: tuple[Tensor, ...]  # a layer: (B, Q, K + 1), void last
+    word_similarity: Tensor | None  # (B, N + 1, h, w), void row last
+    extra_mask_logits: tuple[Tensor, ...]  # as above for the P pilots, empty without
+    extra_class_logits: tuple[Tensor, ...]
+
+
+@dataclass
+class _Labels:
+    """The batch's targets on the padded grid of the masks."""
+
+    labels: list[Tensor]
+    masks: list[Tensor]  # (M, H, W) bool
+    stacked: Tensor  # (sum of M, H, W) bool
+    starts: list[int]  # row of each photo's first mask in `stacked`
+    valid: Tensor | None  # (B, H, W) bool; None where every pixel is
+    unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
+    unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
+    total: Tensor  # number of targets, averaged over processes, at least 1
+
+
+class SetCriterion:
+    """Weighted losses of a batch: `criterion(logits, targets)` -> {name: scalar}, to be summed.
+
+    Names: `layer0_class`, `layer0_mask`, `layer0_dice` (one set per decoder layer), `pilot0_class`, … and `dense`.
+    `draw` replaces the random points (tests); `matches` keeps the last call's assignment of each layer.
+    """
+
+    def __init__(self, config: LossConfig, draw: PointSource | None = None) -> None:
+        self.config = config
+        self.draw = draw
+        self.matches: list[list[Match]] = []
+
+    def __call__(
+        self,
+        logits: LogitsLike,
+        targets: Sequence[TargetLike],
+        class_index: Tensor | None = None,
+        pilots: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of one batch.
+
+        class_index (N,) long: the class of each word row of `word_similarity` (needed for the dense loss);
+        pilots (B, P) long: the target of each extra query, -1 for none.
+        """
+        with torch.autocast(logits.mask_logits[0].device.type, enabled=False):
+            return self._losses(logits, targets, class_index, pilots)
+
+    def _losses(
+        self, logits: LogitsLike, targets: Sequence[TargetLike], class_index: Tensor | None, pilots: Tensor | None
+    ) -> dict[str, Tensor]:
+        prepared = _prepare(targets, logits.mask_logits[0].shape[-2:], logits.mask_logits[0].device)
+        losses: dict[str, Tensor] = {}
+        self.matches = []
+        for layer, (class_logits, mask_logits) in enumerate(zip(logits.class_logits, logits.mask_logits, strict=True)):
+            values = self._layer(_known_only(class_logits, prepared), mask_logits.float(), prepared, layer)
+            losses |= {f"layer{layer}_{name}": value for name, value in values.items()}
+        if pilots is not None:
+            matches = _fixed_matches(pilots)
+            extra = zip(logits.extra_class_logits, logits.extra_mask_logits, strict=True)
+            for layer, (class_logits, mask_logits) in enumerate(extra):
+                values = self._pilots(_known_only(class_logits, prepared), mask_logits.float(), prepared, matches)
+                losses |= {f"pilot{layer}_{name}": self.config.pilot_weight * value for name, value in values.items()}
+        if self.config.dense_weight and logits.word_similarity is not None and class_index is not None:
+            semantic, known = (
+                torch.stack([t.semantic for t in targets]),
+                torch.stack([t.known_classes for t in targets]),
+            )
+            dense = dense_word_loss(logits.word_similarity, class_index, semantic, known, self.config)
+            losses["dense"] = self.config.dense_weight * dense
+        return losses
+
+    def _layer(self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, layer: int) -> dict[str, Tensor]:
+        draw = self.draw or uniform_points(mask_logits.device)
+        repeats = self.config.repeats[layer] if layer < len(self.config.repeats) else 1
+        matches = match(
+            class_logits.detach(), mask_logits.detach(), prepared.labels, prepared.masks, prepared.valid,
+            self.config, draw, repeats,
+        )  # fmt: skip
+        self.matches.append(matches)
+        total = prepared.total
+        if repeats > 1:  # the mean over targets stays a mean
+            wanted = sum(labels.numel() for labels in prepared.labels)
+            total = total * (sum(queries.numel() for queries, _ in matches) / max(1, wanted))
+        losses = {"class": self._class_loss(class_logits, mask_logits, prepared, matches)}
+        return losses | self._mask_losses(mask_logits, prepared, matches, total.clamp(min=1), draw)
+
+    def _class_loss(self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]) -> Tensor:
+        """Cross-entropy over K + 1 classes, weighted mean: 1 for a matched query, `no_object_weight` for the others."""
+        void = class_logits.shape[-1] - 1
+        wanted = torch.full(class_logits.shape[:2], void, device=class_logits.device)  # (B, Q)
+        for index, (queries, columns) in enumerate(matches):
+            wanted[index, queries] = prepared.labels[index][columns]
+        weights = torch.where(wanted == void, self.config.no_object_weight, 1.0)
+        if prepared.unlabelled is not None:
+            excused = mostly_unlabelled(mask_logits.detach(), prepared.unlabelled) & (wanted == void)
+            weights = weights.masked_fill(excused, 0.0)
+        surprise = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        loss = (surprise * weights.flatten()).sum() / weights.sum().clamp(min=self.config.no_object_weight)
+        return self.config.class_weight * loss
+
+    def _pilots(
+        self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]
+    ) -> dict[str, Tensor]:
+        """The same losses for queries whose target is known beforehand; a pilot without target costs nothing."""
+        draw = self.draw or uniform_points(mask_logits.device)
+        count = max(1, sum(queries.numel() for queries, _ in matches))
+        rows, columns = _flat(matches), _flat_labels(matches, prepared.labels)
+        surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / count
+        total = torch.tensor(float(count), device=mask_logits.device)
+        losses = self._mask_losses(mask_logits, prepared, matches, total, draw)
+        return {"class": self.config.class_weight * surprise} | losses
+
+    def _mask_losses(
+        self, mask_logits: Tensor, prepared: _Labels, matches: list[Match], total: Tensor, draw: PointSource
+    ) -> dict[str, Tensor]:
+        """Sigmoid cross-entropy and dice of the matched masks at mostly uncertain points."""
+        photos, queries = _flat(matches)
+        predicted = mask_logits[photos, queries]  # (n, h, w)
+        rows = torch.cat([columns + start for (_, columns), start in zip(matches, prepared.starts, strict=True)])
+        valid = prepared.valid
+        is_valid = None if valid is None else lambda points: look_up(valid, photos, points)
+        config = self.config
+        points = uncertain_points(predicted, is_valid, config.points, config.oversample, config.importance, draw)
+        with torch.no_grad():
+            truth = sample_rows(prepared.stacked, rows, points)  # (n, P)
+            weight = torch.ones_like(truth) if is_valid is None else is_valid(points).float()
+        logits = sample_at(predicted[:, None], points)[:, 0]  # (n, P)
+        surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        cross_entropy = ((surprise * weight).sum(1) / weight.sum(1).clamp(min=1)).sum() / total
+        inside = logits.sigmoid() * weight
+        overlap, area = 2 * (inside * truth).sum(1), inside.sum(1) + (truth * weight).sum(1)
+        dice = (1 - (overlap + 1) / (area + 1)).sum() / total
+        return {"mask": config.mask_weight * cross_entropy, "dice": config.dice_weight * dice}
+
+
+def mostly_unlabelled(mask_logits: Tensor, unlabelled: Tensor) -> Tensor:
+    """Queries with more than half of their positive pixels on unlabelled ground.
+
+    mask_logits (B, Q, h, w), unlabelled (B, h, w) float share of each cell -> (B, Q) bool; an empty mask is False.
+    """
+    positive = (mask_logits > 0).float().flatten(2)  # (B, Q, hw)
+    outside = torch.einsum("bqp,bp->bq", positive, unlabelled.flatten(1))
+    return outside > 0.5 * positive.sum(2)
+
+
+def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.device) -> _Labels:
+    """Targets as the losses need them, padded to four times the masks' grid (right and bottom, no object there)."""
+    height, width = targets[0].valid.shape
+    right, bottom = max(0, 4 * grid[1] - width), max(0, 4 * grid[0] - height)
+    stacked = F.pad(torch.cat([t.masks for t in targets]).to(device), (0, right, 0, bottom))
+    counts = [t.labels.numel() for t in targets]
+    valid = F.pad(torch.stack([t.valid for t in targets]).to(device), (0, right, 0, bottom), value=True)
+    labelled = F.pad(torch.stack([t.labelled for t in targets]).to(device), (0, right, 0, bottom), value=True)
+    known = F.pad(torch.stack([t.known_classes for t in targets]).to(device), (0, 1), value=True)  # (B, K + 1)
+    for row, target in zip(known, targets, strict=True):
+        row[target.labels.to(device)] = True  # a label that its own photo does not know would cost infinity
+    unlabelled = None
+    if not labelled.all():
+        unlabelled = F.avg_pool2d((~labelled).float(), 4)
+    return _Labels(
+        labels=[t.labels.to(device) for t in targets],
+        masks=list(stacked.split(counts)),
+        stacked=stacked,
+        starts=[sum(counts[:index]) for index in range(len(counts))],
+        valid=None if valid.all() else valid,
+        unlabelled=unlabelled,
+        unknown=None if known.all() else ~known,
+        total=_mean_over_processes(sum(counts), device),
+    )
+
+
+def _known_only(class_logits: Tensor, prepared: _Labels) -> Tensor:
+    """Class logits in float32 with the classes that a photo's source does not know at -inf."""
+    class_logits = class_logits.float()
+    return class_logits if prepared.unknown is None else class_logits.masked_fill(prepared.unknown[:, None], -torch.inf)
+
+
+def _mean_over_processes(count: int, device: torch.device) -> Tensor:
+    """`count` averaged over the processes of a distributed run, at least 1."""
+    total = torch.tensor(float(count), device=device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+        total /= torch.distributed.get_world_size()
+    return total.clamp(min=1)
+
+
+def _fixed_matches(pilots: Tensor) -> list[Match]:
+    """Pilot assignments (B, P) as matches."""
+    return [(torch.nonzero(row >= 0)[:, 0], row[row >= 0]) for row in pilots]
+
+
+def _flat(matches: list[Match]) -> tuple[Tensor, Tensor]:
+    """(photo index, query index) of all matches of the batch, each (n,)."""
+    photos = torch.cat([torch.full_like(queries, index) for index, (queries, _) in enumerate(matches)])
+    return photos, torch.cat([queries for queries, _ in matches])
+
+
+def _flat_labels(matches: list[Match], labels: list[Tensor]) -> Tensor:
+    """Class of all matches of the batch (n,), in the order of `_flat`."""
+    return torch.cat([labels[index][columns] for index, (_, columns) in enumerate(matches)])

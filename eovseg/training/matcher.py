@@ -1,0 +1,81 @@
+"""Bipartite matching of predicted segments to labelled ones (Carion et al. 2020; mask costs of Cheng et al. 2021)."""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from eovseg.training.config import LossConfig
+from eovseg.training.points import PointSource, look_up, sample_at, sample_rows
+
+# Stands in for a cost that is not finite: such a query is matched last, and scipy never sees a NaN.
+WORST_COST = 1e6
+
+Match = tuple[Tensor, Tensor]  # query indices, target indices, both long (m,), queries in rising order
+
+
+@torch.no_grad()
+def match(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    labels: list[Tensor],
+    masks: list[Tensor],
+    valid: Tensor | None,
+    config: LossConfig,
+    draw: PointSource,
+    repeats: int = 1,
+) -> list[Match]:
+    """Cheapest assignment of queries to the targets of each photo.
+
+    class_logits (B, Q, K+1); mask_logits (B, Q, h, w); per photo labels (M,) and masks (M, H, W) bool;
+    valid (B, H, W) bool, pixels whose masks count (None: all). With `repeats` r each target may take r queries
+    (fewer where r·M exceeds Q). All costs are float32 at `config.points` uniform points shared by a photo's masks.
+    """
+    batch, queries = class_logits.shape[:2]
+    points = torch.cat([draw(1, config.points) for _ in range(batch)])  # (B, P, 2)
+    weight = None
+    if valid is not None:
+        weight = look_up(valid, torch.arange(batch, device=valid.device), points).float()  # (B, P)
+    sampled = sample_at(mask_logits.float(), points)  # (B, Q, P)
+    probabilities = class_logits.float().softmax(-1)
+    matches = []
+    for index in range(batch):
+        count = labels[index].numel()
+        if count == 0:
+            empty = torch.empty(0, dtype=torch.long, device=class_logits.device)
+            matches.append((empty, empty))
+            continue
+        every = torch.arange(count, device=points.device)
+        target = sample_rows(masks[index], every, points[index].expand(count, -1, -1))  # (M, P)
+        cost = config.mask_weight * _cross_entropy_cost(
+            sampled[index], target, None if weight is None else weight[index]
+        )
+        cost += config.dice_weight * _dice_cost(sampled[index], target, None if weight is None else weight[index])
+        cost -= config.class_weight * probabilities[index][:, labels[index]]  # (Q, M)
+        cost = torch.nan_to_num(cost, nan=WORST_COST, posinf=WORST_COST, neginf=WORST_COST)
+        times = max(1, min(repeats, queries // count))
+        rows, columns = linear_sum_assignment(np.tile(cost.cpu().numpy(), (1, times)))
+        matches.append(
+            (
+                torch.as_tensor(rows, dtype=torch.long, device=class_logits.device),
+                torch.as_tensor(columns % count, dtype=torch.long, device=class_logits.device),
+            )
+        )
+    return matches
+
+
+def _cross_entropy_cost(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean sigmoid cross-entropy of every query (Q, P) with every target (M, P) -> (Q, M)."""
+    absent = torch.nn.functional.softplus(logits)  # the cross-entropy with 0; with 1 it is that minus the logit
+    if weight is None:
+        return (absent.sum(1, keepdim=True) - logits @ target.T) / logits.shape[1]
+    return ((absent @ weight)[:, None] - (logits * weight) @ target.T) / weight.sum().clamp(min=1)
+
+
+def _dice_cost(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Soft dice distance of every query (Q, P) with every target (M, P) -> (Q, M)."""
+    inside = logits.sigmoid()
+    if weight is not None:
+        inside, target = inside * weight, target * weight
+    overlap = 2 * inside @ target.T
+    return 1 - (overlap + 1) / (inside.sum(1)[:, None] + target.sum(1)[None] + 1)

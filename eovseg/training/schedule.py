@@ -1,0 +1,24 @@
+"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+
+import math
+
+from eovseg.training.config import TrainConfig
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Learning rate of optimiser step `step` (0 is the first).
+
+    "step": ×0.1 at each milestone (the paper's). "cosine": from the full rate at the end of the warm-up to
+    `final_factor` of it at the last step. Both rise linearly from `warmup_factor` during the warm-up.
+    """
+    if step < config.warmup:
+        done = step / config.warmup
+        factor = config.warmup_factor * (1 - done) + done
+    else:
+        factor = 1.0
+    if config.schedule == "step":
+        factor *= 0.1 ** sum(step >= milestone for milestone in config.milestones)
+    elif step >= config.warmup:
+        progress = min(1.0, (step - config.warmup) / max(1, config.steps - 1 - config.warmup))
+        factor = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.learning_rate * factor

@@ -1,0 +1,333 @@
+"""Open vocabularies: words, synonyms, thing or stuff, and the benchmarks' class lists as presets.
+
+Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
+synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. Nothing is dropped silently:
+whatever is skipped or doubled is told in `Vocabulary.notes`.
+"""
+
+import difflib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eovseg.assets import asset_path
+from eovseg.errors import VocabularyError
+
+MAX_WORDS = 20_000
+MAX_WORD_CHARACTERS = 200
+MAX_FILE_BYTES = 32_000_000
+TRAINING_PRESET = "coco-panoptic-133"
+# Where a class says nothing about thing or stuff, the first of these that knows one of its words decides.
+THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
+
+# Names of one class with thing (true), stuff (false) or neither (none) said.
+Entry = tuple[list[str], bool | None]
+
+_SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_SPACES = re.compile(r"[\t\v\f]")
+# Removed: control characters, halves of surrogate pairs (no file can hold them), and invisible characters that change
+# how a word is compared or shown but not its meaning. The joiners U+200C and U+200D stay: Persian and emoji need them.
+_REMOVED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_SEPARATORS = re.compile(r"[,;\n]")
+
+
+@dataclass(frozen=True)
+class WordClass:
+    """One class: its names (the first is the label, the others are synonyms) and whether it is a countable thing."""
+
+    names: tuple[str, ...]
+    is_thing: bool
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise VocabularyError("A class of the vocabulary has no name; give it at least one word.")
+
+    @property
+    def label(self) -> str:
+        return self.names[0]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The K classes that a photo is split into; two vocabularies are equal when their classes are.
+
+    `notes` tells in plain sentences what was skipped, cleaned or doubled on the way in.
+    Raises `VocabularyError` when there is no class, more than 20,000 words or a word that cannot be used.
+    """
+
+    classes: tuple[WordClass, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise VocabularyError('The vocabulary is empty; write at least one word, such as "person; sky; car".')
+        count = sum(len(entry.names) for entry in self.classes)
+        if count > MAX_WORDS:
+            raise VocabularyError(f"The vocabulary has {count:,} words; at most {MAX_WORDS:,} are allowed.")
+        for entry in self.classes:
+            for name in entry.names:
+                _check_word(name)
+
+    @classmethod
+    def parse(cls, text: str) -> "Vocabulary":
+        """The vocabulary that `text` spells (text form in the module's header).
+
+        Raises `VocabularyError` for text without a word, too many words and words beyond 200 characters.
+        """
+        text, cleaned = _clean(text)
+        entries: list[Entry] = []
+        for line in filter(str.strip, text.split("\n")):
+            pieces = line.split(";")
+            if not pieces[-1].strip():
+                pieces.pop()  # a semicolon at a line's end closes the class and opens none
+            for piece in pieces:
+                suffix = _SUFFIX.fullmatch(piece)
+                kind = suffix["kind"].lower() == "thing" if suffix else None
+                names = (suffix["words"] if suffix else piece).split(",")
+                entries.append((names, kind))
+        return _build(entries, cleaned)
+
+    @classmethod
+    def preset(cls, name: str) -> "Vocabulary":
+        """The shipped vocabulary `name`, one of `preset_names()`; raises `VocabularyError` for any other."""
+        key = name.strip().lower()
+        if key not in preset_names():
+            raise VocabularyError(f"There is no preset {_quote(name)}; the presets are {', '.join(preset_names())}.")
+        return _load_preset(key)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Vocabulary":
+        """The vocabulary in a `.txt` file (text form) or a `.json` file (the presets' form), both UTF-8.
+
+        Raises `VocabularyError` naming the file when it is missing, unreadable or in another form.
+        """
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind not in (".txt", ".json"):
+            raise VocabularyError(f"The vocabulary file {_quote(path.name)} must end in .txt or .json.")
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise VocabularyError(
+                    f"The vocabulary file {_quote(path.name)} is larger than {MAX_FILE_BYTES // 1_000_000} MB."
+                )
+            text = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
+        except UnicodeDecodeError as error:
+            raise VocabularyError(f"The vocabulary file {_quote(path.name)} is not UTF-8 text.") from error
+        return cls.parse(text) if kind == ".txt" else _build(_read_json(text, path.name))
+
+    @classmethod
+    def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
+        """A vocabulary as it is; a string that names a preset as that preset; any other string parsed."""
+        if isinstance(value, Vocabulary):
+            return value
+        if not isinstance(value, str):
+            raise VocabularyError(
+                f'A vocabulary is text such as "person; sky", a preset\'s name or a Vocabulary, '
+                f"not {type(value).__name__}."
+            )
+        key = value.strip().lower()
+        if key in preset_names():
+            return cls.preset(key)
+        parsed = cls.parse(value)
+        close = difflib.get_close_matches(key, preset_names(), n=1, cutoff=0.85) if len(parsed.words) == 1 else []
+        if not close:
+            return parsed
+        hint = f"{_quote(value.strip())} is used as a word; the preset of a similar name is {_quote(close[0])}."
+        return cls(parsed.classes, (*parsed.notes, hint))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __add__(self, other: "Vocabulary | str") -> "Vocabulary":
+        """This vocabulary's classes, then the other's; words that both have stay in both and are noted."""
+        if not isinstance(other, Vocabulary | str):
+            return NotImplemented
+        added = Vocabulary.coerce(other)
+        classes = self.classes + added.classes
+        notes = dict.fromkeys((*self.notes, *added.notes, *_shared_words(classes)))
+        return Vocabulary(classes, tuple(notes))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The K labels: each class's first name. Labels can repeat (ADE20K-847 has two classes "bag")."""
+        return tuple(entry.label for entry in self.classes)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """All N names in order, one text embedding row each."""
+        return tuple(name for entry in self.classes for name in entry.names)
+
+    @cached_property
+    def class_of_word(self) -> np.ndarray:
+        """(N,) int64, the class index of each word."""
+        counts = [len(entry.names) for entry in self.classes]
+        return _read_only(np.repeat(np.arange(len(counts), dtype=np.int64), counts))
+
+    @cached_property
+    def is_thing(self) -> np.ndarray:
+        """(K,) bool, true where the class is countable."""
+        return _read_only(np.array([entry.is_thing for entry in self.classes], dtype=bool))
+
+    def seen(self, training_words: Collection[str]) -> np.ndarray:
+        """(K,) bool: a class is seen when one of its names is a training word, compared without case."""
+        known = {_key(word) for word in training_words}
+        return np.array([any(_key(name) in known for name in entry.names) for entry in self.classes], dtype=bool)
+
+    def to_text(self) -> str:
+        """The text form; `parse` of it gives an equal vocabulary."""
+        return "; ".join(
+            f"{', '.join(entry.names)}: {'thing' if entry.is_thing else 'stuff'}" for entry in self.classes
+        )
+
+
+@cache
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped vocabularies, in alphabetical order."""
+    return tuple(sorted(path.stem for path in asset_path("vocabularies").glob("*.json")))
+
+
+def coco_training_words() -> tuple[str, ...]:
+    """COCO's 254 names: the training vocabulary of the published S, M and L checkpoints."""
+    return _load_preset(TRAINING_PRESET).words
+
+
+@cache
+def _load_preset(name: str) -> Vocabulary:
+    path = asset_path(f"vocabularies/{name}.json")
+    return _build(_read_json(path.read_text(encoding="utf-8"), path.name))
+
+
+def _read_json(text: str, file_name: str) -> list[Entry]:
+    """The entries of a preset file: `{"classes": [{"names": [...], "isthing": true | false | null}]}`."""
+    expected = f'The vocabulary file {_quote(file_name)} must hold {{"classes": [{{"names": [...], "isthing": …}}]}}'
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise VocabularyError(f"{expected}, and it is not JSON.") from error
+    items = document.get("classes") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise VocabularyError(f"{expected}.")
+    entries: list[Entry] = []
+    for number, item in enumerate(items):
+        names = item.get("names") if isinstance(item, dict) else None
+        kind = item.get("isthing") if isinstance(item, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise VocabularyError(f"{expected}; class number {number} has no list of names.")
+        if not (kind is None or isinstance(kind, bool)):
+            raise VocabularyError(f"{expected}; class number {number} has an isthing that is not true, false or null.")
+        entries.append((names, kind))
+    return entries
+
+
+def _build(entries: Iterable[Entry], cleaned: bool = False) -> Vocabulary:
+    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted."""
+    notes: list[str] = []
+    classes = []
+    blanks = 0
+    for raw, is_thing in entries:
+        names = [_tidy(name) for name in raw]
+        cleaned = cleaned or any(_clean(name)[1] for name in raw)
+        filled = [name for name in names if name]
+        blanks += len(names) - len(filled) if filled else 1
+        if not filled:
+            continue
+        distinct: dict[str, str] = {}
+        for name in filled:
+            distinct.setdefault(_key(name), name)
+        kept = tuple(distinct.values())
+        if len(kept) < len(filled):
+            counts = Counter(map(_key, filled))
+            repeated = ", ".join(_quote(name) for key, name in distinct.items() if counts[key] > 1)
+            notes.append(f"In the class {_quote(kept[0])}, the repeat of {repeated} was removed.")
+        classes.append(WordClass(kept, _default_is_thing(kept) if is_thing is None else is_thing))
+    if blanks:
+        notes.insert(0, "One blank entry was skipped." if blanks == 1 else f"{blanks:,} blank entries were skipped.")
+    if cleaned:
+        notes.insert(0, "Control characters were removed from the words.")
+    return Vocabulary(tuple(classes), (*notes, *_shared_words(classes)))
+
+
+def _shared_words(classes: Sequence[WordClass]) -> list[str]:
+    """One sentence per word that stands in several classes; all of them are kept."""
+    owners: dict[str, list[int]] = {}
+    spelling: dict[str, str] = {}
+    for index, entry in enumerate(classes):
+        for name in entry.names:
+            owners.setdefault(_key(name), []).append(index)
+            spelling.setdefault(_key(name), name)
+    return [
+        f"{_quote(spelling[key])} stands in {len(indices)} classes "
+        f"({', '.join(_quote(classes[index].label) for index in indices)}); all are kept."
+        for key, indices in owners.items()
+        if len(indices) > 1
+    ]
+
+
+def _default_is_thing(names: Sequence[str]) -> bool:
+    keys = [_key(name) for name in names]
+    for source in _known_kinds():
+        for key in keys:
+            if key in source:
+                return source[key]
+    return True
+
+
+@cache
+def _known_kinds() -> tuple[dict[str, bool], ...]:
+    """Per source of `THING_SOURCES`, whether each of its words is a thing (read directly: no defaults involved)."""
+    sources = []
+    for name in THING_SOURCES:
+        path = asset_path(f"vocabularies/{name}.json")
+        entries = _read_json(path.read_text(encoding="utf-8"), path.name)
+        sources.append({_key(word): bool(kind) for words, kind in entries for word in words})
+    return tuple(sources)
+
+
+def _clean(text: str) -> tuple[str, bool]:
+    """`text` in Unicode's composed form, with plain line ends and spaces and no control characters; were there any?"""
+    spaced = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
+    kept = _REMOVED.sub("", spaced)
+    # Composing comes before splitting: it turns the Greek question mark into a semicolon.
+    return unicodedata.normalize("NFC", kept), len(kept) < len(spaced)
+
+
+def _tidy(word: str) -> str:
+    """A word as it is kept: cleaned, without outer space, with single spaces inside."""
+    return " ".join(_clean(word)[0].split())
+
+
+def _check_word(word: str) -> None:
+    if len(word) > MAX_WORD_CHARACTERS:
+        raise VocabularyError(
+            f"A word may have at most {MAX_WORD_CHARACTERS} characters, and {_quote(word)} has {len(word):,}."
+        )
+    if _SEPARATORS.search(word):
+        raise VocabularyError(f"The word {_quote(word)} contains a comma, semicolon or line end, which part words.")
+    if not word or word != _tidy(word):
+        raise VocabularyError(f"The word {_quote(word)} is blank or has outer spaces or control characters.")
+
+
+def _key(word: str) -> str:
+    """What two words have in common when they differ in case only."""
+    return unicodedata.normalize("NFC", word).casefold()
+
+
+def _quote(text: str) -> str:
+    return f'"{text if len(text) <= 40 else text[:39] + "…"}"'
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,53 @@
+"""A page over the fake predictor, and a server of it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.layout import build, launch_options
+from app.page import Page
+from tests.app.fake_predictor import FakePredictor
+
+
+@pytest.fixture
+def predictor() -> FakePredictor:
+    return FakePredictor()
+
+
+@pytest.fixture
+def page(predictor: FakePredictor) -> Page:
+    return Page(predictor)
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path) -> Callable[..., str]:
+    """Writes a photo of a size and returns its path."""
+
+    def write(width: int = 60, height: int = 40, name: str = "photo.png") -> str:
+        values = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Address of a server of the page over the fake predictor, on a free port."""
+    demo = build(Page(FakePredictor()))
+    demo.queue(max_size=8).launch(
+        server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, **launch_options()
+    )
+    yield demo.local_url
+    demo.close()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

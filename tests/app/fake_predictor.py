@@ -1,0 +1,79 @@
+"""A predictor shaped as the real one, quick and predictable: stuff lies in bands, things stand in ellipses."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eovseg.result import Result, Segment
+from eovseg.vocabulary import Vocabulary
+
+
+@dataclass
+class FakePredictor:
+    """Counts how often each half ran; every thing class appears twice, every stuff class once."""
+
+    images_encoded: int = 0
+    vocabularies_decoded: int = 0
+    composed: int = 0
+    device: str = "cpu"
+    failure: Exception | None = None
+
+    def encode_image(self, image: np.ndarray) -> np.ndarray:
+        self.images_encoded += 1
+        return image
+
+    def decode(self, image_state: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, Vocabulary]:
+        if self.failure is not None:
+            raise self.failure
+        self.vocabularies_decoded += 1
+        return image_state, vocabulary
+
+    def compose(self, decoded: tuple[np.ndarray, Vocabulary], **_: Any) -> Result:
+        self.composed += 1
+        image, vocabulary = decoded
+        segment_map, class_ids = draw(image.shape[:2], vocabulary)
+        segments = tuple(
+            segment_of(segment_map, number, class_id, vocabulary) for number, class_id in enumerate(class_ids, start=1)
+        )
+        kept = tuple(segment for segment in segments if segment.area)
+        return Result(image, segment_map, kept, vocabulary, "panoptic", {})
+
+
+def draw(shape: tuple[int, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, list[int]]:
+    """(H, W) int32 map and the class of each id from 1."""
+    height, width = shape
+    y, x = np.mgrid[:height, :width]
+    segment_map = np.zeros(shape, dtype=np.int32)
+    class_ids: list[int] = []
+    stuff = np.flatnonzero(~vocabulary.is_thing)
+    for place, class_id in enumerate(stuff):
+        class_ids.append(int(class_id))
+        segment_map[y >= height * place // len(stuff)] = len(class_ids)
+    things = np.flatnonzero(vocabulary.is_thing)
+    for place, class_id in enumerate(things):
+        for row in (0.35, 0.7):
+            class_ids.append(int(class_id))
+            centre = width * (place + 0.5) / len(things)
+            radius = 0.35 * width / len(things)
+            inside = ((x - centre) / radius) ** 2 + ((y - row * height) / (0.14 * height)) ** 2 < 1
+            segment_map[inside] = len(class_ids)
+    return segment_map, class_ids
+
+
+def segment_of(segment_map: np.ndarray, number: int, class_id: int, vocabulary: Vocabulary) -> Segment:
+    rows, columns = np.nonzero(segment_map == number)
+    box = (0, 0, 0, 0)
+    if len(rows):
+        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    return Segment(
+        id=number,
+        class_id=class_id,
+        label=vocabulary.labels[class_id],
+        is_thing=bool(vocabulary.is_thing[class_id]),
+        score=0.9 - 0.02 * number,
+        in_vocabulary=0.8 - 0.02 * number,
+        out_of_vocabulary=0.7 - 0.02 * number,
+        area=len(rows),
+        box=box,
+    )

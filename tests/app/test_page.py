@@ -1,0 +1,215 @@
+"""The page's callbacks, without a browser."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from app import page as page_module
+from app.__main__ import main, parser
+from app.layout import build, launch_options
+from app.page import EXAMPLES, Page, example_paths, notes_html, preset_title, vocabulary_of
+from eovseg.assets import asset_path
+from eovseg.errors import VocabularyError
+from eovseg.vocabulary import Vocabulary, preset_names
+from tests.app.fake_predictor import FakePredictor
+
+PhotoWriter = Callable[..., str]
+SKIP = gr.skip()
+
+
+@pytest.fixture
+def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    shown: list[str] = []
+    monkeypatch.setattr(page_module.gr, "Warning", lambda message, **_: shown.append(message))
+    return shown
+
+
+def upload(path: str) -> dict[str, Any]:
+    """What Gradio hands over for an uploaded photo."""
+    return {"path": path, "url": None, "orig_name": Path(path).name}
+
+
+def test_a_new_tab_finds_a_computed_result(page: Page, predictor: FakePredictor) -> None:
+    assert predictor.composed == 1, "computed once, when the server starts"
+    key, value, _ = page.open()
+    labels = {entry["label"] for entry in value["segments"]}
+    assert labels == set(Vocabulary.parse(next(iter(EXAMPLES.values()))).labels)
+    assert page.open()[0] != key
+    assert predictor.composed == 1
+
+
+def test_words_presets_and_both(page: Page, photo_file: PhotoWriter) -> None:
+    key, _, _ = page.open()
+    shown = page.show(key, upload(photo_file()), "sky: stuff; unicorn: stuff", "")
+    assert shown[0] == key
+    assert [entry["label"] for entry in shown[1]["segments"]] == ["sky", "unicorn"]
+    assert vocabulary_of(" ", "cityscapes-19") == Vocabulary.preset("cityscapes-19")
+    both = vocabulary_of("unicorn", "cityscapes-19")
+    assert both.labels[-1] == "unicorn" and len(both) == 20
+
+
+def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    key, _, _ = page.open()
+    page.show(key, upload(photo_file()), "sky", "")
+    encoded = predictor.images_encoded
+    for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio sends the photo that was removed
+        assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP)
+    page.show(key, None, "sky; road", "")
+    assert predictor.images_encoded == encoded
+
+
+@pytest.mark.parametrize(
+    ("words", "preset", "said"),
+    [
+        ("", "", "vocabulary is empty"),
+        (" ; ,\n", "", "vocabulary is empty"),
+        ("<script>" * 300, "", "at most 200 characters"),
+        ("; ".join(f"word{i}" for i in range(20_001)), "", "at most 20,000"),
+        ("sky", "no-such-list", "There is no preset"),
+    ],
+)
+def test_bad_words_get_one_sentence(page: Page, warnings_shown: list[str], words: str, preset: str, said: str) -> None:
+    key, _, _ = page.open()
+    before = page.store.open(key).result
+    assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP)
+    assert len(warnings_shown) == 1 and said in warnings_shown[0]
+    assert "<" not in warnings_shown[0], "what a visitor typed is escaped"
+    assert page.store.open(key).result is before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.jpg", b""), ("text.jpg", b"just text"), ("cut.jpg", None), ("drawing.svg", b"<svg/>")],
+)
+def test_bad_photos_get_one_sentence(
+    page: Page, warnings_shown: list[str], tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(example_paths()[0].read_bytes()[:2000] if content is None else content)
+    key, _, _ = page.open()
+    before = page.store.open(key).result
+    assert page.show(key, upload(str(file)), "sky", "")[1:] == (SKIP, SKIP)
+    assert len(warnings_shown) == 1 and name in warnings_shown[0]
+    assert page.store.open(key).result is before
+
+
+def test_ten_thousand_words_are_fine(page: Page, photo_file: PhotoWriter) -> None:
+    words = "; ".join(f"word {i}: stuff" for i in range(10_000))
+    assert page.show(None, upload(photo_file()), words, "")[1]["segments"]
+
+
+def test_a_failing_model_keeps_the_result_and_is_logged(
+    page: Page, predictor: FakePredictor, warnings_shown: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    key, _, _ = page.open()
+    predictor.failure = RuntimeError("secret detail")
+    assert page.show(key, None, "dog", "")[1:] == (SKIP, SKIP)
+    assert len(warnings_shown) == 1 and "secret" not in warnings_shown[0]
+    assert "secret detail" in caplog.text
+
+
+def test_notes_are_escaped_and_few() -> None:
+    odd = Vocabulary.parse("; ".join(["<b>a</b>", "<b>a</b>", *(f"w{i}; w{i}" for i in range(9))]))
+    text = notes_html(odd, (4000, 3000))
+    assert "<b>" not in text and "&lt;b&gt;" in text
+    assert "4,000 x 3,000" in text and text.count("<p>") == 5
+    assert notes_html(Vocabulary.parse("a; b"), None) == ""
+
+
+def test_opacity_reaches_the_download(page: Page) -> None:
+    key, _, _ = page.open()
+    files = page.files(key)
+    assert [Path(file).suffix for file in files] == [".png", ".png", ".json", ".json"]
+    plain = Path(files[0]).read_bytes()
+    event = gr.EventData(None, {"value": 5})
+    assert Path(page.restyle(key, event)[0]).read_bytes() != plain
+    assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
+
+
+def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
+    assert sorted(EXAMPLES) == sorted(path.name for path in asset_path("photos").glob("*.jpg"))
+    for index, words in enumerate(EXAMPLES.values()):
+        photo, chosen, preset = page.choose(gr.EventData(None, {"index": index}))
+        assert Path(photo) == example_paths()[index] and chosen == words and preset == ""
+        assert Vocabulary.parse(words).notes == ()
+
+
+def test_preset_titles_are_readable_and_unique() -> None:
+    assert preset_title("ade20k-150") == "ADE20K · 150 classes"
+    assert preset_title("coco-panoptic-133") == "COCO Panoptic · 133 classes"
+    assert len({preset_title(name) for name in preset_names()}) == len(preset_names())
+    with pytest.raises(VocabularyError):
+        vocabulary_of("sky", "../secrets")
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[Client]:
+    client = Client(address, verbose=False)
+    yield client
+    client.close()
+
+
+def test_only_the_named_endpoint_is_public(client: Client) -> None:
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/segment"]
+
+
+def test_the_endpoint_segments(client: Client, photo_file: PhotoWriter) -> None:
+    found, files = client.predict(handle_file(photo_file()), "sky: stuff; car", "", api_name="/segment")
+    assert [segment["name"] for segment in found["segments"]] == ["sky", "car 1", "car 2"]
+    assert (found["width"], found["height"], found["file_name"]) == (60, 40, "photo.png")
+    names = [Path(file).name for file in files]
+    assert len(names) == 4
+    document = json.loads(Path(next(file for file in files if file.endswith("panoptic.json"))).read_text())
+    assert {category["name"] for category in document["categories"]} == {"sky", "car"}
+
+
+def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWriter) -> None:
+    with pytest.raises(AppError, match="vocabulary is empty"):
+        client.predict(handle_file(photo_file()), " ", "", api_name="/segment")
+
+
+@pytest.mark.parametrize(
+    "secret", ["pyproject.toml", "app/page.py", ".git/config", "assets/vocabularies/ade20k-150.json"]
+)
+def test_files_of_the_project_are_not_served(address: str, secret: str) -> None:
+    root = Path(__file__).parent.parent.parent
+    for path in (secret, str(root / secret), f"../{secret}"):
+        for prefix in ("gradio_api/file=", "file=", "static/"):
+            assert httpx.get(f"{address}{prefix}{path}").status_code in (403, 404), path
+
+
+def test_the_layout_asks_for_limits(page: Page) -> None:
+    options = launch_options()
+    assert options["allowed_paths"] == [str(asset_path("photos"))]
+    assert options["max_file_size"] == "32mb"
+    demo = build(page)
+    model_events = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
+    assert len(model_events) == 6 and all(fn.concurrency_limit == 1 for fn in model_events)
+
+
+@pytest.mark.parametrize("auth", ["name", ":secret", "name:"])
+def test_auth_needs_both_parts(auth: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--auth", auth]) == 2
+    assert "NAME:PASSWORD" in capsys.readouterr().err
+
+
+def test_every_option_is_explained() -> None:
+    help_text = parser().format_help()
+    for option in ("--variant", "--checkpoint", "--share", "--auth", "--root-path", "--port", "--host", "--mcp"):
+        assert option in help_text
+
+
+def test_a_missing_checkpoint_is_one_sentence() -> None:
+    command = [sys.executable, "-m", "app", "--variant", "s", "--checkpoint", "no/such/file.pth"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent.parent, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1 and "file.pth" in done.stderr

@@ -1,0 +1,116 @@
+"""What a tab keeps, and what a change makes run."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.session import LONGEST_SIDE, Session, SessionStore, run
+from eovseg.errors import ImageError
+from eovseg.vocabulary import Vocabulary
+from tests.app.fake_predictor import FakePredictor
+
+WORDS = Vocabulary.parse("sky: stuff; car: thing")
+PhotoWriter = Callable[..., str]
+
+
+def ran(predictor: FakePredictor) -> tuple[int, int, int]:
+    return predictor.images_encoded, predictor.vocabularies_decoded, predictor.composed
+
+
+def test_only_what_changed_runs(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(), WORDS)
+    assert ran(predictor) == (1, 1, 1) and set(session.seconds) == {"photo", "words", "result"}
+    run(session, predictor, photo_file(), Vocabulary.parse("sky: stuff; car: thing; dog"))
+    assert ran(predictor) == (1, 2, 2) and set(session.seconds) == {"words", "result"}
+    run(session, predictor, photo_file(), Vocabulary.parse("sky: stuff; car: thing; dog"))
+    assert ran(predictor) == (1, 2, 3) and set(session.seconds) == {"result"}
+    run(session, predictor, photo_file(name="copy.png"), WORDS)
+    assert ran(predictor) == (1, 3, 4), "the same photo under another name"
+    run(session, predictor, photo_file(61, name="other.png"), WORDS)
+    assert ran(predictor) == (2, 4, 5)
+
+
+def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path) -> None:
+    session = run(Session(), predictor, photo_file(), WORDS)
+    before = dict(vars(session))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    with pytest.raises(ImageError):
+        run(session, predictor, str(broken), WORDS)
+    predictor.failure = RuntimeError("out of memory")
+    with pytest.raises(RuntimeError):
+        run(session, predictor, photo_file(61, name="other.png"), Vocabulary.parse("dog"))
+    assert vars(session) == before
+
+
+def test_a_large_photo_is_scaled_down_and_told(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(3000, 30 * 40), WORDS)
+    assert session.shrunk_from == (3000, 1200)
+    assert session.result is not None
+    assert session.result.segment_map.shape == (round(1200 * LONGEST_SIDE / 3000), LONGEST_SIDE)
+    run(session, predictor, photo_file(LONGEST_SIDE, 50, "fits.png"), WORDS)
+    assert session.shrunk_from is None
+
+
+def test_files_follow_result_and_opacity(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(name="my photo.png"), WORDS)
+    first = session.save()
+    assert [path.suffix for path in first] == [".png", ".png", ".json", ".json"]
+    assert first[0].name.startswith("my photo")
+    plain = first[0].read_bytes()
+    session.opacity = 0.9
+    second = session.save()
+    assert second[0].read_bytes() != plain
+    assert not first[0].exists(), "the files before are replaced"
+    session.close()
+    assert not second[0].parent.exists()
+
+
+def test_the_store_is_bounded_and_drops_the_oldest(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    store = SessionStore(limit=2)
+    start = run(Session(), predictor, photo_file(), WORDS)
+    first, second = store.open(None, start), store.open(None, start)
+    folder = first.save()[0].parent
+    assert store.open(second.key) is second
+    store.open(first.key)
+    third = store.open(None, start)
+    assert len(store) == 2 and store.open(first.key) is first and store.open(third.key) is third
+    assert store.open(second.key) is not second, "the one used longest ago was dropped"
+    assert not folder.exists(), "with its files"
+
+
+def test_dropping_twice_or_nothing_is_fine() -> None:
+    store = SessionStore()
+    key = store.open(None).key
+    for gone in (key, key, None, "unknown"):
+        store.drop(gone)
+    assert len(store) == 0
+
+
+def test_tabs_do_not_share(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    store = SessionStore()
+    start = run(Session(), predictor, photo_file(), WORDS)
+    one, other = store.open(None, start), store.open(None, start)
+    run(one, predictor, photo_file(61, name="other.png"), Vocabulary.parse("dog"))
+    assert other.vocabulary == WORDS and start.vocabulary == WORDS
+    assert other.result is start.result and one.result is not start.result
+
+
+def test_many_threads_open_sessions_at_once() -> None:
+    store = SessionStore(limit=5)
+    threads = [threading.Thread(target=lambda: [store.open(None) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store) == 5
+
+
+def test_fake_predictor_draws_what_it_lists(photo_file: PhotoWriter) -> None:
+    result = run(Session(), FakePredictor(), photo_file(), WORDS).result
+    assert result is not None
+    assert [segment.label for segment in result.segments] == ["sky", "car", "car"]
+    assert set(np.unique(result.segment_map)) == {segment.id for segment in result.segments}

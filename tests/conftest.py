@@ -1,0 +1,38 @@
+"""What every test gets: caches of its own, no hub, and a browser where one is installed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Set before anything imports Gradio or a hub client: no test may leave traces in the user's caches or ask a hub.
+_SCRATCH = tempfile.mkdtemp(prefix="eovseg-tests-")
+os.environ["EOVSEG_CACHE"] = _SCRATCH
+os.environ["GRADIO_TEMP_DIR"] = f"{_SCRATCH}/gradio"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium. Without one the test is skipped, and in continuous integration it fails."""
+    path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or name one in EOVSEG_CHROMIUM"
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield chromium
+        chromium.close()

@@ -1,0 +1,73 @@
+"""A writer of tiny COCO panoptic folders."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CATEGORIES = (
+    {"id": 1, "name": "person", "isthing": 1},
+    {"id": 17, "name": "cat", "isthing": 1},
+    {"id": 187, "name": "sky", "isthing": 0},
+    {"id": 106, "name": "clouds", "isthing": 0},
+    {"id": 900, "name": "metal", "isthing": 0},
+)
+
+# file stem -> (id map, {segment id: (category id, is crowd)}); the photo's colours follow from the ids.
+Drawing = tuple[np.ndarray, Mapping[int, tuple[int, bool]]]
+FolderWriter = Callable[..., Path]
+
+
+def colour_of(segment_id: int) -> tuple[int, int, int]:
+    """The colour that the tiny photos give a segment: far apart for ids 0..5."""
+    return ((0, 0, 0), (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250))[segment_id]
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> FolderWriter:
+    """Writes `drawings` as a panoptic folder `name` and returns its path; `top` are top-level JSON entries."""
+
+    def write(
+        name: str,
+        drawings: Mapping[str, Drawing],
+        categories: Sequence[Mapping[str, Any]] = CATEGORIES,
+        coco_ids: Mapping[str, int] | None = None,
+        **top: Any,
+    ) -> Path:
+        root = tmp_path / name
+        (root / "images").mkdir(parents=True)
+        (root / "panoptic").mkdir()
+        images, annotations = [], []
+        for number, (stem, (ids, segments)) in enumerate(drawings.items(), start=1):
+            photo = np.zeros((*ids.shape, 3), dtype=np.uint8)
+            for segment_id in np.unique(ids):
+                photo[ids == segment_id] = colour_of(int(segment_id))
+            # PNG photos: JPEG would blur the colours that the tests compare.
+            Image.fromarray(photo).save(root / "images" / f"{stem}.png")
+            packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+            Image.fromarray(packed).save(root / "panoptic" / f"{stem}.png")
+            record = {"id": number, "file_name": f"{stem}.png", "width": ids.shape[1], "height": ids.shape[0]}
+            images.append(record | ({"coco_id": coco_ids[stem]} if coco_ids else {}))
+            infos = [
+                {"id": i, "category_id": category, "iscrowd": int(crowd), "area": int((ids == i).sum())}
+                for i, (category, crowd) in segments.items()
+            ]
+            annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": infos})
+        document = {"images": images, "annotations": annotations, "categories": list(categories), **top}
+        (root / "panoptic.json").write_text(json.dumps(document))
+        return root
+
+    return write
+
+
+def block_drawing(height: int = 48, width: int = 64) -> Drawing:
+    """A person (1), a cat (2), sky (3) and an unlabelled rest (0)."""
+    ids = np.zeros((height, width), dtype=np.int32)
+    ids[: height // 3] = 3
+    ids[height // 2 : height - 4, 4 : width // 3] = 1
+    ids[height // 2 : height - 4, width // 2 : width - 6] = 2
+    return ids, {1: (1, False), 2: (17, False), 3: (187, False)}

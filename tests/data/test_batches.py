@@ -1,0 +1,231 @@
+"""Batches by step: determinism, the rules for labelled and valid pixels, the vocabulary of a step, the stream."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eovseg.data.batches import (
+    Augmentation,
+    BatchSettings,
+    LabelTables,
+    TrainingBatch,
+    TrainingBatches,
+    batch_stream,
+    build_target,
+    draw_names,
+    xs_batches,
+)
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.sources import UNLABELLED, VOID, Sample, SegmentLabel, TrainingSource
+from eovseg.data.split import validation_photos
+from eovseg.errors import ConfigError, DataError
+from eovseg.vocabulary import WordClass
+from tests.data.conftest import CATEGORIES, FolderWriter, block_drawing
+
+SMALL = BatchSettings(batch_size=4, crop_size=64, smallest_mask=2)
+
+
+@pytest.fixture
+def sources(write_folder: FolderWriter) -> Sequence[TrainingSource]:
+    full = write_folder("full", {f"f{i}": block_drawing(48 + i, 64) for i in range(5)})
+    ids, segments = block_drawing(60, 50)
+    ids[ids == 3] = 0
+    things = {i: segments[i] for i in (1, 2)}
+    rest = write_folder("rest", {f"r{i}": (ids, things) for i in range(4)}, CATEGORIES[:2])
+    return [TrainingSource(full, "panoptic", 0.5), TrainingSource(rest, "instances", 0.5)]
+
+
+def _assert_equal(first: TrainingBatch, second: TrainingBatch) -> None:
+    assert torch.equal(first.pixels, second.pixels)
+    assert first.class_names == second.class_names
+    assert torch.equal(first.is_thing, second.is_thing)
+    for one, other in zip(first.targets, second.targets, strict=True):
+        assert all(torch.equal(value, vars(other)[name]) for name, value in vars(one).items())
+
+
+def test_shapes_and_agreement_of_a_batch(sources: Sequence[TrainingSource]) -> None:
+    batches = TrainingBatches(sources, SMALL)
+    for step in range(3):
+        batch = batches[step]
+        classes = len(batch.class_names)
+        assert batch.pixels.shape == (4, 3, 64, 64)
+        assert batch.pixels.dtype == torch.float32
+        assert 1.0 < batch.pixels.max() <= 255.0
+        assert batch.is_thing.shape == (classes,)
+        assert len(batch.targets) == 4
+        for target in batch.targets:
+            masks = len(target.labels)
+            assert target.masks.shape == (masks, 64, 64)
+            assert target.masks.dtype == target.valid.dtype == target.labelled.dtype == torch.bool
+            assert target.labels.dtype == target.semantic.dtype == torch.int64
+            assert target.known_classes.shape == (classes,)
+            assert torch.equal(target.labelled, target.semantic >= 0)
+            assert (target.masks.sum(dim=0) <= 1).all()
+            for label, mask in zip(target.labels, target.masks, strict=True):
+                assert mask.sum() >= 2 * 16
+                assert (target.semantic[mask] == label).all()
+                assert target.valid[mask].all()
+                assert target.known_classes[label]
+
+
+def test_seed_and_step_decide_the_batch(sources: Sequence[TrainingSource]) -> None:
+    first, second = TrainingBatches(sources, SMALL, seed=3), TrainingBatches(sources, SMALL, seed=3)
+    second[0], second[5]  # what was asked before does not matter
+    _assert_equal(first[7], second[7])
+    assert not torch.equal(first[7].pixels, first[8].pixels)
+    assert not torch.equal(first[7].pixels, TrainingBatches(sources, SMALL, seed=4)[7].pixels)
+
+
+def test_workers_change_nothing(sources: Sequence[TrainingSource]) -> None:
+    batches = TrainingBatches(sources, SMALL, seed=1)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    here = list(batch_stream(batches, range(3, 6), workers=0))
+    there = list(batch_stream(batches, range(3, 6), workers=1))
+    assert len(here) == len(there) == 3
+    for step, one, other in zip(range(3, 6), here, there, strict=True):
+        _assert_equal(one, other)
+        _assert_equal(one, batches[step])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_batches_keep_the_shares(sources: Sequence[TrainingSource]) -> None:
+    uneven = [TrainingSource(sources[0].root, "panoptic", 3.0), TrainingSource(sources[1].root, "instances", 1.0)]
+    batches = TrainingBatches(uneven, SMALL)
+    seen = set()
+    for step in range(40):
+        drawn = batches.draw(step)
+        assert [source for source, _ in drawn] == [0, 0, 0, 1]
+        assert len(set(drawn)) == 4
+        seen |= set(drawn)
+    assert seen == {(0, i) for i in range(5)} | {(1, i) for i in range(4)}
+    assert batches.photo_counts() == {"full": 5, "rest": 4}
+
+
+def test_a_batch_larger_than_its_source(sources: Sequence[TrainingSource]) -> None:
+    batches = TrainingBatches(sources[1:], BatchSettings(batch_size=9, crop_size=32))
+    assert len(batches.draw(0)) == 9
+    assert batches[0].pixels.shape == (9, 3, 32, 32)
+
+
+def test_labelled_valid_and_masks_by_hand() -> None:
+    # 1 a thing, 2 a crowd, 3 stuff, 4 a thing of 2 pixels: too small. 0 = no instance, V = nothing known.
+    v = VOID
+    ids = np.array([[1, 1, 1, 0], [2, 2, 2, v], [3, 3, 3, 4], [3, 3, 3, 4]], dtype=np.uint16)
+    thing, crowd = SegmentLabel(6, True, False), SegmentLabel(6, True, True)
+    segments = {1: thing, 2: crowd, 3: SegmentLabel(9, False, False), 4: thing, 5: thing}
+    known = np.zeros(10, dtype=bool)
+    known[[6, 9]] = True
+    view = Sample(np.zeros((4, 4, 3), dtype=np.uint8), ids, segments, known)
+    position = np.full(10, -1)
+    position[[2, 6, 9]] = [0, 1, 2]
+    target = build_target(view, LabelTables.of(view, 3), position, np.array([2, 6, 9]))
+    assert target.labels.tolist() == [1, 2]
+    assert torch.equal(target.masks, torch.from_numpy(np.stack([ids == 1, ids == 3])))
+    assert target.semantic.tolist() == [[1, 1, 1, -1], [1, 1, 1, -1], [2, 2, 2, -1], [2, 2, 2, -1]]
+    assert target.labelled.int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
+    assert target.valid.int().tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
+    assert target.known_classes.tolist() == [False, True, True]
+    assert UNLABELLED == 0
+
+
+def test_a_photo_without_targets() -> None:
+    view = Sample(np.zeros((2, 2, 3), np.uint8), np.full((2, 2), VOID, np.uint16), {}, np.ones(3, dtype=bool))
+    target = build_target(view, LabelTables.of(view, 1), np.arange(3), np.arange(3))
+    assert target.masks.shape == (0, 2, 2)
+    assert target.labels.shape == (0,)
+    assert not target.valid.any()
+    assert not target.labelled.any()
+
+
+def test_vocabulary_of_a_step(sources: Sequence[TrainingSource]) -> None:
+    whole = TrainingBatches(sources, SMALL)[0]
+    assert len(whole.class_names) == 133
+    assert whole.is_thing.sum() == 80
+    subset = BatchSettings(batch_size=4, crop_size=64, smallest_mask=2, keep_absent=(0.0, 0.0))
+    batches = TrainingBatches(sources, subset)
+    for step in range(4):
+        batch = batches[step]
+        present = set().union(*(target.semantic.unique().tolist() for target in batch.targets)) - {-1}
+        assert present == set(range(len(batch.class_names)))
+    some = TrainingBatches(sources, BatchSettings(batch_size=4, crop_size=64, keep_absent=(0.3, 0.6)))
+    counts = [len(some[step].class_names) for step in range(6)]
+    assert max(counts) < 110
+    assert len(set(counts)) > 2
+
+
+def test_own_class_joins_only_where_present(write_folder: FolderWriter) -> None:
+    ids = np.full((40, 40), 5, dtype=np.int32)
+    metal = write_folder("metal", {"m": (ids, {5: (900, False)})})
+    sky = write_folder("sky", {"s": (ids, {5: (187, False)})}, CATEGORIES[:3])
+    both = [TrainingSource(metal, "panoptic", 1.0), TrainingSource(sky, "panoptic", 1.0)]
+    batch = TrainingBatches(both, BatchSettings(batch_size=2, crop_size=32))[0]
+    assert batch.class_names[-1] == ("metal",)
+    assert [bool(target.known_classes[-1]) for target in batch.targets] == [True, False]
+    assert all(target.known_classes[:-1].all() for target in batch.targets)
+    alone = TrainingBatches(both[1:], BatchSettings(batch_size=2, crop_size=32))[0]
+    assert len(alone.class_names) == 133
+
+
+def test_names_of_a_class() -> None:
+    person = WordClass(("person", "woman", "clothes"), True)
+    rng = np.random.default_rng(0)
+    drawn = [draw_names(person, {"person", "clothes"}, 0.8, rng.random(), rng) for _ in range(400)]
+    assert set(drawn) == {("person",), ("woman",), ("person", "woman")}  # "clothes" is a class of its own here
+    assert 0.75 < np.mean(["person" in names for names in drawn]) < 0.95
+    assert draw_names(person, set(), 0.0, 1.0, rng) == ("woman", "clothes")
+    assert draw_names(WordClass(("sky",), False), set(), 0.0, 0.0, rng) == ("sky",)
+
+
+def test_moving_a_batch_keeps_its_content(sources: Sequence[TrainingSource]) -> None:
+    batch = TrainingBatches(sources, SMALL)[0]
+    _assert_equal(batch.to("cpu"), batch)
+    moved = batch.to("meta")
+    assert moved.pixels.is_meta
+    assert all(value.is_meta for target in moved.targets for value in vars(target).values())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"crop_size": 31}, "crop_size"),
+        ({"keep_absent": (0.8, 0.3)}, "keep_absent"),
+        ({"keep_absent": (0.0, 1.5)}, "keep_absent"),
+    ],
+)
+def test_settings_out_of_range(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BatchSettings(**values)  # type: ignore[arg-type]
+
+
+def test_no_sources_or_no_share(sources: Sequence[TrainingSource]) -> None:
+    with pytest.raises(ConfigError, match="at least one source"):
+        TrainingBatches([])
+    with pytest.raises(ConfigError, match="share above 0"):
+        TrainingBatches([TrainingSource(sources[0].root, "panoptic", 0.0)])
+
+
+def test_missing_data_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lvis_val_subset.panoptic\.json cannot be read"):
+        xs_batches(tmp_path)
+
+
+def test_real_photos() -> None:
+    data = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if not (data / "coco_panoptic" / "panoptic.json").is_file():
+        pytest.skip("the labelled photos (shared/data beside the checkout) are not here")
+    batches = xs_batches(data, BatchSettings(batch_size=12, crop_size=128, augmentation=Augmentation(scale=(1.0, 1.5))))
+    assert batches.photo_counts()["coco_panoptic"] == 138
+    folder = PanopticFolder(data / "coco_panoptic")
+    validation = {photo.file_name for photo in validation_photos(folder)}
+    assert len(validation) == 34
+    assert not validation & {photo.file_name for source in batches.sources for photo in source.photos}
+    full = [sum(source < 2 for source, _ in batches.draw(step)) / 12 for step in range(50)]
+    assert 0.4 <= np.mean(full) <= 0.5
+    batch = batches[0]
+    assert sum(len(target.labels) for target in batch.targets) > 20
+    assert all(target.labelled.any() for target in batch.targets)

@@ -1,0 +1,46 @@
+"""The validation split and its guard against the same photo in two sources."""
+
+import pytest
+
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.sources import TrainingSource, open_sources
+from eovseg.data.split import is_validation, photo_identity, validation_photos
+from eovseg.errors import ConfigError
+from tests.data.conftest import FolderWriter, block_drawing
+
+
+def test_split_is_fixed_and_near_its_fraction() -> None:
+    names = [f"{i:012d}.jpg" for i in range(2000)]
+    chosen = [name for name in names if is_validation(name, 0.2)]
+    assert chosen[:4] == ["000000000003.jpg", "000000000005.jpg", "000000000011.jpg", "000000000014.jpg"]
+    assert 340 < len(chosen) < 460
+    assert set(chosen) < {name for name in names if is_validation(name, 0.3)}
+    assert not any(is_validation(name, 0.0) for name in names)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
+def test_fraction_out_of_range(fraction: float) -> None:
+    with pytest.raises(ConfigError, match="validation fraction"):
+        is_validation("a.jpg", fraction)
+
+
+def test_no_photo_leaks_through_another_source(write_folder: FolderWriter) -> None:
+    names = [f"{i:02d}" for i in range(20)]
+    ids = {name: int(name) for name in names}
+    renamed = {f"other{name}": int(name) for name in names}
+    full = write_folder("full", {name: block_drawing() for name in names}, coco_ids=ids)
+    # The same photos under other file names, one more, and the test set holds photo 7.
+    again = write_folder("again", {n: block_drawing() for n in [*renamed, "x"]}, coco_ids={**renamed, "x": 99})
+    test = write_folder("test", {"t": block_drawing()}, coco_ids={"t": 7})
+    validation = {photo.coco_id for photo in validation_photos(PanopticFolder(full), 0.3)}
+    assert 0 < len(validation) < 20
+    sources = [TrainingSource(full, "panoptic", 1.0, 0.3), TrainingSource(again, "instances", 1.0)]
+    opened = open_sources(sources, TrainingClasses.coco(), held_out=[PanopticFolder(test)])
+    assert {photo.coco_id for photo in opened[0].photos} == set(ids.values()) - validation - {7}
+    assert [photo.coco_id for photo in opened[1].photos] == [99]
+
+
+def test_identity_without_coco_id_is_source_and_file(write_folder: FolderWriter) -> None:
+    folder = PanopticFolder(write_folder("mine", {"a": block_drawing()}))
+    assert photo_identity(folder, folder.photos[0]) == "mine/a.png"

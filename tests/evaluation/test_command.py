@@ -1,0 +1,124 @@
+"""The whole chain with a real, untrained XS: evaluation with every extra, kept logits, and the command."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.evaluation import __main__ as command
+from eovseg.evaluation.cost import measure_cost
+from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.sweep import ensemble_grid, sweep
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
+
+WORDS = "person: thing; sky, clouds: stuff; lamp: thing; zebra: thing"
+
+
+@pytest.fixture(scope="module")
+def network() -> EOVSeg:
+    torch.manual_seed(0)
+    return EOVSeg(
+        variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
+    )
+
+
+@pytest.fixture
+def predictor(network: EOVSeg) -> Predictor:
+    return Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
+
+
+def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path) -> None:
+    folder, words = PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS)
+    # The two photos are alike; one is enough, and the predictor would not run twice on it.
+    report = evaluate(predictor, folder, folder.photos[:1], words, extras=["true masks", "absent words", "cost"])
+    assert report.panoptic is not None
+    assert report.panoptic.true_positives.sum() + report.panoptic.false_negatives.sum() == 3
+    assert set(report.classification) == {"in-vocabulary", "out-of-vocabulary", "ensemble"}
+    assert report.classification["ensemble"].all.segments == 3  # person, sky, lamp; the crowd is left out
+    assert report.classification["ensemble"].unseen.segments == 1
+    assert report.absence is not None
+    assert (report.absence.absent, report.absence.offered) == (3, 3)  # each segment once without its word, once with
+    assert report.cost is not None
+    assert report.cost.frames_per_second > 0
+    assert report.cost.flops > 1e7
+    assert report.summary()["parameters (M)"] == pytest.approx(sum(report.cost.parameters.values()) / 1e6)
+
+
+def test_cost_runs_the_network_every_time(predictor: Predictor) -> None:
+    trained = [parameter.requires_grad for parameter in predictor.network.parameters()]
+    measure_cost(predictor, np.zeros((40, 60, 3), np.uint8), Vocabulary.parse(WORDS), runs=3, warm=1)
+    assert (predictor.image_halves, predictor.word_halves) == (5, 5)  # 3 + 1, and 1 to count the work
+    assert [parameter.requires_grad for parameter in predictor.network.parameters()] == trained
+
+
+def test_kept_logits_give_the_same_results_without_the_network(predictor: Predictor, panoptic_folder: Path) -> None:
+    folder = PanopticFolder(panoptic_folder)
+    evaluator = Evaluator(folder, Vocabulary.parse(WORDS), predictor.seen(WORDS), ["panoptic"])
+    whole = list(evaluator.decode(predictor, folder.photos[:1]))
+    kept = [photo.logits_only() for photo in whole]
+    calls = (predictor.image_halves, predictor.word_halves)
+    assert calls == (1, 1)
+    grid = ensemble_grid(Settings.of(predictor.config))
+    rows = sweep(predictor, kept, evaluator.vocabulary, grid)
+    assert (predictor.image_halves, predictor.word_halves) == calls
+    assert len(rows) == 14
+    assert kept[0].decoded.state.features.aggregated.numel() == 0
+    for settings in grid:
+        from_all = predictor.compose(whole[0].decoded, **asdict(settings))
+        from_kept = predictor.compose(kept[0].decoded, **asdict(settings))
+        assert from_all.segments == from_kept.segments
+        assert np.array_equal(from_all.segment_map, from_kept.segment_map)
+
+
+@pytest.fixture
+def loaded(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "load", lambda *_: predictor)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_command_writes_what_it_prints(
+    panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [str(panoptic_folder), "--vocabulary", WORDS, "--limit", "1", "--alpha", "0.1", "--out", str(out)]
+    assert command.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("XS on stripes: 1 photos, 4 classes (own words), 2 of them seen in training\nalpha 0.1, ")
+    assert (out / "report.txt").read_text() in printed
+    assert json.loads((out / "report.json").read_text())["settings"]["alpha"] == 0.1
+
+
+@pytest.mark.usefixtures("loaded")
+def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(panoptic_folder), "--vocabulary", WORDS, "--limit", "1", "--out", str(tmp_path)]
+    assert command.main([*arguments, "--sweep", "ensemble"]) == 0
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    assert rows[0]["alpha"] == "0.0"
+    assert float(rows[0]["PQ"]) >= 0
+    assert len(capsys.readouterr().out.splitlines()) == 16  # the rows, the best one, the file
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--vocabulary", "person; zebra"], "3 of 4 categories are in no class of the vocabulary: clouds, lamp, sky;"),
+        (["--limit", "0"], "--limit must be at least 1, not 0."),
+        (["--vocabulary", WORDS, "--alpha", "2"], "alpha=2.0 is outside 0 to 1."),
+    ],
+)
+def test_command_tells_what_is_wrong_in_one_sentence(
+    panoptic_folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert command.main([str(panoptic_folder), *options]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""A report's files say the same as its numbers, and NaN never reaches JSON or CSV."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eovseg.evaluation.calibration import absence_curve, reliability
+from eovseg.evaluation.classification import classification_accuracy
+from eovseg.evaluation.cost import Cost
+from eovseg.evaluation.instances import InstanceAveragePrecision
+from eovseg.evaluation.panoptic_quality import PanopticQuality
+from eovseg.evaluation.report import PAPER, Report
+from eovseg.evaluation.semantic import ConfusionMatrix
+
+LABELS = ("person", "sky", "zebra")
+IS_THING = np.array([True, False, True])
+SEEN = np.array([True, True, False])
+
+
+@pytest.fixture
+def report() -> Report:
+    """One photo: half a person found (PQ 0, IoU 0.5), the sky whole, no zebra at all."""
+    true = np.array([[1, 1, 1, 1, 2, 2, 2, 2]])
+    predicted = np.array([[1, 1, 0, 0, 2, 2, 2, 2]])
+    classes = {1: 0, 2: 1}
+    panoptic, semantic = PanopticQuality(IS_THING), ConfusionMatrix(3)
+    panoptic.add(predicted, classes, true, classes)
+    semantic.add(predicted - 1, true - 1)
+    instance = InstanceAveragePrecision(IS_THING)
+    instance.add(predicted[None] == 1, [0], [0.9], true[None] == 1, [0])
+    scores = np.eye(3)[[0, 1]]
+    return Report(
+        data="stripes",
+        photos=1,
+        variant="l",
+        vocabulary="ade20k-150",
+        labels=LABELS,
+        is_thing=IS_THING,
+        seen=SEEN,
+        settings={"alpha": 0.4},
+        panoptic=panoptic.compute(SEEN),
+        semantic=semantic.compute(SEEN),
+        instance=instance.compute(),
+        classification={"ensemble": classification_accuracy(scores, np.array([0, 1]), SEEN)},
+        reliability=reliability(np.array([0.9, 0.8]), np.array([False, True])),
+        absence=absence_curve(np.array([0.9, 0.1]), np.array([True, False])),
+        cost=Cost("cpu", (1, 8), 20.0, {"decoder": 1_500_000, "vas": 500_000}, 3_000_000_000, 250_000_000),
+    )
+
+
+def test_headline_numbers_in_percent(report: Report) -> None:
+    summary = report.summary()
+    assert (summary["PQ"], summary["PQ things"], summary["PQ stuff"], summary["PQ seen"]) == (50.0, 0.0, 100.0, 50.0)
+    assert np.isnan(summary["PQ unseen"])
+    assert (summary["mIoU"], summary["pixel accuracy"]) == (75.0, 75.0)
+    assert summary["AP50"] == pytest.approx(100.0)
+    assert summary["ensemble top-1 seen"] == 100.0
+    assert summary["absent words noticed (ROC area)"] == 100.0
+    assert (summary["FPS"], summary["parameters (M)"], summary["FLOPs (G)"]) == (20.0, 2.0, 3.0)
+
+
+def test_table_stands_beside_the_paper(report: Report) -> None:
+    table = report.table()
+    assert table.splitlines()[0] == "L on stripes: 1 photos, 3 classes (ade20k-150), 2 of them seen in training"
+    assert ["PQ", "50.0", "24.5"] in [line.split() for line in table.splitlines()]
+    assert ["PQ", "unseen", "-"] in [line.split() for line in table.splitlines()]
+    own_words = replace(report, vocabulary="own words").table()
+    assert "paper" not in own_words
+
+
+def test_paper_rows_are_those_of_its_tables() -> None:
+    assert PAPER["s", "ade20k-150"]["PQ"] == 15.1
+    assert PAPER["m", "pascal-context-459"] == {"mIoU": 12.2}
+    assert PAPER["l", "cityscapes-19"]["FPS"] == 7.9
+
+
+def test_only_classes_with_truth_or_predictions_have_a_row(report: Report) -> None:
+    rows = {row["class"]: row for row in report.per_class()}
+    assert list(rows) == ["person", "sky"]
+    assert (rows["person"]["kind"], rows["person"]["seen"], rows["person"]["IoU"]) == ("thing", True, 50.0)
+    assert (rows["person"]["false positives"], rows["person"]["false negatives"]) == (1, 1)
+
+
+def test_files_hold_the_same_numbers(report: Report, tmp_path: Path) -> None:
+    paths = report.save(tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["summary.csv", "per_class.csv", "report.json", "report.txt"]
+    document = json.loads(paths[2].read_text(), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+    assert document["summary"]["PQ"] == 50.0
+    assert document["summary"]["PQ unseen"] is None
+    assert document["panoptic"]["pq"] == [0.0, 1.0, None]
+    assert document["paper"]["PQ"] == 24.5
+    with paths[0].open(newline="") as file:
+        summary = {row["metric"]: row for row in csv.DictReader(file)}
+    assert (summary["PQ"]["value"], summary["PQ"]["paper"]) == ("50.0", "24.5")
+    assert summary["PQ unseen"]["value"] == ""
+    with paths[1].open(newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["person", "sky"]
+    assert paths[3].read_text() == report.table() + "\n"
+
+
+def test_parts_that_were_not_measured_are_absent(report: Report, tmp_path: Path) -> None:
+    only_semantic = replace(
+        report, panoptic=None, instance=None, classification={}, reliability=None, absence=None, cost=None
+    )
+    assert list(only_semantic.summary()) == ["mIoU", "pixel accuracy", "mIoU seen", "mIoU unseen"]
+    assert json.loads(only_semantic.save(tmp_path)[2].read_text())["panoptic"] is None

@@ -1,0 +1,43 @@
+import pytest
+import torch
+from torchvision.ops import deform_conv2d
+
+from eovseg.model.aggregator import DeformableUpsample, LiteAggregator, deform_by_sampling
+
+
+def test_sampling_equals_torchvision_with_gradients() -> None:
+    torch.manual_seed(0)
+    x, offset = torch.randn(2, 5, 6, 7), 2 * torch.randn(2, 18, 6, 7)  # offsets reach over the border
+    mask, weight = torch.rand(2, 9, 6, 7), torch.randn(4, 5, 3, 3)
+    results = []
+    for function in (
+        lambda x, o, m, w: deform_by_sampling(x, o, m, w),
+        lambda x, o, m, w: deform_conv2d(x, o, w, padding=1, mask=m),
+    ):
+        inputs = [t.double().clone().requires_grad_() for t in (x, offset, mask, weight)]
+        output = function(*inputs)
+        output.square().sum().backward()
+        results.append([output, *(t.grad for t in inputs)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_training_and_inference_paths_agree() -> None:
+    torch.manual_seed(0)
+    layer = DeformableUpsample(8, 4).eval()
+    torch.nn.init.normal_(layer.deform_weight)
+    x = torch.randn(1, 8, 5, 6)
+    trained = layer(x)
+    with torch.no_grad():
+        torch.testing.assert_close(trained, layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("laterals", [None, (8, 8, 16, 16)])
+def test_shapes_and_gradients(laterals: tuple[int, ...] | None) -> None:
+    module = LiteAggregator((8, 16, 32, 64), 12, 20, laterals, "zero")
+    levels = [torch.randn(2, c, 32 // s, 64 // s) for c, s in ((8, 1), (16, 2), (32, 4), (64, 8))]
+    aggregated, (p5, p4, p3) = module(levels)
+    assert aggregated.shape == (2, 20, 32, 64)
+    assert [p.shape[-1] for p in (p5, p4, p3)] == [8, 16, 32]
+    aggregated.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())

@@ -1,0 +1,107 @@
+"""What holds the house together: imports point one way, files name no machine, links lead somewhere."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("eovseg", "analysis", "app")  # each may import itself and those before it
+TEXT = {".py", ".md", ".toml", ".txt", ".json", ".yaml", ".yml", ".cff", ".css", ".js", ".html", ".svg", ".ipynb", ""}
+
+
+def tracked_files() -> list[Path]:
+    """Files that git tracks or would add; every file of the folder where there is no git (an unpacked archive)."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if listing.returncode:
+        hidden = [path for path in ROOT.rglob("*") if path.is_file()]
+        return [path for path in hidden if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+    names = listing.stdout.decode().split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def imported_packages(source: str) -> Iterator[str]:
+    """Top-level package of every absolute import in `source`, also of those inside functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_imported_packages_sees_every_form() -> None:
+    source = "import app.page as p\nfrom analysis import x\nfrom . import y\ndef f():\n    import gradio\n"
+    assert list(imported_packages(source)) == ["app", "analysis", "gradio"]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_one_way(layer: str) -> None:
+    forbidden = set(LAYERS[LAYERS.index(layer) + 1 :]) | {"tests"}
+    if layer == "eovseg":
+        forbidden |= {"gradio", "matplotlib", "plotly"}
+    for path in (ROOT / layer).rglob("*.py"):
+        wrong = forbidden & set(imported_packages(path.read_text(encoding="utf-8")))
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_importing_the_method_loads_no_page_and_no_plots() -> None:
+    code = "import sys, eovseg; print(*sorted({'gradio', 'matplotlib', 'plotly', 'IPython'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for layer in LAYERS
+        for path in (ROOT / layer).rglob("*.py")
+    }
+    assert listed == found | {"eovseg_assets"}
+
+
+def test_every_file_beside_the_code_is_in_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for path in tracked_files():
+        folder = path.relative_to(ROOT).parent
+        if folder.parts and folder.parts[0] in LAYERS and path.suffix != ".py":
+            patterns = setuptools["package-data"].get(".".join(folder.parts), [])
+            assert any(path.match(pattern) for pattern in patterns), path.relative_to(ROOT)
+
+
+def test_no_file_names_a_machine() -> None:
+    # Written apart, so that this file does not find itself.
+    absolute = re.compile(r"(?<![\w.$/])/" + r"(?:home|root|Users|mnt|work)/[\w.-]+")
+    for path in tracked_files():
+        if path.suffix in TEXT and path.stat().st_size < 2_000_000:
+            found = absolute.search(path.read_text(encoding="utf-8", errors="ignore"))
+            assert not found, f"{path.relative_to(ROOT)} names {found.group()}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "assets/photos/README.md", "CHANGELOG.md"])
+def test_links_resolve(name: str) -> None:
+    document = ROOT / name
+    text = document.read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, f"{name}: no heading for {target}"
+        elif "://" not in target:
+            assert (document.parent / target.partition("#")[0]).exists(), f"{name}: {target} is missing"
+
+
+def test_every_shipped_photo_has_its_licence() -> None:
+    table = (ROOT / "assets" / "photos" / "README.md").read_text(encoding="utf-8")
+    photos = [path.name for path in (ROOT / "assets" / "photos").glob("*.jpg")]
+    assert len(photos) == 10
+    for name in photos:
+        assert re.search(rf"^\| {re.escape(name)} \|.*\| CC BY(-SA)? 2\.0 \|", table, re.MULTILINE), name

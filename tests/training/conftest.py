@@ -1,0 +1,55 @@
+"""Small labelled photos that a person can check by eye."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TinyTarget:
+    """Same fields as `eovseg.data.batches.Target`."""
+
+    labels: Tensor
+    masks: Tensor
+    valid: Tensor
+    labelled: Tensor
+    known_classes: Tensor
+    semantic: Tensor
+
+
+@dataclass
+class TinyLogits:
+    """Same fields as the network's `Logits`, as far as the criterion reads them."""
+
+    mask_logits: tuple[Tensor, ...]
+    class_logits: tuple[Tensor, ...]
+    word_similarity: Tensor | None = None
+    extra_mask_logits: tuple[Tensor, ...] = ()
+    extra_class_logits: tuple[Tensor, ...] = ()
+
+
+def make_target(masks: Tensor, labels: list[int], classes: int) -> TinyTarget:
+    """Fully labelled photo: every pixel valid and labelled, every class known; masks (M, H, W) bool."""
+    size = masks.shape[-2:]
+    semantic = torch.full(size, -1)
+    for mask, label in zip(masks, labels, strict=True):
+        semantic[mask] = label
+    return TinyTarget(
+        labels=torch.tensor(labels, dtype=torch.long),
+        masks=masks,
+        valid=torch.ones(size, dtype=torch.bool),
+        labelled=torch.ones(size, dtype=torch.bool),
+        known_classes=torch.ones(classes, dtype=torch.bool),
+        semantic=semantic,
+    )
+
+
+@pytest.fixture
+def halves() -> TinyTarget:
+    """A 32×32 photo: class 0 on the left half, class 1 on the right half; 3 classes."""
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[0, :, :16] = True
+    masks[1, :, 16:] = True
+    return make_target(masks, [0, 1], classes=3)
