@@ -12,8 +12,8 @@ from app.page import example_paths
 
 _HERE = Path(__file__).parent
 XS_SENTENCE = (
-    "XS is a small model for trying things out: about a thousand photos taught it, its words are English, and it "
-    "always prefers one of your words to none. Expect large everyday things to be right, small or rare ones missed."
+    "XS is a small model for trying things out: about a thousand photos taught it, and its words are English. Expect "
+    "large everyday things to be right, small or rare ones missed; what it could not name stays uncoloured."
 )
 OTHER_SENTENCE = "Variant {name}, with a checkpoint of the authors. Its words are English."
 # The script of the example strip: a click, or Enter on a focused photo, says which one.

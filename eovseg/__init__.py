@@ -1,7 +1,7 @@
 """EOV-Seg: open-vocabulary panoptic segmentation with the words that you type (AAAI 2025).
 
-    predictor = eovseg.load("xs")
-    result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
+predictor = eovseg.load("xs")
+result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
 """
 
 from eovseg.errors import CheckpointError, ConfigError, DataError, EovsegError, ImageError, VocabularyError

@@ -52,7 +52,10 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"vit_backbone\.clip_model\.visual\.positional_embedding$", "spatial_extractor.vit.pos_embed"),
     (r"vit_backbone\.clip_model\.visual\.ln_pre\.", "spatial_extractor.vit.norm_pre."),
     *(
-        (rf"vit_backbone\.clip_model\.visual\.transformer\.resblocks\.(\d+)\.{re.escape(theirs)}", rf"spatial_extractor.vit.blocks.\1.{ours}")
+        (
+            rf"vit_backbone\.clip_model\.visual\.transformer\.resblocks\.(\d+)\.{re.escape(theirs)}",
+            rf"spatial_extractor.vit.blocks.\1.{ours}",
+        )
         for theirs, ours in _BLOCK_NAMES.items()
     ),
     *((rf"lite_aggr\.deconv\.lateral_conv{i}\.", f"aggregator.laterals.{i}.") for i in range(4)),
@@ -125,7 +128,7 @@ class SortedKeys:
 
 
 def sort_official_keys(keys: Iterable[str], spatial_block: int = 0) -> SortedKeys:
-    """Sort official state-dict keys into used, known and unused, unknown; ViT blocks after `spatial_block` are unused."""
+    """Sort official keys into used, known and unused, unknown; ViT blocks past `spatial_block` are unused."""
     used: dict[str, str] = {}
     unused, unknown = [], []
     for key in keys:
@@ -196,17 +199,20 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path.name} is damaged or truncated ({error}); copy or download it again.") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path.name} is a safetensors file of another program; convert an EOV-Seg checkpoint with `eovseg convert`."
+            f"{path.name} is another program's safetensors file; convert an EOV-Seg checkpoint with `eovseg convert`."
         )
     header: dict[str, Any] = json.loads(metadata["header"])
     words = header.get("training_words")
     return Checkpoint(
-        ModelConfig.from_dict(header["config"]), tensors, header["complete"], tuple(words) if words is not None else None
+        ModelConfig.from_dict(header["config"]),
+        tensors,
+        header["complete"],
+        tuple(words) if words is not None else None,
     )
 
 
@@ -316,7 +322,9 @@ def download(variant: str) -> Path:
     network and for files that are not the variant's checkpoint.
     """
     if variant not in _DRIVE_IDS:
-        raise CheckpointError(f"There is no download for variant {variant!r}; choose s, m or l (xs ships with the project).")
+        raise CheckpointError(
+            f"There is no download for variant {variant!r}; choose s, m or l (xs ships with the project)."
+        )
     path = default_cache_directory() / f"eovseg-{variant}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
@@ -326,7 +334,9 @@ def download(variant: str) -> Path:
     if not record.is_file():
         record.write_text(checkpoint.digest + "\n")
     elif record.read_text().strip() != checkpoint.digest:
-        raise CheckpointError(f"{path.name} differs from the checksum recorded at its first load; delete it and download again.")
+        raise CheckpointError(
+            f"{path.name} differs from the checksum recorded at its first load; delete it and download again."
+        )
     return path
 
 
@@ -338,9 +348,11 @@ def _fetch(drive_id: str, path: Path) -> None:
         result = gdown.download(id=drive_id, output=str(partial), resume=True)
     except Exception as error:  # gdown passes on the errors of its HTTP library
         raise CheckpointError(
-            f"The download failed ({type(error).__name__}): connect to the network and run the command again, it resumes; or fetch "
-            f"Google Drive file {drive_id} with a browser and save it as {path}."
+            f"The download failed ({type(error).__name__}): connect to the network and run the command again; "
+            f"or fetch Google Drive file {drive_id} with a browser and save it as {path}."
         ) from error
     if result is None:
-        raise CheckpointError(f"The download gave no file; fetch Google Drive file {drive_id} by hand and save it as {path}.")
+        raise CheckpointError(
+            f"The download gave no file; fetch Google Drive file {drive_id} by hand and save it as {path}."
+        )
     os.replace(partial, path)

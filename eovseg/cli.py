@@ -134,7 +134,7 @@ def _expand(given: Iterable[str]) -> Iterator[Path]:
                 raise ImageError(f"The folder {text} holds no photo ({', '.join(PHOTO_SUFFIXES)}).")
             yield from found
         elif glob.has_magic(text) and not path.exists():
-            matches = sorted(glob.glob(text, recursive=True))
+            matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns too)
             if not matches:
                 raise ImageError(f"No file matches {text}.")
             yield from (Path(match) for match in matches)

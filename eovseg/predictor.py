@@ -67,7 +67,7 @@ class Decoded:
 
 @dataclass(eq=False)
 class RawOutput:
-    """The network's own numbers for one photo: Q queries, K classes, void last, (h, w) at stride 4 of the padded photo."""
+    """The network's own numbers for one photo: Q queries, K classes, void last, h and w at stride 4, padded."""
 
     mask_logits: tuple[Tensor, ...]  # a layer: (Q, h, w), last = final
     class_logits: tuple[Tensor, ...]  # a layer: (Q, K+1)
@@ -242,7 +242,9 @@ class Predictor:
     @overload
     def __call__(self, photos: ImageSource, vocabulary: Vocabulary | str, **settings: Any) -> Result: ...
     @overload
-    def __call__(self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any) -> list[Result]: ...
+    def __call__(
+        self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any
+    ) -> list[Result]: ...
     def __call__(
         self, photos: ImageSource | Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any
     ) -> Result | list[Result]:
@@ -305,7 +307,8 @@ class _Composer:
     def instances(self, score: float) -> tuple[np.ndarray, tuple[Segment, ...], np.ndarray]:
         found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry)
         masks = found.masks.cpu().numpy()
-        segments, kept = [], []
+        segments: list[Segment] = []
+        kept: list[int] = []
         segment_map = np.zeros(self.geometry.output_size, np.int32)
         rows = zip(found.labels.tolist(), found.queries.tolist(), found.scores.tolist(), strict=True)
         for index, (class_id, query, value) in enumerate(rows):
@@ -407,5 +410,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise CheckpointError(f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu.") from error
+        raise CheckpointError(
+            f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu."
+        ) from error
     return device

@@ -22,7 +22,7 @@ class Truth:
     crowd: frozenset[int]
 
     def class_map(self) -> np.ndarray:
-        """Class index of each pixel, (H, W) int64, -1 = unlabelled."""
+        """Class index of each pixel, (H, W) int64, crowds included, -1 = unlabelled."""
         ids, places = np.unique(self.segment_map, return_inverse=True)
         labels = np.array([self.classes.get(segment, -1) for segment in ids.tolist()], dtype=np.int64)
         return labels[places].reshape(self.segment_map.shape)

@@ -19,16 +19,16 @@ class Cost:
     """What one photo takes at batch 1, with the words' embeddings known.
 
     `frames_per_second` covers network and panoptic result of one photo of `image_size` (H, W), warm and synchronised.
-    `parameters` counts by part of the network, the text tower left out; `flops` are two per multiply-add, as torch
-    counts them (deformable convolutions are not counted). `peak_memory_bytes` is the GPU's peak, on a CPU the
-    process's, None where the system does not tell.
+    `parameters` counts by part of the network, the text tower left out. `multiply_adds` is what the paper's tool calls
+    FLOPs; torch's counter knows no deformable convolution, so those are missing. `peak_memory_bytes` is the GPU's
+    peak, on a CPU the process's, None where the system does not tell.
     """
 
     device: str
     image_size: tuple[int, int]
     frames_per_second: float
     parameters: dict[str, int]
-    flops: int
+    multiply_adds: int
     peak_memory_bytes: int | None
 
 
@@ -52,7 +52,7 @@ def measure_cost(
         image_size=(image.shape[0], image.shape[1]),
         frames_per_second=1 / float(np.median(seconds[warm:])),
         parameters=parameter_counts(predictor.network),
-        flops=_count_flops(predictor, _unknown_photo(image, warm + runs), vocabulary),
+        multiply_adds=_count_multiply_adds(predictor, _unknown_photo(image, warm + runs), vocabulary),
         peak_memory_bytes=_peak_memory(device),
     )
 
@@ -64,8 +64,8 @@ def parameter_counts(network: EOVSeg) -> dict[str, int]:
     return {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
 
 
-def _count_flops(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
-    """Floating-point operations of the network on one photo."""
+def _count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
+    """Multiply-adds of the network on one photo."""
     trained = [parameter for parameter in predictor.network.parameters() if parameter.requires_grad]
     # torch's counter looks for the gradients of what requires them, and inference mode has none.
     for parameter in trained:
@@ -76,7 +76,7 @@ def _count_flops(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-    return counter.get_total_flops()
+    return counter.get_total_flops() // 2  # torch counts both halves
 
 
 def _unknown_photo(image: np.ndarray, number: int) -> np.ndarray:

@@ -71,7 +71,8 @@ class Evaluator:
     """Counts of all tasks over any number of photos of one folder.
 
     `vocabulary` is the given one with thing or stuff as the folder has it; `seen` (K,) bool marks the classes that
-    share a word with the training vocabulary. Counts of several processes are joined with `merge(other.state())`.
+    share a word with the training vocabulary. AP's true masks are the folder's own segments, which do not overlap.
+    Counts of several processes are joined with `merge(other.state())`.
     Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
     """
 

@@ -89,7 +89,7 @@ class Report:
         if self.cost is not None:
             rows["FPS"] = self.cost.frames_per_second
             rows["parameters (M)"] = sum(self.cost.parameters.values()) / 1e6
-            rows["FLOPs (G)"] = self.cost.flops / 1e9
+            rows["FLOPs (G)"] = self.cost.multiply_adds / 1e9
             if self.cost.peak_memory_bytes is not None:
                 rows["peak memory (MB)"] = self.cost.peak_memory_bytes / 1e6
         return rows

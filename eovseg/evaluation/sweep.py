@@ -69,9 +69,9 @@ def ensemble_grid(start: Settings) -> list[Settings]:
 
 def threshold_grid(
     start: Settings,
-    score_thresholds: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3),
-    overlap_thresholds: Sequence[float] = (0.3, 0.5, 0.65, 0.8),
-    void_thresholds: Sequence[float | None] = (None, 0.7, 0.9),
+    score_thresholds: Sequence[float] = (0.0, 0.05, 0.1, 0.2),
+    overlap_thresholds: Sequence[float] = (0.3, 0.5, 0.8),
+    void_thresholds: Sequence[float | None] = (None, 0.9),
     weights: Sequence[tuple[float, float]] = (),
 ) -> list[Settings]:
     """Every combination of the thresholds and of `weights`, pairs of alpha and beta (none: those of `start`).

@@ -5,6 +5,7 @@ width, upsampled to stride 4 and summed; two coordinate channels in [-1, 1] are 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torchvision.ops import deform_conv2d
 
 
 class DeformableUpsample(nn.Module):
-    """Modulated deformable 3x3 + BN + ReLU, then transposed 4x4 stride 2 + BN + ReLU: (B, C_in, h, w) -> (B, C_out, 2h, 2w)."""
+    """Modulated deformable 3x3, then transposed 4x4 stride 2, each with BN + ReLU; twice the height and width."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -75,16 +76,15 @@ class LiteAggregator(nn.Module):
         width: int,
         out_channels: int,
         lateral_channels: Sequence[int] | None = None,
-        offset_init: str = "xavier",
+        zero_offsets: bool = False,
     ) -> None:
         super().__init__()
         laterals = list(reversed(lateral_channels or [c // 2 for c in in_channels]))  # p5 first
         towers = list(reversed(in_channels))
         self.lateral_channels = tuple(laterals)
         self.laterals = nn.ModuleList(nn.Conv2d(c, p, 1) for c, p in zip(towers, laterals, strict=True))
-        self.upsamplers = nn.ModuleList(
-            DeformableUpsample(coarse, fine) for coarse, fine in zip(laterals[:-1], laterals[1:], strict=True)
-        )
+        upsamplers = [DeformableUpsample(coarse, fine) for coarse, fine in pairwise(laterals)]
+        self.upsamplers = nn.ModuleList(upsamplers)
         self.level_projections = nn.ModuleList(nn.Conv2d(p, width, 1, bias=False) for p in laterals)
         self.bias = nn.Parameter(torch.zeros(1, width, 1, 1))
         self.output = nn.Conv2d(width, width, 3, padding=1)
@@ -93,9 +93,10 @@ class LiteAggregator(nn.Module):
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
         # The released code means to start with zero offsets but its xavier pass overwrites them.
-        for upsampler in self.upsamplers:
+        for upsampler in upsamplers:
+            assert upsampler.offset.bias is not None
             nn.init.zeros_(upsampler.offset.bias)
-            if offset_init == "zero":
+            if zero_offsets:
                 nn.init.zeros_(upsampler.offset.weight)
 
     def aggregate(self, features: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -119,5 +120,7 @@ class LiteAggregator(nn.Module):
         total, levels = self.aggregate(features)
         batch, _, height, width = total.shape
         x = torch.linspace(-1, 1, width, device=total.device, dtype=total.dtype).expand(batch, 1, height, width)
-        y = torch.linspace(-1, 1, height, device=total.device, dtype=total.dtype)[:, None].expand(batch, 1, height, width)
+        y = torch.linspace(-1, 1, height, device=total.device, dtype=total.dtype)[:, None].expand(
+            batch, 1, height, width
+        )
         return self.coordinate_conv(torch.cat([total, x, y], dim=1)), levels

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import open_clip
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eovseg.errors import CheckpointError
 from eovseg.model.classifier import pool_by_masks, resize_masks
@@ -152,8 +151,8 @@ def build_towers(
     except Exception as error:  # hub clients raise many unrelated types when there is no network
         raise CheckpointError(
             f"The CLIP weights {config.backbone}/{config.pretrained} ({CLIP_SIZES[config.backbone]}) cannot be fetched "
-            f"({type(error).__name__}): connect to the network once, put the file into open_clip's cache by hand, or give "
-            "a full EOV-Seg checkpoint, which holds them."
+            f"({type(error).__name__}): connect to the network once, put the file into open_clip's cache by hand, or "
+            "give a full EOV-Seg checkpoint, which holds them."
         ) from error
     extractor = (ClipConvNeXt if "convnext" in config.backbone else ClipResNet)(clip)
     return extractor, ClipTextEncoder(clip, config.backbone)

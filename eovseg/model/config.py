@@ -46,7 +46,7 @@ class ModelConfig:
     embed_dim: int = 768  # D, width of the text embedding
     aggregator_dim: int = 96
     lateral_channels: tuple[int, int, int, int] | None = None  # strides 4, 8, 16, 32; None: half the tower's
-    offset_init: Literal["xavier", "zero"] = "xavier"
+    initialisation: Literal["released", "short"] = "released"  # "short": starts sooner, see `EOVSeg.__init__`
     hidden_dim: int = 256  # C
     queries: int = 100  # Q, object kernels
     decoder_layers: int = 3
@@ -78,10 +78,9 @@ class ModelConfig:
         for field in fields(self):
             if get_origin(hints[field.name]) is Literal:
                 allowed = get_args(hints[field.name])
-                if getattr(self, field.name) not in allowed:
-                    raise ConfigError(
-                        f"{field.name}={getattr(self, field.name)!r} is not allowed; choose one of {', '.join(allowed)}."
-                    )
+                value = getattr(self, field.name)
+                if value not in allowed:
+                    raise ConfigError(f"{field.name}={value!r} is not allowed; choose one of {', '.join(allowed)}.")
         for name in ("alpha", "beta", "score_threshold", "overlap_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is outside 0 to 1.")
@@ -137,7 +136,7 @@ _VARIANTS: dict[str, ModelConfig] = {
         embed_dim=384,
         aggregator_dim=96,
         lateral_channels=(48, 64, 96, 160),
-        offset_init="zero",
+        initialisation="short",
         hidden_dim=128,
         queries=64,
         ffn_dim=512,

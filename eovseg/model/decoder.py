@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eovseg.model.classifier import classification_logits, pool_by_masks, resize_masks
 from eovseg.model.config import ModelConfig
@@ -106,7 +105,9 @@ class DecoderLayer(nn.Module):
             self.spatial_projection = nn.Sequential(
                 nn.LayerNorm(config.spatial_dim), nn.Linear(config.spatial_dim, channels)
             )
-            self.fusion = TDEE(channels) if config.fusion == "TDEE" else SemanticDrivenInteraction(channels, config.queries)
+            self.fusion = (
+                TDEE(channels) if config.fusion == "TDEE" else SemanticDrivenInteraction(channels, config.queries)
+            )
         self.class_embed = nn.Sequential(
             nn.Linear(channels, channels),
             nn.ReLU(),

@@ -48,7 +48,7 @@ class SemanticDrivenInteraction(nn.Module):
 
 
 def correlate_channels(value: Tensor, taps: Tensor) -> Tensor:
-    """Cross-correlate each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded, same length."""
+    """Cross-correlate each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded."""
     reach = taps.shape[-1] // 2
     windows = F.pad(value, (reach, reach)).unfold(-1, taps.shape[-1], 1)  # (B, Q, C, taps)
     return (windows * taps.unsqueeze(-2)).sum(dim=-1)

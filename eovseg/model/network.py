@@ -1,6 +1,6 @@
 """The whole network in two halves: `encode_image` depends on the photo only, `decode` on the words too.
 
-A third step, `classifier.class_log_probabilities` and `postprocess`, depends on alpha, beta, ensemble and thresholds only.
+A third step, `classifier.class_log_probabilities` and `postprocess`, depends on alpha, beta, ensemble and thresholds.
 """
 
 from collections.abc import Sequence
@@ -85,6 +85,9 @@ class EOVSeg(nn.Module):
     must bring them.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
@@ -95,11 +98,16 @@ class EOVSeg(nn.Module):
             config.aggregator_dim,
             config.hidden_dim,
             config.lateral_channels,
-            config.offset_init,
+            zero_offsets=config.initialisation == "short",
         )
         self.vas: VocabularyAwareSelection | None = None
         if config.vas:
             self.vas = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.embed_dim, config.vas_heads)
+            if config.initialisation == "short":
+                # As released, all words start equally similar and F_vs = F_agg / words: thousands of steps go by before
+                # either grows. With these two values words differ and pixels pass from the first step on.
+                nn.init.normal_(self.vas.guide.weight, std=2.5)
+                nn.init.ones_(self.vas.offset)
         self.spatial_extractor: SpatialExtractor | None = None
         self.spatial_upscaling: SpatialUpscaling | None = None
         self.early_fusion: EarlyAdditiveFusion | None = None

@@ -129,7 +129,7 @@ def _select_kernels(
 def _number_segments(
     queries: Tensor, scores: Tensor, labels: Tensor, large: Tensor, is_thing: Tensor
 ) -> tuple[Tensor, list[SegmentRecord]]:
-    """Segment id of every kept kernel (0 = dropped); ids follow the kernels' order, stuff of one class shares its first."""
+    """Segment id of every kept kernel (0 = dropped), in the kernels' order; stuff of one class shares its first."""
     ids = torch.zeros(len(queries), dtype=torch.int32)
     records: list[SegmentRecord] = []
     stuff_ids: dict[int, int] = {}

@@ -5,6 +5,7 @@ Only the blocks up to the one that is read are kept and run.
 """
 
 import math
+from typing import Any
 
 import timm
 import torch
@@ -44,7 +45,7 @@ class SpatialExtractor(nn.Module):
         self.kind = kind
         depth = block + 1
         if kind == "own":
-            self.vit: nn.Module = VisionTransformer(
+            self.vit: Any = VisionTransformer(
                 img_size=256,
                 patch_size=16,
                 embed_dim=dim,
@@ -57,8 +58,8 @@ class SpatialExtractor(nn.Module):
             )
         else:
             # Only pretrained weights need the full depth while they load; later blocks are dropped at once.
-            depth_argument = {} if pretrained else {"depth": depth}
-            self.vit = timm.create_model(_TIMM_NAMES[kind], pretrained=pretrained, num_classes=0, **depth_argument)
+            shape: dict[str, Any] = {} if pretrained else {"depth": depth}
+            self.vit = timm.create_model(_TIMM_NAMES[kind], pretrained=pretrained, num_classes=0, **shape)
             self.vit.blocks = self.vit.blocks[:depth]
             self.vit.norm = nn.Identity()
             if kind == "SAM":

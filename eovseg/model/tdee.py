@@ -1,4 +1,4 @@
-"""Two-way Dynamic Embedding Experts (paper Eq. 5 to 10): how much of each segment's semantic and spatial embedding counts.
+"""Two-way Dynamic Embedding Experts (Eq. 5 to 10): how much a segment's semantic and spatial embedding count.
 
 Layer names are those of the published checkpoints.
 """

@@ -49,8 +49,7 @@ class VocabularyAwareSelection(nn.Module):
         """Scaled dot product of every pixel and word: (B, D, h, w), (N, D) -> (B, heads, N, h, w), float32 or wider."""
         embedding, guide = self._split(embedding, text)
         similarity = torch.einsum("bhdp,nhd->bhnp", embedding, guide)
-        similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
-        return similarity
+        return similarity.to(torch.promote_types(similarity.dtype, torch.float32))
 
     def _split(self, embedding: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         batch, width = embedding.shape[:2]
@@ -68,9 +67,7 @@ class VocabularyAwareSelection(nn.Module):
         log_total = maximum.clone()
         for rows in guide.split(block):
             if torch.is_grad_enabled():  # keep two values a pixel and block for the backward pass, not the block itself
-                maximum, log_total = checkpoint(
-                    _absorb_block, embedding, rows, maximum, log_total, use_reentrant=False
-                )
+                maximum, log_total = checkpoint(_absorb_block, embedding, rows, maximum, log_total, use_reentrant=False)
             else:
                 maximum, log_total = _absorb_block(embedding, rows, maximum, log_total)
         return (maximum - log_total).exp().unflatten(-1, size)

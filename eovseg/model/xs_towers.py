@@ -86,7 +86,7 @@ def match_in_order(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
     for (given_name, given), (name, wanted) in zip(weights.items(), expected.items(), strict=True):
         if given.shape != wanted.shape:
             raise CheckpointError(
-                f"The image tower's tensor {given_name} has shape {tuple(given.shape)}, {tuple(wanted.shape)} is expected."
+                f"The image tower's {given_name} has shape {tuple(given.shape)}, {tuple(wanted.shape)} is expected."
             )
         matched[name] = given
     return matched

@@ -50,6 +50,7 @@ class TrainConfig:
     warmup_factor: float = 1.0  # 1.0: the released warm-up is none
     final_factor: float = 0.01  # cosine only
     clip: float = 0.01
+    clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
     ema: float = 0.0  # 0: off
     bf16: bool = True  # only where the machine is faster with it
     channels_last: bool = False
@@ -65,6 +66,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
         if self.schedule not in ("step", "cosine"):
             raise ConfigError(f"schedule is {self.schedule!r}; choose 'step' or 'cosine'.")
+        if self.clip_per not in ("model", "tensor"):
+            raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}; give a decay of 0 (off) up to, but not including, 1.")
         if self.learning_rate <= 0:
@@ -95,8 +98,8 @@ def xs_config(**changes: Any) -> TrainConfig:
     """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
     loss = LossConfig(points=768, dense_weight=2.0, pilots=16, repeats=(2, 1, 1))
     recipe: dict[str, Any] = {
-        "variant": "xs", "steps": 6_000, "batch": 12, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
-        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "ema": 0.998, "channels_last": True,
-        "checkpoint_every": 200, "evaluate_every": 1_000, "loss": loss,
+        "variant": "xs", "steps": 2_100, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
+        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "channels_last": True,
+        "checkpoint_every": 100, "evaluate_every": 1_000, "loss": loss,
     }  # fmt: skip
     return TrainConfig(**{**recipe, **changes})

@@ -10,7 +10,7 @@ from PIL import Image
 from eovseg.assets import asset_path
 
 pytestmark = pytest.mark.browser
-SLOW = 30_000  # milliseconds; two busy cores are slow
+SLOW = 60_000  # milliseconds; two busy cores are slow
 
 
 class Visit:

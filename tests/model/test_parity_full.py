@@ -34,7 +34,7 @@ def build(variant: str) -> EOVSeg:
 def run(variant: str) -> tuple[dict[str, np.ndarray], EOVSeg, torch.Tensor, ImageFeatures, Logits]:
     recorded = arrays(f"full_{variant}_f64")
     network = build(variant)
-    classes = [[w for w in names.replace(", ", ",").split(",")] for names in description(f"full_{variant}")["vocab"]]
+    classes = [names.replace(", ", ",").split(",") for names in description(f"full_{variant}")["vocab"]]
     with torch.inference_mode():
         # The text tower runs in float32, where it differs by 4e-7 of the range, to save minutes; the rest is float64 on
         # the recorded rows.
@@ -42,7 +42,9 @@ def run(variant: str) -> tuple[dict[str, np.ndarray], EOVSeg, torch.Tensor, Imag
         network.double()
         index = torch.tensor([k for k, words in enumerate(classes) for _ in words])
         features = network.encode_image(torch.from_numpy(recorded["image"])[None].double())
-        logits = network.decode(features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index), intermediates=True)
+        logits = network.decode(
+            features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index), intermediates=True
+        )
     return recorded, network, text, features, logits
 
 

@@ -126,9 +126,7 @@ def test_decoder() -> None:
         assert_close(layer.mask_logits, recorded[f"mask{i}"], TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("score", "overlap"), [(0.0, 0.8), (0.8, 0.8), (0.5, 0.5), (0.0, 0.0), (0.99, 0.8)]
-)
+@pytest.mark.parametrize(("score", "overlap"), [(0.0, 0.8), (0.8, 0.8), (0.5, 0.5), (0.0, 0.0), (0.99, 0.8)])
 def test_panoptic(score: float, overlap: float) -> None:
     recorded = tensors("mod_postprocess")
     size = tuple(recorded["mask_pred"].shape[-2:])

@@ -32,7 +32,7 @@ import resource, sys, torch
 from eovseg.model.vas import VocabularyAwareSelection
 torch.set_num_threads(1)
 vas = VocabularyAwareSelection(32, 64, 64).eval()
-features = torch.randn(1, 32, 120, 160)
+features = torch.randn(1, 32, 60, 80)
 with torch.inference_mode():
     vas(features, torch.randn(20, 64))
     text = torch.randn(int(sys.argv[1]), 64)
@@ -47,5 +47,5 @@ def test_peak_memory_grows_by_no_more_than_the_words_rows() -> None:
         return int(run.stdout)
 
     rows = 10_000 * 64 * 4 / 1024  # one copy of the words' rows; projecting them makes a few more
-    block = 120 * 160 * 64 * 4 / 1024  # a block of 64 words over all pixels; all words at once would be 156 blocks
+    block = 60 * 80 * 64 * 4 / 1024  # a block of 64 words over all pixels; all words at once would be 156 blocks
     assert peak(10_000) - peak(20) <= 6 * rows + 2 * block

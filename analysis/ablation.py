@@ -1,0 +1,179 @@
+"""TDEE off and on (Fig. 6): the same weights with E_I = E_m, and which segments that changes.
+
+This is not Table 4, where each row is a network trained that way; it is one trained network with its fusion switched
+off. Masks stay as they are, because a layer's masks come before its fusion: only classes and scores can change, and
+with them which segments survive.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import nn
+
+from eovseg.errors import ConfigError
+from eovseg.model import postprocess
+from eovseg.predictor import Decoded, ImageSource, Predictor
+from eovseg.result import Result
+from eovseg.vocabulary import Vocabulary
+
+from analysis.grids import geometry
+
+Change = Literal["same", "renamed", "reshaped", "gone", "new"]
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def without_fusion(predictor: Predictor) -> Predictor:
+    """The same predictor with E_I = E_m in every decoder layer; weights and kept photos are shared, not copied.
+
+    `predictor` itself is not touched, so others may go on using it. Raises `ConfigError` where there is no TDEE or SDI.
+    """
+    if predictor.config.fusion not in ("TDEE", "SDI"):
+        raise ConfigError(
+            f"fusion={predictor.config.fusion!r} cannot be switched off afterwards; a model with TDEE or SDI can."
+        )
+    network = _twin(predictor.network)
+    network.decoder = _twin(network.decoder)
+    network.decoder.layers = nn.ModuleList(_twin(layer) for layer in predictor.network.decoder.layers)
+    for layer in network.decoder.layers:
+        layer.fusion = None
+    without = copy.copy(predictor)
+    without.network = network
+    return without
+
+
+def _twin(module: _Module) -> _Module:
+    """A module of its own whose children and tensors are the original's."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
+
+
+@dataclass(frozen=True)
+class SegmentChange:
+    """What became of a segment from one result to another.
+
+    `before` and `after` are places in the results' segments, None where there is none; `iou` of the two in 0..1;
+    `box` x0, y0, x1, y1 around both.
+    """
+
+    change: Change
+    before: int | None
+    after: int | None
+    iou: float
+    box: tuple[int, int, int, int]
+
+
+def compare_results(
+    first: Result, second: Result, match_iou: float = 0.5, same_iou: float = 0.9
+) -> list[SegmentChange]:
+    """Pairs the segments of two results of one photo by overlap, whatever their class, and names each change.
+
+    Pairs maximise the sum of IoU and need at least `match_iou`. "renamed": another class; "reshaped": the same class
+    with an IoU below `same_iou`; "gone" and "new": without partner. Ordered by the first result, then the new ones.
+    """
+    overlap = segment_overlap(first, second)
+    partner = {
+        int(row): int(column)
+        for row, column in zip(*linear_sum_assignment(-overlap), strict=True)
+        if overlap[row, column] >= match_iou
+    }
+    changes = []
+    for row, segment in enumerate(first.segments):
+        if row not in partner:
+            changes.append(SegmentChange("gone", row, None, 0.0, segment.box))
+            continue
+        other, iou = second.segments[partner[row]], float(overlap[row, partner[row]])
+        change: Change = "same" if iou >= same_iou else "reshaped"
+        if segment.label != other.label:
+            change = "renamed"
+        changes.append(SegmentChange(change, row, partner[row], iou, _around(segment.box, other.box)))
+    for column, segment in enumerate(second.segments):
+        if column not in partner.values():
+            changes.append(SegmentChange("new", None, column, 0.0, segment.box))
+    return changes
+
+
+def segment_overlap(first: Result, second: Result) -> np.ndarray:
+    """IoU (n, m) of the n segments of one result with the m of another, of the same photo size."""
+    if first.segment_map.shape != second.segment_map.shape:
+        raise ValueError(f"The maps are {first.segment_map.shape} and {second.segment_map.shape}; sizes must agree.")
+    rows, columns = (
+        np.stack([result.mask(i) for i in range(len(result.segments))]).reshape(len(result.segments), -1)
+        if result.segments
+        else np.zeros((0, result.segment_map.size), dtype=bool)
+        for result in (first, second)
+    )
+    shared = rows.astype(np.float32) @ columns.T.astype(np.float32)
+    union = rows.sum(1)[:, None] + columns.sum(1)[None] - shared
+    return shared / np.maximum(union, 1)
+
+
+def segment_queries(predictor: Predictor, decoded: Decoded) -> dict[int, int]:
+    """The object kernel behind each segment id of `predictor.compose(decoded)` with the model's own settings."""
+    config = predictor.config
+    _, records = postprocess.panoptic(
+        predictor.log_probabilities(decoded),
+        decoded.logits.mask_logits[-1][0].float(),
+        torch.from_numpy(np.array(decoded.vocabulary.is_thing)),
+        geometry(decoded.state),
+        config.score_threshold,
+        config.overlap_threshold,
+        config.void_threshold,
+    )
+    return {record.id: record.query for record in records}
+
+
+@dataclass(frozen=True)
+class RouterRow:
+    """Mean over channels of TDEE's two weights for one segment in one decoder layer (from 1), each in 0..1."""
+
+    photo: str
+    segment: int
+    label: str
+    is_thing: bool
+    layer: int
+    mask_weight: float
+    spatial_weight: float
+
+
+def router_rows(predictor: Predictor, decoded: Decoded, photo: str = "") -> list[RouterRow]:
+    """TDEE's weights of every segment of a photo decoded with `intermediates=True`; `ConfigError` without TDEE."""
+    if decoded.intermediates is None or not decoded.intermediates.routers:
+        raise ConfigError("Router weights need a model with TDEE and decode(..., intermediates=True).")
+    queries = segment_queries(predictor, decoded)
+    segments = predictor.compose(decoded).segments
+    rows = []
+    for segment in segments:
+        for layer, router in enumerate(decoded.intermediates.routers, start=1):
+            mask, spatial = (
+                float(weight[0, queries[segment.id]].mean()) for weight in (router.mask_weight, router.spatial_weight)
+            )
+            rows.append(RouterRow(photo, segment.id, segment.label, segment.is_thing, layer, mask, spatial))
+    return rows
+
+
+def router_statistics(
+    predictor: Predictor, photos: Iterable[ImageSource], vocabulary: Vocabulary | str
+) -> list[RouterRow]:
+    """Router rows of many photos, one photo in memory at a time; `photo` is the file's name or a number from 1."""
+    rows = []
+    for number, photo in enumerate(photos, start=1):
+        state = predictor.encode_image(photo)
+        rows += router_rows(
+            predictor, predictor.decode(state, vocabulary, intermediates=True), state.name or str(number)
+        )
+    return rows
+
+
+def _around(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return (
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    )

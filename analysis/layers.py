@@ -1,0 +1,66 @@
+"""One object kernel on its way through the decoder: masks, classes and whom it looks at, from init to the last layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from analysis.grids import on_photo
+from eovseg.errors import ConfigError
+from eovseg.predictor import Decoded, Predictor
+
+VOID = "(none of these words)"
+
+
+@dataclass(frozen=True)
+class LayerClass:
+    """A word class and its in-vocabulary probability (0..1) in one layer."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class QueryPath:
+    """One kernel through the L layers.
+
+    `masks` (1+L, H, W) float32 mask probabilities on the photo, first those of the learned kernel; `classes` the best
+    classes of each layer (the initial masks have none); `attention` (L, Q) its self-attention over all kernels.
+    """
+
+    query: int
+    masks: np.ndarray
+    classes: tuple[tuple[LayerClass, ...], ...]
+    attention: np.ndarray
+
+
+@torch.inference_mode()
+def query_path(predictor: Predictor, decoded: Decoded, query: int, top: int = 3) -> QueryPath:
+    """Follow kernel `query` (0..Q-1) of a photo decoded with `intermediates=True`; raises `ConfigError` otherwise."""
+    inside = decoded.intermediates
+    if inside is None:
+        raise ConfigError("The way through the layers needs decode(..., intermediates=True).")
+    count = predictor.config.queries
+    if not 0 <= query < count:
+        raise ConfigError(f"query={query} is outside 0 to {count - 1}.")
+    masks = torch.stack(
+        [inside.initial_mask_logits[0, query], *(layer[0, query] for layer in decoded.logits.mask_logits)]
+    )
+    names = (*decoded.vocabulary.labels, VOID)
+    classes = []
+    for layer in decoded.logits.class_logits:
+        probability = layer[0, query].float().softmax(-1)
+        best = probability.argsort(descending=True)[:top].tolist()
+        classes.append(tuple(LayerClass(names[i], float(probability[i])) for i in best))
+    attention = torch.stack([layer[0, query, :count].float() for layer in inside.self_attention])
+    # the sigmoid comes after resizing, as in the result itself
+    probability = 1 / (1 + np.exp(-on_photo(masks, decoded.state).clip(-30, 30)))
+    return QueryPath(query, probability.astype(np.float32), tuple(classes), attention.cpu().numpy())
+
+
+def mask_agreement(path: QueryPath) -> np.ndarray:
+    """(1+L,) IoU (0..1) of the mask of each stage with the final one, both cut at probability 0.5."""
+    hard = path.masks > 0.5
+    shared = (hard & hard[-1]).sum((1, 2))
+    union = (hard | hard[-1]).sum((1, 2))
+    return shared / np.maximum(union, 1)

@@ -1,0 +1,138 @@
+"""Words against pixels, before and after VAS (Fig. 5), in VAS's own space.
+
+The paper does not say how text and features are brought together for its figure. Here it is done with VAS's two
+projections: before = <E(F_agg), G(t)> / sqrt(d), after = <E(F_vs), G(t)> / sqrt(d), the scaled dot product that VAS
+itself uses (mean over its heads). Both maps belong on one colour scale, or the difference disappears.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from analysis.grids import grid_cell, on_photo
+from eovseg.errors import ConfigError
+from eovseg.model.vas import VocabularyAwareSelection
+from eovseg.predictor import Decoded, Predictor
+from eovseg.result import Result
+
+Measure = Literal["scaled dot product", "cosine"]
+VOID = "(none of these words)"
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityMaps:
+    """Similarity of n words with every pixel of the photo: `before` and `after` VAS, each (n, H, W) float32."""
+
+    words: tuple[str, ...]
+    before: np.ndarray
+    after: np.ndarray
+    measure: Measure
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value of all maps: the one colour scale that they share."""
+        return float(min(self.before.min(), self.after.min())), float(max(self.before.max(), self.after.max()))
+
+
+@dataclass(frozen=True)
+class WordScore:
+    """One word at one pixel: its similarity before and after VAS and its share of VAS's softmax over the words."""
+
+    word: str
+    before: float
+    after: float
+    share: float
+
+
+@torch.inference_mode()
+def similarity_maps(
+    predictor: Predictor, decoded: Decoded, words: Sequence[str], measure: Measure = "scaled dot product"
+) -> SimilarityMaps:
+    """Maps of `words` on a decoded photo; words outside its vocabulary are allowed, they then do not compete in VAS.
+
+    Cosine leaves out lengths, and with them most of what a weight per pixel does. Raises `ConfigError` where the model
+    has no VAS or no word is given.
+    """
+    if not words:
+        raise ConfigError("Give at least one word to compare with the photo.")
+    vas, before, after, _ = _embeddings(predictor, decoded)
+    rows = torch.from_numpy(predictor.words.embed(list(words))).to(before)
+    maps = [on_photo(_compare(vas, embedding, rows, measure)[0], decoded.state) for embedding in (before, after)]
+    return SimilarityMaps(tuple(words), maps[0], maps[1], measure)
+
+
+@torch.inference_mode()
+def vas_weight(predictor: Predictor, decoded: Decoded) -> np.ndarray:
+    """(H, W) float32: the factor that VAS multiplies each pixel by, mean over heads, scale and offset applied."""
+    *_, weights = _embeddings(predictor, decoded)
+    return on_photo(weights[0].mean(dim=0, keepdim=True), decoded.state)[0]
+
+
+@torch.inference_mode()
+def word_competition(predictor: Predictor, decoded: Decoded, x: float, y: float, top: int = 10) -> list[WordScore]:
+    """The `top` words by share at photo pixel (x, y); the shares of all words, void among them, sum to 1."""
+    vas, before, after, _ = _embeddings(predictor, decoded)
+    row, column = grid_cell(decoded.state, x, y)
+    text, _ = predictor.network.text_rows(predictor.text_embeddings(decoded.vocabulary))
+    columns = [e[..., row : row + 1, column : column + 1] for e in (before, after)]
+    first, second = (vas.similarity(e, text)[0, ..., 0] for e in columns)  # (heads, N)
+    share = first.softmax(dim=-1).mean(dim=0)
+    names = (*decoded.vocabulary.words, VOID)
+    order = share.argsort(descending=True)[:top].tolist()
+    return [
+        WordScore(names[i], float(first[:, i].mean()), float(second[:, i].mean()), float(share[i])) for i in order
+    ]
+
+
+def concentration(similarity: np.ndarray, inside: np.ndarray) -> float:
+    """Share (0..1) of the positive part of a map (H, W) that lies where `inside` (H, W) bool is true.
+
+    NaN where nothing is positive. Raises ValueError where the sizes differ.
+    """
+    if similarity.shape != inside.shape:
+        raise ValueError(f"The map is {similarity.shape} and the segments {inside.shape}; sizes must agree.")
+    positive = np.clip(similarity, 0, None)
+    total = float(positive.sum(dtype=np.float64))
+    return float(positive[inside].sum(dtype=np.float64)) / total if total > 0 else float("nan")
+
+
+def word_mask(result: Result, word: str) -> np.ndarray:
+    """(H, W) bool: the segments of `result` whose class has `word` among its names, without regard to case."""
+    wanted = word.strip().casefold()
+    classes = {
+        index
+        for index, entry in enumerate(result.vocabulary.classes)
+        if wanted in (name.casefold() for name in entry.names)
+    }
+    ids = [segment.id for segment in result.segments if segment.class_id in classes]
+    return np.isin(result.segment_map, ids)
+
+
+def _embeddings(
+    predictor: Predictor, decoded: Decoded
+) -> tuple[VocabularyAwareSelection, Tensor, Tensor, Tensor]:
+    """VAS, E(F_agg) and E(F_vs), both (1, D, h, w), and the weights (1, heads, h, w)."""
+    network = predictor.network
+    if network.vas is None:
+        raise ConfigError("This model was built without VAS, so there is nothing before and after it.")
+    text, _ = network.text_rows(predictor.text_embeddings(decoded.vocabulary))
+    aggregated = decoded.state.features.aggregated
+    selected, _, _, weights = network.select(aggregated, text)
+    assert weights is not None
+    return network.vas, network.vas.embed(aggregated), network.vas.embed(selected), weights
+
+
+def _compare(vas: VocabularyAwareSelection, embedding: Tensor, rows: Tensor, measure: Measure) -> Tensor:
+    """(1, D, h, w) against (n, D) word rows -> (1, n, h, w)."""
+    if measure == "scaled dot product":
+        return vas.similarity(embedding, rows).mean(dim=1).unflatten(-1, embedding.shape[-2:])
+    if measure != "cosine":
+        raise ConfigError(f"measure={measure!r} is not allowed; choose scaled dot product or cosine.")
+    guide = F.normalize(vas.guide(rows).unflatten(-1, (vas.heads, -1)), dim=-1)  # (n, heads, d)
+    split = F.normalize(embedding.unflatten(1, (vas.heads, -1)), dim=2)  # (1, heads, d, h, w)
+    return torch.einsum("bkdhw,nkd->bknhw", split, guide).mean(dim=1)

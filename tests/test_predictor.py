@@ -1,0 +1,164 @@
+"""The public API on the shipped XS weights: halves are reused, settings act alone, every task gives a sound result."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eovseg
+from eovseg.assets import asset_path
+from eovseg.model import postprocess
+from eovseg.vocabulary import Vocabulary
+
+WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> eovseg.Predictor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EOVSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return eovseg.load("xs", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Path:
+    return asset_path("photos/paris-street.jpg")
+
+
+def test_result_is_consistent(predictor: eovseg.Predictor, photo: Path) -> None:
+    result = predictor(photo, WORDS)
+    with Image.open(photo) as image:
+        assert result.segment_map.shape == (image.height, image.width)
+    assert result.segment_map.dtype == np.int32
+    assert result.segments
+    assert set(np.unique(result.segment_map)) - {0} == {s.id for s in result.segments}
+    for segment in result.segments:
+        mask = result.segment_map == segment.id
+        rows, columns = np.nonzero(mask)
+        assert segment.area == mask.sum()
+        assert segment.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert segment.label == result.vocabulary.labels[segment.class_id]
+        assert segment.is_thing == result.vocabulary.is_thing[segment.class_id]
+        for value in (segment.score, segment.in_vocabulary, segment.out_of_vocabulary):
+            assert 0 <= value <= 1
+    stuff = [s.class_id for s in result.segments if not s.is_thing]
+    assert len(stuff) == len(set(stuff))
+
+
+def test_same_photo_and_words_give_the_same_result(predictor: eovseg.Predictor, photo: Path) -> None:
+    first, second = predictor(photo, WORDS), predictor(np.asarray(Image.open(photo)), Vocabulary.parse(WORDS))
+    assert np.array_equal(first.segment_map, second.segment_map)
+    assert first.segments == second.segments
+
+
+def test_one_more_word_encodes_one_word_and_keeps_the_image_half(predictor: eovseg.Predictor, photo: Path) -> None:
+    vocabulary = Vocabulary.preset("ade20k-150")
+    predictor(photo, vocabulary)
+    images, encoded = predictor.image_halves, predictor.words.encoded_words
+    predictor(photo, vocabulary + "quokka")
+    assert predictor.image_halves == images
+    assert predictor.words.encoded_words == encoded + 1
+
+
+def test_settings_act_without_the_network(predictor: eovseg.Predictor, photo: Path) -> None:
+    decoded = predictor.decode(predictor.encode_image(photo), WORDS)
+    before = predictor.image_halves, predictor.word_halves
+    strict = predictor.compose(decoded, score_threshold=0.9, overlap_threshold=1.0)
+    loose = predictor.compose(decoded, score_threshold=0.0, overlap_threshold=0.0, void_threshold=1.0)
+    predictor.compose(decoded, alpha=1.0, beta=1.0, ensemble="arithmetic")
+    assert (predictor.image_halves, predictor.word_halves) == before
+    assert (strict.segment_map > 0).sum() < (loose.segment_map > 0).sum()
+
+
+def test_nothing_is_left_when_every_kernel_is_void(predictor: eovseg.Predictor, photo: Path) -> None:
+    decoded = predictor.decode(predictor.encode_image(photo), WORDS)
+    for task in ("panoptic", "semantic"):
+        result = predictor.compose(decoded, task=task, void_threshold=0.0)
+        assert result.segments == ()
+        assert not result.segment_map.any()
+
+
+def test_semantic_and_instance_tasks(predictor: eovseg.Predictor, photo: Path) -> None:
+    semantic = predictor(photo, WORDS, task="semantic", void_threshold=1.0)
+    assert semantic.segment_map.min() > 0
+    assert len({s.class_id for s in semantic.segments}) == len(semantic.segments)
+    instance = predictor(photo, WORDS, task="instance")
+    assert instance.instance_masks is not None
+    assert instance.instance_masks.shape[0] == len(instance.segments)
+    assert all(s.is_thing for s in instance.segments)
+    assert [s.score for s in instance.segments] == sorted((s.score for s in instance.segments), reverse=True)
+
+
+def test_a_list_gives_a_list(predictor: eovseg.Predictor, photo: Path) -> None:
+    results = predictor([photo, asset_path("photos/bear.jpg")], "bear; grass; road")
+    assert [r.name for r in results] == ["paris-street.jpg", "bear.jpg"]
+
+
+def test_raw_output(predictor: eovseg.Predictor, photo: Path) -> None:
+    image = np.asarray(Image.open(photo))[:130, :100]
+    raw = predictor.raw(image, WORDS)
+    classes, queries = 8, predictor.config.queries
+    assert [tuple(m.shape) for m in raw.mask_logits] == [(queries, 40, 32)] * 3  # 160 x 128 padded, stride 4
+    assert [tuple(c.shape) for c in raw.class_logits] == [(queries, classes + 1)] * 3
+    assert raw.out_of_vocabulary_logits.shape == raw.class_log_probabilities.shape == (queries, classes + 1)
+    total = raw.class_log_probabilities.exp().sum(-1)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_and_float64_agree_with_float32(predictor: eovseg.Predictor, photo: Path) -> None:
+    scores = predictor.raw(photo, WORDS, resize=True).mask_logits[0]
+    for dtype, tolerance in (("bfloat16", 0.1), ("float64", 1e-3)):
+        other = eovseg.load("xs", device="cpu", dtype=dtype).raw(photo, WORDS, resize=True).mask_logits[0]
+        spread = (scores.max() - scores.min()).item()
+        assert (other.double() - scores.double()).abs().mean().item() <= tolerance * spread
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 90), (200, 40)])
+def test_tiny_and_narrow_photos(predictor: eovseg.Predictor, size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 90, np.uint8)
+    assert predictor(image, WORDS).segment_map.shape == size
+
+
+def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quick(words: list[str]) -> np.ndarray:  # the text tower itself would take minutes here
+        rows = np.random.default_rng(0).standard_normal((len(words), predictor.config.embed_dim)).astype(np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    monkeypatch.setattr(predictor.words, "_encode", quick)
+    vocabulary = Vocabulary.parse("; ".join(f"made-up word {i}" for i in range(10_000)))
+    result = predictor(photo, vocabulary)
+    assert len(result.vocabulary) == 10_000
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"alpha": -0.1}, {"beta": 2}, {"task": "depth"}, {"ensemble": "sum"}, {"void_threshold": 1.1}],
+    ids=str,
+)
+def test_wrong_settings_are_refused_with_a_sentence(predictor: eovseg.Predictor, photo: Path, settings: dict) -> None:
+    with pytest.raises(eovseg.ConfigError) as caught:
+        predictor(photo, WORDS, **settings)
+    assert str(caught.value).endswith(".")
+
+
+def test_wrong_variant_device_and_type() -> None:
+    with pytest.raises(eovseg.ConfigError):
+        eovseg.load("xxl")
+    with pytest.raises(eovseg.ConfigError):
+        eovseg.load("xs", dtype="float16")  # type: ignore[arg-type]
+    with pytest.raises(eovseg.EovsegError):
+        eovseg.load("xs", device="toaster")
+
+
+def test_bands_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upsampling a band of rows at a time gives what upsampling, cropping and resizing the whole gives."""
+    masks = torch.randn(3, 24, 40)
+    geometry = postprocess.MaskGeometry((96, 160), (90, 150), (211, 333))
+    whole = torch.nn.functional.interpolate(masks[None], (96, 160), mode="bilinear", align_corners=False)
+    whole = torch.nn.functional.interpolate(whole[..., :90, :150], (211, 333), mode="bilinear", align_corners=False)[0]
+    monkeypatch.setattr(postprocess, "BAND_ELEMENTS", 5 * 3 * 333)
+    bands = list(geometry.bands(masks))
+    assert len(bands) > 40
+    torch.testing.assert_close(torch.cat([band for _, band in bands], dim=1), whole, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,173 @@
+"""Learning the joint space on tiny synthetic regions, and the features it learns from on tiny masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from eovseg.errors import ConfigError, DataError
+from eovseg.model.joint_space import JointSpace
+from eovseg.training import joint_features, joint_report
+from eovseg.training.joint_space import JointSpaceConfig, Lesson, calibrate, fit, imagenet_names, main
+
+CLASSES, FEATURES, DIMENSION = 4, 8, 4
+
+
+def lesson() -> Lesson:
+    """Every class has a feature direction of its own, a label on its own axis and a synonym near it."""
+    generator = torch.Generator().manual_seed(3)
+    centres = torch.eye(FEATURES)[:CLASSES] * 3
+    labels = torch.arange(CLASSES).repeat(30)
+    features = centres[labels] + 0.5 * torch.randn(len(labels), FEATURES, generator=generator)
+    words = [torch.stack([axis, torch.nn.functional.normalize(axis + 0.2, dim=0)]) for axis in torch.eye(DIMENSION)]
+    return Lesson(features, labels, features[:20].clone(), words)
+
+
+def blank_space() -> JointSpace:
+    torch.manual_seed(0)
+    space = JointSpace(FEATURES, DIMENSION, classes=5)
+    space.class_embeddings.copy_(torch.nn.functional.normalize(torch.randn(5, DIMENSION), dim=-1))
+    space.conse_weight.fill_(0.5)
+    return space
+
+
+def accuracy(space: JointSpace, what: Lesson) -> float:
+    best = joint_report.similarities(space(what.features), what.class_words).argmax(-1)
+    return float((best == what.labels).float().mean())
+
+
+CONFIG = JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=0.1)
+
+
+def test_learning_lowers_the_loss_and_names_the_regions() -> None:
+    space, records = blank_space(), []
+    before = accuracy(space, lesson())
+    fit(space, lesson(), CONFIG, records.append)
+    assert records[-1]["classification"] < 0.5 * records[0]["classification"]
+    assert accuracy(space.eval(), lesson()) > max(0.95, before)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, second, other = blank_space(), blank_space(), blank_space()
+    for space, seed in ((first, 1), (second, 1), (other, 2)):
+        fit(space, lesson(), JointSpaceConfig(steps=5, batch=8, seed=seed))
+    assert torch.equal(first.projection.weight, second.projection.weight)
+    assert not torch.equal(first.projection.weight, other.projection.weight)
+
+
+def test_distillation_pulls_towards_the_classifier() -> None:
+    """The learned part's own 5-way guess comes nearer to the classifier's as distillation weighs more."""
+
+    def distance(weight: float) -> float:
+        space, what = blank_space(), lesson()
+        generator = torch.Generator().manual_seed(1)
+        space.classifier_weight.copy_(torch.randn(5, FEATURES, generator=generator))
+        space.conse_weight.zero_()
+        records: list[dict[str, float]] = []
+        fit(space, what, JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=weight), records.append)
+        return records[-1]["distillation"]
+
+    assert distance(5.0) < 0.7 * distance(0.0)
+
+
+def test_held_out_classes_leave_regions_and_words() -> None:
+    rest = lesson().without([1])
+    assert len(rest.class_words) == 3 and len(rest.labels) == 90
+    assert rest.labels.unique().tolist() == [0, 1, 2]
+    torch.testing.assert_close(rest.class_words[1], lesson().class_words[2])
+    torch.testing.assert_close(rest.features[1], lesson().features[2])  # the region of class 1 before it is gone
+
+
+def test_calibration_finds_the_best_temperature() -> None:
+    space, what = blank_space(), lesson()
+    fit(space, what, CONFIG)
+    similarity = joint_report.similarities(space(what.features), what.class_words).detach()
+
+    def loss(scale: Tensor) -> float:
+        return float(torch.nn.functional.cross_entropy(scale * similarity, what.labels))
+
+    calibrate(space, what.features, what.labels, what.class_words)
+    best = space.logit_scale.detach().exp()
+    assert all(loss(best) <= loss(torch.tensor(scale)) + 1e-6 for scale in (1.0, 5.0, 20.0, 60.0, 100.0))
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}, {"fewest_words": 0.0}])
+def test_settings_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(change))}=.* is not allowed"):
+        JointSpaceConfig(**change)  # type: ignore[arg-type]
+
+
+def test_coverage_counts_a_segments_share_of_every_cell() -> None:
+    segment_map = np.zeros((32, 80), np.int32)  # padded to 32 × 96: three cells
+    segment_map[:, :48] = 7  # all of the first cell, half of the second
+    segment_map[:, 64:] = 9  # half of the third cell, the other half is padding
+    weights = joint_features.coverage(segment_map, [7, 9])
+    assert weights.tolist() == [[[1.0, 0.5, 0.0]], [[0.0, 0.0, 0.5]]]
+    dense = torch.tensor([[[3.0, 6.0, 9.0]]])
+    assert joint_features.pool(dense, weights).tolist() == [[4.0], [9.0]]  # (3 + 6 / 2) / 1.5
+
+
+def test_views_keep_image_and_segments_together() -> None:
+    segment_map = np.zeros((300, 400), np.int32)
+    segment_map[100:250, 50:200] = 1
+    image = np.repeat((segment_map * 200).astype(np.uint8)[..., None], 3, axis=2)
+    for seed in range(5):
+        view, segments = joint_features.random_view(image, segment_map, np.random.default_rng(seed))
+        assert view.shape[:2] == segments.shape and max(segments.shape) <= 384
+        if (segments == 1).any():
+            assert view[segments == 1].mean() > view[segments == 0].mean() + 50
+
+
+def _tower(pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    return (), torch.nn.functional.avg_pool2d(pixels, 32).mean(1, keepdim=True).expand(-1, 1280, -1, -1)
+
+
+def test_regions_without_labels_come_back_from_their_file(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 96, 3), 255, np.uint8)).save(tmp_path / "white.jpg")
+    regions = joint_features.unlabelled_regions(_tower, tmp_path, views=2, boxes=3, seed=0)
+    assert regions.features.shape == (6, 1280) and set(regions.category_ids) == {0}
+    assert (regions.areas > 0).all() and (regions.areas <= 1).all()
+    regions.save(tmp_path / "regions.npz")
+    again = joint_features.Regions.load(tmp_path / "regions.npz")
+    assert torch.equal(again.features, regions.features) and list(again.photos) == list(regions.photos)
+
+
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.jpg photos"):
+        joint_features.unlabelled_regions(_tower, tmp_path, views=1, boxes=1, seed=0)
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "space.safetensors")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_imagenet_names_are_in_the_classifiers_order() -> None:
+    names = imagenet_names()
+    assert len(names) == 1000 and (names[0], names[294], names[999]) == ("tench", "brown bear", "toilet tissue")
+
+
+def test_unseen_classes_share_no_word_with_the_trained_ones() -> None:
+    shared = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "lvis_val_subset"
+    if not shared.is_dir():
+        pytest.skip("the labelled photos are not part of the project")
+    from eovseg.data.panoptic_folder import PanopticFolder
+    from eovseg.vocabulary import Vocabulary
+
+    folder, asked = PanopticFolder(shared), []
+
+    def encode(words: list[str]) -> Tensor:
+        asked.extend(words)
+        return torch.zeros(len(words), DIMENSION)
+
+    ids = np.array(list(folder.categories))
+    count = len(ids)
+    regions = joint_features.Regions(torch.zeros(count, 1), ids, ids.astype(str), ids, np.ones(count, np.float32))
+    coco = Vocabulary.preset("coco-panoptic-133")
+    test = joint_report.unseen_test(regions, folder, coco, encode)
+    assert not {word.lower() for word in asked} & {word.lower() for word in coco.words}
+    assert {"bicycle", "cup", "lamp"} <= {category.name for category in folder.categories.values()}
+    assert len(test.labels) == len(asked) and {"necklace", "short pants", "wet suit"} <= set(asked)
