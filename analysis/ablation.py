@@ -1,8 +1,8 @@
 """TDEE off and on (Fig. 6): the same weights with E_I = E_m, and which segments that changes.
 
 This is not Table 4, where each row is a network trained that way; it is one trained network with its fusion switched
-off. Masks stay as they are, because a layer's masks come before its fusion: only classes and scores can change, and
-with them which segments survive.
+off. The kernels' masks stay as they are, because a layer's masks come before its fusion: classes and scores change,
+and with them which kernels win a pixel, are merged, or survive.
 """
 
 import copy
@@ -15,13 +15,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
+from analysis.grids import geometry
 from eovseg.errors import ConfigError
 from eovseg.model import postprocess
+from eovseg.model.decoder import DecoderLayer
 from eovseg.predictor import Decoded, ImageSource, Predictor
 from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary
-
-from analysis.grids import geometry
 
 Change = Literal["same", "renamed", "reshaped", "gone", "new"]
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -40,6 +40,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
     network.decoder = _twin(network.decoder)
     network.decoder.layers = nn.ModuleList(_twin(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:
+        assert isinstance(layer, DecoderLayer)
         layer.fusion = None
     without = copy.copy(predictor)
     without.network = network
@@ -130,7 +131,11 @@ def segment_queries(predictor: Predictor, decoded: Decoded) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class RouterRow:
-    """Mean over channels of TDEE's two weights for one segment in one decoder layer (from 1), each in 0..1."""
+    """TDEE's two weights for one segment in one decoder layer (from 1): means over channels, each in 0..1.
+
+    The routers are layer-normalised over channels before their sigmoid, which holds both means near one half;
+    `spatial_share` (0..1), the share of channels whose spatial weight is the larger one, differs more.
+    """
 
     photo: str
     segment: int
@@ -139,6 +144,7 @@ class RouterRow:
     layer: int
     mask_weight: float
     spatial_weight: float
+    spatial_share: float
 
 
 def router_rows(predictor: Predictor, decoded: Decoded, photo: str = "") -> list[RouterRow]:
@@ -151,9 +157,20 @@ def router_rows(predictor: Predictor, decoded: Decoded, photo: str = "") -> list
     for segment in segments:
         for layer, router in enumerate(decoded.intermediates.routers, start=1):
             mask, spatial = (
-                float(weight[0, queries[segment.id]].mean()) for weight in (router.mask_weight, router.spatial_weight)
+                weight[0, queries[segment.id]].float() for weight in (router.mask_weight, router.spatial_weight)
             )
-            rows.append(RouterRow(photo, segment.id, segment.label, segment.is_thing, layer, mask, spatial))
+            rows.append(
+                RouterRow(
+                    photo,
+                    segment.id,
+                    segment.label,
+                    segment.is_thing,
+                    layer,
+                    mask_weight=float(mask.mean()),
+                    spatial_weight=float(spatial.mean()),
+                    spatial_share=float((spatial > mask).float().mean()),
+                )
+            )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What alpha, beta and the kind of ensemble do to one photo, on kept logits: the network does not run again (Eq. 11)."""
+"""What alpha, beta and the kind of ensemble do to one photo, on kept logits: no network runs again (Eq. 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class EnsembleRow:
 
 @dataclass(frozen=True)
 class ClassVote:
-    """Why a class: the two classifiers' probabilities among the words, the ensemble's score, and whether it was seen."""
+    """Why a class: both classifiers' probabilities among the words, the ensemble's score, and if it was seen."""
 
     label: str
     seen: bool

@@ -1,4 +1,4 @@
-"""One object kernel on its way through the decoder: masks, classes and whom it looks at, from init to the last layer."""
+"""One object kernel on its way through the decoder: masks, classes and whom it looks at in each layer."""
 
 from dataclasses import dataclass
 

@@ -84,9 +84,7 @@ def word_competition(predictor: Predictor, decoded: Decoded, x: float, y: float,
     share = first.softmax(dim=-1).mean(dim=0)
     names = (*decoded.vocabulary.words, VOID)
     order = share.argsort(descending=True)[:top].tolist()
-    return [
-        WordScore(names[i], float(first[:, i].mean()), float(second[:, i].mean()), float(share[i])) for i in order
-    ]
+    return [WordScore(names[i], float(first[:, i].mean()), float(second[:, i].mean()), float(share[i])) for i in order]
 
 
 def concentration(similarity: np.ndarray, inside: np.ndarray) -> float:
@@ -113,9 +111,7 @@ def word_mask(result: Result, word: str) -> np.ndarray:
     return np.isin(result.segment_map, ids)
 
 
-def _embeddings(
-    predictor: Predictor, decoded: Decoded
-) -> tuple[VocabularyAwareSelection, Tensor, Tensor, Tensor]:
+def _embeddings(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSelection, Tensor, Tensor, Tensor]:
     """VAS, E(F_agg) and E(F_vs), both (1, D, h, w), and the weights (1, heads, h, w)."""
     network = predictor.network
     if network.vas is None:

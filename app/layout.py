@@ -128,4 +128,7 @@ def _endpoint(page: Page) -> None:
         words = gr.Textbox(label="words")
         preset = gr.Dropdown(["", *preset_names()], value="", label="preset")
         outputs = [gr.JSON(label="segments"), gr.Files(label="files")]
-        gr.Button().click(page.api_segment, [photo, words, preset], outputs, api_name="segment", **MODEL)
+        # preprocess=False as above: a file that is no photo gets our sentence.
+        gr.Button().click(
+            page.api_segment, [photo, words, preset], outputs, api_name="segment", preprocess=False, **MODEL
+        )

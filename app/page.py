@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from app.payload import answer, stage_value
 from app.session import Session, SessionStore, StagedPredictor, photo_digest, run
@@ -18,6 +20,7 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 SESSION_SECONDS = 3600
 MAX_FILE_SIZE = "32mb"
 MAX_QUEUE = 32
+DOWNLOADS = 4  # files of `Result.save`
 
 # Each example comes with words that suit it; they are a start, not the answer.
 EXAMPLES = {
@@ -41,6 +44,8 @@ def example_paths() -> list[Path]:
 def preset_title(name: str) -> str:
     """A preset's file name as people read it: "ade20k-150" is "ADE20K · 150 classes"."""
     title, _, count = name.rpartition("-")
+    if not count.isdigit():
+        return name.capitalize()
     upper = {"coco", "ade20k", "voc"}
     words = [word.upper() if word in upper else word.capitalize() for word in title.split("-")]
     return f"{' '.join(words)} · {count} classes"
@@ -96,7 +101,8 @@ class Page:
     def show_photo(self, key: str | None, photo: dict[str, Any] | None, *words: Any) -> tuple[Any, ...]:
         """As `show`, when the photo box changes. Emptied, it still sends its old photo: then there is nothing to do."""
         path = (photo or {}).get("path")
-        if path is None or photo_digest(path) == self.store.open(key, self.start).digest:
+        session = self.store.get(key)
+        if path is None or (session is not None and photo_digest(path) == session.digest):
             return (key, gr.skip(), gr.skip())
         return self.show(key, photo, *words)
 
@@ -105,28 +111,41 @@ class Page:
         name = list(EXAMPLES)[int(event.index)]
         return str(asset_path(f"photos/{name}")), EXAMPLES[name], ""
 
-    def files(self, key: str | None) -> list[str]:
+    def files(self, key: str | None) -> list[Any]:
         """The four downloads of the tab's result: overlay, segment ids, segment list, masks."""
-        return [str(path) for path in self.store.open(key, self.start).save()]
+        session = self.store.get(key)
+        if session is None:  # forgotten: another result's files would not be what the tab shows
+            return [gr.skip()] * DOWNLOADS
+        return [str(path) for path in session.save()]
 
-    def restyle(self, key: str | None, event: gr.EventData) -> list[str]:
+    def restyle(self, key: str | None, event: gr.EventData) -> list[Any]:
         """The visitor moved the opacity slider: the overlay to download follows what the page shows already."""
-        self.store.open(key, self.start).opacity = min(max(float(event.value), 0.0), 1.0)
+        session = self.store.get(key)
+        if session is not None:
+            session.opacity = min(max(float(event.value), 0.0), 1.0)
         return self.files(key)
 
-    def api_segment(self, photo: str, words: str, preset: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    def api_segment(
+        self, photo: dict[str, Any] | None, words: str, preset: str | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
         `preset`: a class list to put before the words. Returns the segments and the files of the result.
         """
-        session = self.store.open(None)
+        path = (photo or {}).get("path")
+        if not path:
+            raise gr.Error("Give a photo to segment.", print_exception=False)
+        session = Session()
         try:
-            run(session, self.predictor, photo, vocabulary_of(words or "", preset))
+            run(session, self.predictor, path, vocabulary_of(words or "", preset))
+            # Gradio serves copies, which it deletes after hours; a caller leaves nothing else behind.
+            files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
-            self.store.drop(session.key)
             raise gr.Error(str(error), print_exception=False) from error
-        return answer(session), [str(path) for path in session.save()]
+        finally:
+            session.close()
+        return answer(session), files
 
     def _shown(self, session: Session) -> tuple[dict[str, Any], str]:
         assert session.vocabulary is not None

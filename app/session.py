@@ -53,6 +53,7 @@ class Session:
     result: Result | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     opacity: float = OPACITY
+    home: str | None = None
     folder: Path | None = None
     saving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,24 +66,37 @@ class Session:
         if self.result is None:
             return []
         with self.saving:
+            result = self.result  # one result for all files, whatever else this tab asks for meanwhile
             self.close()
-            self.folder = Path(tempfile.mkdtemp(prefix="eovseg-"))
-            files = self.result.save(self.folder)
+            self.folder = Path(tempfile.mkdtemp(prefix="eovseg-", dir=self.home))
+            files = result.save(self.folder)
             if self.opacity != OPACITY:
-                self.result.overlay(self.opacity).save(files[0])
+                result.overlay(self.opacity).save(files[0])
             return files
 
 
 class SessionStore:
-    """The sessions by key, at most `limit`; opening one more drops the one that was used longest ago."""
+    """The sessions by key, at most `limit`; opening one more drops the one that was used longest ago.
+
+    Their folders lie in one folder of the store, which goes when the server stops.
+    """
 
     def __init__(self, limit: int = MAX_SESSIONS) -> None:
         self._limit = limit
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
+        self._home = tempfile.TemporaryDirectory(prefix="eovseg-", ignore_cleanup_errors=True)
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def get(self, key: str | None) -> Session | None:
+        """The session of `key`, None where it was dropped."""
+        with self._lock:
+            session = self._sessions.get(key) if key else None
+            if session is not None:
+                self._sessions.move_to_end(session.key)
+            return session
 
     def open(self, key: str | None, start: Session | None = None) -> Session:
         """The session of `key`, or a new one, which begins with the halves and the result of `start`."""
@@ -91,6 +105,7 @@ class SessionStore:
             session = self._sessions.get(key) if key else None
             if session is None:
                 session = _copy(start) if start else Session()
+                session.home = self._home.name
                 self._sessions[session.key] = session
             self._sessions.move_to_end(session.key)
             while len(self._sessions) > self._limit:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from eovseg.assets import asset_path
 from eovseg.embeddings import default_cache_directory
-from eovseg.errors import CheckpointError
+from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
 
@@ -206,14 +206,17 @@ def _read_safetensors(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path.name} is another program's safetensors file; convert an EOV-Seg checkpoint with `eovseg convert`."
         )
-    header: dict[str, Any] = json.loads(metadata["header"])
-    words = header.get("training_words")
-    return Checkpoint(
-        ModelConfig.from_dict(header["config"]),
-        tensors,
-        header["complete"],
-        tuple(words) if words is not None else None,
-    )
+    try:
+        header: dict[str, Any] = json.loads(metadata["header"])
+        config, complete, words = ModelConfig.from_dict(header["config"]), bool(header["complete"]), None
+        if header.get("training_words") is not None:
+            words = tuple(map(str, header["training_words"]))
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path.name} has a header that this version cannot use ({type(error).__name__}: {error}); "
+            "convert the checkpoint again."
+        ) from error
+    return Checkpoint(config, tensors, complete, words)
 
 
 def _read_official(path: Path) -> Checkpoint:
@@ -225,7 +228,7 @@ def _read_official(path: Path) -> Checkpoint:
             "loaded for safety; give an official .pth or a file made by `eovseg convert`."
         ) from error
     state = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+    if not isinstance(state, Mapping) or not state or not _names_tensors(state):
         raise CheckpointError(f"{path.name} holds no table of tensors under 'model'; it is not an EOV-Seg checkpoint.")
     config = _recognise(path, state)
     keys = sort_official_keys(state, config.spatial_block)
@@ -236,9 +239,14 @@ def _read_official(path: Path) -> Checkpoint:
     tensors = {ours: state[theirs] for theirs, ours in keys.used.items()}
     prefix = "spatial_extractor.vit."
     for name in ("cls_token", "pos_embed"):
-        if prefix + name in tensors:
-            tensors[prefix + name] = tensors[prefix + name].reshape(1, -1, config.spatial_dim)
+        tensor = tensors.get(prefix + name)
+        if tensor is not None and tensor.shape[-1:] == (config.spatial_dim,):  # else `load_into` tells
+            tensors[prefix + name] = tensor.reshape(1, -1, config.spatial_dim)
     return Checkpoint(config, tensors, complete=True)
+
+
+def _names_tensors(state: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
 
 
 def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelConfig:
@@ -252,6 +260,12 @@ def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelConfig:
 
 def load_into(network: EOVSeg, checkpoint: Checkpoint, name: str = "the checkpoint") -> None:
     """Load strictly; raises `CheckpointError` naming the first missing, unexpected or misshapen tensor."""
+    check(network, checkpoint, name)
+    network.load_state_dict(checkpoint.tensors, strict=False)
+
+
+def check(network: EOVSeg, checkpoint: Checkpoint, name: str) -> None:
+    """Raise `CheckpointError` unless the tensors are those that `network` needs, which may be on the meta device."""
     expected = network.state_dict() if checkpoint.complete else network.trained_state_dict()
     problems = (
         ("lacks", sorted(expected.keys() - checkpoint.tensors.keys())),
@@ -261,7 +275,6 @@ def load_into(network: EOVSeg, checkpoint: Checkpoint, name: str = "the checkpoi
     for what, names in problems:
         if names:
             raise CheckpointError(f"{name} {what} {len(names)} tensors, first {names[0]}; it belongs to another model.")
-    network.load_state_dict(checkpoint.tensors, strict=False)
 
 
 def save_checkpoint(
@@ -273,7 +286,10 @@ def save_checkpoint(
     training_words: Iterable[str] | None = None,
     half: bool = False,
 ) -> None:
-    """Write our safetensors format atomically; `half` stores floating-point tensors in float16."""
+    """Write our safetensors format atomically; `half` stores floating-point tensors in float16.
+
+    Raises `CheckpointError` where the file cannot be written.
+    """
     path = Path(path)
     stored = {}
     for key, tensor in tensors.items():
@@ -281,22 +297,24 @@ def save_checkpoint(
         stored[key] = tensor.half() if half and tensor.is_floating_point() else tensor.clone()
     words = None if training_words is None else list(training_words)
     header = json.dumps({"config": config.to_dict(), "complete": complete, "training_words": words}, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(stored, temporary, metadata={"format": FORMAT, "header": header})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(stored, temporary, metadata={"format": FORMAT, "header": header})
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f'The file "{path}" cannot be written ({error}).') from error
 
 
 def convert(source: str | Path, target: str | Path) -> Checkpoint:
     """Turn an official `.pth` (or one of our files) into a safetensors file with its configuration in the header."""
     checkpoint = read_checkpoint(source)
-    with torch.device("meta"):
-        network = EOVSeg(checkpoint.config) if checkpoint.complete else None
-    if network is not None:
-        load_into(network.to_empty(device="cpu"), checkpoint, Path(source).name)
+    # Only CLIP's towers can be built without memory; XS's are small.
+    with torch.device("meta" if checkpoint.complete else "cpu"):
+        check(EOVSeg(checkpoint.config), checkpoint, Path(source).name)
     save_checkpoint(
         target,
         checkpoint.config,
@@ -319,25 +337,35 @@ def download(variant: str) -> Path:
     """Fetch the authors' checkpoint of "s", "m" or "l"; resumes, checks it by loading, records its SHA-256.
 
     A later download or load of the same file must have the recorded checksum. Raises `CheckpointError` without a
-    network and for files that are not the variant's checkpoint.
+    network, for files that are not the variant's checkpoint, and where the file cannot be written.
     """
     if variant not in _DRIVE_IDS:
         raise CheckpointError(
             f"There is no download for variant {variant!r}; choose s, m or l (xs ships with the project)."
         )
     path = default_cache_directory() / f"eovseg-{variant}.pth"
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         _fetch(_DRIVE_IDS[variant], path)
-    checkpoint = read_checkpoint(path, variant)
+    check_record(path, read_checkpoint(path, variant).digest)
+    return path
+
+
+def check_record(path: Path, digest: str) -> None:
+    """Record a downloaded file's SHA-256 beside it at its first load, and hold every later load to it.
+
+    Raises `CheckpointError` where the file is another one than at its first load.
+    """
     record = path.with_suffix(".sha256")
-    if not record.is_file():
-        record.write_text(checkpoint.digest + "\n")
-    elif record.read_text().strip() != checkpoint.digest:
+    try:
+        recorded = record.read_text(encoding="ascii", errors="replace").strip() if record.is_file() else None
+        if recorded is None:
+            record.write_text(f"{digest}\n", encoding="ascii")
+    except OSError as error:
+        raise CheckpointError(f'The checksum "{record}" cannot be read or written ({error.strerror}).') from error
+    if recorded not in (None, digest):
         raise CheckpointError(
             f"{path.name} differs from the checksum recorded at its first load; delete it and download again."
         )
-    return path
 
 
 def _fetch(drive_id: str, path: Path) -> None:
@@ -345,6 +373,7 @@ def _fetch(drive_id: str, path: Path) -> None:
 
     partial = path.with_suffix(".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         result = gdown.download(id=drive_id, output=str(partial), resume=True)
     except Exception as error:  # gdown passes on the errors of its HTTP library
         raise CheckpointError(

@@ -8,6 +8,7 @@ import argparse
 import glob
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options) or 0
     except EovsegError as error:
         print(f"eovseg: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"eovseg: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
@@ -91,7 +95,7 @@ def segment_photos(options: argparse.Namespace) -> int:
 
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
-    vocabulary = _vocabulary(options.vocabulary)
+    vocabulary = Vocabulary.read(options.vocabulary)
     for note in vocabulary.notes:
         print(f"eovseg: {note}", file=sys.stderr)
     photos = list(_expand(options.photos))
@@ -115,15 +119,6 @@ def segment_photos(options: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def _vocabulary(text: str) -> Vocabulary:
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except OSError:  # a long list of words is no valid file name
-        is_file = False
-    return Vocabulary.from_file(path) if is_file else Vocabulary.coerce(text)
-
-
 def _expand(given: Iterable[str]) -> Iterator[Path]:
     """Files as they are, folders as the photos inside (sorted), globs as what they match."""
     for text in given:
@@ -144,11 +139,8 @@ def _expand(given: Iterable[str]) -> Iterator[Path]:
 
 def _unique_stems(photos: Sequence[Path]) -> list[str]:
     """Names of the results: the photo's own, with its folder's in front where two photos share it."""
-    stems = [photo.stem for photo in photos]
-    return [
-        f"{photo.resolve().parent.name}-{stem}" if stems.count(stem) > 1 else stem
-        for photo, stem in zip(photos, stems, strict=True)
-    ]
+    shared = Counter(photo.stem for photo in photos)
+    return [f"{photo.resolve().parent.name}-{photo.stem}" if shared[photo.stem] > 1 else photo.stem for photo in photos]
 
 
 def _download(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -21,9 +21,9 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from eovseg.checkpoints import default_checkpoint, load_into, read_checkpoint
+from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
-from eovseg.errors import CheckpointError, ConfigError
+from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.model import postprocess
 from eovseg.model.classifier import class_log_probabilities, in_and_out_log_probabilities
@@ -130,18 +130,18 @@ class Predictor:
         Raises `ImageError` for files that are no photo.
         """
         pixels = load_image(image)
+        name = Path(image).name if isinstance(image, str | Path) else ""
         digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest()
         with self._lock:
             if digest in self._kept:
                 self._kept.move_to_end(digest)
-                return self._kept[digest]
+                return replace(self._kept[digest], name=name)  # the same pixels may lie in two files
         started = time.perf_counter()
         given = resize_for_network(pixels, self.config.short_side, self.config.long_side) if resize else pixels
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         with torch.inference_mode(), self._precision():
             features = self.network.encode_image(tensor.to(self.device, wide))
-        name = Path(image).name if isinstance(image, str | Path) else ""
         state = ImageState(pixels, features, name, time.perf_counter() - started)
         with self._lock:
             self.image_halves += 1
@@ -254,9 +254,8 @@ class Predictor:
         void_threshold. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
         """
         vocabulary = Vocabulary.coerce(vocabulary)
-        if isinstance(photos, list | tuple):
+        if isinstance(photos, Sequence) and not isinstance(photos, str):
             return [self.compose(self.decode(self.encode_image(p), vocabulary), **settings) for p in photos]
-        assert not isinstance(photos, Sequence) or isinstance(photos, str)
         return self.compose(self.decode(self.encode_image(photos), vocabulary), **settings)
 
 
@@ -390,6 +389,8 @@ def load(
         # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
         network = EOVSeg(loaded.config, pretrained=not loaded.complete)
         load_into(network, loaded, path.name)
+        if checkpoint is None and config.variant != "xs":
+            check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32)
@@ -410,7 +411,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise CheckpointError(
+        raise ConfigError(
             f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu."
         ) from error
     return device

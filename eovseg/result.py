@@ -224,7 +224,8 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    # A photo's file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="replace")
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

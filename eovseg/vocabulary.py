@@ -24,6 +24,7 @@ from eovseg.errors import VocabularyError
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
 MAX_FILE_BYTES = 32_000_000
+_LISTED = 8  # classes that a note names one by one
 TRAINING_PRESET = "coco-panoptic-133"
 # Where a class says nothing about thing or stuff, the first of these that knows one of its words decides.
 THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
@@ -126,6 +127,21 @@ class Vocabulary:
         except UnicodeDecodeError as error:
             raise VocabularyError(f"The vocabulary file {_quote(path.name)} is not UTF-8 text.") from error
         return cls.parse(text) if kind == ".txt" else _build(_read_json(text, path.name))
+
+    @classmethod
+    def read(cls, value: str) -> "Vocabulary":
+        """What a command line's text means: a `.txt` or `.json` file, a preset's name, or words.
+
+        Text that ends in `.txt` or `.json` and has no separator is a file, so that a mistyped path is not taken for a
+        word. Raises `VocabularyError` as `from_file` and `coerce` do.
+        """
+        path = Path(value)
+        try:
+            is_file = path.is_file()
+        except OSError:  # a long list of words is no valid file name
+            is_file = False
+        named = path.suffix.lower() in (".txt", ".json") and not _SEPARATORS.search(value)
+        return cls.from_file(path) if is_file or named else cls.coerce(value)
 
     @classmethod
     def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
@@ -267,12 +283,13 @@ def _shared_words(classes: Sequence[WordClass]) -> list[str]:
         for name in entry.names:
             owners.setdefault(_key(name), []).append(index)
             spelling.setdefault(_key(name), name)
-    return [
-        f"{_quote(spelling[key])} stands in {len(indices)} classes "
-        f"({', '.join(_quote(classes[index].label) for index in indices)}); all are kept."
-        for key, indices in owners.items()
-        if len(indices) > 1
-    ]
+    notes = []
+    for key, indices in owners.items():
+        if len(indices) > 1:
+            labels = ", ".join(_quote(classes[index].label) for index in indices[:_LISTED])
+            more = ", …" if len(indices) > _LISTED else ""
+            notes.append(f"{_quote(spelling[key])} stands in {len(indices):,} classes ({labels}{more}); all are kept.")
+    return notes
 
 
 def _default_is_thing(names: Sequence[str]) -> bool:

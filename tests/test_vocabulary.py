@@ -152,6 +152,7 @@ PRESETS = [
     ("ade20k-150", 150, 402, 100, 64),
     ("ade20k-847", 847, 1341, None, 101),
     ("cityscapes-19", 19, 60, 8, 17),
+    ("everyday", 65, 95, 43, 64),
     ("mapillary-vistas-65", 65, 152, 37, 26),
     ("pascal-context-59", 59, 160, None, 51),
     ("pascal-context-459", 459, 559, None, 85),

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
     folder = PanopticFolder(arguments.data, arguments.annotations, arguments.images, arguments.panoptic)
     photos = _photos(folder, arguments.split, arguments.limit)
-    vocabulary = _vocabulary(arguments.vocabulary)
+    vocabulary = Vocabulary.read(arguments.vocabulary)
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
@@ -108,11 +108,6 @@ def _photos(folder: PanopticFolder, split: str, limit: int | None) -> Sequence[P
     elif split == "training":
         photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
     return photos[:limit]
-
-
-def _vocabulary(value: str) -> Vocabulary:
-    path = Path(value)
-    return Vocabulary.from_file(path) if path.suffix in (".txt", ".json") else Vocabulary.coerce(value)
 
 
 def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:

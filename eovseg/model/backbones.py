@@ -147,6 +147,7 @@ def build_towers(
             config.backbone,
             pretrained=config.pretrained if pretrained else None,
             force_quick_gelu=config.quick_gelu,
+            device=torch.get_default_device(),
         )
     except Exception as error:  # hub clients raise many unrelated types when there is no network
         raise CheckpointError(

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from eovseg.errors import ConfigError
 
 Variant = Literal["xs", "s", "m", "l"]
+Backbone = Literal["convnext_large_d_320", "RN50x4", "RN50", "efficientnet_lite2"]
 Fusion = Literal["none", "EAF", "SDI", "TDEE"]
 Interaction = Literal["DDA", "CA"]
 Scales = Literal["single", "multi"]
@@ -40,7 +41,7 @@ class ModelConfig:
     """
 
     variant: Variant = "l"
-    backbone: str = "convnext_large_d_320"
+    backbone: Backbone = "convnext_large_d_320"
     pretrained: str = "laion2b_s29b_b131k_ft_soup"
     quick_gelu: bool = False
     embed_dim: int = 768  # D, width of the text embedding

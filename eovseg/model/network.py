@@ -108,6 +108,10 @@ class EOVSeg(nn.Module):
                 # either grows. With these two values words differ and pixels pass from the first step on.
                 nn.init.normal_(self.vas.guide.weight, std=2.5)
                 nn.init.ones_(self.vas.offset)
+        if config.initialisation == "short":
+            # Xavier gives F_agg a deviation of 10, so that the first masks are saturated; this makes it about 1.
+            with torch.no_grad():
+                self.aggregator.coordinate_conv.weight.mul_(0.1)
         self.spatial_extractor: SpatialExtractor | None = None
         self.spatial_upscaling: SpatialUpscaling | None = None
         self.early_fusion: EarlyAdditiveFusion | None = None

@@ -209,6 +209,8 @@ def instances(
         top_scores, labels, queries = top_scores[keep], labels[keep], queries[keep]
     used, position = queries.unique(return_inverse=True)
     masks = torch.zeros((len(used), *geometry.output_size), dtype=torch.bool, device=mask_logits.device)
+    if not len(used):  # only stuff in the vocabulary
+        return Instances(masks, labels, top_scores, queries)
     total = mask_logits.new_zeros(len(used))
     area = mask_logits.new_zeros(len(used))
     for rows, band in geometry.bands(mask_logits[used]):

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eovseg.errors import CheckpointError
 from eovseg.model.config import SpatialExtractorKind
 
 _TIMM_NAMES = {
@@ -59,7 +60,13 @@ class SpatialExtractor(nn.Module):
         else:
             # Only pretrained weights need the full depth while they load; later blocks are dropped at once.
             shape: dict[str, Any] = {} if pretrained else {"depth": depth}
-            self.vit = timm.create_model(_TIMM_NAMES[kind], pretrained=pretrained, num_classes=0, **shape)
+            try:
+                self.vit = timm.create_model(_TIMM_NAMES[kind], pretrained=pretrained, num_classes=0, **shape)
+            except (OSError, RuntimeError) as error:  # what hub clients raise when there is no network
+                raise CheckpointError(
+                    f"The spatial extractor {_TIMM_NAMES[kind]} cannot be fetched ({type(error).__name__}): connect "
+                    "to the network once, or give a full EOV-Seg checkpoint, which holds it."
+                ) from error
             self.vit.blocks = self.vit.blocks[:depth]
             self.vit.norm = nn.Identity()
             if kind == "SAM":

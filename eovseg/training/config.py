@@ -96,9 +96,9 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def xs_config(**changes: Any) -> TrainConfig:
     """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
-    loss = LossConfig(points=768, dense_weight=2.0, pilots=16, repeats=(2, 1, 1))
+    loss = LossConfig(points=768, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
     recipe: dict[str, Any] = {
-        "variant": "xs", "steps": 2_100, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
+        "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
         "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "channels_last": True,
         "checkpoint_every": 100, "evaluate_every": 1_000, "loss": loss,
     }  # fmt: skip

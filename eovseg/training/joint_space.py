@@ -54,7 +54,7 @@ class JointSpaceConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.2
-    distillation: float = 1.0
+    distillation: float = 2.0
     conse_weight: float = 0.5
     balance: float = 0.5
     synonym_chance: float = 0.5

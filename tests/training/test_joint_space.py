@@ -1,5 +1,6 @@
 """Learning the joint space on tiny synthetic regions, and the features it learns from on tiny masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ CONFIG = JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=
 
 
 def test_learning_lowers_the_loss_and_names_the_regions() -> None:
-    space, records = blank_space(), []
+    records: list[dict[str, float]] = []
+    space = blank_space()
     before = accuracy(space, lesson())
     fit(space, lesson(), CONFIG, records.append)
     assert records[-1]["classification"] < 0.5 * records[0]["classification"]
@@ -157,9 +159,10 @@ def test_unseen_classes_share_no_word_with_the_trained_ones() -> None:
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.vocabulary import Vocabulary
 
-    folder, asked = PanopticFolder(shared), []
+    folder = PanopticFolder(shared)
+    asked: list[str] = []
 
-    def encode(words: list[str]) -> Tensor:
+    def encode(words: Sequence[str]) -> Tensor:
         asked.extend(words)
         return torch.zeros(len(words), DIMENSION)
 

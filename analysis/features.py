@@ -1,0 +1,197 @@
+"""Patch features of any block of a ViT (timm or open_clip) and of CNN stages, at any input size (Fig. 3 and 9).
+
+The model's own forward pass runs, with hooks on the blocks that are asked for, and ends after the last of them. At
+another size than the native one, learned positions are resampled as timm does it; at the native size nothing is.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.layers.format import Format
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.errors import ConfigError
+
+Tap = Literal["before attention", "after attention", "output"]
+TAPS: tuple[Tap, ...] = ("before attention", "after attention", "output")
+
+
+class _LastBlockDone(Exception):
+    """Ends a forward pass from inside a hook."""
+
+
+def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
+    """The transformer blocks of a timm ViT or an open_clip image tower; `ConfigError` for other models."""
+    blocks = getattr(vit, "blocks", None)
+    if blocks is None:
+        blocks = getattr(getattr(vit, "transformer", None), "resblocks", None)
+    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) == 0:
+        raise ConfigError(f"{type(vit).__name__} has no transformer blocks; give a ViT of timm or open_clip.")
+    return list(blocks)
+
+
+def patch_size(vit: nn.Module) -> tuple[int, int]:
+    """Height and width of a patch in pixels; inputs must be multiples of it."""
+    model: Any = vit
+    projection = model.patch_embed.proj if hasattr(model, "patch_embed") else model.conv1
+    height, width = projection.kernel_size
+    return int(height), int(width)
+
+
+@torch.inference_mode()
+def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap = "output") -> dict[int, Tensor]:
+    """Patch features (B, C, h, w) of `blocks` (0 = first, -1 = last) for normalised pixels (B, 3, H, W), in one pass.
+
+    `tap`: what enters the block ("before attention"), the sum after its attention ("after attention"), or what leaves
+    it ("output"). Blocks behind the last one asked for do not run; `vit` is not changed. Class and register tokens are
+    left out. Raises `ConfigError` for blocks that do not exist, other taps, and sizes that are no multiple of a patch.
+    """
+    if tap not in TAPS:
+        raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
+    depth = len(vit_blocks(vit))
+    if not blocks or any(not -depth <= block < depth for block in blocks):
+        raise ConfigError(f"blocks={list(blocks)} must name some of the {depth} blocks, 0 to {depth - 1} or -1.")
+    height, width = patch_size(vit)
+    if pixels.shape[-2] % height or pixels.shape[-1] % width:
+        raise ConfigError(
+            f"The input is {pixels.shape[-2]} x {pixels.shape[-1]} pixels; both must be multiples of the patch, "
+            f"{height} x {width}."
+        )
+    grid = (pixels.shape[-2] // height, pixels.shape[-1] // width)
+    sized = any_size(vit, grid)
+    found: dict[int, Tensor] = {}
+    with _tapped(sized, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
+        sized(pixels)
+    return {block: _as_map(sized, found[block % depth], grid, pixels.shape[0]) for block in blocks}
+
+
+@contextmanager
+def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]) -> Iterator[None]:
+    """Hooks that keep what is asked for and end the pass with the last of it."""
+    last = max(wanted)
+
+    def keep(index: int, value: Tensor) -> None:
+        found[index] = value
+        if index == last and tap != "output":
+            raise _LastBlockDone
+
+    handles = []
+    for index, block in enumerate(vit_blocks(vit)):
+        if index in wanted:
+            if tap == "output":
+                handles.append(block.register_forward_hook(lambda _m, _i, out, index=index: found.update({index: out})))
+            else:
+                module = block if tap == "before attention" else getattr(block, "norm2", getattr(block, "ln_2", None))
+                if module is None:
+                    raise ConfigError(f"{type(block).__name__} does not show what leaves its attention.")
+                handles.append(module.register_forward_pre_hook(lambda _m, given, index=index: keep(index, given[0])))
+        if index == last and tap == "output":
+            handles.append(block.register_forward_hook(_end))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _end(_module: nn.Module, _given: Any, _out: Any) -> None:
+    raise _LastBlockDone
+
+
+def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
+    """The model for a patch grid (h, w), positions resampled where it differs from its own; tensors stay shared.
+
+    Raises `ConfigError` for models that cannot take another size.
+    """
+    model: Any = vit
+    if not hasattr(model, "patch_embed"):
+        return _clip_tower_of_size(model, grid)
+    if not hasattr(model.patch_embed, "strict_img_size"):
+        raise ConfigError(f"{type(model).__name__} takes its native size only.")
+    sized = _twin(model)
+    sized.patch_embed = _twin(model.patch_embed)
+    sized.patch_embed.strict_img_size = False
+    if getattr(model, "dynamic_img_size", None) is False:  # SAM always resamples and has no such switch
+        rotary = getattr(model, "rope", None)
+        if getattr(rotary, "pos_embed", None) is not None and tuple(model.patch_embed.grid_size) != grid:
+            raise ConfigError("This ViT keeps its rotary positions for one size; create it with dynamic_img_size=True.")
+        sized.dynamic_img_size = True
+        sized.patch_embed.flatten = False
+        sized.patch_embed.output_fmt = Format.NHWC
+    return sized
+
+
+def _clip_tower_of_size(tower: Any, grid: tuple[int, int]) -> nn.Module:
+    """An open_clip tower with its positions resampled to a grid; the tower itself where that is its own."""
+    own = tuple(tower.grid_size)
+    if own == grid:
+        return tower
+    sized = _twin(tower)
+    resized = resample_abs_pos_embed(tower.positional_embedding.detach()[None], list(grid), list(own))
+    sized._parameters = dict(tower._parameters) | {
+        "positional_embedding": nn.Parameter(resized[0], requires_grad=False)
+    }
+    return sized
+
+
+def _twin(module: Any) -> Any:
+    """A module of its own whose children and tensors are the original's."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
+
+
+def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -> Tensor:
+    """Tokens of any layout as (B, C, h, w), prefix tokens dropped."""
+    if tokens.ndim == 4:  # SAM keeps the grid: (B, h, w, C)
+        return tokens.permute(0, 3, 1, 2)
+    transformer = getattr(vit, "transformer", None)
+    if transformer is not None and not getattr(transformer, "batch_first", True):
+        tokens = tokens.transpose(0, 1)
+    tokens = tokens.reshape(batch, -1, tokens.shape[-1])[:, -grid[0] * grid[1] :]
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+@torch.inference_mode()
+def cnn_features(model: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
+    """Every stage (B, C, h, w) of a CNN for normalised pixels (B, 3, H, W), fine to coarse.
+
+    `model` is an image tower of this project (`network.feature_extractor`) or a timm model with `features_only=True`.
+    Raises `ConfigError` for models that give no stages.
+    """
+    out = model(pixels)
+    levels = getattr(out, "levels", out)
+    if not isinstance(levels, list | tuple) or not all(isinstance(x, Tensor) and x.ndim == 4 for x in levels):
+        raise ConfigError(f"{type(model).__name__} gives no stages; create it with features_only=True.")
+    return tuple(levels)
+
+
+def photo_pixels(
+    image: np.ndarray,
+    mean: Sequence[float],
+    std: Sequence[float],
+    multiple: tuple[int, int] = (16, 16),
+    long_side: int = 512,
+) -> Tensor:
+    """A photo (H, W, 3) uint8 as normalised pixels (1, 3, h, w); `mean` and `std` in 0..255.
+
+    The longer side becomes `long_side`, both rounded to multiples of a patch (height, width).
+    """
+    scale = long_side / max(image.shape[:2])
+    height, width = (
+        max(1, round(side * scale / step)) * step for side, step in zip(image.shape[:2], multiple, strict=True)
+    )
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    pixels = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def channels_last(features: Tensor) -> np.ndarray:
+    """(1, C, h, w) of one photo as (h, w, C) float32, the layout of `analysis.clustering`."""
+    return features[0].permute(1, 2, 0).float().cpu().numpy()

@@ -1,0 +1,130 @@
+"""Where patch features come from: the predictor's own towers, and the three ViT-B of the paper by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+from analysis.features import Tap, channels_last, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
+from eovseg.errors import CheckpointError, ConfigError
+from eovseg.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A ViT-B of Table 3: its timm name and the size of its weights."""
+
+    timm_name: str
+    size: str
+
+
+HUB_MODELS = {
+    "DINOv2 ViT-B/14": HubModel("vit_base_patch14_dinov2.lvd142m", "346 MB"),
+    "SAM ViT-B/16": HubModel("samvit_base_patch16.sa1b", "375 MB"),
+    "CLIP ViT-B/16": HubModel("vit_base_patch16_clip_quickgelu_224.openai", "345 MB"),
+}
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """A named model with layers by name; `extract(image, layers)` gives (h, w, C) float32 of each layer.
+
+    `image` is (H, W, 3) uint8.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    extract: Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
+
+
+def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
+    """A timm or open_clip ViT as a source; layers "block 1" (first) to "block n"."""
+    vit = vit.eval()
+    layers = tuple(f"block {number}" for number in range(1, len(vit_blocks(vit)) + 1))
+    mean, std = _normalisation(vit)
+
+    def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        numbers = [_place(name, layers, layer) for layer in wanted]
+        device = next(vit.parameters()).device
+        pixels = photo_pixels(image, mean, std, patch_size(vit), long_side).to(device)
+        found = vit_features(vit, pixels, numbers, tap)
+        return {layer: channels_last(found[number]) for layer, number in zip(wanted, numbers, strict=True)}
+
+    return FeatureSource(name, layers, extract)
+
+
+def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
+    """The stages of a predictor's frozen CNN, strides 4 to 32; XS's needs no download."""
+    name = f"{predictor.config.variant.upper()} image tower"
+    layers = tuple(f"stage {number}" for number in range(1, 5))
+
+    def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        places = [_place(name, layers, layer) for layer in wanted]
+        stages = cnn_features(predictor.network.feature_extractor, own_pixels(predictor, image, long_side))
+        return {layer: channels_last(stages[place]) for layer, place in zip(wanted, places, strict=True)}
+
+    return FeatureSource(name, layers, extract)
+
+
+def spatial_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
+    """The spatial block of a predictor, exactly as the network reads it; `ConfigError` for models without one."""
+    extractor = predictor.network.spatial_extractor
+    if extractor is None:
+        raise ConfigError("This model was built without a spatial extractor.")
+    layer = f"block {predictor.config.spatial_block + 1}"
+    name = f"{predictor.config.variant.upper()} spatial ViT"
+
+    def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        for one in wanted:
+            _place(name, (layer,), one)
+        with torch.inference_mode():
+            features = extractor(own_pixels(predictor, image, long_side))
+        return dict.fromkeys(wanted, channels_last(features))
+
+    return FeatureSource(name, (layer,), extract)
+
+
+def hub_source(name: str, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
+    """One of `HUB_MODELS` with its published weights.
+
+    Raises `ConfigError` for other names and `CheckpointError` where the weights are neither kept nor to be fetched.
+    """
+    if name not in HUB_MODELS:
+        raise ConfigError(f"Unknown model {name!r}; choose one of {', '.join(HUB_MODELS)}.")
+    model = HUB_MODELS[name]
+    # Only timm's models for one fixed size take the switch; SAM resamples by itself.
+    options: dict[str, Any] = {} if "samvit" in model.timm_name else {"dynamic_img_size": True}
+    try:
+        vit = timm.create_model(model.timm_name, pretrained=True, num_classes=0, **options)
+    except Exception as error:  # hub clients raise many unrelated types when there is no network
+        raise CheckpointError(
+            f"The weights of {name} ({model.size}) are not here and cannot be fetched ({type(error).__name__}): "
+            "connect to the network and run "
+            f'timm.create_model("{model.timm_name}", pretrained=True) once; the towers of XS need no download.'
+        ) from error
+    return vit_source(name, vit, tap, long_side)
+
+
+def own_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:
+    """A photo (H, W, 3) uint8 as the network's towers take it: (1, 3, h, w) normalised, multiples of 32."""
+    config = predictor.config
+    pixels = photo_pixels(image, config.pixel_mean, config.pixel_std, (32, 32), long_side)
+    return pixels.to(predictor.device, next(predictor.network.parameters()).dtype)
+
+
+def _normalisation(vit: nn.Module) -> tuple[list[float], list[float]]:
+    """Mean and deviation (0..255) that a model was trained with; open_clip's and timm's own records."""
+    settings: dict[str, Any] = getattr(vit, "pretrained_cfg", None) or {}
+    mean = getattr(vit, "image_mean", None) or settings.get("mean", (0.485, 0.456, 0.406))
+    std = getattr(vit, "image_std", None) or settings.get("std", (0.229, 0.224, 0.225))
+    return [255 * v for v in mean], [255 * v for v in std]
+
+
+def _place(name: str, layers: Sequence[str], layer: str) -> int:
+    if layer not in layers:
+        raise ConfigError(f"{name} has no layer {layer!r}; choose one of {', '.join(layers)}.")
+    return list(layers).index(layer)

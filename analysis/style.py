@@ -1,0 +1,46 @@
+"""How every figure looks, for paper and screen: colours, colour maps and sizes, without any plotting library."""
+
+from typing import Any
+
+import numpy as np
+
+SIMILARITY_MAP = "viridis"  # even in lightness, readable without colour; rainbow maps invent borders
+WEIGHT_MAP = "cividis"
+# Masataka Okabe and Kei Ito's eight colours, told apart by colour-blind readers; grey and four tints for more clusters.
+CATEGORIES = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#4d4d4d",
+    "#b3b3b3", "#99c7e0", "#f5d899", "#99d8c7",
+)  # fmt: skip
+INK = "#222222"
+OURS, PAPER = "#0072b2", "#b3b3b3"  # measured here, and quoted from the paper
+CHANGE_COLOURS = {"renamed": "#e69f00", "reshaped": "#56b4e9", "gone": "#d55e00", "new": "#009e73"}
+CHANGE_LINES = {"renamed": "-", "reshaped": "--", "gone": ":", "new": "-."}
+CELL_INCHES = 2.6  # width of one picture of a sheet
+
+MATPLOTLIB: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # text stays text in PDF and SVG
+    "svg.fonttype": "none",
+}
+PLOTLY: dict[str, Any] = {
+    "template": "plotly_white",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+    "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+    "colorway": list(CATEGORIES),
+}
+
+
+def cluster_rgb(labels: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: every cluster in its colour; labels beyond the table start it again."""
+    table = np.array([list(bytes.fromhex(colour[1:])) for colour in CATEGORIES], dtype=np.uint8)
+    return table[np.asarray(labels) % len(table)]

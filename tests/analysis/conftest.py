@@ -1,0 +1,55 @@
+"""A small untrained XS and results drawn by hand."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Decoded, Predictor
+from eovseg.result import Result, Segment
+from eovseg.vocabulary import Vocabulary
+
+MakeResult = Callable[[np.ndarray, Sequence[int]], Result]
+WORDS = Vocabulary.parse("bus, coach: thing; person: thing; sky: stuff")
+
+
+@pytest.fixture(scope="package")
+def predictor() -> Predictor:
+    """XS with random trained parts: structure is what these tests look at, not quality."""
+    torch.manual_seed(0)
+    network = EOVSeg(variant_config("xs"), pretrained=True)
+    return Predictor(network, ("bus", "sky"), device=torch.device("cpu"), text_weights="analysis-tests")
+
+
+@pytest.fixture(scope="package")
+def photo() -> np.ndarray:
+    """(60, 100, 3): a blue upper half, a red block, noise elsewhere."""
+    image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
+    image[:30] = (90, 150, 240)
+    image[35:55, 20:60] = (220, 30, 30)
+    return image
+
+
+@pytest.fixture(scope="package")
+def decoded(predictor: Predictor, photo: np.ndarray) -> Decoded:
+    return predictor.decode(predictor.encode_image(photo), WORDS, intermediates=True)
+
+
+@pytest.fixture(scope="package")
+def make_result() -> MakeResult:
+    """A result from a segment map (ids 1..n) and the class of each segment."""
+
+    def make(segment_map: np.ndarray, classes: Sequence[int]) -> Result:
+        segments = []
+        for number, class_id in enumerate(classes, start=1):
+            rows, columns = np.nonzero(segment_map == number)
+            box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+            entry = WORDS.classes[class_id]
+            segments.append(Segment(number, class_id, entry.label, entry.is_thing, 0.9, 0.9, 0.9, len(rows), box))
+        image = np.zeros((*segment_map.shape, 3), np.uint8)
+        return Result(image, segment_map.astype(np.int32), tuple(segments), WORDS)
+
+    return make

@@ -1,0 +1,106 @@
+"""TDEE off and on, and what changed between two results."""
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.ablation import (
+    compare_results,
+    router_rows,
+    router_statistics,
+    segment_overlap,
+    segment_queries,
+    without_fusion,
+)
+from eovseg.errors import ConfigError
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Decoded, Predictor
+from tests.analysis.conftest import WORDS, MakeResult
+
+
+def test_fusion_off_is_the_mask_embedding_alone(predictor: Predictor, decoded: Decoded) -> None:
+    without = without_fusion(predictor)
+    layer = without.network.decoder.layers[-1]
+    features = torch.randn(1, predictor.config.hidden_dim, 8, 8)
+    masks = torch.randn(1, predictor.config.queries, 8, 8)
+    spatial = torch.randn(1, predictor.config.spatial_dim, 8, 8)
+    fused, routers = layer.instance_embedding(features, spatial, masks)
+    plain, _ = predictor.network.decoder.layers[-1].instance_embedding(features, None, masks)
+    assert routers is None and torch.equal(fused, plain)
+
+
+def test_only_classes_change_and_the_original_stays(predictor: Predictor, decoded: Decoded) -> None:
+    without = without_fusion(predictor)
+    off = without.decode(decoded.state, WORDS)
+    assert torch.equal(off.logits.mask_logits[-1], decoded.logits.mask_logits[-1])
+    assert not torch.allclose(off.logits.class_logits[-1], decoded.logits.class_logits[-1])
+    again = predictor.decode(decoded.state, WORDS)
+    assert torch.equal(again.logits.class_logits[-1], decoded.logits.class_logits[-1])
+    assert without.encode_image(decoded.state.image) is decoded.state  # kept photos are shared
+
+
+def test_models_without_fusion_say_so(predictor: Predictor) -> None:
+    network = EOVSeg(variant_config("xs").with_changes(fusion="none"), pretrained=True)
+    plain = Predictor(network, (), device=torch.device("cpu"), text_weights="plain")
+    with pytest.raises(ConfigError, match="cannot be switched off"):
+        without_fusion(plain)
+
+
+FIRST = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 3, 3], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("second", "classes", "expected"),
+    [
+        (FIRST, [0, 1, 2], ["same", "same", "same"]),
+        (FIRST, [1, 1, 2], ["renamed", "same", "same"]),
+        (np.where(FIRST == 3, 0, FIRST), [0, 1], ["same", "same", "gone"]),
+        (np.where(FIRST == 0, 4, FIRST), [0, 1, 2, 2], ["same", "same", "same", "new"]),
+        (np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 3, 0], [0, 0, 0, 0]]), [0, 1, 2], ["same", "same", "reshaped"]),
+        (np.array([[2, 2, 1, 1], [2, 2, 1, 1], [3, 3, 3, 3], [0, 0, 0, 0]]), [1, 0, 2], ["same", "same", "same"]),
+    ],
+)
+def test_changes_by_hand(make_result: MakeResult, second: np.ndarray, classes: list[int], expected: list[str]) -> None:
+    changes = compare_results(make_result(FIRST, [0, 1, 2]), make_result(second, classes))
+    assert [change.change for change in changes] == expected
+
+
+def test_overlap_and_box_by_hand(make_result: MakeResult) -> None:
+    first = make_result(np.array([[1, 1, 0, 0]]), [0])
+    second = make_result(np.array([[0, 1, 0, 2]]), [0, 1])
+    assert segment_overlap(first, second) == pytest.approx(np.array([[0.5, 0.0]]))
+    change = compare_results(first, second)[0]
+    assert (change.change, change.box, change.iou) == ("reshaped", (0, 0, 2, 1), 0.5)
+
+
+def test_empty_results_compare(make_result: MakeResult) -> None:
+    nothing, something = make_result(np.zeros((2, 2), int), []), make_result(np.ones((2, 2), int), [0])
+    assert compare_results(nothing, nothing) == []
+    assert [c.change for c in compare_results(something, nothing)] == ["gone"]
+    assert [c.change for c in compare_results(nothing, something)] == ["new"]
+
+
+def test_queries_and_routers_belong_to_the_segments(predictor: Predictor, decoded: Decoded) -> None:
+    segments = predictor.compose(decoded).segments
+    queries = segment_queries(predictor, decoded)
+    assert set(queries) == {segment.id for segment in segments}
+    probability = predictor.log_probabilities(decoded).exp()
+    for segment in segments:
+        assert float(probability[queries[segment.id], segment.class_id]) == pytest.approx(segment.score, abs=1e-5)
+    rows = router_rows(predictor, decoded)
+    assert len(rows) == 3 * len(segments)
+    for row in rows:
+        assert 0 < row.mask_weight < 1 and 0 < row.spatial_weight < 1 and 0 <= row.spatial_share <= 1
+
+
+def test_router_statistics_of_photos(predictor: Predictor, decoded: Decoded, photo: np.ndarray) -> None:
+    rows = router_statistics(predictor, [photo, photo[:, ::-1]], WORDS)
+    first = [row for row in rows if row.photo == "1"]
+    assert {row.photo for row in rows} <= {"1", "2"}
+    assert [row.mask_weight for row in first] == [row.mask_weight for row in router_rows(predictor, decoded, "1")]
+
+
+def test_routers_need_intermediates(predictor: Predictor, decoded: Decoded) -> None:
+    with pytest.raises(ConfigError, match="intermediates=True"):
+        router_rows(predictor, predictor.decode(decoded.state, WORDS))

@@ -1,0 +1,189 @@
+"""Features of any block: one pass, stopped in time, with timm's own positions."""
+
+from collections import Counter
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import nn
+
+from analysis.features import TAPS, any_size, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
+from analysis.sources import hub_source, spatial_source, tower_source, vit_source
+from eovseg.errors import CheckpointError, ConfigError
+from eovseg.predictor import Predictor
+
+
+def timm_vit(**options: object) -> nn.Module:
+    torch.manual_seed(0)
+    sizes = {"img_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 2, "num_classes": 0}
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, **(sizes | options)).eval()
+
+
+def sam_vit() -> nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model(
+        "samvit_base_patch16", pretrained=False, img_size=64, embed_dim=32, depth=4, num_heads=2, window_size=2,
+        global_attn_indexes=(1, 3), neck_chans=16,
+    ).eval()  # fmt: skip
+
+
+def clip_vit() -> nn.Module:
+    torch.manual_seed(0)
+    return open_clip.transformer.VisionTransformer(
+        image_size=64, patch_size=16, width=32, layers=4, heads=2, mlp_ratio=2.0, output_dim=16
+    ).eval()
+
+
+MODELS = {
+    "plain": timm_vit,
+    "registers": lambda: timm_vit(reg_tokens=4, no_embed_class=True),
+    "dynamic": lambda: timm_vit(dynamic_img_size=True),
+    "no class token": lambda: timm_vit(class_token=False, global_pool="avg"),
+    "rotary": lambda: timm.create_model(
+        "eva02_tiny_patch14_224", pretrained=False, img_size=64, patch_size=16, embed_dim=32, depth=4, num_heads=2,
+        num_classes=0, dynamic_img_size=True,
+    ).eval(),
+    "SAM": sam_vit,
+    "CLIP": clip_vit,
+}  # fmt: skip
+
+
+@pytest.fixture(params=MODELS)
+def vit(request: pytest.FixtureRequest) -> nn.Module:
+    return MODELS[request.param]()
+
+
+@pytest.mark.parametrize("tap", TAPS)
+@pytest.mark.parametrize("size", [(64, 64), (32, 96)])
+def test_any_block_at_any_size(vit: nn.Module, tap: str, size: tuple[int, int]) -> None:
+    found = vit_features(vit, torch.randn(2, 3, *size), [0, 2, -1], tap)  # type: ignore[arg-type]
+    assert {key: tuple(value.shape) for key, value in found.items()} == dict.fromkeys(
+        [0, 2, -1], (2, 32, size[0] // 16, size[1] // 16)
+    )
+
+
+@pytest.mark.parametrize("tap", TAPS)
+def test_blocks_after_the_last_one_do_not_run(vit: nn.Module, tap: str) -> None:
+    counts: Counter[int] = Counter()
+    for index, block in enumerate(vit_blocks(vit)):
+        block.register_forward_pre_hook(lambda _m, _i, index=index: counts.update([index]))
+    vit_features(vit, torch.randn(1, 3, 64, 64), [0, 2], tap)  # type: ignore[arg-type]
+    assert counts == {0: 1, 1: 1, 2: 1}
+
+
+def test_hooks_are_gone_afterwards(vit: nn.Module) -> None:
+    before = vit(torch.ones(1, 3, 64, 64))
+    vit_features(vit, torch.randn(1, 3, 64, 64), [1])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules())
+    assert torch.equal(before, vit(torch.ones(1, 3, 64, 64)))
+
+
+def test_native_size_equals_the_model_itself(vit: nn.Module) -> None:
+    """Output of the last block, followed by what the model does after it, is the model's own output."""
+    pixels = torch.randn(1, 3, 64, 64)
+    whole: dict[int, torch.Tensor] = {}
+    handle = vit_blocks(vit)[-1].register_forward_hook(lambda _m, _i, out: whole.update({0: out}))
+    with torch.inference_mode():
+        vit(pixels)
+    handle.remove()
+    expected = whole[0]
+    if expected.ndim == 4:
+        expected = expected.flatten(1, 2)
+    expected = expected[:, -16:].transpose(1, 2).unflatten(2, (4, 4))
+    assert torch.equal(vit_features(vit, pixels, [3])[3], expected)
+
+
+def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
+    pixels = torch.randn(1, 3, 64, 64)
+    given = vit_features(vit, pixels, [2], "before attention")[2]
+    assert torch.equal(given, vit_features(vit, pixels, [1], "output")[1])
+    assert not torch.allclose(given, vit_features(vit, pixels, [2], "after attention")[2])
+
+
+def test_positions_of_another_size_are_timms() -> None:
+    """open_clip's tower gets the positions that timm's resampling makes; timm's ViT makes them itself."""
+    tower = clip_vit()
+    positions = tower.positional_embedding.detach()
+    expected = resample_abs_pos_embed(positions[None], [2, 6], num_prefix_tokens=1)[0]
+    assert torch.equal(any_size(tower, (2, 6)).positional_embedding, expected)
+    assert any_size(tower, (4, 4)) is tower
+    vit, dynamic = timm_vit(), timm_vit(dynamic_img_size=True)
+    pixels = torch.randn(1, 3, 32, 96)
+    with torch.inference_mode():
+        own = dynamic.forward_intermediates(pixels, indices=[3], intermediates_only=True, norm=False)[0]
+    assert torch.equal(vit_features(vit, pixels, [3])[3], own)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "tap", "size", "message"),
+    [
+        ([4], "output", 64, "0 to 3"),
+        ([], "output", 64, "0 to 3"),
+        ([0], "middle", 64, "tap='middle'"),
+        ([0], "output", 60, "multiples of the patch"),
+    ],
+)
+def test_bad_requests_are_sentences(blocks: list[int], tap: str, size: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        vit_features(timm_vit(), torch.zeros(1, 3, size, size), blocks, tap)  # type: ignore[arg-type]
+
+
+def test_other_models_are_refused() -> None:
+    fixed = timm.create_model(
+        "eva02_tiny_patch14_224", pretrained=False, img_size=28, embed_dim=32, depth=1, num_heads=2
+    )
+    with pytest.raises(ConfigError, match="dynamic_img_size=True"):
+        vit_features(fixed.eval(), torch.zeros(1, 3, 28, 56), [0])
+    cnn = timm.create_model("resnet18", pretrained=False)
+    with pytest.raises(ConfigError, match="no transformer blocks"):
+        vit_blocks(cnn)
+    with pytest.raises(ConfigError, match="features_only=True"):
+        cnn_features(cnn.eval(), torch.zeros(1, 3, 32, 32))
+
+
+def test_cnn_stages() -> None:
+    cnn = timm.create_model("resnet18", pretrained=False, features_only=True).eval()
+    assert [x.shape[-1] for x in cnn_features(cnn, torch.zeros(1, 3, 64, 64))] == [32, 16, 8, 4, 2]
+
+
+def test_photo_pixels_are_normalised_and_whole_patches() -> None:
+    pixels = photo_pixels(np.full((50, 100, 3), 110, np.uint8), (100, 110, 120), (10, 10, 10), (14, 14), 140)
+    assert pixels.shape == (1, 3, 70, 140)
+    assert pixels[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-5)
+
+
+def test_own_towers_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None:
+    tower = tower_source(predictor, long_side=128).extract(photo, ["stage 1", "stage 4"])
+    assert tower["stage 1"].shape == (16, 32, 24) and tower["stage 4"].shape == (2, 4, 352)
+    spatial = spatial_source(predictor, long_side=128).extract(photo, ["block 1"])
+    assert spatial["block 1"].shape == (4, 8, 192)
+    with pytest.raises(ConfigError, match="no layer 'stage 9'"):
+        tower_source(predictor).extract(photo, ["stage 9"])
+
+
+def test_spatial_block_at_its_native_size_is_timms(predictor: Predictor) -> None:
+    extractor = predictor.network.spatial_extractor
+    assert extractor is not None
+    pixels = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        assert torch.allclose(vit_features(extractor.vit, pixels, [0])[0], extractor(pixels), atol=1e-5)
+
+
+def test_vit_source_names_blocks(photo: np.ndarray) -> None:
+    source = vit_source("tiny", timm_vit(), long_side=96)
+    assert source.layers == ("block 1", "block 2", "block 3", "block 4") and patch_size(timm_vit()) == (16, 16)
+    assert source.extract(photo, ["block 1", "block 4"])["block 4"].shape == (4, 6, 32)
+
+
+def test_missing_weights_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> nn.Module:
+        raise OSError("no network")
+
+    monkeypatch.setattr("analysis.sources.timm.create_model", offline)
+    with pytest.raises(CheckpointError, match=r"DINOv2 ViT-B/14 \(346 MB\).*timm.create_model"):
+        hub_source("DINOv2 ViT-B/14")
+    with pytest.raises(ConfigError, match="SAM ViT-B/16"):
+        hub_source("AlexNet")

@@ -1,0 +1,55 @@
+"""Milliseconds to reach a block: cumulative, warm, median, and labelled with the machine."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analysis.sources import own_pixels
+from analysis.timing import machine_name, reach_times, tower_reach_times, vit_reach_times
+from eovseg.errors import ConfigError
+from eovseg.predictor import Predictor
+from tests.analysis.test_features import timm_vit
+
+
+class Sleeper(nn.Module):
+    """Takes `seconds`, but a hundred milliseconds more when it runs for the first time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.cold = seconds, True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(self.seconds + 0.1 * self.cold)
+        self.cold = False
+        return x
+
+
+def test_times_are_cumulative_and_warm() -> None:
+    first, second = Sleeper(0.01), Sleeper(0.02)
+    found = reach_times(nn.Sequential(first, second), [("a", first), ("b", second)], torch.zeros(1), runs=3)
+    assert found.layers == ("a", "b") and 10 <= found.milliseconds[0] < 100
+    assert found.milliseconds[1] - found.milliseconds[0] >= 20
+    assert not first._forward_hooks and "thread" in found.machine
+
+
+def test_every_block_of_a_vit_at_another_size() -> None:
+    found = vit_reach_times(timm_vit(), torch.zeros(1, 3, 32, 96), runs=2)
+    assert found.layers == ("block 1", "block 2", "block 3", "block 4")
+    assert (np.diff(found.milliseconds) > 0).all()
+
+
+def test_stages_of_the_tower(predictor: Predictor, photo: np.ndarray) -> None:
+    found = tower_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
+    assert found.layers == ("stage 1", "stage 2", "stage 3", "stage 4") and (np.diff(found.milliseconds) > 0).all()
+
+
+def test_no_runs_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        reach_times(nn.Identity(), [], torch.zeros(1), runs=0)
+
+
+def test_machine_name_says_threads() -> None:
+    assert str(torch.get_num_threads()) in machine_name()
