@@ -84,7 +84,7 @@ def ablation_figure(off: Result, on: Result, changes: Sequence[SegmentChange]) -
 def clustering_figure(
     images: Sequence[np.ndarray], columns: Mapping[str, Sequence[np.ndarray]], notes: Mapping[str, str] | None = None
 ) -> Figure:
-    """Fig. 3 and 9: a row per photo, a column per layer; `columns` maps its title to label maps (h, w) or RGB (h, w, 3).
+    """Fig. 3 and 9: a row per photo, a column per layer; `columns`: title -> label maps (h, w) or RGB (h, w, 3).
 
     `notes` are lines under a title (a score, a time).
     """
@@ -125,14 +125,13 @@ def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
     for stage, (axis, iou) in enumerate(zip(axes[0], mask_agreement(path), strict=True)):
         axis.imshow(image, alpha=0.35)
         drawn = axis.imshow(path.masks[stage], cmap=SIMILARITY_MAP, vmin=0, vmax=1, alpha=0.8)
-        axis.set_title("learned kernel" if stage == 0 else f"layer {stage}")
+        axis.set_title(f"learned kernel {path.query}" if stage == 0 else f"layer {stage}")
         words = "no words yet"
         if stage:
             words = "\n".join(f"{entry.label} {entry.probability:.0%}" for entry in path.classes[stage - 1])
         axis.set_xlabel(f"{words}\nIoU with final {iou:.2f}")
     bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), shrink=0.7, pad=0.01)
     bar.set_label("mask probability")
-    figure.suptitle(f"kernel {path.query}")
     return figure
 
 
@@ -214,7 +213,7 @@ def _grid(rows: int, columns: int, shape: Sequence[int], scale: float = 1.0) -> 
     width = CELL_INCHES * scale
     height = width * shape[0] / shape[1]
     with rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(columns * width + 0.8, rows * (height + 0.35) + 0.5), layout="constrained")
+        figure = Figure(figsize=(columns * width + 0.8, rows * (height + 0.25) + 0.4), layout="constrained")
         axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.ravel():
         _bare(axis)

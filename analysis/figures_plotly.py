@@ -13,7 +13,7 @@ from analysis.style import CATEGORIES, OURS, PAPER, PLOTLY, SIMILARITY_MAP
 
 
 def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> go.Figure:
-    """One word's maps before and after VAS side by side on the shared scale; `stride` thins the pixels that are sent."""
+    """One word's maps before and after VAS side by side on the shared scale, every `stride`-th pixel."""
     low, high = maps.limits
     figure = make_subplots(1, 2, subplot_titles=("before VAS", "after VAS"), horizontal_spacing=0.03)
     for column, values in enumerate((maps.before[index], maps.after[index]), start=1):

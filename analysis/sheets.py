@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import figures_matplotlib as draw
-from analysis.ablation import compare_results, router_rows, without_fusion
+from analysis.ablation import compare_results, router_rows, segment_queries, without_fusion
 from analysis.clustering import boundary_f_score, cluster, match_all, mutual_information
 from analysis.layers import query_path
 from analysis.similarity import concentration, similarity_maps, word_mask
@@ -126,8 +126,6 @@ def draw_sheets(
 
 def main_query(predictor: Predictor, decoded: Decoded) -> int:
     """The kernel of the largest segment, or the one with the best score where there is none."""
-    from analysis.ablation import segment_queries
-
     segments = predictor.compose(decoded).segments
     if segments:
         return segment_queries(predictor, decoded)[max(segments, key=lambda segment: segment.area).id]

@@ -4,6 +4,7 @@ Every tensor of an official file is used, known to be unused (later ViT blocks, 
 or unknown, which is an error. Nothing that a file brings is executed: `weights_only` loading or safetensors.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -357,12 +358,14 @@ def check_record(path: Path, digest: str) -> None:
     """
     record = path.with_suffix(".sha256")
     try:
-        recorded = record.read_text(encoding="ascii", errors="replace").strip() if record.is_file() else None
-        if recorded is None:
+        recorded = record.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):  # a cache that several people read and one may write
             record.write_text(f"{digest}\n", encoding="ascii")
+        return
     except OSError as error:
-        raise CheckpointError(f'The checksum "{record}" cannot be read or written ({error.strerror}).') from error
-    if recorded not in (None, digest):
+        raise CheckpointError(f'The checksum "{record}" cannot be read ({error.strerror}).') from error
+    if recorded != digest:
         raise CheckpointError(
             f"{path.name} differs from the checksum recorded at its first load; delete it and download again."
         )

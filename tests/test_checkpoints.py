@@ -1,5 +1,6 @@
 """Official files load straight, ours round-trip, and wrong, broken or hostile ones get one sentence."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -10,7 +11,16 @@ from safetensors.torch import save_file
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.checkpoints import convert, download, load_into, read_checkpoint, save_checkpoint, sort_official_keys
+from eovseg.checkpoints import (
+    FORMAT,
+    check_record,
+    convert,
+    download,
+    load_into,
+    read_checkpoint,
+    save_checkpoint,
+    sort_official_keys,
+)
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from tests.parity import official_keys, official_state
@@ -166,3 +176,51 @@ def test_a_changed_download_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     path.unlink()
     with pytest.raises(eovseg.CheckpointError, match="differs from the checksum"):
         download("s")
+
+
+def test_a_file_is_held_to_its_first_load(tmp_path: Path) -> None:
+    path = tmp_path / "eovseg-s.pth"
+    check_record(path, "a" * 64)
+    check_record(path, "a" * 64)
+    with pytest.raises(eovseg.CheckpointError, match="differs from the checksum"):
+        check_record(path, "b" * 64)
+    check_record(tmp_path / "no folder to write to" / "eovseg-s.pth", "a" * 64)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "not JSON",
+        "[]",
+        json.dumps({"config": {"backbone": "hf-hub:someone/something"}, "complete": True}),
+        json.dumps({"config": {"no_such_setting": 1}, "complete": True}),
+        json.dumps({"config": {"alpha": "much"}, "complete": True}),
+        json.dumps({"config": {}}),
+    ],
+)
+def test_a_header_that_makes_no_sense_gets_one_sentence(tmp_path: Path, header: str | None) -> None:
+    path = tmp_path / "odd.safetensors"
+    metadata = {"format": FORMAT} | ({} if header is None else {"header": header})
+    save_file({"a": torch.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(eovseg.CheckpointError, match=r"odd\.safetensors has a header") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_misshapen_or_unnamed_official_tensors_get_one_sentence(tmp_path: Path) -> None:
+    void = {"void_embedding.weight": torch.zeros(1, 1024)}
+    path = tmp_path / "odd.pth"
+    torch.save({"model": {**void, 7: torch.zeros(1)}}, path)
+    with pytest.raises(eovseg.CheckpointError, match="holds no table of tensors"):
+        read_checkpoint(path)
+    torch.save({"model": {**void, "vit_backbone.clip_model.visual.class_embedding": torch.zeros(5)}}, path)
+    assert read_checkpoint(path).tensors["spatial_extractor.vit.cls_token"].shape == (5,), (
+        "left for `load_into` to tell"
+    )
+
+
+def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(eovseg.CheckpointError, match="cannot be written"):
+        save_checkpoint(tmp_path / "file" / "new.safetensors", variant_config("xs"), {}, complete=False)

@@ -91,6 +91,22 @@ def test_semantic_and_instance_tasks(predictor: eovseg.Predictor, photo: Path) -
     assert [s.score for s in instance.segments] == sorted((s.score for s in instance.segments), reverse=True)
 
 
+def test_a_vocabulary_of_stuff_has_no_instances(predictor: eovseg.Predictor, photo: Path) -> None:
+    result = predictor(photo, "road: stuff; sky: stuff", task="instance")
+    assert result.segments == () and not result.segment_map.any()
+    assert result.instance_masks is not None and result.instance_masks.shape == (0, *result.segment_map.shape)
+
+
+def test_the_same_pixels_in_two_files_keep_their_names(
+    predictor: eovseg.Predictor, photo: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(photo.read_bytes())
+    before = predictor.image_halves
+    assert [r.name for r in predictor((photo, copy, photo), WORDS)] == [photo.name, "copy.jpg", photo.name]
+    assert predictor.image_halves <= before + 1
+
+
 def test_a_list_gives_a_list(predictor: eovseg.Predictor, photo: Path) -> None:
     results = predictor([photo, asset_path("photos/bear.jpg")], "bear; grass; road")
     assert [r.name for r in results] == ["paris-street.jpg", "bear.jpg"]

@@ -132,6 +132,22 @@ def test_adding_notes_what_both_have() -> None:
     assert '"car" stands in 2 classes ("car", "Car"); all are kept.' in both.notes
 
 
+def test_a_note_names_a_few_classes_of_many() -> None:
+    (note,) = Vocabulary.parse(";".join(["word"] * 5_000)).notes
+    assert note.startswith('"word" stands in 5,000 classes ("word", ') and len(note) < 200
+
+
+def test_read_takes_files_presets_and_words(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("dog\ncat")
+    assert Vocabulary.read(str(file)).labels == ("dog", "cat")
+    assert Vocabulary.read("cityscapes-19") == Vocabulary.preset("cityscapes-19")
+    assert Vocabulary.read("notes.txt; dog").labels == ("notes.txt", "dog")
+    assert len(Vocabulary.read("; ".join(f"word {i}" for i in range(10_000)))) == 10_000
+    with pytest.raises(VocabularyError, match="cannot be read"):
+        Vocabulary.read(str(tmp_path / "mistyped.txt"))
+
+
 def test_coerce() -> None:
     preset = Vocabulary.preset("ade20k-150")
     assert Vocabulary.coerce(" ADE20K-150 ") is preset

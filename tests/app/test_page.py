@@ -135,6 +135,13 @@ def test_opacity_reaches_the_download(page: Page) -> None:
     assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
 
 
+def test_a_forgotten_tab_keeps_the_downloads_it_has(page: Page) -> None:
+    key, _, _ = page.open()
+    page.store.drop(key)
+    assert page.files(key) == page.restyle(key, gr.EventData(None, {"value": 0.2})) == [SKIP] * 4
+    assert len(page.store) == 0, "asking makes no session that nobody knows"
+
+
 def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
     assert sorted(EXAMPLES) == sorted(path.name for path in asset_path("photos").glob("*.jpg"))
     for index, words in enumerate(EXAMPLES.values()):
@@ -145,6 +152,7 @@ def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
 
 def test_preset_titles_are_readable_and_unique() -> None:
     assert preset_title("ade20k-150") == "ADE20K · 150 classes"
+    assert preset_title("everyday") == "Everyday"
     assert preset_title("coco-panoptic-133") == "COCO Panoptic · 133 classes"
     assert len({preset_title(name) for name in preset_names()}) == len(preset_names())
     with pytest.raises(VocabularyError):
@@ -175,6 +183,19 @@ def test_the_endpoint_segments(client: Client, photo_file: PhotoWriter) -> None:
 def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWriter) -> None:
     with pytest.raises(AppError, match="vocabulary is empty"):
         client.predict(handle_file(photo_file()), " ", "", api_name="/segment")
+    with pytest.raises(AppError, match='no preset "nope"'):
+        client.predict(handle_file(photo_file()), "sky", "nope", api_name="/segment")
+    with pytest.raises(AppError, match="Give a photo"):
+        client.predict(None, "sky", "", api_name="/segment")
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"just text", "not a photo that can be read"), (b"", "is empty")])
+def test_the_endpoint_tells_what_is_wrong_with_a_file(
+    client: Client, tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "odd.jpg").write_bytes(content)
+    with pytest.raises(AppError, match=f'"odd.jpg".* {said}'):
+        client.predict(handle_file(tmp_path / "odd.jpg"), "sky", "", api_name="/segment")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a tab keeps, and what a change makes run."""
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_the_store_is_bounded_and_drops_the_oldest(predictor: FakePredictor, pho
     assert len(store) == 2 and store.open(first.key) is first and store.open(third.key) is third
     assert store.open(second.key) is not second, "the one used longest ago was dropped"
     assert not folder.exists(), "with its files"
+
+
+def test_the_stores_files_go_with_it(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    store = SessionStore()
+    folder = store.open(None, run(Session(), predictor, photo_file(), WORDS)).save()[0].parent
+    assert folder.exists()
+    del store
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_dropping_twice_or_nothing_is_fine() -> None:
