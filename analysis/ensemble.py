@@ -27,13 +27,18 @@ class EnsembleRow:
 
 @dataclass(frozen=True)
 class ClassVote:
-    """Why a class: both classifiers' probabilities among the words, the ensemble's score, and if it was seen."""
+    """Why a class: both classifiers' probabilities among the words, the ensemble's score, and if it was seen.
+
+    `weighed` is False where the kernel's mask covers no position of the frozen tower's grid; then
+    `out_of_vocabulary` does not count, in the variants that leave such masks out.
+    """
 
     label: str
     seen: bool
     in_vocabulary: float
     out_of_vocabulary: float
     score: float
+    weighed: bool = True
 
 
 def sweep_photo(
@@ -72,7 +77,8 @@ def class_votes(
     scores = predictor.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)[query, :-1].exp()
     seen = predictor.seen(decoded.vocabulary)
     labels = decoded.vocabulary.labels
+    weighed = bool(decoded.logits.valid_masks[0, query])
     return [
-        ClassVote(labels[i], bool(seen[i]), float(inside[i]), float(outside[i]), float(scores[i]))
+        ClassVote(labels[i], bool(seen[i]), float(inside[i]), float(outside[i]), float(scores[i]), weighed)
         for i in scores.argsort(descending=True)[:top].tolist()
     ]

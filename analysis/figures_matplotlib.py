@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.transforms import Bbox
 
 from analysis.ablation import RouterRow, SegmentChange
 from analysis.clustering import resize_labels
@@ -35,7 +36,7 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
     `scores`: concentration before and after for each word, written under the maps (NaN is left out).
     """
     low, high = maps.limits
-    figure, axes = _grid(len(maps.words), 3, image.shape)
+    figure, axes = _grid(len(maps.words), 3, image.shape, extra=1.9)
     for row, word in enumerate(maps.words):
         axes[row, 0].imshow(image)
         axes[row, 0].set_ylabel(f"“{word}”", fontsize=10)
@@ -54,6 +55,7 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
 def ablation_figure(off: Result, on: Result, changes: Sequence[SegmentChange]) -> Figure:
     """Fig. 6: the result without and with TDEE side by side, changed segments boxed by kind of change."""
     figure, axes = _grid(1, 2, off.image.shape, scale=1.6)
+    figure.set_figheight(figure.get_figheight() + 0.5)  # for the legend below
     for axis, result, title in zip(axes[0], (off, on), ("TDEE switched off", "TDEE on"), strict=True):
         axis.imshow(np.asarray(result.overlay()))
         axis.set_title(title)
@@ -95,7 +97,7 @@ def clustering_figure(
             picture = pictures[row]
             if picture.ndim == 2:
                 picture = cluster_rgb(resize_labels(picture, (image.shape[0], image.shape[1])))
-            axes[row, column].imshow(picture, aspect="auto", extent=(0, image.shape[1], image.shape[0], 0))
+            axes[row, column].imshow(picture, extent=(0, image.shape[1], image.shape[0], 0))
             if row == 0:
                 note = (notes or {}).get(title)
                 axes[row, column].set_title(f"{title}\n{note}" if note else title)
@@ -121,7 +123,7 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
 def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
     """The mask of one kernel at init and after each layer, with its best words and its IoU with the final mask."""
     count = len(path.masks)
-    figure, axes = _grid(1, count, image.shape, scale=1.1)
+    figure, axes = _grid(1, count, image.shape, scale=1.1, extra=1.4)
     for stage, (axis, iou) in enumerate(zip(axes[0], mask_agreement(path), strict=True)):
         axis.imshow(image, alpha=0.35)
         drawn = axis.imshow(path.masks[stage], cmap=SIMILARITY_MAP, vmin=0, vmax=1, alpha=0.8)
@@ -175,7 +177,7 @@ def comparison_figure(names: Sequence[str], ours: Sequence[float], paper: Sequen
         figure = Figure(figsize=(6, 3.2), layout="constrained")
         axis = figure.subplots()
         places = np.arange(len(names))
-        for offset, values, colour, name in ((-0.2, ours, OURS, "measured here"), (0.2, paper, PAPER, "the paper's")):
+        for offset, values, colour, name in ((-0.2, ours, OURS, "here"), (0.2, paper, PAPER, "the paper's")):
             bars = axis.bar(places + offset, np.nan_to_num(np.asarray(values, float)), 0.38, color=colour, label=name)
             axis.bar_label(bars, ["" if np.isnan(v) else f"{v:.3g}" for v in values])
         axis.set_xticks(places, names)
@@ -185,14 +187,24 @@ def comparison_figure(names: Sequence[str], ours: Sequence[float], paper: Sequen
 
 
 def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Figure:
-    """A plain table as a figure, for sheets that hold one."""
+    """A plain table as a figure; the first column is aligned left, the others right, each as wide as its text."""
+    lengths = [max(len(str(cell)) for cell in column) + 2 for column in zip(columns, *rows, strict=True)]
     with rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(1.1 * len(columns) + 0.6, 0.3 * (len(rows) + 2)), layout="constrained")
+        figure = Figure(figsize=(0.085 * sum(lengths) + 0.3, 0.27 * (len(rows) + 1) + 0.35), layout="constrained")
         axis = figure.subplots()
         axis.set_axis_off()
-        table = axis.table([list(row) for row in rows], colLabels=list(columns), loc="center", edges="horizontal")
+        table = axis.table(
+            [list(row) for row in rows],
+            colLabels=list(columns),
+            colWidths=[length / sum(lengths) for length in lengths],
+            cellLoc="right",
+            bbox=Bbox.unit(),
+            edges="horizontal",
+        )
         table.auto_set_font_size(False)
-        table.scale(1, 1.3)
+        for (row, column), cell in table.get_celld().items():
+            cell.set_edgecolor(PAPER)
+            cell.set_text_props(ha="left" if column == 0 else "right", weight="bold" if row == 0 else "normal")
         if title:
             axis.set_title(title)
         return figure
@@ -208,12 +220,17 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
     return paths
 
 
-def _grid(rows: int, columns: int, shape: Sequence[int], scale: float = 1.0) -> tuple[Figure, np.ndarray]:
-    """A figure with (rows, columns) axes without ticks, each as wide and high as photos of `shape` need."""
+def _grid(
+    rows: int, columns: int, shape: Sequence[int], scale: float = 1.0, extra: float = 0.5
+) -> tuple[Figure, np.ndarray]:
+    """A figure with (rows, columns) axes without ticks, each as wide and high as photos of `shape` need.
+
+    `extra`: inches beside them, for a colour bar.
+    """
     width = CELL_INCHES * scale
     height = width * shape[0] / shape[1]
     with rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(columns * width + 0.8, rows * (height + 0.25) + 0.4), layout="constrained")
+        figure = Figure(figsize=(columns * width + extra, rows * (height + 0.25) + 0.4), layout="constrained")
         axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.ravel():
         _bare(axis)

@@ -67,7 +67,10 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
     figure = go.Figure([go.Bar(x=labels, y=values, name=name, marker_color=c) for name, values, c in columns])
     figure.update_yaxes(title="probability", range=[0, 1], tickformat=".0%")
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.2})
-    return _styled(figure, "class scores of this kernel")
+    title = "class scores of this kernel"
+    if votes and not votes[0].weighed:
+        title += "<br><sup>its mask is too small for the frozen tower: in-vocabulary alone</sup>"
+    return _styled(figure, title)
 
 
 def router_screen(rows: Sequence[RouterRow]) -> go.Figure:

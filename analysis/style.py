@@ -14,10 +14,10 @@ CATEGORIES = (
 INK = "#222222"
 OURS, PAPER = "#0072b2", "#b3b3b3"  # measured here, and quoted from the paper
 CHANGE_COLOURS = {"renamed": "#e69f00", "reshaped": "#56b4e9", "gone": "#d55e00", "new": "#009e73"}
-CHANGE_LINES = {"renamed": "-", "reshaped": "--", "gone": ":", "new": "-."}
+CHANGE_LINES: dict[str, Any] = {"renamed": "-", "reshaped": "--", "gone": ":", "new": "-."}
 CELL_INCHES = 2.6  # width of one picture of a sheet
 
-MATPLOTLIB: dict[str, Any] = {
+MATPLOTLIB: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -41,6 +41,11 @@ PLOTLY: dict[str, Any] = {
 
 
 def cluster_rgb(labels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: every cluster in its colour; labels beyond the table start it again."""
+    """(h, w, 3) uint8: every cluster (from 0) in its colour; labels beyond the table start it again."""
     table = np.array([list(bytes.fromhex(colour[1:])) for colour in CATEGORIES], dtype=np.uint8)
     return table[np.asarray(labels) % len(table)]
+
+
+def segment_rgb(segment_map: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: every segment (id from 1) in a colour of its own, 0 = nothing known in pale grey."""
+    return np.where((segment_map == 0)[..., None], np.uint8(236), cluster_rgb(segment_map - 1))

@@ -41,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Gradio takes seconds to import; a wrong checkpoint should be told before that.
         from app.layout import build, launch_options
         from app.page import MAX_QUEUE, Page
+        from app.session import LARGE_MODEL_SESSIONS, MAX_SESSIONS
 
-        demo = build(Page(predictor), options.variant, str(predictor.device))
+        # A photo's kept half takes a few megabytes with XS and up to half a gigabyte with L.
+        page = Page(predictor, MAX_SESSIONS if options.variant == "xs" else LARGE_MODEL_SESSIONS)
+        demo = build(page, options.variant, str(predictor.device))
         demo.queue(max_size=MAX_QUEUE).launch(
             server_name=options.host,
             server_port=options.port,

@@ -10,7 +10,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from app.payload import answer, stage_value
-from app.session import Session, SessionStore, StagedPredictor, photo_digest, run
+from app.session import MAX_SESSIONS, Session, SessionStore, StagedPredictor, photo_digest, run
 from eovseg.assets import asset_path
 from eovseg.errors import EovsegError
 from eovseg.vocabulary import Vocabulary
@@ -71,9 +71,9 @@ def notes_html(vocabulary: Vocabulary, shrunk_from: tuple[int, int] | None) -> s
 class Page:
     """The callbacks of one server: a predictor that all visitors share, and what each of them keeps."""
 
-    def __init__(self, predictor: StagedPredictor) -> None:
+    def __init__(self, predictor: StagedPredictor, sessions: int = MAX_SESSIONS) -> None:
         self.predictor = predictor
-        self.store = SessionStore()
+        self.store = SessionStore(sessions)
         photo, words = next(iter(EXAMPLES.items()))
         # The result that a visitor finds was computed by this server at its start; every tab begins with a copy.
         self.start = run(Session(), predictor, str(asset_path(f"photos/{photo}")), Vocabulary.parse(words))

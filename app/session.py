@@ -26,6 +26,7 @@ from eovseg.vocabulary import Vocabulary
 
 LONGEST_SIDE = 2048
 MAX_SESSIONS = 24
+LARGE_MODEL_SESSIONS = 6
 OPACITY = 0.5  # what `Result.save` draws with
 
 

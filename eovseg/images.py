@@ -64,7 +64,7 @@ def _from_file(path: Path, max_pixels: int) -> np.ndarray:
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
-        raise ImageError(f'The photo "{path}" was not found ({ACCEPTED}).') from error
+        raise ImageError(f'The photo "{path.name}" was not found ({ACCEPTED}).') from error
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes); {ACCEPTED}.")
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eovseg.checkpoints import save_checkpoint
 from eovseg.data.batches import xs_batches
-from eovseg.errors import CheckpointError, EovsegError
+from eovseg.errors import CheckpointError, ConfigError, EovsegError
 from eovseg.model.config import ModelConfig
 from eovseg.training import checkpointing
 
@@ -50,6 +50,14 @@ def words_of_training(data: Path) -> list[str]:
     return sorted({name for word_class in xs_batches(data).classes.classes for name in word_class.names})
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--set {text} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error
+
+
 def main() -> int:
     """Entry of the command."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.export", description=__doc__)
@@ -62,8 +70,8 @@ def main() -> int:
     parser.add_argument("--last", action="store_true", help="the last weights instead of their moving average")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, as JSON")
     options = parser.parse_args()
-    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
     try:
+        changes = dict(map(_setting, options.set))
         words = words_of_training(options.data)
         export(options.checkpoint, options.output, words, options.joint_space, changes, not options.last)
     except EovsegError as error:

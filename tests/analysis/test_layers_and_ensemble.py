@@ -57,5 +57,6 @@ def test_votes_show_both_classifiers(predictor: Predictor, decoded: Decoded) -> 
     assert [v.in_vocabulary for v in votes] == sorted((v.in_vocabulary for v in votes), reverse=True)
     assert sum(v.in_vocabulary for v in votes) == pytest.approx(1, abs=1e-5)
     assert {v.label: v.seen for v in votes} == {"bus": True, "person": False, "sky": True}
+    assert {v.weighed for v in votes} == {bool(decoded.logits.valid_masks[0, 2])}
     with pytest.raises(ConfigError, match="outside 0 to 63"):
         class_votes(predictor, decoded, -1)

@@ -1,0 +1,175 @@
+"""Figures say what they show, import nothing before they are asked for, and come as vectors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from analysis import figures_matplotlib as draw
+from analysis import figures_plotly as screen
+from analysis.__main__ import main
+from analysis.ablation import RouterRow, compare_results
+from analysis.ensemble import ClassVote
+from analysis.layers import LayerClass, QueryPath
+from analysis.outlines import BUS_STREET, outline_map
+from analysis.sheets import cluster_columns, cluster_layers, draw_sheets, main_query
+from analysis.similarity import SimilarityMaps, WordScore
+from analysis.style import CATEGORIES, cluster_rgb, segment_rgb
+from eovseg.predictor import Decoded, Predictor
+from tests.analysis.conftest import MakeResult
+
+ROOT = Path(__file__).parent.parent.parent
+MAPS = SimilarityMaps(
+    ("bus", "sky"), np.linspace(-1, 2, 48).reshape(2, 4, 6), np.linspace(0, 3, 48).reshape(2, 4, 6), "cosine"
+)
+IMAGE = np.full((4, 6, 3), 90, np.uint8)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [str(text.get_text()) for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def test_computing_modules_load_no_plots() -> None:
+    drawing = {"figures_matplotlib", "figures_plotly", "sheets"}
+    modules = sorted({path.stem for path in (ROOT / "analysis").glob("*.py")} - drawing)
+    names = ", ".join("analysis" if stem == "__init__" else f"analysis.{stem}" for stem in modules)
+    code = f"import sys, {names}; print(*sorted({{'gradio', 'matplotlib', 'plotly'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import sys, analysis; print(*sorted({'torch', 'sklearn', 'matplotlib', 'plotly'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_similarity_maps_share_one_scale() -> None:
+    figure = draw.similarity_figure(IMAGE, MAPS, [(0.25, 0.5), (float("nan"), float("nan"))])
+    limits = {axis.images[0].get_clim() for axis in figure.axes if axis.images and axis.images[0].get_array().ndim == 2}
+    assert (-1.0, 3.0) in limits and len(limits) == 1
+    found = texts(figure)
+    assert {"photo", "before VAS", "after VAS", "“bus”", "cosine in VAS's space"} <= set(found)
+    assert "50% inside the word's segments" in found and not any("nan" in text for text in found)
+
+
+def test_changed_segments_are_boxed(make_result: MakeResult) -> None:
+    off = make_result(np.array([[1, 1, 2, 2]] * 4), [0, 1])
+    on = make_result(np.array([[1, 1, 0, 0]] * 4), [1])
+    figure = draw.ablation_figure(off, on, compare_results(off, on))
+    boxes = [[p for p in axis.patches if isinstance(p, Rectangle)] for axis in figure.axes]
+    assert [len(found) for found in boxes] == [2, 1]
+    assert {"renamed", "gone", "TDEE switched off", "TDEE on"} <= set(texts(figure))
+    assert "no segment changed" in texts(draw.ablation_figure(off, off, compare_results(off, off)))
+
+
+def test_clusters_keep_the_photos_shape_and_notes() -> None:
+    figure = draw.clustering_figure([IMAGE], {"stage 1": [np.array([[0, 1], [2, 2]])]}, {"stage 1": "AMI 0.50"})
+    assert figure.axes[1].get_xlim() == (0, 6) and figure.axes[1].get_ylim() == (4, 0)
+    assert "stage 1\nAMI 0.50" in texts(figure)
+
+
+def test_layers_name_words_and_overlap() -> None:
+    words = ((LayerClass("bus", 0.75),),) * 3
+    path = QueryPath(9, np.ones((4, 4, 6), np.float32), words, np.ones((3, 2)) / 2)
+    found = texts(draw.layers_figure(IMAGE, path))
+    assert {"learned kernel 9", "layer 3", "bus 75%\nIoU with final 1.00"} <= set(found)
+
+
+def test_paper_and_own_numbers_are_told_apart() -> None:
+    found = texts(draw.comparison_figure(["XS", "S"], [9.9, 75.0], [float("nan"), 71.0], "parameters in millions"))
+    assert {"here", "the paper's", "parameters in millions", "71"} <= set(found) and "nan" not in found
+
+
+def test_curves_skip_missing_records() -> None:
+    figure = draw.curve_figure(
+        [{"step": 1, "loss": 3.0}, {"step": 2, "evaluation": 0}, {"step": 3, "loss": 1.0}], ["loss"]
+    )
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [3, 1]]
+
+
+def test_colours() -> None:
+    first = tuple(bytes.fromhex(CATEGORIES[0][1:]))
+    assert tuple(cluster_rgb(np.array([[0]]))[0, 0]) == tuple(segment_rgb(np.array([[1]]))[0, 0]) == first
+    assert tuple(segment_rgb(np.array([[0]]))[0, 0]) == (236, 236, 236)
+    assert len(set(CATEGORIES)) == len(CATEGORIES)
+
+
+def test_screens_share_scale_and_names() -> None:
+    figure = screen.similarity_screen(MAPS, 1, stride=1)
+    assert (
+        figure.layout.coloraxis.cmin,
+        figure.layout.coloraxis.cmax,
+    ) == MAPS.limits and "sky" in figure.layout.title.text
+    bars = screen.competition_screen([WordScore("bus", 1.0, 2.0, 0.75), WordScore("sky", 0.0, 0.1, 0.25)])
+    assert list(bars.data[0].y) == ["bus", "sky"] and list(bars.data[0].x) == [0.75, 0.25]
+    votes = screen.votes_screen([ClassVote("bus", False, 0.5, 0.25, 0.4)])
+    assert [bar.name for bar in votes.data][:2] == ["in-vocabulary", "out-of-vocabulary"]
+    assert list(votes.data[0].x) == ["bus (unseen)"] and "too small" not in votes.layout.title.text
+    alone = screen.votes_screen([ClassVote("bus", True, 0.5, 0.25, 0.5, weighed=False)])
+    assert "too small for the frozen tower" in alone.layout.title.text
+    rows = [RouterRow("a", 1, "bus", True, layer, 0.4, 0.6, 0.7) for layer in (1, 2)]
+    routers = screen.router_screen(rows)
+    assert "layer 2" in routers.layout.title.text and list(routers.data[1].y) == [0.6]
+    assert {"things (1 segments)", "stuff (0 segments)"} <= set(texts(draw.router_figure(rows)))
+
+
+def test_joint_clusters_keep_their_meaning_across_photos(predictor: Predictor, photo: np.ndarray) -> None:
+    layers = cluster_layers(predictor)
+    assert [layer.title for layer in layers][-1] == "XS spatial ViT\nblock 1"
+    columns = cluster_columns([photo, photo], layers[:2], 3)
+    for labels in columns.values():
+        assert np.array_equal(labels[0], labels[1])  # the same photo twice
+    alone = cluster_columns([photo], layers[:2], 3, joint=False)
+    assert np.array_equal(
+        alone[layers[0].title][0], cluster_columns([photo], layers[:1], 3, joint=False)[layers[0].title][0]
+    )
+
+
+def test_all_sheets_are_written_as_vectors(
+    predictor: Predictor, photo: np.ndarray, decoded: Decoded, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(photo).save(tmp_path / "drawn.png")
+    assert 0 <= main_query(predictor, decoded) < predictor.config.queries
+    written = draw_sheets(
+        predictor,
+        [tmp_path / "drawn.png"],
+        "bus: thing; sky: stuff",
+        tmp_path / "out",
+        probe=["sky"],
+        k=3,
+        formats=("svg",),
+    )
+    names = {path.stem for path in written}
+    assert {"fig5-vas-drawn", "fig6-tdee-drawn", "layers-drawn", "fig3-fig9-clusters", "fig10-fig11-panoptic"} <= names
+    assert all(path.read_text(encoding="utf-8").lstrip().startswith("<?xml") for path in written)
+    assert "before VAS" in (tmp_path / "out" / "fig5-vas-drawn.svg").read_text(encoding="utf-8")
+
+
+def test_command_reports_bad_input_as_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(
+        [
+            "figures",
+            "--photo",
+            str(tmp_path / "missing.jpg"),
+            "--checkpoint",
+            str(tmp_path / "no.pth"),
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    assert code == 1
+    assert "no.pth" in capsys.readouterr().err
+
+
+def test_outlines_name_every_id() -> None:
+    ids, names = outline_map(BUS_STREET, (427, 640))
+    assert ids.shape == (427, 640) and set(np.unique(ids).tolist()) - {0} == set(names)
+    assert list(names.values()) == ["sky", "road", "tree", "building", "bus"]
+    assert ids[250, 300] == 5 and ids[5, 300] == 1 and ids[420, 300] == 2
