@@ -12,6 +12,8 @@ from eovseg.data.panoptic_folder import Category, PanopticFolder, Photo
 from eovseg.errors import DataError
 from eovseg.vocabulary import Vocabulary, WordClass, preset_names
 
+SHOWN_CATEGORIES = 12
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -62,9 +64,11 @@ def class_of_category(
         else:
             mapped[category_id] = found
     if unmapped and not (ignore_unmapped and mapped):
+        names = sorted(unmapped)
+        listed = ", ".join(names[:SHOWN_CATEGORIES]) + (", …" if len(names) > SHOWN_CATEGORIES else "")
         raise DataError(
-            f"{len(unmapped)} of {len(categories)} categories are in no class of the vocabulary: "
-            f"{', '.join(sorted(unmapped))}; add these words to it, or leave the categories out as unlabelled."
+            f"{len(names)} of {len(categories)} categories are in no class of the vocabulary: {listed}; "
+            "add these words to it, or leave the categories out as unlabelled (--ignore-unmapped)."
         )
     return mapped
 
