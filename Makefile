@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean chromium
+.PHONY: help demo lab test check format clean chromium
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
+	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make test    run every test, the page in Chromium too"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
@@ -22,6 +23,9 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/python -m app --open $(ARGS)
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab notebooks $(ARGS)
 
 test: $(STAMP) chromium
 	$(BIN)/python -m pytest $(ARGS)
