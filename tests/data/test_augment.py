@@ -8,7 +8,9 @@ from eovseg.data.augment import PADDING_GREY, Augmentation, augment, jitter_colo
 from eovseg.data.sources import VOID, Sample, SegmentLabel
 from tests.data.conftest import block_drawing, colour_of
 
-STILL = Augmentation(brightness=0, contrast=0, saturation=0, hue=0, grey_probability=0, paste_probability=0)
+STILL = Augmentation(
+    scale=(0.5, 2.0), brightness=0, contrast=0, saturation=0, hue=0, grey_probability=0, paste_probability=0
+)
 FITTED = Augmentation(
     **{**vars(STILL), "scale": (1.0, 1.0), "aspect": 1.0, "flip": False}
 )  # the photo as it is where it fits the crop

@@ -25,7 +25,7 @@ from eovseg.errors import ConfigError, DataError
 from eovseg.vocabulary import WordClass
 from tests.data.conftest import CATEGORIES, FolderWriter, block_drawing
 
-SMALL = BatchSettings(batch_size=4, crop_size=64, smallest_mask=2)
+SMALL = BatchSettings(batch_size=4, crop_size=64, smallest_mask=2, keep_absent=(1.0, 1.0))
 
 
 @pytest.fixture
@@ -162,11 +162,11 @@ def test_own_class_joins_only_where_present(write_folder: FolderWriter) -> None:
     metal = write_folder("metal", {"m": (ids, {5: (900, False)})})
     sky = write_folder("sky", {"s": (ids, {5: (187, False)})}, CATEGORIES[:3])
     both = [TrainingSource(metal, "panoptic", 1.0), TrainingSource(sky, "panoptic", 1.0)]
-    batch = TrainingBatches(both, BatchSettings(batch_size=2, crop_size=32))[0]
+    batch = TrainingBatches(both, BatchSettings(batch_size=2, crop_size=32, keep_absent=(1.0, 1.0)))[0]
     assert batch.class_names[-1] == ("metal",)
     assert [bool(target.known_classes[-1]) for target in batch.targets] == [True, False]
     assert all(target.known_classes[:-1].all() for target in batch.targets)
-    alone = TrainingBatches(both[1:], BatchSettings(batch_size=2, crop_size=32))[0]
+    alone = TrainingBatches(both[1:], BatchSettings(batch_size=2, crop_size=32, keep_absent=(1.0, 1.0)))[0]
     assert len(alone.class_names) == 133
 
 
