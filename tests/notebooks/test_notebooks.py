@@ -148,7 +148,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     book = nbformat.read(path, as_version=4)
     source = "\n".join(line.removeprefix("        ") for line in CHECKS[path.name[:2]].strip("\n").splitlines())
     book.cells.append(nbformat.v4.new_code_cell(source))
-    client = NotebookClient(
+    client = PatientClient(
         book, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()  # raises CellExecutionError with the cell's traceback
