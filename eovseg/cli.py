@@ -1,4 +1,4 @@
-"""`eovseg` and `python -m eovseg`: segment photos, fetch and convert checkpoints, train, evaluate.
+"""`eovseg` and `python -m eovseg`: segment photos, fetch and convert checkpoints, train, evaluate, check data sets.
 
 Errors that a person can act on are one sentence on standard error; exit code 1 when something failed, 2 for wrong
 options.
@@ -10,11 +10,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import get_args
 
 from tqdm import tqdm
 
+from eovseg.data import commands as data_commands
 from eovseg.errors import EovsegError, ImageError
 from eovseg.model.config import Ensemble, Variant
 from eovseg.vocabulary import Vocabulary
@@ -53,16 +56,22 @@ def build_parser() -> argparse.ArgumentParser:
     conversion.add_argument("target", metavar="OUT", type=Path)
     conversion.set_defaults(run=_convert)
     _add_training(commands)
+    data = commands.add_parser("data", help="list, check and prepare data sets")
+    data_commands.add_arguments(data)
     return parser
 
 
 def _add_training(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     from eovseg.evaluation import __main__ as evaluation
     from eovseg.training import __main__ as training
+    from eovseg.training import export
 
     train = commands.add_parser("train", help="train a variant or one of its ablations")
     training.add_arguments(train)
     train.set_defaults(run=_train)
+    exporting = commands.add_parser("export", help="turn a training checkpoint into a weight file")
+    export.add_arguments(exporting)
+    exporting.set_defaults(run=export.run)
     evaluate = commands.add_parser("evaluate", help="PQ, AP, mIoU and calibration on labelled photos")
     evaluation.add_arguments(evaluate)
     evaluate.set_defaults(run=evaluation.run)
@@ -76,7 +85,9 @@ def _train(options: argparse.Namespace) -> None:
 
 def _add_segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders or globs")
-    parser.add_argument("-v", "--vocabulary", required=True, help='words ("dog; sky: stuff"), a preset or a file')
+    words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
+    parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
+    parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
     parser.add_argument("-o", "--output", type=Path, help="folder of the results")
     parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
     parser.add_argument("--variant", default="xs", choices=get_args(Variant))
@@ -95,7 +106,8 @@ def segment_photos(options: argparse.Namespace) -> int:
 
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
-    vocabulary = Vocabulary.read(options.vocabulary)
+    vocabulary = reduce(add, map(Vocabulary.read, options.vocabulary))
+    background = Vocabulary.read(options.background) if options.background else None
     for note in vocabulary.notes:
         print(f"eovseg: {note}", file=sys.stderr)
     photos = list(_expand(options.photos))
@@ -106,7 +118,7 @@ def segment_photos(options: argparse.Namespace) -> int:
     stems = _unique_stems(photos)
     for photo, stem in zip(tqdm(photos, unit="photo", disable=None), stems, strict=True):
         try:
-            result = predictor(photo, vocabulary, **settings)
+            result = predictor(photo, vocabulary, background=background, **settings)
         except ImageError as error:
             failed += 1
             print(f"eovseg: {error}", file=sys.stderr)

@@ -1,26 +1,31 @@
 """Augmentation of a photo and its segment map together: scale, crop, flip, instance copy-paste and colour."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from eovseg.data.sources import VOID, Sample, SegmentLabel
+from eovseg.errors import ConfigError
 
 PADDING_GREY = 128
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes.
+    """Ranges of the random changes; the defaults are those of XS, made for few photos.
 
-    `scale` is relative to the photo just fitting the crop (longer side = crop size), drawn log-uniformly, as is
-    `aspect` (1.1 = up to 10 % wider or taller). Colour ranges are ± around no change, `hue` in turns.
-    `paste_side` is the longer side of a pasted instance as a fraction of the crop.
+    `scale` is relative to the photo just fitting the crop (longer side = crop size), drawn as `scale_law` says;
+    `aspect` (1.1 = up to 10 % wider or taller) is drawn log-uniformly. A photo smaller than the crop lies anywhere in
+    it, or with `corner` in the upper left one. Colour ranges are ± around no change, `hue` in turns. `paste_side` is
+    the longer side of a pasted instance as a fraction of the crop.
     """
 
     scale: tuple[float, float] = (0.9, 2.2)
+    scale_law: Literal["log-uniform", "uniform"] = "log-uniform"
     aspect: float = 1.1
+    corner: bool = False
     flip: bool = True
     brightness: float = 0.25
     contrast: float = 0.3
@@ -30,6 +35,29 @@ class Augmentation:
     paste_probability: float = 0.5
     paste_instances: int = 3
     paste_side: tuple[float, float] = (0.15, 0.7)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError(f"scale is {self.scale}; give a range of numbers above 0, the smaller one first.")
+        if self.scale_law not in ("log-uniform", "uniform"):
+            raise ConfigError(f"scale_law is {self.scale_law!r}; choose 'log-uniform' or 'uniform'.")
+        if self.aspect < 1.0:
+            raise ConfigError(f"aspect is {self.aspect}; give a number of at least 1 (1 = as the photo is).")
+        if not 0.0 <= self.paste_probability <= 1.0 or self.paste_instances < 1:
+            raise ConfigError("paste_probability must lie within 0 and 1, paste_instances must be at least 1.")
+
+    @classmethod
+    def unchanged(cls) -> "Augmentation":
+        """The whole photo as it is, fitted into the crop."""
+        return cls(
+            scale=(1.0, 1.0), aspect=1.0, corner=True, flip=False, brightness=0.0, contrast=0.0, saturation=0.0,
+            hue=0.0, grey_probability=0.0, paste_probability=0.0,
+        )  # fmt: skip
+
+    @classmethod
+    def released(cls) -> "Augmentation":
+        """Large-scale jitter as in the released configuration: scale 0.1 to 2.0, one crop, flips, no colour."""
+        return replace(cls.unchanged(), scale=(0.1, 2.0), scale_law="uniform", flip=True)
 
 
 def augment(
@@ -50,11 +78,12 @@ def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.
     Bilinear for the photo, nearest for the ids, with the same pixel centres.
     """
     height, width = sample.segment_map.shape
-    scale = _log_uniform(rng, *settings.scale) * crop_size / max(height, width)
+    draw = _log_uniform if settings.scale_law == "log-uniform" else _uniform
+    scale = draw(rng, *settings.scale) * crop_size / max(height, width)
     stretch = _log_uniform(rng, 1.0 / settings.aspect, settings.aspect) ** 0.5
     scaled_height, scaled_width = height * scale / stretch, width * scale * stretch
-    top, bottom, y0, y1 = _random_span(scaled_height, height, crop_size, rng)
-    left, right, x0, x1 = _random_span(scaled_width, width, crop_size, rng)
+    top, bottom, y0, y1 = _random_span(scaled_height, height, crop_size, settings.corner, rng)
+    left, right, x0, x1 = _random_span(scaled_width, width, crop_size, settings.corner, rng)
     photo = Image.fromarray(sample.image)
     scaled = photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
     rows, columns = _nearest(y0, y1, bottom - top, height), _nearest(x0, x1, right - left, width)
@@ -63,14 +92,17 @@ def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.
     image[top:bottom, left:right] = np.asarray(scaled)
     segment_map[top:bottom, left:right] = sample.segment_map[rows[:, None], columns]
     if settings.flip and rng.random() < 0.5:
-        image, segment_map = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(segment_map[:, ::-1])
+        end = right if settings.corner else crop_size  # padding in a corner stays there
+        image[:, :end], segment_map[:, :end] = image[:, :end][:, ::-1].copy(), segment_map[:, :end][:, ::-1].copy()
     return Sample(image, segment_map, dict(sample.segments), sample.known)
 
 
-def _random_span(scaled: float, size: int, crop_size: int, rng: np.random.Generator) -> tuple[int, int, float, float]:
+def _random_span(
+    scaled: float, size: int, crop_size: int, corner: bool, rng: np.random.Generator
+) -> tuple[int, int, float, float]:
     """Along one axis: where the photo lands in the crop [start, stop), and which part [low, high] of it is seen."""
     length = min(crop_size, max(1, round(scaled)))
-    start = int(rng.integers(0, crop_size - length + 1))
+    start = 0 if corner else int(rng.integers(0, crop_size - length + 1))
     seen = min(float(size), size * crop_size / scaled)
     low = rng.random() * (size - seen)
     return start, start + length, low, low + seen
@@ -79,6 +111,10 @@ def _random_span(scaled: float, size: int, crop_size: int, rng: np.random.Genera
 def _nearest(low: float, high: float, length: int, size: int) -> np.ndarray:
     indices = low + (np.arange(length) + 0.5) * ((high - low) / length)
     return np.minimum(indices.astype(np.intp), size - 1)
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

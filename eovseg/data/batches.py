@@ -1,5 +1,9 @@
-"""Training batches addressed by step: the batch of step t depends on the seed and t only, so runs resume exactly."""
+"""Training batches addressed by step: the batch of step t depends on the seed and t only, so runs resume exactly.
 
+Several processes share a batch: each makes its own photos of it and knows the vocabulary of the whole.
+"""
+
+import signal
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from eovseg.data.augment import Augmentation, augment
 from eovseg.data.classes import TrainingClasses
+from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import UNLABELLED, Sample, TrainingSource, open_sources, xs_sources
 from eovseg.errors import ConfigError
@@ -68,12 +73,15 @@ def _move(tensor: Any, device: torch.device | str) -> Any:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """Size and randomness of batches; `crop_size` in pixels.
+    """Size and randomness of batches; `batch_size` is that of one process, `crop_size` in pixels.
 
-    `keep_absent`: each class of the base vocabulary that is not in the batch stays with probability p, p drawn for
-    each step from this range ((1, 1) = the whole vocabulary each time). `keep_label`: probability that a class's
-    first name is among its names; other names stay with a probability drawn for each step. `smallest_mask`: masks
-    below this area, in pixels of stride 4, are neither targets nor labelled.
+    `keep_absent`: each class of the base vocabulary that no photo of the batch has stays with probability p, p drawn
+    for each step from this range ((1, 1) = the whole vocabulary each time). `keep_label`: probability that a class's
+    first name is among its names; other names stay with a probability drawn for each step from `keep_names`.
+    `smallest_mask`: masks below this area, in pixels of stride 4, are neither targets nor labelled.
+    `unknown_is_background`: as released, unlabelled pixels, crowds and padding count as parts of no segment, and a
+    query that finds something there is punished. `cache_side`: decoded photos are kept at this longer side at most, in
+    pixels; 0 = at their own size, and none is kept.
     """
 
     batch_size: int = 12
@@ -81,19 +89,40 @@ class BatchSettings:
     augmentation: Augmentation = field(default_factory=Augmentation)
     keep_absent: tuple[float, float] = (0.4, 1.0)
     keep_label: float = 0.8
+    keep_names: tuple[float, float] = (0.0, 1.0)
     smallest_mask: int = 6
+    unknown_is_background: bool = False
     cache_side: int = 448
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.crop_size < 32 or self.cache_side < 32:
-            raise ConfigError("batch_size must be at least 1, crop_size and cache_side at least 32.")
-        if not 0.0 <= self.keep_absent[0] <= self.keep_absent[1] <= 1.0:
-            raise ConfigError(f"keep_absent must be a range within [0, 1], got {self.keep_absent}.")
+        if self.batch_size < 1 or self.crop_size < 32 or (self.cache_side < 32 and self.cache_side != 0):
+            raise ConfigError(
+                "batch_size must be at least 1, crop_size and cache_side at least 32 (cache_side also 0: as they are)."
+            )
+        for name in ("keep_absent", "keep_names"):
+            low, high = getattr(self, name)
+            if not 0.0 <= low <= high <= 1.0:
+                raise ConfigError(f"{name} must be a range within [0, 1], got {(low, high)}.")
+
+    @classmethod
+    def released(cls) -> "BatchSettings":
+        """The released configuration (paper, section 4.1): large-scale jitter, every word of every class each step."""
+        return cls(
+            augmentation=Augmentation.released(),
+            keep_absent=(1.0, 1.0),
+            keep_label=1.0,
+            keep_names=(1.0, 1.0),
+            smallest_mask=0,
+            unknown_is_background=True,
+            cache_side=0,
+        )
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
     """`batches[step]` is the `TrainingBatch` of that step, the same for the same seed on every machine.
 
+    Of the `processes` · `batch_size` photos of a step, process `process` makes every `processes`-th, so that together
+    they show what one process with the whole batch would.
     Raises `DataError` for broken folders and `ConfigError` for settings that are not allowed.
     """
 
@@ -102,15 +131,19 @@ class TrainingBatches(Dataset[TrainingBatch]):
         sources: Sequence[TrainingSource],
         settings: BatchSettings | None = None,
         seed: int = 0,
-        held_out: Collection[PanopticFolder] = (),
+        held_out: Collection[LabelledFolder] = (),
         classes: TrainingClasses | None = None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         if not sources or any(source.share <= 0.0 for source in sources):
             raise ConfigError("Training needs at least one source, each with a share above 0.")
         self.settings = settings or BatchSettings()
         self.seed = seed
-        self.classes = classes or TrainingClasses.coco()
-        self.sources = open_sources(sources, self.classes, held_out, self.settings.cache_side)
+        self.process, self.processes = process, processes
+        folders = [source.open() for source in sources]
+        self.classes = classes or TrainingClasses.of_folders(folders)
+        self.sources = open_sources(sources, self.classes, held_out, self.settings.cache_side, folders)
         shares = np.array([source.share for source in sources])
         self._cumulative = np.cumsum(shares / shares.sum())
 
@@ -119,9 +152,12 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return {source.folder.name: len(source.photos) for source in self.sources}
 
     def draw(self, step: int) -> list[tuple[int, int]]:
-        """Which photos step `step` shows: (source, photo) indices, one a slot, none twice unless a source runs out."""
+        """Which photos step `step` shows on all processes: (source, photo) indices, one a slot.
+
+        None is shown twice unless a source runs out.
+        """
         rng = self._generator(step, 0)
-        size = self.settings.batch_size
+        size = self.settings.batch_size * self.processes
         # Evenly spaced points with one random offset: every batch comes close to the shares.
         points = (np.arange(size) + rng.random()) / size
         slots = np.minimum(np.searchsorted(self._cumulative, points, side="right"), len(self.sources) - 1)
@@ -133,15 +169,17 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     def __getitem__(self, step: int) -> TrainingBatch:
         settings = self.settings
-        samples = [self.sources[source].sample(photo) for source, photo in self.draw(step)]
+        drawn = self.draw(step)
         views = []
-        for slot, sample in enumerate(samples):
+        for slot in range(self.process, len(drawn), self.processes):
             rng = self._generator(step, 2 + slot)
-            donor = samples[(slot + int(rng.integers(1, len(samples)))) % len(samples)] if len(samples) > 1 else None
-            views.append(augment(sample, donor, settings.crop_size, settings.augmentation, rng))
+            donor = None
+            if drawn[1:] and settings.augmentation.paste_probability:
+                donor = self._sample(drawn[(slot + int(rng.integers(1, len(drawn)))) % len(drawn)])
+            views.append(augment(self._sample(drawn[slot]), donor, settings.crop_size, settings.augmentation, rng))
         smallest = settings.smallest_mask * STRIDE**2
-        tables = [LabelTables.of(view, smallest) for view in views]
-        chosen, names = self._step_vocabulary(tables, self._generator(step, 1))
+        tables = [LabelTables.of(view, smallest, settings.unknown_is_background) for view in views]
+        chosen, names = self._step_vocabulary(drawn, self._generator(step, 1))
         position = np.full(len(self.classes), -1, dtype=np.int64)
         position[chosen] = np.arange(len(chosen))
         pixels = torch.from_numpy(np.stack([view.image for view in views])).permute(0, 3, 1, 2).float()
@@ -153,16 +191,21 @@ class TrainingBatches(Dataset[TrainingBatch]):
         """Random numbers of one step: purpose 0 the photos, 1 the vocabulary, 2 + i the view in slot i."""
         return np.random.default_rng([self.seed, step, purpose])
 
+    def _sample(self, place: tuple[int, int]) -> Sample:
+        source, photo = place
+        return self.sources[source].sample(photo)
+
     def _step_vocabulary(
-        self, tables: Sequence["LabelTables"], rng: np.random.Generator
+        self, drawn: Sequence[tuple[int, int]], rng: np.random.Generator
     ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+        # Classes of the whole photos, also where the view shows none of them: so a process needs no other's views.
         present = np.zeros(len(self.classes), dtype=bool)
-        for table in tables:
-            present[table.classes[table.classes >= 0]] = True
+        for source, photo in drawn:
+            present[self.sources[source].classes_of(photo)] = True
         keep = rng.random(len(self.classes)) < rng.uniform(*self.settings.keep_absent)
         keep[self.classes.base_size :] = False
         chosen = np.flatnonzero(present | keep)
-        keep_name = rng.random()
+        keep_name = rng.uniform(*self.settings.keep_names)
         leading = {self.classes.classes[index].names[0] for index in chosen}
         names = [
             draw_names(self.classes.classes[index], leading, self.settings.keep_label, keep_name, rng)
@@ -185,18 +228,19 @@ def draw_names(
 @dataclass
 class LabelTables:
     """What each segment id of a view means, as look-up tables over all ids: `classes` (65536,) training class or -1,
-    `valid` (65536,) bool; `targets` are the ids that become masks."""
+    `valid` (65536,) bool; `targets` are the ids that become masks; `complete` says that nothing else is a segment."""
 
     classes: np.ndarray
     valid: np.ndarray
     targets: list[int]
+    complete: bool = False
 
     @classmethod
-    def of(cls, view: Sample, smallest_area: int) -> "LabelTables":
+    def of(cls, view: Sample, smallest_area: int, unknown_is_background: bool = False) -> "LabelTables":
         """Tables of a view; segments under `smallest_area` pixels become unknown, crowds are labelled but no target."""
         areas = np.bincount(view.segment_map.ravel(), minlength=_ID_COUNT)
         classes = np.full(_ID_COUNT, -1, dtype=np.int64)
-        valid = np.zeros(_ID_COUNT, dtype=bool)
+        valid = np.full(_ID_COUNT, unknown_is_background)
         valid[UNLABELLED] = True
         targets = []
         for number, label in view.segments.items():
@@ -206,7 +250,7 @@ class LabelTables:
             if not label.is_crowd:
                 valid[number] = True
                 targets.append(number)
-        return cls(classes, valid, targets)
+        return cls(classes, valid, targets, unknown_is_background)
 
 
 def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen: np.ndarray) -> Target:
@@ -218,7 +262,7 @@ def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen
         labels=torch.from_numpy(position_of_id[ids]),
         masks=torch.from_numpy(view.segment_map[None] == ids[:, None, None]),
         valid=torch.from_numpy(tables.valid[view.segment_map]),
-        labelled=torch.from_numpy(semantic >= 0),
+        labelled=torch.from_numpy((semantic >= 0) | tables.complete),
         known_classes=torch.from_numpy(view.known[chosen]),
         semantic=torch.from_numpy(semantic),
     )
@@ -241,9 +285,16 @@ def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Ite
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_signals_to_the_run,
         generator=torch.Generator(),  # its own: the training run's random state stays untouched
     )
     return iter(loader)
+
+
+def _leave_signals_to_the_run(_worker: int) -> None:
+    # Schedulers and launchers signal whole process groups; the run wants a last batch for its clean end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_is(batch: Batch) -> Batch:

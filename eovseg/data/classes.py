@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from eovseg.data.panoptic_folder import Category
+from eovseg.data.class_table import Category, ClassTable
+from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.vocabulary import Vocabulary, WordClass
 
 # COCO's category names where the vocabulary file leads with another word.
@@ -39,8 +40,25 @@ class TrainingClasses:
         """Starts from COCO panoptic's 133 classes."""
         return cls(Vocabulary.preset("coco-panoptic-133").classes)
 
+    @classmethod
+    def of_folders(cls, folders: Sequence[LabelledFolder]) -> "TrainingClasses":
+        """Starts from the class list that all `folders` share, else from COCO's."""
+        tables = {folder.table for folder in folders}
+        table = tables.pop() if len(tables) == 1 else None
+        return cls(table.vocabulary.classes) if table else cls.coco()
+
     def __len__(self) -> int:
         return len(self.classes)
+
+    def starts_with(self, table: ClassTable) -> bool:
+        """Whether the base vocabulary is this class list."""
+        return list(table.vocabulary.classes) == self.classes[: self.base_size]
+
+    def of_folder(self, folder: LabelledFolder) -> dict[int, int]:
+        """The class of each category: by place in the folder's own list where that is the base, else by name."""
+        if folder.table and self.starts_with(folder.table):
+            return {i: folder.table.class_index[i] for i in folder.categories}
+        return {i: self.index(category) for i, category in folder.categories.items()}
 
     def index(self, category: Category) -> int:
         """The class of a source's category: a COCO class by name (other spelling, COCO's merges), else its own.

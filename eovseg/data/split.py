@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError
 
 VALIDATION_FRACTION = 0.2
@@ -17,16 +17,16 @@ def is_validation(file_name: str, fraction: float = VALIDATION_FRACTION) -> bool
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
-def validation_photos(folder: PanopticFolder, fraction: float = VALIDATION_FRACTION) -> tuple[Photo, ...]:
+def validation_photos(folder: LabelledFolder, fraction: float = VALIDATION_FRACTION) -> tuple[Photo, ...]:
     """The photos of `folder` that training never sees."""
     return tuple(photo for photo in folder.photos if is_validation(photo.file_name, fraction))
 
 
-def photo_identities(folder: PanopticFolder, photos: Iterable[Photo]) -> frozenset[str]:
+def photo_identities(folder: LabelledFolder, photos: Iterable[Photo]) -> frozenset[str]:
     """What makes a photo the same photo in another source: its COCO id, elsewhere source and file name."""
     return frozenset(photo_identity(folder, photo) for photo in photos)
 
 
-def photo_identity(folder: PanopticFolder, photo: Photo) -> str:
+def photo_identity(folder: LabelledFolder, photo: Photo) -> str:
     """One photo's identity, see `photo_identities`."""
     return f"coco/{photo.coco_id}" if photo.coco_id is not None else f"{folder.name}/{photo.file_name}"

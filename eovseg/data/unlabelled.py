@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eovseg.data.augment import Augmentation, augment
-from eovseg.data.panoptic_folder import read_rgb
+from eovseg.data.label_files import read_rgb
 from eovseg.data.sources import VOID, Sample
 from eovseg.errors import DataError
 

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg import distributed
+from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
+from eovseg.data.labelled_folder import LabelledFolder, Photo
+from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
@@ -15,16 +18,20 @@ from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import Ensemble, Variant
 from eovseg.predictor import Dtype, Task, load
-from eovseg.vocabulary import Vocabulary
+from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options on `parser`."""
-    parser.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")
+    parser.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json, or a data set's")
+    parser.add_argument("--dataset", choices=DATA_SET_NAMES, metavar="NAME", help="see `eovseg data list`")
     parser.add_argument("--annotations", type=Path, help="another panoptic JSON than DATA/panoptic.json")
     parser.add_argument("--images", type=Path, help="another folder of photos than DATA/images")
     parser.add_argument("--panoptic", type=Path, help="another folder of id PNGs than DATA/panoptic")
-    parser.add_argument("--split", choices=("all", "validation", "training"), default="all", help="default: all")
+    parser.add_argument(
+        "--split",
+        help="of a plain folder: all (default), validation, training; of a data set: val (default), train",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
     parser.add_argument("--variant", default="xs", choices=get_args(Variant), help="default: xs")
     parser.add_argument("--checkpoint", type=Path, help="weight file; default: the variant's own")
@@ -32,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
     parser.add_argument(
         "--vocabulary",
-        default="coco-panoptic-133",
-        help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: coco-panoptic-133",
+        help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
+        "else coco-panoptic-133",
     )
     parser.add_argument("--ignore-unmapped", action="store_true", help="categories in no class count as unlabelled")
     parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all that the labels allow")
@@ -54,16 +61,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
-    folder = PanopticFolder(arguments.data, arguments.annotations, arguments.images, arguments.panoptic)
-    photos = _photos(folder, arguments.split, arguments.limit)
-    vocabulary = Vocabulary.read(arguments.vocabulary)
+    distributed.start(arguments.device)
+    folder, photos = _data(arguments)
+    vocabulary = _vocabulary(arguments.vocabulary, folder)
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
         grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
-        rows = sweep(predictor, evaluator.decode(predictor, photos), evaluator.vocabulary, grid)
-        _show_sweep(rows, arguments.out)
+        rows = sweep(predictor, evaluator.decode(predictor, distributed.own(photos)), evaluator.vocabulary, grid)
+        if distributed.is_main():
+            _show_sweep(rows, arguments.out)
         return
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
@@ -81,6 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
         ignore_unmapped=arguments.ignore_unmapped,
         progress=_show_progress,
     )
+    if not distributed.is_main():
+        return
     print(report.table())
     if arguments.out:
         for path in report.save(arguments.out):
@@ -99,15 +109,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _photos(folder: PanopticFolder, split: str, limit: int | None) -> Sequence[Photo]:
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit must be at least 1, not {limit}.")
+def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo]]:
+    """The folder or data set that the options name, and the photos to evaluate on."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {arguments.limit}.")
+    paths = (arguments.annotations, arguments.images, arguments.panoptic)
+    if arguments.dataset:
+        if any(paths):
+            raise ConfigError("--annotations, --images and --panoptic are for plain folders; leave --dataset out.")
+        data = open_data_set(arguments.dataset, arguments.data, arguments.split)
+        return data, data.photos[: arguments.limit]
+    folder = PanopticFolder(arguments.data, *paths)
     photos: Sequence[Photo] = folder.photos
-    if split == "validation":
+    if arguments.split == "validation":
         photos = validation_photos(folder)
-    elif split == "training":
+    elif arguments.split == "training":
         photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
-    return photos[:limit]
+    elif arguments.split not in (None, "all"):
+        raise ConfigError(f"A plain folder's --split is all, validation or training, not {arguments.split}.")
+    return folder, photos[: arguments.limit]
+
+
+def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
+    """The words given, else the data set's own, else COCO's."""
+    if words is not None:
+        return Vocabulary.read(words)
+    return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
 
 
 def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
@@ -117,7 +144,7 @@ def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
 
 
 def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and distributed.is_main():
         print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 

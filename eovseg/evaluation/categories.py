@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from eovseg.assets import asset_path
+from eovseg.data.class_table import Category
 from eovseg.data.classes import TrainingClasses
-from eovseg.data.panoptic_folder import Category, PanopticFolder, Photo
+from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import DataError
 from eovseg.vocabulary import Vocabulary, WordClass, preset_names
 
@@ -17,14 +18,23 @@ SHOWN_CATEGORIES = 12
 
 @dataclass(frozen=True)
 class Truth:
-    """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids."""
+    """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids.
+
+    `stated_areas` are the segments' pixels as the annotation file has them, of ids for which it has. `semantic` (H, W) class index or -1, and `instances` with class indices for categories, are there where the data
+    set labels them apart from the segments.
+    """
 
     segment_map: np.ndarray
     classes: dict[int, int]
     crowd: frozenset[int]
+    semantic: np.ndarray | None = None
+    instances: tuple[InstanceMask, ...] | None = None
+    stated_areas: dict[int, int] = field(default_factory=dict)
 
     def class_map(self) -> np.ndarray:
         """Class index of each pixel, (H, W) int64, crowds included, -1 = unlabelled."""
+        if self.semantic is not None:
+            return self.semantic
         ids, places = np.unique(self.segment_map, return_inverse=True)
         labels = np.array([self.classes.get(segment, -1) for segment in ids.tolist()], dtype=np.int64)
         return labels[places].reshape(self.segment_map.shape)
@@ -86,23 +96,34 @@ def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], ma
     return Vocabulary(classes, vocabulary.notes)
 
 
-def load_truth(folder: PanopticFolder, photo: Photo, mapping: Mapping[int, int], is_thing: np.ndarray) -> Truth:
+def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int], is_thing: np.ndarray) -> Truth:
     """The truth of one photo; segments of unmapped categories become unlabelled, stuff of one class one segment."""
-    segment_map = folder.load_segment_map(photo)
+    segment_map, segments = folder.load_segments(photo)
     classes: dict[int, int] = {}
     stuff: dict[int, int] = {}
-    for segment in photo.segments:
+    areas: dict[int, int] = {}
+    for segment in segments:
         class_index = mapping.get(segment.category_id)
         if class_index is None:
             segment_map = np.where(segment_map == segment.id, 0, segment_map)
         elif not is_thing[class_index] and not segment.is_crowd and class_index in stuff:
             segment_map = np.where(segment_map == segment.id, stuff[class_index], segment_map)
+            areas[stuff[class_index]] += segment.area
         else:
             classes[segment.id] = class_index
+            areas[segment.id] = segment.area
             if not segment.is_crowd:
                 stuff[class_index] = segment.id
-    crowd = frozenset(segment.id for segment in photo.segments if segment.is_crowd and segment.id in classes)
-    return Truth(segment_map, classes, crowd)
+    crowd = frozenset(segment.id for segment in segments if segment.is_crowd and segment.id in classes)
+    class_map, instances = folder.load_class_map(photo), folder.load_instances(photo)
+    if class_map is not None:
+        lookup = np.full(max(folder.categories) + 2, -1)  # -1 = unlabelled reads the last place
+        lookup[list(mapping)] = list(mapping.values())
+        class_map = lookup[class_map]
+    if instances is not None:
+        instances = tuple(replace(o, category_id=mapping[o.category_id]) for o in instances if o.category_id in mapping)
+    stated = areas if all(segment.area for segment in segments) else {}
+    return Truth(segment_map, classes, crowd, class_map, instances, stated)
 
 
 def preset_of(vocabulary: Vocabulary) -> str | None:

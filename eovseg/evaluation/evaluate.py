@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg import distributed
+from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.calibration import absence_curve, reliability
 from eovseg.evaluation.categories import Truth, class_of_category, load_truth, preset_of, with_kinds_of
@@ -71,21 +72,26 @@ class Evaluator:
     """Counts of all tasks over any number of photos of one folder.
 
     `vocabulary` is the given one with thing or stuff as the folder has it; `seen` (K,) bool marks the classes that
-    share a word with the training vocabulary. AP's true masks are the folder's own segments, which do not overlap.
+    share a word with the training vocabulary. AP's true masks are the folder's segments, which do not overlap, and
+    mIoU's classes theirs, unless the data set has files of its own for them. The own words of a known data set are its
+    classes by place; other words by `class_of_category`.
     Counts of several processes are joined with `merge(other.state())`.
     Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
     """
 
     def __init__(
         self,
-        folder: PanopticFolder,
+        folder: LabelledFolder,
         vocabulary: Vocabulary,
         seen: np.ndarray,
         tasks: Sequence[Task] | None = None,
         ignore_unmapped: bool = False,
     ) -> None:
         self.folder = folder
-        self.mapping = class_of_category(folder.categories, vocabulary, ignore_unmapped)
+        if folder.table and folder.table.vocabulary == vocabulary:
+            self.mapping = {i: folder.table.class_index[i] for i in folder.categories}
+        else:
+            self.mapping = class_of_category(folder.categories, vocabulary, ignore_unmapped)
         self.vocabulary = with_kinds_of(vocabulary, folder.categories, self.mapping)
         self.seen = seen
         self.tasks = _allowed_tasks(folder, tasks)
@@ -120,7 +126,9 @@ class Evaluator:
         if "panoptic" in self.tasks:
             result = results["panoptic"]
             classes = {segment.id: segment.class_id for segment in result.segments}
-            matching = self.panoptic.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
+            matching = self.panoptic.add(
+                result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd, truth.stated_areas
+            )
             right = {match.predicted_id for match in matching.matches}
             for segment in result.segments:
                 if segment.id not in matching.forgiven:
@@ -129,16 +137,26 @@ class Evaluator:
         if "semantic" in self.tasks:
             self.semantic.add(_class_map(results["semantic"]), truth.class_map())
         if "instance" in self.tasks:
-            result = results["instance"]
-            things = [i for i, class_index in truth.classes.items() if self.vocabulary.is_thing[class_index]]
+            result, true = results["instance"], self._true_instances(truth)
             self.instance.add(
                 _instance_masks(result),
                 [segment.class_id for segment in result.segments],
                 [segment.score for segment in result.segments],
-                _masks(truth, things),
-                [truth.classes[i] for i in things],
-                [place for place, i in enumerate(things) if i in truth.crowd],
+                np.array([one.mask for one in true], dtype=bool).reshape(-1, *truth.segment_map.shape),
+                [one.category_id for one in true],
+                [place for place, one in enumerate(true) if one.is_crowd],
+                [one.area for one in true],
             )
+
+    def _true_instances(self, truth: Truth) -> tuple[InstanceMask, ...]:
+        if truth.instances is not None:
+            return truth.instances
+        things = [i for i, class_index in truth.classes.items() if self.vocabulary.is_thing[class_index]]
+        masks = _masks(truth, things)
+        return tuple(
+            InstanceMask(mask, truth.classes[i], i in truth.crowd, float(mask.sum()))
+            for i, mask in zip(things, masks, strict=True)
+        )
 
     def state(self) -> dict[str, Any]:
         """All counts so far, to send to another process."""
@@ -176,13 +194,14 @@ class Evaluator:
             semantic=self.semantic.compute(self.seen) if "semantic" in self.tasks else None,
             instance=self.instance.compute() if "instance" in self.tasks else None,
             reliability=reliability(np.array(self._confidence), np.array(self._correct)) if panoptic else None,
+            notes=self.folder.notes,
             **parts,
         )
 
 
 def evaluate(
     predictor: Predictor,
-    folder: PanopticFolder,
+    folder: LabelledFolder,
     photos: Sequence[Photo],
     vocabulary: Vocabulary,
     tasks: Sequence[Task] | None = None,
@@ -196,31 +215,42 @@ def evaluate(
 
     `tasks` defaults to all that the folder's labels allow, `settings` to the model's. `extras`: "true masks" scores the
     classifiers on the true regions, "absent words" decodes each photo twice more with half of its own words left out,
-    "cost" times the first photo. `progress(done, total)` is called after each photo. Raises as `Evaluator` does.
+    "cost" times the first photo. `progress(done, total)` is called after each photo. Several processes share the photos
+    and all return the report of the whole. Raises as `Evaluator` does.
     """
     if not photos:
         raise DataError(f"There is no photo of {folder.name} to evaluate on.")
     settings = settings or Settings.of(predictor.config)
     evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped)
     regions = _Regions(predictor, evaluator, settings)
-    for done, kept in enumerate(evaluator.decode(predictor, photos), 1):
+    own = distributed.own(photos)
+    for done, kept in enumerate(evaluator.decode(predictor, own), 1):
         evaluator.add(kept.truth, evaluator.compose(predictor, kept.decoded, settings))
         if "true masks" in extras:
             regions.name_true_masks(kept)
         if "absent words" in extras:
             regions.leave_words_out(kept)
         if progress:
-            progress(done, len(photos))
-    cost = None
-    if "cost" in extras:
-        cost = measure_cost(predictor, folder.load_image(photos[0]), evaluator.vocabulary)
-    return evaluator.report(
-        predictor.config.variant,
-        settings,
-        classification=regions.classification(),
-        absence=absence_curve(np.array(regions.void), np.array(regions.absent)) if "absent words" in extras else None,
-        cost=cost,
-    )
+            progress(done, len(own))
+    states = distributed.gather((evaluator.state(), regions.state()))
+
+    def report() -> Report:
+        for counts, names in (states or [])[1:]:
+            evaluator.merge(counts)
+            regions.merge(names)
+        absent = "absent words" in extras
+        cost = None
+        if "cost" in extras:
+            cost = measure_cost(predictor, folder.load_image(photos[0]), evaluator.vocabulary)
+        return evaluator.report(
+            predictor.config.variant,
+            settings,
+            classification=regions.classification(),
+            absence=absence_curve(np.array(regions.void), np.array(regions.absent)) if absent else None,
+            cost=cost,
+        )
+
+    return distributed.from_main(report)
 
 
 class _Regions:
@@ -257,6 +287,18 @@ class _Regions:
             self.void += void_probabilities(decoded.logits, grid).tolist()
             self.absent += [kept.truth.classes[i] in left_out for i in segments]
 
+    def state(self) -> dict[str, Any]:
+        """All of it so far, to send to another process."""
+        return {"void": self.void, "absent": self.absent, "scores": self._scores, "labels": self._labels}
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Add what the regions of further photos gave with `state`."""
+        self.void += state["void"]
+        self.absent += state["absent"]
+        self._labels += state["labels"]
+        for name, rows in state["scores"].items():
+            self._scores[name] += rows
+
     def classification(self) -> dict[str, ClassificationReport]:
         """Accuracy of each classifier; empty when no true mask was scored."""
         if not self._labels:
@@ -268,20 +310,22 @@ class _Regions:
         }
 
     def _true_masks(self, kept: DecodedPhoto) -> tuple[list[int], Tensor]:
-        segments = [i for i in kept.truth.classes if i not in kept.truth.crowd]
+        present = set(np.unique(kept.truth.segment_map).tolist())  # a listed segment may be covered by others
+        segments = [i for i in kept.truth.classes if i in present and i not in kept.truth.crowd]
         return segments, masks_on_grid(_masks(kept.truth, segments), kept.decoded.state.features)
 
 
-def _allowed_tasks(folder: PanopticFolder, tasks: Sequence[Task] | None) -> tuple[Task, ...]:
+def _allowed_tasks(folder: LabelledFolder, tasks: Sequence[Task] | None) -> tuple[Task, ...]:
     """The tasks asked for, or all that the folder's labels allow."""
-    allowed: tuple[Task, ...] = ("semantic",) if folder.semantic_only else get_args(Task)
     if tasks is None:
-        return allowed
+        return folder.measures
     for task in tasks:
         if task not in get_args(Task):
             raise ConfigError(f"There is no task {task!r}; choose from {', '.join(get_args(Task))}.")
-        if task not in allowed:
-            raise DataError(f"{folder.name} labels classes, not instances; only the semantic task can be evaluated.")
+        if task not in folder.measures:
+            kind = "classes, not instances" if folder.semantic_only else "instances only"
+            allowed = ", ".join(folder.measures)
+            raise DataError(f"{folder.name} labels {kind}; only the {allowed} task can be evaluated.")
     return tuple(tasks)
 
 

@@ -60,10 +60,12 @@ class InstanceAveragePrecision:
         true_masks: np.ndarray,
         true_labels: Sequence[int] | np.ndarray,
         crowd: Collection[int] = (),
+        true_areas: Sequence[float] | None = None,
     ) -> None:
         """Keep one photo: predicted masks (n, H, W) bool with class index and score, true masks (m, H, W) bool.
 
-        `crowd` lists the true masks (by their place) that are crowds. Raises `DataError` when lengths disagree.
+        `crowd` lists the true masks (by their place) that are crowds; `true_areas` is what the data set says of their
+        areas, which decides between small, medium and large. Raises `DataError` when lengths disagree.
         """
         if not (len(masks) == len(labels) == len(scores)) or len(true_masks) != len(true_labels):
             raise DataError("Every instance mask needs one label, and every predicted one a score as well.")
@@ -75,6 +77,8 @@ class InstanceAveragePrecision:
             _annotation(mask, int(label)) | {"iscrowd": int(place in crowd)}
             for place, (mask, label) in enumerate(zip(true_masks, true_labels, strict=True))
         ]
+        for record, area in zip(true, true_areas or (), strict=bool(true_areas)):
+            record["area"] = area
         self._photos.append(PhotoInstances(masks.shape[1], masks.shape[2], predicted, true))
 
     def state(self) -> list[PhotoInstances]:

@@ -71,16 +71,19 @@ def match_segments(
     true_map: np.ndarray,
     true_classes: Mapping[int, int],
     crowd: Collection[int] = (),
+    stated_areas: Mapping[int, int] | None = None,
 ) -> Matching:
     """Pair the predicted with the true segments of one photo by panopticapi's rules.
 
     Both maps are (H, W) integers, 0 = nothing (predicted) or void (true); the mappings give each segment id's class
-    index, `crowd` the true ids that are crowds. A true segment may have no pixel (it is then missed), a predicted
+    index, `crowd` the true ids that are crowds. `stated_areas` are the pixels that the annotation file gives a true id,
+    which the union counts instead of the map's own, as panopticapi does (ADE20K's stuff was measured before things were
+    laid over it); ids that are not listed are counted. A true segment may have no pixel (it is then missed), a predicted
     one may not. Raises `DataError` when the maps differ in size or an id has no class.
     """
     pairs = _shared_pixels(predicted_map, true_map)
     predicted_area = _areas(pairs, 1, predicted_classes, "predicted")
-    true_area = _areas(pairs, 0, true_classes, "true")
+    true_area = _areas(pairs, 0, true_classes, "true") | dict(stated_areas or {})
     empty = [segment for segment in predicted_classes if segment not in predicted_area]
     if empty:
         raise DataError(f"Predicted segments {empty} have no pixel in the segment map; drop them from the list.")
@@ -131,9 +134,10 @@ class PanopticQuality:
         true_map: np.ndarray,
         true_classes: Mapping[int, int],
         crowd: Collection[int] = (),
+        stated_areas: Mapping[int, int] | None = None,
     ) -> Matching:
         """Count one photo and return how its segments paired up; arguments and errors as in `match_segments`."""
-        matching = match_segments(predicted_map, predicted_classes, true_map, true_classes, crowd)
+        matching = match_segments(predicted_map, predicted_classes, true_map, true_classes, crowd, stated_areas)
         for match in matching.matches:
             self._iou_sum[match.class_index] += match.iou
             self._counts[0, match.class_index] += 1

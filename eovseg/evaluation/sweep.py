@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from eovseg import distributed
 from eovseg.errors import ConfigError
 from eovseg.evaluation.evaluate import DecodedPhoto, Settings
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
@@ -36,7 +37,8 @@ def sweep(
     """Panoptic quality of each setting of `grid` on decoded photos, one row a setting, in the grid's order.
 
     `photos` come from `Evaluator.decode`, which holds one photo at a time (a list of their `logits_only()` serves
-    further sweeps); `vocabulary` is the evaluator's. The network is not called.
+    further sweeps); `vocabulary` is the evaluator's. The network is not called. Several processes bring their own
+    photos, and all return the rows of the whole.
     """
     if not grid:
         raise ConfigError("The grid of settings is empty.")
@@ -46,8 +48,16 @@ def sweep(
             result = predictor.compose(photo.decoded, task="panoptic", **asdict(settings))
             classes = {segment.id: segment.class_id for segment in result.segments}
             truth = photo.truth
-            quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
-    return [SweepRow(settings, quality.compute()) for settings, quality in zip(grid, counts, strict=True)]
+            quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd, truth.stated_areas)
+    states = distributed.gather([quality.state() for quality in counts])
+
+    def rows() -> list[SweepRow]:
+        for others in (states or [])[1:]:
+            for quality, state in zip(counts, others, strict=True):
+                quality.merge(state)
+        return [SweepRow(settings, quality.compute()) for settings, quality in zip(grid, counts, strict=True)]
+
+    return distributed.from_main(rows)
 
 
 def best_setting(rows: Sequence[SweepRow]) -> SweepRow:

@@ -1,0 +1,62 @@
+"""`eovseg data list`, `check` and `prepare`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from eovseg.data.check import QUICK_PHOTOS, check
+from eovseg.data.data_sets import DATA_SET_NAMES, DATA_SETS, chosen_split, data_set, splits_there
+from eovseg.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands on `parser`; each sets `run`."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = commands.add_parser("list", help="names of the data sets, what is measured on them, where to get them")
+    listing.set_defaults(run=show_list)
+    checking = commands.add_parser("check", help="what is there, what is missing, the first broken file")
+    checking.add_argument("--quick", action="store_true", help=f"read only the first {QUICK_PHOTOS} annotations")
+    checking.set_defaults(run=run_check)
+    preparing = commands.add_parser("prepare", help="build what the download lacks; continues where it stopped")
+    preparing.add_argument("--output", type=Path, help="folder of the built files; default: the data set's own")
+    preparing.set_defaults(run=run_prepare)
+    for command in (checking, preparing):
+        command.add_argument("name", metavar="NAME", choices=DATA_SET_NAMES, help="see `eovseg data list`")
+        command.add_argument("root", metavar="ROOT", type=Path, help="the data set's folder, or the one it lies in")
+        command.add_argument("--split", help="val or train, all for own folders; default: every one that is there")
+
+
+def show_list(_: argparse.Namespace) -> int:
+    """One line a data set."""
+    width = max(map(len, DATA_SET_NAMES))
+    for layout in DATA_SETS:
+        prepared = ", built by `prepare`" if layout.prepare else ""
+        print(f"{layout.name:{width}}  {layout.title}: {layout.measures}{prepared}; {layout.page}")
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Print the report; 1 when something needed is missing or broken."""
+    layout = data_set(options.name)
+    splits = [chosen_split(layout, options.split)] if options.split else splits_there(layout, options.root)
+    failed = False
+    for split in splits:
+        report = check(options.name, options.root, split, QUICK_PHOTOS if options.quick else None)
+        print("\n".join(report.lines()))
+        failed = failed or not report.ok
+    return int(failed)
+
+
+def run_prepare(options: argparse.Namespace) -> int:
+    """Build the panoptic files or masks of each split that is there."""
+    layout = data_set(options.name)
+    if layout.prepare is None:
+        raise ConfigError(f"{layout.title} needs no preparing; see `eovseg data check {layout.name} ROOT`.")
+    for split in [chosen_split(layout, options.split)] if options.split else layout.splits:
+        print(layout.prepare(options.root, split, options.output, _show_progress))
+    return 0
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)

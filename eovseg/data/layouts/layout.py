@@ -1,0 +1,46 @@
+"""What the module of each data set says about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eovseg.data.labelled_folder import LabelKind, LabelledFolder
+
+SPLIT_FOLDERS = {"train": "training", "val": "validation"}
+
+# (root, split, output folder or None, progress(done, total)) -> one sentence about what was built
+Prepare = Callable[[Path, str, Path | None, Callable[[int, int], None]], str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file or folder of a layout; `hint` says how to get it, and a part that is not `needed` what it adds."""
+
+    path: Path
+    hint: str
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One data set: `measures` is what is measured on it, `page` its official page.
+
+    `parts(root, split)` lists what belongs to a split, `open(root, split)` reads it, and `prepare` builds what the
+    official download lacks. `labels` tells training what unlabelled pixels are (`eovseg.data.sources`).
+    """
+
+    name: str
+    title: str
+    page: str
+    measures: str
+    vocabulary: str | None
+    parts: Callable[[Path, str], tuple[Part, ...]]
+    open: Callable[[Path, str], LabelledFolder]
+    prepare: Prepare | None = None
+    splits: tuple[str, ...] = ("val", "train")
+    labels: LabelKind = "panoptic"
+
+
+def home(root: Path, mark: str, *names: str) -> Path:
+    """`root` where it holds `mark`, else the first folder of these names in it that does, else `root`."""
+    return next((path for path in (root, *(root / name for name in names)) if (path / mark).exists()), root)

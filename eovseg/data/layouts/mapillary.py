@@ -1,0 +1,73 @@
+"""Mapillary Vistas, panoptic: release 1.2 with its 65 classes, and release 2.0 with its own.
+
+mapillary_vistas/  {training,validation}/images/*.jpg
+                   {training,validation}/panoptic/panoptic_2018.json, *.png            the download of 1.x
+                   {training,validation}/v1.2/panoptic/panoptic_2018.json, *.png       the download of 2.0
+                   {training,validation}/v2.0/panoptic/panoptic_2020.json, *.png       the download of 2.0
+                   config_v2.0.json     readable names of 2.0's classes, which are its words
+"""
+
+from pathlib import Path
+from typing import Any
+
+from eovseg.data.class_table import ClassTable
+from eovseg.data.label_files import read_json
+from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.errors import DataError
+from eovseg.vocabulary import Vocabulary, WordClass
+
+_PAGE = "https://www.mapillary.com/dataset/vistas"
+_VOCABULARY = "mapillary-vistas-65"
+
+
+def _parts(root: Path, split: str, labels: str, annotations: str) -> tuple[Part, ...]:
+    folder = home(root, SPLIT_FOLDERS[split], "mapillary_vistas", "mapillary") / SPLIT_FOLDERS[split]
+    panoptic = home(folder, "panoptic", labels) / "panoptic" if labels == "v1.2" else folder / labels / "panoptic"
+    return (
+        Part(folder / "images", "unpack the Vistas archive"),
+        Part(panoptic / annotations, "unpack the Vistas archive"),
+        Part(panoptic, "unpack the Vistas archive"),
+    )
+
+
+def parts(root: Path, split: str) -> tuple[Part, ...]:
+    """Photos and the panoptic files of release 1.2."""
+    return _parts(root, split, "v1.2", "panoptic_2018.json")
+
+
+def parts_2(root: Path, split: str) -> tuple[Part, ...]:
+    """Photos, the panoptic files of release 2.0 and its configuration."""
+    found = _parts(root, split, "v2.0", "panoptic_2020.json")
+    return (*found, Part(found[0].path.parent.parent / "config_v2.0.json", "unpack the Vistas archive"))
+
+
+def open_split(root: Path, split: str) -> PanopticFolder:
+    """Mapillary Vistas 1.2."""
+    photos, annotations, pngs = (part.path for part in parts(root, split))
+    table = ClassTable.preset(_VOCABULARY)
+    return PanopticFolder(root, annotations, photos, pngs, name=f"mapillary-vistas {split}", table=table)
+
+
+def open_split_2(root: Path, split: str) -> PanopticFolder:
+    """Mapillary Vistas 2.0; its words are the readable names of its configuration."""
+    photos, annotations, pngs, config = (part.path for part in parts_2(root, split))
+    table = _table_2(config, read_json(annotations))
+    return PanopticFolder(root, annotations, photos, pngs, name=f"mapillary-vistas-2 {split}", table=table)
+
+
+def _table_2(config: Path, document: dict[str, Any]) -> ClassTable:
+    """Names of the configuration, where label i is category i + 1, for the categories of the annotations."""
+    try:
+        readable = {label["name"]: str(label["readable"]) for label in read_json(config)["labels"]}
+        categories = document["categories"]
+        words = tuple(
+            WordClass((readable[c["name"]].replace(",", " ").strip().lower(),), bool(c["isthing"])) for c in categories
+        )
+        return ClassTable(Vocabulary(words), tuple(int(c["id"]) for c in categories))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{config} does not name the classes of the annotations ({error}).") from error
+
+
+LAYOUT = Layout("mapillary-vistas", "Mapillary Vistas 1.2", _PAGE, "PQ, AP, mIoU", _VOCABULARY, parts, open_split)
+LAYOUT_2 = Layout("mapillary-vistas-2", "Mapillary Vistas 2.0", _PAGE, "PQ, AP, mIoU", None, parts_2, open_split_2)

@@ -1,0 +1,102 @@
+"""`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers, the paper's beside them.
+
+Each weight file is evaluated on the same photos; what it lacks (VAS, spatial extractor) is read from its own header.
+Files of one seed were trained alike, so a row's gain is over the file without VAS and fusion of that seed; two files
+that differ by the seed alone show how much of a gain is chance.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eovseg.data.panoptic_folder import PanopticFolder, Photo
+from eovseg.data.split import validation_photos
+from eovseg.errors import EovsegError
+from eovseg.evaluation.evaluate import evaluate
+from eovseg.evaluation.report import csv_text
+from eovseg.predictor import load
+from eovseg.vocabulary import Vocabulary
+
+# Table 4, variant L on ADE20K: (fusion, VAS) -> PQ, SQ, RQ, mIoU in percent.
+TABLE_4 = {
+    ("none", False): (22.1, 67.2, 27.3, 30.3),
+    ("EAF", False): (23.0, 68.2, 28.3, 30.8),
+    ("SDI", False): (22.5, 67.1, 27.8, 31.1),
+    ("TDEE", False): (23.6, 68.7, 30.0, 31.1),
+    ("none", True): (22.7, 67.3, 28.2, 31.4),
+    ("EAF", True): (22.3, 66.9, 27.6, 30.4),
+    ("SDI", True): (22.9, 67.4, 28.5, 31.5),
+    ("TDEE", True): (24.5, 70.2, 30.1, 32.1),
+}
+_MEASURED = ("PQ", "SQ", "RQ", "mIoU")
+
+
+def measure(path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary) -> dict[str, Any]:
+    """One row: what the weight file is, and its scores in percent on `photos` of `data`.
+
+    The seed is read from a name that ends in `-seed<n>`; without it, it is 0.
+    """
+    predictor = load("xs", path)
+    report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
+    found = report.summary()
+    seed = re.search(r"-seed(\d+)$", path.stem)
+    return {
+        "file": path.name,
+        "fusion": predictor.config.fusion,
+        "VAS": predictor.config.vas,
+        "seed": int(seed[1]) if seed else 0,
+        "photos": len(photos),
+        **{name: found[name] for name in (*_MEASURED, "PQ things", "PQ stuff", "ensemble top-1 seen")},
+        "frames per second": found["FPS"],
+        "parameters (M)": found["parameters (M)"],
+    }
+
+
+def with_gains(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the gain over the plain network of their seed, and the paper's numbers and gains; None without."""
+    rows = list(rows)
+    plain = {row["seed"]: row for row in rows if row["fusion"] == "none" and not row["VAS"]}
+    result = []
+    for row in rows:
+        base = plain.get(row["seed"])
+        paper = dict(zip(_MEASURED, TABLE_4[row["fusion"], row["VAS"]], strict=True))
+        start = dict(zip(_MEASURED, TABLE_4["none", False], strict=True))
+        gains = {f"{name} gain": None if base is None else row[name] - base[name] for name in _MEASURED}
+        theirs = {f"paper {name}": paper[name] for name in _MEASURED}
+        theirs |= {f"paper {name} gain": paper[name] - start[name] for name in _MEASURED}
+        result.append(row | gains | theirs)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.ablations", description=__doc__)
+    parser.add_argument("data", type=Path, help="COCO panoptic folder whose validation photos are used")
+    parser.add_argument("files", type=Path, nargs="+", help="weight files; -seed<n> at the end of a name is the seed")
+    parser.add_argument("--limit", type=int, help="only the first N photos")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write; a JSON of the same goes beside it")
+    options = parser.parse_args(argv)
+    try:
+        data = PanopticFolder(options.data)
+        photos = validation_photos(data)[: options.limit]
+        rows: list[dict[str, Any]] = []
+        for path in options.files:
+            rows.append(measure(path, data, photos, Vocabulary.preset("coco-panoptic-133")))
+            print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+        table = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in with_gains(rows)]
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(csv_text(table), encoding="utf-8")
+        options.out.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    except EovsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""`eovseg data` as typed in a shell, and evaluation and training on data sets by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eovseg.cli import main
+from eovseg.data.batches import BatchSettings, TrainingBatches
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
+from eovseg.data.sources import UNLABELLED, VOID, TrainingSource, open_sources
+from eovseg.evaluation import __main__ as evaluation
+from eovseg.evaluation.evaluate import Evaluator
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
+from tests.data import trees
+
+
+def test_list_names_every_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(DATA_SET_NAMES)
+
+
+def test_check_prints_counts_and_returns_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.ade20k(tmp_path)
+    assert main(["data", "check", "ade20k", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("ADE20K-150 panoptic, split val: PQ, AP, mIoU\n  found    ")
+    assert "2 photos, 2 annotations read, 4 segments, 3 of 150 classes\nAll that was read is whole.\n" in printed
+    assert "split train" not in printed
+
+
+def test_check_tells_what_is_missing_and_where_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "cityscapes", str(tmp_path), "--split", "train"]) == 1
+    printed = capsys.readouterr().out
+    assert "leftImg8bit/train (unpack leftImg8bit_trainvaltest.zip)" in printed
+    assert printed.endswith("Get it from https://www.cityscapes-dataset.com/downloads/\n")
+
+
+def test_check_names_the_first_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.pascal_voc(tmp_path)
+    mask = root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{trees.VOC_STEMS[1]}.png"
+    trees.index_mask(mask, trees.boxes(background=99))
+    assert main(["data", "check", "pascal-voc-20", str(root), "--split", "val"]) == 1
+    assert f"{mask} has values that are no class of its data set: [99]." in capsys.readouterr().out
+
+
+def test_check_without_a_split_takes_those_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (name, tree) in enumerate(
+        [
+            ("pascal-voc-20", trees.pascal_voc),
+            ("pascal-context-59", trees.pascal_context_detectron2),
+            ("mask-folder", trees.own_masks),
+            ("coco-panoptic", trees.coco),
+        ]
+    ):
+        root = tree(tmp_path / str(number))
+        assert main(["data", "check", name, str(root)]) == 0
+        assert capsys.readouterr().out.count(", split ") == 1
+    names = tmp_path / "0" / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
+    names.write_text("2012_004331\n")
+    assert main(["data", "check", "pascal-voc-20", str(tmp_path / "0")]) == 1
+    assert "2012_004331.png is missing" in capsys.readouterr().out
+
+
+def test_prepare_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.cityscapes_release(tmp_path)
+    assert main(["data", "prepare", "cityscapes", str(root), "--split", "val"]) == 0
+    assert "cityscapes_panoptic_val.json and 2 PNGs beside it are built." in capsys.readouterr().out
+    assert main(["data", "check", "cityscapes", str(root), "--quick"]) == 0
+    assert main(["data", "prepare", "coco-panoptic", str(root)]) == 1
+    assert capsys.readouterr().err.startswith("eovseg: COCO panoptic needs no preparing; see `eovseg data check")
+    assert main(["data", "prepare", "cityscapes", str(root), "--split", "train"]) == 1
+    assert "gtFine/train has no" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def network() -> EOVSeg:
+    torch.manual_seed(0)
+    return EOVSeg(
+        variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "measured", "missing", "classes"),
+    [
+        ("coco-panoptic", trees.coco, {"PQ", "AP", "mIoU"}, set(), 133),
+        ("coco-instances", trees.coco, {"AP"}, {"PQ", "mIoU"}, 133),
+        ("pascal-voc-20", trees.pascal_voc, {"mIoU"}, {"PQ", "AP"}, 20),
+        ("mask-folder", trees.own_masks, {"mIoU"}, {"PQ", "AP"}, 2),
+    ],
+)
+def test_evaluate_by_name(
+    tmp_path: Path, network: EOVSeg, monkeypatch: pytest.MonkeyPatch, name: str, tree: object, measured: set[str],
+    missing: set[str], classes: int,
+) -> None:  # fmt: skip
+    predictor = Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
+    monkeypatch.setattr(evaluation, "load", lambda *_: predictor)
+    root, out = tree(tmp_path / "data"), tmp_path / "out"  # type: ignore[operator]
+    assert evaluation.main([str(root), "--dataset", name, "--limit", "1", "--out", str(out)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert set(report["summary"]) >= measured
+    assert not set(report["summary"]) & missing
+    assert len(report["labels"]) == classes
+    assert report["photos"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "ade20k", "--split", "test"], 'ade20k has no split "test"; choose from val, train.'),
+        (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic are for plain folders"),
+        (["--dataset", "ade20k", "--split", "train"], "images/training is missing: unpack ADEChallengeData2016.zip."),
+    ],
+)
+def test_evaluate_refuses_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert evaluation.main([str(trees.ade20k(tmp_path)), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_truth_of_ap_and_miou_comes_from_the_data_sets_own_files(tmp_path: Path) -> None:
+    folder = open_data_set("coco-panoptic", trees.coco(tmp_path / "coco"))
+    assert folder.table is not None
+    words = folder.table.vocabulary
+    evaluator = Evaluator(folder, words, np.zeros(len(words), dtype=bool))
+    truth = evaluator.truth(folder.photos[0])
+    assert truth.instances is not None
+    assert [(one.category_id, int(one.mask.sum())) for one in truth.instances] == [(0, 128), (0, 16)]
+    assert words.labels[truth.class_map()[0, 0]] == "sky"
+    folder = open_data_set("ade20k", trees.ade20k(tmp_path / "ade"))
+    words = Vocabulary.parse("sky: stuff; person: thing")
+    evaluator = Evaluator(folder, words, np.zeros(2, dtype=bool), ignore_unmapped=True)
+    expected = np.select([trees.ADE_CLASSES == 3, trees.ADE_CLASSES == 13], [0, 1], -1)
+    assert np.array_equal(evaluator.truth(folder.photos[0]).class_map(), expected)
+
+
+def test_classes_of_one_label_stay_apart_in_their_own_data_set(tmp_path: Path) -> None:
+    """ADE20K-847 has two classes "bag": their names do not tell which is which, their numbers do."""
+    folder = open_data_set("ade20k-847", trees.ade20k_full(tmp_path))
+    assert folder.table is not None
+    words = folder.table.vocabulary
+    evaluator = Evaluator(folder, words, np.zeros(len(words), dtype=bool))
+    assert [place for place, label in enumerate(words.labels) if label == "bag"] == [
+        evaluator.mapping[folder.table.ids[place]] for place, label in enumerate(words.labels) if label == "bag"
+    ]
+    assert sorted(evaluator.mapping.values()) == list(range(847))
+
+
+def _source(root: Path, name: str) -> TrainingSource:
+    labels = "instances" if name == "coco-instances" else "panoptic"
+    return TrainingSource(root, labels, 1.0, dataset=name, split="val")  # type: ignore[arg-type]
+
+
+def test_training_knows_only_the_data_sets_own_classes(tmp_path: Path) -> None:
+    root = trees.cityscapes(tmp_path)
+    batches = TrainingBatches([_source(root, "cityscapes")], BatchSettings(batch_size=2, crop_size=32))
+    assert [c.names for c in batches.classes.classes] == [c.names for c in Vocabulary.preset("cityscapes-19").classes]
+    assert batches.sources[0].known.all()
+    # Beside COCO's words, those that Cityscapes does not label never compete for its pixels.
+    classes = TrainingClasses.coco()
+    (source,) = open_sources([_source(root, "cityscapes")], classes)
+    known = {classes.classes[i].names[0] for i in np.flatnonzero(source.known)}
+    assert known == set(Vocabulary.preset("cityscapes-19").labels)
+    sample = source.sample(0)
+    assert sample.segment_map[15, 23] == VOID
+    assert [label.is_crowd for label in sample.segments.values()].count(True) == 1
+
+
+def test_training_on_masks_and_on_instances(tmp_path: Path) -> None:
+    (source,) = open_sources([_source(trees.pascal_voc(tmp_path / "voc"), "pascal-voc-20")], TrainingClasses.coco())
+    sample = source.sample(0)
+    assert sample.segment_map[9, 0] == VOID  # the background is unknown, not "none of the twenty"
+    assert all(label.is_crowd for label in sample.segments.values() if label.is_thing)
+    assert len(source.classes_of(0)) == 2
+    (source,) = open_sources([_source(trees.coco(tmp_path / "coco"), "coco-instances")], TrainingClasses.coco())
+    sample = source.sample(0)
+    assert sample.segment_map[0, 0] == UNLABELLED
+    assert {(label.class_index, label.is_crowd) for label in sample.segments.values()} == {(0, True), (0, False)}
+    assert source.known.sum() == 133
+    assert TrainingBatches([_source(tmp_path / "coco", "coco-instances")], BatchSettings(2, 32))[0].pixels.shape[0] == 2

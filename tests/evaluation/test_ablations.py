@@ -1,0 +1,43 @@
+"""Our Table 4: rows read what a weight file lacks, and gains are over the plain network of the same seed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eovseg.assets import asset_path
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.evaluation.ablations import TABLE_4, main, measure, with_gains
+from eovseg.vocabulary import Vocabulary
+
+
+def _row(fusion: str, vas: bool, seed: int, pq: float) -> dict[str, object]:
+    return {"fusion": fusion, "VAS": vas, "seed": seed, "PQ": pq, "SQ": 50.0, "RQ": 20.0, "mIoU": 10.0}
+
+
+def test_gains_compare_within_a_seed() -> None:
+    rows = [_row("none", False, 0, 4.0), _row("TDEE", True, 0, 6.5), _row("none", False, 1, 5.0)]
+    table = with_gains([*rows, _row("TDEE", True, 1, 5.5), _row("SDI", True, 2, 9.0)])
+    assert [row["PQ gain"] for row in table] == [0.0, 2.5, 0.0, 0.5, None]  # nothing plain has seed 2
+    assert table[1]["paper PQ"] == 24.5 and table[1]["paper PQ gain"] == pytest.approx(2.4)
+
+
+def test_the_papers_rows_hold_their_best() -> None:
+    assert max(TABLE_4, key=lambda key: TABLE_4[key][0]) == ("TDEE", True)
+
+
+def test_a_row_says_what_the_file_is(panoptic_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "any-name-seed3.safetensors"
+    shutil.copy(asset_path("weights/eovseg-xs.safetensors"), copy)
+    data = PanopticFolder(panoptic_folder)
+    words = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing")
+    row = measure(copy, data, data.photos[:1], words)
+    assert (row["fusion"], row["VAS"], row["seed"], row["photos"]) == ("TDEE", True, 3, 1)
+    assert 0 <= row["PQ"] <= 100 and row["parameters (M)"] > 5
+
+
+def test_a_missing_file_is_one_sentence(panoptic_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = panoptic_folder / "table.csv"
+    assert main([str(panoptic_folder), str(panoptic_folder / "none.safetensors"), "--out", str(out)]) == 1
+    message = capsys.readouterr().err
+    assert "none.safetensors" in message and message.count("\n") == 1 and not out.exists()

@@ -1,0 +1,88 @@
+"""Evaluation in two processes gives one process's report: real, untrained XS on drawn photos with every extra."""
+
+import contextlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from analysis.shapes import SHAPE_WORDS, write_shapes
+from eovseg import distributed
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.evaluation import __main__ as command
+from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.sweep import sweep
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
+from tests.distributed_group import in_two_processes
+
+
+def untrained() -> Predictor:
+    torch.manual_seed(0)
+    config = variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
+    network = EOVSeg(config)
+    return Predictor(network, ["circle", "wall"], device=torch.device("cpu"), text_weights="untrained")
+
+
+def numbers(root: Path) -> dict[str, Any]:
+    """Reports of five photos and of one (fewer than processes), and a sweep's rows."""
+    predictor, folder = untrained(), PanopticFolder(root)
+    five = evaluate(predictor, folder, folder.photos, SHAPE_WORDS, extras=["true masks", "absent words"])
+    one = evaluate(predictor, folder, folder.photos[:1], SHAPE_WORDS)
+    evaluator = Evaluator(folder, SHAPE_WORDS, predictor.seen(SHAPE_WORDS), ["panoptic"])
+    start = Settings.of(predictor.config)
+    photos = evaluator.decode(predictor, distributed.own(folder.photos))
+    rows = sweep(predictor, photos, evaluator.vocabulary, [start, replace(start, alpha=0.9, beta=0.1)])
+    return {"five": five.to_json(), "one": one.to_json(), "sweep": [row.record() for row in rows]}
+
+
+def assert_equal(found: Any, expected: Any, place: str = "") -> None:
+    """Equal but for the rounding of sums in another order."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key, value in expected.items():
+            assert_equal(found[key], value, f"{place}/{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for index, value in enumerate(expected):
+            assert_equal(found[index], value, f"{place}/{index}")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-9, nan_ok=True), place
+    else:
+        assert found == expected, place
+
+
+def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "shapes", photos=5, size=64)
+    expected = numbers(root)
+    assert expected["five"]["photos"] == 5
+    assert expected["five"]["semantic"]["miou"] > 0
+    assert expected["five"]["absence"] is not None
+    for found in in_two_processes(numbers, root):
+        assert_equal(found, expected)
+
+
+def by_command(root: Path, out: Path) -> list[str]:
+    """What the command prints in each process."""
+    command.load = lambda *_: untrained()  # type: ignore[assignment]
+    words = "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff"
+    texts = []
+    for options in (["--out", str(out)], ["--out", str(out), "--sweep", "ensemble"], ["--limit", "0"]):
+        with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as errors:
+            code = command.main([str(root), "--vocabulary", words, *options])
+        texts.append(f"{code} {printed.getvalue()}{errors.getvalue()}")
+    return texts
+
+
+def test_only_the_main_process_prints_and_writes(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "shapes", photos=3, size=64)
+    first, second = in_two_processes(by_command, root, tmp_path / "out")
+    assert first[0].startswith("0 XS on shapes: 3 photos, 5 classes")
+    assert "PQ things" in first[1]
+    assert second[:2] == ["0 ", "0 "]
+    assert first[2] == second[2] == "1 --limit must be at least 1, not 0.\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"report.json", "summary.csv", "sweep.csv"}
