@@ -72,7 +72,8 @@ class Logits:
     class_embeddings: Tensor  # (B, Q, D), last layer, not normalised
     out_of_vocabulary_logits: Tensor  # (B, Q, K+1), the frozen tower's; its void column is not used
     valid_masks: Tensor  # (B, Q) bool: the mask weighs in the out-of-vocabulary score
-    word_similarity: Tensor | None = None  # (B, N+1, h, w): VAS's scaled dot product, mean over heads, void row last
+    pixel_embeddings: Tensor | None = None  # E (B, D, h, w) and rows (N+1, D), void last, whose products are VAS's
+    word_rows: Tensor | None = None  # scaled similarities (mean over heads); only on request, for training
     extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
     extra_class_logits: tuple[Tensor, ...] = ()
     intermediates: Intermediates | None = field(default=None, repr=False)
@@ -207,18 +208,18 @@ class EOVSeg(nn.Module):
         features: ImageFeatures,
         words: TextEmbeddings,
         *,
-        word_similarity: bool = False,
+        pixel_embeddings: bool = False,
         intermediates: bool = False,
         extra_masks: Tensor | None = None,
     ) -> Logits:
         """The word half: VAS, decoder and both classifiers -> `Logits`.
 
-        `word_similarity` also returns VAS's map of every word (memory pixels x words: for training). `extra_masks`
+        `pixel_embeddings` also returns what VAS compares, for the dense loss of training. `extra_masks`
         (B, P, h, w) are initial mask logits of P further queries, returned apart in `extra_...`.
         """
         text, class_index = self.text_rows(words)
         classes = words.classes + 1
-        selected, similarity, attention, weights = self.select(features.aggregated, text, word_similarity)
+        selected, embedding, attention, weights = self.select(features.aggregated, text)
         spatial = features.spatial
         if self.early_fusion is not None and spatial is not None:
             selected, spatial = self.early_fusion(selected, spatial), None
@@ -248,28 +249,21 @@ class EOVSeg(nn.Module):
             class_embeddings=layers[-1].class_embeddings[:, :queries],
             out_of_vocabulary_logits=out_logits,
             valid_masks=valid,
-            word_similarity=similarity,
+            pixel_embeddings=embedding if pixel_embeddings else None,
+            word_rows=self.vas.word_rows(text) if pixel_embeddings and self.vas is not None else None,
             extra_mask_logits=tuple(layer.mask_logits[:, queries:] for layer in layers) if extra else (),
             extra_class_logits=tuple(layer.class_logits[:, queries:] for layer in layers) if extra else (),
             intermediates=inside,
         )
 
-    def select(
-        self, aggregated: Tensor, text: Tensor, word_similarity: bool = False
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """VAS: F_vs, and the word similarity on request, the attention maximum and the weights; F_agg without VAS."""
+    def select(self, aggregated: Tensor, text: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """VAS: F_vs, the pixel embeddings E, the attention maximum and the weights; F_agg alone without VAS."""
         if self.vas is None:
             return aggregated, None, None, None
         embedding = self.vas.embed(aggregated)
-        similarity = None
-        if word_similarity:
-            whole = self.vas.similarity(embedding, text)  # (B, heads, N, hw)
-            attention = (whole.amax(dim=2) - whole.logsumexp(dim=2)).exp().unflatten(-1, aggregated.shape[-2:])
-            similarity = whole.mean(dim=1).unflatten(-1, aggregated.shape[-2:])
-        else:
-            attention = self.vas.attention_maximum(embedding, text)
+        attention = self.vas.attention_maximum(embedding, text)
         weights = self.vas.weights(attention)
-        return self.vas.select(aggregated, weights), similarity, attention, weights
+        return self.vas.select(aggregated, weights), embedding, attention, weights
 
     @torch.no_grad()
     def out_of_vocabulary_logits(

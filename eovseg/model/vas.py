@@ -5,28 +5,73 @@ of a pixel is scale * max over words of A + offset and multiplies all channels o
 """
 
 import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-WORD_BLOCK = 64
+# Similarities held at once: about what a CPU core's cache keeps; a GPU wants fewer, larger blocks.
+_BLOCK_ELEMENTS = {"cpu": 2**18, "other": 2**26}
 
 
-def _absorb_block(
-    embedding: Tensor, guide: Tensor, maximum: Tensor, log_total: Tensor
-) -> tuple[Tensor, Tensor]:  # embedding (B, H, d, P), guide (n, H, d), running values (B, H, P)
-    similarity = torch.einsum("bhdp,nhd->bhnp", embedding, guide).to(maximum.dtype)
-    block_maximum = similarity.amax(dim=2)
-    block_total = similarity.logsumexp(dim=2)
-    return torch.maximum(maximum, block_maximum), torch.logaddexp(log_total, block_total)
+class _AttentionMaximum(torch.autograd.Function):
+    """max over words of the softmax over words, a block of pixels at a time, forward and backward.
+
+    embedding (B, H', d, P) and guide (N, H', d) -> (B, H', P) in float32 or wider. With m the largest similarity of a
+    pixel, the maximum of its softmax is 1 / Σ exp(s − m); only that and the winning word are kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, embedding: Tensor, guide: Tensor) -> Tensor:
+        batch, heads, _, pixels = embedding.shape
+        wide = torch.promote_types(embedding.dtype, torch.float32)
+        attention = embedding.new_empty((batch, heads, pixels), dtype=wide)
+        winner = torch.empty((batch, heads, pixels), dtype=torch.long, device=embedding.device)
+        for image, head, block in _blocks(embedding, guide):
+            similarity = (embedding[image, head, :, block].T @ guide[:, head].T).to(wide)  # (p, N)
+            maximum, winner[image, head, block] = similarity.max(dim=-1)
+            attention[image, head, block] = (similarity - maximum[:, None]).exp_().sum(dim=-1).reciprocal_()
+        ctx.save_for_backward(embedding, guide, attention, winner)
+        return attention
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        embedding, guide, attention, winner = ctx.saved_tensors
+        embedding_gradient = torch.empty_like(embedding)
+        guide_gradient = guide.new_zeros(guide.shape, dtype=attention.dtype)
+        scaled = gradient * attention
+        for image, head, block in _blocks(embedding, guide):
+            pixels, words = embedding[image, head, :, block].T, guide[:, head]  # (p, d), (N, d)
+            similarity = (pixels @ words.T).to(attention.dtype)  # (p, N)
+            best = winner[image, head, block, None]
+            share = similarity.sub_(similarity.gather(1, best)).exp_()
+            factor = scaled[image, head, block, None]
+            share.mul_(-factor * attention[image, head, block, None])  # d max / d s = max · (1 at the winner − softmax)
+            share.scatter_add_(1, best, factor)
+            share = share.to(embedding.dtype)
+            embedding_gradient[image, head, :, block] = (share @ words).T
+            guide_gradient[:, head] += share.T @ pixels
+        return embedding_gradient, guide_gradient.to(guide.dtype)
+
+
+def _blocks(embedding: Tensor, guide: Tensor) -> Iterator[tuple[int, int, slice]]:
+    """Photo, head and pixel range of every block."""
+    batch, heads, _, pixels = embedding.shape
+    budget = _BLOCK_ELEMENTS.get(embedding.device.type, _BLOCK_ELEMENTS["other"])
+    step = max(16, budget // len(guide))
+    for image, head, start in product(range(batch), range(heads), range(0, pixels, step)):
+        yield image, head, slice(start, start + step)
 
 
 class VocabularyAwareSelection(nn.Module):
     """VAS with heads; H' = heads, d = embed_dim / heads, N word rows including void.
 
-    Memory does not hold pixels x words: max softmax = exp(max - logsumexp), streamed over blocks of words.
+    Memory does not hold pixels x words: the maximum of the softmax is taken block by block (`_AttentionMaximum`).
     """
 
     def __init__(self, channels: int, guide_dim: int, embed_dim: int, heads: int = 1) -> None:
@@ -57,20 +102,17 @@ class VocabularyAwareSelection(nn.Module):
         guide = self.guide(text).view(-1, self.heads, head_dim) / math.sqrt(head_dim)  # (N, H', d)
         return embedding.reshape(batch, self.heads, head_dim, -1), guide.to(embedding.dtype)  # (B, H', d, hw)
 
-    def attention_maximum(self, embedding: Tensor, text: Tensor, block: int = WORD_BLOCK) -> Tensor:
+    def word_rows(self, text: Tensor) -> Tensor:
+        """Rows (N, D) whose dot product with E is the similarity, mean over heads: text (N, D)."""
+        guide = self.guide(text)
+        return guide / (math.sqrt(guide.shape[1] // self.heads) * self.heads)
+
+    def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
         """max over words of softmax over words: (B, D, h, w), (N, D) -> (B, heads, h, w), in (0, 1]."""
         size = embedding.shape[-2:]
         embedding, guide = self._split(embedding, text)
-        wide = torch.promote_types(embedding.dtype, torch.float32)
-        shape = (embedding.shape[0], self.heads, embedding.shape[-1])
-        maximum = embedding.new_full(shape, -torch.inf, dtype=wide)
-        log_total = maximum.clone()
-        for rows in guide.split(block):
-            if torch.is_grad_enabled():  # keep two values a pixel and block for the backward pass, not the block itself
-                maximum, log_total = checkpoint(_absorb_block, embedding, rows, maximum, log_total, use_reentrant=False)
-            else:
-                maximum, log_total = _absorb_block(embedding, rows, maximum, log_total)
-        return (maximum - log_total).exp().unflatten(-1, size)
+        attention: Tensor = _AttentionMaximum.apply(embedding, guide)
+        return attention.unflatten(-1, size)
 
     def weights(self, attention_maximum: Tensor) -> Tensor:
         """Learned scale and offset of Alg. 1: (B, heads, h, w) -> same shape."""

@@ -81,7 +81,8 @@ def random_state() -> dict[str, Any]:
         "python": python,
         "numpy": (numpy[0], torch.from_numpy(numpy[1].astype(np.int64)), *numpy[2:]),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # This process's own device alone: asking the others would take memory on each of them.
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -91,12 +92,11 @@ def restore_random_state(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state(state["cuda"][0])
 
 
-def averaged_weights(path: Path) -> dict[str, Tensor]:
+def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     """The weights of a checkpoint that are meant for use: the moving average, or the last ones of a run without."""
-    state = load(path)
     weights: dict[str, Tensor] = state["model"] if state.get("ema") is None else state["ema"]
     return weights

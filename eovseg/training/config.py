@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
 
 
@@ -26,17 +28,25 @@ class LossConfig:
     dense_reduction: Literal["max", "logsumexp"] = "max"  # over the synonyms of a class
     pilots: int = 0  # extra queries that start from noised ground-truth masks (Zhang et al. 2023)
     pilot_weight: float = 1.0
+    instance_weight: float = 0.0  # pixels of one segment alike, of two segments unlike, in F_agg
+    instance_pixels: int = 32  # per segment
+    instance_temperature: float = 0.1  # of the cosines
     repeats: tuple[int, ...] = (1, 1, 1)  # times that each target is matched, per decoder layer (Jia et al. 2023)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; saved as JSON in its checkpoints."""
+    """One training run; saved as JSON in its folder and its checkpoints. `views` follows `batch` and `crop`."""
 
     variant: str = "l"
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
+    short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
     data: tuple[str, ...] = ()
+    dataset: str | None = None  # a name of `eovseg data list`; None: what the folder turns out to be
+    split: str | None = None
+    vocabulary: str = ""  # preset, file or words of the training classes; "": as the data have them
+    words: tuple[str, ...] = ()  # every name that the run trains with, noted by the command for the export
     steps: int = 200_000
     batch: int = 16
     accumulate: int = 1  # micro-batches of `batch` photos per optimiser step
@@ -45,25 +55,33 @@ class TrainConfig:
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (163_889, 187_546)
+    milestones: tuple[int, ...] | None = None  # steps; None: the paper's, 163,889 and 187,546 of 200,000, in proportion
     warmup: int = 10
     warmup_factor: float = 1.0  # 1.0: the released warm-up is none
     final_factor: float = 0.01  # cosine only
     clip: float = 0.01
     clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
     ema: float = 0.0  # 0: off
-    bf16: bool = True  # only where the machine is faster with it
+    bf16: bool = False  # only where the machine is faster with it
+    fp16: bool = False  # CUDA only, with a gradient scaler
     channels_last: bool = False
     checkpoint_every: int = 5_000
     keep: int = 3
     evaluate_every: int = 5_000
+    pictures_every: int = 1_000
     log_every: int = 10
     loss: LossConfig = field(default_factory=LossConfig)
+    views: BatchSettings = field(default_factory=BatchSettings.released)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "crop", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
+        positive = ("steps", "batch", "accumulate", "crop", "checkpoint_every", "keep", "evaluate_every")
+        for name in (*positive, "pictures_every", "log_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
+        if self.short_side is not None and self.short_side < 32:
+            raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
+        if self.bf16 and self.fp16:
+            raise ConfigError("bf16 and fp16 are both on; choose one of them.")
         if self.schedule not in ("step", "cosine"):
             raise ConfigError(f"schedule is {self.schedule!r}; choose 'step' or 'cosine'.")
         if self.clip_per not in ("model", "tensor"):
@@ -72,34 +90,67 @@ class TrainConfig:
             raise ConfigError(f"ema is {self.ema}; give a decay of 0 (off) up to, but not including, 1.")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0.")
+        object.__setattr__(self, "views", replace(self.views, batch_size=self.batch, crop_size=self.crop))
         if self.loss.dense_reduction not in ("max", "logsumexp"):
             raise ConfigError(f"dense_reduction is {self.loss.dense_reduction!r}; choose 'max' or 'logsumexp'.")
 
     def to_json(self) -> str:
         """All settings as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        values = dataclasses.asdict(self)
+        for name in ("batch_size", "crop_size"):  # they are `batch` and `crop`
+            del values["views"][name]
+        return json.dumps(values, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "TrainConfig":
-        """The settings that `to_json` wrote. Raises `ConfigError` for unknown names."""
-        values = json.loads(text)
+        """The settings in JSON text, as `to_json` writes them; what it leaves out is as in its variant's recipe.
+
+        Raises `ConfigError` for other text, unknown names and values that are not allowed.
+        """
         try:
-            loss = LossConfig(**_with_tuples(values.pop("loss", {})))
-            return cls(loss=loss, **_with_tuples(values))
-        except TypeError as error:
-            raise ConfigError(f"The training settings do not fit this version: {error}.") from error
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"The training settings are not JSON ({error}).") from error
+        if not isinstance(values, dict):
+            raise ConfigError("The training settings are not a JSON object of names and values.")
+        return changed(recipe(str(values.get("variant", "l"))), values)
 
 
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def changed(settings: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass of settings with some replaced; dictionaries replace within the settings they name.
+
+    Raises `ConfigError` for unknown names and values of another type.
+    """
+    names = {entry.name for entry in dataclasses.fields(settings)}
+    if unknown := sorted(set(values) - names):
+        raise ConfigError(f"Unknown training setting {', '.join(unknown)}; choose from {', '.join(sorted(names))}.")
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        present = getattr(settings, name)
+        if dataclasses.is_dataclass(present):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"The training setting {name} is {value!r}; give an object of names and values.")
+            new[name] = changed(present, value)
+        else:
+            new[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return replace(settings, **new)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"The training settings have a value of a wrong type ({error}).") from error
+
+
+def recipe(variant: str, **changes: Any) -> TrainConfig:
+    """The default recipe of a variant, `changes` replacing single settings: the paper's for S, M and L."""
+    return xs_config(**changes) if variant == "xs" else TrainConfig(**{"variant": variant, **changes})
 
 
 def xs_config(**changes: Any) -> TrainConfig:
     """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
     loss = LossConfig(points=768, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
-    recipe: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
-        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "channels_last": True,
-        "checkpoint_every": 100, "evaluate_every": 1_000, "loss": loss,
+        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "bf16": True,
+        "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500, "loss": loss,
+        "views": BatchSettings(),
     }  # fmt: skip
-    return TrainConfig(**{**recipe, **changes})
+    return TrainConfig(**{**settings, **changes})

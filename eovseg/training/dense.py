@@ -4,32 +4,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eovseg import distributed
 from eovseg.training.config import LossConfig
+from eovseg.training.points import PointSource, uniform_points
 
 
 def dense_word_loss(
-    word_similarity: Tensor, class_index: Tensor, semantic: Tensor, known_classes: Tensor, config: LossConfig
+    pixel_embeddings: Tensor,
+    word_rows: Tensor,
+    class_index: Tensor,
+    semantic: Tensor,
+    known_classes: Tensor,
+    config: LossConfig,
+    draw: PointSource | None = None,
 ) -> Tensor:
     """Mean cross-entropy over at most `config.dense_pixels` labelled pixels per photo, a scalar.
 
-    word_similarity (B, N+1, h, w), the void row last (unused); class_index (N,) class of each row;
-    semantic (B, H, W) class per pixel or -1, read at the centre of each cell; known_classes (B, K) bool.
-    A class scores the best (or the log-sum-exp) of its rows; classes unknown to a photo do not compete.
+    pixel_embeddings (B, D, h, w) and word_rows (N+1, D), the void row last (unused): their products are the
+    similarities; class_index (N,) class of each row; semantic (B, H, W) class per pixel or -1, read at the centre of
+    each cell; known_classes (B, K) bool. A class scores the best (or the log-sum-exp) of its rows; classes unknown to
+    a photo do not compete.
     """
-    words, classes = class_index.numel(), known_classes.shape[1]
-    class_index, known_classes = class_index.to(word_similarity.device), known_classes.to(word_similarity.device)
-    wanted = _at_cell_centres(semantic.to(word_similarity.device), word_similarity.shape[-2:]).flatten(1)  # (B, hw)
+    device, classes = pixel_embeddings.device, known_classes.shape[1]
+    class_index, known_classes = class_index.to(device), known_classes.to(device)
+    wanted = _at_cell_centres(semantic.to(device), pixel_embeddings.shape[-2:]).flatten(1)  # (B, hw)
     known = torch.cat([known_classes, known_classes.new_zeros(len(wanted), 1)], dim=1)  # -1 reads the last column
     wanted = wanted.masked_fill(~known.gather(1, wanted % (classes + 1)), -1)
     # A photo without any known class has no labelled cell either; unmasked, its softmax stays finite.
     known_classes = known_classes | ~known_classes.any(1, keepdim=True)
-    pixels = _choose_pixels(wanted, classes, config)  # (B, p)
+    pixels = _choose_pixels(wanted, classes, config, draw or uniform_points(device))  # (B, p)
     labels = wanted.gather(1, pixels)
-    rows = word_similarity.flatten(2).gather(2, pixels[:, None].expand(-1, words, -1)).float()  # (B, N, p)
-    scores = _per_class(rows, class_index, classes, config.dense_reduction)  # (B, K, p)
+    rows = pixel_embeddings.permute(0, 2, 3, 1).flatten(0, 2)  # (B·hw, D): a view where channels are last
+    first = torch.arange(len(wanted), device=device)[:, None] * wanted.shape[1]
+    chosen = rows.index_select(0, (pixels + first).flatten()).unflatten(0, pixels.shape).float()  # (B, p, D)
+    similarity = torch.einsum("bpd,nd->bnp", chosen, word_rows[: class_index.numel()].float())  # (B, N, p)
+    scores = _per_class(similarity, class_index, classes, config.dense_reduction)  # (B, K, p)
     scores = scores.masked_fill(~known_classes[:, :, None], -torch.inf)
     # A photo with fewer labelled cells than wanted fills up with unlabelled ones, which are left out here.
-    return F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1) / (labels >= 0).sum().clamp(min=1)
+    surprise = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
+    return surprise / distributed.fair_share((labels >= 0).sum().float(), 1)
 
 
 def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:
@@ -39,16 +52,18 @@ def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:
     return padded[:, 2::4, 2::4]
 
 
-def _choose_pixels(wanted: Tensor, classes: int, config: LossConfig) -> Tensor:
+def _choose_pixels(wanted: Tensor, classes: int, config: LossConfig, draw: PointSource) -> Tensor:
     """`dense_pixels` cells of each row of `wanted` (B, hw), labelled ones first -> indices (B, p)."""
     # Exponential race: a cell of weight w draws -log(u) / w and the smallest win; w = 1/√(cells of its class) or 1.
-    time = -torch.rand(wanted.shape, device=wanted.device).clamp(min=1e-12).log()
+    cells = wanted.shape[1]
+    uniform = draw([1] * len(wanted), -(-cells // 2)).flatten(1)[:, :cells]  # a point is two numbers
+    time = -uniform.clamp(min=1e-12).log()
     if config.dense_balanced:
-        cells = torch.zeros(len(wanted), classes + 1, device=wanted.device)  # column 0 counts unlabelled cells
-        cells.scatter_add_(1, wanted + 1, torch.ones_like(time))
-        time = time * cells.gather(1, wanted + 1).sqrt()
+        sizes = torch.zeros(len(wanted), classes + 1, device=wanted.device)  # column 0 counts unlabelled cells
+        sizes.scatter_add_(1, wanted + 1, torch.ones_like(time))
+        time = time * sizes.gather(1, wanted + 1).sqrt()
     time = time.masked_fill(wanted < 0, torch.inf)
-    return time.topk(min(config.dense_pixels, wanted.shape[1]), largest=False).indices
+    return time.topk(min(config.dense_pixels, cells), largest=False).indices
 
 
 def _per_class(rows: Tensor, class_index: Tensor, classes: int, reduction: str) -> Tensor:

@@ -1,8 +1,9 @@
-"""`python -m eovseg.training.export`: a training checkpoint becomes the file that ships, with its settings inside."""
+"""`eovseg export`: a training checkpoint becomes the weight file that is used, with its settings and words inside."""
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +11,94 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eovseg.checkpoints import save_checkpoint
+from eovseg.checkpoints import read_checkpoint, save_checkpoint
 from eovseg.data.batches import xs_batches
 from eovseg.errors import CheckpointError, ConfigError, EovsegError
 from eovseg.model.config import ModelConfig
 from eovseg.training import checkpointing
+from eovseg.training.config import TrainConfig
 
 JOINT = "feature_extractor.joint_space."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of an export."""
+    parser.add_argument("checkpoint", type=Path, help="a training checkpoint, or a run's folder for its newest one")
+    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    parser.add_argument(
+        "--towers", type=Path, help="S, M, L: the official checkpoint whose frozen towers go in as well"
+    )
+    parser.add_argument("--joint-space", type=Path, help="XS: a joint space in the place of the checkpoint's own")
+    parser.add_argument("--last", action="store_true", help="the last weights instead of their moving average")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a model setting, as JSON")
+    parser.add_argument("--data", type=Path, help="for checkpoints without their words: the folder of XS's sources")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the file that the options describe; raises `EovsegError` subclasses."""
+    path = arguments.checkpoint
+    if path.is_dir():
+        found = checkpointing.checkpoints(path)
+        if not found:
+            raise CheckpointError(f"The folder {path} holds no checkpoint; give the --output of a run.")
+        path = found[-1]
+    config = export(
+        path,
+        arguments.output,
+        words_of_xs(arguments.data) if arguments.data else None,
+        arguments.joint_space,
+        dict(map(_setting, arguments.set)),
+        not arguments.last,
+        arguments.towers,
+    )
+    print(f"{arguments.output}: EOV-Seg {config.variant.upper()} of {path.name}")
 
 
 def export(
     checkpoint: Path,
     output: Path,
-    training_words: list[str],
+    training_words: Sequence[str] | None = None,
     joint_space: Path | None = None,
     changes: dict[str, Any] | None = None,
     averaged: bool = True,
+    towers: Path | None = None,
 ) -> ModelConfig:
-    """Write the weights of `checkpoint` in half precision, `joint_space` in the place of its own where given.
+    """Write the weights of `checkpoint`, without towers in half precision; `joint_space` in the place of its own.
 
-    `changes` are settings measured after training (thresholds, alpha, beta, sizes). Returns the configuration stored.
+    `training_words` replace those that the run noted; `changes` are settings measured after training (thresholds,
+    alpha, beta, sizes); the frozen parts of the official file `towers` make the new one complete. Returns the
+    configuration stored. Raises `CheckpointError` and `ConfigError`.
     """
     state = checkpointing.load(checkpoint)
-    weights: dict[str, Tensor] = state["ema"] if averaged and state.get("ema") is not None else state["model"]
+    weights: dict[str, Tensor] = checkpointing.averaged_weights(state) if averaged else state["model"]
+    words = training_words or TrainConfig.from_json(state["train_config"]).words
+    if not words:
+        raise CheckpointError(f"{checkpoint.name} does not say which words it was trained with; add --data.")
     config = ModelConfig.from_dict(json.loads(state["model_config"])).with_changes(**(changes or {}))
     if joint_space is not None:
-        try:
-            joint = load_file(joint_space)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"The joint space {joint_space} cannot be read ({error}).") from error
-        weights = {name: value for name, value in weights.items() if not name.startswith(JOINT)}
-        weights |= {JOINT + name: value for name, value in joint.items()}
-    save_checkpoint(output, config, weights, complete=False, training_words=training_words, half=True)
+        weights = _with_joint_space(weights, joint_space)
+    if towers is not None:
+        whole = read_checkpoint(towers, config.variant)
+        if not whole.complete:
+            raise CheckpointError(f"{towers.name} holds no frozen towers; give the authors' .pth or its conversion.")
+        weights = whole.tensors | weights
+    complete = towers is not None  # the authors' towers keep their precision
+    save_checkpoint(output, config, weights, complete=complete, training_words=words, half=not complete)
     return config
 
 
-def words_of_training(data: Path) -> list[str]:
+def words_of_xs(data: Path) -> list[str]:
     """Every name that XS's sources train with, synonyms included: what counts as seen."""
     return sorted({name for word_class in xs_batches(data).classes.classes for name in word_class.names})
+
+
+def _with_joint_space(weights: dict[str, Tensor], joint_space: Path) -> dict[str, Tensor]:
+    try:
+        joint = load_file(joint_space)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"The joint space {joint_space} cannot be read ({error}).") from error
+    kept = {name: value for name, value in weights.items() if not name.startswith(JOINT)}
+    return kept | {JOINT + name: value for name, value in joint.items()}
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -59,21 +110,11 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def main() -> int:
-    """Entry of the command."""
+    """Entry of `python -m eovseg.training.export`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="the folder of XS's sources: their names become 'seen'"
-    )
-    parser.add_argument("--joint-space", type=Path)
-    parser.add_argument("--last", action="store_true", help="the last weights instead of their moving average")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, as JSON")
-    options = parser.parse_args()
+    add_arguments(parser)
     try:
-        changes = dict(map(_setting, options.set))
-        words = words_of_training(options.data)
-        export(options.checkpoint, options.output, words, options.joint_space, changes, not options.last)
+        run(parser.parse_args())
     except EovsegError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,44 +1,56 @@
-"""The training loop: one function of the step, so that an interrupted run continues as if nothing had happened."""
+"""The training loop: one function of the step, so that an interrupted run continues as if nothing had happened.
+
+N processes with b photos each (`eovseg.distributed`) take the steps that one with N·b photos would.
+"""
 
 import json
 import math
-import signal
-import threading
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from eovseg import distributed
 from eovseg.data.batches import TrainingBatch
-from eovseg.errors import CheckpointError, EovsegError
+from eovseg.errors import CheckpointError, ConfigError, EovsegError
 from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training import checkpointing
+from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
 from eovseg.training.ema import WeightAverage
+from eovseg.training.instances import instance_loss
 from eovseg.training.losses import SetCriterion
+from eovseg.training.monitor import Monitor
 from eovseg.training.optimizer import build_optimizer
 from eovseg.training.pilots import make_mask_pilots
+from eovseg.training.points import generator_of, points_of_photos
 from eovseg.training.schedule import learning_rate
+from eovseg.training.stopping import StopSignals
 
 # So many bad steps in a row are no accident; the run stops instead of burning hours.
 MAX_BAD_STEPS = 50
 
 Stream = Callable[[range], Iterable[TrainingBatch]]
 Evaluate = Callable[[int, EOVSeg], dict[str, float]]
+Seen = TypeVar("Seen")
 
 
 class Trainer:
     """Trains the unfrozen parts of `network` on `stream(range)`, the batches of those indices in order.
 
-    A batch must depend on its index only and leave the global random generators alone (`data.batches.batch_stream`).
-    `evaluate` is called every `config.evaluate_every` steps with the averaged weights in place; its numbers go to the
-    log. `output` receives `log.jsonl` and the checkpoints.
+    A batch must depend on its index only and leave the global random generators alone (`data.batches.batch_stream`);
+    of several processes each gets its own photos of it, the i-th of process p being number i·N + p of the whole.
+    `evaluate` is called every `config.evaluate_every` steps with the averaged weights in place, on all processes; its
+    numbers go to the log. `output` receives `log.jsonl` and the checkpoints. `monitor` gets every line of the log, and
+    every `config.pictures_every` steps the averaged weights for pictures.
     """
 
     def __init__(
@@ -49,17 +61,28 @@ class Trainer:
         output: Path,
         evaluate: Evaluate | None = None,
         device: torch.device | str | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if config.fp16 and self.device.type != "cuda":
+            raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; train in bf16 or float32 here.")
         self.network = network.to(self.device)
+        self.network.text_encoder.to("cpu")  # there until a new word comes; it is the largest part of L
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.stream = stream
         self.config = config
         self.output = output
         self.evaluate = evaluate
+        self.monitor = monitor if distributed.is_main() else None
         self.criterion = SetCriterion(config.loss)
-        self.optimizer = build_optimizer(network, config)
+        self.auxiliary = similarity_head(network) if config.loss.dense_weight else None
+        trained = nn.ModuleList([network] if self.auxiliary is None else [network, self.auxiliary])
+        if distributed.count() > 1:
+            share_batch_norms(trained)
+            distributed.copy_from_main(_trained_tensors(network, self.auxiliary))
+            torch.manual_seed(config.seed + distributed.rank())  # what else is random differs between processes
+        self.optimizer = build_optimizer(trained, config)
         self.average = WeightAverage(network.trained_state_dict(), config.ema) if config.ema else None
         self.step = 0
         self.skipped = 0
@@ -67,17 +90,21 @@ class Trainer:
         # A bad step must not leave its NaN in the running statistics of the trained batch norms.
         self._buffers = [
             buffer
-            for module in network.modules()
+            for module in trained.modules()
             if any(p.requires_grad for p in module.parameters(recurse=False))
             for buffer in module.buffers(recurse=False)
         ]
-        self._bf16 = config.bf16 and gains_from_bf16(self.device)
+        self._half = torch.float16 if config.fp16 else torch.bfloat16
+        self._autocast = config.fp16 or (config.bf16 and gains_from_bf16(self.device))
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.fp16)
         self._words: dict[str, Tensor] = {}
-        self._stop = False
 
     def resume(self) -> bool:
-        """Continue from the newest readable checkpoint in `output`; False where there is none."""
-        found = checkpointing.load_newest(self.output)
+        """Continue from the newest readable checkpoint in `output`; False where there is none.
+
+        Exactly so with the number of processes that wrote it; with another, as long as the whole batch is as large.
+        """
+        found = distributed.from_main(lambda: checkpointing.load_newest(self.output))
         if found is None:
             return False
         path, state = found
@@ -87,46 +114,64 @@ class Trainer:
                 "use its settings or another --output."
             )
         self.network.load_trained_state_dict(state["model"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["auxiliary"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None and state["ema"] is not None:
             self.average.weights = {name: value.to(self.device) for name, value in state["ema"].items()}
             self.average.updates = state["ema_updates"]
+        self._scaler.load_state_dict(state.get("scaler") or self._scaler.state_dict())
         self.step, self.skipped = state["step"], state["skipped"]
-        checkpointing.restore_random_state(state["rng"])
-        _drop_log_after(self.output / "log.jsonl", self.step)
+        states = [state["rng"], *state.get("rng_of_others", [])]
+        if distributed.rank() < len(states):
+            checkpointing.restore_random_state(states[distributed.rank()])
+        if distributed.is_main():
+            _drop_log_after(self.output / "log.jsonl", self.step)
         return True
 
-    def save(self) -> Path:
-        """Write a checkpoint of the present state."""
+    def save(self) -> None:
+        """Write a checkpoint of the present state, one of all processes."""
+        states = distributed.gather(checkpointing.random_state())
+        if states is None:
+            return
         state = {
             "model": _on_cpu(self.network.trained_state_dict()),
             "ema": None if self.average is None else _on_cpu(self.average.weights),
             "ema_updates": 0 if self.average is None else self.average.updates,
+            "auxiliary": None if self.auxiliary is None else _on_cpu(self.auxiliary.state_dict()),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "step": self.step,
             "skipped": self.skipped,
-            "rng": checkpointing.random_state(),
+            "rng": states[0],
+            "rng_of_others": states[1:],
             "train_config": self.config.to_json(),
             "model_config": json.dumps(self.network.config.to_dict()),
         }
-        return checkpointing.save(self.output, self.step, state, self.config.keep)
+        checkpointing.save(self.output, self.step, state, self.config.keep)
 
     def run(self, minutes: float | None = None) -> int:
         """Train up to `config.steps` steps, or for `minutes`, or until SIGTERM / SIGINT; returns the steps done.
 
-        Ends with a checkpoint in every case but an error of its own.
+        A signal to any process ends all of them after the present step. Ends with a checkpoint in every case but an
+        error of its own.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         window: defaultdict[str, float] = defaultdict(float)
-        self._stop, bad_in_a_row, saved = False, 0, -1
+        bad_in_a_row, saved = 0, -1
         self.network.train()
-        bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=None)
+        silent = None if distributed.is_main() else True
+        bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=silent)
+        log_file = self.output / "log.jsonl" if distributed.is_main() else Path(os.devnull)
         first, last = (step * self.config.accumulate for step in (self.step, self.config.steps))
-        # Worker processes start inside `_signals`, so a Ctrl-C at the terminal does not take them away mid-step.
-        with self._signals(), bar, (self.output / "log.jsonl").open("a") as log:
+        # Worker processes start inside `StopSignals`, so a Ctrl-C at the terminal does not take them away mid-step.
+        watched = nullcontext() if self.monitor is None else closing(self.monitor)
+        with StopSignals() as stop, bar, watched, log_file.open("a") as log:
             batches = iter(self.stream(range(first, last)))
-            while self.step < self.config.steps and not self._stop and time.monotonic() < end:
+            while self.step < self.config.steps:
+                if distributed.anywhere(stop.received or time.monotonic() >= end):
+                    break
                 start = time.perf_counter()
                 parts = self.train_step(batches)
                 bad_in_a_row = bad_in_a_row + 1 if parts is None else 0
@@ -147,8 +192,9 @@ class Trainer:
                     bar.set_postfix(loss=f"{window['loss'] / max(1.0, window['good']):.3f}", skipped=self.skipped)
                     window.clear()
                 if self.evaluate is not None and self.step % self.config.evaluate_every == 0:
-                    log.write(json.dumps({"step": self.step, "evaluation": self._evaluate(self.evaluate)}) + "\n")
-                    log.flush()
+                    self._write(log, {"step": self.step, "evaluation": self._with_average(self.evaluate)})
+                if self.monitor is not None and self.step % self.config.pictures_every == 0:
+                    self._with_average(self.monitor.pictures)
                 if self.step % self.config.checkpoint_every == 0:
                     self.save()
                     saved = self.step
@@ -163,21 +209,28 @@ class Trainer:
             group["lr"] = rate
         before = [buffer.clone() for buffer in self._buffers]
         parts: defaultdict[str, float] = defaultdict(float)
-        for batch in [next(batches) for _ in range(self.config.accumulate)]:
-            losses = self.losses(batch)
+        first = self.step * self.config.accumulate
+        for index, batch in enumerate([next(batches) for _ in range(self.config.accumulate)], first):
+            losses = self.losses(batch, index)
             loss = torch.stack(list(losses.values())).sum() / self.config.accumulate
-            parts["loss"] += loss.item()
+            # Of all processes: a loss that is not finite on one must stop the step on all.
+            whole, *values = distributed.mean(torch.stack([loss, *losses.values()]).detach()).tolist()
+            parts["loss"] += whole
             if not math.isfinite(parts["loss"]):
                 break
-            loss.backward()
-            for name, value in losses.items():
-                parts[name] += value.item() / self.config.accumulate
+            self._scaler.scale(loss).backward()
+            for name, value in zip(losses, values, strict=True):
+                parts[name] += value / self.config.accumulate
         finite = math.isfinite(parts["loss"])
         if finite:
+            distributed.average_gradients(self._parameters)
+            self._scaler.unscale_(self.optimizer)
             parts["gradient_norm"] = self._clip()
             finite = math.isfinite(parts["gradient_norm"])
+            if finite:
+                self._scaler.step(self.optimizer)
+            self._scaler.update()  # fp16: a smaller scale after gradients beyond its range
         if finite:
-            self.optimizer.step()
             if self.average is not None:
                 self.average.update(self.network.trained_state_dict())
         else:
@@ -202,8 +255,8 @@ class Trainer:
                 gradient.mul_((self.config.clip / (gradient.norm() + 1e-6)).clamp(max=1.0))
         return total
 
-    def losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        """Forward pass and weighted losses of one batch, with gradients."""
+    def losses(self, batch: TrainingBatch, index: int) -> dict[str, Tensor]:
+        """Forward pass and weighted losses of batch `index`, with gradients; their mean over processes is the loss."""
         batch = batch.to(self.device)
         pixels, targets = batch.pixels, batch.targets
         if self.config.channels_last:
@@ -212,27 +265,45 @@ class Trainer:
         masks, assignment = None, None
         if self.config.loss.pilots:
             grid = tuple(-(-side // 32) * 8 for side in pixels.shape[-2:])  # stride 4 of the photo padded to ×32
-            masks, assignment = make_mask_pilots(targets, self.config.loss.pilots, (grid[0], grid[1]))
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            pairs = zip(targets, self._generators("cpu", index, len(targets), 0), strict=True)
+            made = [make_mask_pilots([one], self.config.loss.pilots, (grid[0], grid[1]), own) for one, own in pairs]
+            masks, assignment = (torch.cat(parts) for parts in zip(*made, strict=True))
+        with torch.autocast(self.device.type, dtype=self._half, enabled=self._autocast):
             features = self.network.encode_image(pixels)
             logits = self.network.decode(
-                features, words, word_similarity=self.config.loss.dense_weight > 0, extra_masks=masks
+                features, words, pixel_embeddings=self.config.loss.dense_weight > 0, extra_masks=masks
             )
-        return self.criterion(logits, targets, words.class_index, assignment)
+            if self.auxiliary is not None:
+                logits.pixel_embeddings = self.auxiliary.embed(features.aggregated)
+                logits.word_rows = self.auxiliary.word_rows(self.network.text_rows(words)[0])
+        self.criterion.draw = points_of_photos(self._generators(self.device, index, len(targets), 1))
+        losses = self.criterion(logits, targets, words.class_index, assignment)
+        if self.config.loss.instance_weight:
+            own = self._generators(self.device, index, len(targets), 2)
+            loss = instance_loss(features.aggregated, targets, self.config.loss, own)
+            losses["instance"] = self.config.loss.instance_weight * loss
+        return losses
+
+    def _generators(self, device: torch.device | str, index: int, photos: int, purpose: int) -> list[torch.Generator]:
+        """One for each photo of batch `index`, the same whichever process has the photo."""
+        slots = range(distributed.rank(), photos * distributed.count(), distributed.count())
+        return [generator_of(device, self.config.seed, index, slot, purpose) for slot in slots]
 
     def _embed(self, class_names: list[tuple[str, ...]]) -> TextEmbeddings:
         """Text embeddings of this step's words; each word is encoded once a run."""
         words = [word for names in class_names for word in names]
         if new := sorted({word for word in words if word not in self._words}):
+            self.network.text_encoder.to(self.device)
             with torch.no_grad():
                 rows = self.network.encode_words(new).to(self.device, torch.float32)
+            self.network.text_encoder.to("cpu")
             self._words |= dict(zip(new, rows, strict=True))
         counts = torch.tensor([len(names) for names in class_names])
         class_index = torch.repeat_interleave(torch.arange(len(class_names)), counts).to(self.device)
         return TextEmbeddings(torch.stack([self._words[word] for word in words]), class_index)
 
-    def _evaluate(self, evaluate: Evaluate) -> dict[str, float]:
-        """Numbers of `evaluate` with the averaged weights in place; random generators come out untouched."""
+    def _with_average(self, look: Callable[[int, EOVSeg], Seen]) -> Seen:
+        """What `look` returns with the averaged weights in place; random generators come out untouched."""
         state = checkpointing.random_state()
         own = {name: value.clone() for name, value in self.network.trained_state_dict().items()}
         if self.average is not None:
@@ -240,7 +311,7 @@ class Trainer:
         self.network.eval()
         try:
             with torch.no_grad():
-                return evaluate(self.step, self.network)
+                return look(self.step, self.network)
         finally:
             self.network.load_trained_state_dict(own)
             self.network.train()
@@ -257,28 +328,28 @@ class Trainer:
             "skipped": self.skipped,
             **means,
         }
+        self._write(log, line)
+
+    def _write(self, log: Any, line: dict[str, Any]) -> None:
         log.write(json.dumps(line) + "\n")
         log.flush()
+        if self.monitor is not None:
+            self.monitor.scalars(self.step, line)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the run after the present step; a second one acts at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-        def stop(number: int, _frame: object) -> None:
-            self._stop = True
-            signal.signal(number, previous[signal.Signals(number)])
+def similarity_head(network: EOVSeg) -> VocabularyAwareSelection | None:
+    """The two projections of VAS for the dense loss of a network without VAS; None where it has its own.
 
-        for number in previous:
-            signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    With it an ablation without VAS is trained with the same losses and lacks the selection alone. It is not part of the
+    network and never leaves the training checkpoints.
+    """
+    if network.vas is not None:
+        return None
+    config = network.config
+    head = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.embed_dim, config.vas_heads)
+    if config.initialisation == "short":
+        nn.init.normal_(head.guide.weight, std=2.5)
+    return head.to(network.void_embedding.weight)  # its device and precision
 
 
 def gains_from_bf16(device: torch.device) -> bool:
@@ -287,6 +358,10 @@ def gains_from_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def _trained_tensors(network: EOVSeg, auxiliary: nn.Module | None) -> list[Tensor]:
+    return [*network.trained_state_dict().values(), *(auxiliary.state_dict().values() if auxiliary else ())]
 
 
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,9 @@
 Where every pixel is labelled with every class the numbers are the released ones. Elsewhere, three rules keep what
 nobody labelled out of the loss: mask losses and mask costs use only points on `valid` pixels; classes that a photo's
 source does not know leave its softmax; an unmatched query whose predicted mask lies mostly on unlabelled pixels is
-not told that it is no object. Masks, matching and losses are float32, also under bf16 autocast.
+not told that it is no object. What a loss is divided by (targets, weights, pixels) is counted over all processes, so
+that the mean over processes is the loss of the whole batch. Masks, matching and losses are float32, also under bf16
+autocast.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eovseg import distributed
 from eovseg.training.config import LossConfig
 from eovseg.training.dense import dense_word_loss
 from eovseg.training.matcher import Match, match
@@ -36,7 +39,8 @@ class LogitsLike(Protocol):
 
     mask_logits: tuple[Tensor, ...]  # a layer: (B, Q, h, w)
     class_logits: tuple[Tensor, ...]  # a layer: (B, Q, K + 1), void last
-    word_similarity: Tensor | None  # (B, N + 1, h, w), void row last
+    pixel_embeddings: Tensor | None  # (B, D, h, w)
+    word_rows: Tensor | None  # (N + 1, D), void row last
     extra_mask_logits: tuple[Tensor, ...]  # as above for the P pilots, empty without
     extra_class_logits: tuple[Tensor, ...]
 
@@ -52,14 +56,14 @@ class _Labels:
     valid: Tensor | None  # (B, H, W) bool; None where every pixel is
     unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
     unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
-    total: Tensor  # number of targets, averaged over processes, at least 1
 
 
 class SetCriterion:
     """Weighted losses of a batch: `criterion(logits, targets)` -> {name: scalar}, to be summed.
 
     Names: `layer0_class`, `layer0_mask`, `layer0_dice` (one set per decoder layer), `pilot0_class`, … and `dense`.
-    `draw` replaces the random points (tests); `matches` keeps the last call's assignment of each layer.
+    `draw` gives the random numbers, torch's own generator without; `matches` keeps the last call's assignment of each
+    layer.
     """
 
     def __init__(self, config: LossConfig, draw: PointSource | None = None) -> None:
@@ -76,7 +80,7 @@ class SetCriterion:
     ) -> dict[str, Tensor]:
         """Losses of one batch.
 
-        class_index (N,) long: the class of each word row of `word_similarity` (needed for the dense loss);
+        class_index (N,) long: the class of each of `word_rows` (needed for the dense loss);
         pilots (B, P) long: the target of each extra query, -1 for none.
         """
         with torch.autocast(logits.mask_logits[0].device.type, enabled=False):
@@ -97,12 +101,13 @@ class SetCriterion:
             for layer, (class_logits, mask_logits) in enumerate(extra):
                 values = self._pilots(_known_only(class_logits, prepared), mask_logits.float(), prepared, matches)
                 losses |= {f"pilot{layer}_{name}": self.config.pilot_weight * value for name, value in values.items()}
-        if self.config.dense_weight and logits.word_similarity is not None and class_index is not None:
+        embeddings, rows = logits.pixel_embeddings, logits.word_rows
+        if self.config.dense_weight and embeddings is not None and rows is not None and class_index is not None:
             semantic, known = (
                 torch.stack([t.semantic for t in targets]),
                 torch.stack([t.known_classes for t in targets]),
             )
-            dense = dense_word_loss(logits.word_similarity, class_index, semantic, known, self.config)
+            dense = dense_word_loss(embeddings, rows, class_index, semantic, known, self.config, self.draw)
             losses["dense"] = self.config.dense_weight * dense
         return losses
 
@@ -114,12 +119,10 @@ class SetCriterion:
             self.config, draw, repeats,
         )  # fmt: skip
         self.matches.append(matches)
-        total = prepared.total
-        if repeats > 1:  # the mean over targets stays a mean
-            wanted = sum(labels.numel() for labels in prepared.labels)
-            total = total * (sum(queries.numel() for queries, _ in matches) / max(1, wanted))
+        # Targets, as released; of those matched more than once the pairs, so that the mean stays a mean.
+        count = _pairs(matches) if repeats > 1 else sum(labels.numel() for labels in prepared.labels)
         losses = {"class": self._class_loss(class_logits, mask_logits, prepared, matches)}
-        return losses | self._mask_losses(mask_logits, prepared, matches, total.clamp(min=1), draw)
+        return losses | self._mask_losses(mask_logits, prepared, matches, _fair_count(count, mask_logits.device), draw)
 
     def _class_loss(self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]) -> Tensor:
         """Cross-entropy over K + 1 classes, weighted mean: 1 for a matched query, `no_object_weight` for the others."""
@@ -132,18 +135,17 @@ class SetCriterion:
             excused = mostly_unlabelled(mask_logits.detach(), prepared.unlabelled) & (wanted == void)
             weights = weights.masked_fill(excused, 0.0)
         surprise = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none")
-        loss = (surprise * weights.flatten()).sum() / weights.sum().clamp(min=self.config.no_object_weight)
-        return self.config.class_weight * loss
+        total = distributed.fair_share(weights.sum(), self.config.no_object_weight)
+        return self.config.class_weight * (surprise * weights.flatten()).sum() / total
 
     def _pilots(
         self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]
     ) -> dict[str, Tensor]:
         """The same losses for queries whose target is known beforehand; a pilot without target costs nothing."""
         draw = self.draw or uniform_points(mask_logits.device)
-        count = max(1, sum(queries.numel() for queries, _ in matches))
+        total = _fair_count(_pairs(matches), mask_logits.device)
         rows, columns = _flat(matches), _flat_labels(matches, prepared.labels)
-        surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / count
-        total = torch.tensor(float(count), device=mask_logits.device)
+        surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / total
         losses = self._mask_losses(mask_logits, prepared, matches, total, draw)
         return {"class": self.config.class_weight * surprise} | losses
 
@@ -157,7 +159,10 @@ class SetCriterion:
         valid = prepared.valid
         is_valid = None if valid is None else lambda points: look_up(valid, photos, points)
         config = self.config
-        points = uncertain_points(predicted, is_valid, config.points, config.oversample, config.importance, draw)
+        counts = [queries.numel() for queries, _ in matches]
+        points = uncertain_points(
+            predicted, is_valid, config.points, config.oversample, config.importance, draw, counts
+        )
         with torch.no_grad():
             truth = sample_rows(prepared.stacked, rows, points)  # (n, P)
             weight = torch.ones_like(truth) if is_valid is None else is_valid(points).float()
@@ -202,7 +207,6 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
         valid=None if valid.all() else valid,
         unlabelled=unlabelled,
         unknown=None if known.all() else ~known,
-        total=_mean_over_processes(sum(counts), device),
     )
 
 
@@ -212,13 +216,14 @@ def _known_only(class_logits: Tensor, prepared: _Labels) -> Tensor:
     return class_logits if prepared.unknown is None else class_logits.masked_fill(prepared.unknown[:, None], -torch.inf)
 
 
-def _mean_over_processes(count: int, device: torch.device) -> Tensor:
-    """`count` averaged over the processes of a distributed run, at least 1."""
-    total = torch.tensor(float(count), device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(total)
-        total /= torch.distributed.get_world_size()
-    return total.clamp(min=1)
+def _fair_count(count: int, device: torch.device) -> Tensor:
+    """A process's divisor where it has `count` of what all processes count together."""
+    return distributed.fair_share(torch.tensor(float(count), device=device), 1)
+
+
+def _pairs(matches: list[Match]) -> int:
+    """Number of matched queries of the batch."""
+    return sum(queries.numel() for queries, _ in matches)
 
 
 def _fixed_matches(pilots: Tensor) -> list[Match]:

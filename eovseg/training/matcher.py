@@ -32,7 +32,7 @@ def match(
     (fewer where r·M exceeds Q). All costs are float32 at `config.points` uniform points shared by a photo's masks.
     """
     batch, queries = class_logits.shape[:2]
-    points = torch.cat([draw(1, config.points) for _ in range(batch)])  # (B, P, 2)
+    points = draw([1] * batch, config.points)  # (B, P, 2)
     weight = None
     if valid is not None:
         weight = look_up(valid, torch.arange(batch, device=valid.device), points).float()  # (B, P)

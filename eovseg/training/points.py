@@ -4,19 +4,36 @@ Points are (x, y) in [0, 1]²; (0, 0) is the outer corner of the first pixel, so
 ((j + 0.5) / W, (i + 0.5) / H): the same point means the same place at every resolution.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PointSource = Callable[[int, int], Tensor]
-"""(rows, points) -> (rows, points, 2): uniform draws in [0, 1)², injectable so that tests can replay recorded ones."""
+PointSource = Callable[[Sequence[int], int], Tensor]
+"""(rows of each photo, points) -> (all rows, points, 2): uniform draws in [0, 1)²; tests replay recorded ones."""
 
 
 def uniform_points(device: torch.device) -> PointSource:
     """A source that draws from torch's own generator of `device`."""
-    return lambda rows, points: torch.rand(rows, points, 2, device=device)
+    return lambda rows, points: torch.rand(sum(rows), points, 2, device=device)
+
+
+def points_of_photos(generators: Sequence[torch.Generator]) -> PointSource:
+    """A source in which each photo has its own generator: which others are in its batch changes nothing."""
+
+    def draw(rows: Sequence[int], points: int) -> Tensor:
+        pairs = zip(rows, generators, strict=True)
+        return torch.cat([torch.rand(n, points, 2, generator=own, device=own.device) for n, own in pairs])
+
+    return draw
+
+
+def generator_of(device: torch.device | str, *key: int) -> torch.Generator:
+    """A generator on `device` whose numbers depend on the whole numbers `key` (0 and up) alone."""
+    seed = np.random.SeedSequence(key).generate_state(1, np.uint32).item()
+    return torch.Generator(device).manual_seed(seed)
 
 
 def sample_at(maps: Tensor, points: Tensor) -> Tensor:
@@ -59,13 +76,13 @@ def uncertain_points(
     oversample: float,
     importance: float,
     draw: PointSource,
+    rows: Sequence[int],
 ) -> Tensor:
-    """Points (n, P, 2) for `mask_logits` (n, h, w), most of them where the prediction is least sure.
+    """Points (n, P, 2) for `mask_logits` (n, h, w), `rows` of each photo, most where the prediction is least sure.
 
     `oversample`·P points are drawn, the `importance`·P with logits nearest 0 are kept and the rest is uniform.
     `is_valid` (points (n, P, 2) -> bool (n, P)) says which points count at all: the others are kept last.
     """
-    rows = mask_logits.shape[0]
     candidates = draw(rows, int(points * oversample))
     uncertainty = -sample_at(mask_logits[:, None], candidates)[:, 0].abs()  # (n, 3P)
     if is_valid is not None:

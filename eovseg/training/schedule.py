@@ -4,6 +4,9 @@ import math
 
 from eovseg.training.config import TrainConfig
 
+# Of all steps: where the released configuration divides the rate by ten.
+RELEASED_MILESTONES = (163_889 / 200_000, 187_546 / 200_000)
+
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Learning rate of optimiser step `step` (0 is the first).
@@ -17,8 +20,15 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     else:
         factor = 1.0
     if config.schedule == "step":
-        factor *= 0.1 ** sum(step >= milestone for milestone in config.milestones)
+        factor *= 0.1 ** sum(step >= milestone for milestone in milestones(config))
     elif step >= config.warmup:
         progress = min(1.0, (step - config.warmup) / max(1, config.steps - 1 - config.warmup))
         factor = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
     return config.learning_rate * factor
+
+
+def milestones(config: TrainConfig) -> tuple[int, ...]:
+    """The steps at which the rate falls to a tenth."""
+    if config.milestones is not None:
+        return config.milestones
+    return tuple(round(share * config.steps) for share in RELEASED_MILESTONES)

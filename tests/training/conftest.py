@@ -25,7 +25,8 @@ class TinyLogits:
 
     mask_logits: tuple[Tensor, ...]
     class_logits: tuple[Tensor, ...]
-    word_similarity: Tensor | None = None
+    pixel_embeddings: Tensor | None = None
+    word_rows: Tensor | None = None
     extra_mask_logits: tuple[Tensor, ...] = ()
     extra_class_logits: tuple[Tensor, ...] = ()
 

@@ -1,5 +1,6 @@
 """Matcher and losses against the released criterion, with its recorded random points."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,16 @@ CLASSES = 6
 
 
 class Replay:
-    """Hands out recorded draws in order and insists on their shapes."""
+    """Hands out recorded draws in order, as many as fill the rows, and insists on their shapes."""
 
     def __init__(self, draws: list[Tensor]) -> None:
         self.draws = draws
 
-    def __call__(self, rows: int, points: int) -> Tensor:
+    def __call__(self, rows: Sequence[int], points: int) -> Tensor:
         draw = self.draws.pop(0)
-        assert draw.shape == (rows, points, 2)
+        while len(draw) < sum(rows):
+            draw = torch.cat([draw, self.draws.pop(0)])
+        assert draw.shape == (sum(rows), points, 2)
         return draw
 
 

@@ -38,7 +38,9 @@ class TinyNetwork(nn.Module):
     def __init__(self, width: int = 4) -> None:
         super().__init__()
         self.config = TinyConfig(width)
+        self.vas = "built in"  # a network with VAS needs no similarity head of its own in training
         self.tower = nn.Conv2d(3, width, 4, stride=4).requires_grad_(False)
+        self.text_encoder = nn.Identity()
         self.norm = nn.BatchNorm2d(width)
         self.masks = nn.Conv2d(width, 3, 1)
         self.score = nn.Linear(width, 2)
@@ -52,16 +54,16 @@ class TinyNetwork(nn.Module):
         return nn.functional.dropout(self.norm(self.tower(pixels / 255)), 0.3, self.training)
 
     def decode(
-        self, features: Tensor, words: TextEmbeddings, *, word_similarity: bool, extra_masks: Tensor | None
+        self, features: Tensor, words: TextEmbeddings, *, pixel_embeddings: bool, extra_masks: Tensor | None
     ) -> TinyLogits:
         masks = self.masks(features)
         scores = self.score(features.mean((2, 3)))[:, None].expand(-1, 3, -1) @ torch.randn(2, 4)
         rows = torch.cat([words.embeddings, words.embeddings[:1]])
-        similarity = torch.einsum("nd,bdhw->bnhw", rows, masks[:, :2]) if word_similarity else None
+        compared = (masks[:, :2], rows) if pixel_embeddings else (None, None)
         if extra_masks is None:
-            return TinyLogits((masks,), (scores,), similarity)
+            return TinyLogits((masks,), (scores,), *compared)
         extra = extra_masks + masks.mean(1, keepdim=True), scores[:, :1].expand(-1, extra_masks.shape[1], -1)
-        return TinyLogits((masks,), (scores,), similarity, (extra[0],), (extra[1],))
+        return TinyLogits((masks,), (scores,), *compared, (extra[0],), (extra[1],))
 
     def trained_state_dict(self) -> dict[str, Tensor]:
         return {k: v.detach() for k, v in self.state_dict(keep_vars=True).items() if not k.startswith("tower")}
@@ -140,7 +142,7 @@ def test_checkpoints_hold_trained_parts_only_and_the_newest_stay(tmp_path: Path)
     state = checkpointing.load(tmp_path / "checkpoint_0000006.pt")
     assert "norm.running_mean" in state["model"] and not any(name.startswith("tower") for name in state["model"])
     assert TrainConfig.from_json(state["train_config"]) == CONFIG
-    weights = checkpointing.averaged_weights(tmp_path / "checkpoint_0000006.pt")
+    weights = checkpointing.averaged_weights(state)
     assert run.average is not None and torch.equal(weights["masks.weight"], run.average.weights["masks.weight"])
     assert not torch.equal(weights["masks.weight"], state["model"]["masks.weight"])
 

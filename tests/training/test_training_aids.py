@@ -12,6 +12,7 @@ from tests.training.conftest import TinyLogits, TinyTarget, make_target
 
 CLASS_INDEX = torch.tensor([0, 0, 1, 2])  # class 0 has two words
 KNOWN = torch.ones(1, 3, dtype=torch.bool)
+ROWS = torch.eye(5)  # with these, an embedding is its own similarity
 
 
 @pytest.mark.parametrize("reduction", ["max", "logsumexp"])
@@ -22,7 +23,7 @@ def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget, red
     words = similarity[0, :2].amax(0) if reduction == "max" else similarity[0, :2].logsumexp(0)
     scores = torch.stack([words, similarity[0, 2], similarity[0, 3]])  # void, the last row, plays no part
     expected = F.cross_entropy(scores[None], halves.semantic[None, 2::4, 2::4])
-    loss = dense_word_loss(similarity, CLASS_INDEX, halves.semantic[None], KNOWN, config)
+    loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None], KNOWN, config)
     torch.testing.assert_close(loss, expected)
 
 
@@ -31,7 +32,7 @@ def test_dense_loss_leaves_unlabelled_pixels_and_unknown_classes_out(halves: Tin
     halves.semantic[:, 16:] = -1
     similarity = torch.zeros(1, 5, 8, 8, requires_grad=True)
     known = torch.tensor([[True, False, True]])
-    loss = dense_word_loss(similarity, CLASS_INDEX, halves.semantic[None], known, config)
+    loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None], known, config)
     assert loss.item() == pytest.approx(torch.log(torch.tensor(2.0)).item())  # two classes compete
     loss.backward()
     assert similarity.grad is not None
@@ -41,7 +42,7 @@ def test_dense_loss_leaves_unlabelled_pixels_and_unknown_classes_out(halves: Tin
 
 def test_dense_loss_of_a_photo_without_labels_is_zero_with_finite_gradients(halves: TinyTarget) -> None:
     similarity = torch.zeros(1, 5, 8, 8, requires_grad=True)
-    loss = dense_word_loss(similarity, CLASS_INDEX, halves.semantic[None] * 0 - 1, ~KNOWN, LossConfig())
+    loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None] * 0 - 1, ~KNOWN, LossConfig())
     loss.backward()
     assert loss.item() == 0 and similarity.grad is not None and similarity.grad.abs().max() == 0
 
@@ -54,7 +55,7 @@ def test_rare_classes_are_drawn_more_often() -> None:
         torch.manual_seed(0)
         similarity = torch.zeros(1, 4, 64, 64, requires_grad=True)
         config = LossConfig(dense_pixels=512, dense_balanced=balanced)
-        dense_word_loss(similarity, torch.tensor([0, 1, 2]), semantic, KNOWN, config).backward()
+        dense_word_loss(similarity, torch.eye(4), torch.tensor([0, 1, 2]), semantic, KNOWN, config).backward()
         assert similarity.grad is not None
         drawn = similarity.grad[0, 2] != 0
         assert drawn.sum() == 512
@@ -83,7 +84,9 @@ def test_pilot_losses_use_their_fixed_targets(halves: TinyTarget) -> None:
     own = torch.stack([left, -left])[None]
     scores = torch.eye(4)[None, [0, 1]] * 20
     for order, small in (([0, 1], True), ([1, 0], False)):
-        logits = TinyLogits((own,), (scores,), None, (own[:, order],), (scores[:, order],))
+        logits = TinyLogits(
+            (own,), (scores,), extra_mask_logits=(own[:, order],), extra_class_logits=(scores[:, order],)
+        )
         losses = SetCriterion(LossConfig(points=64))(logits, [halves], pilots=torch.tensor([[0, 1]]))
         total = sum(losses[f"pilot0_{name}"].item() for name in ("class", "mask", "dice"))
         assert (total < 3.0) is small and (total > 30.0) is not small
@@ -93,7 +96,7 @@ def test_pilot_losses_use_their_fixed_targets(halves: TinyTarget) -> None:
 def test_pilots_without_a_target_cost_nothing(halves: TinyTarget) -> None:
     masks, scores = torch.randn(1, 2, 8, 8), torch.randn(1, 2, 4)
     extra_masks, extra_scores = masks.clone().requires_grad_(), scores.clone().requires_grad_()
-    logits = TinyLogits((masks,), (scores,), None, (extra_masks,), (extra_scores,))
+    logits = TinyLogits((masks,), (scores,), extra_mask_logits=(extra_masks,), extra_class_logits=(extra_scores,))
     losses = SetCriterion(LossConfig(points=64))(logits, [halves], pilots=torch.tensor([[-1, -1]]))
     pilots = [value for name, value in losses.items() if name.startswith("pilot")]
     torch.stack(pilots).sum().backward()

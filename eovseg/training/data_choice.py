@@ -1,0 +1,102 @@
+"""Which photos a run learns from, which it is measured on, and the classes that both have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.data_sets import data_set, missing_parts, open_data_set
+from eovseg.data.labelled_folder import LabelledFolder, Photo
+from eovseg.data.layouts.layout import Layout
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.sources import TrainingSource, xs_sources
+from eovseg.data.split import VALIDATION_FRACTION, validation_photos
+from eovseg.vocabulary import Vocabulary
+
+# Files that tell an own folder's layout; a folder without any holds XS's sources.
+_MARKS = {
+    "panoptic.json": "panoptic-folder",
+    "panoptic_train.json": "panoptic-folder",
+    "classes.json": "mask-folder",
+    "classes.txt": "mask-folder",
+}
+
+
+@dataclass(frozen=True)
+class MeasuredPhotos:
+    """Labelled photos that a run is measured on, and the classes that they are measured in."""
+
+    folder: LabelledFolder
+    photos: Sequence[Photo]
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
+class ChosenData:
+    """The sources of a run, its base classes (None: as the sources have them) and its validation photos, if any."""
+
+    sources: tuple[TrainingSource, ...]
+    classes: TrainingClasses | None = None
+    validation: MeasuredPhotos | None = None
+
+
+def choose_data(
+    root: Path,
+    dataset: str | None = None,
+    split: str | None = None,
+    words: str = "",
+    validate: Path | None = None,
+    hold_out: bool = False,
+) -> ChosenData:
+    """The data of a run: data set `dataset` in `root`, or what `root` turns out to be; `words` name its classes.
+
+    `validate` is another folder of the same kind to measure on; `hold_out` takes the data set's own validation split,
+    else a fifth of its photos, which training then never sees. Raises `ConfigError` and `DataError`.
+    """
+    dataset = dataset or next((name for mark, name in _MARKS.items() if (root / mark).is_file()), None)
+    vocabulary = Vocabulary.read(words) if words else None
+    classes = TrainingClasses(vocabulary.classes) if vocabulary else None
+    if dataset is None:
+        return ChosenData(xs_sources(root), classes, _xs_validation(root, vocabulary, validate, hold_out))
+    layout = data_set(dataset)
+    split = split or _training_split(layout, root)
+    measured, fraction = None, 0.0
+    if validate:
+        measured = _whole(open_data_set(dataset, validate, _present(layout, validate, ("val", "all"))), vocabulary)
+    elif hold_out and _present(layout, root, ("val",)):
+        measured = _whole(open_data_set(dataset, root, "val"), vocabulary)
+    elif hold_out:
+        folder, fraction = open_data_set(dataset, root, split), VALIDATION_FRACTION
+        measured = MeasuredPhotos(folder, validation_photos(folder, fraction), vocabulary or _words_of(folder))
+    source = TrainingSource(root, layout.labels, 1.0, fraction, dataset=dataset, split=split)
+    return ChosenData((source,), classes, measured)
+
+
+def _xs_validation(
+    root: Path, vocabulary: Vocabulary | None, validate: Path | None, hold_out: bool
+) -> MeasuredPhotos | None:
+    """XS's validation photos, which its sources leave out anyway, or those of another panoptic folder."""
+    if validate:
+        return _whole(PanopticFolder(validate), vocabulary)
+    if not hold_out:
+        return None
+    folder = PanopticFolder(root / "coco_panoptic")
+    return MeasuredPhotos(folder, validation_photos(folder), vocabulary or _words_of(folder))
+
+
+def _whole(folder: LabelledFolder, vocabulary: Vocabulary | None) -> MeasuredPhotos:
+    return MeasuredPhotos(folder, folder.photos, vocabulary or _words_of(folder))
+
+
+def _training_split(layout: Layout, root: Path) -> str:
+    """The training part; an own folder as a whole where it is not parted."""
+    return _present(layout, root, ("train", "all")) or "train"
+
+
+def _present(layout: Layout, root: Path, splits: Sequence[str]) -> str | None:
+    """The first of `splits` that the data set has and whose files are there."""
+    return next((s for s in splits if s in layout.splits and not missing_parts(layout, root, s)), None)
+
+
+def _words_of(folder: LabelledFolder) -> Vocabulary:
+    return folder.table.vocabulary if folder.table else Vocabulary.preset("coco-panoptic-133")

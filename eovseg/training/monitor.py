@@ -1,0 +1,137 @@
+"""What a person watches while a model trains: scalars in TensorBoard, pictures of fixed photos, evaluation numbers."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from eovseg.data.labelled_folder import LabelledFolder, Photo
+from eovseg.embeddings import EmbeddingCache
+from eovseg.evaluation.evaluate import evaluate
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
+from eovseg.result import clean_stem
+from eovseg.training.data_choice import MeasuredPhotos
+from eovseg.vocabulary import Vocabulary
+
+# Numbers of a log line that are no loss.
+_RUN = ("lr", "seconds_per_step", "skipped", "gradient_norm")
+_SHOWN_SIDE = 640
+
+
+@dataclass(frozen=True)
+class ShownPhoto:
+    """A photo whose segmentation is drawn again and again: a name for files and tags, and (H, W, 3) uint8 pixels."""
+
+    name: str
+    image: np.ndarray
+
+
+class Monitor:
+    """Writes a run's scalars as TensorBoard events and the segments of a few photos as PNG files, all below `output`.
+
+    The event file is opened at the first number; from its step on it replaces what an interrupted run wrote. Where
+    TensorBoard is not installed a sentence says so and pictures are written all the same.
+    """
+
+    def __init__(
+        self, output: Path, photos: Sequence[ShownPhoto], vocabulary: Vocabulary, present: "PresentWeights"
+    ) -> None:
+        self.output = output
+        self.photos = tuple(photos)
+        self.vocabulary = vocabulary
+        self._present = present
+        self._writer: Any = None
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Write the numbers of one line of the run's log."""
+        for name, value in values.items():
+            if name == "evaluation":
+                for measure, number in value.items():
+                    self._add("add_scalar", f"evaluation/{measure}", number, step)
+            elif name != "step":
+                self._add("add_scalar", f"{'run' if name in _RUN else 'losses'}/{name}", value, step)
+
+    def pictures(self, step: int, network: EOVSeg) -> None:
+        """Segment the photos with the network as it is and write `pictures/<name>-<step>.png`."""
+        predictor = self._present.predictor(network)
+        folder = self.output / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for photo in self.photos:
+            overlay = predictor(photo.image, self.vocabulary).overlay()
+            overlay.save(folder / f"{photo.name}-{step:07d}.png")
+            self._add("add_image", f"pictures/{photo.name}", np.asarray(overlay), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Finish the event file; numbers that come later open another one."""
+        if self._writer:
+            self._writer.close()
+        self._writer = None
+
+    def _add(self, method: str, tag: str, value: Any, step: int, **options: Any) -> None:
+        if self._writer is None:
+            self._writer = _open_writer(self.output / "tensorboard", step)
+        if self._writer:
+            getattr(self._writer, method)(tag, value, step, **options)
+
+
+def _open_writer(folder: Path, step: int) -> Any:
+    """A writer whose events from `step` on count, or False without TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("No TensorBoard files are written: pip install tensorboard brings the package.", file=sys.stderr)
+        return False
+    return SummaryWriter(folder, purge_step=step)
+
+
+class PresentWeights:
+    """Predictors of a network in training; each word is encoded once, because text towers do not learn."""
+
+    def __init__(self, training_words: Sequence[str]) -> None:
+        self.training_words = tuple(training_words)
+        self._words: EmbeddingCache | None = None
+
+    def predictor(self, network: EOVSeg) -> Predictor:
+        """A predictor of the weights as they are, which knows no photo yet."""
+        device = network.void_embedding.weight.device
+        predictor = Predictor(network, self.training_words, device=device, text_weights="in training")
+        self._words = predictor.words if self._words is None else self._words
+        predictor.words = self._words
+        return predictor
+
+
+def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[int, EOVSeg], dict[str, float]]:
+    """The trainer's `evaluate`: all that the labels of the photos allow.
+
+    Measures without a value, such as those of unseen classes where all are seen, are left out.
+    """
+
+    def numbers(_step: int, network: EOVSeg) -> dict[str, float]:
+        report = evaluate(
+            present.predictor(network), measured.folder, measured.photos, measured.vocabulary, ignore_unmapped=True
+        )
+        return {name: round(value, 3) for name, value in report.summary().items() if math.isfinite(value)}
+
+    return numbers
+
+
+def shown_photos(name: str, folder: LabelledFolder, photos: Sequence[Photo], count: int = 2) -> list[ShownPhoto]:
+    """At most `count` photos, spread over `photos`, at 640 pixels at most; their names start with `name`."""
+    chosen = [photos[len(photos) * place // count] for place in range(min(count, len(photos)))]
+    return [
+        ShownPhoto(f"{name}-{clean_stem(Path(photo.file_name).stem)}", _smaller(folder.load_image(photo)))
+        for photo in chosen
+    ]
+
+
+def _smaller(image: np.ndarray) -> np.ndarray:
+    """A copy whose longer side is `_SHOWN_SIDE` pixels at most."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    return np.array(picture)

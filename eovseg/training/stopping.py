@@ -1,0 +1,29 @@
+"""A clean end: SIGTERM and SIGINT are noted, and the loop stops where its state is whole."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopSignals:
+    """Within `with`, the first SIGTERM and the first SIGINT only set `received`; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
+            self._previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+            for number in self._previous:
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = True
+        signal.signal(number, self._previous[number])
