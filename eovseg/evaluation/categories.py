@@ -20,8 +20,9 @@ SHOWN_CATEGORIES = 12
 class Truth:
     """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids.
 
-    `stated_areas` are the segments' pixels as the annotation file has them, of ids for which it has. `semantic` (H, W) class index or -1, and `instances` with class indices for categories, are there where the data
-    set labels them apart from the segments.
+    `stated_areas` are the segments' pixels as the annotation file has them, of ids for which it has. `semantic` (H, W)
+    class index or -1, and `instances` with class indices for categories, are there where the data set labels them apart
+    from the segments.
     """
 
     segment_map: np.ndarray

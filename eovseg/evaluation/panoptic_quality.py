@@ -76,9 +76,9 @@ def match_segments(
     """Pair the predicted with the true segments of one photo by panopticapi's rules.
 
     Both maps are (H, W) integers, 0 = nothing (predicted) or void (true); the mappings give each segment id's class
-    index, `crowd` the true ids that are crowds. `stated_areas` are the pixels that the annotation file gives a true id,
-    which the union counts instead of the map's own, as panopticapi does (ADE20K's stuff was measured before things were
-    laid over it); ids that are not listed are counted. A true segment may have no pixel (it is then missed), a predicted
+    index, `crowd` the true ids that are crowds. `stated_areas` are the pixels that the annotation file gives a true id:
+    the union takes them instead of the map's own, as panopticapi does (ADE20K's stuff was measured before things were
+    laid over it). A true segment may have no pixel (it is then missed), a predicted
     one may not. Raises `DataError` when the maps differ in size or an id has no class.
     """
     pairs = _shared_pixels(predicted_map, true_map)

@@ -22,10 +22,20 @@ def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
 
     Masks are resized bilinearly to the features first; an empty mask gives zeros.
     """
+    if uses_float16(features):
+        with torch.autocast(features.device.type, enabled=False):
+            return pool_by_masks(features.float(), mask_logits.float())
     mask_logits = resize_masks(mask_logits, features.shape[-2:])
     masks = (mask_logits > 0).to(features.dtype)
     area = masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8
     return torch.einsum("bqhw,bchw->bqc", masks, features) / area.to(features.dtype)
+
+
+def uses_float16(features: Tensor) -> bool:
+    """Whether a product with `features` would be float16, whose range sums over a photo's pixels leave."""
+    kind = features.device.type
+    autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    return autocast or features.dtype == torch.float16
 
 
 def resize_masks(mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

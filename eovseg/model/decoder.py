@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eovseg.model.classifier import classification_logits, pool_by_masks, resize_masks
+from eovseg.model.classifier import classification_logits, pool_by_masks, resize_masks, uses_float16
 from eovseg.model.config import ModelConfig
 from eovseg.model.fusion import SemanticDrivenInteraction, correlate_channels
 from eovseg.model.tdee import TDEE, RouterWeights
@@ -39,6 +39,9 @@ class DDAInteraction(nn.Module):
 
     def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor) -> Tensor:
         """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
+        if uses_float16(features):
+            with torch.autocast(features.device.type, enabled=False):
+                return self.forward(kernels.float(), features.float(), mask_logits.float())
         masks = resize_masks(mask_logits, features.shape[-2:]) > 0  # sigmoid > 0.5
         inside = torch.einsum("bqhw,bchw->bqc", masks.to(features.dtype), features)  # a sum, not a mean
         inside = self.feature_norm(inside + self.feature_attention(kernels, inside))

@@ -22,7 +22,7 @@ class _AttentionMaximum(torch.autograd.Function):
     """max over words of the softmax over words, a block of pixels at a time, forward and backward.
 
     embedding (B, H', d, P) and guide (N, H', d) -> (B, H', P) in float32 or wider. With m the largest similarity of a
-    pixel, the maximum of its softmax is 1 / Σ exp(s − m); only that and the winning word are kept for the backward pass.
+    pixel, the maximum of its softmax is 1 / Σ exp(s − m); only that and the winning word are kept for backward.
     """
 
     @staticmethod

@@ -214,7 +214,7 @@ class Trainer:
             losses = self.losses(batch, index)
             loss = torch.stack(list(losses.values())).sum() / self.config.accumulate
             # Of all processes: a loss that is not finite on one must stop the step on all.
-            whole, *values = distributed.mean(torch.stack([loss, *losses.values()]).detach()).tolist()
+            whole, *values = distributed.mean(torch.stack([loss, *losses.values()]).detach().float()).tolist()
             parts["loss"] += whole
             if not math.isfinite(parts["loss"]):
                 break

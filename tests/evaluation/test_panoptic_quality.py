@@ -208,8 +208,9 @@ def write_coco(folder: Path, photos: list[Photo]) -> tuple[str, str]:
             Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)).save(
                 folder / side / f"{number}.png"
             )
+            areas = photo.areas if side == "true" else {i: int((ids == i).sum()) for i in classes}
             segments = [
-                {"id": i, "category_id": c, "area": photo.areas[i] if side == "true" else int((ids == i).sum()), "bbox": [0, 0, 1, 1],
+                {"id": i, "category_id": c, "area": areas[i], "bbox": [0, 0, 1, 1],
                  "iscrowd": int(side == "true" and i in photo.crowd)}
                 for i, c in classes.items()
             ]  # fmt: skip

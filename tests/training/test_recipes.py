@@ -16,6 +16,8 @@ from eovseg.data.augment import PADDING_GREY, Augmentation, augment, random_view
 from eovseg.data.batches import BatchSettings, TrainingBatches
 from eovseg.data.sources import VOID, Sample, SegmentLabel, TrainingSource
 from eovseg.errors import ConfigError, DataError
+from eovseg.model.classifier import pool_by_masks
+from eovseg.model.decoder import DDAInteraction
 from eovseg.training.__main__ import add_arguments, check_targets, settings
 from eovseg.training.config import TrainConfig, xs_config
 from eovseg.training.data_choice import choose_data
@@ -290,3 +292,18 @@ def test_the_gradient_scaler_undoes_its_scale_and_shrinks_after_an_overflow(tmp_
     again = trainer(tmp_path / "huge", replace(CONFIG, steps=4))
     again._scaler = torch.amp.GradScaler("cpu")
     assert again.resume() and again._scaler.get_scale() == 2.0**27
+
+
+def test_sums_over_pixels_stay_in_range_in_fp16() -> None:
+    torch.manual_seed(0)
+    masks = torch.full((1, 3, 80, 80), -1.0)
+    masks[0, 0], masks[0, 1, :2] = 1.0, 1.0  # the whole photo, two rows, nothing
+    features, kernels = torch.randint(90, 110, (1, 8, 80, 80)).float(), torch.randn(1, 3, 8)
+    assert features.sum((2, 3)).min() > torch.finfo(torch.float16).max
+    interaction = DDAInteraction(8)
+    wanted_mean, wanted = pool_by_masks(features, masks), interaction(kernels, features, masks)
+    with torch.autocast("cpu", dtype=torch.float16):
+        for given in (features, features.half()):
+            assert torch.equal(pool_by_masks(given, masks), wanted_mean)
+            assert torch.equal(interaction(kernels, given, masks), wanted)
+    assert wanted_mean[0, 2].abs().max() == 0
