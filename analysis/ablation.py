@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from analysis.grids import geometry
 from eovseg.errors import ConfigError
-from eovseg.model import postprocess
 from eovseg.model.decoder import DecoderLayer
 from eovseg.predictor import Decoded, ImageSource, Predictor
 from eovseg.result import Result
@@ -114,19 +111,10 @@ def segment_overlap(first: Result, second: Result) -> np.ndarray:
     return shared / np.maximum(union, 1)
 
 
-def segment_queries(predictor: Predictor, decoded: Decoded) -> dict[int, int]:
-    """The object kernel behind each segment id of `predictor.compose(decoded)` with the model's own settings."""
-    config = predictor.config
-    _, records = postprocess.panoptic(
-        predictor.log_probabilities(decoded),
-        decoded.logits.mask_logits[-1][0].float(),
-        torch.from_numpy(np.array(decoded.vocabulary.is_thing)),
-        geometry(decoded.state),
-        config.score_threshold,
-        config.overlap_threshold,
-        config.void_threshold,
-    )
-    return {record.id: record.query for record in records}
+def segment_queries(result: Result) -> dict[int, int]:
+    """The object kernel behind each segment id of a result; segments that no single kernel made are left out."""
+    pairs = zip(result.segments, result.queries, strict=True)
+    return {segment.id: query for segment, query in pairs if query >= 0}
 
 
 @dataclass(frozen=True)
@@ -147,14 +135,18 @@ class RouterRow:
     spatial_share: float
 
 
-def router_rows(predictor: Predictor, decoded: Decoded, photo: str = "") -> list[RouterRow]:
-    """TDEE's weights of every segment of a photo decoded with `intermediates=True`; `ConfigError` without TDEE."""
+def router_rows(decoded: Decoded, result: Result, photo: str = "") -> list[RouterRow]:
+    """TDEE's weights of every segment of `result`, which was composed of `decoded`.
+
+    Raises `ConfigError` without TDEE or without `decode(..., intermediates=True)`.
+    """
     if decoded.intermediates is None or not decoded.intermediates.routers:
         raise ConfigError("Router weights need a model with TDEE and decode(..., intermediates=True).")
-    queries = segment_queries(predictor, decoded)
-    segments = predictor.compose(decoded).segments
+    queries = segment_queries(result)
     rows = []
-    for segment in segments:
+    for segment in result.segments:
+        if segment.id not in queries:
+            continue
         for layer, router in enumerate(decoded.intermediates.routers, start=1):
             mask, spatial = (
                 weight[0, queries[segment.id]].float() for weight in (router.mask_weight, router.spatial_weight)
@@ -181,9 +173,8 @@ def router_statistics(
     rows = []
     for number, photo in enumerate(photos, start=1):
         state = predictor.encode_image(photo)
-        rows += router_rows(
-            predictor, predictor.decode(state, vocabulary, intermediates=True), state.name or str(number)
-        )
+        decoded = predictor.decode(state, vocabulary, intermediates=True)
+        rows += router_rows(decoded, predictor.compose(decoded), state.name or str(number))
     return rows
 
 

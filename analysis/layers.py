@@ -1,5 +1,6 @@
 """One object kernel on its way through the decoder: masks, classes and whom it looks at in each layer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,3 +65,26 @@ def mask_agreement(path: QueryPath) -> np.ndarray:
     shared = (hard & hard[-1]).sum((1, 2))
     union = (hard | hard[-1]).sum((1, 2))
     return shared / np.maximum(union, 1)
+
+
+@dataclass(frozen=True)
+class Listened:
+    """A kernel that another one listens to: its number, the id of the segment it drew, and its share (0..1)."""
+
+    query: int
+    segment: int | None
+    share: float
+
+
+def listened_to(path: QueryPath, layer: int, queries: Mapping[int, int], top: int = 5) -> list[Listened]:
+    """The `top` kernels by self-attention in `layer` (from 1), the kernel itself among them.
+
+    `queries`: the kernel of each segment id (`analysis.ablation.segment_queries`). Raises `ConfigError` for layers that
+    do not exist.
+    """
+    if not 1 <= layer <= len(path.attention):
+        raise ConfigError(f"layer={layer} is outside 1 to {len(path.attention)}.")
+    segment_of = {query: segment for segment, query in queries.items()}
+    shares = path.attention[layer - 1]
+    order = np.argsort(-shares, kind="stable")[:top].tolist()
+    return [Listened(query, segment_of.get(query), float(shares[query])) for query in order]

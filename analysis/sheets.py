@@ -115,7 +115,7 @@ def draw_sheets(
         figure = draw.layers_figure(result.image, query_path(predictor, decoded, main_query(predictor, decoded)))
         written += draw.save_figure(figure, out / f"layers-{photo.stem}", formats)
         if predictor.config.fusion == "TDEE" and result.segments:
-            figure = draw.router_figure(router_rows(predictor, decoded, photo.stem))
+            figure = draw.router_figure(router_rows(decoded, result, photo.stem))
             written += draw.save_figure(figure, out / f"routers-{photo.stem}", formats)
     images = [result.image for result in results]
     columns = cluster_columns(images, cluster_layers(predictor, hub), k)
@@ -126,9 +126,9 @@ def draw_sheets(
 
 def main_query(predictor: Predictor, decoded: Decoded) -> int:
     """The kernel of the largest segment, or the one with the best score where there is none."""
-    segments = predictor.compose(decoded).segments
-    if segments:
-        return segment_queries(predictor, decoded)[max(segments, key=lambda segment: segment.area).id]
+    result = predictor.compose(decoded)
+    if result.segments:
+        return segment_queries(result)[max(result.segments, key=lambda segment: segment.area).id]
     return int(predictor.log_probabilities(decoded)[:, :-1].amax(dim=1).argmax())
 
 

@@ -60,7 +60,8 @@ def similarity_maps(
     """
     if not words:
         raise ConfigError("Give at least one word to compare with the photo.")
-    vas, before, after, _ = _embeddings(predictor, decoded)
+    vas, *features, _ = _features(predictor, decoded)
+    before, after = map(vas.embed, features)
     rows = torch.from_numpy(predictor.words.embed(list(words))).to(before)
     maps = [on_photo(_compare(vas, embedding, rows, measure)[0], decoded.state) for embedding in (before, after)]
     return SimilarityMaps(tuple(words), maps[0], maps[1], measure)
@@ -69,17 +70,21 @@ def similarity_maps(
 @torch.inference_mode()
 def vas_weight(predictor: Predictor, decoded: Decoded) -> np.ndarray:
     """(H, W) float32: the factor that VAS multiplies each pixel by, mean over heads, scale and offset applied."""
-    *_, weights = _embeddings(predictor, decoded)
+    *_, weights = _features(predictor, decoded)
     return on_photo(weights[0].mean(dim=0, keepdim=True), decoded.state)[0]
 
 
 @torch.inference_mode()
 def word_competition(predictor: Predictor, decoded: Decoded, x: float, y: float, top: int = 10) -> list[WordScore]:
     """The `top` words by share at photo pixel (x, y); the shares of all words, void among them, sum to 1."""
-    vas, before, after, _ = _embeddings(predictor, decoded)
+    vas, aggregated, selected, _ = _features(predictor, decoded)
     row, column = grid_cell(decoded.state, x, y)
     text, _ = predictor.network.text_rows(predictor.text_embeddings(decoded.vocabulary))
-    columns = [e[..., row : row + 1, column : column + 1] for e in (before, after)]
+    # E looks one cell around; of the neighbourhood's embeddings only the middle one is right, and only it is read.
+    top_row, left = max(row - 1, 0), max(column - 1, 0)
+    around = (..., slice(top_row, row + 2), slice(left, column + 2))
+    middle = (..., slice(row - top_row, row - top_row + 1), slice(column - left, column - left + 1))
+    columns = [vas.embed(features[around])[middle] for features in (aggregated, selected)]
     first, second = (vas.similarity(e, text)[0, ..., 0] for e in columns)  # (heads, N)
     share = first.softmax(dim=-1).mean(dim=0)
     names = (*decoded.vocabulary.words, VOID)
@@ -99,6 +104,30 @@ def concentration(similarity: np.ndarray, inside: np.ndarray) -> float:
     return float(positive[inside].sum(dtype=np.float64)) / total if total > 0 else float("nan")
 
 
+@dataclass(frozen=True)
+class WordFocus:
+    """`concentration` of a word on the segments that carry it, before and after VAS, each 0..1.
+
+    `area` is the share of the photo that those segments cover: what an even map would give. NaN where no segment
+    carries the word, and where a map has nothing positive.
+    """
+
+    word: str
+    before: float
+    after: float
+    area: float
+
+
+def word_focus(maps: SimilarityMaps, index: int, result: Result) -> WordFocus:
+    """How much of word `index` of the maps lies on the segments of that word in a result of the same photo."""
+    word = maps.words[index]
+    inside = word_mask(result, word)
+    if not inside.any():
+        return WordFocus(word, float("nan"), float("nan"), float("nan"))
+    shares = [concentration(values[index], inside) for values in (maps.before, maps.after)]
+    return WordFocus(word, shares[0], shares[1], float(inside.mean()))
+
+
 def word_mask(result: Result, word: str) -> np.ndarray:
     """(H, W) bool: the segments of `result` whose class has `word` among its names, without regard to case."""
     wanted = word.strip().casefold()
@@ -111,16 +140,18 @@ def word_mask(result: Result, word: str) -> np.ndarray:
     return np.isin(result.segment_map, ids)
 
 
-def _embeddings(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSelection, Tensor, Tensor, Tensor]:
-    """VAS, E(F_agg) and E(F_vs), both (1, D, h, w), and the weights (1, heads, h, w)."""
+def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSelection, Tensor, Tensor, Tensor]:
+    """VAS, F_agg and F_vs, both (1, C, h, w), and the weights (1, heads, h, w)."""
     network = predictor.network
     if network.vas is None:
         raise ConfigError("This model was built without VAS, so there is nothing before and after it.")
+    aggregated, inside = decoded.state.features.aggregated, decoded.intermediates
+    if inside is not None and inside.vas_weights is not None:
+        return network.vas, aggregated, inside.selected, inside.vas_weights
     text, _ = network.text_rows(predictor.text_embeddings(decoded.vocabulary))
-    aggregated = decoded.state.features.aggregated
     selected, _, _, weights = network.select(aggregated, text)
     assert weights is not None
-    return network.vas, network.vas.embed(aggregated), network.vas.embed(selected), weights
+    return network.vas, aggregated, selected, weights
 
 
 def _compare(vas: VocabularyAwareSelection, embedding: Tensor, rows: Tensor, measure: Measure) -> Tensor:

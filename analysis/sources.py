@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from analysis.features import Tap, channels_last, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
+from analysis.timing import ReachTimes, spatial_reach_times, tower_reach_times, vit_reach_times
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
@@ -27,18 +30,21 @@ HUB_MODELS = {
     "SAM ViT-B/16": HubModel("samvit_base_patch16.sa1b", "375 MB"),
     "CLIP ViT-B/16": HubModel("vit_base_patch16_clip_quickgelu_224.openai", "345 MB"),
 }
+# What a hub's folder of such a model holds: timm's own file, its older form, and the one that open_clip fetches.
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 
 
 @dataclass(frozen=True)
 class FeatureSource:
     """A named model with layers by name; `extract(image, layers)` gives (h, w, C) float32 of each layer.
 
-    `image` is (H, W, 3) uint8.
+    `image` is (H, W, 3) uint8. `time(image, runs)` measures how long the photo takes to reach each layer.
     """
 
     name: str
     layers: tuple[str, ...]
     extract: Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
+    time: Callable[[np.ndarray, int], ReachTimes]
 
 
 def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
@@ -47,14 +53,15 @@ def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 
     layers = tuple(f"block {number}" for number in range(1, len(vit_blocks(vit)) + 1))
     mean, std = _normalisation(vit)
 
+    def pixels_of(image: np.ndarray) -> torch.Tensor:
+        return photo_pixels(image, mean, std, patch_size(vit), long_side).to(next(vit.parameters()).device)
+
     def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         numbers = [_place(name, layers, layer) for layer in wanted]
-        device = next(vit.parameters()).device
-        pixels = photo_pixels(image, mean, std, patch_size(vit), long_side).to(device)
-        found = vit_features(vit, pixels, numbers, tap)
+        found = vit_features(vit, pixels_of(image), numbers, tap)
         return {layer: channels_last(found[number]) for layer, number in zip(wanted, numbers, strict=True)}
 
-    return FeatureSource(name, layers, extract)
+    return FeatureSource(name, layers, extract, lambda image, runs: vit_reach_times(vit, pixels_of(image), runs))
 
 
 def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
@@ -67,7 +74,10 @@ def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
         stages = cnn_features(predictor.network.feature_extractor, own_pixels(predictor, image, long_side))
         return {layer: channels_last(stages[place]) for layer, place in zip(wanted, places, strict=True)}
 
-    return FeatureSource(name, layers, extract)
+    def time(image: np.ndarray, runs: int) -> ReachTimes:
+        return tower_reach_times(predictor, own_pixels(predictor, image, long_side), runs)
+
+    return FeatureSource(name, layers, extract, time)
 
 
 def spatial_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
@@ -85,28 +95,52 @@ def spatial_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
             features = extractor(own_pixels(predictor, image, long_side))
         return dict.fromkeys(wanted, channels_last(features))
 
-    return FeatureSource(name, (layer,), extract)
+    def time(image: np.ndarray, runs: int) -> ReachTimes:
+        return spatial_reach_times(predictor, own_pixels(predictor, image, long_side), runs)
+
+    return FeatureSource(name, (layer,), extract, time)
 
 
-def hub_source(name: str, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
-    """One of `HUB_MODELS` with its published weights.
+def hub_weights(name: str) -> Path | None:
+    """The weights of one of `HUB_MODELS` in the hub's cache, None where they were never fetched; asks no network."""
+    # timm's record names the folder on the hub; it is not always the model's own name.
+    record = timm.get_pretrained_cfg(_hub_model(name).timm_name)
+    folder = getattr(record, "hf_hub_id", None)
+    found = (try_to_load_from_cache(folder, file) for file in _WEIGHT_FILES) if folder else ()
+    return next((Path(file) for file in found if isinstance(file, str)), None)
 
-    Raises `ConfigError` for other names and `CheckpointError` where the weights are neither kept nor to be fetched.
+
+def hub_source(name: str, tap: Tap = "output", long_side: int = 512, file: Path | None = None) -> FeatureSource:
+    """One of `HUB_MODELS` with its published weights: those of `file`, or else from the hub.
+
+    Raises `ConfigError` for other names and `CheckpointError` where the weights are neither kept nor to be fetched, or
+    the file holds others.
     """
-    if name not in HUB_MODELS:
-        raise ConfigError(f"Unknown model {name!r}; choose one of {', '.join(HUB_MODELS)}.")
-    model = HUB_MODELS[name]
+    model = _hub_model(name)
     # Only timm's models for one fixed size take the switch; SAM resamples by itself.
     options: dict[str, Any] = {} if "samvit" in model.timm_name else {"dynamic_img_size": True}
+    if file is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(file)}
     try:
         vit = timm.create_model(model.timm_name, pretrained=True, num_classes=0, **options)
-    except Exception as error:  # hub clients raise many unrelated types when there is no network
+    except Exception as error:  # hub clients and readers of weights raise many unrelated types
+        if file is not None:
+            raise CheckpointError(
+                f'"{file.name}" does not hold the weights of {name} ({type(error).__name__}): give the file of '
+                f'timm\'s "{model.timm_name}" ({model.size}).'
+            ) from error
         raise CheckpointError(
             f"The weights of {name} ({model.size}) are not here and cannot be fetched ({type(error).__name__}): "
             "connect to the network and run "
             f'timm.create_model("{model.timm_name}", pretrained=True) once; the towers of XS need no download.'
         ) from error
     return vit_source(name, vit, tap, long_side)
+
+
+def _hub_model(name: str) -> HubModel:
+    if name not in HUB_MODELS:
+        raise ConfigError(f"Unknown model {name!r}; choose one of {', '.join(HUB_MODELS)}.")
+    return HUB_MODELS[name]
 
 
 def own_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """How long a photo takes to reach each block or stage, measured here and now (the cost column of Table 3)."""
 
 import platform
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,17 +41,19 @@ def reach_times(
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
     marks: list[float] = []
+    ours = threading.get_ident()
 
     def mark(_module: nn.Module, _given: object, _out: object) -> None:
-        _synchronise(pixels.device)
-        marks.append(time.perf_counter())
+        if threading.get_ident() == ours:  # others may run the same model meanwhile
+            synchronise(pixels.device)
+            marks.append(time.perf_counter())
 
     handles = [layer.register_forward_hook(mark) for _, layer in layers]
     rows = []
     try:
         for _ in range(warm + runs):
             marks.clear()
-            _synchronise(pixels.device)
+            synchronise(pixels.device)
             start = time.perf_counter()
             model(pixels)
             rows.append([1000 * (moment - start) for moment in marks])
@@ -86,6 +89,16 @@ def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm:
     return reach_times(extractor, names, pixels, runs, warm)
 
 
-def _synchronise(device: torch.device) -> None:
+def spatial_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
+    """Time to reach the spatial block of a predictor; `ConfigError` for models without one."""
+    extractor = predictor.network.spatial_extractor
+    if extractor is None:
+        raise ConfigError("This model was built without a spatial extractor.")
+    name = f"block {predictor.config.spatial_block + 1}"
+    return reach_times(extractor, [(name, extractor)], pixels, runs, warm)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU still has to do, so that the clock shows it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -21,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask visitors for this name and password")
     options.add_argument("--share", action="store_true", help="open a public link for a while")
     options.add_argument("--mcp", action="store_true", help="offer the endpoint to language models, too")
+    options.add_argument(
+        "--features", metavar="NAME=FILE", nargs="+", default=[], help="weights of dinov2, sam or clip for Clustering"
+    )
     options.add_argument("--open", action="store_true", help="open the page in this computer's browser")
     return options
 
@@ -40,12 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         predictor = eovseg.load(options.variant, checkpoint=options.checkpoint, device=options.device)
         # Gradio takes seconds to import; a wrong checkpoint should be told before that.
         from app.layout import build, launch_options
+        from app.models import Models
         from app.page import MAX_QUEUE, Page
         from app.session import LARGE_MODEL_SESSIONS, MAX_SESSIONS
+        from app.tabs.clustering import feature_files
 
-        # A photo's kept half takes a few megabytes with XS and up to half a gigabyte with L.
-        page = Page(predictor, MAX_SESSIONS if options.variant == "xs" else LARGE_MODEL_SESSIONS)
-        demo = build(page, options.variant, str(predictor.device))
+        # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
+        models = Models(predictor, options.variant, options.checkpoint, str(predictor.device))
+        large = any(choice.key != "xs" and not choice.missing for choice in models.choices())
+        page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models)
+        page.features = feature_files(options.features)
+        demo = build(page)
         demo.queue(max_size=MAX_QUEUE).launch(
             server_name=options.host,
             server_port=options.port,

@@ -1,27 +1,36 @@
-"""How the page is laid out and wired: components, events and the named endpoint around app/page.py's callbacks."""
+"""How the page is laid out and wired: components, events and the named endpoints around app/page.py's callbacks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from app.examples import EXAMPLES, example_paths, preset_title
 from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, theme
-from app.page import (
-    EXAMPLES,
-    MAX_FILE_SIZE,
-    MODEL,
-    SESSION_SECONDS,
-    Page,
-    example_paths,
-    preset_title,
-)
+from app.page import DOWNLOADS, MAX_FILE_SIZE, MODEL, SESSION_SECONDS, Page
+from app.session import Session
+from app.settings import ENSEMBLES, SHARES, TASKS
+from app.tabs import TITLES, Tab, clustering, decoder, speed, tdee, vas
+from app.uploads import uploaded_photo
 from eovseg.assets import asset_path
 from eovseg.vocabulary import preset_names
 
 _HERE = Path(__file__).parent
 _WORDS_HELP = "Put ; between classes and , between synonyms, then press Enter"
-_DOWNLOADS = ("Overlay PNG", "Segment ids PNG", "Segments JSON", "Masks JSON (RLE)")  # in the order of `Result.save`
+_TABS = {"vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+# Composing needs no network, so it does not wait for another visitor's photo.
+_COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}
+_SAVE_SCRIPT = """(file) => {
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name || "";
+  link.click();
+}"""
 
 
 def launch_options() -> dict[str, Any]:
@@ -43,92 +52,218 @@ class Parts:
     session: gr.State
     photo: gr.Image
     words: gr.Textbox
+    editor: gr.HTML
     preset: gr.Dropdown
+    competes: gr.Checkbox
+    panel: gr.HTML
     go: gr.Button
     notes: gr.HTML
     examples: gr.HTML
-    downloads: list[gr.DownloadButton]
     stage: gr.HTML
+    why: gr.HTML
+    recipe: gr.HTML
+    downloads: dict[str, gr.Button]
+    file: gr.File
+
+    @property
+    def asked(self) -> list[gr.components.Component]:
+        return [self.photo, self.words, self.preset, self.competes, self.panel]
+
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        return [self.session, self.stage, self.notes, self.recipe]
 
 
-def build(page: Page, variant: str = "xs", device: str = "cpu") -> gr.Blocks:
+def build(page: Page) -> gr.Blocks:
     """The page as Gradio blocks, ready for `queue` and `launch`."""
     with gr.Blocks(
         title="EOV-Seg Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 7200)
     ) as demo:
         session = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=page.store.drop)
-        gr.HTML(masthead(variant, device), elem_classes="masthead", apply_default_css=False)
+        gr.HTML(masthead(page.models), elem_classes="masthead", apply_default_css=False)
         with gr.Row(elem_classes="bench"):
             with gr.Column(elem_classes="ask", min_width=0):
-                words = gr.Textbox(
-                    next(iter(EXAMPLES.values())), label="What to look for", info=_WORDS_HELP, lines=1, max_lines=6,
-                    elem_id="words", max_length=400_000,
-                )  # fmt: skip
-                preset = gr.Dropdown(
-                    [("My words only", ""), *((preset_title(name), name) for name in preset_names())],
-                    value="", label="With a class list", info="A list comes first, then your words", elem_id="preset",
-                )  # fmt: skip
-                go = gr.Button("Segment", variant="primary", elem_id="go")
-                notes = gr.HTML(elem_classes="notes", apply_default_css=False)
+                asked = _question()
             with gr.Column(elem_classes="rail", min_width=0):
-                photo = gr.Image(
-                    str(example_paths()[0]), label="Photo", show_label=False, sources=["upload", "clipboard", "webcam"],
-                    type="filepath", height=230, elem_id="photo", buttons=[],
-                )  # fmt: skip
-                examples = gr.HTML(
-                    examples_html(), js_on_load=CHOOSE_SCRIPT, apply_default_css=False, elem_id="examples"
-                )
-                gr.HTML("<h2>Take it with you</h2>", apply_default_css=False, elem_classes="heading")
-                with gr.Row(elem_classes="downloads"):
-                    downloads = [gr.DownloadButton(title, size="sm", min_width=0) for title in _DOWNLOADS]
-            with gr.Column(elem_classes="view", min_width=0):
-                stage = gr.HTML(
-                    None,
-                    html_template=(_HERE / "stage.html").read_text(encoding="utf-8"),
-                    js_on_load=(_HERE / "stage.js").read_text(encoding="utf-8"),
-                    apply_default_css=False,
-                    elem_id="stage",
-                )
-        gr.HTML(colophon(variant), elem_classes="colophon", apply_default_css=False)
-        parts = Parts(session, photo, words, preset, go, notes, examples, downloads, stage)
-        _wire(demo, page, parts)
-        _endpoint(page)
+                asked |= _rail(page)
+            with gr.Column(elem_classes="view", min_width=0), gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Segment", id="segment", render_children=True) as first:
+                    asked |= _segment()
+                tabs = _tabs(page, session)
+        gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
+        parts = Parts(session=session, **asked)
+        _wire(demo, page, parts, tabs)
+        _wire_tabs(page, parts, first, tabs)
+        _endpoints(page)
     return demo
 
 
-def _wire(demo: gr.Blocks, page: Page, parts: Parts) -> None:
-    """Which event runs which callback. Files are written after the result is shown, so that nobody waits for them."""
-    private: dict[str, Any] = {"api_visibility": "private"}
-    shown = [parts.session, parts.stage, parts.notes]
-    asked: list[gr.components.Component] = [parts.photo, parts.words, parts.preset]
-    save: dict[str, Any] = {"inputs": parts.session, "outputs": parts.downloads, "show_progress": "hidden", **private}
+def _scripted(name: str, value: Any = None, **options: Any) -> gr.HTML:
+    """An HTML component with its template and script from this folder."""
+    template = _HERE / f"{name}.html"
+    return gr.HTML(
+        value,
+        html_template=template.read_text(encoding="utf-8") if template.exists() else "<span hidden></span>",
+        js_on_load=(_HERE / f"{name}.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id=name,
+        **options,
+    )
+
+
+def _question() -> dict[str, Any]:
+    """The words, a class list beside them, and what was odd."""
+    words = gr.Textbox(
+        next(iter(EXAMPLES.values())), label="What to look for", info=_WORDS_HELP, lines=1, max_lines=6,
+        elem_id="words", max_length=400_000,
+    )  # fmt: skip
+    with gr.Column(elem_classes="list", min_width=0):
+        preset = gr.Dropdown(
+            [("My words only", ""), *((preset_title(name), name) for name in preset_names())],
+            value="", label="With a class list", info="A list comes first, then your words", elem_id="preset",
+        )  # fmt: skip
+        competes = gr.Checkbox(
+            False, label="Its words only compete, as “other”", visible="hidden", elem_id="competes", container=False,
+        )  # fmt: skip
+    go = gr.Button("Segment", variant="primary", elem_id="go")
+    editor = _scripted("editor")
+    notes = gr.HTML(elem_classes="notes", apply_default_css=False)
+    return {"words": words, "preset": preset, "competes": competes, "go": go, "editor": editor, "notes": notes}
+
+
+def _rail(page: Page) -> dict[str, Any]:
+    """The photo, the examples and the settings, beside every tab."""
+    photo = uploaded_photo(
+        value=str(example_paths()[0]), label="Photo", show_label=False, sources=["upload", "clipboard", "webcam"],
+        height=190, elem_id="photo", buttons=[],
+    )  # fmt: skip
+    examples = gr.HTML(examples_html(), js_on_load=CHOOSE_SCRIPT, apply_default_css=False, elem_id="examples")
+    panel = _scripted("panel", page.panel(None))
+    return {"photo": photo, "examples": examples, "panel": panel}
+
+
+def _segment() -> dict[str, Any]:
+    """The tab Segment."""
+    stage = _scripted("stage")
+    why = _scripted("why")
+    with gr.Row(elem_classes="downloads"):
+        gr.HTML("<h2>Take it with you</h2>", apply_default_css=False, elem_classes="heading")
+        downloads = {kind: gr.Button(title, size="sm", min_width=0) for kind, title in DOWNLOADS.items()}
+    recipe = _scripted("recipe")
+    file = gr.File(visible=False)
+    return {"stage": stage, "why": why, "downloads": downloads, "recipe": recipe, "file": file}
+
+
+def _tabs(page: Page, session: gr.State) -> dict[str, tuple[gr.Tab, Tab]]:
+    tabs = {}
+    for name, module in _TABS.items():
+        with gr.Tab(TITLES[name], id=name) as item:
+            tabs[name] = (item, module.build(page, session))
+    return tabs
+
+
+def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Tab, Tab]]) -> None:
+    """Which event runs which callback."""
     # preprocess=False: the photo arrives as the uploaded file, so that our loader, not Gradio's, judges a bad one.
     run: dict[str, Any] = {
-        "inputs": [parts.session, *asked],
-        "outputs": shown,
+        "inputs": [parts.session, *parts.asked],
+        "outputs": parts.shown,
         "preprocess": False,
         "show_progress": "minimal",
         "show_progress_on": parts.stage,
-        **MODEL,
-        **private,
+        **_PRIVATE,
     }
-    demo.load(page.open, None, shown, show_progress="hidden", **private).then(page.files, **save)
-    for event in (parts.go.click, parts.words.submit, parts.preset.input):
-        event(page.show, **run, trigger_mode="always_last").then(page.files, **save)
-    parts.photo.input(page.show_photo, **run, trigger_mode="always_last").then(page.files, **save)
-    chosen = parts.examples.choose(page.choose, None, asked, show_progress="hidden", **private)
-    chosen.then(page.show, **run).then(page.files, **save)
-    parts.stage.opacity(page.restyle, **save)
+    heavy, light = {**run, **MODEL}, {**run, **_COMPOSE, "show_progress": "hidden"}
+    after = {**_PRIVATE, **MODEL, "show_progress": "hidden", **_refresh_all(page, parts, tabs)}
+    opened = demo.load(page.open, None, [*parts.shown, parts.panel], show_progress="hidden", **_COMPOSE, **_PRIVATE)
+    opened.then(page.follow, parts.session, [*parts.shown, *parts.asked], show_progress="hidden", **MODEL, **_PRIVATE)
+    for event in (parts.go.click, parts.words.submit, parts.preset.select, parts.competes.input):
+        event(page.show, **heavy, trigger_mode="always_last").then(**after)
+    parts.preset.change(page.offer_competing, parts.preset, parts.competes, queue=False, **_PRIVATE)
+    parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
+    chosen = parts.examples.choose(page.choose, None, parts.asked[:3], show_progress="hidden", **_PRIVATE)
+    chosen.then(page.show, **heavy).then(**after)
+    edited = parts.editor.edit(page.edited, None, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE)
+    edited.then(page.show, **heavy).then(**after)
+    parts.editor.read(
+        page.table, parts.words, parts.editor, show_progress="hidden", trigger_mode="always_last", **_PRIVATE
+    )
+    parts.panel.adjust(page.adjust, **light, trigger_mode="always_last").then(**after)
+    switched = parts.panel.model(page.show, **heavy, trigger_mode="always_last")
+    switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **_PRIVATE).then(**after)
+    parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **_PRIVATE)
+    parts.stage.lost(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
+    parts.stage.explain(
+        page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
+        **_PRIVATE,
+    )  # fmt: skip
+    for kind, button in parts.downloads.items():
+        made = button.click(partial(page.download, kind=kind), parts.session, parts.file, **_PRIVATE)
+        made.then(None, parts.file, None, js=_SAVE_SCRIPT, **_PRIVATE)
 
 
-def _endpoint(page: Page) -> None:
-    """`/segment`, the function that `gradio_client` and, with --mcp, language models call."""
+def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr.Tab, Tab]]) -> None:
+    """A tab is computed when it is opened and shows another result than the one before."""
+
+    def leave(session: Session) -> tuple[()]:
+        session.open_tab = ""
+        return ()
+
+    first.select(page.callback(leave, 0), parts.session, None, queue=False, **_PRIVATE)
+    for name, (item, tab) in tabs.items():
+
+        def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:
+            session.open_tab = name
+            return _refreshed(session, name, tab, values)
+
+        work = page.callback(enter, len(tab.outputs))
+        item.select(work, [parts.session, *tab.inputs], list(tab.outputs), **MODEL, **_PRIVATE)
+
+
+def _refresh_all(page: Page, parts: Parts, tabs: dict[str, tuple[gr.Tab, Tab]]) -> dict[str, Any]:
+    """One event for all tabs after a new result: the open one is computed, the others stay as they are."""
+    outputs = [output for _, tab in tabs.values() for output in tab.outputs]
+
+    def refresh(session: Session, *values: Any) -> list[Any]:
+        answer: list[Any] = []
+        given = iter(values)
+        for name, (_, tab) in tabs.items():
+            own = [next(given) for _ in tab.inputs]
+            if name == session.open_tab:
+                answer += _refreshed(session, name, tab, own)
+            else:
+                answer += [gr.skip()] * len(tab.outputs)
+        return answer
+
+    inputs = [given for _, tab in tabs.values() for given in tab.inputs]
+    return {"fn": page.callback(refresh, len(outputs)), "inputs": [parts.session, *inputs], "outputs": outputs}
+
+
+def _refreshed(session: Session, name: str, tab: Tab, values: Sequence[Any]) -> list[Any]:
+    if session.seen.get(name) == session.revision:
+        return [gr.skip()] * len(tab.outputs)
+    revision = session.revision
+    answer = list(tab.refresh(session, *values))
+    session.seen[name] = revision
+    return answer
+
+
+def _endpoints(page: Page) -> None:
+    """`/segment`, the function that `gradio_client` and, with --mcp, language models call, and those of the tabs."""
     with gr.Row(visible=False):
-        photo = gr.Image(type="filepath", label="photo")
-        words = gr.Textbox(label="words")
-        preset = gr.Dropdown(["", *preset_names()], value="", label="preset")
+        inputs = [
+            uploaded_photo(label="photo"),
+            gr.Textbox(label="words"),
+            gr.Dropdown(["", *preset_names()], value="", label="preset"),
+            gr.Checkbox(False, label="preset_competes"),
+            gr.Dropdown(list(TASKS), value=TASKS[0], label="task"),
+            *(gr.Number(None, minimum=0, maximum=1, label=name) for name in SHARES[:2]),
+            gr.Dropdown(["", *ENSEMBLES], value="", label="ensemble"),
+            *(gr.Number(None, minimum=0, maximum=1, label=name) for name in SHARES[2:]),
+            gr.Textbox("", label="model"),
+        ]
         outputs = [gr.JSON(label="segments"), gr.Files(label="files")]
         # preprocess=False as above: a file that is no photo gets our sentence.
-        gr.Button().click(
-            page.api_segment, [photo, words, preset], outputs, api_name="segment", preprocess=False, **MODEL
-        )
+        gr.Button().click(page.api_segment, inputs, outputs, api_name="segment", preprocess=False, **MODEL)
+    for module in _TABS.values():
+        module.endpoints(page)

@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image, ImageOps
 
-from app.page import example_paths
+from app.examples import example_paths
+from app.models import Models
 
 _HERE = Path(__file__).parent
 XS_SENTENCE = (
@@ -72,8 +73,9 @@ def theme() -> gr.themes.Base:
 
 
 def head() -> str:
-    """The page's own style sheet, as it stands: Gradio rewrites the selectors of what is passed as `css`."""
-    return f"<style>{(_HERE / 'page.css').read_text(encoding='utf-8')}</style>"
+    """The page's own style sheets, as they stand: Gradio rewrites the selectors of what is passed as `css`."""
+    sheets = (_HERE / name for name in ("page.css", "tabs/tabs.css"))
+    return "".join(f"<style>{sheet.read_text(encoding='utf-8')}</style>" for sheet in sheets)
 
 
 def examples_html() -> str:
@@ -91,17 +93,18 @@ def examples_html() -> str:
     return f'<h2>Or take one of these</h2><div class="strip">{"".join(buttons)}</div>'
 
 
-def masthead(variant: str, device: str) -> str:
+def masthead(models: Models) -> str:
     mark = (_HERE / "mark.svg").read_text(encoding="utf-8")
     return (
         f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
         "<p>Name what you want to see. It is cut out of the photo.</p></div>"
-        f'<span class="model">{html.escape(variant.upper())} on {html.escape(device)}</span></header>'
+        f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device)}</span></header>'
     )
 
 
-def colophon(variant: str) -> str:
-    sentence = XS_SENTENCE if variant == "xs" else OTHER_SENTENCE.format(name=html.escape(variant.upper()))
+def colophon(models: Models) -> str:
+    title = models.title(models.first)
+    sentence = XS_SENTENCE if models.first == "xs" else OTHER_SENTENCE.format(name=html.escape(title))
     return (
         f"<p>{sentence}</p>"
         "<p>Method: EOV-Seg, Niu, Hu, Lin, Jiang and Zhang, AAAI 2025. Your photo stays on the computer that serves "

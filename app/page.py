@@ -1,7 +1,12 @@
 """The page: a photo and words in, named segments out. Every callback is thin; the work is in app/session.py."""
 
+import functools
 import html
 import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,59 +14,61 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from app.editor import foreign_words, table_value
+from app.examples import EXAMPLES, example_paths
+from app.models import Models
 from app.payload import answer, stage_value
-from app.session import MAX_SESSIONS, Session, SessionStore, StagedPredictor, photo_digest, run
+from app.recipe import read_link, recipe_value
+from app.session import MAX_SESSIONS, Asked, Session, SessionStore, StagedPredictor, adjust, photo_digest, run
+from app.settings import Settings, defaults
+from app.why import why_value
 from eovseg.assets import asset_path
-from eovseg.errors import EovsegError
+from eovseg.errors import ConfigError, EovsegError
 from eovseg.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 SESSION_SECONDS = 3600
 MAX_FILE_SIZE = "32mb"
+MAX_TEXT = 400_000  # characters of words
 MAX_QUEUE = 32
-DOWNLOADS = 4  # files of `Result.save`
+KEPT_VALUES = 6  # what tabs computed for a photo and its words, over all visitors: some are tens of megabytes
+DOWNLOADS = {
+    "overlay": "Overlay PNG",
+    "ids": "Panoptic PNG",
+    "panoptic": "Panoptic JSON",
+    "masks": "Masks JSON (RLE)",
+    "table": "Table CSV",
+}  # in the order of `Session.save`
 
-# Each example comes with words that suit it; they are a start, not the answer.
-EXAMPLES = {
-    "bus-street.jpg": "bus; car; person, people; tree; sky; road, street; building; grass; flowers",
-    "savanna.jpg": "elephant; tree; bush; sky; grass; river, water; sand, dirt",
-    "parked-car.jpg": "car; person, people; building; window; door; potted plant; pavement, sidewalk",
-    "gull.jpg": "gull, bird; sky; sea; beach, sand; person, people; boat",
-    "bear.jpg": "bear; grass",
-    "rainy-buses.jpg": "bus; taxi; car; person, people; road, street; tree; grass; traffic light",
-    "paris-street.jpg": "person, people; car; bicycle; building; sky; road, street; awning",
-    "hot-dog.jpg": "hot dog; bowl, cup; person, people; table; tray",
-    "kitchen.jpg": "cabinet; rug; door; wall; floor; ceiling; sink; window; mirror; towel",
-    "loft.jpg": "ceiling; wall; floor; stool, chair; table, counter; plant; painting; refrigerator; railing",
-}
+Shown = tuple[Any, ...]
 
 
-def example_paths() -> list[Path]:
-    return [asset_path(f"photos/{name}") for name in EXAMPLES]
+def asked_for(words: str, preset: str | None, competes: bool, settings: object) -> Asked:
+    """What the inputs ask for: words alone, a class list and then the words, or words against a list that competes.
 
-
-def preset_title(name: str) -> str:
-    """A preset's file name as people read it: "ade20k-150" is "ADE20K · 150 classes"."""
-    title, _, count = name.rpartition("-")
-    if not count.isdigit():
-        return name.capitalize()
-    upper = {"coco", "ade20k", "voc"}
-    words = [word.upper() if word in upper else word.capitalize() for word in title.split("-")]
-    return f"{' '.join(words)} · {count} classes"
-
-
-def vocabulary_of(words: str, preset: str | None) -> Vocabulary:
-    """The visitor's words, a preset, or the preset with the words after it; raises `VocabularyError`."""
+    Raises `VocabularyError` and `ConfigError`.
+    """
+    checked = Settings.read(settings)
     if not preset:
-        return Vocabulary.parse(words)
+        return Asked(Vocabulary.parse(words), None, checked, words)
     listed = Vocabulary.preset(preset)
-    return listed + Vocabulary.parse(words) if words.strip() else listed
+    if competes:
+        return Asked(Vocabulary.parse(words), listed, checked, words, preset)
+    both = listed + Vocabulary.parse(words) if words.strip() else listed
+    return Asked(both, None, checked, words, preset)
 
 
-def notes_html(vocabulary: Vocabulary, shrunk_from: tuple[int, int] | None) -> str:
-    """What was odd in the words, and whether the photo was scaled down, as escaped HTML."""
-    notes = list(vocabulary.notes)
+def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
+    """What was odd in the words, and whether the photo was scaled down, as escaped HTML.
+
+    `reads`: the model's name where its words are English; then words in other scripts are told.
+    """
+    notes = list(asked.words.notes)
+    foreign = foreign_words(asked.words.words) if reads else []
+    if foreign:
+        listed = ", ".join(f'"{word}"' for word in foreign[:3]) + (", …" if len(foreign) > 3 else "")
+        notes.insert(0, f"{reads} reads English words; {listed} may be matched by chance. Try the English word.")
     if shrunk_from:
         notes.insert(0, f"The photo was scaled down from {shrunk_from[0]:,} x {shrunk_from[1]:,} pixels for this page.")
     shown = notes[:4] + ([f"And {len(notes) - 4:,} more notes like these."] if len(notes) > 4 else [])
@@ -69,76 +76,225 @@ def notes_html(vocabulary: Vocabulary, shrunk_from: tuple[int, int] | None) -> s
 
 
 class Page:
-    """The callbacks of one server: a predictor that all visitors share, and what each of them keeps."""
+    """The callbacks of one server: models that all visitors share, and what each of them keeps."""
 
-    def __init__(self, predictor: StagedPredictor, sessions: int = MAX_SESSIONS) -> None:
-        self.predictor = predictor
+    def __init__(self, predictor: StagedPredictor, sessions: int = MAX_SESSIONS, models: Models | None = None) -> None:
+        self.models = models or Models(predictor)
         self.store = SessionStore(sessions)
+        self.features: dict[str, Path] = {}  # weight files of further models for the tab Clustering
+        self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
+        self._lock = threading.Lock()
         photo, words = next(iter(EXAMPLES.items()))
         # The result that a visitor finds was computed by this server at its start; every tab begins with a copy.
-        self.start = run(Session(), predictor, str(asset_path(f"photos/{photo}")), Vocabulary.parse(words))
+        asked = asked_for(words, None, False, None)
+        self.start = run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked)
 
-    def open(self) -> tuple[Any, ...]:
+    # What tabs use: see app/tabs/__init__.py.
+
+    def callback(self, work: Callable[..., Any], outputs: int) -> Callable[..., Any]:
+        """`work(session, *values) -> tuple` as Gradio calls it: with a key for the session, errors as a sentence.
+
+        A parameter of `work` that Gradio fills itself (`event: gr.SelectData`) stays. Where the session was forgotten
+        or `work` fails, the `outputs` stay as they are.
+        """
+
+        @functools.wraps(work)
+        def called(key: str | None, *values: Any) -> Any:
+            nothing = [gr.skip()] * outputs if outputs != 1 else gr.skip()
+            session = self.store.get(key)
+            if session is None or session.result is None:
+                if key is None:  # an event of the page's own first moment
+                    return nothing
+                gr.Info("This page was left alone for long, and its photo is forgotten. Press Segment again.")
+                return nothing
+            made = self._guarded(work, session, *values)
+            if made is None:
+                return nothing
+            return made[0] if outputs == 1 else made
+
+        return called
+
+    def once(self, session: Session, name: str, make: Callable[[], Any]) -> Any:
+        """`make()`, computed once for this photo and these words; the last few values of all visitors are kept."""
+        key = (session.key, session.decoding, name)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > KEPT_VALUES:
+                self._kept.popitem(last=False)
+        return made
+
+    def intermediates(self, session: Session) -> Any:
+        """The session's photo decoded with its inner values (`Decoded`); they are always kept."""
+        return session.decoded
+
+    # The frame and the Segment tab.
+
+    def open(self) -> Shown:
+        """A new tab of the browser: the result that the server began with."""
         session = self.store.open(None, self.start)
-        return (session.key, *self._shown(session))
+        return (session.key, *self._shown(session, whole=True), self.panel(session.key))
 
-    def show(self, key: str | None, photo: dict[str, Any] | None, words: str, preset: str | None) -> tuple[Any, ...]:
+    def follow(self, key: str | None, request: gr.Request) -> Shown:
+        """What the address asks for, where it asks for something: result, photo, words, class list and settings."""
+        linked = read_link(dict(request.query_params))
+        session = self.store.get(key)
+        if linked is None or session is None:
+            return (key, *[gr.skip()] * 8)
+        path = str(asset_path(f"photos/{linked.photo}"))
+
+        def work(session: Session) -> Session:
+            asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings)
+            return run(session, self.models.get(linked.model), path, asked)
+
+        if self._guarded(work, session) is None:
+            return (key, *[gr.skip()] * 8)
+        competes = gr.update(value=linked.competes, visible=True if linked.preset else "hidden")
+        inputs = (path, linked.words, linked.preset, competes, self.panel(key))
+        return (key, *self._shown(session, whole=True), *inputs)
+
+    def show(
+        self,
+        key: str | None,
+        photo: dict[str, Any] | None,
+        words: str,
+        preset: str | None = None,
+        competes: bool = False,
+        panel: dict[str, Any] | None = None,
+    ) -> Shown:
         """Run what changed and show it; on bad input one sentence, and the result before stays."""
+        known = self.store.get(key) is not None
         session = self.store.open(key, self.start)
         # An emptied photo box means "the one before": what is shown stays a result of what was asked.
         path = (photo or {}).get("path") or session.photo or str(example_paths()[0])
-        try:
-            run(session, self.predictor, path, vocabulary_of(words or "", preset))
-        except EovsegError as error:
-            gr.Warning(html.escape(str(error)))
-            return (session.key, gr.skip(), gr.skip())
-        except Exception:
-            _LOG.exception("A segmentation failed")
-            gr.Warning("The model failed on this photo; the server's log says why.")
-            return (session.key, gr.skip(), gr.skip())
-        return (session.key, *self._shown(session))
+        before = session.digest if known else None
 
-    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *words: Any) -> tuple[Any, ...]:
+        def work(session: Session) -> Session:
+            asked = asked_for(words or "", preset, bool(competes), (panel or {}).get("settings"))
+            return run(session, self.models.get((panel or {}).get("model")), path, asked)
+
+        if self._guarded(work, session) is None:
+            return (session.key, *[gr.skip()] * 3)
+        return (session.key, *self._shown(session, whole=session.digest != before))
+
+    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *asked: Any) -> Shown:
         """As `show`, when the photo box changes. Emptied, it still sends its old photo: then there is nothing to do."""
         path = (photo or {}).get("path")
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
-            return (key, gr.skip(), gr.skip())
-        return self.show(key, photo, *words)
+            return (key, *[gr.skip()] * 3)
+        return self.show(key, photo, *asked)
+
+    def adjust(
+        self,
+        key: str | None,
+        photo: dict[str, Any] | None,
+        words: str,
+        preset: str | None = None,
+        competes: bool = False,
+        panel: dict[str, Any] | None = None,
+    ) -> Shown:
+        """The settings changed: the kept result is composed anew, and no part of the network runs."""
+        session = self.store.get(key)
+        if session is None:
+            return self.show(key, photo, words, preset, competes, panel)
+        if self._guarded(lambda s: adjust(s, Settings.read((panel or {}).get("settings"))), session) is None:
+            return (key, *[gr.skip()] * 3)
+        return (key, *self._shown(session))
 
     def choose(self, event: gr.EventData) -> tuple[str, str, str]:
         """An example's photo and words into the inputs."""
         name = list(EXAMPLES)[int(event.index)]
         return str(asset_path(f"photos/{name}")), EXAMPLES[name], ""
 
-    def files(self, key: str | None) -> list[Any]:
-        """The four downloads of the tab's result: overlay, segment ids, segment list, masks."""
-        session = self.store.get(key)
-        if session is None:  # forgotten: another result's files would not be what the tab shows
-            return [gr.skip()] * DOWNLOADS
-        return [str(path) for path in session.save()]
+    def explain(self, key: str | None, event: gr.EventData) -> Any:
+        """Why the clicked segment has its class; an empty answer where the click took the pin away."""
+        return self.callback(lambda session: (why_value(session, int(event.segment or 0)),), 1)(key)
 
-    def restyle(self, key: str | None, event: gr.EventData) -> list[Any]:
-        """The visitor moved the opacity slider: the overlay to download follows what the page shows already."""
+    def table(self, words: str) -> Any:
+        """The words as rows of the table view."""
+        try:
+            return table_value(words)
+        except EovsegError as error:
+            gr.Warning(html.escape(str(error)))
+            return gr.skip()
+
+    def edited(self, event: gr.EventData) -> Shown:
+        """The table was edited: its words as text, and the rows with their colours."""
+        text = str(event.text)[:MAX_TEXT]
+        return text, self.table(text)
+
+    def offer_competing(self, preset: str | None) -> Any:
+        """Only a class list can compete. Hidden, not taken away: a box that comes back says that it was changed."""
+        return gr.update(visible=True if preset else "hidden")
+
+    def panel(self, key: str | None) -> dict[str, Any]:
+        """What app/panel.js shows: the models, the session's own, its settings, and that model's defaults."""
+        session = self.store.get(key) or self.start
+        assert session.asked is not None
+        return {
+            "model": self.models.key_of(session.predictor),
+            "models": [asdict(choice) for choice in self.models.choices()],
+            "settings": session.asked.settings.arguments(),
+            "defaults": defaults(session.predictor.config),
+        }
+
+    def shown_again(self, key: str | None) -> Any:
+        """The stage with its photo, for a browser that lost it."""
+        return self.callback(lambda session: (stage_value(session),), 1)(key)
+
+    def restyle(self, key: str | None, event: gr.EventData) -> Any:
+        """The visitor moved the opacity slider: the overlay to download and the call follow what the page shows."""
         session = self.store.get(key)
-        if session is not None:
-            session.opacity = min(max(float(event.value), 0.0), 1.0)
-        return self.files(key)
+        if session is None:
+            return gr.skip()
+        session.opacity = min(max(float(event.value), 0.0), 1.0)
+        return self._recipe(session)
+
+    def download(self, key: str | None, kind: str) -> Any:
+        """A file of the tab's result."""
+        place = list(DOWNLOADS).index(kind)
+        return self.callback(lambda session: (str(session.save()[place]),), 1)(key)
 
     def api_segment(
-        self, photo: dict[str, Any] | None, words: str, preset: str | None = None
+        self,
+        photo: dict[str, Any] | None,
+        words: str,
+        preset: str | None = None,
+        preset_competes: bool = False,
+        task: str | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: str | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        void_threshold: float | None = None,
+        model: str | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
-        `preset`: a class list to put before the words. Returns the segments and the files of the result.
+        `preset`: a class list to put before the words; with `preset_competes` it only competes, and what it wins is
+        one segment "other". `task`: panoptic, semantic or instance; `ensemble`: geometric or arithmetic; the other
+        settings lie in 0..1 and are the model's own where left out. `model`: another variant that the server has.
+        Returns the segments and the files of the result.
         """
         path = (photo or {}).get("path")
         if not path:
             raise gr.Error("Give a photo to segment.", print_exception=False)
+        settings = {
+            "task": task, "alpha": alpha, "beta": beta, "ensemble": ensemble, "score_threshold": score_threshold,
+            "overlap_threshold": overlap_threshold, "void_threshold": void_threshold,
+        }  # fmt: skip
         session = Session()
         try:
-            run(session, self.predictor, path, vocabulary_of(words or "", preset))
+            if not isinstance(words or "", str):
+                raise ConfigError('The words must be text, such as "person; sky".')
+            run(session, self.models.get(model), path, asked_for(words or "", preset, bool(preset_competes), settings))
             # Gradio serves copies, which it deletes after hours; a caller leaves nothing else behind.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
@@ -147,6 +303,25 @@ class Page:
             session.close()
         return answer(session), files
 
-    def _shown(self, session: Session) -> tuple[dict[str, Any], str]:
-        assert session.vocabulary is not None
-        return stage_value(session), notes_html(session.vocabulary, session.shrunk_from)
+    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any) -> Any:
+        """What `work` returns; None after a sentence on the page where it fails."""
+        try:
+            return work(session, *values)
+        except EovsegError as error:
+            gr.Warning(html.escape(str(error)))
+        except gr.Error:
+            raise
+        except Exception:
+            _LOG.exception("A callback of the page failed")
+            gr.Warning("The model failed on this photo; the server's log says why.")
+        return None
+
+    def _shown(self, session: Session, whole: bool = False) -> Shown:
+        """Stage, notes and recipe of a result; the photo itself only where the browser does not have it yet."""
+        assert session.asked is not None
+        reads = self.models.title(self.models.key_of(session.predictor))
+        notes = notes_html(session.asked, session.shrunk_from, reads)
+        return (stage_value(session, whole), notes, self._recipe(session))
+
+    def _recipe(self, session: Session) -> dict[str, Any]:
+        return recipe_value(session, *self.models.parts(self.models.key_of(session.predictor)))

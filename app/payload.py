@@ -17,11 +17,12 @@ from eovseg.result import Segment, id_to_rgb
 _PLACING_SIDE = 200  # labels are placed on a map of about this size
 
 
-def stage_value(session: Session) -> dict[str, Any]:
+def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
     """What app/stage.js draws: the photo, an id for every pixel, and per segment what the legend and the table say.
 
-    `ids` is a PNG whose pixel is red + 256 green + 65,536 blue = segment id. Shares and scores lie in 0..1, anchors are
-    (x, y) as shares of width and height.
+    Without `whole` the photo is left out: the browser keeps it under `photo_key`. `ids` is a PNG whose pixel is
+    red + 256 green + 65,536 blue = segment id. Shares and scores lie in 0..1, anchors are (x, y) as shares of width
+    and height.
     """
     result = session.result
     assert result is not None, "a session is shown after its first run"
@@ -41,6 +42,7 @@ def stage_value(session: Session) -> dict[str, Any]:
             "out_of_vocabulary": round(segment.out_of_vocabulary, 4),
             "share": round(segment.area / pixels, 5),
             "anchor": anchor,
+            "other": bool(result.background) and segment is segments[-1],
         }
         for segment, name, colour, anchor in zip(
             segments, result.names, segment_colours(segments), anchors, strict=True
@@ -50,7 +52,8 @@ def stage_value(session: Session) -> dict[str, Any]:
     names = ", ".join(entry["name"] for entry in entries[:12]) or "nothing"
     return {
         "token": uuid.uuid4().hex,
-        "photo": _data_address(result.image, "JPEG", quality=90),
+        "photo": _data_address(result.image, "JPEG", quality=90) if whole else None,
+        "photo_key": session.digest,
         "ids": _data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
         "segments": entries,
         "description": f"Photo with {len(entries)} segments: {names}",
@@ -59,9 +62,9 @@ def stage_value(session: Session) -> dict[str, Any]:
 
 
 def answer(session: Session) -> dict[str, Any]:
-    """The endpoint's answer: what `Result.to_json` says, and seconds per step that ran."""
-    assert session.result is not None
-    return {**session.result.to_json(), "seconds": session.seconds}
+    """The endpoint's answer: `Result.to_json`, the settings that were given, and seconds per step that ran."""
+    assert session.result is not None and session.asked is not None
+    return {**session.result.to_json(), "settings": session.asked.settings.arguments(), "seconds": session.seconds}
 
 
 def timing(session: Session) -> str:

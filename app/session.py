@@ -13,18 +13,23 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from app.settings import Settings
+from eovseg.background import merge_background, with_background
 from eovseg.images import load_image
+from eovseg.model.config import ModelConfig
 from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary
 
-LONGEST_SIDE = 2048
+LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
 MAX_SESSIONS = 24
 LARGE_MODEL_SESSIONS = 6
 OPACITY = 0.5  # what `Result.save` draws with
@@ -35,14 +40,42 @@ class StagedPredictor(Protocol):
 
     def encode_image(self, image: np.ndarray) -> Any: ...
 
-    def decode(self, image_state: Any, vocabulary: Vocabulary) -> Any: ...
+    def decode(self, image_state: Any, vocabulary: Vocabulary, *, intermediates: bool = False) -> Any: ...
 
-    def compose(self, decoded: Any) -> Result: ...
+    @property
+    def compose(self) -> Callable[..., Result]: ...
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor asks for: words to name, a class list that only competes with them, and settings.
+
+    `text` and `preset` are what was typed and chosen, for the call that reproduces the result.
+    """
+
+    words: Vocabulary
+    background: Vocabulary | None = None
+    settings: Settings = field(default_factory=Settings)
+    text: str = ""
+    preset: str = ""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the network is given."""
+        return self.words if self.background is None else with_background(self.words, self.background)
 
 
 @dataclass
 class Session:
-    """One tab: kept halves, what they were made from, and a folder for its downloads."""
+    """One tab of the browser: kept halves, what they were made from, and a folder for its downloads.
+
+    `vocabulary` is what the network was given, a background's classes at its end; `revision` counts results,
+    `decoding` what was decoded; `chosen` is the id of the segment that was clicked last; `open_tab` the name of the
+    open tab and `seen` the revision that each tab showed last.
+    """
 
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     photo: str | None = None
@@ -50,30 +83,46 @@ class Session:
     shrunk_from: tuple[int, int] | None = None
     image_state: Any = None
     vocabulary: Vocabulary | None = None
+    predictor: Any = None
+    asked: Asked | None = None
     decoded: Any = None
     result: Result | None = None
+    revision: int = 0
+    decoding: int = 0
+    chosen: int | None = None
+    open_tab: str = ""
+    seen: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     opacity: float = OPACITY
     home: str | None = None
     folder: Path | None = None
+    files: list[Path] = field(default_factory=list)
+    saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files in `folder`
     saving: threading.Lock = field(default_factory=threading.Lock)
+    running: threading.RLock = field(default_factory=threading.RLock)
 
     def close(self) -> None:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def save(self) -> list[Path]:
-        """Write overlay, segment ids, segment list and masks into this tab's folder, in place of those before."""
+        """Overlay, segment ids, segment list, masks and table as files, made once for a result and its opacity."""
         if self.result is None:
             return []
         with self.saving:
-            result = self.result  # one result for all files, whatever else this tab asks for meanwhile
-            self.close()
-            self.folder = Path(tempfile.mkdtemp(prefix="eovseg-", dir=self.home))
-            files = result.save(self.folder)
-            if self.opacity != OPACITY:
-                result.overlay(self.opacity).save(files[0])
-            return files
+            with self.running:
+                # One result for all files, whatever else this tab asks for meanwhile.
+                result, wanted = self.result, (self.revision, self.opacity)
+            if self.folder is None or self.saved != wanted:
+                self.close()
+                self.folder = Path(tempfile.mkdtemp(prefix="eovseg-", dir=self.home))
+                files = result.save(self.folder)
+                if self.opacity != OPACITY:
+                    result.overlay(self.opacity).save(files[0])
+                table = files[0].with_name(files[0].name.replace("-overlay.png", "-table.csv"))
+                table.write_text(result.table_csv(), encoding="utf-8", newline="")
+                self.files, self.saved = [*files, table], wanted
+            return self.files
 
 
 class SessionStore:
@@ -122,33 +171,61 @@ class SessionStore:
             session.close()
 
 
-def run(session: Session, predictor: StagedPredictor, photo: str, vocabulary: Vocabulary) -> Session:
-    """Bring `session` to `photo` and `vocabulary`, running only what changed, and return it.
+def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) -> Session:
+    """Bring `session` to `photo` and what is asked, running only what changed, and return it.
 
     `session.seconds` says which steps ran and how long. The session changes only when every step has succeeded: after
     an error it still holds the result before. Raises the errors of `eovseg.errors`.
     """
-    seconds: dict[str, float] = {}
-    image_state, shrunk_from = session.image_state, session.shrunk_from
-    digest = photo_digest(photo)
-    if digest != session.digest or image_state is None:
+    with session.running:
+        seconds: dict[str, float] = {}
+        same_model = predictor is session.predictor
+        image_state, shrunk_from = session.image_state, session.shrunk_from
+        digest = photo_digest(photo)
+        if digest != session.digest or image_state is None or not same_model:
+            begin = time.perf_counter()
+            image, shrunk_from = _page_sized(load_image(photo))
+            image_state = predictor.encode_image(image)
+            seconds["photo"] = time.perf_counter() - begin
+        decoded, vocabulary = session.decoded, asked.vocabulary
+        if "photo" in seconds or vocabulary != session.vocabulary or decoded is None:
+            begin = time.perf_counter()
+            # The inner values are what the tabs show; they cost no time and a quarter more memory.
+            decoded = predictor.decode(image_state, vocabulary, intermediates=True)
+            seconds["words"] = time.perf_counter() - begin
         begin = time.perf_counter()
-        image, shrunk_from = _page_sized(load_image(photo))
-        image_state = predictor.encode_image(image)
-        seconds["photo"] = time.perf_counter() - begin
-    decoded = session.decoded
-    if "photo" in seconds or vocabulary != session.vocabulary or decoded is None:
+        result = composed(predictor, decoded, asked)
+        seconds["result"] = time.perf_counter() - begin
+        session.photo, session.digest = photo, digest
+        session.image_state, session.shrunk_from = image_state, shrunk_from
+        session.predictor, session.vocabulary, session.decoded = predictor, vocabulary, decoded
+        session.decoding += "words" in seconds
+        _show(session, asked, dataclasses.replace(result, name=Path(photo).name), seconds)
+        return session
+
+
+def adjust(session: Session, settings: Settings) -> Session:
+    """The kept result with other settings: no half of the network runs. Raises `ConfigError`."""
+    with session.running:
+        assert session.asked is not None and session.result is not None, "a session is adjusted after its first run"
         begin = time.perf_counter()
-        decoded = predictor.decode(image_state, vocabulary)
-        seconds["words"] = time.perf_counter() - begin
-    begin = time.perf_counter()
-    result = dataclasses.replace(predictor.compose(decoded), name=Path(photo).name)
-    seconds["result"] = time.perf_counter() - begin
-    session.photo, session.digest = photo, digest
-    session.image_state, session.shrunk_from = image_state, shrunk_from
-    session.vocabulary, session.decoded, session.result = vocabulary, decoded, result
-    session.seconds = seconds
-    return session
+        asked = dataclasses.replace(session.asked, settings=settings)
+        result = composed(session.predictor, session.decoded, asked)
+        seconds = {"result": time.perf_counter() - begin}
+        _show(session, asked, dataclasses.replace(result, name=session.result.name), seconds)
+        return session
+
+
+def composed(predictor: StagedPredictor, decoded: Any, asked: Asked) -> Result:
+    """The result of decoded words with the settings that are asked, a background merged into "other"."""
+    result = predictor.compose(decoded, **asked.settings.arguments())
+    return result if asked.background is None else merge_background(result, asked.words)
+
+
+def _show(session: Session, asked: Asked, result: Result, seconds: dict[str, float]) -> None:
+    session.asked, session.result, session.seconds = asked, result, seconds
+    session.revision += 1
+    session.chosen = None
 
 
 def photo_digest(photo: str) -> str | None:
@@ -161,16 +238,11 @@ def photo_digest(photo: str) -> str | None:
 
 
 def _copy(start: Session) -> Session:
-    return Session(
-        photo=start.photo,
-        digest=start.digest,
-        shrunk_from=start.shrunk_from,
-        image_state=start.image_state,
-        vocabulary=start.vocabulary,
-        decoded=start.decoded,
-        result=start.result,
-        seconds=start.seconds,
-    )
+    names = (
+        "photo", "digest", "shrunk_from", "image_state", "vocabulary", "predictor", "asked", "decoded", "result",
+        "revision", "decoding", "seconds",
+    )  # fmt: skip
+    return Session(**{name: getattr(start, name) for name in names})
 
 
 def _page_sized(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:

@@ -10,6 +10,7 @@ const focusLayer = find(".focus");
 const names = find(".names");
 const tip = find(".tip");
 const legend = find(".legend");
+const why = find(".why");
 const rows = find("tbody");
 const opacity = find(".opacity input");
 const percent = (share) => (share < 0.001 ? "< 0.1" : (100 * share).toFixed(share < 0.1 ? 1 : 0)) + " %";
@@ -19,6 +20,7 @@ let size = [0, 0];
 let byId = new Map();
 let pinned = 0;
 let shown = 0;
+let order = ["share", -1]; // column of the table's order, and 1 for ascending
 let newest = 0; // number of the newest picture asked for; an older one that arrives late is dropped
 
 function make(tag, className, text) {
@@ -63,7 +65,7 @@ function paint(canvas, colour) {
 
 function paintOverlay() {
   paint(overlay, (id, i, x, y, reach) => {
-    if (!id) return 0;
+    if (!id || byId.get(id)?.other) return 0;
     return isEdge(i, x, y, id, reach) ? 0xffffffff : byId.get(id)?.abgr ?? 0;
   });
 }
@@ -93,6 +95,8 @@ function pin(id) {
     node.setAttribute("aria-pressed", String(Number(node.dataset.id) === pinned));
   }
   show(pinned);
+  why.hidden = true;
+  trigger("explain", { segment: pinned });
 }
 
 function idUnder(event) {
@@ -122,7 +126,7 @@ function placeNames(segments) {
   const taken = [];
   const [width, height] = [picture.clientWidth, picture.clientHeight];
   for (const segment of [...segments].sort((a, b) => b.share - a.share)) {
-    if (segment.share < 0.004) continue;
+    if (segment.share < 0.004 || segment.other) continue;
     const node = make("span", "", segment.name);
     node.dataset.id = segment.id;
     node.style.setProperty("--colour", segment.colour);
@@ -144,6 +148,11 @@ function placeNames(segments) {
   }
 }
 
+function dye(swatch, segment) {
+  swatch.classList.toggle("bare", segment.other);
+  if (!segment.other) swatch.style.background = segment.colour;
+}
+
 function listen(node, id) {
   node.addEventListener("pointerenter", () => show(id));
   node.addEventListener("pointerleave", () => show(pinned));
@@ -152,8 +161,13 @@ function listen(node, id) {
 
 function fillLegend(segments) {
   legend.replaceChildren();
-  for (const [title, things] of [["Things", true], ["Regions", false]]) {
-    const group = segments.filter((segment) => segment.thing === things);
+  const groups = [
+    ["Things", (segment) => segment.thing],
+    ["Regions", (segment) => !segment.thing && !segment.other],
+    ["The rest", (segment) => segment.other],
+  ];
+  for (const [title, belongs] of groups) {
+    const group = segments.filter(belongs);
     if (!group.length) continue;
     const line = make("div", "group");
     line.append(make("h3", "", title));
@@ -163,7 +177,7 @@ function fillLegend(segments) {
       chip.dataset.id = segment.id;
       chip.setAttribute("aria-pressed", "false");
       const swatch = make("i");
-      swatch.style.background = segment.colour;
+      dye(swatch, segment);
       chip.append(swatch, make("span", "", segment.name));
       listen(chip, segment.id);
       chip.addEventListener("focus", () => chip.matches(":focus-visible") && show(segment.id));
@@ -180,18 +194,28 @@ function meter(share) {
   return cell;
 }
 
+function sorted(segments) {
+  const [key, direction] = order;
+  const value = (segment) => (key === "kind" ? kindOf(segment) : segment[key]);
+  const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
+  return [...segments].sort((a, b) => direction * compare(value(a), value(b)) || a.id - b.id);
+}
+
+const kindOf = (segment) => (segment.thing ? "thing" : "stuff");
+
 function fillTable(segments) {
   rows.replaceChildren();
-  for (const segment of segments) {
+  for (const segment of sorted(segments)) {
     const row = make("tr");
     row.dataset.id = segment.id;
+    row.classList.toggle("on", segment.id === shown);
     const name = make("th");
     name.scope = "row";
     const swatch = make("i");
-    swatch.style.background = segment.colour;
+    dye(swatch, segment);
     name.append(swatch, make("span", "", segment.name));
     row.append(make("td", "id", segment.id), name, make("td", "", segment.label));
-    row.append(make("td", "", segment.thing ? "thing" : "stuff"));
+    row.append(make("td", "", kindOf(segment)));
     for (const share of [segment.score, segment.in_vocabulary, segment.out_of_vocabulary, segment.share]) {
       row.append(meter(share));
     }
@@ -200,11 +224,94 @@ function fillTable(segments) {
   }
 }
 
+function bar(share) {
+  const track = make("span", "bar");
+  track.style.setProperty("--share", Math.min(1, share));
+  return track;
+}
+
+function explain(value) {
+  const open = Boolean(value && value.name && pinned);
+  why.hidden = !open;
+  // Over the picture, on the side away from the segment: nothing moves under the pointer.
+  why.classList.toggle("left", (byId.get(pinned)?.anchor[0] ?? 0) > 0.5);
+  why.replaceChildren();
+  if (!open) return;
+  const head = make("header");
+  const swatch = make("i");
+  dye(swatch, { colour: value.colour, other: Boolean(value.other) });
+  const close = make("button", "close", "×");
+  close.type = "button";
+  close.setAttribute("aria-label", "Close");
+  close.addEventListener("click", () => pin(pinned));
+  head.append(swatch, make("h3", "", value.other ? "The rest" : "Why " + value.name + "?"), close);
+  why.append(head);
+  const extent = value.area.toLocaleString("en") + " pixels, " + percent(value.share) + " of the photo";
+  why.append(make("p", "", (value.other ? "" : value.kind + " · ") + extent));
+  if (value.parts.length) explainParts(value.parts);
+  if (value.words.length) explainWords(value);
+  if (value.routers.length) explainRouters(value.routers);
+}
+
+function explainParts(parts) {
+  why.append(make("h4", "", "Words of the list that won here"));
+  const list = make("dl", "votes");
+  for (const { word, share } of parts) list.append(make("dt", "", word), make("dd", "", percent(share)), bar(share));
+  why.append(list);
+}
+
+function explainWords(value) {
+  const table = make("table");
+  const head = table.createTHead().insertRow();
+  const titles = [
+    ["Word", ""],
+    ["In", "Probability from the trained classifier"],
+    ["Out", "Probability from the frozen image tower"],
+    ["Both", "What the ensemble made of them"],
+  ];
+  for (const [title, hint] of titles) {
+    const cell = make("th", "", title);
+    cell.title = hint;
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const word of value.words) {
+    const row = body.insertRow();
+    const name = make("th", "", word.word);
+    name.scope = "row";
+    name.title = word.seen ? "A word of the training: weight α" : "A new word: weight β";
+    row.append(name, meter(word.inside), meter(word.outside), meter(word.score));
+  }
+  why.append(make("h4", "", "Words that competed"), table);
+  const first = value.words[0];
+  const weight = first.weight.toFixed(2);
+  const kind = first.seen ? "α = " + weight + ", a word of the training" : "β = " + weight + ", a new word";
+  const mixed = value.weighed ? value.ensemble + " ensemble, " + kind : "the mask is too small for the frozen tower";
+  why.append(make("p", "", mixed + "; none of these words: " + percent(value.void)));
+}
+
+function explainRouters(routers) {
+  why.append(make("h4", "", "TDEE's routers"));
+  const list = make("dl", "votes");
+  const last = routers[routers.length - 1];
+  for (const [title, name] of [["Mask", "mask"], ["Spatial", "spatial"]]) {
+    const all = routers.map((layer) => layer[name].toFixed(3)).join(" → ");
+    const label = make("dt", "", title);
+    label.title = "Weight of the " + name + " embedding in layers 1 to " + routers.length + ": " + all;
+    list.append(label, make("dd", "", last[name].toFixed(3)), bar(last[name]));
+  }
+  why.append(list);
+}
+
 async function render() {
   const value = props.value;
   if (!value || !value.segments) return;
   const number = ++newest;
-  const [picture_, map] = await Promise.all([loaded(value.photo), loaded(value.ids)]);
+  // A result of the same photo comes without it. The tab of the browser keeps one photo, also while another of our
+  // tabs is open and this script is gone.
+  if (value.photo) window.eovsegPhoto = { key: value.photo_key, source: value.photo };
+  if (window.eovsegPhoto?.key !== value.photo_key) return trigger("lost", {});
+  const [picture_, map] = await Promise.all([loaded(window.eovsegPhoto.source), loaded(value.ids)]);
   if (number !== newest) return;
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = size = [map.naturalWidth, map.naturalHeight];
@@ -213,23 +320,30 @@ async function render() {
   const bytes = context.getImageData(0, 0, size[0], size[1]).data;
   ids = new Uint32Array(size[0] * size[1]);
   for (let i = 0, j = 0; i < ids.length; i++, j += 4) ids[i] = bytes[j] | (bytes[j + 1] << 8) | (bytes[j + 2] << 16);
+  const before = byId.get(pinned)?.name;
   byId = new Map(value.segments.map((segment) => [segment.id, segment]));
   for (const segment of value.segments) {
     const rgb = parseInt(segment.colour.slice(1), 16);
     segment.abgr = (0xff000000 | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
   }
-  photo.src = picture_.src;
+  if (photo.src !== picture_.src) photo.src = picture_.src;
   photo.alt = value.description;
   picture.style.aspectRatio = size[0] + " / " + size[1];
   picture.style.setProperty("--ratio", size[0] / size[1]);
+  // A pinned segment stays so while settings change, as long as it is found again.
+  const again = value.photo ? undefined : value.segments.find((segment) => segment.name === before);
   pinned = 0;
   shown = -1;
-  show(0);
   tip.hidden = true;
   paintOverlay();
   fillLegend(value.segments);
   fillTable(value.segments);
   placeNames(value.segments);
+  if (again) pin(again.id);
+  else {
+    show(0);
+    explain(null);
+  }
   find(".timing").textContent = value.timing;
   find(".nothing").hidden = value.segments.length > 0;
   find(".count").textContent = value.segments.length + (value.segments.length === 1 ? " segment" : " segments");
@@ -258,5 +372,17 @@ compare.addEventListener("keydown", (event) => (event.key === " " || event.key =
 compare.addEventListener("keyup", () => peek(false));
 if (matchMedia("(max-width: 760px)").matches) find(".details").open = false;
 new ResizeObserver(() => props.value?.segments && ids && placeNames(props.value.segments)).observe(picture);
+for (const head of element.querySelectorAll("thead th")) {
+  head.querySelector("button").addEventListener("click", () => {
+    const { key } = head.dataset;
+    const words = ["name", "label", "kind", "id"].includes(key);
+    order = [key, order[0] === key ? -order[1] : words ? 1 : -1];
+    for (const other of element.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", order[1] > 0 ? "ascending" : "descending");
+    fillTable(props.value.segments);
+  });
+}
+const answered = (event) => element.isConnected && explain(event.detail);
+document.addEventListener("eovseg-why", answered);
 watch("value", render);
 render();

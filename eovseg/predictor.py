@@ -18,22 +18,23 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
+from eovseg.background import merge_background, with_background
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
+from eovseg.composer import Composer
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
-from eovseg.model import postprocess
-from eovseg.model.classifier import class_log_probabilities, in_and_out_log_probabilities
+from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import Ensemble, ModelConfig, variant_config
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.model.text import text_key
-from eovseg.result import Result, Segment
+from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary, coco_training_words
 
 ImageSource = str | Path | Image.Image | np.ndarray
+Words = Vocabulary | str | None
 Task = Literal["panoptic", "semantic", "instance"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 KEPT_PHOTOS = 4
@@ -209,23 +210,31 @@ class Predictor:
         if void_threshold is not None:
             void = _share("void_threshold", void_threshold, 1.0)
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
-        composer = _Composer(decoded, scores)
-        if task == "panoptic":
-            segment_map, segments = composer.panoptic(score, overlap, void)
-            masks = None
-        elif task == "semantic":
-            segment_map, segments = composer.semantic(void)
-            masks = None
-        else:
-            segment_map, segments, masks = composer.instances(score)
         state = decoded.state
+        composer = Composer(decoded.vocabulary, decoded.logits, state.features, state.image.shape[:2], scores)
+        if task == "panoptic":
+            made = composer.panoptic(score, overlap, void)
+        elif task == "semantic":
+            made = composer.semantic(void)
+        else:
+            made = composer.instances(score)
         timings = {
             "image": state.seconds,
             "words": decoded.text_seconds,
             "decoder": decoded.seconds,
             "result": time.perf_counter() - started,
         }
-        return Result(state.image, segment_map, segments, decoded.vocabulary, task, timings, masks, state.name)
+        return Result(
+            state.image,
+            made.segment_map,
+            made.segments,
+            decoded.vocabulary,
+            task,
+            timings,
+            made.masks,
+            state.name,
+            made.queries,
+        )
 
     def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
         """The network's numbers for one photo, before any threshold; by default the photo is not resized."""
@@ -240,116 +249,37 @@ class Predictor:
         )
 
     @overload
-    def __call__(self, photos: ImageSource, vocabulary: Vocabulary | str, **settings: Any) -> Result: ...
+    def __call__(
+        self, photos: ImageSource, vocabulary: Vocabulary | str, *, background: Words = None, **settings: Any
+    ) -> Result: ...
     @overload
     def __call__(
-        self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any
+        self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, *, background: Words = None, **settings: Any
     ) -> list[Result]: ...
     def __call__(
-        self, photos: ImageSource | Sequence[ImageSource], vocabulary: Vocabulary | str, **settings: Any
+        self,
+        photos: ImageSource | Sequence[ImageSource],
+        vocabulary: Vocabulary | str,
+        *,
+        background: Words = None,
+        **settings: Any,
     ) -> Result | list[Result]:
         """Segment one photo (path, PIL image or array) or a list of photos.
 
         `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
         void_threshold. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
+        `background`: words that compete without being named; what they win is one segment "other".
         """
-        vocabulary = Vocabulary.coerce(vocabulary)
+        words = Vocabulary.coerce(vocabulary)
+        wide = words if background is None else with_background(words, background)
+
+        def segment(photo: ImageSource) -> Result:
+            result = self.compose(self.decode(self.encode_image(photo), wide), **settings)
+            return result if background is None else merge_background(result, words)
+
         if isinstance(photos, Sequence) and not isinstance(photos, str):
-            return [self.compose(self.decode(self.encode_image(p), vocabulary), **settings) for p in photos]
-        return self.compose(self.decode(self.encode_image(photos), vocabulary), **settings)
-
-
-class _Composer:
-    """Turns one photo's scores into the segments of a task."""
-
-    def __init__(self, decoded: Decoded, scores: Tensor) -> None:
-        self.vocabulary = decoded.vocabulary
-        logits, features = decoded.logits, decoded.state.features
-        height, width = decoded.state.image.shape[:2]
-        self.scores = scores  # (Q, K+1)
-        masks = logits.mask_logits[-1][0]
-        self.masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
-        self.geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, (height, width))
-        self.is_thing = torch.from_numpy(np.array(decoded.vocabulary.is_thing))
-        inside, outside = in_and_out_log_probabilities(logits)
-        self.inside, self.outside = inside[0].exp(), outside[0].exp()
-
-    @torch.inference_mode()
-    def panoptic(self, score: float, overlap: float, void: float | None) -> tuple[np.ndarray, tuple[Segment, ...]]:
-        segment_map, records = postprocess.panoptic(
-            self.scores, self.masks, self.is_thing, self.geometry, score, overlap, void
-        )
-        ids = segment_map.cpu().numpy()
-        extents = _extents(ids, len(records))
-        return ids, tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
-
-    @torch.inference_mode()
-    def semantic(self, void: float | None) -> tuple[np.ndarray, tuple[Segment, ...]]:
-        keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
-        if void is not None:
-            keep = self.scores.softmax(-1)[:, -1] <= void
-        if not bool(keep.any()):
-            return np.zeros(self.geometry.output_size, np.int32), ()
-        best, _ = postprocess.semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
-        classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
-        ids = (ids.reshape(best.shape) + 1).astype(np.int32)
-        extents = _extents(ids, len(classes))
-        probabilities = self.scores.softmax(-1)[:, :-1]
-        segments = []
-        for number, class_id in enumerate(classes.tolist(), start=1):
-            query = int((probabilities[:, class_id] * keep).argmax())
-            value = float(probabilities[query, class_id])
-            segments.append(self._segment(number, class_id, query, value, *extents[number]))
-        return ids, tuple(segments)
-
-    @torch.inference_mode()
-    def instances(self, score: float) -> tuple[np.ndarray, tuple[Segment, ...], np.ndarray]:
-        found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry)
-        masks = found.masks.cpu().numpy()
-        segments: list[Segment] = []
-        kept: list[int] = []
-        segment_map = np.zeros(self.geometry.output_size, np.int32)
-        rows = zip(found.labels.tolist(), found.queries.tolist(), found.scores.tolist(), strict=True)
-        for index, (class_id, query, value) in enumerate(rows):
-            area = int(masks[index].sum())
-            if not area or value <= score:
-                continue
-            number = len(segments) + 1
-            segments.append(self._segment(number, class_id, query, value, area, _box(masks[index])))
-            kept.append(index)
-        for number, index in reversed(list(enumerate(kept, start=1))):  # the best instance is drawn last
-            segment_map[masks[index]] = number
-        return segment_map, tuple(segments), masks[kept]
-
-    def _segment(
-        self, number: int, class_id: int, query: int, score: float, area: int, box: tuple[int, int, int, int]
-    ) -> Segment:
-        return Segment(
-            id=number,
-            class_id=class_id,
-            label=self.vocabulary.labels[class_id],
-            is_thing=bool(self.is_thing[class_id]),
-            score=float(score),
-            in_vocabulary=float(self.inside[query, class_id]),
-            out_of_vocabulary=float(self.outside[query, class_id]),
-            area=area,
-            box=box,
-        )
-
-
-def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
-    """Area and box of the segments 1..count of a map, in one pass over its pixels."""
-    area = np.bincount(ids.ravel(), minlength=count + 1)
-    extents = {}
-    for number, slices in enumerate(ndimage.find_objects(ids, max_label=count), start=1):
-        rows, columns = slices or (slice(0, 0), slice(0, 0))
-        extents[number] = (int(area[number]), (columns.start, rows.start, columns.stop, rows.stop))
-    return extents
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+            return [segment(photo) for photo in photos]
+        return segment(photos)
 
 
 def _share(name: str, value: float | None, default: float) -> float:

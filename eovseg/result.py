@@ -1,6 +1,8 @@
 """What a segmented photo is: segment map, segments with scores, and the files that are written from them."""
 
+import csv
 import hashlib
+import io
 import json
 import re
 import unicodedata
@@ -50,7 +52,8 @@ class Result:
     `image` (H, W, 3) uint8; `segment_map` (H, W) int32, a segment's id or 0 = none of these words; `task` is
     "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
     `instance_masks` (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is the photo's
-    file name.
+    file name. `queries`: the object kernel whose scores each segment reports. `background`: what eovseg.background
+    merged into the last segment, "other".
     Raises ValueError where these do not fit together.
     """
 
@@ -62,6 +65,8 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
     instance_masks: np.ndarray | None = None
     name: str = ""
+    queries: tuple[int, ...] = ()
+    background: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         if self.segment_map.shape != self.image.shape[:2]:
@@ -85,7 +90,8 @@ class Result:
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
     ) -> Image.Image:
         """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
-        return draw_overlay(self.image, self.segment_map, self.segments, opacity, labels, highlight)
+        shown = self.segments[:-1] if self.background else self.segments  # "other" is the photo as it is
+        return draw_overlay(self.image, self.segment_map, shown, opacity, labels, highlight)
 
     def to_json(self) -> dict[str, Any]:
         """Segments, sizes, classes, notes and timings for machines, ready for json.dumps."""
@@ -102,6 +108,32 @@ class Result:
             "notes": list(self.vocabulary.notes),
             "timings": dict(self.timings),
         }
+
+    def table_csv(self) -> str:
+        """A header and one line per segment, as spreadsheets read it (RFC 4180); areas in pixels, scores in 0..1."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        names = (
+            "id",
+            "name",
+            "class",
+            "kind",
+            "score",
+            "in_vocabulary",
+            "out_of_vocabulary",
+            "area",
+            "x0",
+            "y0",
+            "x1",
+            "y1",
+        )
+        writer.writerow(names)
+        for segment, name in zip(self.segments, self.names, strict=True):
+            scores = (f"{s:.4f}" for s in (segment.score, segment.in_vocabulary, segment.out_of_vocabulary))
+            kind = "thing" if segment.is_thing else "stuff"
+            words = (_cell(name), _cell(segment.label))
+            writer.writerow((segment.id, *words, kind, *scores, segment.area, *segment.box))
+        return text.getvalue()
 
     def panoptic_json(self, png_name: str) -> dict[str, Any]:
         """COCO-panoptic document of this photo whose segment map lies in the file `png_name`."""
@@ -221,6 +253,11 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
         return bool(document["info"]["photo_digest"] == digest)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _cell(text: str) -> str:
+    """A word that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

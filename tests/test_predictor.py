@@ -107,6 +107,33 @@ def test_the_same_pixels_in_two_files_keep_their_names(
     assert predictor.image_halves <= before + 1
 
 
+def test_each_segment_names_its_kernel(predictor: eovseg.Predictor, photo: Path) -> None:
+    decoded = predictor.decode(predictor.encode_image(photo), WORDS)
+    probabilities = predictor.log_probabilities(decoded).softmax(-1)
+    for task in ("panoptic", "semantic"):
+        result = predictor.compose(decoded, task=task)
+        assert len(result.queries) == len(result.segments) > 0
+        for segment, query in zip(result.segments, result.queries, strict=True):
+            assert segment.score == pytest.approx(float(probabilities[query, segment.class_id]))
+    found = predictor.compose(decoded, task="instance")
+    assert len(found.queries) == len(found.segments)
+    assert all(0 <= query < predictor.config.queries for query in found.queries)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+def test_a_background_competes_without_being_named(predictor: eovseg.Predictor, photo: Path, task: str) -> None:
+    alone = predictor(photo, "person", task=task, void_threshold=1.0)
+    against = predictor(photo, "person", background=WORDS, task=task, void_threshold=1.0)
+    assert set(against.vocabulary.labels) == {"person", "other"}
+    assert {segment.label for segment in against.segments} <= {"person", "other"}
+    everything = predictor(photo, "person; " + WORDS.split("; ", 1)[1], task=task, void_threshold=1.0)
+    person = [segment.area for segment in everything.segments if segment.label == "person"]
+    assert [segment.area for segment in against.segments if segment.label == "person"] == person
+    if task != "instance":
+        assert sum(person) < sum(segment.area for segment in alone.segments)
+        assert against.segments[-1].label == "other" and against.background
+
+
 def test_a_list_gives_a_list(predictor: eovseg.Predictor, photo: Path) -> None:
     results = predictor([photo, asset_path("photos/bear.jpg")], "bear; grass; road")
     assert [r.name for r in results] == ["paris-street.jpg", "bear.jpg"]

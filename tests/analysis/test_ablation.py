@@ -82,13 +82,13 @@ def test_empty_results_compare(make_result: MakeResult) -> None:
 
 
 def test_queries_and_routers_belong_to_the_segments(predictor: Predictor, decoded: Decoded) -> None:
-    segments = predictor.compose(decoded).segments
-    queries = segment_queries(predictor, decoded)
+    result = predictor.compose(decoded)
+    segments, queries = result.segments, segment_queries(result)
     assert set(queries) == {segment.id for segment in segments}
     probability = predictor.log_probabilities(decoded).exp()
     for segment in segments:
         assert float(probability[queries[segment.id], segment.class_id]) == pytest.approx(segment.score, abs=1e-5)
-    rows = router_rows(predictor, decoded)
+    rows = router_rows(decoded, result)
     assert len(rows) == 3 * len(segments)
     for row in rows:
         assert 0 < row.mask_weight < 1 and 0 < row.spatial_weight < 1 and 0 <= row.spatial_share <= 1
@@ -98,9 +98,10 @@ def test_router_statistics_of_photos(predictor: Predictor, decoded: Decoded, pho
     rows = router_statistics(predictor, [photo, photo[:, ::-1]], WORDS)
     first = [row for row in rows if row.photo == "1"]
     assert {row.photo for row in rows} <= {"1", "2"}
-    assert [row.mask_weight for row in first] == [row.mask_weight for row in router_rows(predictor, decoded, "1")]
+    own = router_rows(decoded, predictor.compose(decoded), "1")
+    assert [row.mask_weight for row in first] == [row.mask_weight for row in own]
 
 
 def test_routers_need_intermediates(predictor: Predictor, decoded: Decoded) -> None:
     with pytest.raises(ConfigError, match="intermediates=True"):
-        router_rows(predictor, predictor.decode(decoded.state, WORDS))
+        router_rows(predictor.decode(decoded.state, WORDS), predictor.compose(decoded))

@@ -1,17 +1,19 @@
 """Features of any block: one pass, stopped in time, with timm's own positions."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from analysis.features import TAPS, any_size, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
-from analysis.sources import hub_source, spatial_source, tower_source, vit_source
+from analysis.sources import HubModel, hub_source, hub_weights, spatial_source, tower_source, vit_source
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
@@ -187,3 +189,33 @@ def test_missing_weights_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         hub_source("DINOv2 ViT-B/14")
     with pytest.raises(ConfigError, match="SAM ViT-B/16"):
         hub_source("AlexNet")
+
+
+def test_weights_from_a_file_and_from_the_cache(
+    photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No network is asked: the file is found where a hub client keeps it, or named."""
+    small = HubModel("vit_tiny_patch16_224", "22 MB")
+    monkeypatch.setattr("analysis.sources.HUB_MODELS", {"small": small})
+    assert hub_weights("small") is None
+    vit = timm.create_model(small.timm_name, pretrained=False)
+    file = tmp_path / "model.safetensors"
+    save_file(vit.state_dict(), file)
+    wanted = vit_source("small", vit, long_side=96).extract(photo, ["block 1"])["block 1"]
+    found = hub_source("small", long_side=96, file=file).extract(photo, ["block 1"])["block 1"]
+    assert np.allclose(found, wanted, atol=1e-5)
+    asked: list[tuple[str, str]] = []
+
+    def cached(folder: str, name: str) -> str | None:
+        asked.append((folder, name))
+        return str(file) if name == "pytorch_model.bin" else None
+
+    monkeypatch.setattr("analysis.sources.try_to_load_from_cache", cached)
+    assert hub_weights("small") == file
+    assert asked[0][0].startswith("timm/vit_tiny") and [name for _, name in asked] == [
+        "model.safetensors",
+        "pytorch_model.bin",
+    ]
+    file.write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"model.safetensors.*does not hold the weights of small"):
+        hub_source("small", file=file)

@@ -34,7 +34,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_computing_modules_load_no_plots() -> None:
-    drawing = {"figures_matplotlib", "figures_plotly", "sheets"}
+    drawing = {"figures_matplotlib", "figures_plotly", "pictures", "sheets"}
     modules = sorted({path.stem for path in (ROOT / "analysis").glob("*.py")} - drawing)
     names = ", ".join("analysis" if stem == "__init__" else f"analysis.{stem}" for stem in modules)
     code = f"import sys, {names}; print(*sorted({{'gradio', 'matplotlib', 'plotly'}} & set(sys.modules)))"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.ensemble import class_votes, sweep_photo
-from analysis.layers import QueryPath, mask_agreement, query_path
+from analysis.layers import QueryPath, listened_to, mask_agreement, query_path
 from eovseg.errors import ConfigError
 from eovseg.predictor import Decoded, Predictor
 from tests.analysis.conftest import WORDS
@@ -29,6 +29,16 @@ def test_last_classes_are_the_in_vocabulary_ones(predictor: Predictor, decoded: 
 def test_agreement_by_hand() -> None:
     masks = np.array([[[1, 1, 0, 0]], [[0, 1, 0, 0]], [[1, 0, 0, 0]]], np.float32)
     assert mask_agreement(QueryPath(0, masks, (), np.zeros((2, 1)))).tolist() == [0.5, 0.0, 1.0]
+
+
+def test_a_kernel_listens_to_segments_and_to_kernels_without_one() -> None:
+    path = QueryPath(1, np.zeros((3, 1, 1), np.float32), (), np.array([[0.2, 0.5, 0.3, 0.0], [0.0, 0.1, 0.2, 0.7]]))
+    heard = listened_to(path, 1, {7: 0, 8: 1}, top=3)
+    assert [(one.query, one.segment, one.share) for one in heard] == [(1, 8, 0.5), (2, None, 0.3), (0, 7, 0.2)]
+    assert listened_to(path, 2, {}, top=1)[0].query == 3
+    for layer in (0, 3):
+        with pytest.raises(ConfigError, match="outside 1 to 2"):
+            listened_to(path, layer, {})
 
 
 def test_path_refuses_what_is_not_there(predictor: Predictor, decoded: Decoded) -> None:

@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from analysis.similarity import VOID, concentration, similarity_maps, vas_weight, word_competition, word_mask
+from analysis.grids import grid_cell
+from analysis.similarity import (
+    VOID,
+    SimilarityMaps,
+    concentration,
+    similarity_maps,
+    vas_weight,
+    word_competition,
+    word_focus,
+    word_mask,
+)
 from eovseg.errors import ConfigError
 from eovseg.predictor import Decoded, Predictor
 from tests.analysis.conftest import MakeResult
@@ -114,3 +124,30 @@ def test_word_mask_knows_synonyms(make_result: MakeResult) -> None:
     result = make_result(np.array([[1, 1, 2], [3, 3, 0]]), [0, 1, 0])
     assert word_mask(result, "Coach").tolist() == [[True, True, False], [True, True, False]]
     assert not word_mask(result, "zebra").any()
+
+
+def test_focus_is_the_concentration_on_the_words_segments(make_result: MakeResult) -> None:
+    result = make_result(np.array([[1, 1, 2, 2]]), [0, 2])
+    before, after = np.array([[[1, 1, 1, 1]], [[0, 0, 0, 0]]], np.float32), np.array([[[3, 0, 1, 0]], [[1, 1, 1, 1]]])
+    maps = SimilarityMaps(("bus", "zebra"), before, after.astype(np.float32), "cosine")
+    focus = word_focus(maps, 0, result)
+    assert (focus.word, focus.before, focus.after, focus.area) == ("bus", 0.5, 0.75, 0.5)
+    unknown = word_focus(maps, 1, result)
+    assert math.isnan(unknown.before) and math.isnan(unknown.after) and math.isnan(unknown.area)
+
+
+def test_kept_inner_values_give_the_same_numbers(predictor: Predictor, decoded: Decoded) -> None:
+    """With and without intermediates; a pixel's own column is the whole map's."""
+    plain = predictor.decode(decoded.state, decoded.vocabulary)
+    assert np.allclose(vas_weight(predictor, plain), vas_weight(predictor, decoded), atol=1e-6)
+    assert predictor.network.vas is not None
+    text, _ = predictor.network.text_rows(predictor.text_embeddings(decoded.vocabulary))
+    with torch.inference_mode():
+        embedded = predictor.network.vas.embed(decoded.state.features.aggregated)
+        whole = predictor.network.vas.similarity(embedded, text)[0].mean(0)
+    height, width = embedded.shape[-2:]
+    for x, y in ((0, 0), (99, 59), (40, 45)):
+        scores = {score.word: score.before for score in word_competition(predictor, plain, x, y, top=99)}
+        row, column = grid_cell(decoded.state, x, y)
+        own = whole.unflatten(-1, (height, width))[:, row, column].tolist()
+        assert [scores[word] for word in (*decoded.vocabulary.words, VOID)] == pytest.approx(own, abs=1e-4)

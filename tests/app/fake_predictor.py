@@ -1,10 +1,11 @@
 """A predictor shaped as the real one, quick and predictable: stuff lies in bands, things stand in ellipses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result, Segment
 from eovseg.vocabulary import Vocabulary
 
@@ -18,26 +19,33 @@ class FakePredictor:
     composed: int = 0
     device: str = "cpu"
     failure: Exception | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # of the last composition
+    config: ModelConfig = field(default_factory=lambda: variant_config("xs"))
 
     def encode_image(self, image: np.ndarray) -> np.ndarray:
         self.images_encoded += 1
         return image
 
-    def decode(self, image_state: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, Vocabulary]:
+    def decode(
+        self, image_state: np.ndarray, vocabulary: Vocabulary, *, intermediates: bool = False
+    ) -> tuple[np.ndarray, Vocabulary]:
         if self.failure is not None:
             raise self.failure
         self.vocabularies_decoded += 1
         return image_state, vocabulary
 
-    def compose(self, decoded: tuple[np.ndarray, Vocabulary], **_: Any) -> Result:
+    def compose(self, decoded: tuple[np.ndarray, Vocabulary], **settings: Any) -> Result:
         self.composed += 1
+        self.settings = settings
         image, vocabulary = decoded
         segment_map, class_ids = draw(image.shape[:2], vocabulary)
         segments = tuple(
             segment_of(segment_map, number, class_id, vocabulary) for number, class_id in enumerate(class_ids, start=1)
         )
-        kept = tuple(segment for segment in segments if segment.area)
-        return Result(image, segment_map, kept, vocabulary, "panoptic", {})
+        least = settings.get("score_threshold", -np.inf)  # scores of long lists fall below 0
+        segment_map[np.isin(segment_map, [segment.id for segment in segments if segment.score < least])] = 0
+        kept = tuple(segment for segment in segments if segment.area and segment.score >= least)
+        return Result(image, segment_map, kept, vocabulary, settings.get("task", "panoptic"), {})
 
 
 def draw(shape: tuple[int, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, list[int]]:

@@ -37,7 +37,7 @@ def demo() -> Iterator[str]:
 
 
 def labels(visit: Visit) -> set[str]:
-    return set(visit.tab.locator(".stage tbody tr td:nth-child(3)").all_inner_texts())
+    return set(visit.tab.locator(".stage .details tbody tr td:nth-child(3)").all_inner_texts())
 
 
 def test_a_visitor_changes_words_and_sees_it(browser: Any, demo: str) -> None:

@@ -1,6 +1,8 @@
 """The page's callbacks, without a browser."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +17,12 @@ from gradio_client.exceptions import AppError
 
 from app import page as page_module
 from app.__main__ import main, parser
+from app.examples import EXAMPLES, example_paths, preset_title
 from app.layout import build, launch_options
-from app.page import EXAMPLES, Page, example_paths, notes_html, preset_title, vocabulary_of
+from app.page import DOWNLOADS, Page, asked_for, notes_html
+from app.recipe import client_call, curl_call
+from app.session import Asked
+from app.tabs import TITLES
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.vocabulary import Vocabulary, preset_names
@@ -40,7 +46,7 @@ def upload(path: str) -> dict[str, Any]:
 
 def test_a_new_tab_finds_a_computed_result(page: Page, predictor: FakePredictor) -> None:
     assert predictor.composed == 1, "computed once, when the server starts"
-    key, value, _ = page.open()
+    key, value, *_ = page.open()
     labels = {entry["label"] for entry in value["segments"]}
     assert labels == set(Vocabulary.parse(next(iter(EXAMPLES.values()))).labels)
     assert page.open()[0] != key
@@ -48,21 +54,25 @@ def test_a_new_tab_finds_a_computed_result(page: Page, predictor: FakePredictor)
 
 
 def test_words_presets_and_both(page: Page, photo_file: PhotoWriter) -> None:
-    key, _, _ = page.open()
+    key = page.open()[0]
     shown = page.show(key, upload(photo_file()), "sky: stuff; unicorn: stuff", "")
     assert shown[0] == key
     assert [entry["label"] for entry in shown[1]["segments"]] == ["sky", "unicorn"]
-    assert vocabulary_of(" ", "cityscapes-19") == Vocabulary.preset("cityscapes-19")
-    both = vocabulary_of("unicorn", "cityscapes-19")
+    cityscapes = Vocabulary.preset("cityscapes-19")
+    assert asked_for(" ", "cityscapes-19", False, None).vocabulary == cityscapes
+    both = asked_for("unicorn", "cityscapes-19", False, None).vocabulary
     assert both.labels[-1] == "unicorn" and len(both) == 20
+    against = asked_for("unicorn; Road, street", "cityscapes-19", True, {})
+    assert against.vocabulary.labels[:2] == ("unicorn", "Road") and "road" not in against.vocabulary.labels
+    assert against.words.labels == ("unicorn", "Road") and len(against.vocabulary) == 20
 
 
 def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredictor, photo_file: PhotoWriter) -> None:
-    key, _, _ = page.open()
+    key = page.open()[0]
     page.show(key, upload(photo_file()), "sky", "")
     encoded = predictor.images_encoded
     for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio sends the photo that was removed
-        assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP)
+        assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP, SKIP)
     page.show(key, None, "sky; road", "")
     assert predictor.images_encoded == encoded
 
@@ -78,9 +88,9 @@ def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredict
     ],
 )
 def test_bad_words_get_one_sentence(page: Page, warnings_shown: list[str], words: str, preset: str, said: str) -> None:
-    key, _, _ = page.open()
+    key = page.open()[0]
     before = page.store.open(key).result
-    assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP)
+    assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and said in warnings_shown[0]
     assert "<" not in warnings_shown[0], "what a visitor typed is escaped"
     assert page.store.open(key).result is before
@@ -95,9 +105,9 @@ def test_bad_photos_get_one_sentence(
 ) -> None:
     file = tmp_path / name
     file.write_bytes(example_paths()[0].read_bytes()[:2000] if content is None else content)
-    key, _, _ = page.open()
+    key = page.open()[0]
     before = page.store.open(key).result
-    assert page.show(key, upload(str(file)), "sky", "")[1:] == (SKIP, SKIP)
+    assert page.show(key, upload(str(file)), "sky", "")[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and name in warnings_shown[0]
     assert page.store.open(key).result is before
 
@@ -110,35 +120,39 @@ def test_ten_thousand_words_are_fine(page: Page, photo_file: PhotoWriter) -> Non
 def test_a_failing_model_keeps_the_result_and_is_logged(
     page: Page, predictor: FakePredictor, warnings_shown: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    key, _, _ = page.open()
+    key = page.open()[0]
     predictor.failure = RuntimeError("secret detail")
-    assert page.show(key, None, "dog", "")[1:] == (SKIP, SKIP)
+    assert page.show(key, None, "dog", "")[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and "secret" not in warnings_shown[0]
     assert "secret detail" in caplog.text
 
 
 def test_notes_are_escaped_and_few() -> None:
     odd = Vocabulary.parse("; ".join(["<b>a</b>", "<b>a</b>", *(f"w{i}; w{i}" for i in range(9))]))
-    text = notes_html(odd, (4000, 3000))
+    text = notes_html(Asked(odd), (4000, 3000))
     assert "<b>" not in text and "&lt;b&gt;" in text
     assert "4,000 x 3,000" in text and text.count("<p>") == 5
-    assert notes_html(Vocabulary.parse("a; b"), None) == ""
+    assert notes_html(Asked(Vocabulary.parse("a; b")), None, "XS") == ""
+    told = notes_html(Asked(Vocabulary.parse("chien; 猫, cat; <b>é</b>")), None, "XS")
+    assert "XS reads English" in told and "猫" in told and "chien" not in told and "<b>" not in told
 
 
 def test_opacity_reaches_the_download(page: Page) -> None:
-    key, _, _ = page.open()
-    files = page.files(key)
-    assert [Path(file).suffix for file in files] == [".png", ".png", ".json", ".json"]
-    plain = Path(files[0]).read_bytes()
-    event = gr.EventData(None, {"value": 5})
-    assert Path(page.restyle(key, event)[0]).read_bytes() != plain
+    key = page.open()[0]
+    files = [Path(page.download(key, kind)) for kind in DOWNLOADS]
+    assert [file.suffix for file in files] == [".png", ".png", ".json", ".json", ".csv"]
+    plain = files[0].read_bytes()
+    recipe = page.restyle(key, gr.EventData(None, {"value": 5}))
+    assert Path(page.download(key, "overlay")).read_bytes() != plain
     assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
+    assert "overlay(opacity=1)" in recipe["python"]
 
 
 def test_a_forgotten_tab_keeps_the_downloads_it_has(page: Page) -> None:
-    key, _, _ = page.open()
+    key = page.open()[0]
     page.store.drop(key)
-    assert page.files(key) == page.restyle(key, gr.EventData(None, {"value": 0.2})) == [SKIP] * 4
+    assert page.download(key, "overlay") == page.restyle(key, gr.EventData(None, {"value": 0.2})) == SKIP
+    assert page.explain(key, gr.EventData(None, {"segment": 1})) == page.shown_again(key) == SKIP
     assert len(page.store) == 0, "asking makes no session that nobody knows"
 
 
@@ -156,7 +170,7 @@ def test_preset_titles_are_readable_and_unique() -> None:
     assert preset_title("coco-panoptic-133") == "COCO Panoptic · 133 classes"
     assert len({preset_title(name) for name in preset_names()}) == len(preset_names())
     with pytest.raises(VocabularyError):
-        vocabulary_of("sky", "../secrets")
+        asked_for("sky", "../secrets", False, None)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +180,9 @@ def client(address: str) -> Iterator[Client]:
     client.close()
 
 
-def test_only_the_named_endpoint_is_public(client: Client) -> None:
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/segment"]
+def test_only_named_endpoints_are_public(client: Client) -> None:
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert "/segment" in named and set(named) <= {"/segment", *(f"/{name}" for name in TITLES)}
 
 
 def test_the_endpoint_segments(client: Client, photo_file: PhotoWriter) -> None:
@@ -175,9 +190,48 @@ def test_the_endpoint_segments(client: Client, photo_file: PhotoWriter) -> None:
     assert [segment["name"] for segment in found["segments"]] == ["sky", "car 1", "car 2"]
     assert (found["width"], found["height"], found["file_name"]) == (60, 40, "photo.png")
     names = [Path(file).name for file in files]
-    assert len(names) == 4
+    assert len(names) == 5
     document = json.loads(Path(next(file for file in files if file.endswith("panoptic.json"))).read_text())
     assert {category["name"] for category in document["categories"]} == {"sky", "car"}
+
+
+def test_the_calls_of_the_api_that_the_page_shows(
+    address: str, client: Client, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_file(name="it's mine.png")
+    monkeypatch.chdir(tmp_path)
+    asked = asked_for('sky: stuff; "quoted"; it\'s: thing', "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
+    labels = {"sky", '"quoted"', "it's", "other"}
+    made: dict[str, Any] = {}
+    # A busy machine takes longer than the five seconds that the client waits.
+    patient = functools.partial(Client, httpx_kwargs={"timeout": 60})
+    monkeypatch.setattr("gradio_client.Client", patient)
+    call = client_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
+    exec(compile(call, "call", "exec"), made)
+    assert {segment["label"] for segment in made["segments"]["segments"]} == labels
+    assert made["segments"]["settings"] == {"task": "semantic", "alpha": 0.25}
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed, so its call can't be tried")
+    script = curl_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "event: complete" in said, said
+    found = json.loads(said.split("data: ")[-1])[0]
+    assert {segment["label"] for segment in found["segments"]} == labels
+    assert found["settings"] == made["segments"]["settings"]
+
+
+def test_the_endpoint_takes_settings(client: Client, photo_file: PhotoWriter) -> None:
+    photo = handle_file(photo_file())
+    settings = {"task": "semantic", "alpha": 0.5, "ensemble": "arithmetic", "void_threshold": 0.9}
+    found, _ = client.predict(photo, "sky: stuff", preset="cityscapes-19", **settings, api_name="/segment")
+    assert found["settings"] == settings
+    found, _ = client.predict(photo, "sky: stuff", preset="cityscapes-19", preset_competes=True, api_name="/segment")
+    assert [segment["label"] for segment in found["segments"]] == ["sky", "other"]
+    wrong: list[dict[str, Any]] = [{"alpha": 2}, {"task": "depth"}, {"beta": "much"}, {"model": "xxl"}, {"model": "s"}]
+    for given in wrong:
+        with pytest.raises(AppError) as caught:
+            client.predict(photo, "sky", **given, api_name="/segment")
+        assert "Traceback" not in str(caught.value) and str(next(iter(given.values()))) in str(caught.value)
 
 
 def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWriter) -> None:
@@ -214,7 +268,9 @@ def test_the_layout_asks_for_limits(page: Page) -> None:
     assert options["max_file_size"] == "32mb"
     demo = build(page)
     model_events = [fn for fn in demo.fns.values() if fn.concurrency_id == "model"]
-    assert len(model_events) == 6 and all(fn.concurrency_limit == 1 for fn in model_events)
+    assert len(model_events) > 8 and all(fn.concurrency_limit == 1 for fn in model_events)
+    private = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
+    assert private <= {"segment", *TITLES}
 
 
 @pytest.mark.parametrize("auth", ["name", ":secret", "name:"])

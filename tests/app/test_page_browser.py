@@ -1,11 +1,16 @@
 """The page as a visitor meets it, in Chromium: over the fake predictor, so that every result is known."""
 
+import csv
+import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from eovseg.assets import asset_path
 
@@ -23,6 +28,7 @@ class Visit:
         self.tab = self.context.new_page()
         self.tab.set_default_timeout(SLOW)
         self.complaints: list[str] = []
+        self.saved_as: dict[str, str] = {}
         self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("dialog", lambda dialog: (self.complaints.append("a dialog opened"), dialog.dismiss()))
@@ -43,6 +49,25 @@ class Visit:
         action()
         self.tab.wait_for_function("before => document.querySelector('.stage').dataset.ready !== before", arg=before)
 
+    def column(self, place: int) -> list[str]:
+        return list(self.tab.locator(f".stage .details tbody tr > :nth-child({place})").all_inner_texts())
+
+    def picture(self) -> str:
+        """What the canvas over the photo shows."""
+        return str(self.tab.evaluate("document.querySelector('.stage .overlay').toDataURL()"))
+
+    def set(self, name: str, value: float) -> None:
+        """Move a slider of the settings."""
+        script = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
+        self.tab.locator(f"#set-{name}").evaluate(script, value)
+
+    def download(self, title: str) -> Path:
+        """Press a button of "Take it with you"."""
+        with self.tab.expect_download() as waiting:
+            self.tab.click(f".downloads button >> text={title}")
+        self.saved_as[title] = waiting.value.suggested_filename
+        return Path(waiting.value.path())
+
     def words(self, text: str) -> None:
         self.tab.fill("#words textarea", text)
         self.tab.press("#words textarea", "Enter")
@@ -62,7 +87,7 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
 
 def test_a_result_is_there_at_start(visit: Visit) -> None:
     assert {"bus 1", "bus 2", "sky", "road"} <= set(visit.names)
-    assert visit.tab.locator(".stage tbody tr").count() == len(visit.names)
+    assert visit.tab.locator(".stage .details tbody tr").count() == len(visit.names)
     assert "words" in visit.tab.inner_text(".stage .timing")
     assert visit.tab.get_attribute(".stage .photo", "alt").startswith("Photo with")
 
@@ -86,7 +111,7 @@ def test_hover_and_click_on_the_picture(visit: Visit) -> None:
     centre = (box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.35)
     visit.tab.mouse.move(*centre)
     assert visit.tab.inner_text(".stage .tip b") == "boat 1"
-    assert visit.tab.locator(".stage tr.on th").inner_text() == "boat 1"
+    assert visit.tab.locator(".stage .details tr.on th").inner_text() == "boat 1"
     visit.tab.mouse.click(*centre)
     visit.tab.mouse.move(5, 5)
     assert visit.tab.locator(".stage .chip[aria-pressed=true] span").all_inner_texts() == ["boat 1"]
@@ -147,15 +172,131 @@ def test_a_class_list_with_own_words(visit: Visit) -> None:
 
 
 def test_downloads(visit: Visit) -> None:
-    visit.changes(lambda: visit.words("sky: stuff"))
-    with visit.tab.expect_download() as waiting:
-        visit.tab.click(".downloads :text('Overlay')")
-    with Image.open(waiting.value.path()) as overlay:
-        assert overlay.size == Image.open(asset_path("photos/bus-street.jpg")).size
+    visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
+    photo = Image.open(asset_path("photos/bus-street.jpg"))
+    files = {title: visit.download(title) for title in ("Overlay", "Panoptic PNG", "Panoptic JSON", "Masks", "Table")}
+    with Image.open(files["Overlay"]) as overlay, Image.open(files["Panoptic PNG"]) as ids:
+        assert overlay.size == ids.size == photo.size
+        values = np.asarray(ids).astype(int) @ [1, 256, 65_536]
+    panoptic = json.loads(files["Panoptic JSON"].read_text())
+    listed = panoptic["annotations"][0]["segments_info"]
+    assert {entry["id"]: entry["area"] for entry in listed} == dict(
+        zip(*(column.tolist() for column in np.unique(values, return_counts=True)), strict=True)
+    )
+    masks = json.loads(files["Masks"].read_text())["annotations"]
+    assert [int(coco_mask.area(entry["segmentation"])) for entry in masks] == [entry["area"] for entry in listed]
+    table = list(csv.DictReader(io.StringIO(files["Table"].read_text())))
+    assert [row["name"] for row in table] == ["sky", "boat 1", "boat 2"]
+    assert visit.saved_as["Panoptic PNG"] == panoptic["annotations"][0]["file_name"] == "bus-street-panoptic.png"
+
+
+def test_a_slider_acts_on_the_kept_result(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
+    before = visit.picture()
+    visit.changes(lambda: visit.set("score_threshold", 0.87))
+    assert visit.names == ["sky"] and visit.picture() != before
+    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 2 words kept")
+    visit.tab.click(".recipe summary")
+    assert "score_threshold=0.87" in visit.tab.inner_text(".recipe code")
+    visit.changes(lambda: visit.tab.click(".panel .reset"))
+    assert visit.names == ["boat 1", "boat 2", "sky"]
+    visit.changes(lambda: visit.tab.click(".panel >> text=Semantic"))
+    assert visit.tab.locator(".panel .dial.unused").count() == 2
+    assert 'task="semantic"' in visit.tab.inner_text(".recipe code")
+
+
+def test_the_table_sorts_by_any_column_and_marks_what_is_pinned(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; boat: thing; ant: thing"))
+
+    visit.tab.click(".stage thead >> text=Segment")
+    assert visit.column(2) == ["ant 1", "ant 2", "boat 1", "boat 2", "sky"]
+    visit.tab.click(".stage thead >> text=Segment")
+    assert visit.column(2) == ["sky", "boat 2", "boat 1", "ant 2", "ant 1"]
+    assert visit.tab.get_attribute(".stage th[data-key=name]", "aria-sort") == "descending"
+    visit.tab.click(".stage thead >> text=Score")
+    shares = [float(text.rstrip(" %")) for text in visit.column(5)]
+    assert shares == sorted(shares, reverse=True)
+    visit.tab.click(".stage tbody tr >> text=boat 2 >> nth=0")
+    visit.tab.wait_for_selector(".stage .why h3 >> text=Why boat 2?")
+    assert visit.tab.locator(".stage .chip[aria-pressed=true]").inner_text() == "boat 2"
+    visit.tab.click(".stage .why .close")
+    visit.tab.wait_for_selector(".stage .why", state="hidden")
+
+
+def test_words_as_a_table(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; boat, ship: thing"))
+    visit.tab.click(".editor summary")
+    names = visit.tab.locator(".editor .name")
+    visit.tab.wait_for_function("document.querySelectorAll('.editor .name').length === 2")
+    assert visit.tab.locator(".editor .synonyms").nth(1).input_value() == "ship"
+    visit.changes(lambda: (names.nth(0).fill("sea"), names.nth(0).press("Enter")))
+    assert visit.tab.input_value("#words textarea") == "sea: stuff; boat, ship: thing"
+    visit.changes(lambda: visit.tab.select_option(".editor tr:nth-child(2) select", "stuff"))
+    assert visit.names == ["boat", "sea"]
+    visit.tab.click(".editor .add")
+    visit.changes(lambda: (names.nth(2).fill("ant"), names.nth(2).press("Enter")))
+    assert visit.tab.input_value("#words textarea") == "sea: stuff; boat, ship: stuff; ant: thing"
+    visit.changes(lambda: visit.tab.click("[aria-label='Remove boat']"))
+    assert visit.names == ["ant 1", "ant 2", "sea"]
+    visit.tab.locator("#words textarea").press_sequentially("; yak")
+    visit.tab.wait_for_function("document.querySelectorAll('.editor .name').length === 3")
+    assert names.nth(2).input_value() == "yak"
+
+
+def test_a_class_list_that_only_competes(visit: Visit) -> None:
+    visit.tab.fill("#words textarea", "unicorn: thing; sky: stuff")
+    assert not visit.tab.locator("#competes").is_visible()
+    visit.tab.click("#preset input")
+    visit.changes(lambda: visit.tab.click("text=Cityscapes · 19 classes"))
+    visit.changes(lambda: visit.tab.check("#competes input"))
+    assert visit.names == ["other", "sky", "unicorn 1", "unicorn 2"]
+    assert visit.tab.locator(".legend .group >> text=The rest").count() == 1
+    visit.tab.click(".stage .chip >> text=other")
+    visit.tab.wait_for_selector(".stage .why h3 >> text=The rest")
+    assert "terrain" in visit.tab.inner_text(".stage .why .votes")
+
+
+def test_a_link_opens_the_same_view(browser: Any, address: str, visit: Visit) -> None:
+    visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
+    visit.changes(lambda: visit.words("bear; moss: stuff"))
+    visit.changes(lambda: visit.set("score_threshold", 0.85))
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.tab.click(".recipe summary")
+    visit.tab.click(".recipe .link")
+    visit.tab.wait_for_selector(".recipe [role=status] >> text=Link copied")
+    other = Visit(browser, visit.tab.evaluate("navigator.clipboard.readText()"))
+    other.tab.wait_for_function("document.querySelector('#words textarea').value === 'bear; moss: stuff'")
+    other.tab.wait_for_function("document.querySelectorAll('.stage .chip').length === 2")
+    assert other.names == visit.names
+    assert other.tab.input_value("#set-score_threshold") == "0.85"
+    other.context.close()
+    assert other.complaints == []
+
+
+def test_missing_models_are_greyed_and_told(visit: Visit) -> None:
+    models = visit.tab.locator(".panel .models label")
+    assert models.count() == 4 and models.locator("input:disabled").count() == 3
+    assert "eovseg download l" in models.nth(3).inner_text()
+
+
+def test_words_in_another_script_are_told(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("猫; sky"))
+    assert "XS reads English words" in visit.tab.inner_text(".ask .notes")
+
+
+def test_the_other_tabs_leave_the_result_alone(visit: Visit) -> None:
+    visit.tab.click("#tabs button[role=tab] >> nth=1")
+    visit.tab.wait_for_selector("#stage", state="hidden")
+    visit.tab.fill("#words textarea", "sea: stuff; boat")
+    visit.changes(lambda: visit.tab.press("#words textarea", "Enter"))
+    visit.tab.click("#tabs button[role=tab] >> nth=0")
+    visit.tab.wait_for_selector("#stage", state="visible")
+    assert visit.names == ["boat 1", "boat 2", "sea"]
+    visit.tab.wait_for_function("document.querySelectorAll('.stage .names span').length > 1")
 
 
 def test_opacity_and_names_act_at_once(visit: Visit) -> None:
-    slider = visit.tab.locator(".stage input[type=range]")
+    slider = visit.tab.locator(".stage .opacity input")
     slider.focus()
     visit.tab.keyboard.press("Home")
     assert visit.tab.evaluate("getComputedStyle(document.querySelector('.stage .overlay')).opacity") == "0"

@@ -10,10 +10,14 @@ import pytest
 from PIL import Image
 
 from app.payload import answer, label_anchors, stage_value
-from app.session import Session, run
+from app.session import Asked, Session, run
 from eovseg.result import Segment
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor, segment_of
+
+
+def asked(words: str) -> Asked:
+    return Asked(Vocabulary.parse(words))
 
 
 def decoded(address: str) -> np.ndarray:
@@ -22,7 +26,7 @@ def decoded(address: str) -> np.ndarray:
 
 @pytest.fixture
 def session(predictor: FakePredictor, photo_file: Callable[..., str]) -> Session:
-    return run(Session(), predictor, photo_file(90, 60), Vocabulary.parse("sky: stuff; <i>car</i>: thing"))
+    return run(Session(), predictor, photo_file(90, 60), asked("sky: stuff; <i>car</i>: thing"))
 
 
 def test_the_ids_survive_the_trip(session: Session) -> None:
@@ -41,6 +45,11 @@ def test_segments_have_unique_names_and_come_by_size(session: Session) -> None:
     assert len({entry["colour"] for entry in entries}) == 3
 
 
+def test_the_photo_travels_once(session: Session) -> None:
+    whole, rest = stage_value(session), stage_value(session, whole=False)
+    assert rest["photo"] is None and whole["photo"] and rest["photo_key"] == whole["photo_key"] == session.digest
+
+
 def test_everything_is_json(session: Session) -> None:
     value = stage_value(session)
     assert json.loads(json.dumps(value, allow_nan=False)) == value
@@ -50,16 +59,16 @@ def test_everything_is_json(session: Session) -> None:
 def test_each_result_has_its_own_token(session: Session, predictor: FakePredictor) -> None:
     before = stage_value(session)["token"]
     assert session.photo is not None
-    run(session, predictor, session.photo, Vocabulary.parse("dog"))
+    run(session, predictor, session.photo, asked("dog"))
     assert stage_value(session)["token"] != before
 
 
 def test_timing_tells_what_was_kept(session: Session, predictor: FakePredictor) -> None:
     assert session.photo is not None
     assert "kept" not in stage_value(session)["timing"]
-    run(session, predictor, session.photo, Vocabulary.parse("dog"))
+    run(session, predictor, session.photo, asked("dog"))
     assert stage_value(session)["timing"].startswith("photo kept · 1 word 0.")
-    run(session, predictor, session.photo, Vocabulary.parse("dog"))
+    run(session, predictor, session.photo, asked("dog"))
     assert stage_value(session)["timing"].startswith("photo kept · 1 word kept · result 0.")
 
 

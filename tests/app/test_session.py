@@ -4,17 +4,25 @@ import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.session import LONGEST_SIDE, Session, SessionStore, run
+from app.session import LONGEST_SIDE, Asked, Session, SessionStore, adjust, run
+from app.settings import Settings
 from eovseg.errors import ImageError
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor
 
-WORDS = Vocabulary.parse("sky: stuff; car: thing")
 PhotoWriter = Callable[..., str]
+
+
+def asked(words: str, **more: Any) -> Asked:
+    return Asked(Vocabulary.parse(words), **more)
+
+
+WORDS = asked("sky: stuff; car: thing")
 
 
 def ran(predictor: FakePredictor) -> tuple[int, int, int]:
@@ -24,14 +32,40 @@ def ran(predictor: FakePredictor) -> tuple[int, int, int]:
 def test_only_what_changed_runs(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(), WORDS)
     assert ran(predictor) == (1, 1, 1) and set(session.seconds) == {"photo", "words", "result"}
-    run(session, predictor, photo_file(), Vocabulary.parse("sky: stuff; car: thing; dog"))
+    run(session, predictor, photo_file(), asked("sky: stuff; car: thing; dog"))
     assert ran(predictor) == (1, 2, 2) and set(session.seconds) == {"words", "result"}
-    run(session, predictor, photo_file(), Vocabulary.parse("sky: stuff; car: thing; dog"))
+    run(session, predictor, photo_file(), asked("sky: stuff; car: thing; dog"))
     assert ran(predictor) == (1, 2, 3) and set(session.seconds) == {"result"}
     run(session, predictor, photo_file(name="copy.png"), WORDS)
     assert ran(predictor) == (1, 3, 4), "the same photo under another name"
     run(session, predictor, photo_file(61, name="other.png"), WORDS)
     assert ran(predictor) == (2, 4, 5)
+
+
+def test_settings_compose_only(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(), WORDS)
+    session.chosen, revision, decoding = 1, session.revision, session.decoding
+    adjust(session, Settings(alpha=0.1, task="semantic"))
+    assert ran(predictor) == (1, 1, 2) and set(session.seconds) == {"result"}
+    assert predictor.settings == {"alpha": 0.1, "task": "semantic"}
+    assert (session.revision, session.decoding, session.chosen) == (revision + 1, decoding, None)
+    assert session.result is not None and session.result.name == "photo.png"
+
+
+def test_another_model_runs_everything(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(), WORDS)
+    other = FakePredictor()
+    run(session, other, photo_file(), WORDS)
+    assert ran(predictor) == ran(other) == (1, 1, 1) and session.predictor is other
+
+
+def test_a_background_competes_and_is_shown_as_one(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+    session = run(Session(), predictor, photo_file(), asked("car: thing", background=Vocabulary.parse("sea; Car; sky")))
+    assert session.vocabulary is not None and session.vocabulary.labels == ("car", "sea", "sky")
+    assert session.result is not None
+    assert [segment.label for segment in session.result.segments] == ["car", "car", "other"]
+    run(session, predictor, photo_file(), asked("car: thing"))
+    assert ran(predictor) == (1, 2, 2)
 
 
 def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path) -> None:
@@ -43,7 +77,7 @@ def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: Phot
         run(session, predictor, str(broken), WORDS)
     predictor.failure = RuntimeError("out of memory")
     with pytest.raises(RuntimeError):
-        run(session, predictor, photo_file(61, name="other.png"), Vocabulary.parse("dog"))
+        run(session, predictor, photo_file(61, name="other.png"), asked("dog"))
     assert vars(session) == before
 
 
@@ -59,7 +93,8 @@ def test_a_large_photo_is_scaled_down_and_told(predictor: FakePredictor, photo_f
 def test_files_follow_result_and_opacity(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(name="my photo.png"), WORDS)
     first = session.save()
-    assert [path.suffix for path in first] == [".png", ".png", ".json", ".json"]
+    assert [path.suffix for path in first] == [".png", ".png", ".json", ".json", ".csv"]
+    assert session.save() is first, "made once"
     assert first[0].name.startswith("my photo")
     plain = first[0].read_bytes()
     session.opacity = 0.9
@@ -104,8 +139,8 @@ def test_tabs_do_not_share(predictor: FakePredictor, photo_file: PhotoWriter) ->
     store = SessionStore()
     start = run(Session(), predictor, photo_file(), WORDS)
     one, other = store.open(None, start), store.open(None, start)
-    run(one, predictor, photo_file(61, name="other.png"), Vocabulary.parse("dog"))
-    assert other.vocabulary == WORDS and start.vocabulary == WORDS
+    run(one, predictor, photo_file(61, name="other.png"), asked("dog"))
+    assert other.vocabulary == WORDS.vocabulary == start.vocabulary
     assert other.result is start.result and one.result is not start.result
 
 

@@ -1,0 +1,66 @@
+"""One photo's clusters in every layer of several models, with colours that match across them (Fig. 3 and 9)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.clustering import boundary_f_score, cluster, match_all, mutual_information
+from analysis.sources import FeatureSource
+
+PAPER_BLOCKS = ("block 1", "block 6", "block 12")  # the first, the sixth and the last of a ViT-B
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFeatures:
+    """Patch features (h, w, C) float32 of a layer, and the milliseconds from the pixels to its end."""
+
+    source: str
+    layer: str
+    features: np.ndarray
+    milliseconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterCell:
+    """A layer's clusters (h, w) int32 in 0..k-1 and how they agree with segments.
+
+    `mutual_information`: adjusted, 1 = the same partition, about 0 = chance; `boundary_f_score` 0..1; both NaN without
+    segments.
+    """
+
+    source: str
+    layer: str
+    labels: np.ndarray
+    milliseconds: float
+    mutual_information: float
+    boundary_f_score: float
+
+
+def layer_features(
+    source: FeatureSource, image: np.ndarray, layers: Sequence[str] | None = None, runs: int = 3
+) -> list[LayerFeatures]:
+    """Features and times of `layers` (None: all, or of a whole ViT-B those that the paper shows) for one photo."""
+    wanted = layers or (PAPER_BLOCKS if set(PAPER_BLOCKS) <= set(source.layers) else source.layers)
+    found = source.extract(image, wanted)
+    times = source.time(image, runs)
+    milliseconds = dict(zip(times.layers, times.milliseconds.tolist(), strict=True))
+    return [LayerFeatures(source.name, layer, found[layer], milliseconds[layer]) for layer in wanted]
+
+
+def cluster_cells(layers: Sequence[LayerFeatures], k: int, segment_map: np.ndarray, seed: int = 0) -> list[ClusterCell]:
+    """Cluster every layer into k and compare with a segment map (H, W), 0 = nothing known.
+
+    Labels are named as in the layer that agrees with the segments best (the first one where there are none), so that
+    the same region keeps its colour. Raises `ConfigError` where k does not fit a layer.
+    """
+    clusters = [cluster([layer.features], k, seed)[0] for layer in layers]
+    information = [mutual_information(labels, segment_map) for labels in clusters]
+    borders = [boundary_f_score(labels, segment_map) for labels in clusters]
+    reference = int(np.argmax(np.nan_to_num(information, nan=-1.0))) if layers else 0
+    return [
+        ClusterCell(layer.source, layer.layer, labels, layer.milliseconds, agreement, score)
+        for layer, labels, agreement, score in zip(
+            layers, match_all(clusters, reference), information, borders, strict=True
+        )
+    ]

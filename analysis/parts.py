@@ -1,0 +1,155 @@
+"""Where the time of one photo goes: milliseconds in every part of the network, measured here and now."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from analysis.timing import machine_name, synchronise
+from eovseg.errors import ConfigError
+from eovseg.images import resize_for_network
+from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.predictor import Decoded, ImageState, Predictor
+from eovseg.vocabulary import Vocabulary
+
+Step = Literal["photo", "words", "result"]
+_SAMPLED_WORDS = 8
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """Median milliseconds of a part and the step it belongs to.
+
+    "photo" runs once a photo, "words" again for other words, "result" for other weights and thresholds as well.
+    """
+
+    name: str
+    step: Step
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class PartTimes:
+    """The parts of one photo in the order they run.
+
+    `word_milliseconds` is what the text tower takes for a word that it has not met; words that it has met cost nothing,
+    so no part holds it. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
+    `runs` the passes behind the medians.
+    """
+
+    parts: tuple[PartTime, ...]
+    word_milliseconds: float
+    words: int
+    size: tuple[int, int]
+    runs: int
+    machine: str
+
+    @property
+    def total(self) -> float:
+        """Milliseconds of all parts together."""
+        return sum(part.milliseconds for part in self.parts)
+
+    def of(self, step: Step) -> float:
+        """Milliseconds of one step."""
+        return sum(part.milliseconds for part in self.parts if part.step == step)
+
+
+class _Clock:
+    """Time between marks; every lap is what passed since the mark before, so that no time gets lost."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._thread = threading.get_ident()
+        self.laps: dict[tuple[str, Step], float] = {}
+        self.start()
+
+    def start(self) -> None:
+        synchronise(self._device)
+        self._last = time.perf_counter()
+
+    def lap(self, name: str, step: Step) -> None:
+        if threading.get_ident() != self._thread:  # others may run the same network meanwhile
+            return
+        synchronise(self._device)
+        now = time.perf_counter()
+        self.laps[name, step] = self.laps.get((name, step), 0.0) + 1000 * (now - self._last)
+        self._last = now
+
+
+@torch.inference_mode()
+def part_times(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3) -> PartTimes:
+    """Time every part for a photo (H, W, 3) uint8 and a vocabulary: the median of `runs` passes after one untimed.
+
+    What the predictor keeps and counts is neither used nor changed. Raises `ConfigError` for `runs` below 1.
+    """
+    if runs < 1:
+        raise ConfigError(f"runs={runs}; give at least 1.")
+    vocabulary = Vocabulary.coerce(vocabulary)
+    text = predictor.text_embeddings(vocabulary)
+    passes = [_one_pass(predictor, image, vocabulary, text) for _ in range(1 + runs)]
+    size, laps = passes[0][0], [laps for _, laps in passes[1:]]
+    parts = tuple(PartTime(*key, float(np.median([lap[key] for lap in laps]))) for key in laps[0])
+    word = _word_milliseconds(predictor, vocabulary.words)
+    return PartTimes(parts, word, len(vocabulary.words), size, runs, machine_name(predictor.device))
+
+
+def _one_pass(
+    predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings
+) -> tuple[tuple[int, int], dict[tuple[str, Step], float]]:
+    network, config = predictor.network, predictor.config
+    clock = _Clock(predictor.device)
+    dtype = next(network.aggregator.parameters()).dtype
+    given = resize_for_network(image, config.short_side, config.long_side)
+    pixels = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None].to(predictor.device, dtype)
+    clock.lap("resize", "photo")
+    precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
+    with precision, _laps_of_modules(network, clock):
+        features = network.encode_image(pixels)
+        logits = network.decode(features, text)
+        clock.lap("frozen classifier", "words")
+    predictor.compose(Decoded(ImageState(image, features), vocabulary, logits))
+    clock.lap("ensemble and segments", "result")
+    return features.image_size, clock.laps
+
+
+@contextmanager
+def _laps_of_modules(network: EOVSeg, clock: _Clock) -> Iterator[None]:
+    """Hooks that close a lap after each part of the network, and one for VAS, which ends where the decoder begins."""
+    after: list[tuple[nn.Module | None, str, Step]] = [
+        (network.feature_extractor, "image tower", "photo"),
+        (network.aggregator, "aggregator", "photo"),
+        (network.spatial_extractor, "spatial ViT block", "photo"),
+        (network.spatial_upscaling, "upscaling of its map", "photo"),
+    ]
+    for number, layer in enumerate(network.decoder.layers, start=1):
+        after.append((layer, f"decoder layer {number}", "words"))
+    handles = [
+        module.register_forward_hook(lambda _m, _i, _o, name=name, step=step: clock.lap(name, step))
+        for module, name, step in after
+        if module is not None
+    ]
+    first = "VAS" if network.vas is not None else "text rows"
+    handles.append(network.decoder.register_forward_pre_hook(lambda _m, _i: clock.lap(first, "words")))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
+    """Milliseconds of the text tower for one word, as a visitor adds them: the median of a few after one untimed."""
+    times = []
+    for word in (words[0], *words[:_SAMPLED_WORDS]):
+        synchronise(predictor.device)
+        start = time.perf_counter()
+        predictor.network.encode_words([word])
+        synchronise(predictor.device)
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times[1:]))

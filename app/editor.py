@@ -1,0 +1,34 @@
+"""The words as a table: what app/editor.js shows, and which words an English text tower can't read."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from eovseg.colours import class_colour
+from eovseg.vocabulary import Vocabulary
+
+MAX_ROWS = 300
+
+
+def table_value(words: str) -> dict[str, Any]:
+    """The classes that `words` spell, as rows: names, whether a thing, and the colour of the first name.
+
+    `more` counts the classes beyond `MAX_ROWS`, `rest` is their text: the table leaves them as they are. Empty words
+    give no rows; raises `VocabularyError` for words that cannot be used.
+    """
+    if not words.strip(" ;,\r\n\t"):
+        return {"rows": [], "more": 0, "rest": ""}
+    classes = Vocabulary.parse(words).classes
+    rows = [
+        {"names": list(entry.names), "thing": entry.is_thing, "colour": "#" + bytes(class_colour(entry.label)).hex()}
+        for entry in classes[:MAX_ROWS]
+    ]
+    rest = Vocabulary(classes[MAX_ROWS:]).to_text() if len(classes) > MAX_ROWS else ""
+    return {"rows": rows, "more": len(classes) - len(rows), "rest": rest}
+
+
+def foreign_words(words: Sequence[str]) -> list[str]:
+    """Those with letters beyond a-z, which an English text tower splits into pieces and matches by chance."""
+    return [
+        word for word in words if any(ord(letter) > 127 and unicodedata.category(letter)[0] in "LM" for letter in word)
+    ]

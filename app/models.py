@@ -1,0 +1,82 @@
+"""Which models a visitor can choose: the one that the server was started with, and others whose weights are here."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import eovseg
+from app.session import StagedPredictor
+from eovseg.checkpoints import default_checkpoint
+from eovseg.errors import ConfigError
+
+# Size of what `eovseg download` fetches: CLIP's towers, a whole ViT-B/16 with its text tower, and the head, in float32.
+DOWNLOAD_GIGABYTES = {"s": "about 1.1", "m": "about 1.4", "l": "about 2.1"}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """One line of the model list; `missing` is the sentence that stands beside a model that is not here."""
+
+    key: str
+    title: str
+    missing: str = ""
+
+
+class Models:
+    """The models by key; another than the first is loaded when it is chosen for the first time, and kept."""
+
+    def __init__(
+        self,
+        first: StagedPredictor,
+        variant: str = "xs",
+        checkpoint: str | Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.first = variant if checkpoint is None else f"{variant}:{Path(checkpoint).name}"
+        self.device = device
+        self._loaded: dict[str, StagedPredictor] = {self.first: first}
+        self._lock = threading.Lock()
+
+    def choices(self) -> list[ModelChoice]:
+        """Every model in the order of the list, those that are not here with a sentence that says how to get them."""
+        own = ModelChoice(self.first, self.title(self.first))
+        others = []
+        for variant in ("xs", "s", "m", "l"):
+            if variant == self.first:
+                others.append(own)
+            elif default_checkpoint(variant) is not None:
+                others.append(ModelChoice(variant, variant.upper()))
+            else:
+                others.append(ModelChoice(variant, variant.upper(), _missing(variant)))
+        return others if own in others else [own, *others]
+
+    def title(self, key: str) -> str:
+        variant, _, name = key.partition(":")
+        return f"{variant.upper()} · {name}" if name else variant.upper()
+
+    def get(self, key: str | None) -> StagedPredictor:
+        """The model of `key`, the server's own for None; loads it where it is here. Raises `EovsegError`."""
+        key = key or self.first
+        with self._lock:
+            if key not in self._loaded:
+                choice = next((choice for choice in self.choices() if choice.key == key), None)
+                if choice is None:
+                    raise ConfigError(f'There is no model "{key[:40]}"; choose one of the list.')
+                if choice.missing:
+                    raise ConfigError(choice.missing)
+                self._loaded[key] = eovseg.load(key, device=self.device)
+            return self._loaded[key]
+
+    def key_of(self, predictor: StagedPredictor) -> str:
+        return next(key for key, loaded in self._loaded.items() if loaded is predictor)
+
+    def parts(self, key: str) -> tuple[str, str | None]:
+        """Variant and checkpoint file name of a model, as a call names them."""
+        variant, _, name = key.partition(":")
+        return variant, name or None
+
+
+def _missing(variant: str) -> str:
+    return (
+        f"eovseg-{variant}.pth, {DOWNLOAD_GIGABYTES[variant]} GB, is not here; fetch it with: eovseg download {variant}"
+    )

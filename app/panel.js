@@ -1,0 +1,117 @@
+// The settings beside the picture: the body of gr.HTML's `js_on_load`. `props.value` is what Page.panel gives:
+// {model, models, settings, defaults}; a setting that is left at the model's own value is not in `settings`.
+
+const find = (selector) => element.querySelector(selector);
+const DIALS = [
+  ["alpha", "α · words of the training", "Weight of the frozen image tower for words that the model was trained on"],
+  ["beta", "β · new words", "Weight of the frozen image tower for words that the model never saw"],
+  ["score_threshold", "Least score", "Leaves out segments that score less"],
+  ["overlap_threshold", "Least visible share", "Leaves out segments of which others hide more than the rest"],
+  ["void_threshold", "None of these words", "Leaves out what is more probably than this none of your words"],
+];
+const UNUSED = { semantic: ["score_threshold", "overlap_threshold"], instance: ["overlap_threshold", "void_threshold"] };
+let sent = "";
+
+for (const [name, title, hint] of DIALS) {
+  const row = document.createElement("div");
+  row.className = "dial";
+  row.dataset.name = name;
+  row.title = hint;
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  label.textContent = title;
+  Object.assign(input, { type: "range", min: 0, max: 1, step: 0.01, id: "set-" + name });
+  input.setAttribute("aria-description", hint);
+  label.htmlFor = input.id;
+  const back = document.createElement("button");
+  back.type = "button";
+  row.append(label, back, input);
+  find(".dials").append(row);
+  input.addEventListener("input", () => set(name, Number(input.value)));
+  back.addEventListener("click", () => set(name, undefined));
+}
+
+function set(name, value) {
+  const settings = { ...props.value.settings };
+  const own = props.value.defaults[name];
+  if (value === undefined || value === own) delete settings[name];
+  else settings[name] = value;
+  change(settings);
+}
+
+function change(settings) {
+  props.value = { ...props.value, settings };
+  show();
+  const now = JSON.stringify(settings);
+  if (now !== sent) trigger("adjust", {});
+  sent = now;
+}
+
+function show() {
+  const { settings, defaults } = props.value;
+  const task = settings.task ?? "panoptic";
+  for (const name of ["task", "ensemble"]) {
+    for (const input of element.querySelectorAll(`[data-name=${name}] input`)) {
+      input.checked = input.value === (settings[name] ?? defaults[name]);
+    }
+  }
+  for (const row of element.querySelectorAll(".dial")) {
+    const name = row.dataset.name;
+    const own = defaults[name];
+    const value = settings[name] ?? own;
+    const input = row.querySelector("input");
+    const back = row.querySelector("button");
+    if (document.activeElement !== input || Number(input.value) !== value) input.value = value ?? 0.5;
+    const text = own === null ? "auto" : own.toFixed(2);
+    input.setAttribute("aria-valuetext", value === null ? "the model decides" : value.toFixed(2));
+    input.disabled = (UNUSED[task] ?? []).includes(name);
+    row.classList.toggle("unused", input.disabled);
+    row.classList.toggle("auto", value === null);
+    row.style.setProperty("--own", own ?? -1);
+    row.style.setProperty("--at", value ?? 0);
+    back.textContent = value === null ? "auto" : value.toFixed(2);
+    back.disabled = !(name in settings);
+    back.title = "Back to " + text;
+    back.setAttribute("aria-label", `${row.querySelector("label").textContent}: back to ${text}`);
+  }
+  find(".reset").disabled = !Object.keys(settings).length;
+  showModels();
+}
+
+function showModels() {
+  const box = find(".models > div");
+  box.replaceChildren();
+  for (const { key, title, missing } of props.value.models) {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    const name = document.createElement("span");
+    Object.assign(input, { type: "radio", name: "model", value: key, disabled: Boolean(missing) });
+    input.checked = key === props.value.model;
+    name.textContent = title;
+    label.append(input, name);
+    if (missing) {
+      const small = document.createElement("small");
+      small.textContent = missing;
+      label.append(small);
+    }
+    input.addEventListener("change", () => {
+      props.value = { ...props.value, model: key };
+      trigger("model", {});
+    });
+    box.append(label);
+  }
+}
+
+for (const name of ["task", "ensemble"]) {
+  for (const input of element.querySelectorAll(`[data-name=${name}] input`)) {
+    input.addEventListener("change", () => set(name, input.value));
+  }
+}
+find(".reset").addEventListener("click", () => change({}));
+watch("value", () => {
+  if (!props.value) return;
+  sent = JSON.stringify(props.value.settings);
+  show();
+});
+sent = JSON.stringify(props.value.settings);
+show();

@@ -1,0 +1,161 @@
+"""The call that reproduces what the page shows: in Python, on the command line, and over the page's API."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from app.examples import EXAMPLES
+from app.session import OPACITY, Asked, Session
+from app.settings import SHARES, TASKS
+
+PHOTO = "photo.jpg"
+ADDRESS = "{address}"  # the browser puts the page's own address here
+
+
+def recipe_value(session: Session, variant: str, checkpoint: str | None) -> dict[str, Any]:
+    """Texts of the calls by kind, and the query of a link that opens the page as it is (example photos only)."""
+    asked = session.asked
+    assert asked is not None and session.result is not None
+    photo = session.result.name or PHOTO
+    model = variant if checkpoint is None else f"{variant}:{checkpoint}"
+    return {
+        "python": python_call(asked, photo, variant, checkpoint, session.opacity),
+        "cli": command_line(asked, photo, variant, checkpoint),
+        "client": client_call(asked, photo),
+        "curl": curl_call(asked, photo),
+        "link": link_query(asked, photo, model),
+        "shrunk": session.shrunk_from is not None,
+    }
+
+
+def python_call(asked: Asked, photo: str, variant: str, checkpoint: str | None = None, opacity: float = OPACITY) -> str:
+    """A script around `eovseg.load` that writes the same files."""
+    load = [_quoted(variant)] + ([f"checkpoint={_quoted(checkpoint)}"] if checkpoint else [])
+    words = _quoted(asked.text)
+    if asked.preset and asked.background is None:
+        words = f"eovseg.Vocabulary.preset({_quoted(asked.preset)})"
+        if asked.text.strip():
+            words += f" + {_quoted(asked.text)}"
+    arguments = [_quoted(photo), words]
+    if asked.background is not None:
+        arguments.append(f"background={_quoted(asked.preset)}")
+    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.arguments().items()]
+    lines = "".join(f"    {argument},\n" for argument in arguments)
+    save = 'result.save("out")'
+    if opacity != OPACITY:
+        save += f'\nresult.overlay(opacity={opacity:g}).save("out/overlay.png")'
+    return f"import eovseg\n\npredictor = eovseg.load({', '.join(load)})\nresult = predictor(\n{lines})\n{save}\n"
+
+
+def command_line(asked: Asked, photo: str, variant: str, checkpoint: str | None = None) -> str:
+    """The `eovseg segment` command that writes the same files."""
+    parts = ["python", "-m", "eovseg", "segment", photo if not photo.startswith("-") else f"./{photo}"]
+    words = [asked.text] if asked.text.strip() else []
+    listed = [asked.preset] if asked.preset and asked.background is None else []
+    for value in (*listed, *words):
+        parts += ["-v", value] if not value.startswith("-") else [f"--vocabulary={value}"]
+    if asked.background is not None:
+        parts += ["--background", asked.preset]
+    for name, value in asked.settings.arguments().items():
+        parts += [f"--{name.replace('_', '-')}", str(value)]
+    if variant != "xs":
+        parts += ["--variant", variant]
+    if checkpoint:
+        parts += ["--checkpoint", checkpoint]
+    return shlex.join([*parts, "-o", "out/"])
+
+
+def client_call(asked: Asked, photo: str) -> str:
+    """The call of this page's API with gradio_client."""
+    arguments = [f"handle_file({_quoted(photo)})", _quoted(asked.text)]
+    if asked.preset:
+        arguments.append(f"preset={_quoted(asked.preset)}")
+    if asked.background is not None:
+        arguments.append("preset_competes=True")
+    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.arguments().items()]
+    lines = "".join(f"    {argument},\n" for argument in (*arguments, 'api_name="/segment"'))
+    return (
+        "from gradio_client import Client, handle_file\n\n"
+        f'client = Client("{ADDRESS}")\nsegments, files = client.predict(\n{lines})\n'
+    )
+
+
+def curl_call(asked: Asked, photo: str) -> str:
+    """The same over plain HTTP, for a POSIX shell."""
+    settings = asked.settings
+    data = [
+        {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}},
+        asked.text,
+        asked.preset,
+        asked.background is not None,
+        settings.task or TASKS[0],
+        settings.alpha,
+        settings.beta,
+        settings.ensemble,
+        settings.score_threshold,
+        settings.overlap_threshold,
+        settings.void_threshold,
+        None,
+    ]
+    body = shlex.quote(json.dumps({"data": data}, ensure_ascii=False))
+    return (
+        f"PAGE={ADDRESS}\n"
+        f"PHOTO=$(curl -s -F files=@{shlex.quote(photo)} $PAGE/gradio_api/upload | cut -d '\"' -f 2)\n"
+        f"BODY={body}\n"
+        "EVENT=$(curl -s $PAGE/gradio_api/call/segment -H 'Content-Type: application/json' \\\n"
+        '  -d "$(printf %s "$BODY" | sed "s|PHOTO|$PHOTO|")" | cut -d \'"\' -f 4)\n'
+        "curl -s -N $PAGE/gradio_api/call/segment/$EVENT\n"
+    )
+
+
+def link_query(asked: Asked, photo: str, model: str) -> str:
+    """What the page's address ends with to open as it is; a visitor's own photo is not in a link."""
+    values: dict[str, str] = {"words": asked.text}
+    if photo in EXAMPLES:
+        values["photo"] = photo
+    if asked.preset:
+        values["preset"] = asked.preset
+    if asked.background is not None:
+        values["competes"] = "1"
+    if model != "xs":
+        values["model"] = model
+    return urlencode(values | {name: str(value) for name, value in asked.settings.arguments().items()})
+
+
+@dataclass(frozen=True)
+class Link:
+    """What an address asks for; every value is a visitor's text, and is checked where it is used."""
+
+    photo: str
+    words: str
+    preset: str
+    competes: bool
+    model: str | None
+    settings: dict[str, str]
+
+
+def read_link(query: Mapping[str, str]) -> Link | None:
+    """Inverse of `link_query`; None where the address names no words. An unknown photo gives the first example."""
+    if "words" not in query:
+        return None
+    photo = query.get("photo", "")
+    return Link(
+        photo if photo in EXAMPLES else next(iter(EXAMPLES)),
+        query["words"],
+        query.get("preset", ""),
+        query.get("competes") == "1",
+        query.get("model"),
+        {name: query[name] for name in ("task", "ensemble", *SHARES) if name in query},
+    )
+
+
+def _literal(value: object) -> str:
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """A string as Python writes it, in double quotes; JSON's escapes are Python's too."""
+    return json.dumps(text, ensure_ascii=False)

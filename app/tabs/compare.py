@@ -1,0 +1,81 @@
+"""Two pictures of one photo under a slider, with a pixel to pick or frames to look at.
+
+Gradio's own `ImageSlider` takes no alternative text, cannot be reached by keyboard and does not tell where it was
+clicked, so this is a component of ours: app/tabs/compare.html and compare.js.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.tabs.pieces import gradient
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two pictures: its name, a data address, and what it shows for those who do not see it."""
+
+    name: str
+    source: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table below and its frame in the picture: `box` is x0, y0, x1, y1 in shares of width and height."""
+
+    number: str
+    kind: str
+    colour: str
+    box: tuple[float, float, float, float]
+    cells: tuple[str, ...]
+
+
+def comparison(elem_id: str) -> gr.HTML:
+    """The component, empty; its event `pick` carries the pixel `x`, `y` of the photo."""
+    return gr.HTML(
+        None,
+        html_template=(_HERE / "compare.html").read_text(encoding="utf-8"),
+        js_on_load=(_HERE / "compare.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes="look main",
+    )
+
+
+def comparison_value(
+    sides: Sequence[Side],
+    size: tuple[int, int],
+    *,
+    scale: tuple[tuple[float, float], str, str] | None = None,
+    hint: str = "",
+    point: tuple[int, int] | None = None,
+    columns: Sequence[str] = (),
+    rows: Sequence[Row] = (),
+) -> dict[str, Any]:
+    """What the component shows: two `sides`, `size` (width, height) of the photo, `scale` (limits, unit, colour map).
+
+    With a `point` (x, y) pixels can be picked, and that one is at first. Texts are plain: the script sets them as text.
+    """
+    return {
+        "token": uuid.uuid4().hex,
+        "left": asdict(sides[0]),
+        "right": asdict(sides[1]),
+        "size": list(size),
+        "scale": None if scale is None else _scale(*scale),
+        "hint": hint,
+        "point": point,
+        "columns": list(columns),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _scale(limits: tuple[float, float], unit: str, colour_map: str) -> dict[str, str]:
+    low, high = (f"{value:.2f}" for value in limits)
+    return {"low": low, "high": high, "unit": unit, "gradient": gradient(colour_map)}

@@ -1,0 +1,161 @@
+"""Inside the decoder: one segment's mask at the start and after each layer, its class there, and whom it listens to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from analysis.ablation import segment_queries
+from analysis.layers import Listened, QueryPath, listened_to, mask_agreement, query_path
+from analysis.pictures import mask_over_photo
+from analysis.style import SIMILARITY_MAP
+from app.page import Page
+from app.session import Session
+from app.tabs import Tab
+from app.tabs.pieces import Bar, bars, colour_scale, heading, lead, paragraph, percent, photo_address, picture
+from app.tabs.wiring import ASK, Answer, answered, html_part, offer, whole_number
+from eovseg.errors import ConfigError
+
+LEAD = (
+    "Every segment starts as a learned kernel that knows nothing of your photo and is refined layer by layer: choose a "
+    "segment and watch its mask and its class settle."
+)
+NOTHING = "There is no segment whose way could be followed. Try more everyday words."
+TOP = 4
+
+
+def followed(session: Session) -> dict[str, int]:
+    """Name and id of every segment that one kernel made, largest first."""
+    result = session.result
+    assert result is not None
+    queries = segment_queries(result)
+    pairs = sorted(zip(result.segments, result.names, strict=True), key=lambda pair: -pair[0].area)
+    return {name: segment.id for segment, name in pairs if segment.id in queries}
+
+
+def path_of(session: Session, segment: int) -> QueryPath:
+    """The way of the kernel behind a segment; raises `ConfigError` for ids that no kernel made."""
+    assert session.result is not None
+    queries = segment_queries(session.result)
+    if segment not in queries:
+        raise ConfigError(f"There is no segment {segment} to follow; the ids are {', '.join(map(str, queries))}.")
+    return query_path(session.predictor, session.decoded, queries[segment], TOP)
+
+
+def frames(session: Session, path: QueryPath) -> list[np.ndarray]:
+    """The mask's probability in every stage over the photo, (H, W, 3) uint8 each."""
+    assert session.result is not None
+    return [mask_over_photo(session.result.image, mask) for mask in path.masks]
+
+
+def listened_name(session: Session, one: Listened, own: int) -> str:
+    """How a kernel is called: by the segment that it drew, or by its number."""
+    result = session.result
+    assert result is not None
+    if one.query == own:
+        return "itself"
+    names = (name for segment, name in zip(result.segments, result.names, strict=True) if segment.id == one.segment)
+    return next(names, f"kernel {one.query}, no segment")
+
+
+def strip_html(session: Session, segment: int) -> str:
+    """The film strip: a card per stage with picture, class and attention."""
+    result = session.result
+    assert result is not None
+    path = path_of(session, segment)
+    name = next(n for s, n in zip(result.segments, result.names, strict=True) if s.id == segment)
+    cards = []
+    for stage, (pixels, iou) in enumerate(zip(frames(session, path), mask_agreement(path), strict=True)):
+        title = "Learned kernel" if stage == 0 else f"After layer {stage}"
+        alt = f"Mask of {name}, {title.lower()}; overlap with its final mask {percent(float(iou))}"
+        shown = heading(title) + picture(photo_address(pixels), alt, f"{percent(float(iou))} IoU with the final mask")
+        cards.append(f"<li>{shown}{_card_numbers(session, path, stage)}</li>")
+    about = f"Kernel {path.query} of {session.predictor.config.queries} drew {name}."
+    scale = colour_scale((0.0, 1.0), "mask probability; the white line is one half", SIMILARITY_MAP)
+    return paragraph(about, "quiet") + scale + f'<ol class="film">{"".join(cards)}</ol>'
+
+
+def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
+    """Classes and attention of a stage; before the first layer a kernel has neither."""
+    if stage == 0:
+        return paragraph(
+            "A learned kernel is the same for every photo; what it meets there makes its first mask. It has no class "
+            "yet and has listened to no other kernel.",
+            "quiet",
+        )
+    assert session.result is not None
+    classes = [Bar(c.label, c.probability, percent(c.probability)) for c in path.classes[stage - 1]]
+    heard = [
+        Bar(listened_name(session, one, path.query), one.share, percent(one.share), colour="var(--second)")
+        for one in listened_to(path, stage, segment_queries(session.result), TOP)
+    ]
+    return (
+        '<h4>Its class here</h4>' + bars(classes, "In-vocabulary probability, percent")
+        + "<h4>Listens to</h4>" + bars(heard, "Share of the kernel's self-attention, percent")
+    )  # fmt: skip
+
+
+def build(page: Page, session: gr.State) -> Tab:
+    """The tab's components and events."""
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
+    segment = gr.Dropdown([], label="Segment", elem_id="decoder-segment", elem_classes="look-control")
+    strip = html_part("decoder-strip", main=True)
+
+    def shown(session: Session, chosen: int | None) -> tuple[str]:
+        return (strip_html(session, whole_number("segment", chosen, 0, 2**31)),)
+
+    def refresh(session: Session, _: int | None) -> Sequence[Any]:
+        choices = followed(session)
+        if not choices:
+            return gr.update(choices=[], value=None), paragraph(NOTHING, "missing")
+        # The segment that was clicked in the picture is the one that people want to follow.
+        kept = next((number for number in choices.values() if number == session.chosen), next(iter(choices.values())))
+        return gr.update(choices=list(choices.items()), value=kept), strip_html(session, kept)
+
+    segment.input(page.callback(shown, 1), [session, segment], strip, show_progress_on=strip, **ASK)
+    return Tab(refresh, [segment], [segment, strip])
+
+
+def answer(session: Session, folder: Path, segment: float | None) -> dict[str, Any]:
+    """What the endpoint returns; writes the film strip's pictures into `folder`."""
+    assert session.result is not None
+    choices = followed(session)
+    if not choices:
+        raise ConfigError(NOTHING)
+    number = next(iter(choices.values())) if segment is None else whole_number("segment", segment, 0, 2**31)
+    path = path_of(session, number)
+    queries = segment_queries(session.result)
+    stages = []
+    pictures = frames(session, path)
+    for stage, (pixels, iou) in enumerate(zip(pictures, mask_agreement(path).tolist(), strict=True)):
+        file = f"stage-{stage}.png"
+        Image.fromarray(pixels).save(folder / file)
+        classes = [] if stage == 0 else [vars(one) for one in path.classes[stage - 1]]
+        heard = [] if stage == 0 else [vars(one) for one in listened_to(path, stage, queries, TOP)]
+        stages.append({"stage": stage, "iou_with_final": iou, "classes": classes, "listens_to": heard, "file": file})
+    names = {number: name for name, number in choices.items()}
+    return {"segment": number, "name": names[number], "kernel": path.query, "segments": choices, "stages": stages}
+
+
+def endpoints(page: Page) -> None:
+    """`/decoder`."""
+
+    def decoder(
+        photo: dict[str, Any],
+        words: str,
+        preset: str | None = None,
+        segment: float | None = None,
+        model: str | None = None,
+    ) -> Answer:
+        """One segment's way through the decoder: mask, class and self-attention at the start and after each layer.
+
+        `words` and `preset` as in /segment. `segment`: its id, by default the largest. Returns for each stage the IoU
+        with the final mask, the best classes with their in-vocabulary probability, the kernels that are listened to
+        (shares in 0..1), and the files stage-0.png to stage-3.png.
+        """
+        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, segment))
+
+    offer(decoder, "decoder", lambda: [gr.Number(None, label="segment")])

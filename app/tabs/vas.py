@@ -1,0 +1,273 @@
+"""VAS (Fig. 5): a word's similarity before and after, the weights between, and the words that compete at a pixel."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from analysis.pictures import heat_over_photo
+from analysis.similarity import (
+    SimilarityMaps,
+    WordFocus,
+    WordScore,
+    similarity_maps,
+    vas_weight,
+    word_competition,
+    word_focus,
+)
+from analysis.style import SIMILARITY_MAP, WEIGHT_MAP
+from app.page import MODEL, Page
+from app.session import Session
+from app.tabs import Tab
+from app.tabs.compare import Side, comparison, comparison_value
+from app.tabs.pieces import (
+    Bar,
+    bars,
+    colour_scale,
+    heading,
+    lead,
+    paragraph,
+    percent,
+    photo_address,
+    picture,
+)
+from app.tabs.wiring import ASK, PRIVATE, Answer, answered, html_part, known, offer, whole_number
+from eovseg.errors import ConfigError
+from eovseg.vocabulary import Vocabulary
+
+LEAD = (
+    "VAS weighs every pixel by how surely one of your words claims it: choose a word, drag the divider to compare its "
+    "similarity before and after, and click the picture to see which words compete there."
+)
+WITHOUT_VAS = "This model was built without VAS, so there is nothing before and after it. Choose another model."
+TOP = 8
+SMALL_GAIN = 0.01
+LISTED_WORDS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One word on one photo: its maps, how much of them lies on its segments, and where the map after is highest."""
+
+    maps: SimilarityMaps
+    focus: WordFocus
+    peak: tuple[int, int]
+
+
+def one_word(text: str | None) -> str:
+    """The word that was chosen or typed; raises `VocabularyError` or `ConfigError` unless it is exactly one."""
+    words = Vocabulary.parse(text or "").words
+    if len(words) != 1:
+        raise ConfigError(f"Give one word to look at, not {len(words)}; without comma or semicolon.")
+    return words[0]
+
+
+def listed_words(session: Session) -> list[str]:
+    """What the word list offers: the labels of the segments, largest first, then the vocabulary's other words."""
+    result = session.result
+    assert result is not None and session.vocabulary is not None
+    own = set(session.vocabulary.words)  # "other" stands for words that nobody asked for
+    largest = sorted(result.segments, key=lambda segment: -segment.area)
+    words = [segment.label for segment in largest if segment.label in own]
+    return list(dict.fromkeys((*words, *session.vocabulary.words)))[:LISTED_WORDS]
+
+
+def look(session: Session, word: str) -> Look:
+    """Maps and numbers of a word for what the session shows; the word need not be of the vocabulary."""
+    assert session.result is not None
+    maps = similarity_maps(session.predictor, session.decoded, [word])
+    row, column = np.unravel_index(int(maps.after[0].argmax()), maps.after[0].shape)
+    return Look(maps, word_focus(maps, 0, session.result), (int(column), int(row)))
+
+
+def heat_pictures(session: Session, seen: Look) -> tuple[np.ndarray, np.ndarray]:
+    """The maps before and after VAS over the photo, both (H, W, 3) uint8 on one colour scale."""
+    assert session.result is not None
+    image, limits = session.result.image, seen.maps.limits
+    return heat_over_photo(image, seen.maps.before[0], limits), heat_over_photo(image, seen.maps.after[0], limits)
+
+
+def stage(session: Session, seen: Look) -> dict[str, Any]:
+    """The two pictures under the divider."""
+    before, after = heat_pictures(session, seen)
+    word = seen.maps.words[0]
+    sides = [
+        Side(
+            f"{when} VAS", photo_address(pixels), f"Similarity of “{word}” with every pixel {when} VAS, over the photo"
+        )
+        for when, pixels in (("before", before), ("after", after))
+    ]
+    return comparison_value(
+        sides,
+        (before.shape[1], before.shape[0]),
+        scale=(seen.maps.limits, f"{seen.maps.measure} in VAS's own space, no unit", SIMILARITY_MAP),
+        hint="Click a pixel, or focus the picture and use the arrow keys and Enter.",
+        point=seen.peak,
+    )
+
+
+def focus_html(focus: WordFocus) -> str:
+    """The two numbers of SPEC 6 and what they mean."""
+    if math.isnan(focus.area):
+        return paragraph(
+            f"No segment carries the word “{focus.word}”, so there is nothing to measure it on; the maps show where it "
+            "would be looked for.",
+            "quiet",
+        )
+    rows = [
+        Bar("before VAS", focus.before, percent(focus.before)),
+        Bar("after VAS", focus.after, percent(focus.after)),
+        Bar("area they cover", focus.area, percent(focus.area), colour="var(--quiet)"),
+    ]
+    title = f"How much of “{focus.word}” lies on its segments"
+    label = f"Share of the similarity's positive part on the segments of {focus.word}, percent"
+    return heading(title) + bars(rows, label) + paragraph(meaning(focus), "quiet")
+
+
+def meaning(focus: WordFocus) -> str:
+    """One plain sentence about the shares before and after."""
+    if math.isnan(focus.before) or math.isnan(focus.after):
+        return "Nowhere is the similarity positive, so no share can be given."
+    gain = focus.after - focus.before
+    moved = "gathers the word on its segments" if gain > 0 else "spreads the word away from its segments"
+    return (
+        f"VAS {'hardly moves the word' if abs(gain) < SMALL_GAIN else moved}: "
+        f"{percent(focus.after)} of the similarity's positive part lies there after VAS, {percent(focus.before)} "
+        f"before; a map that knows nothing would have {percent(focus.area)}, the area that they cover."
+    )
+
+
+def competition(session: Session, x: int, y: int) -> list[WordScore]:
+    """The words that compete at pixel (x, y) of the photo, strongest first."""
+    return word_competition(session.predictor, session.decoded, x, y, TOP)
+
+
+def segment_at(session: Session, x: int, y: int) -> str | None:
+    """The name of the segment under a pixel; pixels outside the photo count as its nearest one."""
+    result = session.result
+    assert result is not None
+    height, width = result.segment_map.shape
+    number = int(result.segment_map[min(max(y, 0), height - 1), min(max(x, 0), width - 1)])
+    names = {segment.id: name for segment, name in zip(result.segments, result.names, strict=True)}
+    return names.get(number)
+
+
+def competition_html(session: Session, x: int, y: int) -> str:
+    """The words at a pixel as bars: shares of VAS's softmax, and the similarity before and after."""
+    rows = [
+        Bar(s.word, s.share, percent(s.share), f"{s.before:.1f} → {s.after:.1f}") for s in competition(session, x, y)
+    ]
+    name = segment_at(session, x, y)
+    where = f"in {name}" if name else "in no segment"
+    return (
+        heading(f"Words that compete at x {x}, y {y}")
+        + paragraph(
+            f"This pixel lies {where}. The largest share sets its weight. Below the bars: similarity before → after.",
+            "quiet",
+        )
+        + bars(rows, "Share of the softmax over all words at this pixel, percent")
+    )
+
+
+def weights_html(session: Session) -> str:
+    """The factor that VAS multiplies every pixel by, as a picture with its scale."""
+    assert session.result is not None
+    weight = vas_weight(session.predictor, session.decoded)
+    limits = (float(weight.min()), float(weight.max()))
+    pixels = heat_over_photo(session.result.image, weight, limits, WEIGHT_MAP)
+    alt = f"Weight of every pixel over the photo, from {limits[0]:.2f} to {limits[1]:.2f}"
+    return (
+        heading("The weights themselves")
+        + picture(photo_address(pixels), alt)
+        + colour_scale(limits, "factor on the features, no unit", WEIGHT_MAP)
+        + paragraph(
+            "They depend on all your words together and are the same for each. Where all lie below 1 the maps get "
+            "darker after VAS; what matters is which pixels lose least.",
+            "quiet",
+        )
+    )
+
+
+def build(page: Page, session: gr.State) -> Tab:
+    """The tab's components and events."""
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
+    word = gr.Dropdown(
+        [], label="Word", info="One of yours, or type any other and press Enter", allow_custom_value=True,
+        elem_id="vas-word", elem_classes="look-control",
+    )  # fmt: skip
+    with gr.Row(elem_classes="look-columns"):
+        with gr.Column(min_width=0):
+            pictures = comparison("vas-stage")
+            focus = html_part("vas-focus")
+        with gr.Column(min_width=0):
+            pixel = html_part("vas-pixel")
+            weights = html_part("vas-weights")
+
+    def shown(session: Session, text: str) -> tuple[Any, ...]:
+        seen = look(session, one_word(text))
+        return stage(session, seen), focus_html(seen.focus), competition_html(session, *seen.peak)
+
+    def refresh(session: Session, text: str | None) -> Sequence[Any]:
+        if not session.predictor.config.vas:
+            return gr.update(choices=[], value=None), None, paragraph(WITHOUT_VAS, "missing"), "", ""
+        choices = listed_words(session)
+        kept = text if text in choices else choices[0]
+        return gr.update(choices=choices, value=kept), *shown(session, kept), weights_html(session)
+
+    def picked(session: Session, event: gr.EventData) -> tuple[str]:
+        return (competition_html(session, int(event.x), int(event.y)),)
+
+    asked = [session, word]
+    word.input(page.callback(shown, 3), asked, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
+    pictures.pick(page.callback(picked, 1), session, pixel, show_progress="hidden", **MODEL, **PRIVATE)
+    return Tab(refresh, [word], [word, pictures, focus, pixel, weights])
+
+
+def answer(session: Session, folder: Path, word: str, x: float | None, y: float | None) -> dict[str, Any]:
+    """What the endpoint returns; writes the pictures and the maps themselves into `folder`."""
+    assert session.result is not None
+    height, width = session.result.segment_map.shape
+    seen = look(session, one_word(word or listed_words(session)[0]))
+    column = seen.peak[0] if x is None else whole_number("x", x, 0, width - 1)
+    row = seen.peak[1] if y is None else whole_number("y", y, 0, height - 1)
+    weight = vas_weight(session.predictor, session.decoded)
+    for name, pixels in zip(("before", "after"), heat_pictures(session, seen), strict=True):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    np.savez_compressed(folder / "maps.npz", before=seen.maps.before[0], after=seen.maps.after[0], weight=weight)
+    focus = seen.focus
+    return {
+        "word": focus.word,
+        "measure": seen.maps.measure,
+        "limits": list(seen.maps.limits),
+        "share_on_segments": {"before": known(focus.before), "after": known(focus.after), "area": known(focus.area)},
+        "pixel": {"x": column, "y": row, "segment": segment_at(session, column, row)},
+        "competition": [asdict(score) for score in competition(session, column, row)],
+    }
+
+
+def endpoints(page: Page) -> None:
+    """`/vas`."""
+
+    def vas(
+        photo: dict[str, Any],
+        words: str,
+        preset: str | None = None,
+        word: str = "",
+        x: float | None = None,
+        y: float | None = None,
+        model: str | None = None,
+    ) -> Answer:
+        """Similarity of a word with every pixel before and after VAS, and the words that compete at a pixel.
+
+        `words` and `preset` as in /segment. `word`: any English word, by default that of the largest segment. `x`, `y`:
+        a pixel of the photo, by default where the map after VAS is highest. Returns numbers, and the files after.png,
+        before.png and maps.npz (float32 arrays before, after and weight, each height x width).
+        """
+        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y))
+
+    offer(vas, "vas", lambda: [gr.Textbox("", label="word"), gr.Number(None, label="x"), gr.Number(None, label="y")])

@@ -1,0 +1,91 @@
+"""How tabs hang on Gradio: their events, and named endpoints that take a photo and words and give JSON and files."""
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from app.page import MODEL, Page, asked_for
+from app.session import Session, run
+from app.uploads import uploaded_photo
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.vocabulary import preset_names
+
+Answer = tuple[dict[str, Any], list[str]]
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+# An event that runs the model and whose last request is the one that counts.
+ASK: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
+
+
+def html_part(elem_id: str, main: bool = False) -> gr.HTML:
+    """A place for the pieces of app/tabs/pieces.py; the `main` one of a tab says while the model runs."""
+    return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
+
+
+def offer(function: Callable[..., Answer], name: str, own: Callable[[], list[Component]]) -> None:
+    """Make `function(photo, words, preset, ..., model)` the endpoint `/name`; `own()` makes the inputs between.
+
+    The inputs are components that nobody sees rather than `gr.api`'s, which would open any path of the server.
+    """
+    with gr.Row(visible=False):
+        inputs: list[Component] = [
+            uploaded_photo(label="photo"),
+            gr.Textbox(label="words"),
+            gr.Dropdown(["", *preset_names()], value="", label="preset"),
+            *own(),
+            gr.Textbox("", label="model"),
+        ]
+        outputs = [gr.JSON(label="numbers"), gr.Files(label="files")]
+        # preprocess=False: a file that is no photo gets our loader's sentence.
+        gr.Button().click(function, inputs, outputs, api_name=name, preprocess=False, show_progress="hidden", **MODEL)
+
+
+def answered(
+    page: Page,
+    photo: dict[str, Any] | None,
+    words: str,
+    preset: str | None,
+    model: str | None,
+    work: Callable[[Session, Path], dict[str, Any]],
+) -> Answer:
+    """`work(session, folder)` on a session of its own, which ends with the call; its files are handed over as copies.
+
+    Raises `gr.Error` with one sentence where the request cannot be answered.
+    """
+    path = (photo or {}).get("path")
+    if not path:
+        raise gr.Error("Give a photo to look into.", print_exception=False)
+    session = Session()
+    try:
+        for name, text in (("words", words), ("preset", preset), ("model", model)):
+            if not isinstance(text or "", str):
+                raise ConfigError(f"{name} must be text, not {type(text).__name__}.")
+        run(session, page.models.get(model or None), path, asked_for(words or "", preset or None, False, None))
+        with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
+            numbers = work(session, Path(folder))
+            files = [save_file_to_cache(file, get_upload_folder()) for file in sorted(Path(folder).iterdir())]
+        return numbers, files
+    except EovsegError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    finally:
+        session.close()
+
+
+def whole_number(name: str, value: object, low: int, high: int) -> int:
+    """An integer of a request; raises `ConfigError` for other types and outside low..high."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+        raise ConfigError(f"{name}={str(value)[:40]!r} must be a whole number from {low} to {high}.")
+    if not low <= value <= high:
+        raise ConfigError(f"{name}={int(value)} is outside {low} to {high}.")
+    return int(value)
+
+
+def known(value: float) -> float | None:
+    """A number for JSON, where NaN (not known) becomes null."""
+    return None if math.isnan(value) else value

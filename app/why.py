@@ -1,0 +1,94 @@
+"""Why a segment has its class: the words that competed for it, both classifiers' probabilities, TDEE's routers."""
+
+from typing import Any
+
+from analysis.ensemble import class_votes
+from app.session import Session
+from eovseg.colours import segment_colours
+from eovseg.result import Segment
+
+TOP = 5
+
+
+def why_value(session: Session, segment_id: int) -> dict[str, Any]:
+    """What app/why.js shows of the segment `segment_id` of the session's result; {} where there is none.
+
+    Probabilities, shares and router weights lie in 0..1; `routers` has one entry per decoder layer.
+    """
+    result = session.result
+    assert result is not None and session.asked is not None
+    index = next((i for i, segment in enumerate(result.segments) if segment.id == segment_id), None)
+    session.chosen = None if index is None else segment_id
+    if index is None:
+        return {}
+    segment = result.segments[index]
+    value: dict[str, Any] = {
+        "name": result.names[index],
+        "colour": "#" + bytes(segment_colours(result.segments)[index]).hex(),
+        "kind": "thing" if segment.is_thing else "stuff",
+        "area": segment.area,
+        "share": round(segment.area / result.segment_map.size, 5),
+        "box": list(segment.box),
+        "words": [],
+        "parts": [],
+        "routers": [],
+    }
+    if result.background and index == len(result.segments) - 1:
+        return value | {"other": True, "parts": _parts(result.background)}
+    query = result.queries[index] if result.queries else -1
+    if query < 0:
+        return value
+    return value | _votes(session, query) | {"routers": _routers(session, query)}
+
+
+def _votes(session: Session, query: int) -> dict[str, Any]:
+    """The best words of a kernel, and how its two probabilities are weighed for each."""
+    predictor, decoded = session.predictor, session.decoded
+    assert session.asked is not None
+    settings = session.asked.settings
+    chosen: dict[str, Any] = {"alpha": settings.alpha, "beta": settings.beta, "ensemble": settings.ensemble}
+    votes = class_votes(predictor, decoded, query, TOP, **chosen)
+    alpha = predictor.config.alpha if settings.alpha is None else settings.alpha
+    beta = predictor.config.beta if settings.beta is None else settings.beta
+    words = [
+        {
+            "word": vote.label,
+            "seen": vote.seen,
+            "weight": (alpha if vote.seen else beta) if vote.weighed else 0.0,
+            "inside": round(vote.in_vocabulary, 4),
+            "outside": round(vote.out_of_vocabulary, 4),
+            "score": round(vote.score, 4),
+        }
+        for vote in votes
+    ]
+    void = predictor.log_probabilities(decoded, **chosen)[query, -1].exp()
+    return {
+        "words": words,
+        "ensemble": settings.ensemble or predictor.config.ensemble,
+        "void": round(float(void), 4),
+        "weighed": votes[0].weighed,
+    }
+
+
+def _routers(session: Session, query: int) -> list[dict[str, float]]:
+    """TDEE's mask and spatial weight in each layer, means over channels; none for a model without TDEE."""
+    inside = session.decoded.intermediates
+    if inside is None:
+        return []
+    return [
+        {
+            "mask": round(float(router.mask_weight[0, query].float().mean()), 4),
+            "spatial": round(float(router.spatial_weight[0, query].float().mean()), 4),
+        }
+        for router in inside.routers
+    ]
+
+
+def _parts(background: tuple[Segment, ...]) -> list[dict[str, Any]]:
+    """The background's words that won something, as shares of "other", largest first."""
+    total = sum(segment.area for segment in background)
+    areas: dict[str, int] = {}
+    for segment in background:
+        areas[segment.label] = areas.get(segment.label, 0) + segment.area
+    largest = sorted(areas.items(), key=lambda item: -item[1])[: 2 * TOP]
+    return [{"word": word, "share": round(area / max(total, 1), 4)} for word, area in largest]

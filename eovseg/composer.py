@@ -1,0 +1,125 @@
+"""The third step: from one photo's scores to the segments of a task. No network runs here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from eovseg.model import postprocess
+from eovseg.model.classifier import in_and_out_log_probabilities
+from eovseg.model.network import ImageFeatures, Logits
+from eovseg.result import Segment
+from eovseg.vocabulary import Vocabulary
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """Segments of one photo, the map (H, W) of their ids, the kernel that each reports, and masks of instances."""
+
+    segment_map: np.ndarray
+    segments: tuple[Segment, ...]
+    queries: tuple[int, ...]
+    masks: np.ndarray | None = None
+
+
+class Composer:
+    """Turns the class log-probabilities (Q, K+1) of one photo of `size` (H, W) into the segments of a task."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, logits: Logits, features: ImageFeatures, size: tuple[int, int], scores: Tensor
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.scores = scores
+        masks = logits.mask_logits[-1][0]
+        self.masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
+        self.geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, size)
+        self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
+        inside, outside = in_and_out_log_probabilities(logits)
+        self.inside, self.outside = inside[0].exp(), outside[0].exp()
+
+    @torch.inference_mode()
+    def panoptic(self, score: float, overlap: float, void: float | None) -> Composed:
+        """As `postprocess.panoptic`."""
+        segment_map, records = postprocess.panoptic(
+            self.scores, self.masks, self.is_thing, self.geometry, score, overlap, void
+        )
+        ids = segment_map.cpu().numpy()
+        extents = _extents(ids, len(records))
+        segments = tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
+        return Composed(ids, segments, tuple(r.query for r in records))
+
+    @torch.inference_mode()
+    def semantic(self, void: float | None) -> Composed:
+        """One segment a class that wins a pixel; it reports the kernel that is surest of the class."""
+        keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
+        if void is not None:
+            keep = self.scores.softmax(-1)[:, -1] <= void
+        if not bool(keep.any()):
+            return Composed(np.zeros(self.geometry.output_size, np.int32), (), ())
+        best, _ = postprocess.semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
+        classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
+        ids = (ids.reshape(best.shape) + 1).astype(np.int32)
+        extents = _extents(ids, len(classes))
+        probabilities = self.scores.softmax(-1)[:, :-1]
+        segments = []
+        queries = []
+        for number, class_id in enumerate(classes.tolist(), start=1):
+            query = int((probabilities[:, class_id] * keep).argmax())
+            value = float(probabilities[query, class_id])
+            segments.append(self._segment(number, class_id, query, value, *extents[number]))
+            queries.append(query)
+        return Composed(ids, tuple(segments), tuple(queries))
+
+    @torch.inference_mode()
+    def instances(self, score: float) -> Composed:
+        """Instances of things that score above `score`, best first; in the map the better ones cover the others."""
+        found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry)
+        masks = found.masks.cpu().numpy()
+        segments: list[Segment] = []
+        kept: list[int] = []
+        queries: list[int] = []
+        segment_map = np.zeros(self.geometry.output_size, np.int32)
+        rows = zip(found.labels.tolist(), found.queries.tolist(), found.scores.tolist(), strict=True)
+        for index, (class_id, query, value) in enumerate(rows):
+            area = int(masks[index].sum())
+            if not area or value <= score:
+                continue
+            number = len(segments) + 1
+            segments.append(self._segment(number, class_id, query, value, area, _box(masks[index])))
+            kept.append(index)
+            queries.append(query)
+        for number, index in reversed(list(enumerate(kept, start=1))):  # the best instance is drawn last
+            segment_map[masks[index]] = number
+        return Composed(segment_map, tuple(segments), tuple(queries), masks[kept])
+
+    def _segment(self, number: int, class_id: int, query: int, score: float, area: int, box: Box) -> Segment:
+        return Segment(
+            id=number,
+            class_id=class_id,
+            label=self.vocabulary.labels[class_id],
+            is_thing=bool(self.is_thing[class_id]),
+            score=float(score),
+            in_vocabulary=float(self.inside[query, class_id]),
+            out_of_vocabulary=float(self.outside[query, class_id]),
+            area=area,
+            box=box,
+        )
+
+
+def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:
+    """Area and box of the segments 1..count of a map, in one pass over its pixels."""
+    area = np.bincount(ids.ravel(), minlength=count + 1)
+    extents = {}
+    for number, slices in enumerate(ndimage.find_objects(ids, max_label=count), start=1):
+        rows, columns = slices or (slice(0, 0), slice(0, 0))
+        extents[number] = (int(area[number]), (columns.start, rows.start, columns.stop, rows.stop))
+    return extents
+
+
+def _box(mask: np.ndarray) -> Box:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

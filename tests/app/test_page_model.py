@@ -1,0 +1,165 @@
+"""The page's callbacks over the shipped XS weights: what runs, why a class, and calls that make the same picture."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+import eovseg
+from app.page import Page, asked_for
+from app.recipe import command_line, link_query, python_call, read_link
+from app.session import Session
+from eovseg.assets import asset_path
+from eovseg.cli import main
+
+pytestmark = pytest.mark.slow
+WORDS = "bus; car; sky; tree; road, street"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small photo, so that a run is quick, in a folder where its name alone finds it."""
+    path = tmp_path_factory.mktemp("photos") / "my bus's photo.png"
+    with Image.open(asset_path("photos/bus-street.jpg")) as image:
+        image.resize((192, 128)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor() -> eovseg.Predictor:
+    return eovseg.load("xs", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def page(predictor: eovseg.Predictor) -> Page:
+    return Page(predictor)
+
+
+@pytest.fixture
+def ask(page: Page, photo: Path) -> Callable[..., Session]:
+    """A new visitor's session after asking for words, a list and settings."""
+
+    def asked(words: str = WORDS, preset: str = "", competes: bool = False, **settings: Any) -> Session:
+        key = page.open()[0]
+        page.show(key, {"path": str(photo)}, words, preset, competes, {"settings": settings})
+        session = page.store.get(key)
+        assert session is not None
+        return session
+
+    return asked
+
+
+def test_settings_run_no_part_of_the_network(
+    page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session], photo: Path
+) -> None:
+    session = ask()
+    inputs = ({"path": str(photo)}, WORDS, "", False)
+    ran = predictor.image_halves, predictor.word_halves, predictor.words.encoded_words
+    base = session.result
+    assert base is not None
+    changes: list[dict[str, Any]] = [
+        {"alpha": 1.0}, {"beta": 0.0}, {"ensemble": "arithmetic"}, {"score_threshold": 0.6},
+        {"overlap_threshold": 1.0}, {"void_threshold": 0.2}, {"task": "semantic"}, {"task": "instance"},
+    ]  # fmt: skip
+    differing = 0
+    for settings in changes:
+        stage = page.adjust(session.key, *inputs, {"settings": settings})[1]
+        assert stage["timing"].startswith("photo kept · 6 words kept")
+        assert session.result is not None
+        scores = [segment.score for segment in session.result.segments]
+        differing += scores != [segment.score for segment in base.segments]
+    page.restyle(session.key, gr.EventData(None, {"value": 0.2}))
+    page.adjust(session.key, *inputs, {"settings": {}})
+    assert (predictor.image_halves, predictor.word_halves, predictor.words.encoded_words) == ran
+    assert differing >= 6, "the settings reach the result"
+    assert session.result is not None and np.array_equal(session.result.segment_map, base.segment_map)
+
+
+def test_one_word_more_runs_the_word_half_for_one_word(
+    page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session], photo: Path
+) -> None:
+    session = ask()
+    images, words, encoded = predictor.image_halves, predictor.word_halves, predictor.words.encoded_words
+    page.show(session.key, {"path": str(photo)}, WORDS + "; hovercraft", "", False, {})
+    assert (predictor.image_halves, predictor.word_halves) == (images, words + 1)
+    assert predictor.words.encoded_words <= encoded + 1, "zero where an earlier run left it in the cache"
+
+
+def test_why_names_the_class_and_its_probabilities(page: Page, ask: Callable[..., Session]) -> None:
+    session = ask(alpha=0.3)
+    assert session.result is not None and session.result.segments
+    for index, segment in enumerate(session.result.segments):
+        value = page.explain(session.key, gr.EventData(None, {"segment": segment.id}))
+        assert session.chosen == segment.id
+        best = value["words"][0]
+        assert (value["name"], best["word"]) == (session.result.names[index], segment.label)
+        assert best["inside"] == pytest.approx(segment.in_vocabulary, abs=1e-3)
+        assert best["outside"] == pytest.approx(segment.out_of_vocabulary, abs=1e-3)
+        assert best["score"] == pytest.approx(segment.score, abs=1e-3)
+        assert best["weight"] in (0.0, 0.3, 0.8) and value["area"] == segment.area
+        assert len(value["routers"]) == 3 and all(0 < v < 1 for layer in value["routers"] for v in layer.values())
+        assert value["void"] + sum(word["score"] for word in value["words"]) <= 1.001
+    assert page.explain(session.key, gr.EventData(None, {"segment": 0})) == {} and session.chosen is None
+
+
+def test_why_not_asked_for(page: Page, ask: Callable[..., Session]) -> None:
+    session = ask("bus", "coco-panoptic-133", True)
+    assert session.result is not None
+    other = session.result.segments[-1]
+    assert other.label == "other" and {segment.label for segment in session.result.segments} <= {"bus", "other"}
+    value = page.explain(session.key, gr.EventData(None, {"segment": other.id}))
+    assert value["other"] and sum(part["share"] for part in value["parts"]) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "preset", "competes", "settings"),
+    [
+        ('bus; it\'s, "quoted"; sky', "", False, {"alpha": 0.7, "ensemble": "arithmetic", "void_threshold": 0.95}),
+        ("bus", "cityscapes-19", False, {"task": "semantic"}),
+        ("bus; sky", "cityscapes-19", True, {"overlap_threshold": 0.3}),
+        ("", "cityscapes-19", False, {"task": "instance", "score_threshold": 0.1}),
+    ],
+)
+def test_the_calls_make_the_same_picture(
+    ask: Callable[..., Session], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: str, preset: str, competes: bool, settings: dict[str, Any],
+) -> None:  # fmt: skip
+    session = ask(words, preset, competes, **settings)
+    assert session.result is not None and session.asked is not None
+    shown = session.save()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / photo.name).write_bytes(photo.read_bytes())
+    made: dict[str, Any] = {}
+    exec(compile(python_call(session.asked, photo.name, "xs"), "call", "exec"), made)
+    assert np.array_equal(made["result"].segment_map, session.result.segment_map)
+    assert made["result"].segments == session.result.segments
+    command = shlex.split(command_line(session.asked, photo.name, "xs"))
+    assert command[:3] == ["python", "-m", "eovseg"]
+    for file in Path("out").iterdir():
+        file.unlink()
+    assert main(command[3:]) == 0
+    for file in shown[:2]:
+        with Image.open(file) as ours, Image.open(Path("out") / file.name) as theirs:
+            assert np.array_equal(np.asarray(ours), np.asarray(theirs)), file.name
+
+
+def test_a_link_asks_for_the_same() -> None:
+    asked = asked_for("bus; sky", "cityscapes-19", True, {"alpha": 0.25, "task": "semantic"})
+    query = dict(pair.split("=", 1) for pair in link_query(asked, "bear.jpg", "xs").split("&"))
+    link = read_link({name: value.replace("%3B+", "; ") for name, value in query.items()})
+    assert link is not None and (link.photo, link.model) == ("bear.jpg", None)
+    again = asked_for(link.words, link.preset, link.competes, link.settings)
+    assert (again.vocabulary, again.settings) == (asked.vocabulary, asked.settings)
+    assert read_link({"photo": "bear.jpg"}) is None
+    strange = read_link({"words": "x", "photo": "../../etc/passwd"})
+    assert strange is not None and strange.photo == "bus-street.jpg"
+
+
+def test_a_session_without_a_result_is_no_error(page: Page) -> None:
+    session = page.store.open(None)
+    assert page.explain(session.key, gr.EventData(None, {"segment": 1})) == gr.skip()

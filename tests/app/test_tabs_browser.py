@@ -1,0 +1,231 @@
+"""The tabs as a visitor uses them, in Chromium, with the model that ships."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+import eovseg
+from app.layout import build, launch_options
+from app.page import Page
+from eovseg.assets import asset_path
+from tests.app.conftest import free_port
+from tests.app.test_page_browser import Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SLOW = 180_000  # milliseconds; every tab runs the model, and two busy cores are slow
+TITLES = {"vas": "VAS", "tdee": "TDEE", "clustering": "Clustering", "decoder": "Decoder", "speed": "Speed"}
+READY = {
+    "vas": "#vas-stage .compare[data-ready]",
+    "tdee": "#tdee-stage .compare[data-ready]",
+    "clustering": "#clustering-grid .cells",
+    "decoder": "#decoder-strip .film",
+    "speed": "#speed-times .whole",
+}
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Address of a server of the page over the real XS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.tabs.clustering.hub_weights", lambda _: None)
+        patch.setattr("app.tabs.tdee.ablation_file", lambda _: None)
+        demo = build(Page(eovseg.load("xs", device="cpu")))
+        demo.queue(max_size=8).launch(
+            server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, **launch_options()
+        )
+        yield demo.local_url
+        demo.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: str) -> Iterator[Visit]:
+    visit = Visit(browser, server)
+    visit.tab.set_default_timeout(SLOW)
+    yield visit
+    visit.context.close()
+    assert visit.complaints == []
+
+
+def enter(visit: Visit, name: str) -> None:
+    """Open a tab, from the menu behind the dots where the window is narrow, and wait for what it shows."""
+    title = TITLES[name]
+    seen = [one for one in visit.tab.locator(f"button[role=tab]:text-is('{title}')").all() if one.is_visible()]
+    if seen:
+        seen[0].click()
+    else:
+        visit.tab.click(".overflow-menu > button")
+        visit.tab.click(f".overflow-dropdown button:has-text('{title}')")
+    visit.tab.wait_for_selector(READY[name])
+
+
+def changed(visit: Visit, selector: str, what: str, action: Callable[[], Any]) -> None:
+    """Do `action` and wait until `what` (a JavaScript expression of `node`) of an element is another than before."""
+    read = f"(node => String({what}))(document.querySelector(selector))"
+    before = visit.tab.evaluate(f"selector => {read}", selector)
+    action()
+    visit.tab.wait_for_function(f"([selector, before]) => {read} !== before", arg=[selector, before])
+
+
+def choose(visit: Visit, box: str, text: str) -> None:
+    """Type into a Gradio dropdown and take what it offers, or the text itself."""
+    visit.tab.fill(f"{box} input", text)
+    visit.tab.press(f"{box} input", "Enter")
+
+
+def test_vas(visit: Visit) -> None:
+    enter(visit, "vas")
+    left, right = (f"#vas-stage img.{side}" for side in ("left", "right"))
+    assert visit.tab.get_attribute(left, "src") != visit.tab.get_attribute(right, "src")
+    changed(visit, left, "node.src", lambda: choose(visit, "#vas-word", "bus"))
+    visit.tab.wait_for_selector("#vas-focus h3:has-text('“bus”')")
+    assert visit.tab.locator("#vas-focus .bars li").count() == 3
+    assert "before VAS" in visit.tab.inner_text("#vas-focus") and "%" in visit.tab.inner_text("#vas-focus")
+    assert "“bus”" in visit.tab.get_attribute(left, "alt")
+    visit.tab.wait_for_selector("#vas-pixel h3")
+    pair = visit.tab.locator("#vas-stage .pair")
+    changed(visit, "#vas-pixel h3", "node.textContent", lambda: pair.click(position={"x": 30, "y": 20}))
+    assert visit.tab.locator("#vas-pixel .bars li").count() >= 5
+    pair.focus()
+    visit.tab.keyboard.press("ArrowDown")
+    changed(visit, "#vas-pixel h3", "node.textContent", lambda: visit.tab.keyboard.press("Enter"))
+    slider = visit.tab.locator("#vas-stage input[type=range]")
+    slider.focus()
+    changed(visit, left, "getComputedStyle(node).clipPath", lambda: visit.tab.keyboard.press("End"))
+    choose(visit, "#vas-word", "zebra")
+    visit.tab.wait_for_selector("#vas-focus :text('No segment carries the word “zebra”')")
+
+
+def test_tdee(visit: Visit) -> None:
+    enter(visit, "tdee")
+    rows = visit.tab.locator("#tdee-stage tbody tr")
+    said = visit.tab.inner_text("#tdee-said h3")
+    assert said.startswith(f"{rows.count()} of ") and rows.count() == visit.tab.locator("#tdee-stage .frame").count()
+    rows.first.hover()
+    assert visit.tab.locator("#tdee-stage .frame.on b").inner_text() == rows.first.get_attribute("data-number")
+    visit.tab.click("#tdee-stage .frames input")
+    assert not visit.tab.locator("#tdee-stage .frame").first.is_visible()
+    assert visit.tab.locator("#tdee-mode input").nth(1).is_disabled()
+    assert "eovseg-xs-vas.safetensors" in visit.tab.inner_text("#tdee-missing")
+    assert "left out" in visit.tab.inner_text("#tdee-said")
+    segments = visit.tab.locator(".stage tbody tr").count()
+    assert visit.tab.locator("#tdee-routers .tracks li").count() == segments
+
+
+def test_clustering(visit: Visit) -> None:
+    enter(visit, "clustering")
+    assert visit.tab.locator("#clustering-grid .cells li").count() == 5
+    assert visit.tab.locator("#clustering-grid .absent").count() == 3
+    cell = visit.tab.inner_text("#clustering-grid .cells li:first-child")
+    assert "AMI" in cell and re.search(r"\d m?s\b", cell)
+    first = "#clustering-grid .cells img"
+    number = visit.tab.locator("#clustering-k input[type=number]")
+    changed(visit, first, "node.src", lambda: (number.fill("3"), number.press("Enter")))
+    changed(visit, first, "node.src", lambda: visit.tab.click("#clustering-view label:nth-of-type(2)"))
+    assert "Principal components" in visit.tab.get_attribute(first, "alt")
+
+
+def test_decoder_follows_segment_and_words(visit: Visit) -> None:
+    enter(visit, "decoder")
+    strip = "#decoder-strip"
+    assert visit.tab.locator(f"{strip} .film > li").count() == 4
+    assert "100 % IoU" in visit.tab.inner_text(f"{strip} .film > li:last-child")
+    assert visit.tab.locator(f"{strip} .film > li:last-child .bars").count() == 2
+    changed(visit, f"{strip} p", "node.textContent", lambda: choose(visit, "#decoder-segment", "bus"))
+    assert "drew bus" in visit.tab.inner_text(f"{strip} p")
+    changed(visit, f"{strip} p", "node.textContent", lambda: visit.words("sky: stuff; road: stuff; motor coach"))
+    assert "drew bus" not in visit.tab.inner_text(strip)
+
+
+def test_speed(visit: Visit) -> None:
+    enter(visit, "speed")
+    text = visit.tab.inner_text("#speed-times")
+    for part in ("image tower", "VAS", "decoder layer 3", "ensemble and segments", "One run on"):
+        assert part in text
+    assert visit.tab.locator("#speed-times .whole i").count() == visit.tab.locator("#speed-times .bars li").count()
+    visit.tab.click("#speed-again")
+    visit.tab.wait_for_selector("#speed-times :text('Median of 3 runs')")
+
+
+def test_html_in_words_is_text_in_every_tab(visit: Visit) -> None:
+    visit.changes(lambda: visit.words(f"{EVIL}: stuff; {EVIL} bus; sky: stuff"))
+    for name in ("vas", "tdee", "decoder"):
+        enter(visit, name)
+    visit.tab.wait_for_selector("#vas-pixel h3", state="attached")
+    assert EVIL in visit.tab.text_content("#tdee-routers") + visit.tab.text_content("#decoder-strip")
+    assert visit.tab.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_tabs_fit_360_pixels(browser: Any, server: str, dark: bool) -> None:
+    narrow = Visit(browser, server, width=360, dark=dark)
+    narrow.tab.set_default_timeout(SLOW)
+    for name in TITLES:
+        enter(narrow, name)
+        assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360, name
+    narrow.context.close()
+    assert narrow.complaints == []
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Client:
+    return Client(server, verbose=False, httpx_kwargs={"timeout": 120})
+
+
+def test_calls_as_the_readme_makes_them(client: Client) -> None:
+    """Every endpoint, as `gradio_client` sees it: numbers first, then files."""
+    photo, words = handle_file(str(asset_path("photos/bear.jpg"))), "bear; grass: stuff"
+    vas, files = client.predict(photo, words, word="bear", x=200, y=150, api_name="/vas")
+    assert 0 < vas["share_on_segments"]["after"] <= 1 and vas["pixel"]["x"] == 200
+    assert {score["word"] for score in vas["competition"]} >= {"bear", "grass"}
+    assert sorted(Path(file).name for file in files) == ["after.png", "before.png", "maps.npz"]
+    with Image.open(next(file for file in files if file.endswith("after.png"))) as after:
+        assert after.size == Image.open(asset_path("photos/bear.jpg")).size
+    tdee, files = client.predict(photo, words, api_name="/tdee")
+    assert tdee["mode"] == "off" and tdee["routers"] and len(files) == 2
+    clustering, files = client.predict(photo, words, k=4, api_name="/clustering")
+    assert len(clustering["cells"]) == len(files) == 5 and len(clustering["missing"]) == 3
+    decoder, files = client.predict(photo, words, api_name="/decoder")
+    assert decoder["name"] in decoder["segments"] and len(files) == 4
+    speed, files = client.predict(photo, words, api_name="/speed")
+    assert speed["total_milliseconds"] == pytest.approx(sum(part["milliseconds"] for part in speed["parts"]))
+    assert files == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("/vas", {"word": "bear; grass"}, "Give one word"),
+        ("/vas", {"x": 99999}, "outside 0 to"),
+        ("/vas", {"x": "1"}, "whole number"),
+        ("/vas", {"model": "xxl"}, "no model"),
+        ("/tdee", {"mode": "trained"}, "are not here"),
+        ("/tdee", {"mode": ["off"]}, "mode"),
+        ("/clustering", {"k": 1000}, "outside 2 to 12"),
+        ("/clustering", {"view": "<b>"}, "view"),
+        ("/decoder", {"segment": 999}, "no segment 999"),
+    ],
+)
+def test_forged_calls_get_a_sentence(client: Client, name: str, given: dict[str, Any], message: str) -> None:
+    photo = handle_file(str(asset_path("photos/bear.jpg")))
+    with pytest.raises(AppError, match=message):
+        client.predict(photo, "bear; grass: stuff", **given, api_name=name)
+
+
+def test_a_file_that_was_not_uploaded_is_refused(client: Client, tmp_path: Path) -> None:
+    """The path of a photo on the server is no photo of the caller."""
+    private = tmp_path / "private.png"
+    Image.new("RGB", (64, 64), (200, 40, 40)).save(private)
+    for forged in ({"path": str(private)}, {"path": str(private), "meta": {"_type": "gradio.FileData"}}):
+        answer = httpx.post(
+            f"{client.src}gradio_api/call/vas", json={"data": [forged, "sky", "", "", None, None, ""]}, timeout=60
+        )
+        stream = httpx.get(f"{client.src}gradio_api/call/vas/{answer.json()['event_id']}", timeout=60).text
+        assert "event: error" in stream and "event: complete" not in stream
