@@ -9,9 +9,6 @@ from app.session import StagedPredictor
 from eovseg.checkpoints import default_checkpoint
 from eovseg.errors import ConfigError
 
-# Size of what `eovseg download` fetches: CLIP's towers, a whole ViT-B/16 with its text tower, and the head, in float32.
-DOWNLOAD_GIGABYTES = {"s": "about 1.1", "m": "about 1.4", "l": "about 2.1"}
-
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -77,6 +74,4 @@ class Models:
 
 
 def _missing(variant: str) -> str:
-    return (
-        f"eovseg-{variant}.pth, {DOWNLOAD_GIGABYTES[variant]} GB, is not here; fetch it with: eovseg download {variant}"
-    )
+    return f"eovseg-{variant}.pth is not here; fetch it with: eovseg download {variant}"
