@@ -21,10 +21,11 @@ PATIENCE = timedelta(hours=1)
 Value = TypeVar("Value")
 
 
-def start(device: str | None = None) -> None:
+def start(device: str | None = None, patience: timedelta = PATIENCE) -> None:
     """Join the group that a launcher has announced in the environment; without one, do nothing.
 
-    Each process takes the accelerator of its number on the machine, or none where `device` is "cpu".
+    Each process takes the accelerator of its number on the machine, or none where `device` is "cpu". `patience`: how
+    long a process waits for the others.
     """
     if group.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
@@ -32,7 +33,7 @@ def start(device: str | None = None) -> None:
         from accelerate import PartialState
     except ImportError as error:
         raise ConfigError("Several processes need the package accelerate: pip install accelerate.") from error
-    PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=PATIENCE)
+    PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=patience)
     atexit.register(stop)
 
 

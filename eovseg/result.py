@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Collection
@@ -23,7 +24,13 @@ from eovseg.vocabulary import Vocabulary
 _IMAGE_ID = 1  # each file describes one photo
 _MAX_STEM_BYTES = 120
 _RESERVED_STEMS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-_SUFFIXES = ("overlay.png", "panoptic.png", "panoptic.json", "segments.json")
+# What can be written of a result, and how its files end.
+FILES = {
+    "overlay": "overlay.png",
+    "panoptic-png": "panoptic.png",
+    "panoptic-json": "panoptic.json",
+    "segments": "segments.json",
+}
 
 
 @dataclass(frozen=True)
@@ -184,25 +191,48 @@ class Result:
         Raises `EovsegError` when the folder cannot be written.
         """
         folder = Path(folder)
-        digest = hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
+        digest = self._photo_digest()
         wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
+        free, number = wanted, 1
+        while not _is_ours(folder, free, digest):
+            number += 1
+            free = f"{wanted}-{number}"
+        return self.write(folder, free)
+
+    def write(self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES)) -> list[Path]:
+        """Write `files` (names of `FILES`) as `folder/stem-*`, over what is there; returns their paths.
+
+        Each file appears whole or not at all, also when the process is killed.
+        Raises `EovsegError` when the folder cannot be written.
+        """
+        folder = Path(folder)
+        paths = {kind: folder / f"{stem}-{suffix}" for kind, suffix in FILES.items() if kind in files}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            free, number = wanted, 1
-            while not _is_ours(folder, free, digest):
-                number += 1
-                free = f"{wanted}-{number}"
-            overlay, panoptic_png, panoptic_json, rle = (folder / f"{free}-{suffix}" for suffix in _SUFFIXES)
-            document = self.panoptic_json(panoptic_png.name)
-            document["info"]["photo_digest"] = digest
-            _write_json(panoptic_json, document)
-            Image.fromarray(id_to_rgb(self.segment_map)).save(panoptic_png)
-            _write_json(rle, self.rle_json())
-            self.overlay().save(overlay)
+            # The document with the photo's digest first: by it `save` knows its own after a cut.
+            for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
+                part = folder / f".{paths[kind].name}.part"
+                self._write_file(kind, part, f"{stem}-{FILES['panoptic-png']}")
+                os.replace(part, paths[kind])
         except OSError as error:
             reason = error.strerror or str(error)
             raise EovsegError(f'Results cannot be written to "{folder}" ({reason}).') from error
-        return [overlay, panoptic_png, panoptic_json, rle]
+        return list(paths.values())
+
+    def _write_file(self, kind: str, path: Path, png_name: str) -> None:
+        if kind == "overlay":
+            self.overlay().save(path, "PNG")
+        elif kind == "panoptic-png":
+            Image.fromarray(id_to_rgb(self.segment_map)).save(path, "PNG")
+        elif kind == "panoptic-json":
+            document = self.panoptic_json(png_name)
+            document["info"]["photo_digest"] = self._photo_digest()
+            _write_json(path, document)
+        else:
+            _write_json(path, self.rle_json())
+
+    def _photo_digest(self) -> str:
+        return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
 
     def _header(self) -> dict[str, Any]:
         height, width = self.segment_map.shape
@@ -246,7 +276,7 @@ def clean_stem(stem: str) -> str:
 
 def _is_ours(folder: Path, stem: str, digest: str) -> bool:
     """True where `stem` is free in `folder` or holds an earlier result of the same photo."""
-    if not any((folder / f"{stem}-{suffix}").exists() for suffix in _SUFFIXES):
+    if not any((folder / f"{stem}-{suffix}").exists() for suffix in FILES.values()):
         return True
     try:
         document = json.loads((folder / f"{stem}-panoptic.json").read_text(encoding="utf-8"))

@@ -1,0 +1,143 @@
+"""`eovseg segment`: options, words and settings, and the run over photos and videos."""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from eovseg.checkpoints import default_checkpoint, file_digest
+from eovseg.errors import EovsegError
+from eovseg.model.config import Ensemble, Variant
+from eovseg.predictor import Predictor, load
+from eovseg.result import FILES, Result
+from eovseg.segmenting.folder import Tally, Writing, segment_photos
+from eovseg.segmenting.index import Index
+from eovseg.segmenting.photos import Photo, list_photos
+from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
+from eovseg.training.stopping import StopSignals
+from eovseg.vocabulary import Vocabulary
+
+THRESHOLDS = ("alpha", "beta", "score_threshold", "overlap_threshold", "void_threshold")
+STOPPED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eovseg segment`."""
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs, or videos")
+    words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
+    parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
+    parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
+    parser.add_argument("-o", "--output", type=Path, help="folder of the results")
+    parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
+    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
+    parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
+    parser.add_argument("--task", default="panoptic", choices=("panoptic", "semantic", "instance"))
+    parser.add_argument("--ensemble", choices=get_args(Ensemble))
+    for name in THRESHOLDS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
+    many = parser.add_argument_group("many photos")
+    many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
+    many.add_argument("--write", action="append", choices=tuple(FILES), help="write these files only; may be repeated")
+    many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
+    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
+    many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 64")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of every photo: a network, words that are named, words that compete, settings of the result."""
+
+    predictor: Predictor
+    vocabulary: Vocabulary
+    background: Vocabulary | None
+    settings: dict[str, Any]
+
+    def __call__(self, photo: np.ndarray) -> Result:
+        return self.predictor(photo, self.vocabulary, background=self.background, **self.settings)
+
+    def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
+        """Short digest of all that decides what is written; a resumed run trusts results of the same digest only."""
+        path = options.checkpoint or default_checkpoint(options.variant)
+        parts = {
+            "vocabulary": self.vocabulary.to_text(),
+            "background": self.background.to_text() if self.background else None,
+            "settings": self.settings,
+            "variant": options.variant,
+            "weights": file_digest(Path(path)) if path else None,
+            "dtype": options.dtype,
+            "files": sorted(files),
+        }
+        return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
+    if options.output is None and not options.json:
+        raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
+    vocabulary = reduce(add, map(Vocabulary.read, options.vocabulary))
+    background = Vocabulary.read(options.background) if options.background else None
+    shard = options.shard.in_launcher()
+    for note in vocabulary.notes if not shard.rank else ():
+        print(f"eovseg: {note}", file=sys.stderr)
+    photos = list_photos(options.photos, options.recursive, options.output)
+    join_launcher()
+    predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype)
+    names = ("task", "ensemble", *THRESHOLDS)
+    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    job = Job(predictor, vocabulary, background, settings)
+    with StopSignals() as signals:
+        tally = _run_photos(options, job, photos, shard, signals)
+    if tally.stopped:
+        print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
+        return STOPPED
+    return _report(over_all(tally), shard)
+
+
+def _run_photos(
+    options: argparse.Namespace, job: Job, photos: list[Photo], shard: Shard, signals: StopSignals
+) -> Tally:
+    """This process's share of the photos."""
+    own = [photo for photo in photos if photo.share(shard.count) == shard.number]
+    files = tuple(options.write or FILES)
+    writing = Writing(options.output, files, options.json)
+    choices: dict[str, Any] = {"workers": options.workers, "redo": options.redo, "progress": not shard.rank}
+    choices["stop"] = lambda: signals.received
+    if options.output is None:
+        return segment_photos(job, own, writing, **choices)
+    suffixes = [FILES[kind] for kind in files]
+    try:
+        index = Index(options.output, shard.index_name, job.digest(options, files), suffixes)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EovsegError(f'Results cannot be written to "{options.output}" ({reason}).') from error
+    with index:
+        return segment_photos(job, own, writing, index, **choices)
+
+
+def _report(tally: Tally, shard: Shard) -> int:
+    """Say what was left out and what failed, once in a group; the exit code."""
+    if shard.rank:
+        return int(tally.failed > 0)
+    if tally.skipped:
+        print(
+            f"eovseg: {tally.skipped:,} of {tally.photos:,} photos were finished already; --redo segments them again.",
+            file=sys.stderr,
+        )
+    if tally.failed:
+        print(f"eovseg: {tally.failed:,} of {tally.photos:,} photos could not be segmented.", file=sys.stderr)
+    return int(tally.failed > 0)

@@ -1,0 +1,127 @@
+"""The index of a run: one JSON line a photo, written when the photo's files are; it is what a resumed run trusts."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from eovseg.result import Result
+from eovseg.segmenting.photos import Photo
+
+
+class _Known(NamedTuple):
+    size: int
+    modified: int
+    target: str
+    error: str | None
+
+
+class Index:
+    """Appends to one process's index and knows what all indexes of the folder say is finished.
+
+    A line holds `photo`, its `bytes` and `modified` (ns), `settings` (a digest of words and options) and either
+    `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. The last line of a photo counts.
+    """
+
+    def __init__(self, folder: Path, name: str, settings: str, suffixes: Sequence[str]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._suffixes = tuple(suffixes)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._known: dict[str, _Known] = {}
+        for path in sorted(folder.glob("index*.jsonl")):
+            for line in read_index(path):
+                self._learn(line)
+        self._file = _open_whole(folder / name)
+
+    def _learn(self, line: dict[str, Any]) -> None:
+        try:
+            photo = line["photo"]
+            if line["settings"] == self._settings:
+                known = _Known(line["bytes"], line["modified"], line.get("target", ""), line.get("error"))
+                self._known[photo] = known
+            else:
+                self._known.pop(photo, None)  # other words have replaced these results
+        except (KeyError, TypeError):
+            return
+
+    def finished(self, photo: Photo) -> bool:
+        """Whether the photo has results of these settings, is unchanged since, and all its files are there."""
+        known = self._known.get(photo.path)
+        if known is None or known.error is not None or _version(photo.path) != (known.size, known.modified):
+            return False
+        return all((self._folder / f"{known.target}-{suffix}").exists() for suffix in self._suffixes)
+
+    def add(self, photo: Photo, result: Result, files: Sequence[Path]) -> None:
+        """Note a photo whose files are written."""
+        height, width = result.segment_map.shape
+        described = result.to_json()
+        self._write(
+            photo,
+            target=photo.target,
+            files=[path.relative_to(self._folder).as_posix() for path in files],
+            width=width,
+            height=height,
+            unlabelled_fraction=described["unlabelled_fraction"],
+            segments=described["segments"],
+        )
+
+    def add_failure(self, photo: Photo, sentence: str) -> None:
+        """Note why a photo has no results; said once, however often the run is resumed."""
+        known = self._known.get(photo.path)
+        if known is None or known.error != sentence:
+            self._write(photo, error=sentence)
+
+    def _write(self, photo: Photo, **values: Any) -> None:
+        size, modified = _version(photo.path)
+        line = {"photo": photo.path, "bytes": size, "modified": modified, "settings": self._settings, **values}
+        self._file.write((json.dumps(line) + "\n").encode())
+        self._file.flush()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+
+def read_index(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of an index; what is no whole line, as another process or a killed one leaves it, is passed over."""
+    with path.open("rb") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
+def _open_whole(path: Path) -> Any:
+    """The file opened for appending, without the part of a line that a killed process left at its end."""
+    file = path.open("ab+")
+    size = file.seek(0, os.SEEK_END)
+    back = 0
+    while back < size:
+        step = min(65_536, size - back)
+        file.seek(size - back - step)
+        newline = file.read(step).rfind(b"\n")
+        if newline >= 0:
+            back += step - newline - 1
+            break
+        back += step
+    if back:
+        file.truncate(size - back)
+        file.seek(0, os.SEEK_END)
+    return file
+
+
+def _version(path: str) -> tuple[int, int]:
+    """Bytes and time of last change; a file that is not there has neither."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every photo)
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
