@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, help="the data set's folder, or the folder of XS's sources")
     data.add_argument("--dataset", choices=DATA_SET_NAMES, help="default: found out, for an own folder")
+    data.add_argument("--also", type=Path, metavar="FOLDER", help="a further COCO-panoptic folder (pseudo_labels)")
+    data.add_argument("--also-share", type=float, default=0.25, help="that folder's part of a batch; default: 0.25")
     data.add_argument("--split", help="default: train, or all of an own folder")
     data.add_argument("--vocabulary", help="preset, file or words of the training classes; default: the data's own")
     data.add_argument(
@@ -102,7 +104,8 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
         views = replace(views, augmentation=replace(views.augmentation, paste_probability=given["copy_paste"]))
     if "precision" in given:
         changes |= {name: given["precision"] == name for name in ("bf16", "fp16")}
-    return replace(chosen, **changes, loss=loss, views=views, data=(str(arguments.data),))
+    data = tuple(str(folder) for folder in (arguments.data, arguments.also) if folder)
+    return replace(chosen, **changes, loss=loss, views=views, data=data)
 
 
 def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
@@ -127,7 +130,10 @@ def train(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"A batch of {chosen.batch} photos cannot be parted among {distributed.count()} processes.")
     hold_out = arguments.validate is True  # the option without a folder
     validate = None if hold_out else arguments.validate
-    data = choose_data(arguments.data, chosen.dataset, chosen.split, chosen.vocabulary, validate, hold_out)
+    data = choose_data(
+        arguments.data, chosen.dataset, chosen.split, chosen.vocabulary, validate, hold_out, arguments.also,
+        arguments.also_share,
+    )  # fmt: skip
     batches = _batches(data, chosen)
     check_targets(batches)
     vocabulary = Vocabulary(tuple(batches.classes.classes))

@@ -1,7 +1,7 @@
 """Which photos a run learns from, which it is measured on, and the classes that both have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eovseg.data.classes import TrainingClasses
@@ -11,6 +11,7 @@ from eovseg.data.layouts.layout import Layout
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import TrainingSource, xs_sources
 from eovseg.data.split import VALIDATION_FRACTION, validation_photos
+from eovseg.errors import ConfigError
 from eovseg.vocabulary import Vocabulary
 
 # Files that tell an own folder's layout; a folder without any holds XS's sources.
@@ -47,12 +48,28 @@ def choose_data(
     words: str = "",
     validate: Path | None = None,
     hold_out: bool = False,
+    also: Path | None = None,
+    also_share: float = 0.25,
 ) -> ChosenData:
     """The data of a run: data set `dataset` in `root`, or what `root` turns out to be; `words` name its classes.
 
     `validate` is another folder of the same kind to measure on; `hold_out` takes the data set's own validation split,
-    else a fifth of its photos, which training then never sees. Raises `ConfigError` and `DataError`.
+    else a fifth of its photos, which training then never sees. `also` is a further COCO-panoptic folder, such as one of
+    pseudo-labels, that makes up the share `also_share` of a batch. Raises `ConfigError` and `DataError`.
     """
+    chosen = _choose(root, dataset, split, words, validate, hold_out)
+    if also is None:
+        return chosen
+    if not 0 < also_share < 1:
+        raise ConfigError(f"The further folder's share of a batch is {also_share}; give a number between 0 and 1.")
+    present = sum(source.share for source in chosen.sources)
+    further = TrainingSource(also, "panoptic", present * also_share / (1 - also_share))
+    return replace(chosen, sources=(*chosen.sources, further))
+
+
+def _choose(
+    root: Path, dataset: str | None, split: str | None, words: str, validate: Path | None, hold_out: bool
+) -> ChosenData:
     dataset = dataset or next((name for mark, name in _MARKS.items() if (root / mark).is_file()), None)
     vocabulary = Vocabulary.read(words) if words else None
     classes = TrainingClasses(vocabulary.classes) if vocabulary else None

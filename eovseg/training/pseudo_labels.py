@@ -1,0 +1,156 @@
+"""`python -m eovseg.training.pseudo_labels`: a model labels photos that nobody labelled, for further training.
+
+The photo and its mirror image are segmented; only what both agree on becomes a label, the rest stays unlabelled (after
+Yang et al. 2022, who keep what predictions of several checkpoints agree on). The result is a COCO-panoptic folder for
+`eovseg train --also FOLDER`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from eovseg.data.class_table import ClassTable
+from eovseg.data.label_files import read_rgb
+from eovseg.data.unlabelled import list_photos
+from eovseg.errors import EovsegError
+from eovseg.predictor import Predictor, load
+from eovseg.result import Result
+from eovseg.vocabulary import TRAINING_PRESET
+
+SMALLEST_AREA = 200  # pixels
+
+
+def agreed(result: Result, mirrored: Result, overlap: float, score: float) -> tuple[np.ndarray, list[int]]:
+    """Segment ids (H, W) int32, 0 = unlabelled, and the class index of each id from 1 on.
+
+    `mirrored` is the result of the photo's mirror image, as it came out. A stuff region keeps the pixels that both give
+    to its class; a thing needs a partner of its class with an IoU above `overlap` and keeps what both have. Segments
+    below `score`, below `overlap` of their own area or of `SMALLEST_AREA` pixels are left out.
+    """
+    other = mirrored.segment_map[:, ::-1]
+    ids = np.zeros(result.segment_map.shape, np.int32)
+    classes: list[int] = []
+    for index, segment in enumerate(result.segments):
+        if segment.score < score:
+            continue
+        own = result.mask(index)
+        partners = [s for s in mirrored.segments if s.class_id == segment.class_id]
+        if segment.is_thing:
+            shared = max((_shared(own, other == s.id) for s in partners), key=lambda pair: pair[0], default=(0.0, own))
+            if shared[0] <= overlap:
+                continue
+            kept = shared[1]
+        else:
+            kept = own & np.isin(other, [s.id for s in partners])
+        area = int(kept.sum())
+        if area < max(SMALLEST_AREA, overlap * segment.area):
+            continue
+        classes.append(segment.class_id)
+        ids[kept] = len(classes)
+    return ids, classes
+
+
+def _shared(one: np.ndarray, two: np.ndarray) -> tuple[float, np.ndarray]:
+    """IoU of two masks, and their intersection."""
+    both = one & two
+    return float(both.sum() / max(1, (one | two).sum())), both
+
+
+class PseudoLabels:
+    """Writes a COCO-panoptic folder photo by photo; what an interrupted run has written is kept and not made again."""
+
+    def __init__(self, folder: Path, preset: str = TRAINING_PRESET) -> None:
+        self.table = ClassTable.preset(preset)
+        self.folder = folder
+        self._records = folder / "records.jsonl"
+        for name in ("images", "panoptic"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self.done: dict[str, dict[str, Any]] = {}
+        if self._records.exists():
+            lines = [line for line in self._records.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            self._records.write_text("".join(line + "\n" for line in lines), encoding="utf-8")  # without a torn end
+            self.done = {row["file_name"]: row for row in map(json.loads, lines)}
+
+    def add(self, photo: Path, predictor: Predictor, overlap: float, score: float) -> None:
+        """Label one photo."""
+        pixels = read_rgb(photo)
+        results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
+        ids, classes = agreed(results[0], results[1], overlap, score)
+        png = np.stack([ids % 256, ids // 256, ids // 65536], axis=-1).astype(np.uint8)
+        Image.fromarray(png).save(self.folder / "panoptic" / f"{photo.stem}.png")
+        shutil.copyfile(photo, self.folder / "images" / photo.name)
+        row = {
+            "file_name": photo.name,
+            "width": pixels.shape[1],
+            "height": pixels.shape[0],
+            "segments": [[number, self.table.ids[index]] for number, index in enumerate(classes, start=1)],
+            "labelled": round(float((ids > 0).mean()), 4),
+        }
+        with self._records.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.done[photo.name] = row
+
+    def finish(self) -> None:
+        """Write `panoptic.json` over all photos that have a label."""
+        rows = [row for _, row in sorted(self.done.items()) if row["segments"]]
+        document = {
+            "images": [
+                {"id": i, **{k: row[k] for k in ("file_name", "width", "height")}} for i, row in enumerate(rows)
+            ],
+            "annotations": [
+                {
+                    "image_id": i,
+                    "file_name": f"{Path(row['file_name']).stem}.png",
+                    "segments_info": [{"id": number, "category_id": category} for number, category in row["segments"]],
+                }
+                for i, row in enumerate(rows)
+            ],
+            "categories": [
+                {"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self.table.categories.values()
+            ],
+        }
+        unfinished = self.folder / "panoptic.json.part"
+        unfinished.write_text(json.dumps(document), encoding="utf-8")
+        os.replace(unfinished, self.folder / "panoptic.json")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.training.pseudo_labels", description=__doc__)
+    parser.add_argument("photos", type=Path, help="folder of photos without labels")
+    parser.add_argument("--output", type=Path, required=True, help="COCO-panoptic folder to write; continues")
+    parser.add_argument("--variant", default="xs")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--overlap", type=float, default=0.5, help="agreement that a segment needs, 0..1")
+    parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
+    parser.add_argument("--limit", type=int, help="only the first N photos")
+    options = parser.parse_args(argv)
+    try:
+        photos = list_photos(options.photos)[: options.limit]
+        labels = PseudoLabels(options.output)
+        left = [photo for photo in photos if photo.name not in labels.done]
+        predictor = load(options.variant, options.checkpoint)
+        for photo in tqdm(left, unit="photo", disable=None):
+            labels.add(photo, predictor, options.overlap, options.score)
+        labels.finish()
+    except EovsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    rows = list(labels.done.values())
+    segments = sum(len(row["segments"]) for row in rows)
+    share = sum(row["labelled"] for row in rows) / max(1, len(rows))
+    print(f"{options.output}: {len(rows)} photos, {segments} segments, {share:.1%} of the pixels labelled")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Pseudo-labels: what two results agree on, the folder that is written, its resumption, and training with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.errors import ConfigError
+from eovseg.result import Result, Segment
+from eovseg.training.data_choice import choose_data
+from eovseg.training.pseudo_labels import PseudoLabels, agreed, main
+from eovseg.vocabulary import Vocabulary
+
+WORDS = Vocabulary.parse("bear: thing; grass: stuff")
+SIZE = (40, 60)
+
+
+def result(*parts: tuple[int, tuple[slice, slice], float]) -> Result:
+    """Segments of (class, region, score) in order, ids from 1."""
+    ids = np.zeros(SIZE, np.int32)
+    for number, (_, region, _) in enumerate(parts, start=1):
+        ids[region] = number
+    segments = tuple(
+        Segment(n, c, WORDS.labels[c], c == 0, score, score, score, int((ids == n).sum()), (0, 0, 1, 1))
+        for n, (c, _, score) in enumerate(parts, start=1)
+    )
+    return Result(np.zeros((*SIZE, 3), np.uint8), ids, segments, WORDS)
+
+
+def mirrored(one: Result) -> Result:
+    return Result(one.image, np.ascontiguousarray(one.segment_map[:, ::-1]), one.segments, one.vocabulary)
+
+
+LEFT, RIGHT, TOP = (slice(0, 40), slice(0, 30)), (slice(0, 40), slice(30, 60)), (slice(0, 20), slice(0, 60))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "areas"),
+    [
+        pytest.param([(0, LEFT, 0.9), (1, RIGHT, 0.9)], None, {0: 1200, 1: 1200}, id="the mirror image agrees"),
+        pytest.param([(0, LEFT, 0.9)], [(1, LEFT, 0.9)], {}, id="another class"),
+        pytest.param([(0, LEFT, 0.05), (1, RIGHT, 0.9)], None, {1: 1200}, id="a low score"),
+        pytest.param([(0, LEFT, 0.9)], [(0, TOP, 0.9)], {}, id="a thing with IoU 1/3"),
+        pytest.param([(1, LEFT, 0.9)], [(1, TOP, 0.9)], {1: 600}, id="stuff keeps the pixels of both"),
+        pytest.param([(1, TOP, 0.9)], [(1, (slice(0, 9), slice(0, 60)), 0.9)], {}, id="stuff, under half agreed"),
+        pytest.param([(0, (slice(0, 10), slice(0, 10)), 0.9)], None, {}, id="too small"),
+    ],
+)
+def test_only_what_both_agree_on_is_a_label(first: list, second: list | None, areas: dict[int, int]) -> None:
+    one = result(*first)
+    ids, classes = agreed(one, mirrored(one if second is None else result(*second)), 0.5, 0.1)
+    assert {classes[number - 1]: int((ids == number).sum()) for number in np.unique(ids[ids > 0])} == areas
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((*SIZE, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+class Teacher:
+    """Finds grass everywhere, and counts what it is asked."""
+
+    calls = 0
+
+    def __call__(self, image: np.ndarray, vocabulary: Vocabulary) -> Result:
+        self.calls += 1
+        grass = vocabulary.labels.index("grass")
+        found = Segment(1, grass, "grass", False, 0.9, 0.9, 0.9, SIZE[0] * SIZE[1], (0, 0, 60, 40))
+        return Result(image, np.ones(SIZE, np.int32), (found,), vocabulary)
+
+
+def test_the_folder_is_coco_panoptic_continues_and_trains(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = Teacher()
+    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: teacher)
+    output = tmp_path / "labels"
+    assert main([str(photos), "--output", str(output), "--limit", "2"]) == 0
+    with (output / "records.jsonl").open("a") as records:
+        records.write('{"file_name": "2.p')  # a killed run's last line
+    assert main([str(photos), "--output", str(output)]) == 0
+    assert teacher.calls == 6  # photo and mirror image of three photos, none twice
+    assert "3 photos, 3 segments, 100.0% of the pixels labelled" in capsys.readouterr().out
+
+    folder = PanopticFolder(output)
+    assert [photo.file_name for photo in folder.photos] == ["0.png", "1.png", "2.png"]
+    (segment,) = folder.photos[0].segments
+    assert folder.categories[segment.category_id].name == "grass"
+    assert (folder.load_segment_map(folder.photos[0]) == 1).all()
+
+    with_labels = choose_data(output, also=output, also_share=0.25).sources
+    assert [source.root for source in with_labels] == [output, output]
+    assert with_labels[1].share / sum(source.share for source in with_labels) == pytest.approx(0.25)
+    with pytest.raises(ConfigError, match="give a number between 0 and 1"):
+        choose_data(output, also=output, also_share=1.5)
+
+
+def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> None:
+    labels = PseudoLabels(tmp_path / "labels")
+    labels.done = {"0.png": {"file_name": "0.png", "width": 60, "height": 40, "segments": [], "labelled": 0.0}}
+    labels.finish()
+    assert json.loads((tmp_path / "labels" / "panoptic.json").read_text())["images"] == []
+
+
+def test_no_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
+    assert "is not a folder" in capsys.readouterr().err
