@@ -1,17 +1,25 @@
 """`python -m app`: load a model, compute the first result, serve the page."""
 
 import argparse
+import contextlib
 import importlib.util
+import re
+import signal
+import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import eovseg
+from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
 from eovseg.errors import EovsegError
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's options, with what they do."""
-    options = argparse.ArgumentParser(prog="python -m app", description="EOV-Seg Explorer in the browser.")
+    options = argparse.ArgumentParser(
+        prog="python -m app", description="EOV-Seg Explorer in the browser.", epilog=described()
+    )
     options.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"), help="the model (default: xs)")
     options.add_argument("--checkpoint", metavar="FILE", help="the weights of s, m or l")
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -24,53 +32,114 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--features", metavar="NAME=FILE", nargs="+", default=[], help="weights of dinov2, sam or clip for Clustering"
     )
+    options.add_argument(
+        "--time-limit", metavar="SECONDS", type=float, default=REQUEST_SECONDS,
+        help=f"after which a request is stopped (default: {REQUEST_SECONDS:g})",
+    )  # fmt: skip
     options.add_argument("--open", action="store_true", help="open the page in this computer's browser")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the page until interrupted; 2 and one sentence where that is not possible."""
+    """Serve the page until SIGINT or SIGTERM; 2 and one sentence where that is not possible."""
     options = parser().parse_args(arguments)
-    name, _, password = (options.auth or "").partition(":")
-    if options.auth and not (name and password):
-        print("--auth needs a name and a password, as NAME:PASSWORD.", file=sys.stderr)
+    wrong = _wrong(options)
+    if wrong:
+        print(wrong, file=sys.stderr)
         return 2
-    if options.mcp and importlib.util.find_spec("mcp") is None:
-        print('--mcp needs one more package: pip install "gradio[mcp]".', file=sys.stderr)
-        return 2
+    stop = threading.Event()
     try:
-        print(f"Loading variant {options.variant.upper()} ...", flush=True)
-        predictor = eovseg.load(options.variant, checkpoint=options.checkpoint, device=options.device)
-        # Gradio takes seconds to import; a wrong checkpoint should be told before that.
-        from app.layout import build, launch_options
-        from app.models import Models
-        from app.page import MAX_QUEUE, Page
-        from app.session import LARGE_MODEL_SESSIONS, MAX_SESSIONS
-        from app.tabs.clustering import feature_files
-
-        # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
-        models = Models(predictor, options.variant, options.checkpoint, str(predictor.device))
-        large = any(choice.key != "xs" and not choice.missing for choice in models.choices())
-        page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models)
-        page.features = feature_files(options.features)
-        demo = build(page)
-        demo.queue(max_size=MAX_QUEUE).launch(
-            server_name=options.host,
-            server_port=options.port,
-            root_path=options.root_path,
-            auth=(name, password) if options.auth else None,
-            share=options.share,
-            inbrowser=options.open,
-            mcp_server=options.mcp,
-            **launch_options(),
-        )
+        with _ended_by_signals(stop):
+            _serve(options, stop)
+    except KeyboardInterrupt:
+        print("Stopped.", flush=True)
+        return 130
     except EovsegError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:  # Gradio's word for a port that is taken
         print(f"The page cannot be served: {error}", file=sys.stderr)
         return 2
+    print("Stopped.", flush=True)
     return 0
+
+
+def _wrong(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options, as a sentence; told before the model is loaded."""
+    name, _, password = (options.auth or "").partition(":")
+    if options.auth is not None and not (name and password):
+        return "--auth needs a name and a password, as NAME:PASSWORD."
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        return '--mcp needs one more package: pip install "gradio[mcp]".'
+    if options.port is not None and not 1 <= options.port <= 65_535:
+        return f"--port {options.port} is outside 1 to 65535."
+    if not 0 < options.time_limit < 1e6:
+        return f"--time-limit {options.time_limit:g} is no number of seconds above 0."
+    if options.root_path and not re.fullmatch(r"(https?://[^\s?#]+|/[^\s?#]*)", options.root_path):
+        return f'--root-path "{options.root_path}" must begin with / or be a whole address, such as /eovseg.'
+    if options.port is not None:
+        with contextlib.suppress(socket.gaierror), socket.socket() as listener:
+            # As servers do: a port whose last connections are just closing counts as free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((options.host, options.port))
+            except socket.gaierror:
+                raise
+            except OSError as error:
+                return f"The page cannot be served on {options.host}:{options.port}: {error.strerror or error}."
+    return None
+
+
+@contextlib.contextmanager
+def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`, and interrupt what comes before the page is served."""
+
+    def end(number: int, frame: object) -> None:
+        first = not stop.is_set()
+        stop.set()
+        if first and not _serving.is_set():
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_serving = threading.Event()
+
+
+def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
+    print(f"Loading variant {options.variant.upper()} ...", flush=True)
+    predictor = eovseg.load(options.variant, checkpoint=options.checkpoint, device=options.device)
+    # Gradio takes seconds to import; a wrong checkpoint should be told before that.
+    from app.models import Models
+    from app.page import Page
+    from app.server import served
+    from app.tabs.clustering import feature_files
+
+    # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
+    models = Models(predictor, options.variant, options.checkpoint, str(predictor.device))
+    large = any(choice.key != "xs" and not choice.missing for choice in models.choices())
+    page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models, options.time_limit)
+    page.features = feature_files(options.features)
+    name, _, password = (options.auth or "").partition(":")
+    with served(
+        page,
+        server_name=options.host,
+        server_port=options.port,
+        root_path=options.root_path,
+        auth=(name, password) if options.auth else None,
+        share=options.share,
+        inbrowser=options.open,
+        mcp_server=options.mcp,
+    ):
+        _serving.set()
+        # Short waits: on Windows a signal is seen only between them.
+        while not stop.wait(0.5):
+            pass
 
 
 if __name__ == "__main__":

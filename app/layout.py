@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from app.examples import EXAMPLES, example_paths, preset_title
+from app.gate import Gate
+from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
 from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, theme
-from app.page import DOWNLOADS, MAX_FILE_SIZE, MODEL, SESSION_SECONDS, Page
+from app.page import DOWNLOADS, MODEL, Page
 from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
 from app.tabs import TITLES, Tab, clustering, decoder, speed, tdee, vas
@@ -40,6 +43,9 @@ def launch_options() -> dict[str, Any]:
         "head": head(),
         "allowed_paths": [str(asset_path("photos"))],
         "max_file_size": MAX_FILE_SIZE,
+        "state_session_capacity": MAX_CALLERS,
+        "run_history": False,
+        "app_kwargs": {"middleware": [Middleware(Gate, folders=[asset_path("photos")])]},
         "footer_links": ["api"],
         "favicon_path": str(_HERE / "mark.svg"),
     }
@@ -77,7 +83,7 @@ class Parts:
 def build(page: Page) -> gr.Blocks:
     """The page as Gradio blocks, ready for `queue` and `launch`."""
     with gr.Blocks(
-        title="EOV-Seg Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 7200)
+        title="EOV-Seg Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, FILE_SECONDS)
     ) as demo:
         session = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=page.store.drop)
         gr.HTML(masthead(page.models), elem_classes="masthead", apply_default_css=False)
@@ -115,7 +121,7 @@ def _question() -> dict[str, Any]:
     """The words, a class list beside them, and what was odd."""
     words = gr.Textbox(
         next(iter(EXAMPLES.values())), label="What to look for", info=_WORDS_HELP, lines=1, max_lines=6,
-        elem_id="words", max_length=400_000,
+        elem_id="words", max_length=MAX_TEXT,
     )  # fmt: skip
     with gr.Column(elem_classes="list", min_width=0):
         preset = gr.Dropdown(
@@ -209,7 +215,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
         session.open_tab = ""
         return ()
 
-    first.select(page.callback(leave, 0), parts.session, None, queue=False, **_PRIVATE)
+    first.select(page.callback(leave, 0, page.side_desk), parts.session, None, queue=False, **_PRIVATE)
     for name, (item, tab) in tabs.items():
 
         def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:

@@ -54,6 +54,8 @@ class Models:
     def get(self, key: str | None) -> StagedPredictor:
         """The model of `key`, the server's own for None; loads it where it is here. Raises `EovsegError`."""
         key = key or self.first
+        if not isinstance(key, str):
+            raise ConfigError(f"model must be text, not {type(key).__name__}.")
         with self._lock:
             if key not in self._loaded:
                 choice = next((choice for choice in self.choices() if choice.key == key), None)

@@ -1,8 +1,10 @@
 """The page: a photo and words in, named segments out. Every callback is thin; the work is in app/session.py."""
 
+import contextlib
 import functools
 import html
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,12 +16,14 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from app.desk import Desk, VisitorLeft, superseded
 from app.editor import foreign_words, table_value
 from app.examples import EXAMPLES, example_paths
+from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import read_link, recipe_value
-from app.session import MAX_SESSIONS, Asked, Session, SessionStore, StagedPredictor, adjust, photo_digest, run
+from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, photo_digest, run
 from app.settings import Settings, defaults
 from app.why import why_value
 from eovseg.assets import asset_path
@@ -28,11 +32,6 @@ from eovseg.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-SESSION_SECONDS = 3600
-MAX_FILE_SIZE = "32mb"
-MAX_TEXT = 400_000  # characters of words
-MAX_QUEUE = 32
-KEPT_VALUES = 6  # what tabs computed for a photo and its words, over all visitors: some are tens of megabytes
 DOWNLOADS = {
     "overlay": "Overlay PNG",
     "ids": "Panoptic PNG",
@@ -49,6 +48,11 @@ def asked_for(words: str, preset: str | None, competes: bool, settings: object) 
 
     Raises `VocabularyError` and `ConfigError`.
     """
+    for name, text in (("words", words), ("preset", preset or "")):
+        if not isinstance(text, str):
+            raise ConfigError(f"{name} must be text, not {type(text).__name__}.")
+    if len(words) > MAX_TEXT:
+        raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
     checked = Settings.read(settings)
     if not preset:
         return Asked(Vocabulary.parse(words), None, checked, words)
@@ -75,11 +79,36 @@ def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "
     return "".join(f"<p>{html.escape(note)}</p>" for note in shown)
 
 
+def path_of(photo: object) -> str | None:
+    """The path of an uploaded photo; None where there is none, or a forged call sent something else."""
+    path = photo.get("path") if isinstance(photo, dict) else None
+    return path if isinstance(path, str) and path else None
+
+
+def part_of(panel: object, name: str) -> Any:
+    """A value of the settings panel; None where a forged call sent no panel."""
+    return panel.get(name) if isinstance(panel, dict) else None
+
+
+def whole(event: gr.EventData, name: str) -> int:
+    """A whole number that an event of the page brings; 0 where a forged call sent none."""
+    value = getattr(event, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 class Page:
     """The callbacks of one server: models that all visitors share, and what each of them keeps."""
 
-    def __init__(self, predictor: StagedPredictor, sessions: int = MAX_SESSIONS, models: Models | None = None) -> None:
+    def __init__(
+        self,
+        predictor: StagedPredictor,
+        sessions: int = MAX_SESSIONS,
+        models: Models | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self.models = models or Models(predictor)
+        self.desk = Desk("model", 1, seconds)
+        self.side_desk = Desk("compose", 4, seconds)  # for what needs no network
         self.store = SessionStore(sessions)
         self.features: dict[str, Path] = {}  # weight files of further models for the tab Clustering
         self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
@@ -87,15 +116,17 @@ class Page:
         photo, words = next(iter(EXAMPLES.items()))
         # The result that a visitor finds was computed by this server at its start; every tab begins with a copy.
         asked = asked_for(words, None, False, None)
-        self.start = run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked)
+        self.start = self.desk.run(
+            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), threading.TIMEOUT_MAX
+        )
 
     # What tabs use: see app/tabs/__init__.py.
 
-    def callback(self, work: Callable[..., Any], outputs: int) -> Callable[..., Any]:
+    def callback(self, work: Callable[..., Any], outputs: int, desk: Desk | None = None) -> Callable[..., Any]:
         """`work(session, *values) -> tuple` as Gradio calls it: with a key for the session, errors as a sentence.
 
         A parameter of `work` that Gradio fills itself (`event: gr.SelectData`) stays. Where the session was forgotten
-        or `work` fails, the `outputs` stay as they are.
+        or `work` fails, the `outputs` stay as they are. `desk`: where it is served, by default that of the model.
         """
 
         @functools.wraps(work)
@@ -107,7 +138,7 @@ class Page:
                     return nothing
                 gr.Info("This page was left alone for long, and its photo is forgotten. Press Segment again.")
                 return nothing
-            made = self._guarded(work, session, *values)
+            made = self._guarded(work, session, *values, desk=desk)
             if made is None:
                 return nothing
             return made[0] if outputs == 1 else made
@@ -168,14 +199,16 @@ class Page:
     ) -> Shown:
         """Run what changed and show it; on bad input one sentence, and the result before stays."""
         known = self.store.get(key) is not None
+        if known and superseded():  # pressed again meanwhile
+            return (key, *[gr.skip()] * 3)
         session = self.store.open(key, self.start)
         # An emptied photo box means "the one before": what is shown stays a result of what was asked.
-        path = (photo or {}).get("path") or session.photo or str(example_paths()[0])
+        path = path_of(photo) or session.photo or str(example_paths()[0])
         before = session.digest if known else None
 
         def work(session: Session) -> Session:
-            asked = asked_for(words or "", preset, bool(competes), (panel or {}).get("settings"))
-            return run(session, self.models.get((panel or {}).get("model")), path, asked)
+            asked = asked_for(words or "", preset, bool(competes), part_of(panel, "settings"))
+            return run(session, self.models.get(part_of(panel, "model")), path, asked)
 
         if self._guarded(work, session) is None:
             return (session.key, *[gr.skip()] * 3)
@@ -183,7 +216,7 @@ class Page:
 
     def show_photo(self, key: str | None, photo: dict[str, Any] | None, *asked: Any) -> Shown:
         """As `show`, when the photo box changes. Emptied, it still sends its old photo: then there is nothing to do."""
-        path = (photo or {}).get("path")
+        path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
             return (key, *[gr.skip()] * 3)
@@ -202,18 +235,20 @@ class Page:
         session = self.store.get(key)
         if session is None:
             return self.show(key, photo, words, preset, competes, panel)
-        if self._guarded(lambda s: adjust(s, Settings.read((panel or {}).get("settings"))), session) is None:
+        settings = part_of(panel, "settings")
+        if self._guarded(lambda s: adjust(s, Settings.read(settings)), session, desk=self.side_desk) is None:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
     def choose(self, event: gr.EventData) -> tuple[str, str, str]:
         """An example's photo and words into the inputs."""
-        name = list(EXAMPLES)[int(event.index)]
+        name = list(EXAMPLES)[whole(event, "index") % len(EXAMPLES)]
         return str(asset_path(f"photos/{name}")), EXAMPLES[name], ""
 
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer where the click took the pin away."""
-        return self.callback(lambda session: (why_value(session, int(event.segment or 0)),), 1)(key)
+        number = whole(event, "segment")
+        return self.callback(lambda session: (why_value(session, number),), 1, self.side_desk)(key)
 
     def table(self, words: str) -> Any:
         """The words as rows of the table view."""
@@ -225,7 +260,7 @@ class Page:
 
     def edited(self, event: gr.EventData) -> Shown:
         """The table was edited: its words as text, and the rows with their colours."""
-        text = str(event.text)[:MAX_TEXT]
+        text = str(getattr(event, "text", ""))[:MAX_TEXT]
         return text, self.table(text)
 
     def offer_competing(self, preset: str | None) -> Any:
@@ -245,20 +280,22 @@ class Page:
 
     def shown_again(self, key: str | None) -> Any:
         """The stage with its photo, for a browser that lost it."""
-        return self.callback(lambda session: (stage_value(session),), 1)(key)
+        return self.callback(lambda session: (stage_value(session),), 1, self.side_desk)(key)
 
     def restyle(self, key: str | None, event: gr.EventData) -> Any:
         """The visitor moved the opacity slider: the overlay to download and the call follow what the page shows."""
         session = self.store.get(key)
         if session is None:
             return gr.skip()
-        session.opacity = min(max(float(event.value), 0.0), 1.0)
+        with contextlib.suppress(TypeError, ValueError, AttributeError):  # a forged event moves nothing
+            value = float(event.value)
+            session.opacity = min(max(value, 0.0), 1.0) if math.isfinite(value) else session.opacity
         return self._recipe(session)
 
     def download(self, key: str | None, kind: str) -> Any:
         """A file of the tab's result."""
         place = list(DOWNLOADS).index(kind)
-        return self.callback(lambda session: (str(session.save()[place]),), 1)(key)
+        return self.callback(lambda session: (str(session.save()[place]),), 1, self.side_desk)(key)
 
     def api_segment(
         self,
@@ -283,8 +320,8 @@ class Page:
         settings lie in 0..1 and are the model's own where left out. `model`: another variant that the server has.
         Returns the segments and the files of the result.
         """
-        path = (photo or {}).get("path")
-        if not path:
+        path = path_of(photo)
+        if path is None:
             raise gr.Error("Give a photo to segment.", print_exception=False)
         settings = {
             "task": task, "alpha": alpha, "beta": beta, "ensemble": ensemble, "score_threshold": score_threshold,
@@ -292,9 +329,8 @@ class Page:
         }  # fmt: skip
         session = Session()
         try:
-            if not isinstance(words or "", str):
-                raise ConfigError('The words must be text, such as "person; sky".')
-            run(session, self.models.get(model), path, asked_for(words or "", preset, bool(preset_competes), settings))
+            asked = asked_for(words or "", preset, bool(preset_competes), settings)
+            self.desk.run(lambda: run(session, self.models.get(model), path, asked))
             # Gradio serves copies, which it deletes after hours; a caller leaves nothing else behind.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
@@ -303,10 +339,12 @@ class Page:
             session.close()
         return answer(session), files
 
-    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any) -> Any:
+    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, desk: Desk | None = None) -> Any:
         """What `work` returns; None after a sentence on the page where it fails."""
         try:
-            return work(session, *values)
+            return (desk or self.desk).run(lambda: work(session, *values))
+        except VisitorLeft:
+            pass
         except EovsegError as error:
             gr.Warning(html.escape(str(error)))
         except gr.Error:

@@ -13,7 +13,8 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from app.desk import TookTooLong, checkpoint
+from app.limits import BUSY_SECONDS, MAX_SESSIONS
 from app.settings import Settings
 from eovseg.background import merge_background, with_background
 from eovseg.images import load_image
@@ -30,8 +33,6 @@ from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary
 
 LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
-MAX_SESSIONS = 24
-LARGE_MODEL_SESSIONS = 6
 OPACITY = 0.5  # what `Result.save` draws with
 
 
@@ -100,6 +101,7 @@ class Session:
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files in `folder`
     saving: threading.Lock = field(default_factory=threading.Lock)
     running: threading.RLock = field(default_factory=threading.RLock)
+    used: float = field(default_factory=time.time)  # seconds since 1970
 
     def close(self) -> None:
         if self.folder is not None:
@@ -110,7 +112,7 @@ class Session:
         if self.result is None:
             return []
         with self.saving:
-            with self.running:
+            with alone(self):
                 # One result for all files, whatever else this tab asks for meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
             if self.folder is None or self.saved != wanted:
@@ -146,6 +148,7 @@ class SessionStore:
             session = self._sessions.get(key) if key else None
             if session is not None:
                 self._sessions.move_to_end(session.key)
+                session.used = time.time()
             return session
 
     def open(self, key: str | None, start: Session | None = None) -> Session:
@@ -158,11 +161,19 @@ class SessionStore:
                 session.home = self._home.name
                 self._sessions[session.key] = session
             self._sessions.move_to_end(session.key)
+            session.used = time.time()
             while len(self._sessions) > self._limit:
                 dropped.append(self._sessions.popitem(last=False)[1])
         for old in dropped:
             old.close()
         return session
+
+    def expire(self, seconds: float, now: float) -> None:
+        """Drop the sessions that nobody used for `seconds` before `now` (seconds since 1970)."""
+        with self._lock:
+            old = [session.key for session in self._sessions.values() if now - session.used > seconds]
+        for key in old:
+            self.drop(key)
 
     def drop(self, key: str | None) -> None:
         with self._lock:
@@ -171,13 +182,24 @@ class SessionStore:
             session.close()
 
 
+@contextmanager
+def alone(session: Session) -> Iterator[None]:
+    """Nobody else works on `session` meanwhile; raises `TookTooLong` where another request does not end."""
+    if not session.running.acquire(timeout=BUSY_SECONDS):
+        raise TookTooLong("Another request of this page is still being served; try again in a moment.")
+    try:
+        yield
+    finally:
+        session.running.release()
+
+
 def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) -> Session:
     """Bring `session` to `photo` and what is asked, running only what changed, and return it.
 
     `session.seconds` says which steps ran and how long. The session changes only when every step has succeeded: after
     an error it still holds the result before. Raises the errors of `eovseg.errors`.
     """
-    with session.running:
+    with alone(session):
         seconds: dict[str, float] = {}
         same_model = predictor is session.predictor
         image_state, shrunk_from = session.image_state, session.shrunk_from
@@ -189,10 +211,12 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
             seconds["photo"] = time.perf_counter() - begin
         decoded, vocabulary = session.decoded, asked.vocabulary
         if "photo" in seconds or vocabulary != session.vocabulary or decoded is None:
+            checkpoint()
             begin = time.perf_counter()
             # The inner values are what the tabs show; they cost no time and a quarter more memory.
             decoded = predictor.decode(image_state, vocabulary, intermediates=True)
             seconds["words"] = time.perf_counter() - begin
+        checkpoint()
         begin = time.perf_counter()
         result = composed(predictor, decoded, asked)
         seconds["result"] = time.perf_counter() - begin
@@ -206,7 +230,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
 
 def adjust(session: Session, settings: Settings) -> Session:
     """The kept result with other settings: no half of the network runs. Raises `ConfigError`."""
-    with session.running:
+    with alone(session):
         assert session.asked is not None and session.result is not None, "a session is adjusted after its first run"
         begin = time.perf_counter()
         asked = dataclasses.replace(session.asked, settings=settings)
