@@ -1,4 +1,4 @@
-"""`python -m analysis figures`: the paper's figures for photos, words and a variant of one's own."""
+"""`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark`: measured speed."""
 
 import argparse
 import sys
@@ -23,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
     figures.add_argument("--hub", nargs="+", default=[], help='ViTs of the paper, "DINOv2 ViT-B/14" …: a download each')
     figures.add_argument("--format", nargs="+", default=["pdf", "png"], choices=("pdf", "png", "svg"), dest="formats")
     figures.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    speed = tasks.add_parser("benchmark", help="draw the CSV of `eovseg benchmark`")
+    speed.add_argument("csv", type=Path)
+    speed.add_argument("--out", type=Path, required=True, help="file of the figure: .png, .svg or .pdf")
     return command
 
 
@@ -30,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Draw; errors that a person can act on are printed as one sentence."""
     options = parser().parse_args(arguments)
     try:
+        if options.task == "benchmark":
+            from analysis.benchmark import draw_benchmark
+
+            print(draw_benchmark(options.csv, options.out))
+            return 0
         from analysis.sheets import draw_sheets  # matplotlib only once something is drawn
 
         photos = options.photo or [asset_path("photos/bus-street.jpg"), asset_path("photos/savanna.jpg")]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
 from eovseg.errors import EovsegError
 from eovseg.segmenting import commands as segmenting
@@ -45,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     conversion.add_argument("target", metavar="OUT", type=Path)
     conversion.set_defaults(run=_convert)
     _add_training(commands)
+    speed = commands.add_parser("benchmark", help="speed of the variants beside a plain implementation")
+    benchmark.add_arguments(speed)
+    speed.set_defaults(run=benchmark.run)
     data = commands.add_parser("data", help="list, check and prepare data sets")
     data_commands.add_arguments(data)
     return parser

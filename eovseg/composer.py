@@ -27,16 +27,13 @@ class Composed:
 
 
 class Composer:
-    """Turns the class log-probabilities (Q, K+1) of one photo of `size` (H, W) into the segments of a task."""
+    """Turns the class log-probabilities (Q, K+1) of one photo into the segments of a task."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, logits: Logits, features: ImageFeatures, size: tuple[int, int], scores: Tensor
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, logits: Logits, planes: postprocess.MaskPlanes, scores: Tensor) -> None:
         self.vocabulary = vocabulary
         self.scores = scores
-        masks = logits.mask_logits[-1][0]
-        self.masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
-        self.geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, size)
+        self.planes = planes
+        self.masks, self.geometry = planes.mask_logits, planes.geometry
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
         inside, outside = in_and_out_log_probabilities(logits)
         self.inside, self.outside = inside[0].exp(), outside[0].exp()
@@ -44,9 +41,7 @@ class Composer:
     @torch.inference_mode()
     def panoptic(self, score: float, overlap: float, void: float | None) -> Composed:
         """As `postprocess.panoptic`."""
-        segment_map, records = postprocess.panoptic(
-            self.scores, self.masks, self.is_thing, self.geometry, score, overlap, void
-        )
+        segment_map, records = postprocess.panoptic(self.scores, self.planes, self.is_thing, score, overlap, void)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
         segments = tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
@@ -108,6 +103,13 @@ class Composer:
             area=area,
             box=box,
         )
+
+
+def mask_planes(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
+    """The final masks of one photo of `size` (H, W); keep them for further results of the same logits."""
+    masks = logits.mask_logits[-1][0]
+    geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, size)
+    return postprocess.MaskPlanes(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)
 
 
 def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:

@@ -8,6 +8,7 @@ import hashlib
 import threading
 import time
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,15 +21,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from eovseg.backends import openvino
 from eovseg.background import merge_background, with_background
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
-from eovseg.composer import Composer
+from eovseg.composer import Composer, mask_planes
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import Ensemble, ModelConfig, variant_config
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
+from eovseg.model.postprocess import MaskPlanes
 from eovseg.model.text import text_key
 from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary, coco_training_words
@@ -37,7 +40,9 @@ ImageSource = str | Path | Image.Image | np.ndarray
 Words = Vocabulary | str | None
 Task = Literal["panoptic", "semantic", "instance"]
 Dtype = Literal["float32", "float64", "bfloat16"]
+Backend = Literal["torch", "openvino"]
 KEPT_PHOTOS = 4
+KEPT_MASKS = 1  # results whose masks stay at photo size, besides the newest
 
 
 @dataclass(eq=False)
@@ -80,7 +85,8 @@ class RawOutput:
 class Predictor:
     """An EOV-Seg network with the settings that people change; safe to share between threads.
 
-    `image_halves` and `word_halves` count how often each half of the network ran.
+    `image_half` is another engine's, where one was chosen. `image_halves` and `word_halves` count how often each half
+    of the network ran.
     """
 
     def __init__(
@@ -92,7 +98,9 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
+        image_half: openvino.OpenVINOImageHalf | None = None,
     ) -> None:
+        self.image_half = image_half
         self.network = network.eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
@@ -104,6 +112,7 @@ class Predictor:
             f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
         )
         self._kept: OrderedDict[bytes, ImageState] = OrderedDict()
+        self._shown: list[tuple[weakref.ref[Decoded], MaskPlanes]] = []
         self._lock = threading.Lock()
 
     def _encode_words(self, words: list[str]) -> np.ndarray:
@@ -142,7 +151,7 @@ class Predictor:
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         with torch.inference_mode(), self._precision():
-            features = self.network.encode_image(tensor.to(self.device, wide))
+            features = self.network.prepare(self._features(tensor.to(self.device, wide)))
         state = ImageState(pixels, features, name, time.perf_counter() - started)
         with self._lock:
             self.image_halves += 1
@@ -151,14 +160,36 @@ class Predictor:
                 self._kept.popitem(last=False)
         return state
 
-    def decode(self, state: ImageState, vocabulary: Vocabulary | str, *, intermediates: bool = False) -> Decoded:
-        """The word half: logits of a vocabulary on an encoded photo."""
+    def forget(self) -> None:
+        """Drop the kept photos; the next call runs the image half again."""
+        with self._lock:
+            self._kept.clear()
+
+    def _features(self, pixels: Tensor) -> ImageFeatures:
+        if self.image_half is None:
+            return self.network.encode_image(pixels)
+        return self.image_half(self.network.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
+
+    def decode(
+        self,
+        state: ImageState,
+        vocabulary: Vocabulary | str,
+        *,
+        intermediates: bool = False,
+        every_layer: bool = False,
+    ) -> Decoded:
+        """The word half: logits of a vocabulary on an encoded photo.
+
+        The last layer's only, which is all that a result needs, unless `every_layer` or `intermediates` is asked for.
+        """
         vocabulary = Vocabulary.coerce(vocabulary)
         started = time.perf_counter()
         text = self.text_embeddings(vocabulary)
         encoded = time.perf_counter()
         with torch.inference_mode(), self._precision():
-            logits = self.network.decode(state.features, text, intermediates=intermediates)
+            logits = self.network.decode(
+                state.features, text, intermediates=intermediates, final_only=not (intermediates or every_layer)
+            )
         with self._lock:
             self.word_halves += 1
         return Decoded(state, vocabulary, logits, encoded - started, time.perf_counter() - encoded)
@@ -211,7 +242,7 @@ class Predictor:
             void = _share("void_threshold", void_threshold, 1.0)
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state
-        composer = Composer(decoded.vocabulary, decoded.logits, state.features, state.image.shape[:2], scores)
+        composer = Composer(decoded.vocabulary, decoded.logits, self._planes(decoded), scores)
         if task == "panoptic":
             made = composer.panoptic(score, overlap, void)
         elif task == "semantic":
@@ -236,9 +267,21 @@ class Predictor:
             made.queries,
         )
 
+    def _planes(self, decoded: Decoded) -> MaskPlanes:
+        """The masks of `decoded` at photo size, kept for the last few only: they are large and quickly made."""
+        with self._lock:
+            self._shown = [(seen, planes) for seen, planes in self._shown if seen() is not None][-KEPT_MASKS:]
+            for seen, planes in self._shown:
+                if seen() is decoded:
+                    return planes
+            size = decoded.state.image.shape[0], decoded.state.image.shape[1]
+            made = mask_planes(decoded.logits, decoded.state.features, size)
+            self._shown.append((weakref.ref(decoded), made))
+            return made
+
     def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
         """The network's numbers for one photo, before any threshold; by default the photo is not resized."""
-        decoded = self.decode(self.encode_image(image, resize), vocabulary)
+        decoded = self.decode(self.encode_image(image, resize), vocabulary, every_layer=True)
         logits = decoded.logits
         return RawOutput(
             mask_logits=tuple(masks[0] for masks in logits.mask_logits),
@@ -291,20 +334,31 @@ def _share(name: str, value: float | None, default: float) -> float:
 
 
 def load(
-    variant: str = "xs", checkpoint: str | Path | None = None, device: str = "auto", dtype: Dtype = "float32"
+    variant: str = "xs",
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    backend: Backend = "torch",
 ) -> Predictor:
     """A ready predictor of variant "xs", "s", "m" or "l".
 
     `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
     the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
     loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
-    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast).
+    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast). `backend` "openvino" computes the
+    image half with that package, several times as fast on a CPU.
     Raises `ConfigError` and `CheckpointError` with one sentence.
     """
     config = variant_config(variant)
     if dtype not in get_args(Dtype):
         raise ConfigError(f"dtype={dtype!r} is not allowed; choose one of {', '.join(get_args(Dtype))}.")
-    target = _device(device)
+    if backend not in get_args(Backend):
+        raise ConfigError(f"backend={backend!r} is not allowed; choose one of {', '.join(get_args(Backend))}.")
+    target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
+    if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
+        raise ConfigError(
+            f"The backend openvino runs in float32 or bfloat16 on the CPU, not in {dtype} on {target}; leave one out."
+        )
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
     if path is None:
         network = EOVSeg(config, pretrained=True)
@@ -323,14 +377,16 @@ def load(
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
-    network = network.to(target, torch.float64 if dtype == "float64" else torch.float32)
+    network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
+    cache = default_cache_directory()
     return Predictor(
         network,
         words,
         device=target,
         dtype=dtype,
         text_weights=weights,
-        cache_directory=default_cache_directory(),
+        cache_directory=cache,
+        image_half=openvino.load(network, cache, dtype == "bfloat16") if backend == "openvino" else None,
     )
 
 

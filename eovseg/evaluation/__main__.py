@@ -17,7 +17,7 @@ from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import Ensemble, Variant
-from eovseg.predictor import Dtype, Task, load
+from eovseg.predictor import Backend, Dtype, Task, load
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="weight file; default: the variant's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
     parser.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
+    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="default: torch")
     parser.add_argument(
         "--vocabulary",
         help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     distributed.start(arguments.device)
     folder, photos = _data(arguments)
     vocabulary = _vocabulary(arguments.vocabulary, folder)
-    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype)
+    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
         grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)

@@ -29,6 +29,14 @@ class TowerFeatures:
     dense: Tensor
 
 
+@dataclass
+class FrozenAttention:
+    """CLIP's attention pooling before masks choose the pixels: scores (B, H, hw) and values (B, hw, H, d)."""
+
+    score: Tensor
+    value: Tensor
+
+
 class ClipConvNeXt(nn.Module):
     """ConvNeXt image tower of CLIP (variant L); its head takes mask-averaged features."""
 
@@ -81,14 +89,9 @@ class ClipResNet(nn.Module):
             levels.append(x)
         return TowerFeatures((levels[0], levels[1], levels[2], levels[3]), x)
 
-    def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
-        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised.
-
-        One query for all masks, the mean of *all* pixels plus the first position; keys and values are the pixels
-        inside the mask. A mask without a pixel gives the output bias, as recent attention kernels do.
-        """
+    def attention(self, dense: Tensor) -> FrozenAttention:
+        """Scores and values of CLIP's attention pooling, the part of `embed_masks` that depends on the photo alone."""
         pool = self.visual.attnpool
-        inside = resize_masks(mask_logits, dense.shape[-2:]).flatten(2) > 0  # (B, Q, hw)
         size = (dense.shape[-2], dense.shape[-1])
         positions = resize_position_embedding(pool.positional_embedding[None], size, 1)[0]  # (1 + hw, C_d)
         tokens = dense.flatten(2).transpose(1, 2)  # (B, hw, C_d)
@@ -99,9 +102,19 @@ class ClipResNet(nn.Module):
         key = pool.k_proj(tokens).unflatten(-1, (heads, -1))  # (B, hw, H, d)
         value = pool.v_proj(tokens).unflatten(-1, (heads, -1))
         score = torch.einsum("bhd,bphd->bhp", query, key) / query.shape[-1] ** 0.5
-        score = score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
-        attention = score.softmax(-1).nan_to_num(0.0)
-        return pool.c_proj(torch.einsum("bqhp,bphd->bqhd", attention, value).flatten(2))
+        return FrozenAttention(score, value)
+
+    def embed_masks(self, dense: Tensor, mask_logits: Tensor, attention: FrozenAttention | None = None) -> Tensor:
+        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised.
+
+        One query for all masks, the mean of *all* pixels plus the first position; keys and values are the pixels
+        inside the mask. A mask without a pixel gives the output bias, as recent attention kernels do.
+        """
+        known = attention or self.attention(dense)
+        inside = resize_masks(mask_logits, dense.shape[-2:]).flatten(2) > 0  # (B, Q, hw)
+        score = known.score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
+        weights = score.softmax(-1).nan_to_num(0.0)
+        return self.visual.attnpool.c_proj(torch.einsum("bqhp,bphd->bqhd", weights, known.value).flatten(2))
 
 
 class EfficientNetLite2Extractor(nn.Module):

@@ -25,10 +25,24 @@ def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
     if uses_float16(features):
         with torch.autocast(features.device.type, enabled=False):
             return pool_by_masks(features.float(), mask_logits.float())
-    mask_logits = resize_masks(mask_logits, features.shape[-2:])
-    masks = (mask_logits > 0).to(features.dtype)
+    masks = hard_masks(mask_logits, features)
+    return mean_inside(sum_inside(features, masks), masks)
+
+
+def hard_masks(mask_logits: Tensor, features: Tensor) -> Tensor:
+    """1 where a mask's logit is above 0 at the features' size, else 0: (B, Q, h', w') -> (B, Q, h, w)."""
+    return (resize_masks(mask_logits, features.shape[-2:]) > 0).to(features.dtype)
+
+
+def sum_inside(features: Tensor, masks: Tensor) -> Tensor:
+    """Sum of the features (B, C, h, w) inside hard masks (B, Q, h, w) of their size -> (B, Q, C)."""
+    return torch.einsum("bqhw,bchw->bqc", masks, features)
+
+
+def mean_inside(total: Tensor, masks: Tensor) -> Tensor:
+    """Mean from `sum_inside`'s sum (B, Q, C); an empty mask gives zeros."""
     area = masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8
-    return torch.einsum("bqhw,bchw->bqc", masks, features) / area.to(features.dtype)
+    return total / area.to(total.dtype)
 
 
 def uses_float16(features: Tensor) -> bool:

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eovseg.model.classifier import classification_logits, pool_by_masks, resize_masks, uses_float16
+from eovseg.model.classifier import (
+    classification_logits,
+    hard_masks,
+    mean_inside,
+    resize_masks,
+    sum_inside,
+    uses_float16,
+)
 from eovseg.model.config import ModelConfig
 from eovseg.model.fusion import SemanticDrivenInteraction, correlate_channels
 from eovseg.model.tdee import TDEE, RouterWeights
@@ -37,13 +44,17 @@ class DDAInteraction(nn.Module):
         self.kernel_attention = DynamicDepthwiseAttention(channels)
         self.kernel_norm = nn.LayerNorm(channels)
 
-    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor) -> Tensor:
-        """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
+    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor, inside: Tensor | None = None) -> Tensor:
+        """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C).
+
+        `inside` (B, Q, C): the features' sum inside those masks, where the layer before has taken it already.
+        """
         if uses_float16(features):
             with torch.autocast(features.device.type, enabled=False):
-                return self.forward(kernels.float(), features.float(), mask_logits.float())
-        masks = resize_masks(mask_logits, features.shape[-2:]) > 0  # sigmoid > 0.5
-        inside = torch.einsum("bqhw,bchw->bqc", masks.to(features.dtype), features)  # a sum, not a mean
+                known = None if inside is None else inside.float()
+                return self.forward(kernels.float(), features.float(), mask_logits.float(), known)
+        if inside is None:
+            inside = sum_inside(features, hard_masks(mask_logits, features))  # sigmoid > 0.5; a sum, not a mean
         inside = self.feature_norm(inside + self.feature_attention(kernels, inside))
         # The incoming kernel only generates the taps: the residual is on the masked features, as released.
         return self.kernel_norm(inside + self.kernel_attention(kernels, inside))
@@ -62,7 +73,7 @@ class CrossAttentionInteraction(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.heads = heads
 
-    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor) -> Tensor:
+    def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor, inside: Tensor | None = None) -> Tensor:
         """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
         outside = (resize_masks(mask_logits, features.shape[-2:]) <= 0).flatten(2)  # (B, Q, hw)
         outside = outside & ~outside.all(dim=-1, keepdim=True)
@@ -78,10 +89,24 @@ class LayerOutput:
 
     kernels: Tensor
     mask_logits: Tensor
-    class_logits: Tensor
-    class_embeddings: Tensor
-    routers: RouterWeights | None
+    classes: "LayerClasses | None"  # None where only the last layer's were asked for
     attention: Tensor | None
+
+    @property
+    def class_logits(self) -> Tensor:
+        """(B, Q, K+1)."""
+        assert self.classes is not None
+        return self.classes.logits
+
+
+@dataclass
+class LayerClasses:
+    """A layer's class head; `inside` (B, Q, C), the sum of F_vs inside its masks, is where the next layer begins."""
+
+    logits: Tensor
+    embeddings: Tensor
+    routers: RouterWeights | None
+    inside: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -124,13 +149,33 @@ class DecoderLayer(nn.Module):
         self, features: Tensor, spatial: Tensor | None, mask_logits: Tensor
     ) -> tuple[Tensor, RouterWeights | None]:
         """E_I (B, Q, C): the features inside the new masks, fused with the spatial features there."""
-        mask_embedding = self.feature_projection(pool_by_masks(features, mask_logits))  # E_m
-        if self.fusion is None or spatial is None:
+        pooled, _, from_spatial = self._pool(features, spatial, mask_logits)
+        return self._fuse(pooled, from_spatial)
+
+    def _fuse(self, pooled: Tensor, from_spatial: Tensor | None) -> tuple[Tensor, RouterWeights | None]:
+        mask_embedding = self.feature_projection(pooled)  # E_m
+        if self.fusion is None or from_spatial is None:
             return mask_embedding, None
-        spatial_embedding = self.spatial_projection(pool_by_masks(spatial, mask_logits))  # E_s
+        spatial_embedding = self.spatial_projection(from_spatial)  # E_s
         if isinstance(self.fusion, TDEE):
             return self.fusion.route(mask_embedding, spatial_embedding)
         return self.fusion(mask_embedding, spatial_embedding), None
+
+    def _pool(
+        self, features: Tensor, spatial: Tensor | None, mask_logits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean and sum of F_vs and mean of S inside the masks; both maps share one hard mask."""
+        if uses_float16(features):
+            with torch.autocast(features.device.type, enabled=False):
+                wide = None if spatial is None else spatial.float()
+                return self._pool(features.float(), wide, mask_logits.float())
+        masks = hard_masks(mask_logits, features)
+        inside = sum_inside(features, masks)
+        from_spatial = None
+        if self.fusion is not None and spatial is not None:
+            there = masks if spatial.shape[-2:] == features.shape[-2:] else hard_masks(mask_logits, spatial)
+            from_spatial = mean_inside(sum_inside(spatial, there.to(spatial.dtype)), there)
+        return mean_inside(inside, masks), inside, from_spatial
 
     def forward(
         self,
@@ -144,18 +189,23 @@ class DecoderLayer(nn.Module):
         classes: int,
         attention_mask: Tensor | None = None,  # (Q, Q), True = may not look
         return_attention: bool = False,
+        inside: Tensor | None = None,  # (B, Q, C), see DDAInteraction
+        classify: bool = True,
     ) -> LayerOutput:
-        kernels = self.interaction(kernels, interacting, mask_logits)
+        kernels = self.interaction(kernels, interacting, mask_logits, inside)
         attended, attention = self.self_attention(
             kernels, kernels, kernels, attn_mask=attention_mask, need_weights=return_attention
         )
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
         mask_logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
-        fused, routers = self.instance_embedding(features, spatial, mask_logits)
+        if not classify:
+            return LayerOutput(kernels, mask_logits, None, attention)
+        pooled, inside, from_spatial = self._pool(features, spatial, mask_logits)
+        fused, routers = self._fuse(pooled, from_spatial)
         embeddings = self.class_embed(fused + kernels)
         class_logits = classification_logits(embeddings, text, class_index, self.logit_scale, classes)
-        return LayerOutput(kernels, mask_logits, class_logits, embeddings, routers, attention)
+        return LayerOutput(kernels, mask_logits, LayerClasses(class_logits, embeddings, routers, inside), attention)
 
 
 class Decoder(nn.Module):
@@ -184,8 +234,11 @@ class Decoder(nn.Module):
         classes: int,
         extra_masks: Tensor | None = None,
         return_attention: bool = False,
+        final_only: bool = False,
     ) -> tuple[Tensor, list[LayerOutput]]:
         """Initial mask logits and the output of every layer.
+
+        With `final_only` the layers before the last give masks but no classes, which no later layer reads.
 
         `extra_masks` (B, P, h, w), P <= Q: initial mask logits of P further queries (mask-piloted training); they
         start from the first P object kernels and share no self-attention with the model's own queries.
@@ -200,8 +253,9 @@ class Decoder(nn.Module):
             mask_logits = torch.cat([mask_logits, extra_masks.to(mask_logits.dtype)], dim=1)
             group = torch.arange(queries + extra, device=features.device) >= queries
             attention_mask = group[:, None] != group[None, :]
-        outputs = []
+        outputs: list[LayerOutput] = []
         previous = mask_logits
+        inside: Tensor | None = None
         for index, layer in enumerate(self.layers):
             interacting = features
             if self.level_inputs is not None:
@@ -218,7 +272,11 @@ class Decoder(nn.Module):
                 classes,
                 attention_mask,
                 return_attention,
+                inside,
+                classify=not final_only or index == len(self.layers) - 1,
             )
             outputs.append(output)
             kernels, previous = output.kernels, output.mask_logits
+            if self.level_inputs is None and output.classes is not None:
+                inside = output.classes.inside
         return mask_logits, outputs

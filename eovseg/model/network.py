@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.model.aggregator import LiteAggregator
-from eovseg.model.backbones import FeatureExtractor, build_towers
+from eovseg.model.backbones import ClipResNet, FeatureExtractor, FrozenAttention, build_towers
 from eovseg.model.classifier import classification_logits, resize_masks
 from eovseg.model.config import ModelConfig
 from eovseg.model.decoder import Decoder
@@ -47,6 +47,9 @@ class ImageFeatures:
     dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32)
     image_size: tuple[int, int]  # H, W before padding
     padded_size: tuple[int, int]
+    # What the word half would else compute again for each vocabulary; None where `prepare` has not run.
+    pixel_embeddings: Tensor | None = None  # E of VAS (B, D, H/4, W/4)
+    frozen_attention: FrozenAttention | None = None  # M and S only
 
 
 @dataclass
@@ -196,6 +199,15 @@ class EOVSeg(nn.Module):
             padded_size=(images.shape[-2], images.shape[-1]),
         )
 
+    @torch.no_grad()
+    def prepare(self, features: ImageFeatures) -> ImageFeatures:
+        """Also keep what the word half needs of the photo alone; costs memory, spares time with every vocabulary."""
+        if self.vas is not None and features.pixel_embeddings is None:
+            features.pixel_embeddings = self.vas.embed(features.aggregated)
+        if isinstance(self.feature_extractor, ClipResNet) and features.frozen_attention is None:
+            features.frozen_attention = self.feature_extractor.attention(features.dense)
+        return features
+
     def text_rows(self, words: TextEmbeddings) -> tuple[Tensor, Tensor]:
         """Word rows with the learned, normalised void row appended: (N+1, D) and the class of each row."""
         void = F.normalize(self.void_embedding.weight, dim=-1)
@@ -211,27 +223,34 @@ class EOVSeg(nn.Module):
         pixel_embeddings: bool = False,
         intermediates: bool = False,
         extra_masks: Tensor | None = None,
+        final_only: bool = False,
     ) -> Logits:
         """The word half: VAS, decoder and both classifiers -> `Logits`.
+
+        `final_only`: masks and classes of the last layer alone, with the same values; the least work.
 
         `pixel_embeddings` also returns what VAS compares, for the dense loss of training. `extra_masks`
         (B, P, h, w) are initial mask logits of P further queries, returned apart in `extra_...`.
         """
         text, class_index = self.text_rows(words)
         classes = words.classes + 1
-        selected, embedding, attention, weights = self.select(features.aggregated, text)
+        selected, embedding, attention, weights = self.select(features.aggregated, text, features.pixel_embeddings)
         spatial = features.spatial
         if self.early_fusion is not None and spatial is not None:
             selected, spatial = self.early_fusion(selected, spatial), None
         initial, layers = self.decoder(
-            selected, features.levels, spatial, text, class_index, classes, extra_masks, intermediates
+            selected, features.levels, spatial, text, class_index, classes, extra_masks, intermediates, final_only
         )
+        last = layers[-1].classes
+        assert last is not None
+        kept = layers[-1:] if final_only else layers
         queries = self.config.queries
         final_masks = layers[-1].mask_logits[:, :queries]
         out_logits, valid = self.out_of_vocabulary_logits(features, final_masks, text, class_index, classes)
         inside = None
         if intermediates:
-            routers = tuple(layer.routers for layer in layers if layer.routers is not None)
+            given = [layer.classes.routers for layer in layers if layer.classes is not None]
+            routers = tuple(router for router in given if router is not None)
             inside = Intermediates(
                 aggregated=features.aggregated,
                 vas_weights=weights,
@@ -244,23 +263,26 @@ class EOVSeg(nn.Module):
             )
         extra = extra_masks is not None
         return Logits(
-            mask_logits=tuple(layer.mask_logits[:, :queries] for layer in layers),
-            class_logits=tuple(layer.class_logits[:, :queries] for layer in layers),
-            class_embeddings=layers[-1].class_embeddings[:, :queries],
+            mask_logits=tuple(layer.mask_logits[:, :queries] for layer in kept),
+            class_logits=tuple(layer.class_logits[:, :queries] for layer in kept),
+            class_embeddings=last.embeddings[:, :queries],
             out_of_vocabulary_logits=out_logits,
             valid_masks=valid,
             pixel_embeddings=embedding if pixel_embeddings else None,
             word_rows=self.vas.word_rows(text) if pixel_embeddings and self.vas is not None else None,
-            extra_mask_logits=tuple(layer.mask_logits[:, queries:] for layer in layers) if extra else (),
-            extra_class_logits=tuple(layer.class_logits[:, queries:] for layer in layers) if extra else (),
+            extra_mask_logits=tuple(layer.mask_logits[:, queries:] for layer in kept) if extra else (),
+            extra_class_logits=tuple(layer.class_logits[:, queries:] for layer in kept) if extra else (),
             intermediates=inside,
         )
 
-    def select(self, aggregated: Tensor, text: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    def select(
+        self, aggregated: Tensor, text: Tensor, embedding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """VAS: F_vs, the pixel embeddings E, the attention maximum and the weights; F_agg alone without VAS."""
         if self.vas is None:
             return aggregated, None, None, None
-        embedding = self.vas.embed(aggregated)
+        if embedding is None:
+            embedding = self.vas.embed(aggregated)
         attention = self.vas.attention_maximum(embedding, text)
         weights = self.vas.weights(attention)
         return self.vas.select(aggregated, weights), embedding, attention, weights
@@ -270,7 +292,10 @@ class EOVSeg(nn.Module):
         self, features: ImageFeatures, mask_logits: Tensor, text: Tensor, class_index: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
         """The frozen tower's class logits of every mask (B, Q, classes), and which masks it can judge (B, Q)."""
-        embedded = self.feature_extractor.embed_masks(features.dense, mask_logits)
+        if isinstance(self.feature_extractor, ClipResNet):
+            embedded = self.feature_extractor.embed_masks(features.dense, mask_logits, features.frozen_attention)
+        else:
+            embedded = self.feature_extractor.embed_masks(features.dense, mask_logits)
         logits = classification_logits(
             embedded, text, class_index, self.feature_extractor.logit_scale.to(embedded.dtype), classes
         )

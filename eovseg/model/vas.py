@@ -59,6 +59,21 @@ class _AttentionMaximum(torch.autograd.Function):
         return embedding_gradient, guide_gradient.to(guide.dtype)
 
 
+def _streamed_maximum(embedding: Tensor, guide: Tensor) -> Tensor:
+    """The forward pass of `_AttentionMaximum` without what only its backward needs.
+
+    Words run down and pixels along a block, so that the reductions over words are sums of rows.
+    """
+    batch, heads, _, pixels = embedding.shape
+    wide = torch.promote_types(embedding.dtype, torch.float32)
+    attention = embedding.new_empty((batch, heads, pixels), dtype=wide)
+    for image, head, block in _blocks(embedding, guide):
+        similarity = (guide[:, head] @ embedding[image, head, :, block]).to(wide)  # (N, p)
+        similarity.sub_(similarity.amax(dim=0)).exp_()
+        attention[image, head, block] = similarity.sum(dim=0).reciprocal_()
+    return attention
+
+
 def _blocks(embedding: Tensor, guide: Tensor) -> Iterator[tuple[int, int, slice]]:
     """Photo, head and pixel range of every block."""
     batch, heads, _, pixels = embedding.shape
@@ -111,6 +126,8 @@ class VocabularyAwareSelection(nn.Module):
         """max over words of softmax over words: (B, D, h, w), (N, D) -> (B, heads, h, w), in (0, 1]."""
         size = embedding.shape[-2:]
         embedding, guide = self._split(embedding, text)
+        if not (torch.is_grad_enabled() and (embedding.requires_grad or guide.requires_grad)):
+            return _streamed_maximum(embedding, guide).unflatten(-1, size)
         attention: Tensor = _AttentionMaximum.apply(embedding, guide)
         return attention.unflatten(-1, size)
 

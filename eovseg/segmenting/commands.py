@@ -15,7 +15,7 @@ import numpy as np
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.errors import EovsegError
 from eovseg.model.config import Ensemble, Variant
-from eovseg.predictor import Predictor, load
+from eovseg.predictor import Backend, Predictor, load
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
 from eovseg.segmenting.index import Index
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
+    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino: faster on CPUs")
     parser.add_argument("--task", default="panoptic", choices=("panoptic", "semantic", "instance"))
     parser.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in THRESHOLDS:
@@ -96,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"eovseg: {note}", file=sys.stderr)
     photos = list_photos(options.photos, options.recursive, options.output)
     join_launcher()
-    predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype)
+    predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype, options.backend)
     names = ("task", "ensemble", *THRESHOLDS)
     settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     job = Job(predictor, vocabulary, background, settings)

@@ -5,7 +5,6 @@ Only names are held, about 250 bytes a photo; pixels are read when their turn co
 
 import glob
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -37,7 +36,9 @@ class Photo(NamedTuple):
         another one does not, nor where machines mount the folder in different places.
         """
         name = f"{self.folder}/{PurePath(self.path).name}"
-        return zlib.crc32(name.encode("utf-8", "surrogatepass")) % shards
+        # A checksum such as CRC-32 would give numbered names all to one of two parts.
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % shards
 
 
 def list_photos(given: Iterable[str], recursive: bool = False, output: Path | None = None) -> list[Photo]:

@@ -1,0 +1,149 @@
+"""The image half in OpenVINO, Intel's engine for CPUs: converted once, kept on disk, checked against torch at load.
+
+It takes the place of `EOVSeg.encode_image`'s network part only; words, decoder and scores stay in torch.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eovseg.errors import ConfigError
+from eovseg.model.network import EOVSeg, ImageFeatures
+
+FORMAT = "1"  # of the kept files; another number makes them anew
+TOLERANCE = 1e-3  # of the range of each output, float32
+_CHECKED_SIZE = (160, 192)
+
+
+class _ImageHalf(nn.Module):
+    """Normalised, padded pixels (B, 3, H, W) -> F_agg, dense map, and S and E of VAS where the network has them."""
+
+    def __init__(self, network: EOVSeg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        network = self.network
+        tower = network.feature_extractor(images)
+        aggregated, _ = network.aggregator(tower.levels)
+        outputs = [aggregated, tower.dense]
+        if network.spatial_extractor is not None:
+            spatial = network.spatial_extractor(images)
+            if network.spatial_upscaling is not None:
+                spatial = network.spatial_upscaling(spatial)
+            outputs.append(spatial)
+        if network.vas is not None:
+            outputs.append(network.vas.embed(aggregated))
+        return tuple(outputs)
+
+
+@dataclass(eq=False)
+class OpenVINOImageHalf:
+    """The compiled image half; call it with normalised, padded pixels, sides multiples of 32."""
+
+    compiled: Any
+    has_spatial: bool
+    has_vas: bool
+
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+        """Features of `images` (1, 3, H, W) whose first `size` rows and columns are the photo."""
+        values = self.compiled.create_infer_request().infer([images.float().contiguous().numpy()])
+        found = [torch.from_numpy(value.copy()) for value in values.values()]
+        return ImageFeatures(
+            aggregated=found[0],
+            levels=(),
+            spatial=found[2] if self.has_spatial else None,
+            dense=found[1],
+            image_size=size,
+            padded_size=(images.shape[-2], images.shape[-1]),
+            pixel_embeddings=found[-1] if self.has_vas else None,
+        )
+
+
+def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVINOImageHalf:
+    """The image half of a float32 network on the CPU; converted at first, then read from the folder `cache`.
+
+    `bfloat16` lets the engine compute in bfloat16 where the processor can. Raises `ConfigError` where openvino is not
+    installed, for multi-scale networks, and where the engine's outputs are not torch's.
+    """
+    openvino = _package()
+    if network.config.scales == "multi":
+        raise ConfigError("The backend openvino has no multi-scale decoder; take backend 'torch' for this network.")
+    half = _ImageHalf(network).eval()
+    core = openvino.Core()
+    path = None if cache is None else cache / "openvino" / f"{_digest(network)}.xml"
+    model = core.read_model(path) if path is not None and path.exists() else _convert(openvino, half)
+    if path is not None and not path.exists():
+        _keep(openvino, model, path)
+    precision = "bf16" if bfloat16 else "f32"
+    options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = core.compile_model(model, "CPU", options)
+    made = OpenVINOImageHalf(compiled, network.spatial_extractor is not None, network.vas is not None)
+    _check(half, made, 30 * TOLERANCE if bfloat16 else TOLERANCE)
+    return made
+
+
+def _package() -> ModuleType:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ConfigError(
+            "The backend openvino needs a package that is not installed: pip install openvino."
+        ) from error
+    return openvino
+
+
+def _convert(openvino: ModuleType, half: nn.Module) -> Any:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer: branches on sizes that the check below covers
+        model = openvino.convert_model(half, example_input=torch.zeros(1, 3, 96, 128))
+    model.reshape([1, 3, -1, -1])
+    return model
+
+
+def _keep(openvino: ModuleType, model: Any, path: Path) -> None:
+    """Write the converted model as a whole or not at all; without a writable cache it is converted again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            openvino.save_model(model, made, compress_to_fp16=False)
+            os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(made, path)  # last: a reader looks for it
+    except OSError as error:
+        warnings.warn(f"The converted model cannot be kept in {path.parent} ({error.strerror}).", stacklevel=3)
+
+
+def _digest(network: EOVSeg) -> str:
+    """Of the format, the configuration and every weight of the image half."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{FORMAT} {_package().__version__} {network.config.to_dict()}".encode())
+    parts = (network.feature_extractor, network.aggregator, network.spatial_extractor, network.spatial_upscaling)
+    for part in (*parts, network.vas):
+        for name, tensor in () if part is None else part.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _check(half: nn.Module, made: OpenVINOImageHalf, tolerance: float) -> None:
+    """Compare with torch on one noise picture of another size than the converted one."""
+    images = torch.randn(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
+    features = made(images, _CHECKED_SIZE)
+    given = (features.aggregated, features.dense, features.spatial, features.pixel_embeddings)
+    for wanted, found in zip(half(images), [g for g in given if g is not None], strict=True):
+        error = float((wanted - found).abs().max() / (wanted.max() - wanted.min()).clamp(min=1e-12))
+        if not error <= tolerance:
+            raise ConfigError(
+                f"The backend openvino gives other numbers than torch on this machine (by {error:.1%} of their range); "
+                "take backend 'torch'."
+            )

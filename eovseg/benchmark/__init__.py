@@ -1,0 +1,1 @@
+"""Speed measured beside a plain implementation of the same network, in one process (`python -m eovseg benchmark`)."""

@@ -1,0 +1,137 @@
+"""`python -m eovseg benchmark`: rows of cases, each in a process of its own, appended to one CSV."""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from eovseg.benchmark.measure import PARTS, Case, measure
+from eovseg.errors import ConfigError
+from eovseg.predictor import Backend
+
+# Chosen so that the whole stays below a quarter of an hour on two cores: words and sizes are varied for one network.
+QUICK = (
+    *(Case(variant, backend, words=150) for variant in ("xs", "s", "m", "l") for backend in get_args(Backend)),
+    *(Case(variant, "openvino", "bfloat16", words=150) for variant in ("s", "l")),
+    *(Case("s", "openvino", words=words) for words in (20, 847, 5000)),
+    *(Case("xs", backend, words=50, side=384, repeats=9) for backend in get_args(Backend)),
+    *(Case("xs", "openvino", words=50, side=side) for side in (512, 1024)),
+    *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "l") for dtype in ("float32", "bfloat16")),
+)
+_CASE = tuple(field.name for field in fields(Case))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the benchmark."""
+    parser.add_argument("--out", type=Path, required=True, help="CSV; rows that it has already are not measured again")
+    parser.add_argument("--variant", nargs="+", choices=("xs", "s", "m", "l"), help="this choice instead of the usual")
+    parser.add_argument("--backend", nargs="+", choices=get_args(Backend), default=["torch"])
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
+    parser.add_argument("--words", nargs="+", type=int, default=[150])
+    parser.add_argument("--side", nargs="+", type=int, default=[640], help="shorter side of the photo in pixels")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, of which the median counts")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's case
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """The cases that the options name; without --variant the usual ones. Raises `ConfigError`."""
+    if not options.variant:
+        return list(QUICK)
+    for name in ("words", "side"):
+        if min(getattr(options, name)) < 1:
+            raise ConfigError(f"--{name} is {min(getattr(options, name))}; give whole numbers of at least 1.")
+    if options.repeats < 1:
+        raise ConfigError(f"--repeats is {options.repeats}; give at least 1.")
+    choices = product(options.variant, options.backend, options.dtype, options.words, options.side)
+    return [Case(*choice, options.device, options.repeats) for choice in choices]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what the CSV lacks, row by row; returns 1 when a row failed."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.one:
+        print(json.dumps(measure(Case(**json.loads(options.one)))))
+        return 0
+    rows = _read(options.out)
+    done = {tuple(row[name] for name in _CASE) for row in rows}
+    failed = 0
+    for case in cases(options):
+        if tuple(str(value) for value in asdict(case).values()) in done:
+            continue
+        found = _measured(case, options.threads)
+        failed += "failed" in found
+        rows.append({**{k: str(v) for k, v in asdict(case).items()}, **machine(case.device), **found})
+        _write(options.out, rows)
+        print(_line(case, found), flush=True)
+    return int(failed > 0)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the row was measured on."""
+    name = torch.cuda.get_device_name() if device.startswith("cuda") and torch.cuda.is_available() else _processor()
+    return {"hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__.partition("+")[0]}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    kinds = [kind for kind in ("avx512f", "avx512_bf16", "amx_bf16") if f" {kind} " in f"{flags} "]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({', '.join(kinds) or 'no AVX-512'})"
+
+
+def _measured(case: Case, threads: int | None) -> dict[str, Any]:
+    """The case's row from a fresh process, or why there is none."""
+    if reason := case.why_not():
+        return {"not run": reason}
+    command = [sys.executable, "-m", "eovseg", "benchmark", "--out", os.devnull, "--one", json.dumps(asdict(case))]
+    command += ["--threads", str(threads)] if threads else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return {"failed": lines[-1] if lines else f"exit code {done.returncode}"}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def _line(case: Case, found: dict[str, Any]) -> str:
+    name = f"{case.variant} {case.backend} {case.dtype} {case.words} words {case.side} px {case.device}"
+    for problem in ("not run", "failed"):
+        if problem in found:
+            return f"{name}: {problem}: {found[problem]}"
+    parts = ", ".join(f"{part} {found[f'ratio {part}']}" for part in (*PARTS, "changed word", "changed alpha"))
+    return f"{name}: {found['fast whole (s)']} s, {found['ratio whole']} times as fast as plain ({parts})"
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(unfinished, path)

@@ -1,0 +1,270 @@
+"""One row of the benchmark: the plain and the fast implementation of one network, in turns on the same photo and words.
+
+Each row runs in a process of its own, so its memory is its own and a row that fails leaves the others alone.
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from eovseg.assets import asset_path
+from eovseg.benchmark import plain
+from eovseg.embeddings import default_cache_directory
+from eovseg.errors import ConfigError
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.postprocess import MaskGeometry
+from eovseg.predictor import Backend, Decoded, Dtype, Predictor, load
+from eovseg.training.loop import gains_from_bf16
+from eovseg.vocabulary import Vocabulary
+
+PARTS = ("image", "words", "result")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one row measures. `side` is the shorter side of the photo as the network sees it; the photo itself is 4:3
+    and of that size. `words` classes of one name each."""
+
+    variant: str
+    backend: Backend = "torch"
+    dtype: Dtype = "float32"
+    words: int = 150
+    side: int = 640
+    device: str = "cpu"
+    repeats: int = 3
+
+    def why_not(self) -> str | None:
+        """Why this machine cannot run the case, or None."""
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            return "no CUDA device"
+        if self.dtype == "bfloat16" and not gains_from_bf16(torch.device(self.device)):
+            return "no bfloat16 in this processor's hardware"
+        if self.backend == "openvino" and self.device != "cpu":
+            return "OpenVINO is for CPUs here"
+        return None
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """The row of `case`: seconds of both implementations, ratios of pairs, numeric difference and memory.
+
+    Raises `ConfigError` where the machine cannot run it.
+    """
+    if reason := case.why_not():
+        raise ConfigError(f"This case cannot run here: {reason}.")
+    predictor = _predictor(case)
+    plain_network = predictor.network
+    photo = _photo(case)
+    vocabulary, text = _words(case, predictor)
+    fast, slow = _Fast(predictor, photo, vocabulary, text), _Plain(plain_network, photo, vocabulary, text, predictor)
+    memory = {}
+    cold = {}
+    for name, side in (("plain", slow), ("fast", fast)):
+        with _peak_memory() as peak:
+            started = time.perf_counter()
+            side.run()
+            cold[name] = time.perf_counter() - started
+        memory[name] = peak[0]
+    times: dict[str, list[float]] = {}
+    for _ in range(case.repeats):
+        for name, side in (("plain", slow), ("fast", fast)):
+            for part, seconds in side.run().items():
+                times.setdefault(f"{name} {part}", []).append(seconds)
+        times.setdefault("changed word", []).append(fast.changed_word())
+        times.setdefault("changed alpha", []).append(fast.changed_alpha())
+    return _row(case, times, cold, memory, _difference(fast, slow))
+
+
+class _Fast:
+    """The network as the project runs it, step by step."""
+
+    def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
+        self.predictor, self.photo, self.vocabulary, self.text = predictor, photo, vocabulary, text
+        self.changes = 0
+
+    def run(self) -> dict[str, float]:
+        """Seconds of each part; nothing is kept from the run before."""
+        self.predictor.forget()
+        with _timed(self.predictor.device) as image:
+            self.state = self.predictor.encode_image(self.photo, resize=False)
+        with _timed(self.predictor.device) as words:
+            self.decoded = self._decode(self.text)
+        with _timed(self.predictor.device) as result:
+            self._compose()
+        return {"image": image[0], "words": words[0], "result": result[0]}
+
+    def changed_word(self) -> float:
+        """Seconds from a new word to the new result, the photo and all other words known."""
+        self.changes += 1
+        with _timed(self.predictor.device) as spent:
+            row = self.predictor.network.encode_words([f"unheard-of thing number {self.changes}"])
+            rows = torch.cat([self.text.embeddings[:-1], row.to(self.text.embeddings)])
+            self._compose(self._decode(TextEmbeddings(rows, self.text.class_index)))
+        return spent[0]
+
+    def changed_alpha(self) -> float:
+        """Seconds from another alpha to the new result."""
+        self.changes += 1
+        with _timed(self.predictor.device) as spent:
+            self._compose(alpha=0.3 + 0.001 * self.changes)
+        return spent[0]
+
+    def _decode(self, text: TextEmbeddings) -> Decoded:
+        network = self.predictor.network
+        with torch.inference_mode(), self.predictor._precision():
+            logits = network.decode(self.state.features, text, final_only=True)
+        return Decoded(self.state, self.vocabulary, logits)
+
+    def _compose(self, decoded: Decoded | None = None, alpha: float = 0.4) -> None:
+        # All kernels stay: the most work that a result can be, whatever the weights.
+        self.result = self.predictor.compose(
+            decoded or self.decoded, alpha=alpha, score_threshold=0.0, void_threshold=1.0
+        )
+
+
+class _Plain:
+    """The same network in the released implementation's way."""
+
+    def __init__(
+        self, network: EOVSeg, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings, predictor: Predictor
+    ) -> None:
+        self.network, self.text, self.device = network, text, predictor.device
+        self.pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].to(self.device, torch.float32)
+        self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
+        self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
+
+    def run(self) -> dict[str, float]:
+        """Seconds of each part."""
+        config = self.network.config
+        with _timed(self.device) as image:
+            features = plain.encode_image(self.network, self.pixels)
+        with _timed(self.device) as words:
+            self.decoded = plain.decode(self.network, features, self.text)
+        size = self.pixels.shape[-2], self.pixels.shape[-1]
+        geometry = MaskGeometry(features.padded_size, features.image_size, size)
+        with _timed(self.device) as result:
+            plain.panoptic(
+                self.decoded.logits, self.seen, self.is_thing, geometry, config.alpha, config.beta, 0.0,
+                config.overlap_threshold, 1.0,
+            )  # fmt: skip
+        return {"image": image[0], "words": words[0], "result": result[0]}
+
+
+def _row(
+    case: Case, times: dict[str, list[float]], cold: dict[str, float], memory: dict[str, float], difference: list[float]
+) -> dict[str, Any]:
+    whole = {
+        name: [sum(values) for values in zip(*(times[f"{name} {part}"] for part in PARTS), strict=True)]
+        for name in ("plain", "fast")
+    }
+    seconds = {name: statistics.median(values) for name, values in times.items()}
+
+    def ratio(above: list[float], below: list[float]) -> float:
+        return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 2)
+
+    row: dict[str, Any] = {}
+    for name in ("plain", "fast"):
+        row |= {f"{name} {part} (s)": round(seconds[f"{name} {part}"], 4) for part in PARTS}
+        row[f"{name} whole (s)"] = round(statistics.median(whole[name]), 4)
+        row[f"{name} first run (s)"] = round(cold[name], 4)
+        row[f"{name} memory (MB)"] = round(memory[name])
+    for part in PARTS:
+        row[f"ratio {part}"] = ratio(times[f"plain {part}"], times[f"fast {part}"])
+    row["ratio whole"] = ratio(whole["plain"], whole["fast"])
+    for change in ("changed word", "changed alpha"):
+        row[f"{change} (s)"] = round(seconds[change], 4)
+        row[f"ratio {change}"] = ratio(whole["plain"], times[change])
+    row["FPS"] = round(1 / row["fast whole (s)"], 2)
+    row["difference F_vs"], row["difference first masks"] = (float(f"{value:.2e}") for value in difference)
+    return row
+
+
+def _difference(fast: _Fast, slow: _Plain) -> list[float]:
+    """Largest difference of F_vs and of the first masks, as a share of the plain one's range."""
+    network = fast.predictor.network
+    with torch.inference_mode(), fast.predictor._precision():
+        logits = network.decode(fast.state.features, fast.text, intermediates=True)
+    assert logits.intermediates is not None
+    pairs = (
+        (logits.intermediates.selected, slow.decoded.selected),
+        (logits.intermediates.initial_mask_logits, slow.decoded.first_masks),
+    )
+    return [float((found - wanted).abs().max() / (wanted.max() - wanted.min())) for found, wanted in pairs]
+
+
+def _predictor(case: Case) -> Predictor:
+    """XS with its own weights; S, M and L with random ones of one seed, which cost the same time as trained ones."""
+    if case.variant == "xs":
+        return load("xs", device=case.device, dtype=case.dtype, backend=case.backend)
+    torch.manual_seed(0)
+    device = torch.device(case.device)
+    network = EOVSeg(variant_config(case.variant)).to(device).eval()
+    half = None
+    if case.backend == "openvino":
+        from eovseg.backends import openvino
+
+        half = openvino.load(network, default_cache_directory(), case.dtype == "bfloat16")
+    return Predictor(network, (), device=device, dtype=case.dtype, text_weights="random", image_half=half)
+
+
+def _photo(case: Case) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(asset_path("photos/bus-street.jpg")) as photo:
+        return np.asarray(photo.convert("RGB").resize((case.side * 4 // 3, case.side), Image.Resampling.BILINEAR))
+
+
+def _words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings]:
+    """Random unit rows in the place of embeddings: what they say changes no time, and 5,000 need no text tower."""
+    generator = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(case.words, predictor.config.embed_dim, generator=generator), dim=-1)
+    text = TextEmbeddings(rows.to(predictor.device), torch.arange(case.words, device=predictor.device))
+    return Vocabulary.parse("; ".join(f"thing {number}: thing" for number in range(case.words))), text
+
+
+@contextmanager
+def _timed(device: torch.device) -> Iterator[list[float]]:
+    """Wall-clock seconds of the block, in a list once it has ended; a GPU's work is waited for."""
+    spent: list[float] = []
+    _wait(device)
+    started = time.perf_counter()
+    yield spent
+    _wait(device)
+    spent.append(time.perf_counter() - started)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[float]]:
+    """How far resident memory rose during the block, in MB, looked at every 2 ms."""
+    import psutil
+
+    process = psutil.Process()
+    start = process.memory_info().rss
+    peak, ended = [start], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.002):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    found: list[float] = []
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+        found.append((max(peak[0], process.memory_info().rss) - start) / 1e6)

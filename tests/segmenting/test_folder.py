@@ -1,0 +1,169 @@
+"""A run over photos: bounded memory, failures that are not fatal, and what a second run trusts."""
+
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eovseg.errors import EovsegError
+from eovseg.result import FILES, Result
+from eovseg.segmenting.folder import Tally, Writing, segment_photos
+from eovseg.segmenting.index import Index, read_index
+from eovseg.segmenting.photos import list_photos
+from tests.segmenting.conftest import threshold, write_photos
+
+
+class Counted:
+    """The stand-in network, counting the photos that it was given."""
+
+    def __init__(self) -> None:
+        self.photos = 0
+
+    def __call__(self, pixels: np.ndarray) -> Result:
+        self.photos += 1
+        return threshold(pixels)
+
+
+def segment(folder: Path, out: Path, settings: str = "s", files: tuple[str, ...] = tuple(FILES)) -> tuple[Tally, int]:
+    counted = Counted()
+    with Index(out, "index.jsonl", settings, [FILES[kind] for kind in files]) as index:
+        photos = list_photos([str(folder)], recursive=True, output=out)
+        tally = segment_photos(counted, photos, Writing(out, files), index)
+    return tally, counted.photos
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_hundreds_of_photos_in_the_memory_of_a_few(tmp_path: Path) -> None:
+    write_photos(tmp_path / "in", [f"{number:03d}.png" for number in range(240)], size=(200, 150))
+    one_photo = 200 * 150 * 3
+    photos = list_photos([str(tmp_path / "in")])
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            with Index(tmp_path / f"out{count}", "index.jsonl", "s", []) as index:
+                segment_photos(threshold, photos[:count], Writing(tmp_path / f"out{count}", ("segments",)), index)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(4)  # what is imported and cached once
+    few, many = peak(12), peak(240)
+    assert many - few < 8 * one_photo, "228 more photos would be 20 MB"
+    assert len(list(read_index(tmp_path / "out240" / "index.jsonl"))) == 240
+
+
+def test_a_corrupt_photo_is_reported_noted_and_not_fatal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photos(tmp_path / "in", ["a.png", "c.png"])
+    (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    assert segment(tmp_path / "in", tmp_path / "out")[0] == Tally(2, 0, 1)
+    assert capsys.readouterr().err.count("b.png") == 1
+    lines = list(read_index(tmp_path / "out" / "index.jsonl"))
+    assert [Path(line["photo"]).name for line in lines] == ["a.png", "b.png", "c.png"]
+    assert "b.png" in lines[1]["error"] and lines[0]["files"][0] == "a-overlay.png"
+    assert {entry["name"] for entry in lines[0]["segments"]} <= {"light", "dark"}
+    before = tree(tmp_path / "out")
+    assert segment(tmp_path / "in", tmp_path / "out")[0] == Tally(0, 2, 1), "tried again, still said"
+    assert tree(tmp_path / "out") == before, "but noted once"
+
+
+def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photos(tmp_path, ["a.png", "b.png"])
+    photos = list_photos([str(tmp_path)])
+
+    def fails_once(pixels: np.ndarray) -> Result:
+        if np.array_equal(pixels, np.asarray(Image.open(photos[0].path))):
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+        return threshold(pixels)
+
+    assert segment_photos(fails_once, photos, Writing()) == Tally(1, 0, 1)
+    assert "needs more memory" in capsys.readouterr().err
+
+    def broken(pixels: np.ndarray) -> Result:
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="fault of ours"):
+        segment_photos(broken, photos, Writing())
+
+
+def test_what_makes_a_photo_due_again(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png", "b.png", "sub/c.png"])
+    assert segment(folder, out)[1] == 3
+    assert segment(folder, out) == (Tally(0, 3, 0), 0)
+    (out / "sub" / "c-panoptic.png").unlink()
+    assert segment(folder, out)[1] == 1, "a result is gone"
+    write_photos(folder, ["x.png", "b.png"])
+    assert segment(folder, out)[1] == 2, "one is new and one has changed"
+    os.utime(folder / "a.png", ns=(1, 1))
+    assert segment(folder, out)[1] == 1, "one may have changed"
+    assert segment(folder, out, settings="other words")[1] == 4
+    assert segment(folder, out)[1] == 4, "and back: the files were the other words'"
+    assert segment(folder, out)[1] == 0
+
+
+def test_a_name_that_collides_later_moves_nothing_that_is_finished(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png"])
+    segment(folder, out)
+    first = (out / "a-panoptic.png").read_bytes()
+    Image.new("RGB", (24, 16)).save(folder / "a.bmp")
+    assert segment(folder, out)[1] == 1
+    assert (out / "a-panoptic.png").read_bytes() == first
+    assert (out / "a-bmp-panoptic.png").exists()
+
+
+def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png", "b.png"])
+    segment(folder, out)
+    whole = (out / "index.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for rest in (lines[1][:10], lines[1][:-1], b"[1, 2]\n"):
+        (out / "index.jsonl").write_bytes(lines[0] + rest)
+        assert segment(folder, out)[1] == 1
+        assert list(read_index(out / "index.jsonl")) == [json.loads(line) for line in lines]
+
+
+def test_another_process_has_finished_its_part(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png", "b.png"])
+    segment(folder, out)
+    (out / "index.jsonl").rename(out / "index-1-of-2.jsonl")
+    assert segment(folder, out) == (Tally(0, 2, 0), 0)
+
+
+def test_only_the_files_asked_for(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png"])
+    segment(folder, out, files=("segments", "overlay"))
+    assert sorted(tree(out)) == ["a-overlay.png", "a-segments.json", "index.jsonl"]
+
+
+def test_stop_after_the_photo_in_flight(tmp_path: Path) -> None:
+    write_photos(tmp_path / "in", [f"{n}.png" for n in range(6)])
+    counted = Counted()
+    photos = list_photos([str(tmp_path / "in")])
+    tally = segment_photos(counted, photos, Writing(tmp_path / "out"), stop=lambda: counted.photos == 2)
+    assert tally.stopped and counted.photos == 2
+    assert len(list((tmp_path / "out").glob("*-overlay.png"))) == 2
+
+
+def test_a_full_disk_ends_the_run_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "in", ["a.png"])
+
+    def full(self: Result, kind: str, path: Path, png_name: str) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Result, "_write_file", full)
+    with pytest.raises(EovsegError, match="No space left"):
+        segment(tmp_path / "in", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")) == ["index.jsonl"]

@@ -1,0 +1,106 @@
+"""Names of photos and of their results: sorted, once each, the same for every shard and resume."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from eovseg.errors import ImageError
+from eovseg.segmenting.photos import Photo, list_photos
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def targets(photos: list[Photo]) -> dict[str, str]:
+    return {Path(photo.path).name: photo.target for photo in photos}
+
+
+def test_a_folder_is_read_in_order_and_the_folders_inside_on_request(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.JPG", "notes.txt", ".hidden.jpg", "z/c.webp", "d/e/f.gif", ".cache/g.png")
+    flat = list_photos([str(tmp_path)])
+    assert [Path(photo.path).name for photo in flat] == ["a.JPG", "b.png"]
+    deep = list_photos([str(tmp_path)], recursive=True)
+    assert [photo.target for photo in deep] == ["a", "b", "d/e/f", "z/c"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png")
+    try:
+        (tmp_path / "in" / "up").symlink_to(tmp_path, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    assert len(list_photos([str(tmp_path)], recursive=True)) == 1
+
+
+def test_each_photo_once_however_often_it_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    given = [str(tmp_path / "b.png"), str(tmp_path), str(tmp_path / "*.png"), str(tmp_path / "." / "a.png")]
+    assert [Path(photo.path).name for photo in list_photos(given)] == ["b.png", "a.png"]
+
+
+def test_results_among_the_photos_are_no_photos(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a-overlay.png", "a-panoptic.png", "a-panoptic.json", "my-overlay.png", "out/b.png")
+    names = [photo.target for photo in list_photos([str(tmp_path)], recursive=True, output=tmp_path)]
+    assert names == ["a", "my-overlay", "out/b"]
+    names = [photo.target for photo in list_photos([str(tmp_path)], recursive=True, output=tmp_path / "out")]
+    assert "out/b" not in names
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.jpg", "b.jpg"], ["a", "b"]),
+        (["a.jpg", "a.png", "b.jpg"], ["a-jpg", "a-png", "b"]),
+        (["A.jpg", "a.png"], ["A-jpg", "a-png"]),  # one file on Windows and macOS
+        (["a.jpg", "a.png", "a-jpg.gif"], ["a-jpg-gif", "a-jpg", "a-png"]),
+    ],
+)
+def test_results_never_share_a_name(tmp_path: Path, names: list[str], expected: list[str]) -> None:
+    touch(tmp_path, *names)
+    if len(list(tmp_path.iterdir())) < len(names):
+        pytest.skip("this file system does not tell A from a")
+    found = [photo.stem for photo in list_photos([str(tmp_path)])]
+    assert len({stem.casefold() for stem in found}) == len(names)
+    if expected[0] != "a-jpg-gif":
+        assert found == expected
+
+
+def test_two_folders_with_the_same_names(tmp_path: Path) -> None:
+    touch(tmp_path, "one/a.jpg", "two/a.jpg", "deep/one/a.jpg")
+    given = [str(tmp_path / name / "*.jpg") for name in ("one", "two", "deep/one")]
+    stems = [photo.stem for photo in list_photos(given)]
+    assert stems[1] == "two-a" and len(set(stems)) == 3
+    again = {photo.path: photo.stem for photo in list_photos(given[::-1])}
+    assert [again[photo.path] for photo in list_photos(given)] == stems, "the order of the arguments does not matter"
+
+
+def test_shares_are_disjoint_complete_and_about_even(tmp_path: Path) -> None:
+    photos = [Photo(f"photos/{number:05d}.jpg", "", f"{number:05d}") for number in range(2_000)]
+    shares = [photo.share(4) for photo in photos]
+    assert set(shares) == {0, 1, 2, 3}
+    assert all(400 < shares.count(number) < 600 for number in range(4))
+    elsewhere = [photo._replace(path=f"other/mount/{Path(photo.path).name}").share(4) for photo in photos]
+    assert elsewhere == shares, "another mount point changes nothing"
+
+
+def test_a_hundred_thousand_names_fit(tmp_path: Path) -> None:
+    for number in range(100_000):
+        (tmp_path / f"{number:06d}.jpg").touch()
+    tracemalloc.start()
+    photos = list_photos([str(tmp_path)])
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(photos) == 100_000
+    assert held < 60e6 and peak < 120e6
+
+
+def test_empty_folders_and_globs_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png")
+    with pytest.raises(ImageError, match="--recursive"):
+        list_photos([str(tmp_path)])
+    with pytest.raises(ImageError, match="No file matches"):
+        list_photos([str(tmp_path / "*.gif")])
