@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,10 +124,7 @@ class _Fast:
         return Decoded(self.state, self.vocabulary, logits)
 
     def _compose(self, decoded: Decoded | None = None, alpha: float = 0.4) -> None:
-        # All kernels stay: the most work that a result can be, whatever the weights.
-        self.result = self.predictor.compose(
-            decoded or self.decoded, alpha=alpha, score_threshold=0.0, void_threshold=1.0
-        )
+        self.result = self.predictor.compose(decoded or self.decoded, alpha=alpha, **_thresholds(self.predictor))
 
 
 class _Plain:
@@ -140,6 +137,7 @@ class _Plain:
         self.pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].to(self.device, torch.float32)
         self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
+        self.thresholds = _thresholds(predictor)
 
     def run(self) -> dict[str, float]:
         """Seconds of each part."""
@@ -152,10 +150,18 @@ class _Plain:
         geometry = MaskGeometry(features.padded_size, features.image_size, size)
         with _timed(self.device) as result:
             plain.panoptic(
-                self.decoded.logits, self.seen, self.is_thing, geometry, config.alpha, config.beta, 0.0,
-                config.overlap_threshold, 1.0,
+                self.decoded.logits, self.seen, self.is_thing, geometry, config.alpha, config.beta,
+                overlap_threshold=config.overlap_threshold, **self.thresholds,
             )  # fmt: skip
         return {"image": image[0], "words": words[0], "result": result[0]}
+
+
+def _thresholds(predictor: Predictor) -> dict[str, float]:
+    """XS's own; random weights keep every kernel, the most work that a result can be."""
+    config = predictor.config
+    if config.variant == "xs" and config.void_threshold is not None:
+        return {"score_threshold": config.score_threshold, "void_threshold": config.void_threshold}
+    return {"score_threshold": 0.0, "void_threshold": 1.0}
 
 
 def _row(
@@ -223,7 +229,12 @@ def _photo(case: Case) -> np.ndarray:
 
 
 def _words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings]:
-    """Random unit rows in the place of embeddings: what they say changes no time, and 5,000 need no text tower."""
+    """The first classes of a class list; more than it has, and for random weights, random unit rows: what they say
+    changes no time, and 5,000 need no text tower."""
+    listed = Vocabulary.preset("ade20k-150")
+    if case.variant == "xs" and case.words <= len(listed):
+        listed = Vocabulary(tuple(replace(entry, names=entry.names[:1]) for entry in listed.classes[: case.words]))
+        return listed, predictor.text_embeddings(listed)
     generator = torch.Generator().manual_seed(0)
     rows = F.normalize(torch.randn(case.words, predictor.config.embed_dim, generator=generator), dim=-1)
     text = TextEmbeddings(rows.to(predictor.device), torch.arange(case.words, device=predictor.device))
