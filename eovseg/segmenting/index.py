@@ -30,11 +30,11 @@ class Index:
         self._settings = settings
         self._suffixes = tuple(suffixes)
         folder.mkdir(parents=True, exist_ok=True)
+        self._file = _open_whole(folder / name)  # before it is read: what is cut off must not count
         self._known: dict[str, _Known] = {}
         for path in sorted(folder.glob("index*.jsonl")):
             for line in read_index(path):
                 self._learn(line)
-        self._file = _open_whole(folder / name)
 
     def _learn(self, line: dict[str, Any]) -> None:
         try:
@@ -95,7 +95,7 @@ def read_index(path: Path) -> Iterator[dict[str, Any]]:
                 line = json.loads(text)
             except ValueError:
                 continue
-            if isinstance(line, dict):
+            if isinstance(line, dict) and text.endswith(b"\n"):
                 yield line
 
 
