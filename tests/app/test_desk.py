@@ -1,0 +1,243 @@
+"""Time limits, visitors who leave, and what stays bounded."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from app import desk as desk_module
+from app import janitor as janitor_module
+from app.desk import Desk, TookTooLong, VisitorLeft, checkpoint
+from app.janitor import Janitor, delete_files
+from app.limits import FILE_SECONDS, MAX_CALLERS, SESSION_SECONDS
+from app.page import Page
+from app.server import served
+from app.session import SessionStore
+from eovseg.errors import VocabularyError
+from tests.app.conftest import free_port
+from tests.app.fake_predictor import FakePredictor
+from tests.app.gradio_calls import Caller
+
+
+def test_a_desk_returns_and_raises_what_its_work_does() -> None:
+    desk = Desk("test")
+    assert desk.run(lambda: threading.current_thread().name) == "test"
+    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a part of a request does not wait for its own end"
+
+    def fail() -> None:
+        raise VocabularyError("no words")
+
+    with pytest.raises(VocabularyError, match="no words"):
+        desk.run(fail)
+
+
+def test_a_slow_network_is_stopped_between_its_parts() -> None:
+    class Slow(torch.nn.Module):
+        ran = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Slow.ran += 1
+            time.sleep(0.05)
+            return x
+
+    network = torch.nn.Sequential(*(Slow() for _ in range(100)))
+    desk = Desk("test", seconds=0.3)
+    with pytest.raises(TookTooLong, match=r"longer than the 0\.3 seconds"):
+        desk.run(lambda: network(torch.zeros(1)))
+    assert 1 < Slow.ran < 20 and desk.hung == 0
+    assert desk.run(lambda: 4) == 4
+
+
+def test_a_hung_request_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, end = Desk("test", seconds=0.1, grace=0.1), threading.Event()
+    with pytest.raises(TookTooLong, match="was stopped"):
+        desk.run(end.wait)
+    assert desk.hung == 1 and desk.run(lambda: 5) == 5
+    monkeypatch.setattr(desk_module, "MAX_HUNG", 1)
+    with pytest.raises(TookTooLong, match="no longer answers"):
+        desk.run(lambda: 6)
+    end.set()
+    for _ in range(100):
+        if desk.hung == 0:
+            break
+        time.sleep(0.02)
+    assert desk.run(lambda: 7) == 7, "it ended after all"
+
+
+def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+    monkeypatch.setattr(desk_module, "visitor_waits", lambda: lambda: not gone.is_set())
+    desk = Desk("test", seconds=60)
+
+    def work() -> None:
+        gone.set()
+        checkpoint()
+
+    with pytest.raises(VisitorLeft):
+        desk.run(work)
+    with pytest.raises(VisitorLeft):
+        desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
+
+
+# Against a server
+
+
+class SlowPredictor(FakePredictor):
+    """Encodes in small steps, as a network does, until told to go on or stopped."""
+
+    steps = 0
+    go_on: threading.Event
+
+    def encode_image(self, image: Any) -> Any:
+        while image.shape[0] == 13 and not self.go_on.is_set():  # the photo of a slow request is 13 pixels high
+            SlowPredictor.steps += 1
+            time.sleep(0.02)
+            checkpoint()
+        return super().encode_image(image)
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[tuple[str, Page, Any]]:
+    SlowPredictor.go_on = threading.Event()
+    page = Page(SlowPredictor(), seconds=3)
+    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+        yield demo.local_url, page, demo
+
+
+def test_a_slow_request_ends_with_a_sentence(slow: tuple[str, Page, Any]) -> None:
+    caller = Caller(slow[0])
+    begin = time.monotonic()
+    said = caller.segment(caller.photo(40, 13), "sky")
+    assert "longer than the 3 seconds" in said.error and time.monotonic() - begin < 30
+    assert caller.segment(caller.photo(40, 20), "sky: stuff").labels == {"sky"}
+
+
+def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) -> None:
+    address, page, _ = slow
+    page.desk.seconds = 120
+    try:
+        leaver, other = Caller(address), Caller(address)
+        before = SlowPredictor.steps
+        leaver.ask_and_leave(leaver.photo(41, 13), "sky", after=lambda: SlowPredictor.steps > before + 5)
+        begin = time.monotonic()
+        assert other.segment(other.photo(40, 20), "road: stuff").labels == {"road"}
+        assert time.monotonic() - begin < 30, "not the two minutes of the one who left"
+        steps = SlowPredictor.steps
+        time.sleep(0.3)
+        assert SlowPredictor.steps == steps, "nothing runs for the one who left"
+    finally:
+        page.desk.seconds = 3
+
+
+def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
+    address, page, demo = slow
+    page.desk.seconds = 120
+    callers = [Caller(address) for _ in range(4)]
+    slow_photo = callers[0].photo(42, 13)
+    demo._queue.max_size = 2
+    try:
+        joined = [callers[0].join_segment(slow_photo, "sky")]
+        for _ in range(200):  # the first is being served, not waiting
+            if len(demo._queue) == 0:
+                break
+            time.sleep(0.02)
+        joined += [callers[i].join_segment(slow_photo, "sky") for i in (1, 2, 3)]
+        assert [answer.status_code for answer in joined] == [200, 200, 200, 503]
+        assert "Queue is full" in joined[-1].json()["detail"]
+    finally:
+        SlowPredictor.go_on.set()
+        page.desk.seconds, demo._queue.max_size = 3, 32
+    for caller, answer in zip(callers[:3], joined, strict=False):
+        assert caller.read_segment(answer).labels == {"sky"}
+    SlowPredictor.go_on.clear()
+
+
+def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
+    address, page, _ = slow
+    visitor, blocker = Caller(address), Caller(address)
+    visitor.open_page()
+    SlowPredictor.go_on.clear()
+    page.desk.seconds = 120
+    try:
+        blocking = blocker.join_segment(blocker.photo(43, 13), "sky")
+        decoded = page.models.get(None).vocabularies_decoded  # type: ignore[attr-defined]
+        photo = visitor.photo(50, 30)
+        pressed = [visitor.press(photo, f"word{i}: stuff") for i in range(4)]
+    finally:
+        SlowPredictor.go_on.set()
+        page.desk.seconds = 3
+    stages = visitor.read_pressed(pressed)
+    assert blocker.read_segment(blocking).labels == {"sky"}
+    assert [None if stage is None else [e["label"] for e in stage["segments"]] for stage in stages] == [
+        None, None, None, ["word3"],
+    ]  # fmt: skip
+    assert page.models.get(None).vocabularies_decoded == decoded + 2  # type: ignore[attr-defined]
+    SlowPredictor.go_on.clear()
+
+
+# Memory and files
+
+
+def test_sessions_expire() -> None:
+    store = SessionStore()
+    old, young = store.open(None), store.open(None)
+    now = time.time()
+    old.used = now - SESSION_SECONDS - 1
+    store.expire(SESSION_SECONDS, now)
+    assert store.get(old.key) is None and store.get(young.key) is young
+
+
+def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def file(name: str) -> Path:
+        path = tmp_path / name / "photo.png"
+        path.parent.mkdir()
+        path.write_bytes(b"x" * 1000)
+        time.sleep(0.02)
+        return path
+
+    first, second = file("a"), file("b")
+    now = time.time() + FILE_SECONDS - 600  # a file's ctime can't be set, so the clock is
+    delete_files(tmp_path, now)
+    assert first.exists() and second.exists()
+    monkeypatch.setattr(janitor_module, "FILES_BYTES", 1500)
+    delete_files(tmp_path, now)
+    assert [first.exists(), second.exists()] == [False, True] and not first.parent.exists()
+    delete_files(tmp_path, now + 700)
+    assert list(tmp_path.iterdir()) == []
+    delete_files(tmp_path / "nowhere", now)
+
+
+def test_what_gradio_keeps_of_callers_goes() -> None:
+    past = datetime.now() - timedelta(seconds=SESSION_SECONDS + 5)
+    holder = SimpleNamespace(session_data={"old": 1, "new": 2}, time_last_used={"old": past, "new": datetime.now()})
+    line = SimpleNamespace(
+        pending_event_ids_session={"read": set(), "unread": {"e1"}, "served": {"e2"}},
+        pending_messages_per_session={"read": 1, "unread": 1, "served": 1},
+        event_ids_to_events={"e2": object()},
+    )
+    janitor = Janitor(SimpleNamespace(state_holder=holder, _queue=line), SessionStore())
+    now = time.time()
+    janitor.tidy(now)
+    assert set(holder.session_data) == set(holder.time_last_used) == {"new"}
+    assert set(line.pending_messages_per_session) == {"unread", "served"}
+    janitor.tidy(now + FILE_SECONDS)
+    assert set(line.pending_event_ids_session) == set(line.pending_messages_per_session) == {"served"}
+
+
+def test_many_callers_leave_little_behind(slow: tuple[str, Page, Any]) -> None:
+    address, _, demo = slow
+    with httpx.Client(base_url=address) as client:
+        caller = Caller(address, client)
+        photo = caller.photo(44, 20)
+        for i in range(MAX_CALLERS + 10):
+            caller.session = f"visitor{i}"
+            assert caller.read_segment(caller.join_segment(photo, "sky: stuff")).labels == {"sky"}
+    assert len(demo.state_holder.session_data) <= MAX_CALLERS
+    assert len(demo._queue.event_analytics) <= 100
