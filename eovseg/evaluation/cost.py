@@ -20,8 +20,8 @@ class Cost:
 
     `frames_per_second` covers network and panoptic result of one photo of `image_size` (H, W), warm and synchronised.
     `parameters` counts by part of the network, the text tower left out. `multiply_adds` is what the paper's tool calls
-    FLOPs; torch's counter knows no deformable convolution, so those are missing. `peak_memory_bytes` is the GPU's
-    peak, on a CPU the process's, None where the system does not tell.
+    FLOPs; torch's counter knows no deformable convolution, so on a GPU those are missing. `peak_memory_bytes` is the
+    GPU's peak, on a CPU the process's, None where the system does not tell.
     """
 
     device: str
