@@ -46,14 +46,13 @@ class Gate:
             return
         try:
             await self._app(scope, _counted(receive, limit), answer)
-        except HTTPException:
-            raise
         except Exception as error:
             # A request that Gradio did not expect. Its traceback is for nobody to read, and would fill the log.
             _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
             if answer.started:
-                raise
-            await answer.sentence(400, "This request is not one that the page makes; see the page's API for its form.")
+                await answer.end()
+            else:
+                await answer.sentence(400, "This request is not one that the page makes; see its API for the form.")
 
     def _refusal(self, path: str) -> tuple[int, str] | None:
         found = FILE.search(path)
@@ -77,19 +76,26 @@ class _Answer:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.started = False
+        self.started = self.ended = False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
         await self._send(message)
+
+    async def end(self) -> None:
+        """End an answer that broke off, so that its reader does not wait."""
+        if not self.ended:
+            await self({"type": "http.response.body", "body": b""})
 
     async def sentence(self, status: int, detail: str) -> None:
         body = json.dumps({"detail": detail}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await self({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self({"type": "http.response.body", "body": body})
 
 
 def _too_large(scope: Scope, limit: int) -> tuple[int, str] | None:

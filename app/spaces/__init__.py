@@ -1,0 +1,1 @@
+"""The page as a Hugging Face Space: `python -m app.spaces FOLDER` lays out its files."""

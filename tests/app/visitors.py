@@ -1,0 +1,246 @@
+"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --seconds 120 --out FILE`.
+
+Each has an own photo (own size, own colours), own words that nobody else uses, and a session of its own; half use the
+page's private events, half the public endpoint. Whatever comes back is checked against what that visitor sent.
+"""
+
+import argparse
+import base64
+import io
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+
+from eovseg.assets import asset_path
+from eovseg.vocabulary import Vocabulary
+from tests.app.conftest import free_port
+from tests.app.gradio_calls import PATIENCE, Caller
+
+ROOT = Path(__file__).parent.parent.parent
+WORDS_EACH = 6
+BUSY = re.compile(r"Queue is full")
+
+
+@contextmanager
+def running_page(*options: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Address and process of `python -m app` on a free port; ended by SIGTERM."""
+    port = free_port()
+    command = [sys.executable, "-m", "app", "--port", str(port), *options]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        address = f"http://127.0.0.1:{port}/"
+        wait_until_up(address, server)
+        yield address, psutil.Process(server.pid)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            said, _ = server.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            said, _ = server.communicate()
+        assert "Traceback" not in said, said[-3000:]
+
+
+def wait_until_up(address: str, server: subprocess.Popen[str], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, server.stdout.read() if server.stdout else ""
+        try:
+            if httpx.get(address, timeout=10).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError("the page did not come up")
+
+
+def own_photo(place: int) -> np.ndarray:
+    """An example in a size and a colour cast that no other visitor has: (H, W, 3) uint8."""
+    files = sorted(asset_path("photos").glob("*.jpg"))
+    with Image.open(files[place % len(files)]) as image:
+        pixels = np.asarray(image.convert("RGB").resize((200 + 4 * place, 150 + 2 * place))).astype(np.float32)
+    cast = np.random.default_rng(place).uniform(0.5, 1.0, 3)
+    return (pixels * cast).astype(np.uint8)
+
+
+@dataclass
+class Visitor:
+    """What one visitor sends, and what came of it."""
+
+    place: int
+    caller: Caller
+    words: list[str]
+    pixels: np.ndarray
+    seconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    wrong: list[str] = field(default_factory=list)
+    path: str = ""
+
+    def prepare(self) -> None:
+        self.path = self.caller.photo(self.pixels.shape[1], self.pixels.shape[0], self.pixels)
+
+    def visit(self, turn: int) -> None:
+        """One request with some of the own words, checked."""
+        words = self.words[turn % 3 :]
+        begin = time.monotonic()
+        try:
+            if self.place % 2:
+                self.over_the_api(words)
+            else:
+                self.on_the_page(words, turn)
+            self.seconds.append(time.monotonic() - begin)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 503 and BUSY.search(error.response.text):
+                self.refused += 1
+                time.sleep(1)
+            else:
+                self.wrong.append(f"{error.response.status_code}: {error.response.text[:200]}")
+        except (AssertionError, httpx.TransportError, KeyError) as error:
+            self.wrong.append(f"{type(error).__name__}: {str(error)[:200]}")
+
+    def over_the_api(self, words: Sequence[str]) -> None:
+        answer = self.caller.segment(self.path, "; ".join(words))
+        self.check(answer.labels, words)
+        height, width = self.pixels.shape[:2]
+        assert answer.found is not None and (answer.found["width"], answer.found["height"]) == (width, height)
+        overlay = next(file for file in answer.files if file["path"].endswith("overlay.png"))
+        self.check_photo(self.caller.client.get(overlay["url"]).content, blended=True)
+
+    def on_the_page(self, words: Sequence[str], turn: int) -> None:
+        if turn == 0:
+            self.caller.open_page()
+        stage = self.caller.read_pressed([self.caller.press(self.path, "; ".join(words))])[0]
+        assert stage is not None, "nothing was shown"
+        self.check({entry["label"] for entry in stage["segments"]}, words)
+        if stage["photo"] is not None:
+            self.check_photo(decoded(stage["photo"]), blended=False)
+        self.check_size(decoded(stage["ids"]))
+
+    def check(self, labels: set[str], words: Sequence[str]) -> None:
+        assert labels <= set(words), f"foreign labels {labels - set(words)}"
+
+    def check_size(self, content: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(content)) as image:
+            found = np.asarray(image.convert("RGB"))
+        assert found.shape == self.pixels.shape, f"a photo of size {found.shape}, not {self.pixels.shape}"
+        return found
+
+    def check_photo(self, content: bytes, blended: bool) -> None:
+        """An overlay keeps the photo's light and shade; a photo is the photo."""
+        found = self.check_size(content).astype(np.float32).mean(2)
+        own = self.pixels.astype(np.float32).mean(2)
+        assert np.corrcoef(found.ravel(), own.ravel())[0, 1] > (0.4 if blended else 0.98), "another photo"
+
+
+def decoded(address: str) -> bytes:
+    return base64.b64decode(address.partition(",")[2])
+
+
+def everyday_words(count: int) -> list[str]:
+    """`count` different words of a large class list."""
+    words: list[str] = []
+    for entry in Vocabulary.preset("ade20k-150").classes:
+        if entry.label not in words:
+            words.append(entry.label)
+    assert len(words) >= count
+    return words[:count]
+
+
+def rss(process: psutil.Process, settle: float = 3.0) -> int:
+    time.sleep(settle)
+    return int(process.memory_info().rss)
+
+
+def run_visitors(address: str, process: psutil.Process, count: int, seconds: float, warm_up: int = 2) -> dict[str, Any]:
+    """What `count` visitors met in `seconds`, after `warm_up` turns each, and what the server's memory was."""
+    pool = everyday_words(count * WORDS_EACH)
+    visitors = []
+    for place in range(count):
+        client = httpx.Client(base_url=address, timeout=PATIENCE)
+        words = pool[place * WORDS_EACH : (place + 1) * WORDS_EACH]
+        visitors.append(Visitor(place, Caller(address, client), words, own_photo(place)))
+
+    def life(visitor: Visitor, turns: Iterator[int]) -> None:
+        for turn in turns:
+            visitor.visit(turn)
+
+    def all_at_once(turns: Sequence[Iterator[int]]) -> None:
+        threads = [threading.Thread(target=life, args=pair) for pair in zip(visitors, turns, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    for visitor in visitors:
+        visitor.prepare()
+    all_at_once([iter(range(warm_up)) for _ in visitors])
+    warmed = sum(len(visitor.seconds) for visitor in visitors)
+    for visitor in visitors:
+        visitor.seconds.clear()
+    before, cpu = rss(process), sum(process.cpu_times()[:2])
+    begin = time.monotonic()
+
+    def until(end: float) -> Iterator[int]:
+        turn = warm_up
+        while time.monotonic() < end:
+            yield turn
+            turn += 1
+
+    all_at_once([until(begin + seconds) for _ in visitors])
+    took = time.monotonic() - begin
+    spent = sum(process.cpu_times()[:2]) - cpu
+    after = rss(process)
+    waits = sorted(second for visitor in visitors for second in visitor.seconds)
+    return {
+        "visitors": count,
+        "seconds": round(took, 1),
+        "warm_up_requests": warmed,
+        "requests": len(waits),
+        "requests_by_visitor": [len(visitor.seconds) for visitor in visitors],
+        "refused_queue_full": sum(visitor.refused for visitor in visitors),
+        "wrong": [f"visitor {visitor.place}: {text}" for visitor in visitors for text in visitor.wrong],
+        "seconds_median": round(statistics.median(waits), 2) if waits else None,
+        "seconds_p95": round(waits[int(0.95 * (len(waits) - 1))], 2) if waits else None,
+        "memory_mb_before": round(before / 1e6, 1),
+        "memory_mb_after": round(after / 1e6, 1),
+        "memory_change": round(after / before - 1, 4),
+        "server_cpu_seconds": round(spent, 1),
+        "cpu_cores": os.cpu_count(),
+        "load_average_at_end": round(os.getloadavg()[0], 1),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and write; 1 where a visitor met anything else than its own result or a full queue."""
+    options = argparse.ArgumentParser(prog="python -m tests.app.visitors", description=__doc__)
+    options.add_argument("--visitors", type=int, default=20)
+    options.add_argument("--seconds", type=float, default=120)
+    options.add_argument("--warm-up", type=int, default=2, help="requests of each before memory is measured")
+    options.add_argument("--out", type=Path)
+    given = options.parse_args(arguments)
+    with running_page() as (address, process):
+        found = run_visitors(address, process, given.visitors, given.seconds, given.warm_up)
+    text = json.dumps(found, indent=2) + "\n"
+    print(text)
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+    return 1 if found["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
