@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check format clean chromium
+.PHONY: help demo lab test check format screenshots clean chromium
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    run every test, the page in Chromium too"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
+	@echo "make screenshots  photograph every tab of the page into assets/screenshots"
 	@echo "make clean   delete .venv and every cache of the checks"
 
 $(STAMP): requirements.txt pyproject.toml
@@ -39,6 +40,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+screenshots: $(STAMP) chromium
+	$(BIN)/python -m app.screenshots $(ARGS)
 
 # The browser tests need a Chromium. Where Debian's can be installed it is; elsewhere the tests say that they skip.
 chromium:

@@ -98,7 +98,8 @@ def masthead(models: Models) -> str:
     return (
         f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
         "<p>Name what you want to see. It is cut out of the photo.</p></div>"
-        f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device)}</span></header>'
+        f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device.upper())}</span>'
+        "</header>"
     )
 
 

@@ -3,11 +3,15 @@
 
 const find = (selector) => element.querySelector(selector);
 const DIALS = [
-  ["alpha", "α · words of the training", "Weight of the frozen image tower for words that the model was trained on"],
-  ["beta", "β · new words", "Weight of the frozen image tower for words that the model never saw"],
+  ["alpha", "α · words of the training", "How much the frozen image tower counts for words that the model was trained on: 0 not at all, 1 it alone"],
+  ["beta", "β · new words", "The same for words that the model never saw in training, which its trained classifier knows less well"],
   ["score_threshold", "Least score", "Leaves out segments that score less"],
-  ["overlap_threshold", "Least visible share", "Leaves out segments of which others hide more than the rest"],
-  ["void_threshold", "None of these words", "Leaves out what is more probably than this none of your words"],
+  ["overlap_threshold", "Least visible share", "Leaves out segments of which less than this share stays visible under the others"],
+  ["void_threshold", "None of these words", "Leaves out segments that are more probably than this none of your words; lower is stricter"],
+];
+const TERMS = [
+  ["Task", "Panoptic: every pixel goes to one segment. Semantic: one region a word. Instances: countable things, which may overlap"],
+  ["Ensemble", "How the two probabilities meet, with the weight a = α or β. Geometric: in^(1−a) × out^a. Arithmetic: (1−a) in + a out"],
 ];
 const UNUSED = { semantic: ["score_threshold", "overlap_threshold"], instance: ["overlap_threshold", "void_threshold"] };
 let sent = "";
@@ -29,6 +33,14 @@ for (const [name, title, hint] of DIALS) {
   find(".dials").append(row);
   input.addEventListener("input", () => set(name, Number(input.value)));
   back.addEventListener("click", () => set(name, undefined));
+}
+
+for (const [title, hint] of [TERMS[0], ...DIALS.map(([, title, hint]) => [title, hint]), TERMS[1]]) {
+  const term = document.createElement("dt");
+  const meaning = document.createElement("dd");
+  term.textContent = title;
+  meaning.textContent = hint + ".";
+  find(".terms dl").append(term, meaning);
 }
 
 function set(name, value) {

@@ -265,9 +265,9 @@ function explainWords(value) {
   const head = table.createTHead().insertRow();
   const titles = [
     ["Word", ""],
-    ["In", "Probability from the trained classifier"],
-    ["Out", "Probability from the frozen image tower"],
-    ["Both", "What the ensemble made of them"],
+    ["In-voc.", "In vocabulary: probability from the trained classifier"],
+    ["Out-voc.", "Out of vocabulary: probability from the frozen image tower"],
+    ["Score", "What the ensemble made of both, less the probability of none of these words"],
   ];
   for (const [title, hint] of titles) {
     const cell = make("th", "", title);
@@ -284,23 +284,27 @@ function explainWords(value) {
   }
   why.append(make("h4", "", "Words that competed"), table);
   const first = value.words[0];
-  const weight = first.weight.toFixed(2);
-  const kind = first.seen ? "α = " + weight + ", a word of the training" : "β = " + weight + ", a new word";
-  const mixed = value.weighed ? value.ensemble + " ensemble, " + kind : "the mask is too small for the frozen tower";
-  why.append(make("p", "", mixed + "; none of these words: " + percent(value.void)));
+  const weight = (first.seen ? "α" : "β") + " = " + first.weight.toFixed(2);
+  const kind = first.seen ? "a word of the training" : "a new word";
+  const both = value.void < 1 ? percent(Math.min(1, first.score / (1 - value.void))) : "–";
+  const mixed = value.weighed
+    ? `The ${value.ensemble} ensemble with ${weight} (${kind}) makes ${both} of the two.`
+    : `The mask is too small for the frozen tower, so the trained classifier's ${both} stands alone.`;
+  const share = percent(value.void) + " say none of these words";
+  why.append(make("p", "", `${mixed} ${share}, which leaves ${percent(first.score)}.`));
 }
 
 function explainRouters(routers) {
-  why.append(make("h4", "", "TDEE's routers"));
+  why.append(make("h4", "", "TDEE's routers, last layer"));
   const list = make("dl", "votes");
   const last = routers[routers.length - 1];
-  for (const [title, name] of [["Mask", "mask"], ["Spatial", "spatial"]]) {
+  for (const [title, name] of [["Mask features", "mask"], ["Spatial features", "spatial"]]) {
     const all = routers.map((layer) => layer[name].toFixed(3)).join(" → ");
     const label = make("dt", "", title);
     label.title = "Weight of the " + name + " embedding in layers 1 to " + routers.length + ": " + all;
     list.append(label, make("dd", "", last[name].toFixed(3)), bar(last[name]));
   }
-  why.append(list);
+  why.append(list, make("p", "", "Mean weight over channels, 0 to 1. The tab TDEE shows every layer."));
 }
 
 async function render() {
@@ -330,6 +334,7 @@ async function render() {
   photo.alt = value.description;
   picture.style.aspectRatio = size[0] + " / " + size[1];
   picture.style.setProperty("--ratio", size[0] / size[1]);
+  picture.classList.toggle("broad", size[0] > 1.2 * size[1]);
   // A pinned segment stays so while settings change, as long as it is found again.
   const again = value.photo ? undefined : value.segments.find((segment) => segment.name === before);
   pinned = 0;
@@ -364,12 +369,26 @@ element.addEventListener("keydown", (event) => event.key === "Escape" && pinned 
 opacity.addEventListener("input", () => picture.style.setProperty("--opacity", opacity.value / 100));
 opacity.addEventListener("change", () => trigger("opacity", { value: opacity.value / 100 }));
 find(".show-names").addEventListener("change", (event) => names.classList.toggle("off", !event.target.checked));
-const compare = find(".compare");
-const peek = (on) => picture.classList.toggle("bare", on);
-compare.addEventListener("pointerdown", () => peek(true));
-for (const type of ["pointerup", "pointerleave", "blur"]) compare.addEventListener(type, () => peek(false));
-compare.addEventListener("keydown", (event) => (event.key === " " || event.key === "Enter") && peek(true));
-compare.addEventListener("keyup", () => peek(false));
+const divide = find(".divide input");
+const grip = find(".grip");
+
+function divideAt(share) {
+  divide.value = share;
+  picture.style.setProperty("--split", share + "%");
+  grip.hidden = share <= 0;
+}
+
+divide.addEventListener("input", () => divideAt(Number(divide.value)));
+grip.addEventListener("pointerdown", (event) => {
+  grip.setPointerCapture(event.pointerId);
+  event.preventDefault();
+});
+grip.addEventListener("pointermove", (event) => {
+  if (!grip.hasPointerCapture(event.pointerId)) return;
+  const box = overlay.getBoundingClientRect();
+  divideAt(Math.min(Math.max((100 * (event.clientX - box.left)) / box.width, 0), 100));
+});
+grip.addEventListener("click", (event) => event.stopPropagation());
 if (matchMedia("(max-width: 760px)").matches) find(".details").open = false;
 new ResizeObserver(() => props.value?.segments && ids && placeNames(props.value.segments)).observe(picture);
 for (const head of element.querySelectorAll("thead th")) {

@@ -1,5 +1,6 @@
 """Inside the decoder: one segment's mask at the start and after each layer, its class there, and whom it listens to."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.ablation import segment_queries
-from analysis.layers import Listened, QueryPath, listened_to, mask_agreement, query_path
+from analysis.layers import VOID, Listened, QueryPath, listened_to, mask_agreement, query_path
 from analysis.pictures import mask_over_photo
 from analysis.style import SIMILARITY_MAP
 from app.page import Page
@@ -17,6 +18,7 @@ from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import Bar, bars, colour_scale, heading, lead, paragraph, percent, photo_address, picture
 from app.tabs.wiring import ASK, Answer, answered, html_part, offer, whole_number
+from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError
 
 LEAD = (
@@ -52,13 +54,13 @@ def frames(session: Session, path: QueryPath) -> list[np.ndarray]:
 
 
 def listened_name(session: Session, one: Listened, own: int) -> str:
-    """How a kernel is called: by the segment that it drew, or by its number."""
+    """How a kernel is called: by the segment that it drew in the end, or by its number."""
     result = session.result
     assert result is not None
     if one.query == own:
         return "itself"
     names = (name for segment, name in zip(result.segments, result.names, strict=True) if segment.id == one.segment)
-    return next(names, f"kernel {one.query}, no segment")
+    return next(names, f"kernel {one.query}")
 
 
 def strip_html(session: Session, segment: int) -> str:
@@ -73,9 +75,34 @@ def strip_html(session: Session, segment: int) -> str:
         alt = f"Mask of {name}, {title.lower()}; overlap with its final mask {percent(float(iou))}"
         shown = heading(title) + picture(photo_address(pixels), alt, f"{percent(float(iou))} IoU with the final mask")
         cards.append(f"<li>{shown}{_card_numbers(session, path, stage)}</li>")
-    about = f"Kernel {path.query} of {session.predictor.config.queries} drew {name}."
+    about = (
+        f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. A kernel that has only a "
+        "number here drew no segment."
+    )
     scale = colour_scale((0.0, 1.0), "mask probability; the white line is one half", SIMILARITY_MAP)
     return paragraph(about, "quiet") + scale + f'<ol class="film">{"".join(cards)}</ol>'
+
+
+def kernel_grid(session: Session, path: QueryPath, stage: int) -> str:
+    """The attention of a stage over all kernels: a cell each, the stronger the darker, drawn segments in colour."""
+    result = session.result
+    assert result is not None
+    colours = segment_colours(result.segments)
+    drew = {
+        query: (name, "#" + bytes(colour).hex())
+        for segment, name, colour in zip(result.segments, result.names, colours, strict=True)
+        for query in [segment_queries(result).get(segment.id)]
+    }
+    shares = path.attention[stage - 1]
+    strongest = float(shares.max())
+    cells = []
+    for query, share in enumerate(shares.tolist()):
+        name, colour = drew.get(query, ("no segment", "var(--second)"))
+        kind = ' class="own"' if query == path.query else ""
+        title = html.escape(f"Kernel {query} ({name}): {percent(share)}")
+        cells.append(f'<i{kind} style="--share: {share / strongest:.3f}; --cell: {colour}" title="{title}"></i>')
+    label = f"Self-attention over all {len(shares)} kernels after layer {stage}; the strongest has {percent(strongest)}"
+    return f'<div class="kernels" role="img" aria-label="{html.escape(label)}">{"".join(cells)}</div>'
 
 
 def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
@@ -87,14 +114,18 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
             "quiet",
         )
     assert session.result is not None
-    classes = [Bar(c.label, c.probability, percent(c.probability)) for c in path.classes[stage - 1]]
+    classes = [
+        Bar("none of these" if c.label == VOID else c.label, c.probability, percent(c.probability))
+        for c in path.classes[stage - 1]
+    ]
     heard = [
         Bar(listened_name(session, one, path.query), one.share, percent(one.share), colour="var(--second)")
         for one in listened_to(path, stage, segment_queries(session.result), TOP)
     ]
     return (
         '<h4>Its class here</h4>' + bars(classes, "In-vocabulary probability, percent")
-        + "<h4>Listens to</h4>" + bars(heard, "Share of the kernel's self-attention, percent")
+        + "<h4>Listens to</h4>" + kernel_grid(session, path, stage)
+        + bars(heard, "Share of the kernel's self-attention, percent")
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from analysis.pictures import heat_over_photo
 from analysis.similarity import (
+    Measure,
     SimilarityMaps,
     WordFocus,
     WordScore,
@@ -45,6 +46,15 @@ LEAD = (
     "similarity before and after, and click the picture to see which words compete there."
 )
 WITHOUT_VAS = "This model was built without VAS, so there is nothing before and after it. Choose another model."
+MEASURES: dict[Measure, str] = {"scaled dot product": "Dot product", "cosine": "Cosine"}
+assert set(MEASURES) == set(get_args(Measure))
+ABOUT_MEASURES = (
+    "Dot product: what VAS itself uses; the length of a feature, and so its weight, counts. Cosine: directions only."
+)
+UNITS: dict[Measure, str] = {
+    "scaled dot product": "scaled dot product in VAS's own space, no unit",
+    "cosine": "cosine in VAS's own space, −1 to 1",
+}
 TOP = 8
 SMALL_GAIN = 0.01
 LISTED_WORDS = 200
@@ -77,10 +87,18 @@ def listed_words(session: Session) -> list[str]:
     return list(dict.fromkeys((*words, *session.vocabulary.words)))[:LISTED_WORDS]
 
 
-def look(session: Session, word: str) -> Look:
+def measure_of(name: object) -> Measure:
+    """The measure of a request; raises `ConfigError` for others than `MEASURES`."""
+    for measure in MEASURES:
+        if name == measure:
+            return measure
+    raise ConfigError(f"measure={str(name)[:40]!r} is not allowed; choose one of {', '.join(MEASURES)}.")
+
+
+def look(session: Session, word: str, measure: str = "scaled dot product") -> Look:
     """Maps and numbers of a word for what the session shows; the word need not be of the vocabulary."""
     assert session.result is not None
-    maps = similarity_maps(session.predictor, session.decoded, [word])
+    maps = similarity_maps(session.predictor, session.decoded, [word], measure_of(measure))
     row, column = np.unravel_index(int(maps.after[0].argmax()), maps.after[0].shape)
     return Look(maps, word_focus(maps, 0, session.result), (int(column), int(row)))
 
@@ -105,7 +123,7 @@ def stage(session: Session, seen: Look) -> dict[str, Any]:
     return comparison_value(
         sides,
         (before.shape[1], before.shape[0]),
-        scale=(seen.maps.limits, f"{seen.maps.measure} in VAS's own space, no unit", SIMILARITY_MAP),
+        scale=(seen.maps.limits, f"{UNITS[seen.maps.measure]}; the same scale on both sides", SIMILARITY_MAP),
         hint="Click a pixel, or focus the picture and use the arrow keys and Enter.",
         point=seen.peak,
     )
@@ -196,10 +214,15 @@ def weights_html(session: Session) -> str:
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    word = gr.Dropdown(
-        [], label="Word", info="One of yours, or type any other and press Enter", allow_custom_value=True,
-        elem_id="vas-word", elem_classes="look-control",
-    )  # fmt: skip
+    with gr.Row(elem_classes="look-controls"):
+        word = gr.Dropdown(
+            [], label="Word", info="One of yours, or type any other and press Enter", allow_custom_value=True,
+            elem_id="vas-word", elem_classes="look-control", min_width=0,
+        )  # fmt: skip
+        measure = gr.Radio(
+            [(title, key) for key, title in MEASURES.items()], value="scaled dot product", label="Similarity",
+            info=ABOUT_MEASURES, elem_id="vas-measure", elem_classes="look-control", min_width=0,
+        )  # fmt: skip
     with gr.Row(elem_classes="look-columns"):
         with gr.Column(min_width=0):
             pictures = comparison("vas-stage")
@@ -208,31 +231,39 @@ def build(page: Page, session: gr.State) -> Tab:
             pixel = html_part("vas-pixel")
             weights = html_part("vas-weights")
 
-    def shown(session: Session, text: str) -> tuple[Any, ...]:
-        seen = look(session, one_word(text))
+    def shown(session: Session, text: str, measure: str) -> tuple[Any, ...]:
+        seen = look(session, one_word(text), measure)
         return stage(session, seen), focus_html(seen.focus), competition_html(session, *seen.peak)
 
-    def refresh(session: Session, text: str | None) -> Sequence[Any]:
+    def refresh(session: Session, text: str | None, measure: str) -> Sequence[Any]:
         if not session.predictor.config.vas:
             return gr.update(choices=[], value=None), None, paragraph(WITHOUT_VAS, "missing"), "", ""
         choices = listed_words(session)
         kept = text if text in choices else choices[0]
-        return gr.update(choices=choices, value=kept), *shown(session, kept), weights_html(session)
+        return gr.update(choices=choices, value=kept), *shown(session, kept, measure), weights_html(session)
 
     def picked(session: Session, event: gr.EventData) -> tuple[str]:
         return (competition_html(session, int(event.x), int(event.y)),)
 
-    asked = [session, word]
-    word.input(page.callback(shown, 3), asked, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
+    asked = [session, word, measure]
+    for control in (word, measure):
+        control.input(page.callback(shown, 3), asked, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
     pictures.pick(page.callback(picked, 1), session, pixel, show_progress="hidden", **MODEL, **PRIVATE)
-    return Tab(refresh, [word], [word, pictures, focus, pixel, weights])
+    return Tab(refresh, [word, measure], [word, pictures, focus, pixel, weights])
 
 
-def answer(session: Session, folder: Path, word: str, x: float | None, y: float | None) -> dict[str, Any]:
+def answer(
+    session: Session,
+    folder: Path,
+    word: str,
+    x: float | None,
+    y: float | None,
+    measure: str = "scaled dot product",
+) -> dict[str, Any]:
     """What the endpoint returns; writes the pictures and the maps themselves into `folder`."""
     assert session.result is not None
     height, width = session.result.segment_map.shape
-    seen = look(session, one_word(word or listed_words(session)[0]))
+    seen = look(session, one_word(word or listed_words(session)[0]), measure)
     column = seen.peak[0] if x is None else whole_number("x", x, 0, width - 1)
     row = seen.peak[1] if y is None else whole_number("y", y, 0, height - 1)
     weight = vas_weight(session.predictor, session.decoded)
@@ -260,14 +291,25 @@ def endpoints(page: Page) -> None:
         word: str = "",
         x: float | None = None,
         y: float | None = None,
+        measure: str = "scaled dot product",
         model: str | None = None,
     ) -> Answer:
         """Similarity of a word with every pixel before and after VAS, and the words that compete at a pixel.
 
         `words` and `preset` as in /segment. `word`: any English word, by default that of the largest segment. `x`, `y`:
-        a pixel of the photo, by default where the map after VAS is highest. Returns numbers, and the files after.png,
+        a pixel of the photo, by default where the map after VAS is highest. `measure`: "scaled dot product", which VAS
+        itself uses, or "cosine". Returns numbers, and the files after.png,
         before.png and maps.npz (float32 arrays before, after and weight, each height x width).
         """
-        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y))
+        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y, measure))
 
-    offer(vas, "vas", lambda: [gr.Textbox("", label="word"), gr.Number(None, label="x"), gr.Number(None, label="y")])
+    offer(
+        vas,
+        "vas",
+        lambda: [
+            gr.Textbox("", label="word"),
+            gr.Number(None, label="x"),
+            gr.Number(None, label="y"),
+            gr.Dropdown(list(MEASURES), value="scaled dot product", label="measure"),
+        ],
+    )
