@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_training(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     from eovseg.evaluation import __main__ as evaluation
+    from eovseg.export import onnx_files
     from eovseg.training import __main__ as training
     from eovseg.training import export
 
@@ -65,6 +66,9 @@ def _add_training(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     exporting = commands.add_parser("export", help="turn a training checkpoint into a weight file")
     export.add_arguments(exporting)
     exporting.set_defaults(run=export.run)
+    onnx = commands.add_parser("export-onnx", help="write both halves as ONNX files, checked against torch")
+    onnx_files.add_arguments(onnx)
+    onnx.set_defaults(run=onnx_files.run)
     evaluate = commands.add_parser("evaluate", help="PQ, AP, mIoU and calibration on labelled photos")
     evaluation.add_arguments(evaluate)
     evaluate.set_defaults(run=evaluation.run)

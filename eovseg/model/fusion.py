@@ -50,5 +50,10 @@ class SemanticDrivenInteraction(nn.Module):
 def correlate_channels(value: Tensor, taps: Tensor) -> Tensor:
     """Cross-correlate each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded."""
     reach = taps.shape[-1] // 2
-    windows = F.pad(value, (reach, reach)).unfold(-1, taps.shape[-1], 1)  # (B, Q, C, taps)
+    padded = F.pad(value, (reach, reach))
+    if torch.onnx.is_in_onnx_export():  # ONNX has no sliding windows
+        width = value.shape[-1]
+        parts = [padded[..., tap : tap + width] * taps[..., tap : tap + 1] for tap in range(2 * reach + 1)]
+        return torch.stack(parts).sum(dim=0)
+    windows = padded.unfold(-1, taps.shape[-1], 1)  # (B, Q, C, taps)
     return (windows * taps.unsqueeze(-2)).sum(dim=-1)

@@ -1,0 +1,1 @@
+"""The network as ONNX files that other runtimes read."""

@@ -1,0 +1,110 @@
+"""The network's two halves as modules of tensors alone, with operations that every ONNX runtime has.
+
+Deformable convolutions become `grid_sample`, VAS's streamed maximum one softmax over words; every word is a class of
+its own, so that synonyms are the caller's maximum over columns. The numbers are the network's.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.errors import ConfigError
+from eovseg.model.aggregator import DeformableUpsample, deform_by_sampling
+from eovseg.model.network import EOVSeg, ImageFeatures
+from eovseg.model.vas import VocabularyAwareSelection
+
+STRIDE = 32
+
+
+class ImageHalf(nn.Module):
+    """pixels (1, 3, H, W), RGB 0..255, H and W multiples of 32 -> F_agg, the dense map, and S where there is one."""
+
+    def __init__(self, network: EOVSeg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        network = self.network
+        images = (pixels - network.pixel_mean) / network.pixel_std
+        tower = network.feature_extractor(images)
+        aggregated, _ = network.aggregator(tower.levels)
+        if network.spatial_extractor is None:
+            return aggregated, tower.dense
+        spatial = network.spatial_extractor(images)
+        if network.spatial_upscaling is not None:
+            spatial = network.spatial_upscaling(spatial)
+        return aggregated, tower.dense, spatial
+
+
+class WordHalf(nn.Module):
+    """The image half's outputs and word rows (N, D) -> masks (1, Q, h, w), in- and out-of-vocabulary logits
+    (1, Q, N + 1), void last, and the initial masks."""
+
+    def __init__(self, network: EOVSeg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, aggregated: Tensor, dense: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """`rest`: S where the network has a spatial extractor, then the word rows."""
+        network = self.network
+        size = (aggregated.shape[-2] * 4, aggregated.shape[-1] * 4)
+        spatial = rest[0] if len(rest) == 2 else None
+        features = ImageFeatures(aggregated, (), spatial, dense, size, size)
+        text = torch.cat([rest[-1], F.normalize(network.void_embedding.weight, dim=-1)])
+        classes = text.shape[0]
+        rows = torch.arange(classes)
+        selected = network.select(aggregated, text)[0]
+        if network.early_fusion is not None and spatial is not None:
+            selected, spatial = network.early_fusion(selected, spatial), None
+        initial, layers = network.decoder(selected, (), spatial, text, rows, classes, final_only=True)
+        masks, last = layers[-1].mask_logits, layers[-1].classes
+        assert last is not None
+        outside, _ = network.out_of_vocabulary_logits(features, masks, text, rows, classes)
+        return masks, last.logits, outside, initial
+
+
+@contextmanager
+def exportable(network: EOVSeg) -> Iterator[None]:
+    """Within it the network computes the same numbers through operations that can be exported.
+
+    Raises `ConfigError` for models that read several levels, which no published variant does.
+    """
+    if network.config.scales == "multi":
+        raise ConfigError("A model with scales='multi' cannot be written as ONNX; single-scale models can.")
+    changed: list[nn.Module] = []
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one fused operation that ONNX lacks
+    try:
+        for module in network.modules():
+            if isinstance(module, DeformableUpsample):
+                module.deform = _deform.__get__(module)  # type: ignore[method-assign]
+            elif isinstance(module, VocabularyAwareSelection):
+                module.attention_maximum = _attention_maximum.__get__(module)  # type: ignore[method-assign]
+            else:
+                continue
+            changed.append(module)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module in changed:
+            for name in ("deform", "attention_maximum"):
+                module.__dict__.pop(name, None)
+
+
+def _deform(self: DeformableUpsample, x: Tensor) -> Tensor:
+    offset_and_mask = self.offset(x)
+    return deform_by_sampling(x, offset_and_mask[:, :18], offset_and_mask[:, 18:].sigmoid(), self.deform_weight)
+
+
+def _attention_maximum(self: VocabularyAwareSelection, embedding: Tensor, text: Tensor) -> Tensor:
+    batch, width, height, columns = embedding.shape
+    head_dim = width // self.heads
+    guide = self.guide(text).view(-1, self.heads, head_dim).permute(1, 0, 2) / math.sqrt(head_dim)  # (H', N, d)
+    pixels = embedding.reshape(batch, self.heads, head_dim, height * columns)
+    similarity = guide @ pixels  # (B, H', N, hw)
+    similarity = similarity - similarity.amax(dim=2, keepdim=True)
+    return (1 / similarity.exp().sum(dim=2)).reshape(batch, self.heads, height, columns)

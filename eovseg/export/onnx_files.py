@@ -1,0 +1,150 @@
+"""`eovseg export-onnx`: image half, word half and a vocabulary's word rows, checked against torch when written."""
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eovseg.errors import ConfigError
+from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
+from eovseg.model.config import Variant
+from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.predictor import load
+from eovseg.vocabulary import Vocabulary
+
+TOLERANCE = 1e-4  # of the range of each output
+OPSET = 18
+_CHECKED = (((96, 160), 7), ((192, 128), 23))  # height, width and words; other ones than those that are traced
+_AXES: dict[str, dict[int, str]] = {
+    "pixels": {2: "height", 3: "width"},
+    "aggregated": {2: "height_4", 3: "width_4"},
+    "dense": {2: "height_32", 3: "width_32"},
+    "spatial": {2: "height_s", 3: "width_s"},
+    "words": {0: "words"},
+    "masks": {2: "height_4", 3: "width_4"},
+    "class_logits": {2: "words_and_void"},
+    "out_of_vocabulary_logits": {2: "words_and_void"},
+    "first_masks": {2: "height_4", 3: "width_4"},
+}
+_ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of an ONNX export."""
+    parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
+    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
+    parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
+    parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files that the options describe; raises `EovsegError` subclasses."""
+    vocabulary = Vocabulary.read(options.vocabulary) if options.vocabulary else None
+    predictor = load(options.variant, options.checkpoint, "cpu")
+    largest = export(predictor.network, options.output)
+    for name, difference in largest.items():
+        print(f"{name}: differs from torch by {difference:.1e} of its range at most")
+    if vocabulary is not None:
+        rows = predictor.text_embeddings(vocabulary)
+        np.savez(
+            options.output / "words.npz",
+            words=rows.embeddings.numpy(),
+            class_of_word=vocabulary.class_of_word,
+            labels=np.array(vocabulary.labels),
+            is_thing=vocabulary.is_thing,
+        )
+
+
+def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:
+    """Write `image.onnx` and `words.onnx` of a float32 network on the CPU into the folder `output`.
+
+    Returns the largest difference from torch by output, as a share of its range. `whole` False compares the word half
+    up to the first masks only: of random weights, hard masks make large differences of tiny ones. Raises `ConfigError`
+    where the packages are missing or a difference exceeds 1e-4; then no file is left.
+    """
+    runtime = _packages()
+    output.mkdir(parents=True, exist_ok=True)
+    parts = {"image": output / ".image.onnx.part", "words": output / ".words.onnx.part"}
+    names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
+    try:
+        with exportable(network), torch.no_grad():
+            halves = ImageHalf(network).eval(), WordHalf(network).eval()
+            pixels = torch.zeros(1, 3, 3 * STRIDE, 4 * STRIDE)
+            features = halves[0](pixels)
+            words = F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)
+            _trace(halves[0], (pixels,), parts["image"], ["pixels"], names)
+            _trace(halves[1], (*features, words), parts["words"], [*names, "words"], _ANSWERS)
+        largest = _check(runtime, network, parts, names, whole)
+        for name, part in parts.items():
+            os.replace(part, output / f"{name}.onnx")
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return largest
+
+
+def _packages() -> Any:
+    try:
+        import onnx  # noqa: F401 (torch's exporter needs it)
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            'Writing ONNX needs packages that are not installed: pip install "eovseg[onnx]" or onnx and onnxruntime.'
+        ) from error
+    return onnxruntime
+
+
+def _trace(half: torch.nn.Module, given: tuple[Tensor, ...], path: Path, inputs: list[str], outputs: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: branches on sizes, which the check below covers
+        # The tracer, not dynamo: it leaves every size open without having to prove equalities between them.
+        torch.onnx.export(
+            half,
+            given,
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes={name: _AXES[name] for name in (*inputs, *outputs) if name in _AXES},
+        )
+
+
+@torch.no_grad()
+def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[str], whole: bool) -> dict[str, float]:
+    """Largest difference of each output from the network itself, over sizes and numbers of words not traced."""
+    image = runtime.InferenceSession(str(parts["image"]), providers=["CPUExecutionProvider"])
+    word = runtime.InferenceSession(str(parts["words"]), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    largest: dict[str, float] = {}
+    for (height, width), count in _CHECKED:
+        pixels = torch.randint(0, 256, (1, 3, height, width), generator=generator).float()
+        rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=generator), dim=-1)
+        features = network.encode_image(pixels)
+        logits = network.decode(features, TextEmbeddings(rows, torch.arange(count)), intermediates=True)
+        assert logits.intermediates is not None
+        wanted = dict(zip(("aggregated", "dense", "spatial"), _features(features), strict=False))
+        found = dict(zip(names, image.run(None, {"pixels": pixels.numpy()}), strict=True))
+        given = {name: wanted[name].numpy() for name in names}
+        found |= zip(_ANSWERS, word.run(None, {**given, "words": rows.numpy()}), strict=True)
+        wanted["first_masks"] = logits.intermediates.initial_mask_logits
+        if whole:
+            wanted |= {"masks": logits.mask_logits[-1], "class_logits": logits.class_logits[-1]}
+            wanted["out_of_vocabulary_logits"] = logits.out_of_vocabulary_logits
+        for name, value in wanted.items():
+            difference = np.abs(found[name] - value.numpy()).max() / max(float(np.ptp(value.numpy())), 1e-12)
+            largest[name] = max(largest.get(name, 0.0), float(difference))
+    wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
+    if wrong:
+        raise ConfigError(f"The ONNX files give other numbers than torch ({', '.join(wrong)} of the range).")
+    return largest
+
+
+def _features(features: Any) -> list[Tensor]:
+    return [value for value in (features.aggregated, features.dense, features.spatial) if value is not None]
