@@ -141,6 +141,7 @@ def _rail(page: Page) -> dict[str, Any]:
     """The photo, the examples and the settings, beside every tab."""
     photo = uploaded_photo(
         value=str(example_paths()[0]), label="Photo", show_label=False, sources=["upload", "clipboard", "webcam"],
+        alt_text="The photo to segment",
         height=190, elem_id="photo", buttons=[],
     )  # fmt: skip
     examples = gr.HTML(examples_html(), js_on_load=CHOOSE_SCRIPT, apply_default_css=False, elem_id="examples")

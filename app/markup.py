@@ -29,11 +29,11 @@ element.addEventListener("click", (event) => {
 def theme() -> gr.themes.Base:
     """Ink on cool paper, one petrol accent; dark mode keeps the picture the brightest thing on the page."""
     petrol = gr.themes.Color(
-        c50="#eef7f6", c100="#d5ebe9", c200="#acd7d4", c300="#7bbdb9", c400="#459c99", c500="#1f7f7d",
+        c50="#eef7f6", c100="#d5ebe9", c200="#acd7d4", c300="#7bbdb9", c400="#459c99", c500="#1c7876",
         c600="#126564", c700="#105151", c800="#104142", c900="#0e3637", c950="#071f21", name="petrol",
     )  # fmt: skip
     slate = gr.themes.Color(
-        c50="#f7f8f8", c100="#eef0f0", c200="#dfe3e3", c300="#c6cdcd", c400="#98a3a4", c500="#6b7778",
+        c50="#f7f8f8", c100="#eef0f0", c200="#dfe3e3", c300="#c6cdcd", c400="#98a3a4", c500="#5e6a6b",
         c600="#4e595b", c700="#384244", c800="#21292b", c900="#161c1e", c950="#0e1314", name="slate",
     )  # fmt: skip
     return gr.themes.Base(

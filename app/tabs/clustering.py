@@ -43,7 +43,7 @@ LEGEND = (
     "cell to cell, the groups that overlap most have the same colour."
 )
 View = Literal["clusters", "components"]
-VIEWS: dict[View, str] = {"clusters": "Groups (k-means)", "components": "Three principal components"}
+VIEWS: dict[View, str] = {"clusters": "Groups (k-means)", "components": "Components (PCA)"}
 assert set(VIEWS) == set(get_args(View))
 SMALLEST_K, LARGEST_K, START_K = 2, 12, 6
 SHORT_NAMES = {name.split()[0].lower(): name for name in HUB_MODELS}  # dinov2, sam, clip

@@ -1,0 +1,78 @@
+"""The page for those who see little or use no mouse, and the divider, in Chromium over the fake predictor."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.app.readability import faint_texts, missed_by_keyboard, unnamed
+from tests.app.test_page_browser import Visit
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    visit = Visit(browser, address)
+    yield visit
+    visit.context.close()
+    assert visit.complaints == []
+
+
+def everything_open(visit: Visit) -> None:
+    """Every fold opened and a segment pinned, so that all of Segment is seen."""
+    for fold in (".editor summary", ".panel .terms summary", ".recipe summary"):
+        visit.tab.click(fold)
+    visit.tab.wait_for_selector(".editor .name")
+    visit.tab.locator(".stage .chip").first.click()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_readable(browser: Any, address: str, dark: bool) -> None:
+    visit = Visit(browser, address, dark=dark)
+    everything_open(visit)
+    visit.tab.wait_for_timeout(600)  # milliseconds in which colours settle
+    assert faint_texts(visit.tab) == []
+    visit.context.close()
+
+
+def test_faint_text_and_nameless_things_are_noticed(visit: Visit) -> None:
+    """What the tests here look for is found where it is."""
+    body = "<p style='color: #999; background: #fff'>faint</p><img src='data:,' width=9 height=9><button></button>"
+    visit.tab.evaluate("body => { const node = document.createElement('div'); node.innerHTML = body; "
+                       "document.body.append(node); }", body)  # fmt: skip
+    assert "faint" in [text.split(":")[0] for text in faint_texts(visit.tab)]
+    assert [text[:4] for text in unnamed(visit.tab)] == ["<img", "<but"]
+    visit.complaints.clear()  # the empty picture
+
+
+def test_pictures_and_controls_have_names(visit: Visit) -> None:
+    everything_open(visit)
+    assert unnamed(visit.tab) == []
+
+
+def test_the_tab_key_reaches_every_control(visit: Visit) -> None:
+    everything_open(visit)
+    assert missed_by_keyboard(visit.tab) == []
+
+
+def test_the_divider_uncovers_the_photo(visit: Visit) -> None:
+    cut = "getComputedStyle(document.querySelector('.stage .overlay')).clipPath"
+    assert not visit.tab.locator(".stage .grip").is_visible()
+    whole = visit.tab.evaluate(cut)
+    visit.tab.locator(".stage .divide input").focus()
+    visit.tab.keyboard.press("End")
+    assert visit.tab.evaluate(cut) != whole
+    visit.tab.keyboard.press("Home")
+    assert visit.tab.evaluate(cut) == whole and not visit.tab.locator(".stage .grip").is_visible()
+    visit.tab.locator(".stage .divide input").fill("50")
+    before = visit.tab.locator(".stage .picture").screenshot()  # scrolls there too
+    grip, picture = (visit.tab.locator(f".stage .{name}").bounding_box() for name in ("grip", "picture"))
+    assert grip is not None and picture is not None
+    visit.tab.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
+    visit.tab.mouse.down()
+    visit.tab.mouse.move(picture["x"] + picture["width"] * 0.8, grip["y"] + 40)
+    visit.tab.mouse.up()
+    assert float(visit.tab.locator(".stage .divide input").input_value()) == pytest.approx(80, abs=1)
+    assert visit.tab.locator(".stage .picture").screenshot() != before
+    assert visit.tab.locator(".stage .chip[aria-pressed=true]").count() == 0, "the grip pins nothing"
