@@ -15,8 +15,12 @@ from PIL import Image
 import eovseg
 from app.layout import build, launch_options
 from app.page import Page
+from app.screenshots import LOOKS, SHOTS, photograph
+from app.screenshots import enter as open_tab
+from app.screenshots import main as screenshots
 from eovseg.assets import asset_path
 from tests.app.conftest import free_port
+from tests.app.readability import faint_texts, unnamed
 from tests.app.test_page_browser import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -56,14 +60,8 @@ def visit(browser: Any, server: str) -> Iterator[Visit]:
 
 
 def enter(visit: Visit, name: str) -> None:
-    """Open a tab, from the menu behind the dots where the window is narrow, and wait for what it shows."""
-    title = TITLES[name]
-    seen = [one for one in visit.tab.locator(f"button[role=tab]:text-is('{title}')").all() if one.is_visible()]
-    if seen:
-        seen[0].click()
-    else:
-        visit.tab.click(".overflow-menu > button")
-        visit.tab.click(f".overflow-dropdown button:has-text('{title}')")
+    """Open a tab and wait for what it shows."""
+    open_tab(visit.tab, TITLES[name])
     visit.tab.wait_for_selector(READY[name])
 
 
@@ -100,6 +98,10 @@ def test_vas(visit: Visit) -> None:
     slider = visit.tab.locator("#vas-stage input[type=range]")
     slider.focus()
     changed(visit, left, "getComputedStyle(node).clipPath", lambda: visit.tab.keyboard.press("End"))
+    changed(visit, left, "node.src", lambda: visit.tab.click("#vas-measure label:has-text('Cosine')"))
+    assert "cosine" in visit.tab.inner_text("#vas-stage .scale")
+    low, high = (float(visit.tab.inner_text(f"#vas-stage .{end}").replace("−", "-")) for end in ("low", "high"))
+    assert -1 <= low < high <= 1
     choose(visit, "#vas-word", "zebra")
     visit.tab.wait_for_selector("#vas-focus :text('No segment carries the word “zebra”')")
 
@@ -139,6 +141,9 @@ def test_decoder_follows_segment_and_words(visit: Visit) -> None:
     assert visit.tab.locator(f"{strip} .film > li").count() == 4
     assert "100 % IoU" in visit.tab.inner_text(f"{strip} .film > li:last-child")
     assert visit.tab.locator(f"{strip} .film > li:last-child .bars").count() == 2
+    assert visit.tab.locator(f"{strip} .kernels").count() == 3
+    assert visit.tab.locator(f"{strip} .kernels >> nth=0 >> i").count() == 64
+    assert visit.tab.locator(f"{strip} .kernels .own").count() == 3
     changed(visit, f"{strip} p", "node.textContent", lambda: choose(visit, "#decoder-segment", "bus"))
     assert "drew bus" in visit.tab.inner_text(f"{strip} p")
     changed(visit, f"{strip} p", "node.textContent", lambda: visit.words("sky: stuff; road: stuff; motor coach"))
@@ -171,8 +176,35 @@ def test_tabs_fit_360_pixels(browser: Any, server: str, dark: bool) -> None:
     for name in TITLES:
         enter(narrow, name)
         assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360, name
+        assert unnamed(narrow.tab) == [], name
     narrow.context.close()
     assert narrow.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_of_the_tabs_is_readable(browser: Any, server: str, dark: bool) -> None:
+    visit = Visit(browser, server, dark=dark)
+    visit.tab.set_default_timeout(SLOW)
+    for name in TITLES:
+        enter(visit, name)
+        visit.tab.wait_for_selector("[data-testid=status-tracker]:not(.hide)", state="hidden")
+        visit.tab.wait_for_timeout(500)  # milliseconds in which colours settle
+        assert faint_texts(visit.tab) == [], name
+    visit.context.close()
+    assert visit.complaints == []
+
+
+def test_screenshots(
+    browser: Any, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = LOOKS[-1]
+    for file in photograph(browser, server, narrow, (SHOTS[0], SHOTS[4]), tmp_path):
+        with Image.open(file) as picture:
+            assert picture.width == narrow.width < picture.height
+        file.unlink()
+    monkeypatch.setattr("app.screenshots.browser_path", lambda: None)
+    assert screenshots(["--out", str(tmp_path)]) == 2
+    assert "No browser found" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +237,7 @@ def test_calls_as_the_readme_makes_them(client: Client) -> None:
     [
         ("/vas", {"word": "bear; grass"}, "Give one word"),
         ("/vas", {"x": 99999}, "outside 0 to"),
+        ("/vas", {"measure": "<b>"}, "measure"),
         ("/vas", {"x": "1"}, "whole number"),
         ("/vas", {"model": "xxl"}, "no model"),
         ("/tdee", {"mode": "trained"}, "are not here"),
