@@ -20,7 +20,7 @@ from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
-QUALITY = 80  # of the JPEG files: text stays sharp, and all together stay below a few megabytes
+QUALITY = 70  # of the JPEG files: text stays sharp, and all together stay below a few megabytes
 PATIENCE = 180_000  # milliseconds; every tab runs the model, and two busy cores are slow
 SETTLED = 700  # milliseconds in which fonts, canvases and transitions come to rest
 

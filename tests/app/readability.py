@@ -20,7 +20,7 @@ _FAINT = """() => {
     const node = texts.currentNode.parentElement;
     const seen = node.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     if (!text || !seen || node.closest("script, style, noscript")) continue;
-    if (node.closest(":disabled, label:has(:disabled), .unused, .sr")) continue;
+    if (node.closest(":disabled, label:has(:disabled) span, .unused, .sr")) continue;
     const layers = [];
     let opacity = 1;
     for (let up = node; up; up = up.parentElement) {
