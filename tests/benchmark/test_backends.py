@@ -37,6 +37,7 @@ def same(half: openvino.OpenVINOImageHalf, net: EOVSeg, height: int, width: int)
             assert (one - other).abs().max() <= openvino.TOLERANCE * (one.max() - one.min())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"vas": False, "fusion": "none"}, {"fusion": "EAF"}], ids=str)
 def test_every_size_from_one_conversion(changes: dict[str, Any], tmp_path: Path) -> None:
     net = network(**changes)
@@ -45,6 +46,7 @@ def test_every_size_from_one_conversion(changes: dict[str, Any], tmp_path: Path)
         same(half, net, *size)
 
 
+@pytest.mark.slow
 def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     openvino.load(net, tmp_path)
@@ -62,6 +64,7 @@ def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             openvino.load(net, tmp_path)
 
 
+@pytest.mark.slow
 def test_other_numbers_than_torch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     monkeypatch.setattr(openvino, "TOLERANCE", -1.0)
@@ -81,6 +84,7 @@ def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         openvino.load(network(), None)
 
 
+@pytest.mark.slow
 def test_xs_gives_the_same_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))
     photo, words = asset_path("photos/bear.jpg"), "bear; grass: stuff; tree: stuff"
