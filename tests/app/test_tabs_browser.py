@@ -18,6 +18,7 @@ from app.page import Page
 from app.screenshots import LOOKS, SHOTS, photograph
 from app.screenshots import enter as open_tab
 from app.screenshots import main as screenshots
+from app.tabs.tdee import ABLATIONS, WHAT_IS_SHOWN, ablation_file
 from eovseg.assets import asset_path
 from tests.app.conftest import free_port
 from tests.app.readability import faint_texts, unnamed
@@ -33,6 +34,7 @@ READY = {
     "decoder": "#decoder-strip .film",
     "speed": "#speed-times .whole",
 }
+ABLATION_FILES = [ablation_file(name) for name in ABLATIONS]  # asked before the server's patch
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -120,6 +122,22 @@ def test_tdee(visit: Visit) -> None:
     assert "left out" in visit.tab.inner_text("#tdee-said")
     segments = visit.tab.locator(".stage tbody tr").count()
     assert visit.tab.locator("#tdee-routers .tracks li").count() == segments
+
+
+@pytest.mark.skipif(any(file is None for file in ABLATION_FILES), reason="the ablation weights are not here")
+def test_tdee_trained_without(browser: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.tabs.tdee.ablation_file", dict(zip(ABLATIONS, ABLATION_FILES, strict=True)).get)
+    visit = Visit(browser, server)
+    visit.tab.set_default_timeout(SLOW)
+    enter(visit, "tdee")
+    assert visit.tab.locator("#tdee-missing p").count() == 0
+    right = "#tdee-stage img.right"
+    changed(visit, right, "node.src", lambda: visit.tab.click("#tdee-mode label:has-text('Trained without')"))
+    assert WHAT_IS_SHOWN["trained"] in visit.tab.inner_text("#tdee-said")
+    rows = visit.tab.locator("#tdee-stage tbody tr").count()
+    assert rows == visit.tab.locator("#tdee-stage .frame").count()
+    visit.context.close()
+    assert visit.complaints == []
 
 
 def test_clustering(visit: Visit) -> None:
