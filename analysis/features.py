@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from timm.layers import resample_abs_pos_embed
 from timm.layers.format import Format
+from timm.models.eva import EvaBlockPostNorm
+from timm.models.vision_transformer import ResPostBlock
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +31,7 @@ class _LastBlockDone(Exception):
 
 def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
     """The transformer blocks of a timm ViT or an open_clip image tower; `ConfigError` for other models."""
+    vit = _bare(vit)
     blocks = getattr(vit, "blocks", None)
     if blocks is None:
         blocks = getattr(getattr(vit, "transformer", None), "resblocks", None)
@@ -38,10 +42,22 @@ def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
 
 def patch_size(vit: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels; inputs must be multiples of it."""
-    model: Any = vit
-    projection = model.patch_embed.proj if hasattr(model, "patch_embed") else model.conv1
+    model: Any = _bare(vit)
+    embed = getattr(model, "patch_embed", None)
+    if hasattr(embed, "backbone"):  # a CNN before the blocks: its stride counts too
+        height, width = (side // cells for side, cells in zip(embed.img_size, embed.grid_size, strict=True))
+        return int(height), int(width)
+    projection = getattr(embed, "proj", None) if embed is not None else getattr(model, "conv1", None)
+    if not hasattr(projection, "kernel_size"):
+        raise ConfigError(f"{type(vit).__name__} does not cut its input into patches of one size; give a plain ViT.")
     height, width = projection.kernel_size
     return int(height), int(width)
+
+
+def _bare(vit: nn.Module) -> nn.Module:
+    """The ViT itself: open_clip wraps those that it takes from timm."""
+    trunk = getattr(vit, "trunk", None)
+    return trunk if isinstance(trunk, nn.Module) else vit
 
 
 @torch.inference_mode()
@@ -52,6 +68,7 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
     it ("output"). Blocks behind the last one asked for do not run; `vit` is not changed. Class and register tokens are
     left out. Raises `ConfigError` for blocks that do not exist, other taps, and sizes that are no multiple of a patch.
     """
+    vit = _bare(vit)
     if tap not in TAPS:
         raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
     depth = len(vit_blocks(vit))
@@ -87,9 +104,7 @@ def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]
             if tap == "output":
                 handles.append(block.register_forward_hook(lambda _m, _i, out, index=index: found.update({index: out})))
             else:
-                module = block if tap == "before attention" else getattr(block, "norm2", getattr(block, "ln_2", None))
-                if module is None:
-                    raise ConfigError(f"{type(block).__name__} does not show what leaves its attention.")
+                module = block if tap == "before attention" else _behind_attention(block)
                 handles.append(module.register_forward_pre_hook(lambda _m, given, index=index: keep(index, given[0])))
         if index == last and tap == "output":
             handles.append(block.register_forward_hook(_end))
@@ -98,6 +113,15 @@ def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _behind_attention(block: nn.Module) -> nn.Module:
+    """The module of a block that is given the sum behind its attention; `ConfigError` where none is."""
+    post_norm = isinstance(block, ResPostBlock | EvaBlockPostNorm)  # their norms come behind attention and MLP
+    module = block.mlp if post_norm else getattr(block, "norm2", getattr(block, "ln_2", None))
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{type(block).__name__} does not show what leaves its attention.")
+    return module
 
 
 def _end(_module: nn.Module, _given: Any, _out: Any) -> None:
@@ -112,18 +136,38 @@ def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
     model: Any = vit
     if not hasattr(model, "patch_embed"):
         return _clip_tower_of_size(model, grid)
-    if not hasattr(model.patch_embed, "strict_img_size"):
-        raise ConfigError(f"{type(model).__name__} takes its native size only.")
+    native = tuple(getattr(model.patch_embed, "grid_size", None) or ()) == grid
+    dynamic = getattr(model, "dynamic_img_size", None)
+    own_positions = not hasattr(model, "pos_embed") or not _resampled_in_passing(model)
+    if own_positions and not native and dynamic is not True:
+        return _timms_of_size(model, grid)
+    if native and dynamic is None:
+        return model
     sized = _twin(model)
     sized.patch_embed = _twin(model.patch_embed)
     sized.patch_embed.strict_img_size = False
-    if getattr(model, "dynamic_img_size", None) is False:  # SAM always resamples and has no such switch
-        rotary = getattr(model, "rope", None)
-        if getattr(rotary, "pos_embed", None) is not None and tuple(model.patch_embed.grid_size) != grid:
-            raise ConfigError("This ViT keeps its rotary positions for one size; create it with dynamic_img_size=True.")
+    if dynamic is False and not native:
         sized.dynamic_img_size = True
         sized.patch_embed.flatten = False
         sized.patch_embed.output_fmt = Format.NHWC
+    return sized
+
+
+def _resampled_in_passing(model: Any) -> bool:
+    """Whether the forward pass itself fits positions to the input: SAM's always, others with `dynamic_img_size`."""
+    if isinstance(model, VisionTransformerSAM):
+        return True
+    rotary = getattr(model, "rope", None)
+    return hasattr(model, "dynamic_img_size") and getattr(rotary, "pos_embed", None) is None
+
+
+def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
+    """A copy that timm's own `set_input_size` fitted to a grid: fixed rotary tables, tables of relative positions."""
+    if not hasattr(model, "set_input_size"):
+        raise ConfigError(f"{type(model).__name__} takes its native size only.")
+    height, width = patch_size(model)
+    sized = copy.deepcopy(model)
+    sized.set_input_size(img_size=(grid[0] * height, grid[1] * width))
     return sized
 
 
@@ -155,6 +199,8 @@ def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -
     if transformer is not None and not getattr(transformer, "batch_first", True):
         tokens = tokens.transpose(0, 1)
     tokens = tokens.reshape(batch, -1, tokens.shape[-1])[:, -grid[0] * grid[1] :]
+    if tokens.shape[1] != grid[0] * grid[1]:
+        raise ConfigError(f"{type(vit).__name__} merges its patches on the way; give a plain ViT.")
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 

@@ -1,5 +1,6 @@
 """Features of any block: one pass, stopped in time, with timm's own positions."""
 
+import copy
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
 from analysis.features import TAPS, any_size, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
@@ -119,6 +121,85 @@ def test_positions_of_another_size_are_timms() -> None:
     assert torch.equal(vit_features(vit, pixels, [3])[3], own)
 
 
+FAMILIES = {
+    "CLIP": ("vit_base_patch16_clip_quickgelu_224", 16),
+    "DINOv2": ("vit_base_patch14_dinov2", 14),
+    "DINOv2 with registers": ("vit_base_patch14_reg4_dinov2", 14),
+    "DINOv3, rotary": ("vit_small_patch16_dinov3", 16),
+    "EVA-02, rotary of one size": ("eva02_tiny_patch14_224", 14),
+    "DeiT III": ("deit3_small_patch16_224", 16),
+    "SigLIP": ("vit_base_patch16_siglip_224", 16),
+    "BEiT, relative": ("beit_base_patch16_224", 16),
+    "relative": ("vit_relpos_small_patch16_224", 16),
+    "norms behind": ("vit_base_patch16_rpn_224", 16),
+}
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (3, 6)], ids=["native", "other"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_equal_timms_own(family: str, grid: tuple[int, int]) -> None:
+    """Every block's output is timm's own, at the native size and where timm itself is set to another."""
+    name, patch = FAMILIES[family]
+    torch.manual_seed(0)
+    vit = timm.create_model(name, pretrained=False, depth=2, num_classes=0, img_size=4 * patch).eval()
+    size = (grid[0] * patch, grid[1] * patch)
+    pixels = torch.randn(1, 3, *size)
+    theirs = copy.deepcopy(vit)
+    if grid != (4, 4):
+        theirs.set_input_size(img_size=size)
+    with torch.inference_mode():
+        expected = theirs.forward_intermediates(pixels, indices=[0, 1], norm=False, intermediates_only=True)
+    found = vit_features(vit, pixels, [0, 1])
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    assert tuple(vit.patch_embed.grid_size) == (4, 4)
+
+
+def test_sam_equals_timms_own_with_its_windows() -> None:
+    vit = sam_vit()
+    for size in ((64, 64), (32, 96)):
+        pixels = torch.randn(1, 3, *size)
+        with torch.inference_mode():
+            expected = vit.forward_intermediates(pixels, indices=[0, 1, 2, 3], norm=False, intermediates_only=True)
+        found = vit_features(vit, pixels, [0, 1, 2, 3])
+        assert all(torch.equal(found[block], expected[block]) for block in range(4))
+
+
+def test_what_leaves_attention_where_norms_come_behind() -> None:
+    vit = timm_vit(block_fn=ResPostBlock)
+    pixels = torch.randn(1, 3, 64, 64)
+    block = vit.blocks[1]
+    with torch.inference_mode():
+        x = vit_features(vit, pixels, [1], "before attention")[1]
+        whole: list[torch.Tensor] = []
+        handle = block.register_forward_pre_hook(lambda _m, given: whole.append(given[0]))
+        vit(pixels)
+        handle.remove()
+        expected = (whole[0] + block.norm1(block.attn(whole[0])))[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+    assert torch.allclose(vit_features(vit, pixels, [1], "after attention")[1], expected, atol=1e-6)
+    assert not torch.allclose(x, expected)
+
+
+def test_open_clips_wrapped_timm_tower() -> None:
+    tower = nn.Module()
+    tower.trunk = timm_vit()
+    pixels = torch.randn(1, 3, 32, 96)
+    assert torch.equal(vit_features(tower, pixels, [2])[2], vit_features(tower.trunk, pixels, [2])[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "message"),
+    [
+        ("mixer_s16_224", 192, "patches of one size"),
+        ("hiera_tiny_224", 168, "native size"),
+        ("cait_xxs24_224", 192, "native size"),
+    ],
+)
+def test_models_that_fit_no_other_size_say_so(name: str, side: int, message: str) -> None:
+    vit = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    with pytest.raises(ConfigError, match=message):
+        vit_features(vit, torch.zeros(1, 3, side, side), [0])
+
+
 @pytest.mark.parametrize(
     ("blocks", "tap", "size", "message"),
     [
@@ -134,11 +215,6 @@ def test_bad_requests_are_sentences(blocks: list[int], tap: str, size: int, mess
 
 
 def test_other_models_are_refused() -> None:
-    fixed = timm.create_model(
-        "eva02_tiny_patch14_224", pretrained=False, img_size=28, embed_dim=32, depth=1, num_heads=2
-    )
-    with pytest.raises(ConfigError, match="dynamic_img_size=True"):
-        vit_features(fixed.eval(), torch.zeros(1, 3, 28, 56), [0])
     cnn = timm.create_model("resnet18", pretrained=False)
     with pytest.raises(ConfigError, match="no transformer blocks"):
         vit_blocks(cnn)
