@@ -52,11 +52,16 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
     return figure
 
 
-def ablation_figure(off: Result, on: Result, changes: Sequence[SegmentChange]) -> Figure:
+def ablation_figure(
+    off: Result,
+    on: Result,
+    changes: Sequence[SegmentChange],
+    titles: tuple[str, str] = ("TDEE switched off", "TDEE on"),
+) -> Figure:
     """Fig. 6: the result without and with TDEE side by side, changed segments boxed by kind of change."""
     figure, axes = _grid(1, 2, off.image.shape, scale=1.6)
     figure.set_figheight(figure.get_figheight() + 0.5)  # for the legend below
-    for axis, result, title in zip(axes[0], (off, on), ("TDEE switched off", "TDEE on"), strict=True):
+    for axis, result, title in zip(axes[0], (off, on), titles, strict=True):
         axis.imshow(np.asarray(result.overlay()))
         axis.set_title(title)
     seen = []
@@ -64,13 +69,13 @@ def ablation_figure(off: Result, on: Result, changes: Sequence[SegmentChange]) -
         if change.change == "same":
             continue
         seen.append(change.change)
-        for axis, place in zip(axes[0], (change.before, change.after), strict=True):
+        for axis, result, place in zip(axes[0], (off, on), (change.before, change.after), strict=True):
             if place is not None:
-                x0, y0, x1, y1 = change.box
+                x0, y0, x1, y1 = result.segments[place].box
                 style: dict[str, Any] = {
                     "edgecolor": CHANGE_COLOURS[change.change], "linestyle": CHANGE_LINES[change.change],
                 }  # fmt: skip
-                axis.add_patch(Rectangle((x0, y0), x1 - x0 - 1, y1 - y0 - 1, fill=False, linewidth=2.5, **style))
+                axis.add_patch(Rectangle((x0, y0), x1 - x0 - 1, y1 - y0 - 1, fill=False, linewidth=1.8, **style))
     kinds = [
         Patch(fill=False, edgecolor=CHANGE_COLOURS[k], linestyle=CHANGE_LINES[k], linewidth=2, label=k)
         for k in CHANGE_COLOURS
@@ -84,11 +89,14 @@ def ablation_figure(off: Result, on: Result, changes: Sequence[SegmentChange]) -
 
 
 def clustering_figure(
-    images: Sequence[np.ndarray], columns: Mapping[str, Sequence[np.ndarray]], notes: Mapping[str, str] | None = None
+    images: Sequence[np.ndarray],
+    columns: Mapping[str, Sequence[np.ndarray]],
+    notes: Mapping[str, str] | None = None,
+    caption: str = "",
 ) -> Figure:
     """Fig. 3 and 9: a row per photo, a column per layer; `columns`: title -> label maps (h, w) or RGB (h, w, 3).
 
-    `notes` are lines under a title (a score, a time).
+    `notes` are lines under a title (a score, a time), `caption` says below what they mean.
     """
     figure, axes = _grid(len(images), 1 + len(columns), images[0].shape)
     for row, image in enumerate(images):
@@ -102,6 +110,8 @@ def clustering_figure(
                 note = (notes or {}).get(title)
                 axes[row, column].set_title(f"{title}\n{note}" if note else title)
     axes[0, 0].set_title("photo")
+    if caption:
+        figure.supxlabel(caption, fontsize=8)
     return figure
 
 
@@ -116,7 +126,9 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
         row, column = 2 * (place // columns), place % columns
         axes[row, column].imshow(result.image)
         axes[row, column].set_title(result.name)
+        axes[row, column].set_anchor("S")  # a pair of another shape than the first stays together
         axes[row + 1, column].imshow(np.asarray(result.overlay()))
+        axes[row + 1, column].set_anchor("N")
     return figure
 
 

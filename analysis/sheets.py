@@ -11,8 +11,9 @@ from analysis.ablation import compare_results, router_rows, segment_queries, wit
 from analysis.clustering import boundary_f_score, cluster, match_all, mutual_information
 from analysis.layers import query_path
 from analysis.similarity import concentration, similarity_maps, word_mask
-from analysis.sources import FeatureSource, hub_source, own_pixels, spatial_source, tower_source
-from analysis.timing import tower_reach_times
+from analysis.sources import FeatureSource, hub_source, spatial_source, tower_source
+from analysis.timing import machine_name
+from eovseg.errors import ConfigError
 from eovseg.model.config import ModelConfig
 from eovseg.predictor import Decoded, Predictor
 from eovseg.result import Result
@@ -98,6 +99,13 @@ def draw_sheets(
 
     `probe`: words of Fig. 5, by default the labels of the largest segments. `hub`: ViTs of `HUB_MODELS` for Fig. 3/9.
     """
+    layers = cluster_layers(predictor, hub)  # first of all: missing weights are told before anything is drawn
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f'"{out}" cannot be a folder for the figures ({error.strerror}); give another --out.'
+        ) from error
     written: list[Path] = []
     results: list[Result] = []
     without = without_fusion(predictor) if predictor.config.fusion in ("TDEE", "SDI") else None
@@ -118,9 +126,15 @@ def draw_sheets(
             figure = draw.router_figure(router_rows(decoded, result, photo.stem))
             written += draw.save_figure(figure, out / f"routers-{photo.stem}", formats)
     images = [result.image for result in results]
-    columns = cluster_columns(images, cluster_layers(predictor, hub), k)
-    notes = _cluster_notes(predictor, columns, results, not hub)
-    written += draw.save_figure(draw.clustering_figure(images, columns, notes), out / "fig3-fig9-clusters", formats)
+    columns = cluster_columns(images, layers, k)
+    notes, machine = _cluster_notes(layers, columns, results)
+    caption = (
+        "AMI: adjusted mutual information with the model's own segments, 1 = the same, 0 = chance · "
+        f"border F: how well borders agree with theirs\nms: from the pixels to this layer, measured on {machine}"
+    )
+    written += draw.save_figure(
+        draw.clustering_figure(images, columns, notes, caption), out / "fig3-fig9-clusters", formats
+    )
     return written + draw.save_figure(draw.panoptic_figure(results), out / "fig10-fig11-panoptic", formats)
 
 
@@ -149,22 +163,26 @@ def _similarity_sheet(predictor: Predictor, decoded: Decoded, result: Result, pr
 
 
 def _cluster_notes(
-    predictor: Predictor, columns: dict[str, list[np.ndarray]], results: Sequence[Result], timed: bool
-) -> dict[str, str]:
-    """Agreement with the model's own segments, averaged over photos, and the time to reach each stage of its tower."""
+    layers: Sequence[Layer], columns: dict[str, list[np.ndarray]], results: Sequence[Result]
+) -> tuple[dict[str, str], str]:
+    """For each layer its agreement with the model's own segments, averaged over photos, and the time to reach it.
+
+    Also the machine that the times were measured on.
+    """
+    reached: dict[tuple[str, str], float] = {}
+    machine = machine_name()
+    for source in {layer.source.name: layer.source for layer in layers}.values():
+        times = source.time(results[0].image, 3)
+        machine = times.machine
+        reached |= {(source.name, name): ms for name, ms in zip(times.layers, times.milliseconds, strict=True)}
     notes = {}
-    times = None
-    if timed:
-        times = tower_reach_times(predictor, own_pixels(predictor, results[0].image), runs=3)
-    for title, labels in columns.items():
+    for layer, labels in zip(layers, columns.values(), strict=True):
         pairs = [(one, r.segment_map) for one, r in zip(labels, results, strict=True) if r.segments]
         lines = []
         if pairs:
             information = np.mean([mutual_information(*pair) for pair in pairs])
             edges = np.nanmean([boundary_f_score(*pair) for pair in pairs])
             lines.append(f"AMI {information:.2f}, border F {edges:.2f}")
-        layer = title.split("\n")[1]
-        if times is not None and layer in times.layers:
-            lines.append(f"{times.milliseconds[times.layers.index(layer)]:.0f} ms here")
-        notes[title] = "\n".join(lines)
-    return notes
+        lines.append(f"{reached[layer.source.name, layer.layer]:.0f} ms here")
+        notes[layer.title] = "\n".join(lines)
+    return notes, machine

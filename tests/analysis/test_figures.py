@@ -19,6 +19,7 @@ from analysis.outlines import BUS_STREET, outline_map
 from analysis.sheets import cluster_columns, cluster_layers, draw_sheets, main_query
 from analysis.similarity import SimilarityMaps, WordScore
 from analysis.style import CATEGORIES, cluster_rgb, segment_rgb
+from eovseg.errors import ConfigError
 from eovseg.predictor import Decoded, Predictor
 from tests.analysis.conftest import MakeResult
 
@@ -34,7 +35,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_computing_modules_load_no_plots() -> None:
-    drawing = {"figures_matplotlib", "figures_plotly", "pictures", "sheets"}
+    drawing = {"benchmark", "figures_matplotlib", "figures_plotly", "pictures", "sheets"}
     modules = sorted({path.stem for path in (ROOT / "analysis").glob("*.py")} - drawing)
     names = ", ".join("analysis" if stem == "__init__" else f"analysis.{stem}" for stem in modules)
     code = f"import sys, {names}; print(*sorted({{'gradio', 'matplotlib', 'plotly'}} & set(sys.modules)))"
@@ -149,6 +150,8 @@ def test_all_sheets_are_written_as_vectors(
     names = {path.stem for path in written}
     assert {"fig5-vas-drawn", "fig6-tdee-drawn", "layers-drawn", "fig3-fig9-clusters", "fig10-fig11-panoptic"} <= names
     assert all(path.read_text(encoding="utf-8").lstrip().startswith("<?xml") for path in written)
+    clusters = (tmp_path / "out" / "fig3-fig9-clusters.svg").read_text(encoding="utf-8")
+    assert clusters.count("ms here") == 5 and "thread" in clusters, "every layer is timed, and the machine is named"
     assert "before VAS" in (tmp_path / "out" / "fig5-vas-drawn.svg").read_text(encoding="utf-8")
 
 
@@ -166,6 +169,12 @@ def test_command_reports_bad_input_as_a_sentence(tmp_path: Path, capsys: pytest.
     )
     assert code == 1
     assert "no.pth" in capsys.readouterr().err
+
+
+def test_a_file_in_the_way_is_a_sentence(predictor: Predictor, photo: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x", encoding="utf-8")
+    with pytest.raises(ConfigError, match="give another --out"):
+        draw_sheets(predictor, [], "sky", tmp_path / "taken")
 
 
 def test_outlines_name_every_id() -> None:

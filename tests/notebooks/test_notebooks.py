@@ -52,6 +52,9 @@ CHECKS = {
         kinds = {change.change for change in score_slider.result}
         assert kinds <= {"same", "renamed", "reshaped", "gone", "new"}
         assert all(0 < row.spatial_share < 1 for row in rows)
+        assert [model.config.fusion for model in pair] == ["none", "TDEE"]
+        assert len({(row["fusion"], row["VAS"]) for row in measured}) == 4
+        assert trained_without.image.shape == trained_with.image.shape
     """,
     "05": """
         import numpy as np
