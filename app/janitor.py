@@ -16,12 +16,12 @@ from gradio.utils import get_upload_folder
 from app.limits import FILE_SECONDS, FILES_BYTES, SESSION_SECONDS
 from app.session import SessionStore
 
-ROUND_SECONDS = 60.0
+ROUND_SECONDS = 20.0
 YOUNG_SECONDS = 120.0  # a file this young may belong to a request that waits, whatever the disk says
 
 
 class Janitor:
-    """A thread that tidies up every minute, while the `with` block lasts."""
+    """A thread that tidies up every twenty seconds, while the `with` block lasts."""
 
     def __init__(self, blocks: Any, store: SessionStore, seconds: float = ROUND_SECONDS) -> None:
         self._blocks, self._store, self._seconds = blocks, store, seconds

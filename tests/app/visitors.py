@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from app.janitor import ROUND_SECONDS
 from eovseg.assets import asset_path
 from eovseg.vocabulary import Vocabulary
 from tests.app.conftest import free_port
@@ -161,8 +162,9 @@ def everyday_words(count: int) -> list[str]:
     return words[:count]
 
 
-def rss(process: psutil.Process, settle: float = 3.0) -> int:
-    time.sleep(settle)
+def rss(process: psutil.Process) -> int:
+    """Resident bytes of the server, after a round of its janitor in which nobody asked for anything."""
+    time.sleep(ROUND_SECONDS + 5)
     return int(process.memory_info().rss)
 
 
@@ -210,6 +212,7 @@ def run_visitors(address: str, process: psutil.Process, count: int, seconds: flo
         "visitors": count,
         "seconds": round(took, 1),
         "warm_up_requests": warmed,
+        "options": "xs on the CPU, OMP_NUM_THREADS=" + os.environ.get("OMP_NUM_THREADS", "not set"),
         "requests": len(waits),
         "requests_by_visitor": [len(visitor.seconds) for visitor in visitors],
         "refused_queue_full": sum(visitor.refused for visitor in visitors),
