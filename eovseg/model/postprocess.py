@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BAND_ELEMENTS = 2**20  # mask values held at once, about 4 MB in float32: they stay in a processor's cache
-KEPT_ELEMENTS = 2**25  # mask values kept between results, 160 MB with their hard masks; more are made anew each time
+KEPT_ELEMENTS = 2**26  # mask values kept between results, 335 MB with their hard masks; more are made anew each time
 
 
 @dataclass(frozen=True)
