@@ -2,7 +2,7 @@
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 1000 page
-WORKDIR /home/page/eovseg
+WORKDIR /srv/eovseg
 
 # The CPU builds of torch, in the versions of requirements.txt, before the rest: pip keeps what is already there.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -18,7 +18,7 @@ COPY assets ./assets
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 
 USER page
-ENV EOVSEG_CACHE=/home/page/.cache/eovseg PYTHONUNBUFFERED=1
+ENV PYTHONUNBUFFERED=1
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/config', timeout=8).read(1)"]
 CMD ["python", "-m", "app", "--host", "0.0.0.0", "--port", "7860"]

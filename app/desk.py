@@ -116,7 +116,8 @@ class Desk:
             raise TookTooLong(too_long(errand.seconds))
         if errand.error is not None:
             raise errand.error
-        return errand.value  # type: ignore[no-any-return]
+        value: T = errand.value
+        return value
 
     def _hire(self) -> None:
         threading.Thread(target=self._serve, name=self._name, daemon=True).start()

@@ -99,5 +99,5 @@ def _files(folder: Path) -> Iterable[Path]:
 def trim() -> None:
     """Give memory that is free back to the system, where the C library can."""
     library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    if hasattr(library, "malloc_trim"):  # glibc's
+    if library is not None and hasattr(library, "malloc_trim"):  # glibc's
         library.malloc_trim(0)
