@@ -43,11 +43,11 @@ def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
 def patch_size(vit: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels; inputs must be multiples of it."""
     model: Any = _bare(vit)
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     if hasattr(embed, "backbone"):  # a CNN before the blocks: its stride counts too
         height, width = (side // cells for side, cells in zip(embed.img_size, embed.grid_size, strict=True))
         return int(height), int(width)
-    projection = getattr(embed, "proj", None) if embed is not None else getattr(model, "conv1", None)
+    projection: Any = getattr(embed, "proj", None) if embed is not None else getattr(model, "conv1", None)
     if not hasattr(projection, "kernel_size"):
         raise ConfigError(f"{type(vit).__name__} does not cut its input into patches of one size; give a plain ViT.")
     height, width = projection.kernel_size

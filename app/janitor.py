@@ -98,6 +98,6 @@ def _files(folder: Path) -> Iterable[Path]:
 
 def trim() -> None:
     """Give memory that is free back to the system, where the C library can."""
-    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    library: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if library is not None and hasattr(library, "malloc_trim"):  # glibc's
         library.malloc_trim(0)

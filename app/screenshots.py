@@ -64,7 +64,7 @@ def served() -> Iterator[str]:
     demo = build(Page(eovseg.load("xs", device="cpu")))
     demo.queue().launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
     try:
-        yield demo.local_url
+        yield str(demo.local_url)
     finally:
         demo.close()
 

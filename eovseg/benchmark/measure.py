@@ -156,7 +156,7 @@ class _Plain:
         return {"image": image[0], "words": words[0], "result": result[0]}
 
 
-def _thresholds(predictor: Predictor) -> dict[str, float]:
+def _thresholds(predictor: Predictor) -> dict[str, Any]:
     """XS's own; random weights keep every kernel, the most work that a result can be."""
     config = predictor.config
     if config.variant == "xs" and config.void_threshold is not None:

@@ -6,14 +6,15 @@ purpose: a change that makes the network faster must not make this faster as wel
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
 from eovseg.model.aggregator import DeformableUpsample, LiteAggregator
-from eovseg.model.backbones import ClipResNet
+from eovseg.model.backbones import ClipResNet, FeatureExtractor
 from eovseg.model.classifier import class_log_probabilities, classification_logits
 from eovseg.model.decoder import DDAInteraction, DecoderLayer
 from eovseg.model.network import EOVSeg, ImageFeatures, Logits, TextEmbeddings
@@ -69,12 +70,12 @@ def _aggregate(aggregator: LiteAggregator, features: tuple[Tensor, ...]) -> tupl
         level = lateral(feature) + F.relu(upsampler.upsample_norm(upsampler.upsample(level)))
         levels.append(level)
     height, width = levels[-1].shape[-2:]
-    total = aggregator.bias
+    total: Tensor = aggregator.bias
     for projection, level in zip(aggregator.level_projections, levels, strict=True):
         level = projection(level)
         total = total + F.interpolate(level, (height, width), mode="bilinear", align_corners=False)
     total = aggregator.output(total)
-    like = {"dtype": total.dtype, "device": total.device}
+    like: dict[str, Any] = {"dtype": total.dtype, "device": total.device}
     x = torch.linspace(-1, 1, width, **like).expand(len(total), 1, height, width)
     y = torch.linspace(-1, 1, height, **like)[:, None].expand(len(total), 1, height, width)
     return aggregator.coordinate_conv(torch.cat([total, x, y], dim=1)), tuple(levels[:3])
@@ -154,7 +155,7 @@ def _pool(features: Tensor, masks: Tensor) -> Tensor:
     return torch.einsum("bqhw,bchw->bqc", hard, features) / (hard.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8)
 
 
-def _embed_masks(extractor: nn.Module, dense: Tensor, masks: Tensor) -> Tensor:
+def _embed_masks(extractor: FeatureExtractor, dense: Tensor, masks: Tensor) -> Tensor:
     """The frozen tower's embedding of every mask, keys and values projected anew each time."""
     if not isinstance(extractor, ClipResNet):
         return extractor.embed_masks(dense, masks)  # pools the small map, then a linear head: nothing to spare there
