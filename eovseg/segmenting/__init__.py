@@ -1,1 +1,1 @@
-"""`eovseg segment`: photos, folders of any size and videos to files on disk."""
+"""`eovseg segment`: photos and folders of any size to files on disk."""

@@ -1,4 +1,4 @@
-"""`eovseg segment`: options, words and settings, and the run over photos and videos."""
+"""`eovseg segment`: options, words and settings, and the run over photos."""
 
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ STOPPED = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `eovseg segment`."""
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs, or videos")
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs")
     words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
     parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
     parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
