@@ -68,7 +68,7 @@ def measure(case: Case) -> dict[str, Any]:
     memory = {}
     cold = {}
     for name, side in (("plain", slow), ("fast", fast)):
-        with _peak_memory() as peak:
+        with peak_memory() as peak:
             started = time.perf_counter()
             side.run()
             cold[name] = time.perf_counter() - started
@@ -93,18 +93,18 @@ class _Fast:
     def run(self) -> dict[str, float]:
         """Seconds of each part; nothing is kept from the run before."""
         self.predictor.forget()
-        with _timed(self.predictor.device) as image:
+        with timed(self.predictor.device) as image:
             self.state = self.predictor.encode_image(self.photo, resize=False)
-        with _timed(self.predictor.device) as words:
+        with timed(self.predictor.device) as words:
             self.decoded = self._decode(self.text)
-        with _timed(self.predictor.device) as result:
+        with timed(self.predictor.device) as result:
             self._compose()
         return {"image": image[0], "words": words[0], "result": result[0]}
 
     def changed_word(self) -> float:
         """Seconds from a new word to the new result, the photo and all other words known."""
         self.changes += 1
-        with _timed(self.predictor.device) as spent:
+        with timed(self.predictor.device) as spent:
             row = self.predictor.network.encode_words([f"unheard-of thing number {self.changes}"])
             rows = torch.cat([self.text.embeddings[:-1], row.to(self.text.embeddings)])
             self._compose(self._decode(TextEmbeddings(rows, self.text.class_index)))
@@ -113,7 +113,7 @@ class _Fast:
     def changed_alpha(self) -> float:
         """Seconds from another alpha to the new result."""
         self.changes += 1
-        with _timed(self.predictor.device) as spent:
+        with timed(self.predictor.device) as spent:
             self._compose(alpha=0.3 + 0.001 * self.changes)
         return spent[0]
 
@@ -142,13 +142,13 @@ class _Plain:
     def run(self) -> dict[str, float]:
         """Seconds of each part."""
         config = self.network.config
-        with _timed(self.device) as image:
+        with timed(self.device) as image:
             features = plain.encode_image(self.network, self.pixels)
-        with _timed(self.device) as words:
+        with timed(self.device) as words:
             self.decoded = plain.decode(self.network, features, self.text)
         size = self.pixels.shape[-2], self.pixels.shape[-1]
         geometry = MaskGeometry(features.padded_size, features.image_size, size)
-        with _timed(self.device) as result:
+        with timed(self.device) as result:
             plain.panoptic(
                 self.decoded.logits, self.seen, self.is_thing, geometry, config.alpha, config.beta,
                 overlap_threshold=config.overlap_threshold, **self.thresholds,
@@ -242,7 +242,7 @@ def _words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings
 
 
 @contextmanager
-def _timed(device: torch.device) -> Iterator[list[float]]:
+def timed(device: torch.device) -> Iterator[list[float]]:
     """Wall-clock seconds of the block, in a list once it has ended; a GPU's work is waited for."""
     spent: list[float] = []
     _wait(device)
@@ -258,7 +258,7 @@ def _wait(device: torch.device) -> None:
 
 
 @contextmanager
-def _peak_memory() -> Iterator[list[float]]:
+def peak_memory() -> Iterator[list[float]]:
     """How far resident memory rose during the block, in MB, looked at every 2 ms."""
     import psutil
 

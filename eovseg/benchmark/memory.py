@@ -1,0 +1,135 @@
+"""`python -m eovseg.benchmark.memory`: time and memory of XS over words and over pixels, each point in its own process.
+
+What grows, and why: the word half holds one score per kernel and word, and VAS streams its words; the result holds
+the photo's map and, while a photo is small enough, the masks of its kernels (`postprocess.KEPT_ELEMENTS`), which beyond
+that are made in bands. Instances overlap, so each keeps a mask of the photo's size. The network sees every photo at its
+own working size; only reading and result depend on the photo's pixels.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from eovseg.assets import asset_path
+from eovseg.benchmark.command import machine
+from eovseg.benchmark.measure import peak_memory, timed
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.model.network import TextEmbeddings
+from eovseg.predictor import Decoded, load
+from eovseg.vocabulary import Vocabulary
+
+WORDS = (20, 150, 847, 5_000, 10_000)
+SIZES = ((640, 480), (1_152, 864), (2_000, 1_500), (4_000, 3_000))  # width, height: 0.3 to 12 megapixels
+
+
+@dataclass(frozen=True)
+class Point:
+    """One photo size (pixels) and number of words."""
+
+    width: int
+    height: int
+    words: int
+
+
+def measure_point(point: Point) -> dict[str, Any]:
+    """Seconds and MB above the loaded model: reading and image half, embedding of the words, word half, results."""
+    predictor = load("xs", device="cpu")
+    with Image.open(asset_path("photos/bus-street.jpg")) as photo:
+        pixels = np.asarray(photo.convert("RGB").resize((point.width, point.height), Image.Resampling.BILINEAR))
+        small = np.asarray(photo.convert("RGB").resize((96, 64)))
+    predictor(small, "bus; sky: stuff")  # what is loaded or allocated once
+    row: dict[str, Any] = {}
+
+    def part(name: str) -> Any:
+        return _Part(name, row, predictor.device)
+
+    with part("image"):
+        state = predictor.encode_image(pixels)
+    names = [f"thing number {number}" for number in range(point.words)]
+    with part("embedding"), torch.inference_mode():
+        found = predictor.network.encode_words(names[: min(point.words, 1_000)])  # a sample: it is linear in the words
+    row["embedding (s)"] *= point.words / len(found)
+    generator = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(point.words, predictor.config.embed_dim, generator=generator), dim=-1)
+    text = TextEmbeddings(rows, torch.arange(point.words))
+    with part("words"), torch.inference_mode():
+        logits = predictor.network.decode(state.features, text, final_only=True)
+    decoded = Decoded(state, Vocabulary.parse("; ".join(f"{name}: thing" for name in names)), logits)
+    for task in ("panoptic", "instance"):
+        with part(task):
+            predictor.compose(decoded, task=task, score_threshold=0.0, void_threshold=1.0)
+    return {name: round(value, 4 if name.endswith("(s)") else 1) for name, value in row.items()}
+
+
+class _Part:
+    """Writes a part's seconds and MB into a row."""
+
+    def __init__(self, name: str, row: dict[str, Any], device: torch.device) -> None:
+        self.name, self.row = name, row
+        self._time, self._memory = timed(device), peak_memory()
+
+    def __enter__(self) -> None:
+        self._peak, self._spent = self._memory.__enter__(), self._time.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._time.__exit__(*error)
+        self._memory.__exit__(*error)
+        self.row[f"{self.name} (s)"], self.row[f"{self.name} (MB)"] = self._spent[0], self._peak[0]
+
+
+def points(words: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Point]:
+    """The two curves: over words at the first size, over sizes with 50 words."""
+    return [*(Point(*sizes[0], count) for count in words), *(Point(*size, 50) for size in sizes)]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure every point and write the CSV. Raises `ConfigError` where a point fails."""
+    rows = []
+    for point in points(options.words, SIZES):
+        command = [sys.executable, "-m", "eovseg.benchmark.memory", "--one", json.dumps(asdict(point))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ConfigError(f"{point} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        rows.append({**asdict(point), **machine("cpu"), **json.loads(done.stdout.splitlines()[-1])})
+        print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = options.out.with_name(f"{options.out.name}.part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(unfinished, options.out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.memory", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/memory.csv"), help="CSV to write")
+    parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
+    options = parser.parse_args(argv)
+    try:
+        if options.one:
+            print(json.dumps(measure_point(Point(**json.loads(options.one)))))
+        else:
+            run(options)
+    except EovsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
