@@ -1,5 +1,7 @@
 """The third step: from one photo's scores to the segments of a task. No network runs here."""
 
+import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +74,7 @@ class Composer:
     @torch.inference_mode()
     def instances(self, score: float) -> Composed:
         """Instances of things that score above `score`, best first; in the map the better ones cover the others."""
-        found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry)
+        found = postprocess.instances(self.scores, self.masks, self.is_thing, self.geometry, score_threshold=score)
         masks = found.masks.cpu().numpy()
         segments: list[Segment] = []
         kept: list[int] = []
@@ -81,7 +83,7 @@ class Composer:
         rows = zip(found.labels.tolist(), found.queries.tolist(), found.scores.tolist(), strict=True)
         for index, (class_id, query, value) in enumerate(rows):
             area = int(masks[index].sum())
-            if not area or value <= score:
+            if not area:
                 continue
             number = len(segments) + 1
             segments.append(self._segment(number, class_id, query, value, area, _box(masks[index])))
@@ -105,8 +107,30 @@ class Composer:
         )
 
 
-def mask_planes(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
-    """The final masks of one photo of `size` (H, W); keep them for further results of the same logits."""
+class KeptPlanes:
+    """The masks of the last few photos at photo size: large, quickly made, and gone with the logits they belong to."""
+
+    def __init__(self, count: int = 2) -> None:
+        self._count = count
+        self._kept: list[tuple[weakref.ref[Logits], postprocess.MaskPlanes]] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return sum(known() is not None for known, _ in self._kept)
+
+    def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
+        """The final masks of one photo of `size` (H, W), the same for the same `logits`."""
+        with self._lock:
+            self._kept = [(known, planes) for known, planes in self._kept if known() is not None]
+            for known, planes in self._kept:
+                if known() is logits:
+                    return planes
+            made = _mask_planes(logits, features, size)
+            self._kept = [*self._kept, (weakref.ref(logits), made)][-self._count :]
+            return made
+
+
+def _mask_planes(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
     masks = logits.mask_logits[-1][0]
     geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, size)
     return postprocess.MaskPlanes(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)

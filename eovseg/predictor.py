@@ -8,7 +8,6 @@ import hashlib
 import threading
 import time
 import warnings
-import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -24,14 +23,13 @@ from torch import Tensor
 from eovseg.backends import openvino
 from eovseg.background import merge_background, with_background
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
-from eovseg.composer import Composer, mask_planes
+from eovseg.composer import Composer, KeptPlanes
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import Ensemble, ModelConfig, variant_config
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
-from eovseg.model.postprocess import MaskPlanes
 from eovseg.model.text import text_key
 from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary, coco_training_words
@@ -42,7 +40,6 @@ Task = Literal["panoptic", "semantic", "instance"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Backend = Literal["torch", "openvino"]
 KEPT_PHOTOS = 4
-KEPT_MASKS = 1  # results whose masks stay at photo size, besides the newest
 
 
 @dataclass(eq=False)
@@ -112,7 +109,7 @@ class Predictor:
             f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
         )
         self._kept: OrderedDict[bytes, ImageState] = OrderedDict()
-        self._shown: list[tuple[weakref.ref[Decoded], MaskPlanes]] = []
+        self._planes = KeptPlanes()
         self._lock = threading.Lock()
 
     def _encode_words(self, words: list[str]) -> np.ndarray:
@@ -242,7 +239,9 @@ class Predictor:
             void = _share("void_threshold", void_threshold, 1.0)
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state
-        composer = Composer(decoded.vocabulary, decoded.logits, self._planes(decoded), scores)
+        size = state.image.shape[0], state.image.shape[1]
+        planes = self._planes.of(decoded.logits, state.features, size)
+        composer = Composer(decoded.vocabulary, decoded.logits, planes, scores)
         if task == "panoptic":
             made = composer.panoptic(score, overlap, void)
         elif task == "semantic":
@@ -266,18 +265,6 @@ class Predictor:
             state.name,
             made.queries,
         )
-
-    def _planes(self, decoded: Decoded) -> MaskPlanes:
-        """The masks of `decoded` at photo size, kept for the last few only: they are large and quickly made."""
-        with self._lock:
-            self._shown = [(seen, planes) for seen, planes in self._shown if seen() is not None][-KEPT_MASKS:]
-            for seen, planes in self._shown:
-                if seen() is decoded:
-                    return planes
-            size = decoded.state.image.shape[0], decoded.state.image.shape[1]
-            made = mask_planes(decoded.logits, decoded.state.features, size)
-            self._shown.append((weakref.ref(decoded), made))
-            return made
 
     def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
         """The network's numbers for one photo, before any threshold; by default the photo is not resized."""

@@ -242,15 +242,17 @@ def test_few_masks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
     first = predictor.compose(decoded)
-    made = predictor._planes(decoded)
+    planes = predictor._planes.of(decoded.logits, decoded.state.features, first.segment_map.shape)
     again = predictor.compose(decoded, alpha=0.1)
-    assert predictor._planes(decoded) is made
+    assert predictor._planes.of(decoded.logits, decoded.state.features, first.segment_map.shape) is planes
     assert np.array_equal(predictor.compose(decoded).segment_map, first.segment_map)
     assert again.segment_map.shape == first.segment_map.shape
     other = predictor.decode(predictor.encode_image(photo), "grass: stuff")
     predictor.compose(other)
-    assert len(predictor._shown) <= 2
-    del decoded, first, again
+    assert len(predictor._planes) == 2
+    third = predictor.decode(predictor.encode_image(photo), "bear")
+    predictor.compose(third)
+    assert len(predictor._planes) == 2, "the oldest gave way"
+    del third
     gc.collect()
-    predictor.compose(other)
-    assert all(seen() is not None for seen, _ in predictor._shown)
+    assert len(predictor._planes) == 1, "masks go with their logits"

@@ -34,17 +34,12 @@ class _ImageHalf(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        network = self.network
-        tower = network.feature_extractor(images)
-        aggregated, _ = network.aggregator(tower.levels)
-        outputs = [aggregated, tower.dense]
-        if network.spatial_extractor is not None:
-            spatial = network.spatial_extractor(images)
-            if network.spatial_upscaling is not None:
-                spatial = network.spatial_upscaling(spatial)
-            outputs.append(spatial)
-        if network.vas is not None:
-            outputs.append(network.vas.embed(aggregated))
+        features = self.network.encode_normalised(images, (0, 0))
+        outputs = [features.aggregated, features.dense]
+        if features.spatial is not None:
+            outputs.append(features.spatial)
+        if self.network.vas is not None:
+            outputs.append(self.network.vas.embed(features.aggregated))
         # Channels last, as the engine computes: it would spend a tenth of its time to turn the results around.
         return tuple(output.permute(0, 2, 3, 1) for output in outputs)
 

@@ -29,15 +29,10 @@ class ImageHalf(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         network = self.network
-        images = (pixels - network.pixel_mean) / network.pixel_std
-        tower = network.feature_extractor(images)
-        aggregated, _ = network.aggregator(tower.levels)
-        if network.spatial_extractor is None:
-            return aggregated, tower.dense
-        spatial = network.spatial_extractor(images)
-        if network.spatial_upscaling is not None:
-            spatial = network.spatial_upscaling(spatial)
-        return aggregated, tower.dense, spatial
+        # Without `normalise`'s padding: the sides are multiples of 32 already, and a graph without it is simpler.
+        features = network.encode_normalised((pixels - network.pixel_mean) / network.pixel_std, (0, 0))
+        outputs = (features.aggregated, features.dense)
+        return outputs if features.spatial is None else (*outputs, features.spatial)
 
 
 class WordHalf(nn.Module):

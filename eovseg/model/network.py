@@ -181,7 +181,10 @@ class EOVSeg(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features that no word changes."""
-        images = self.normalise(pixels)
+        return self.encode_normalised(self.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
+
+    def encode_normalised(self, images: Tensor, image_size: tuple[int, int]) -> ImageFeatures:
+        """The image half of tower input (B, 3, H, W), H and W multiples of 32; `image_size` is that before padding."""
         with torch.no_grad():
             tower = self.feature_extractor(images)
         aggregated, levels = self.aggregator(tower.levels)
@@ -195,7 +198,7 @@ class EOVSeg(nn.Module):
             levels=levels if self.config.scales == "multi" else (),
             spatial=spatial,
             dense=tower.dense,
-            image_size=(pixels.shape[-2], pixels.shape[-1]),
+            image_size=image_size,
             padded_size=(images.shape[-2], images.shape[-1]),
         )
 

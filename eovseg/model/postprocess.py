@@ -263,10 +263,12 @@ def instances(
     geometry: MaskGeometry,
     detections: int = 100,
     things_only: bool = True,
+    score_threshold: float | None = None,
 ) -> Instances:
     """Top `detections` of queries x classes, score = class probability x mean mask probability inside the mask.
 
-    With fewer than `detections` pairs all are taken (the released code fails there).
+    With fewer than `detections` pairs all are taken (the released code fails there). Only scores above
+    `score_threshold` are kept, so that no mask of photo size is copied for the others.
     """
     probabilities = class_log_probabilities.softmax(-1)[:, :-1]
     classes = probabilities.shape[1]
@@ -289,4 +291,6 @@ def instances(
         area += positive.flatten(1).sum(1)
     scores = top_scores * (total / (area + 1e-6))[position]
     order = scores.argsort(descending=True, stable=True)
+    if score_threshold is not None:
+        order = order[scores[order] > score_threshold]
     return Instances(masks[position[order]], labels[order], scores[order], queries[order])

@@ -81,6 +81,7 @@ class Job:
             "variant": options.variant,
             "weights": file_digest(Path(path)) if path else None,
             "dtype": options.dtype,
+            "backend": options.backend,
             "files": sorted(files),
         }
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
