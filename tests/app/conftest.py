@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from app.layout import build, launch_options
 from app.page import Page
 from tests.app.fake_predictor import FakePredictor
+from tests.app.visit import Visit
 
 
 @pytest.fixture
@@ -44,6 +46,15 @@ def address() -> Iterator[str]:
     )
     yield demo.local_url
     demo.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    """A visit that must end without an error in the console."""
+    visit = Visit(browser, address)
+    yield visit
+    visit.context.close()
+    assert visit.complaints == []
 
 
 def free_port() -> int:

@@ -1,22 +1,13 @@
 """The page for those who see little or use no mouse, and the divider, in Chromium over the fake predictor."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.app.readability import faint_texts, missed_by_keyboard, unnamed
-from tests.app.test_page_browser import Visit
+from tests.app.visit import Visit
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    visit = Visit(browser, address)
-    yield visit
-    visit.context.close()
-    assert visit.complaints == []
 
 
 def everything_open(visit: Visit) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from eovseg.assets import asset_path
 from tests.app.conftest import free_port
-from tests.app.test_page_browser import Visit
+from tests.app.visit import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent.parent

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from eovseg.assets import asset_path
+from tests.app.visit import Visit
 
 pytestmark = pytest.mark.browser
-SLOW = 60_000  # milliseconds; two busy cores are slow
-
-
-class Visit:
-    """One tab on the page, and what a visitor does in it."""
-
-    def __init__(self, browser: Any, address: str, width: int = 1280, dark: bool = False) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
-        )
-        self.tab = self.context.new_page()
-        self.tab.set_default_timeout(SLOW)
-        self.complaints: list[str] = []
-        self.saved_as: dict[str, str] = {}
-        self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("dialog", lambda dialog: (self.complaints.append("a dialog opened"), dialog.dismiss()))
-        self.tab.goto(address)
-        self.tab.wait_for_selector(".stage[data-ready]")
-
-    @property
-    def token(self) -> str:
-        return str(self.tab.get_attribute(".stage", "data-ready"))
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self.tab.locator(".stage .chip span").all_inner_texts())
-
-    def changes(self, action: Callable[[], Any]) -> None:
-        """Do `action` and wait for a new result."""
-        before = self.token
-        action()
-        self.tab.wait_for_function("before => document.querySelector('.stage').dataset.ready !== before", arg=before)
-
-    def column(self, place: int) -> list[str]:
-        return list(self.tab.locator(f".stage .details tbody tr > :nth-child({place})").all_inner_texts())
-
-    def picture(self) -> str:
-        """What the canvas over the photo shows."""
-        return str(self.tab.evaluate("document.querySelector('.stage .overlay').toDataURL()"))
-
-    def set(self, name: str, value: float) -> None:
-        """Move a slider of the settings."""
-        script = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
-        self.tab.locator(f"#set-{name}").evaluate(script, value)
-
-    def download(self, title: str) -> Path:
-        """Press a button of "Take it with you"."""
-        with self.tab.expect_download() as waiting:
-            self.tab.click(f".downloads button >> text={title}")
-        self.saved_as[title] = waiting.value.suggested_filename
-        return Path(waiting.value.path())
-
-    def words(self, text: str) -> None:
-        self.tab.fill("#words textarea", text)
-        self.tab.press("#words textarea", "Enter")
-
-    def upload(self, path: Path) -> None:
-        self.tab.click("#photo button[aria-label='Remove Image']")
-        self.tab.set_input_files("#photo input[type=file]", str(path))
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    visit = Visit(browser, address)
-    yield visit
-    visit.context.close()
-    assert visit.complaints == []
 
 
 def test_a_result_is_there_at_start(visit: Visit) -> None:

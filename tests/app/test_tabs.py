@@ -179,8 +179,7 @@ def test_trained_without_shows_two_other_models(
 
 
 def test_the_shipped_ablations_load_and_differ_in_tdee(page: Page, session: Session) -> None:
-    if tdee.missing_sentence():
-        pytest.skip(f"the ablations are not in assets: {tdee.missing_sentence()}")
+    assert tdee.missing_sentence() == "", "they ship in assets"
     found = tdee.compare(page, session, "trained")
     models = [tdee.ablation(file, "cpu") for file in map(tdee.ablation_file, tdee.ABLATIONS) if file is not None]
     assert [model.config.fusion for model in models] == ["none", "TDEE"] and all(model.config.vas for model in models)

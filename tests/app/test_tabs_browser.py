@@ -22,7 +22,7 @@ from app.tabs.tdee import ABLATIONS, WHAT_IS_SHOWN, ablation_file
 from eovseg.assets import asset_path
 from tests.app.conftest import free_port
 from tests.app.readability import faint_texts, unnamed
-from tests.app.test_page_browser import Visit
+from tests.app.visit import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SLOW = 180_000  # milliseconds; every tab runs the model, and two busy cores are slow
@@ -124,8 +124,8 @@ def test_tdee(visit: Visit) -> None:
     assert visit.tab.locator("#tdee-routers .tracks li").count() == segments
 
 
-@pytest.mark.skipif(any(file is None for file in ABLATION_FILES), reason="the ablation weights are not here")
 def test_tdee_trained_without(browser: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert None not in ABLATION_FILES, "they ship in assets"
     monkeypatch.setattr("app.tabs.tdee.ablation_file", dict(zip(ABLATIONS, ABLATION_FILES, strict=True)).get)
     visit = Visit(browser, server)
     visit.tab.set_default_timeout(SLOW)
