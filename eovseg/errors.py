@@ -1,5 +1,8 @@
 """Errors that a person can act on: one sentence with what was given, what is allowed and what to do."""
 
+import sys
+from collections.abc import Callable
+
 
 class EovsegError(Exception):
     """Base of every error that the command line and the page show as a plain sentence."""
@@ -23,3 +26,13 @@ class ConfigError(EovsegError):
 
 class DataError(EovsegError):
     """A data set folder is incomplete or inconsistent; the message names the file."""
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Run a command: 0 when it is done, 1 after the sentence of an `EovsegError` on standard error."""
+    try:
+        command()
+    except EovsegError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine
 from eovseg.benchmark.measure import peak_memory, timed
-from eovseg.errors import ConfigError, EovsegError
+from eovseg.errors import ConfigError, exit_code
 from eovseg.model.network import TextEmbeddings
 from eovseg.predictor import Decoded, load
 from eovseg.vocabulary import Vocabulary
@@ -96,6 +96,8 @@ def points(words: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Point
 
 def run(options: argparse.Namespace) -> None:
     """Measure every point and write the CSV. Raises `ConfigError` where a point fails."""
+    if min(options.words) < 1:
+        raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 1.")
     rows = []
     for point in points(options.words, SIZES):
         command = [sys.executable, "-m", "eovseg.benchmark.memory", "--one", json.dumps(asdict(point))]
@@ -120,15 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
     options = parser.parse_args(argv)
-    try:
-        if options.one:
-            print(json.dumps(measure_point(Point(**json.loads(options.one)))))
-        else:
-            run(options)
-    except EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    if options.one:
+        print(json.dumps(measure_point(Point(**json.loads(options.one)))))
+        return 0
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
-from eovseg.errors import EovsegError
+from eovseg.errors import exit_code
 from eovseg.evaluation.evaluate import evaluate
 from eovseg.evaluation.report import csv_text
 from eovseg.predictor import load
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="only the first N photos")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write; a JSON of the same goes beside it")
     options = parser.parse_args(argv)
-    try:
+
+    def compare() -> None:
         data = PanopticFolder(options.data)
         photos = validation_photos(data)[: options.limit]
         rows: list[dict[str, Any]] = []
@@ -91,11 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(csv_text(table), encoding="utf-8")
         options.out.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    except EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(options.out)
-    return 0
+        print(options.out)
+
+    return exit_code(compare)
 
 
 if __name__ == "__main__":

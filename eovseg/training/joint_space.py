@@ -22,7 +22,7 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import xs_sources
 from eovseg.data.split import is_validation, photo_identity
-from eovseg.errors import ConfigError, DataError, EovsegError
+from eovseg.errors import ConfigError, DataError, exit_code
 from eovseg.model.config import variant_config
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.text import MiniLMTextEncoder, encode_words
@@ -312,7 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
-    try:
+
+    def train() -> None:
         config = JointSpaceConfig(**{name: getattr(given, name) for name in asdict(defaults)})
         given.output.parent.mkdir(parents=True, exist_ok=True)
         with given.output.with_suffix(".jsonl").open("w", encoding="utf-8") as log_file:
@@ -322,10 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 log_file.flush()
 
             run(given.data, given.output, given.cache, config, given.held_out, log)
-    except EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_code(train)
 
 
 if __name__ == "__main__":

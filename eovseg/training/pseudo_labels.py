@@ -21,7 +21,7 @@ from tqdm import tqdm
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_rgb
 from eovseg.data.unlabelled import list_photos
-from eovseg.errors import EovsegError
+from eovseg.errors import ConfigError, exit_code
 from eovseg.predictor import Predictor, load
 from eovseg.result import Result
 from eovseg.vocabulary import TRAINING_PRESET
@@ -134,22 +134,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
     parser.add_argument("--limit", type=int, help="only the first N photos")
     options = parser.parse_args(argv)
-    try:
-        photos = list_photos(options.photos)[: options.limit]
-        labels = PseudoLabels(options.output)
-        left = [photo for photo in photos if photo.name not in labels.done]
-        predictor = load(options.variant, options.checkpoint)
-        for photo in tqdm(left, unit="photo", disable=None):
-            labels.add(photo, predictor, options.overlap, options.score)
-        labels.finish()
-    except EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Label what the folder lacks; raises `EovsegError` subclasses."""
+    for name in ("overlap", "score"):
+        if not 0.0 <= getattr(options, name) <= 1.0:
+            raise ConfigError(f"--{name} is {getattr(options, name)}; give a number from 0 to 1.")
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
+    photos = list_photos(options.photos)[: options.limit]
+    labels = PseudoLabels(options.output)
+    left = [photo for photo in photos if photo.name not in labels.done]
+    predictor = load(options.variant, options.checkpoint)
+    for photo in tqdm(left, unit="photo", disable=None):
+        labels.add(photo, predictor, options.overlap, options.score)
+    labels.finish()
     rows = list(labels.done.values())
     segments = sum(len(row["segments"]) for row in rows)
     share = sum(row["labelled"] for row in rows) / max(1, len(rows))
     print(f"{options.output}: {len(rows)} photos, {segments} segments, {share:.1%} of the pixels labelled")
-    return 0
 
 
 if __name__ == "__main__":

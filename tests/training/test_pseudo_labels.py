@@ -112,3 +112,11 @@ def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> 
 def test_no_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
     assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--score", "2"), ("--overlap", "-1"), ("--limit", "0")])
+def test_numbers_out_of_range_are_one_sentence(
+    option: tuple[str, str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(photos), "--output", str(tmp_path / "out"), *option]) == 1
+    assert capsys.readouterr().err.startswith(option[0]) and not (tmp_path / "out").exists()
