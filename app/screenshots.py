@@ -55,18 +55,14 @@ SHOTS = (
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def page_address() -> Iterator[str]:
     """Address of a server of the page over XS."""
     import eovseg
-    from app.layout import build, launch_options
     from app.page import Page
+    from app.server import served
 
-    demo = build(Page(eovseg.load("xs", device="cpu")))
-    demo.queue().launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
-    try:
+    with served(Page(eovseg.load("xs", device="cpu")), server_name="127.0.0.1", quiet=True) as demo:
         yield str(demo.local_url)
-    finally:
-        demo.close()
 
 
 def browser_path() -> str | None:
@@ -138,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.out.mkdir(parents=True, exist_ok=True)
     shots = [shot for shot in SHOTS if not options.tabs or shot.name in options.tabs]
-    with served() as address, sync_playwright() as playwright:
+    with page_address() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         for look in LOOKS:
             if options.looks and look.name not in options.looks:

@@ -1,5 +1,7 @@
 """ONNX files equal torch: one file for every size and number of words, used with onnxruntime and numpy alone."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,21 @@ def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int]) -> 
     raw = load("xs", device="cpu").raw(photo, WORDS)
     for found, wanted in ((masks[0], raw.mask_logits[-1]), (classes[0], raw.class_logits[-1])):
         assert np.abs(found - wanted.numpy()).max() <= TOLERANCE * np.ptp(wanted.numpy())
+
+
+def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"### ONNX\n.*?```python\n(.*?)```", readme, re.DOTALL)
+    assert code is not None
+    shutil.copytree(folder, tmp_path / "onnx")
+    shutil.copy(asset_path("photos/bear.jpg"), tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, np.ndarray] = {}
+    exec(code[1], found)
+    queries = found["masks"].shape[1]
+    assert found["masks"].shape[-2:] == (96, 128)
+    assert found["logits"].shape[1:] == (queries, 5)  # four words and void
+    assert found["classes"].shape[1:] == (queries, 4)  # three classes and void
 
 
 def test_the_network_is_itself_again_afterwards(folder: Path) -> None:
