@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from eovseg.errors import ImageError
+from eovseg.errors import EovsegError, ImageError
 from eovseg.images import load_image
 from eovseg.result import FILES, Result
 from eovseg.segmenting.index import Index
@@ -57,8 +57,9 @@ def segment_photos(
 ) -> Tally:
     """Run `segment` on every photo that `index` does not know as finished (on every one with `redo`).
 
-    One that fails is reported on standard error and noted, and the rest goes on. `stop` is asked after each photo.
-    Memory does not depend on how many photos there are. Raises `EovsegError` where results cannot be written.
+    One that fails, for whatever reason, is reported on standard error and noted, and the rest goes on. `stop` is asked
+    after each photo. Memory does not depend on how many photos there are. Raises `EovsegError` where results cannot be
+    written or a setting is not allowed, which no other photo would mend.
     """
     tally = Tally()
     todo = [photo for photo in photos if redo or index is None or not index.finished(photo)]
@@ -68,7 +69,9 @@ def segment_photos(
         for photo, pixels in ahead(todo, _load, workers, workers + _WAITING if workers else 0):
             try:
                 result = replace(segment(pixels()), name=Path(photo.path).name)
-            except (ImageError, MemoryError, RuntimeError) as error:
+            except Exception as error:
+                if isinstance(error, EovsegError) and not isinstance(error, ImageError):
+                    raise
                 sentence = _sentence(photo, error)
                 tally.failed += 1
                 tqdm.write(f"eovseg: {sentence}", file=sys.stderr)
@@ -90,12 +93,15 @@ def _load(photo: Photo) -> np.ndarray:
 
 
 def _sentence(photo: Photo, error: Exception) -> str:
+    """Why a photo has no result, in one line."""
     if isinstance(error, ImageError):
         return str(error)
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
-    if not out_of_memory:
-        raise error
-    return f'"{Path(photo.path).name}" needs more memory than there is; scale it down or take a smaller variant.'
+    name = Path(photo.path).name
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return f'"{name}" needs more memory than there is; scale it down or take a smaller variant.'
+    lines = str(error).splitlines() or ["no reason given"]
+    reason = lines[0].rstrip(".")
+    return f'"{name}" could not be segmented ({type(error).__name__}: {reason}); the other photos are not affected.'
 
 
 def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) -> None:

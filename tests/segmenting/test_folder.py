@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eovseg.errors import EovsegError
+from eovseg.errors import ConfigError, EovsegError
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
 from eovseg.segmenting.index import Index, read_index
@@ -28,11 +28,13 @@ class Counted:
         return threshold(pixels)
 
 
-def segment(folder: Path, out: Path, settings: str = "s", files: tuple[str, ...] = tuple(FILES)) -> tuple[Tally, int]:
+def segment(
+    folder: Path, out: Path, settings: str = "s", files: tuple[str, ...] = tuple(FILES), redo: bool = False
+) -> tuple[Tally, int]:
     counted = Counted()
     with Index(out, "index.jsonl", settings, [FILES[kind] for kind in files]) as index:
         photos = list_photos([str(folder)], recursive=True, output=out)
-        tally = segment_photos(counted, photos, Writing(out, files), index)
+        tally = segment_photos(counted, photos, Writing(out, files), index, redo=redo)
     return tally, counted.photos
 
 
@@ -86,11 +88,58 @@ def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: 
     assert segment_photos(fails_once, photos, Writing()) == Tally(1, 0, 1)
     assert "needs more memory" in capsys.readouterr().err
 
-    def broken(pixels: np.ndarray) -> Result:
-        raise RuntimeError("a fault of ours")
 
-    with pytest.raises(RuntimeError, match="fault of ours"):
-        segment_photos(broken, photos, Writing())
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (RuntimeError("an operation failed.\nC++ frames"), "RuntimeError: an operation failed"),
+        (ValueError(), "ValueError: no reason given"),
+    ],
+)
+def test_any_other_fault_of_one_photo_is_its_failure_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Exception, sentence: str
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png", "b.png", "c.png"])
+    photos = list_photos([str(folder)])
+    second = np.asarray(Image.open(photos[1].path))
+
+    def fails_once(pixels: np.ndarray) -> Result:
+        if np.array_equal(pixels, second):
+            raise fault
+        return threshold(pixels)
+
+    with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+        assert segment_photos(fails_once, photos, Writing(out), index) == Tally(2, 0, 1)
+    expected = f'"b.png" could not be segmented ({sentence}); the other photos are not affected.'
+    assert capsys.readouterr().err.splitlines().count(f"eovseg: {expected}") == 1
+    assert [line.get("error") for line in read_index(out / "index.jsonl")] == [None, expected, None]
+    assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run tries it again"
+
+
+def test_a_setting_that_no_photo_would_mend_ends_the_run(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["a.png", "b.png"])
+
+    def refuses(pixels: np.ndarray) -> Result:
+        raise ConfigError("alpha=2.0 is outside 0 to 1.")
+
+    with pytest.raises(ConfigError, match="alpha"):
+        segment_photos(refuses, list_photos([str(tmp_path)]), Writing())
+
+
+def test_redo_segments_what_is_finished_and_only_then(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.png", "b.png"])
+    segment(folder, out)
+    before = tree(out)
+    (out / "a-overlay.png").write_bytes(b"spoilt, which a run that trusts the index does not see")
+    assert segment(folder, out) == (Tally(0, 2, 0), 0)
+    assert segment(folder, out, redo=True) == (Tally(2, 0, 0), 2)
+    after = tree(out)
+    lines = after.pop("index.jsonl").splitlines()
+    assert lines == before.pop("index.jsonl").splitlines() * 2, "a line a photo and run; the last one counts"
+    assert after == before
+    assert segment(folder, out) == (Tally(0, 2, 0), 0)
 
 
 def test_what_makes_a_photo_due_again(tmp_path: Path) -> None:
