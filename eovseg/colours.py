@@ -153,6 +153,21 @@ def segment_colours(segments: Sequence[Labelled]) -> np.ndarray:
     return colours
 
 
+def free_colour(label: str, taken: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    """(3,) uint8 RGB for one more segment beside those that keep theirs: `taken` holds their words and colours.
+
+    The word's own colour where it is free, else the nearest variant that differs enough, else the most different one.
+    """
+    options, seen = _variants(label.strip().casefold())
+    margins = np.full(len(options), np.inf)
+    for other, colour in taken:
+        alike = other.strip().casefold() == label.strip().casefold()
+        asked = INSTANCE_DISTANCE if alike else CLASS_DISTANCE
+        margins = np.minimum(margins, colour_distance(seen, as_seen(colour)) / asked)
+    enough = margins >= 1
+    return options[int(enough.argmax() if enough.any() else margins.argmax())].copy()
+
+
 def colour_distance(seen: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Smallest distance over the three visions of colours `seen` (..., 3, 3) and `other` from `as_seen`; 0.02 or more
     can be told apart side by side."""

@@ -61,18 +61,21 @@ def draw_overlay(
     opacity: float = 0.5,
     labels: bool = True,
     highlight: Collection[int] | None = None,
+    colours: np.ndarray | None = None,
 ) -> Image.Image:
     """The photo `image` (H, W, 3) uint8 with the segments of `segment_map` (H, W) drawn over it, as RGB.
 
     `opacity` 0 shows the photo alone, 1 flat colours. `highlight`: segment ids that keep their colour while all else
-    is dimmed (none: nothing is). Ids of the map that no segment has are left as they are.
+    is dimmed (none: nothing is). Ids of the map that no segment has are left as they are. `colours` (n, 3) uint8, one a
+    segment, in place of `segment_colours`.
     Raises `ConfigError` for an opacity outside 0..1 or a map of another size.
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
     if segment_map.shape != image.shape[:2]:
         raise ConfigError(f"The segment map is {segment_map.shape} and the photo {image.shape[:2]}; they must agree.")
-    colours = segment_colours(segments)
+    if colours is None:
+        colours = segment_colours(segments)
     indices = _segment_indices(segment_map, segments)
     chosen = np.array([not highlight or segment.id in highlight for segment in segments], dtype=bool)
     picture = Image.fromarray(_blend(image, indices, colours, chosen, opacity, dim=bool(highlight)))

@@ -130,15 +130,16 @@ class Predictor:
         """(K,) bool: the class shares a word with the training vocabulary of these weights."""
         return Vocabulary.coerce(vocabulary).seen(self.training_words)
 
-    def encode_image(self, image: ImageSource, resize: bool = True) -> ImageState:
+    def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
         """The image half of one photo. Without `resize` the photo goes in at its own size.
 
-        The last few photos are kept, so the same photo with other words costs the word half only.
+        The last few photos are kept, so the same photo with other words costs the word half only. With `keep` False
+        this one is not, as suits a video's frames: none comes back, and they would push the others out.
         Raises `ImageError` for files that are no photo.
         """
         pixels = load_image(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
-        digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest()
+        digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest() if keep else b""
         with self._lock:
             if digest in self._kept:
                 self._kept.move_to_end(digest)
@@ -152,7 +153,8 @@ class Predictor:
         state = ImageState(pixels, features, name, time.perf_counter() - started)
         with self._lock:
             self.image_halves += 1
-            self._kept[digest] = state
+            if keep:
+                self._kept[digest] = state
             while len(self._kept) > KEPT_PHOTOS:
                 self._kept.popitem(last=False)
         return state
@@ -280,11 +282,23 @@ class Predictor:
 
     @overload
     def __call__(
-        self, photos: ImageSource, vocabulary: Vocabulary | str, *, background: Words = None, **settings: Any
+        self,
+        photos: ImageSource,
+        vocabulary: Vocabulary | str,
+        *,
+        background: Words = None,
+        keep: bool = True,
+        **settings: Any,
     ) -> Result: ...
     @overload
     def __call__(
-        self, photos: Sequence[ImageSource], vocabulary: Vocabulary | str, *, background: Words = None, **settings: Any
+        self,
+        photos: Sequence[ImageSource],
+        vocabulary: Vocabulary | str,
+        *,
+        background: Words = None,
+        keep: bool = True,
+        **settings: Any,
     ) -> list[Result]: ...
     def __call__(
         self,
@@ -292,6 +306,7 @@ class Predictor:
         vocabulary: Vocabulary | str,
         *,
         background: Words = None,
+        keep: bool = True,
         **settings: Any,
     ) -> Result | list[Result]:
         """Segment one photo (path, PIL image or array) or a list of photos.
@@ -299,12 +314,13 @@ class Predictor:
         `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
         void_threshold. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
         `background`: words that compete without being named; what they win is one segment "other".
+        `keep`: as in `encode_image`.
         """
         words = Vocabulary.coerce(vocabulary)
         wide = words if background is None else with_background(words, background)
 
         def segment(photo: ImageSource) -> Result:
-            result = self.compose(self.decode(self.encode_image(photo), wide), **settings)
+            result = self.compose(self.decode(self.encode_image(photo, keep=keep), wide), **settings)
             return result if background is None else merge_background(result, words)
 
         if isinstance(photos, Sequence) and not isinstance(photos, str):

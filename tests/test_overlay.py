@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eovseg import colours as colours_module
-from eovseg.colours import as_seen, class_colour, colour_distance, linear_rgb, text_colour
+from eovseg.colours import as_seen, class_colour, colour_distance, free_colour, linear_rgb, text_colour
 from eovseg.errors import ConfigError
 from eovseg.overlay import _font_for, _LabelPlacer, _written, draw_overlay, segment_colours, segment_labels
 
@@ -141,6 +141,15 @@ def test_words_that_share_an_entry_are_told_apart_in_one_picture() -> None:
     assert distance(car, chair) >= colours_module.CLASS_DISTANCE
 
 
+def test_one_more_segment_gets_a_colour_beside_those_that_keep_theirs() -> None:
+    taken: list[tuple[str, np.ndarray]] = []
+    for word in ("person", "person", "sky", "people", "person", "car"):
+        colour = free_colour(word, taken)
+        assert all(distance(colour, other) >= 0.02 for _, other in taken)
+        taken.append((word, colour))
+    assert (taken[0][1] == class_colour("person")).all() and (taken[2][1] == class_colour("sky")).all()
+
+
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=5), max_size=15))
 def test_any_words_get_colours(labels: list[str]) -> None:
@@ -182,6 +191,14 @@ def test_borders_lie_between_segments_only() -> None:
     assert bright[5:35, 40].all()
     inside = ~np.pad(ids[1:] != ids[:-1], ((1, 0), (0, 0))) & ~np.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
     assert not bright[inside].any()
+
+
+def test_colours_can_be_given() -> None:
+    given = np.array([[1, 2, 3], [200, 100, 50]], dtype=np.uint8)
+    ids = np.repeat(np.arange(1, 3, dtype=np.int32), 40)[None].repeat(40, axis=0)
+    image = np.zeros((*ids.shape, 3), dtype=np.uint8)
+    picture = np.array(draw_overlay(image, ids, pieces("sky", "road"), 1.0, labels=False, colours=given))
+    assert (picture[20, 20] == given[0]).all() and (picture[20, 60] == given[1]).all()
 
 
 def test_pixels_of_no_segment_stay() -> None:

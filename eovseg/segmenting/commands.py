@@ -31,11 +31,22 @@ STOPPED = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `eovseg segment`."""
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs")
+    parser.add_argument("-o", "--output", type=Path, help="folder of the results")
+    parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
+    add_model_arguments(parser)
+    many = parser.add_argument_group("many photos")
+    many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
+    many.add_argument("--write", action="append", choices=tuple(FILES), help="write these files only; may be repeated")
+    many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
+    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
+    many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that photos and videos share: words, weights, and the settings of a result."""
     words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
     parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
     parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
-    parser.add_argument("-o", "--output", type=Path, help="folder of the results")
-    parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
     parser.add_argument("--variant", default="xs", choices=get_args(Variant))
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("--device", default="auto")
@@ -45,12 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in THRESHOLDS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
-    many = parser.add_argument_group("many photos")
-    many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
-    many.add_argument("--write", action="append", choices=tuple(FILES), help="write these files only; may be repeated")
-    many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
-    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
-    many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
+
+
+def given_words(options: argparse.Namespace) -> tuple[Vocabulary, Vocabulary | None]:
+    """The words to be named, and those that only compete."""
+    background = Vocabulary.read(options.background) if options.background else None
+    return reduce(add, map(Vocabulary.read, options.vocabulary)), background
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Those settings of a result that were given; the model's own stand for the others."""
+    names = ("task", "ensemble", *THRESHOLDS)
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def _count(text: str) -> int:
@@ -91,17 +108,14 @@ def run(options: argparse.Namespace) -> int:
     """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
-    vocabulary = reduce(add, map(Vocabulary.read, options.vocabulary))
-    background = Vocabulary.read(options.background) if options.background else None
+    vocabulary, background = given_words(options)
     shard = options.shard.in_launcher()
     for note in vocabulary.notes if not shard.rank else ():
         print(f"eovseg: {note}", file=sys.stderr)
     photos = list_photos(options.photos, options.recursive, options.output)
     join_launcher()
     predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype, options.backend)
-    names = ("task", "ensemble", *THRESHOLDS)
-    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    job = Job(predictor, vocabulary, background, settings)
+    job = Job(predictor, vocabulary, background, given_settings(options))
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:
