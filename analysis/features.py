@@ -5,6 +5,7 @@ another size than the native one, learned positions are resampled as timm does i
 """
 
 import copy
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.errors import ConfigError
+from eovseg.model.spatial import SpatialExtractor
 
 Tap = Literal["before attention", "after attention", "output"]
 TAPS: tuple[Tap, ...] = ("before attention", "after attention", "output")
@@ -69,11 +71,6 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
     left out. Raises `ConfigError` for blocks that do not exist, other taps, and sizes that are no multiple of a patch.
     """
     vit = _bare(vit)
-    if tap not in TAPS:
-        raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
-    depth = len(vit_blocks(vit))
-    if not blocks or any(not -depth <= block < depth for block in blocks):
-        raise ConfigError(f"blocks={list(blocks)} must name some of the {depth} blocks, 0 to {depth - 1} or -1.")
     height, width = patch_size(vit)
     if pixels.shape[-2] % height or pixels.shape[-1] % width:
         raise ConfigError(
@@ -82,37 +79,68 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
         )
     grid = (pixels.shape[-2] // height, pixels.shape[-1] // width)
     sized = any_size(vit, grid)
+    return _block_maps(sized, sized, pixels, blocks, tap, grid)
+
+
+@torch.inference_mode()
+def spatial_features(
+    extractor: SpatialExtractor, pixels: Tensor, blocks: Sequence[int], tap: Tap = "output"
+) -> dict[int, Tensor]:
+    """As `vit_features`, in the spatial extractor's own pass: positions, sizes and stride 16 are the network's.
+
+    `pixels` (B, 3, H, W) normalised, both sides multiples of 32; returns (B, C_s, H/16, W/16) for each block.
+    """
+    grid = (pixels.shape[-2] // 16, pixels.shape[-1] // 16)
+    return _block_maps(extractor, extractor.vit, pixels, blocks, tap, grid)
+
+
+def _block_maps(
+    model: nn.Module, vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap, grid: tuple[int, int]
+) -> dict[int, Tensor]:
+    """(B, C, h, w) of blocks of `vit` while `model(pixels)` runs, up to the last one asked for."""
+    depth = len(vit_blocks(vit))
+    if not blocks or any(not -depth <= block < depth for block in blocks):
+        raise ConfigError(f"blocks={list(blocks)} must name some of the {depth} blocks, 0 to {depth - 1} or -1.")
     found: dict[int, Tensor] = {}
-    with _tapped(sized, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
-        sized(pixels)
-    return {block: _as_map(sized, found[block % depth], grid, pixels.shape[0]) for block in blocks}
+    with _tapped(vit, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
+        model(pixels)
+    return {block: _as_map(vit, found[block % depth], grid, pixels.shape[0]) for block in blocks}
 
 
 @contextmanager
 def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]) -> Iterator[None]:
     """Hooks that keep what is asked for and end the pass with the last of it."""
-    last = max(wanted)
+    last, ours = max(wanted), threading.get_ident()
 
     def keep(index: int, value: Tensor) -> None:
+        if threading.get_ident() != ours:  # others may run the same blocks meanwhile
+            return
         found[index] = value
-        if index == last and tap != "output":
+        if index == last:
             raise _LastBlockDone
 
     handles = []
-    for index, block in enumerate(vit_blocks(vit)):
-        if index in wanted:
-            if tap == "output":
-                handles.append(block.register_forward_hook(lambda _m, _i, out, index=index: found.update({index: out})))
-            else:
-                module = block if tap == "before attention" else _behind_attention(block)
-                handles.append(module.register_forward_pre_hook(lambda _m, given, index=index: keep(index, given[0])))
-        if index == last and tap == "output":
-            handles.append(block.register_forward_hook(_end))
+    for index in wanted:
+        module, entered = tap_module(vit_blocks(vit)[index], tap)
+        if entered:
+            handles.append(module.register_forward_pre_hook(lambda _m, given, index=index: keep(index, given[0])))
+        else:
+            handles.append(module.register_forward_hook(lambda _m, _given, out, index=index: keep(index, out)))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def tap_module(block: nn.Module, tap: Tap) -> tuple[nn.Module, bool]:
+    """The module of a block where a tap is read, and whether on entering it (True) or on leaving it.
+
+    Raises `ConfigError` for other taps and for blocks that do not show what leaves their attention.
+    """
+    if tap not in TAPS:
+        raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
+    return (_behind_attention(block) if tap == "after attention" else block), tap != "output"
 
 
 def _behind_attention(block: nn.Module) -> nn.Module:
@@ -122,10 +150,6 @@ def _behind_attention(block: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{type(block).__name__} does not show what leaves its attention.")
     return module
-
-
-def _end(_module: nn.Module, _given: Any, _out: Any) -> None:
-    raise _LastBlockDone
 
 
 def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:

@@ -11,7 +11,16 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
-from analysis.features import Tap, channels_last, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
+from analysis.features import (
+    Tap,
+    channels_last,
+    cnn_features,
+    patch_size,
+    photo_pixels,
+    spatial_features,
+    vit_blocks,
+    vit_features,
+)
 from analysis.timing import ReachTimes, spatial_reach_times, tower_reach_times, vit_reach_times
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
@@ -38,13 +47,20 @@ _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safe
 class FeatureSource:
     """A named model with layers by name; `extract(image, layers)` gives (h, w, C) float32 of each layer.
 
-    `image` is (H, W, 3) uint8. `time(image, runs)` measures how long the photo takes to reach each layer.
+    `image` is (H, W, 3) uint8. `time(image, runs)` measures how long the photo takes to reach each layer. The blocks of
+    a ViT are read at `tap`, the stages of a CNN have none: `tapped` gives the same model read elsewhere.
     """
 
     name: str
     layers: tuple[str, ...]
     extract: Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
     time: Callable[[np.ndarray, int], ReachTimes]
+    tap: Tap = "output"
+    at_tap: Callable[[Tap], "FeatureSource"] | None = None
+
+    def tapped(self, tap: Tap) -> "FeatureSource":
+        """The same model, its blocks read at `tap`; a CNN is returned as it is."""
+        return self if self.at_tap is None else self.at_tap(tap)
 
 
 def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
@@ -61,7 +77,10 @@ def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 
         found = vit_features(vit, pixels_of(image), numbers, tap)
         return {layer: channels_last(found[number]) for layer, number in zip(wanted, numbers, strict=True)}
 
-    return FeatureSource(name, layers, extract, lambda image, runs: vit_reach_times(vit, pixels_of(image), runs))
+    def time(image: np.ndarray, runs: int) -> ReachTimes:
+        return vit_reach_times(vit, pixels_of(image), runs, tap=tap)
+
+    return FeatureSource(name, layers, extract, time, tap, lambda other: vit_source(name, vit, other, long_side))
 
 
 def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
@@ -80,25 +99,26 @@ def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
     return FeatureSource(name, layers, extract, time)
 
 
-def spatial_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
-    """The spatial block of a predictor, exactly as the network reads it; `ConfigError` for models without one."""
+def spatial_source(predictor: Predictor, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
+    """Every block of a predictor's spatial ViT, exactly as the network runs it; the last one is what TDEE is given.
+
+    Raises `ConfigError` for models without one.
+    """
     extractor = predictor.network.spatial_extractor
     if extractor is None:
         raise ConfigError("This model was built without a spatial extractor.")
-    layer = f"block {predictor.config.spatial_block + 1}"
+    layers = tuple(f"block {number}" for number in range(1, predictor.config.spatial_block + 2))
     name = f"{predictor.config.variant.upper()} spatial ViT"
 
     def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        for one in wanted:
-            _place(name, (layer,), one)
-        with torch.inference_mode():
-            features = extractor(own_pixels(predictor, image, long_side))
-        return dict.fromkeys(wanted, channels_last(features))
+        places = [_place(name, layers, layer) for layer in wanted]
+        found = spatial_features(extractor, own_pixels(predictor, image, long_side), places, tap)
+        return {layer: channels_last(found[place]) for layer, place in zip(wanted, places, strict=True)}
 
     def time(image: np.ndarray, runs: int) -> ReachTimes:
-        return spatial_reach_times(predictor, own_pixels(predictor, image, long_side), runs)
+        return spatial_reach_times(predictor, own_pixels(predictor, image, long_side), runs, tap=tap)
 
-    return FeatureSource(name, (layer,), extract, time)
+    return FeatureSource(name, layers, extract, time, tap, lambda other: spatial_source(predictor, other, long_side))
 
 
 def hub_weights(name: str) -> Path | None:

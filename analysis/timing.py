@@ -1,6 +1,5 @@
 """How long a photo takes to reach each block or stage, measured here and now (the cost column of Table 3)."""
 
-import platform
 import threading
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.features import any_size, patch_size, vit_blocks
+from analysis.features import Tap, any_size, patch_size, tap_module, vit_blocks
 from eovseg.errors import ConfigError
 from eovseg.model.backbones import ClipConvNeXt, EfficientNetLite2Extractor
 from eovseg.predictor import Predictor
@@ -26,29 +25,41 @@ class ReachTimes:
 
 
 def machine_name(device: torch.device | str = "cpu") -> str:
-    """What the numbers were measured on, for labels: the GPU's name, or the processor type and the threads in use."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} thread{'s'[: torch.get_num_threads() != 1]}"
+    """What the numbers were measured on, for labels: the GPU's name, or the processor's and the threads in use."""
+    from eovseg.benchmark.command import machine  # not above: the plain implementation comes along with it
+
+    row = machine(str(device))
+    if torch.device(device).type == "cuda":
+        return str(row["hardware"])
+    return f"{row['hardware']}, {row['threads']} thread{'s'[: row['threads'] != 1]}"
 
 
 @torch.inference_mode()
 def reach_times(
-    model: nn.Module, layers: Sequence[tuple[str, nn.Module]], pixels: Tensor, runs: int = 5, warm: int = 1
+    model: nn.Module,
+    layers: Sequence[tuple[str, nn.Module]],
+    pixels: Tensor,
+    runs: int = 5,
+    warm: int = 1,
+    entered: bool = False,
 ) -> ReachTimes:
-    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after `warm` untimed ones."""
+    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after `warm` untimed ones.
+
+    With `entered` the time to its beginning.
+    """
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
     marks: list[float] = []
     ours = threading.get_ident()
 
-    def mark(_module: nn.Module, _given: object, _out: object) -> None:
+    def mark(*_: object) -> None:
         if threading.get_ident() == ours:  # others may run the same model meanwhile
             synchronise(pixels.device)
             marks.append(time.perf_counter())
 
-    handles = [layer.register_forward_hook(mark) for _, layer in layers]
+    handles = [
+        layer.register_forward_pre_hook(mark) if entered else layer.register_forward_hook(mark) for _, layer in layers
+    ]
     rows = []
     try:
         for _ in range(warm + runs):
@@ -64,12 +75,11 @@ def reach_times(
     return ReachTimes(tuple(name for name, _ in layers), median, machine_name(pixels.device))
 
 
-def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
-    """Time to reach each block of a timm or open_clip ViT, named "block 1" to "block n", at any input size."""
+def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output") -> ReachTimes:
+    """Time to reach a tap of each block of a timm or open_clip ViT, "block 1" to "block n", at any input size."""
     height, width = patch_size(vit)
     sized = any_size(vit, (pixels.shape[-2] // height, pixels.shape[-1] // width))
-    blocks = [(f"block {number}", block) for number, block in enumerate(vit_blocks(sized), start=1)]
-    return reach_times(sized, blocks, pixels, runs, warm)
+    return _block_times(sized, sized, pixels, runs, warm, tap)
 
 
 def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
@@ -89,13 +99,21 @@ def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm:
     return reach_times(extractor, names, pixels, runs, warm)
 
 
-def spatial_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
-    """Time to reach the spatial block of a predictor; `ConfigError` for models without one."""
+def spatial_reach_times(
+    predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output"
+) -> ReachTimes:
+    """Time to reach a tap of each block of a predictor's spatial ViT; `ConfigError` for models without one."""
     extractor = predictor.network.spatial_extractor
     if extractor is None:
         raise ConfigError("This model was built without a spatial extractor.")
-    name = f"block {predictor.config.spatial_block + 1}"
-    return reach_times(extractor, [(name, extractor)], pixels, runs, warm)
+    return _block_times(extractor, extractor.vit, pixels, runs, warm, tap)
+
+
+def _block_times(model: nn.Module, vit: nn.Module, pixels: Tensor, runs: int, warm: int, tap: Tap) -> ReachTimes:
+    """Times to a tap of each block of `vit` while `model(pixels)` runs."""
+    taps = [tap_module(block, tap) for block in vit_blocks(vit)]
+    names = [(f"block {number}", module) for number, (module, _) in enumerate(taps, start=1)]
+    return reach_times(model, names, pixels, runs, warm, entered=taps[0][1])
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,8 +1,11 @@
 """Features of any block: one pass, stopped in time, with timm's own positions."""
 
 import copy
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -14,9 +17,19 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
-from analysis.features import TAPS, any_size, cnn_features, patch_size, photo_pixels, vit_blocks, vit_features
-from analysis.sources import HubModel, hub_source, hub_weights, spatial_source, tower_source, vit_source
+from analysis.features import (
+    TAPS,
+    any_size,
+    channels_last,
+    cnn_features,
+    patch_size,
+    photo_pixels,
+    vit_blocks,
+    vit_features,
+)
+from analysis.sources import HubModel, hub_source, hub_weights, own_pixels, spatial_source, tower_source, vit_source
 from eovseg.errors import CheckpointError, ConfigError
+from eovseg.model.spatial import SpatialExtractor
 from eovseg.predictor import Predictor
 
 
@@ -248,6 +261,67 @@ def test_spatial_block_at_its_native_size_is_timms(predictor: Predictor) -> None
     pixels = torch.randn(1, 3, 256, 256)
     with torch.inference_mode():
         assert torch.allclose(vit_features(extractor.vit, pixels, [0])[0], extractor(pixels), atol=1e-5)
+
+
+def spatial_model(kind: str, blocks: int = 3) -> Predictor:
+    """A predictor whose spatial extractor keeps several blocks; the rest of it is not looked at."""
+    torch.manual_seed(0)
+    config = SimpleNamespace(variant="xs", spatial_block=blocks - 1, pixel_mean=(0, 0, 0), pixel_std=(255, 255, 255))
+    extractor = SpatialExtractor(kind, blocks - 1, 192 if kind == "own" else 768).eval()  # type: ignore[arg-type]
+    network = SimpleNamespace(spatial_extractor=extractor, parameters=extractor.parameters)
+    return SimpleNamespace(config=config, network=network, device=torch.device("cpu"))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", ["own", "CLIP", "DINOv2", "SAM"])
+def test_every_block_of_the_spatial_vit_at_every_tap(kind: str, photo: np.ndarray) -> None:
+    model = spatial_model(kind)
+    source = spatial_source(model, long_side=128)
+    assert source.layers == ("block 1", "block 2", "block 3")
+    found = source.extract(photo, source.layers)
+    extractor = model.network.spatial_extractor
+    assert extractor is not None
+    with torch.inference_mode():
+        whole = channels_last(extractor(own_pixels(model, photo, 128)))
+    assert np.array_equal(found["block 3"], whole), "the last block gives what the network reads"
+    entered = source.tapped("before attention").extract(photo, ["block 2", "block 3"])
+    assert np.array_equal(entered["block 2"], found["block 1"]) and np.array_equal(entered["block 3"], found["block 2"])
+    middle = source.tapped("after attention")
+    assert (middle.tap, middle.name) == ("after attention", source.name)
+    between = middle.extract(photo, ["block 2"])["block 2"]
+    assert between.shape == (4, 8, whole.shape[-1])
+    assert not np.allclose(between, found["block 1"]) and not np.allclose(between, found["block 2"])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in extractor.modules())
+
+
+def test_spatial_blocks_behind_the_last_one_asked_for_do_not_run(photo: np.ndarray) -> None:
+    model = spatial_model("own")
+    counts: Counter[int] = Counter()
+    for index, block in enumerate(vit_blocks(model.network.spatial_extractor.vit)):  # type: ignore[union-attr]
+        block.register_forward_pre_hook(lambda _m, _i, index=index: counts.update([index]))
+    spatial_source(model, long_side=128).extract(photo, ["block 1", "block 2"])
+    assert counts == {0: 1, 1: 1}
+
+
+def test_another_thread_runs_the_same_blocks_undisturbed(photo: np.ndarray) -> None:
+    """A page serves several people: hooks of one must not end the pass of another."""
+    model = spatial_model("own")
+    extractor = model.network.spatial_extractor
+    assert extractor is not None
+    pixels, others = own_pixels(model, photo, 128), []
+
+    def other_visitor(*_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            with ThreadPoolExecutor(1) as pool:
+                others.append(pool.submit(lambda: extractor(pixels)).result())
+
+    extractor.vit.patch_embed.proj.register_forward_hook(other_visitor)
+    found = spatial_source(model, long_side=128).extract(photo, ["block 1"])["block 1"]
+    assert len(others) == 1 and others[0].shape == (1, 192, 4, 8) and found.shape == (4, 8, 192)
+
+
+def test_stages_of_a_cnn_have_no_taps(predictor: Predictor) -> None:
+    tower = tower_source(predictor)
+    assert tower.tapped("before attention") is tower
 
 
 def test_vit_source_names_blocks(photo: np.ndarray) -> None:

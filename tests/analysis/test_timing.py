@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.features import TAPS
 from analysis.sources import own_pixels
-from analysis.timing import machine_name, reach_times, tower_reach_times, vit_reach_times
+from analysis.timing import machine_name, reach_times, spatial_reach_times, tower_reach_times, vit_reach_times
 from eovseg.errors import ConfigError
 from eovseg.predictor import Predictor
 from tests.analysis.test_features import timm_vit
@@ -41,6 +42,24 @@ def test_every_block_of_a_vit_at_another_size() -> None:
     assert (np.diff(found.milliseconds) > 0).all()
 
 
+def test_taps_of_a_block_are_reached_one_after_the_other() -> None:
+    """Sleeping norms and branches show where the clock is read: on entering, behind attention, on leaving."""
+    vit = timm_vit()
+    for block in vit.blocks:  # type: ignore[union-attr]
+        block.attn.register_forward_hook(lambda *_: time.sleep(0.02))
+        block.mlp.register_forward_hook(lambda *_: time.sleep(0.04))
+    before, middle, end = (
+        vit_reach_times(vit, torch.zeros(1, 3, 64, 64), runs=2, tap=tap).milliseconds for tap in TAPS
+    )
+    assert before[0] < 20 <= middle[0] < 60 <= end[0]
+    assert (np.diff([before, middle, end], axis=0) >= 15).all(), "in every block"
+
+
+def test_spatial_block_of_the_predictor(predictor: Predictor, photo: np.ndarray) -> None:
+    found = spatial_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
+    assert found.layers == ("block 1",) and found.milliseconds[0] > 0
+
+
 def test_stages_of_the_tower(predictor: Predictor, photo: np.ndarray) -> None:
     found = tower_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
     assert found.layers == ("stage 1", "stage 2", "stage 3", "stage 4") and (np.diff(found.milliseconds) > 0).all()
@@ -51,5 +70,7 @@ def test_no_runs_are_refused() -> None:
         reach_times(nn.Identity(), [], torch.zeros(1), runs=0)
 
 
-def test_machine_name_says_threads() -> None:
-    assert str(torch.get_num_threads()) in machine_name()
+def test_machine_name_says_processor_and_threads() -> None:
+    name = machine_name()
+    threads = torch.get_num_threads()
+    assert name.endswith(f", {threads} thread{'s' if threads > 1 else ''}") and len(name) > len(", 1 thread")
