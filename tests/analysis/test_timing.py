@@ -1,6 +1,7 @@
 """Milliseconds to reach a block: cumulative, warm, median, and labelled with the machine."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,17 +43,18 @@ def test_every_block_of_a_vit_at_another_size() -> None:
     assert (np.diff(found.milliseconds) > 0).all()
 
 
-def test_taps_of_a_block_are_reached_one_after_the_other() -> None:
-    """Sleeping norms and branches show where the clock is read: on entering, behind attention, on leaving."""
+def test_taps_of_a_block_are_reached_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only attention (2 ms) and the MLP (4 ms) move: on entering, behind attention, on leaving."""
+    clock = [0.0]
+    monkeypatch.setattr("analysis.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     vit = timm_vit()
     for block in vit.blocks:  # type: ignore[union-attr]
-        block.attn.register_forward_hook(lambda *_: time.sleep(0.02))
-        block.mlp.register_forward_hook(lambda *_: time.sleep(0.04))
-    before, middle, end = (
-        vit_reach_times(vit, torch.zeros(1, 3, 64, 64), runs=2, tap=tap).milliseconds for tap in TAPS
-    )
-    assert before[0] < 20 <= middle[0] < 60 <= end[0]
-    assert (np.diff([before, middle, end], axis=0) >= 15).all(), "in every block"
+        block.attn.register_forward_hook(lambda *_: clock.__setitem__(0, clock[0] + 0.002))
+        block.mlp.register_forward_hook(lambda *_: clock.__setitem__(0, clock[0] + 0.004))
+    found = {tap: vit_reach_times(vit, torch.zeros(1, 3, 64, 64), runs=2, tap=tap).milliseconds for tap in TAPS}
+    assert found["before attention"] == pytest.approx([0, 6, 12, 18])
+    assert found["after attention"] == pytest.approx([2, 8, 14, 20])
+    assert found["output"] == pytest.approx([6, 12, 18, 24])
 
 
 def test_spatial_block_of_the_predictor(predictor: Predictor, photo: np.ndarray) -> None:
