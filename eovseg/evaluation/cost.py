@@ -52,7 +52,7 @@ def measure_cost(
         image_size=(image.shape[0], image.shape[1]),
         frames_per_second=1 / float(np.median(seconds[warm:])),
         parameters=parameter_counts(predictor.network),
-        multiply_adds=_count_multiply_adds(predictor, _unknown_photo(image, warm + runs), vocabulary),
+        multiply_adds=count_multiply_adds(predictor, _unknown_photo(image, warm + runs), vocabulary),
         peak_memory_bytes=_peak_memory(device),
     )
 
@@ -64,8 +64,8 @@ def parameter_counts(network: EOVSeg) -> dict[str, int]:
     return {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
 
 
-def _count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
-    """Multiply-adds of the network on one photo."""
+def count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
+    """Multiply-adds of the network, without the text tower's, on one photo (H, W, 3) uint8 that it does not know yet."""
     trained = [parameter for parameter in predictor.network.parameters() if parameter.requires_grad]
     # torch's counter looks for the gradients of what requires them, and inference mode has none.
     for parameter in trained:
