@@ -41,9 +41,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
     masks = None
     if result.instance_masks is not None:
         masks = result.instance_masks[own]
-        segment_map = np.zeros_like(result.segment_map)
-        for number in range(len(kept), 0, -1):  # the best instance is drawn last
-            segment_map[masks[number - 1]] = number
+        segment_map = masks.painted()
         hidden = ()
     else:
         other = len(kept) + 1

@@ -23,7 +23,7 @@ from torch import Tensor
 from eovseg.backends import openvino
 from eovseg.background import merge_background, with_background
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
-from eovseg.composer import Composer, KeptPlanes
+from eovseg.composer import Composer, KeptMasks
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
@@ -109,7 +109,7 @@ class Predictor:
             f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
         )
         self._kept: OrderedDict[bytes, ImageState] = OrderedDict()
-        self._planes = KeptPlanes()
+        self._masks = KeptMasks()
         self._lock = threading.Lock()
 
     def _encode_words(self, words: list[str]) -> np.ndarray:
@@ -242,8 +242,8 @@ class Predictor:
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state
         size = state.image.shape[0], state.image.shape[1]
-        planes = self._planes.of(decoded.logits, state.features, size)
-        composer = Composer(decoded.vocabulary, decoded.logits, planes, scores)
+        masks = self._masks.of(decoded.logits, state.features, size)
+        composer = Composer(decoded.vocabulary, decoded.logits, masks, scores)
         if task == "panoptic":
             made = composer.panoptic(score, overlap, void)
         elif task == "semantic":

@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from eovseg.errors import EovsegError
+from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
 from eovseg.vocabulary import Vocabulary
 
@@ -58,9 +59,9 @@ class Result:
 
     `image` (H, W, 3) uint8; `segment_map` (H, W) int32, a segment's id or 0 = none of these words; `task` is
     "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
-    `instance_masks` (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is the photo's
-    file name. `queries`: the object kernel whose scores each segment reports. `background`: what eovseg.background
-    merged into the last segment, "other".
+    `instance_masks`, which read as (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is
+    the photo's file name. `queries`: the object kernel whose scores each segment reports. `background`: what
+    eovseg.background merged into the last segment, "other".
     Raises ValueError where these do not fit together.
     """
 
@@ -70,7 +71,7 @@ class Result:
     vocabulary: Vocabulary
     task: str = "panoptic"
     timings: dict[str, float] = field(default_factory=dict)
-    instance_masks: np.ndarray | None = None
+    instance_masks: InstanceMasks | None = None
     name: str = ""
     queries: tuple[int, ...] = ()
     background: tuple[Segment, ...] = ()
@@ -90,7 +91,7 @@ class Result:
     def mask(self, index: int) -> np.ndarray:
         """(H, W) bool, the pixels of `segments[index]`."""
         if self.instance_masks is not None:
-            return np.asarray(self.instance_masks[index], dtype=bool)
+            return self.instance_masks[index]
         return self.segment_map == self.segments[index].id
 
     def overlay(
@@ -165,7 +166,7 @@ class Result:
         """COCO document with one compressed run-length mask per segment; `pycocotools.coco.COCO` loads it."""
         annotations = []
         for index, segment in enumerate(self.segments):
-            encoded = coco_mask.encode(np.asfortranarray(self.mask(index), dtype=np.uint8))
+            encoded = self._rle(index)
             annotations.append(
                 {
                     "id": segment.id,
@@ -182,6 +183,13 @@ class Result:
                 }
             )
         return {**self._header(), "annotations": annotations}
+
+    def _rle(self, index: int) -> dict[str, Any]:
+        """COCO's compressed run lengths of one segment."""
+        if self.instance_masks is not None:
+            return self.instance_masks.rle(index)
+        encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(self.mask(index), dtype=np.uint8))
+        return encoded
 
     def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
         """Write overlay PNG, COCO-panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eovseg.background import merge_background, with_background
+from eovseg.instance_masks import InstanceMasks
 from eovseg.result import Result, Segment
 from eovseg.vocabulary import Vocabulary
 
@@ -62,7 +63,7 @@ def test_background_instances_are_left_out() -> None:
     wide = wide_result()
     masks = np.stack([number == MAP for number in (1, 2, 3, 4)])
     masks[0] |= masks[1]  # instances overlap
-    merged = merge_background(replace(wide, instance_masks=masks, task="instance"), OWN)
+    merged = merge_background(replace(wide, instance_masks=InstanceMasks.of(masks), task="instance"), OWN)
     assert [s.label for s in merged.segments] == ["cat", "sky"] and merged.background == ()
     assert merged.segment_map.tolist() == [[0, 0, 1, 0], [2, 2, 1, 0]]
     assert merged.instance_masks is not None and merged.instance_masks.shape == (2, 2, 4)

@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from eovseg.errors import EovsegError
+from eovseg.instance_masks import InstanceMasks
 from eovseg.result import Result, Segment, clean_stem, id_to_rgb
 from eovseg.vocabulary import Vocabulary
 
@@ -104,7 +105,7 @@ def test_instances_may_overlap(tmp_path: Path) -> None:
         task="instance",
         segments=(segment(1, 0, 6, (0, 0, 3, 2)), segment(2, 2, 6, (1, 0, 4, 2))),
         segment_map=np.array([[1, 1, 1, 2]] * 2, dtype=np.int32),
-        instance_masks=masks,
+        instance_masks=InstanceMasks.of(masks),
     )
     coco = COCO(str(result.save(tmp_path)[3]))
     for index, annotation in enumerate(coco.loadAnns([1, 2])):
@@ -193,4 +194,4 @@ def test_parts_must_fit_together() -> None:
     with pytest.raises(ValueError, match="sizes must agree"):
         small_result(segment_map=np.zeros((3, 4), dtype=np.int32))
     with pytest.raises(ValueError, match=r"\(3, 2, 4\) was expected"):
-        small_result(instance_masks=np.zeros((1, 2, 4), dtype=bool))
+        small_result(instance_masks=InstanceMasks.of(np.zeros((1, 2, 4), dtype=bool)))

@@ -20,8 +20,8 @@ from eovseg.benchmark import plain
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, TextEmbeddings
-from eovseg.model.postprocess import MaskGeometry
 from eovseg.predictor import Backend, Decoded, Dtype, Predictor, load
 from eovseg.training.loop import gains_from_bf16
 from eovseg.vocabulary import Vocabulary

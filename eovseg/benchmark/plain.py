@@ -17,8 +17,9 @@ from eovseg.model.aggregator import DeformableUpsample, LiteAggregator
 from eovseg.model.backbones import ClipResNet, FeatureExtractor
 from eovseg.model.classifier import class_log_probabilities, classification_logits
 from eovseg.model.decoder import DDAInteraction, DecoderLayer
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, ImageFeatures, Logits, TextEmbeddings
-from eovseg.model.postprocess import MaskGeometry, SegmentRecord
+from eovseg.model.postprocess import SegmentRecord
 from eovseg.model.spatial import resize_position_embedding
 from eovseg.model.vas import VocabularyAwareSelection
 

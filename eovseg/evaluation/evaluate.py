@@ -138,8 +138,9 @@ class Evaluator:
             self.semantic.add(_class_map(results["semantic"]), truth.class_map())
         if "instance" in self.tasks:
             result, true = results["instance"], self._true_instances(truth)
+            assert result.instance_masks is not None
             self.instance.add(
-                _instance_masks(result),
+                result.instance_masks,
                 [segment.class_id for segment in result.segments],
                 [segment.score for segment in result.segments],
                 np.array([one.mask for one in true], dtype=bool).reshape(-1, *truth.segment_map.shape),
@@ -340,8 +341,3 @@ def _class_map(result: Result) -> np.ndarray:
     for segment in result.segments:
         labels[segment.id] = segment.class_id
     return labels[result.segment_map]
-
-
-def _instance_masks(result: Result) -> np.ndarray:
-    """Masks of an instance result, (n, H, W) bool, in the order of its segments."""
-    return np.asarray(result.instance_masks, dtype=bool)

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from eovseg.errors import DataError
+from eovseg.instance_masks import InstanceMasks
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class InstanceAveragePrecision:
 
     def add(
         self,
-        masks: np.ndarray,
+        masks: np.ndarray | InstanceMasks,
         labels: Sequence[int] | np.ndarray,
         scores: Sequence[float] | np.ndarray,
         true_masks: np.ndarray,
@@ -70,12 +71,12 @@ class InstanceAveragePrecision:
         if not (len(masks) == len(labels) == len(scores)) or len(true_masks) != len(true_labels):
             raise DataError("Every instance mask needs one label, and every predicted one a score as well.")
         predicted = [
-            _annotation(mask, int(label)) | {"score": float(score)}
-            for mask, label, score in zip(masks, labels, scores, strict=True)
+            _annotation(encoded, int(label)) | {"score": float(score)}
+            for encoded, label, score in zip(_run_lengths(masks), labels, scores, strict=True)
         ]
         true = [
-            _annotation(mask, int(label)) | {"iscrowd": int(place in crowd)}
-            for place, (mask, label) in enumerate(zip(true_masks, true_labels, strict=True))
+            _annotation(encoded, int(label)) | {"iscrowd": int(place in crowd)}
+            for place, (encoded, label) in enumerate(zip(_run_lengths(true_masks), true_labels, strict=True))
         ]
         for record, area in zip(true, true_areas or (), strict=bool(true_areas)):
             record["area"] = area
@@ -137,9 +138,16 @@ def _report(summary: list[float], per_class: np.ndarray) -> InstanceReport:
     return InstanceReport(ap, ap50, ap75, small, medium, large, int(np.isfinite(per_class).sum()), per_class)
 
 
-def _annotation(mask: np.ndarray, label: int) -> dict[str, Any]:
-    """COCO annotation of one (H, W) mask."""
-    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+def _run_lengths(masks: np.ndarray | InstanceMasks) -> Iterator[dict[str, Any]]:
+    """COCO's compressed run lengths of each of n masks."""
+    if isinstance(masks, InstanceMasks):
+        yield from (masks.rle(place) for place in range(len(masks)))
+    else:
+        yield from (rle.encode(np.asfortranarray(mask, dtype=np.uint8)) for mask in masks)
+
+
+def _annotation(encoded: dict[str, Any], label: int) -> dict[str, Any]:
+    """COCO annotation of one mask's run lengths."""
     return {
         "category_id": label,
         "segmentation": encoded,

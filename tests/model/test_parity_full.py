@@ -10,8 +10,10 @@ import torch
 from eovseg.checkpoints import sort_official_keys
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, ImageFeatures, Logits, TextEmbeddings
-from eovseg.model.postprocess import MaskGeometry, MaskPlanes, panoptic
+from eovseg.model.postprocess import panoptic
+from eovseg.model.tiles import TiledMasks
 from tests.parity import arrays, assert_close, description, fill, official_keys
 
 TOLERANCE = 1e-5
@@ -110,9 +112,9 @@ def test_scores_and_panoptic_maps(variant: str) -> None:
     masks = torch.cat([band for _, band in geometry.bands(logits.mask_logits[-1][0])], dim=1)
     assert_summary(masks, recorded, "final_mask_pred")
     expected = names.get("segments_info_f64", names["segments_info_by_overlap_threshold"])
-    planes = MaskPlanes(logits.mask_logits[-1][0], geometry)
+    tiled = TiledMasks(logits.mask_logits[-1][0], geometry)
     for overlap in (0.8, 0.5, 0.1, 0.0):
-        segment_map, records = panoptic(scores, planes, is_thing, 0.0, overlap)
+        segment_map, records = panoptic(scores, tiled, is_thing, 0.0, overlap)
         key = "panoptic_seg" if overlap == 0.8 else f"panoptic_seg_ov{overlap}"
         assert np.array_equal(segment_map.numpy(), recorded[key].astype(np.int32)), f"overlap threshold {overlap}"
         found = [{"id": r.id, "isthing": r.is_thing, "category_id": r.class_id} for r in records]

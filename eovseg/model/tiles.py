@@ -1,0 +1,159 @@
+"""Which kernel wins each pixel of a photo, without making every kernel's mask at photo size.
+
+A mask at photo size is a bilinear mean of the mask at stride 4, so inside a tile it stays between the lowest and the
+highest of the few values that the tile is made from. A kernel whose highest score x probability there is below another
+one's lowest cannot win; of a hundred kernels two or three are left, and only they are upsampled, tile by tile.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eovseg.model.geometry import MaskGeometry, bilinear_axis
+
+TILE = 16  # pixels a side
+CHUNK_ELEMENTS = {"cpu": 2**20, "other": 2**25}  # mask values held at once
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the way from masks to tiles: each pixel is a mean of at most A neighbouring mask values."""
+
+    places: Tensor  # (T, A) long, the mask values of a tile
+    weights: Tensor  # (T, TILE, A), not negative, rows sum to 1
+    inside: Tensor  # (T, TILE) bool, False beyond the photo's edge
+
+    @classmethod
+    def of(cls, source: int, padded: int, size: int, target: int, like: Tensor) -> "_Axis":
+        """`source` mask values become `padded` pixels, cropped to `size`, resized to `target`."""
+        identity = torch.eye(source, dtype=like.dtype, device=like.device)[None]
+        matrix = F.interpolate(identity, padded, mode="linear", align_corners=False)[0].T[:size]  # (size, source)
+        if target != size:
+            low, high, weight = bilinear_axis(size, target, 0, target, like)
+            matrix = torch.lerp(matrix[low], matrix[high], weight[:, None])
+        tiles = -(-target // TILE)
+        rows = torch.arange(tiles * TILE, device=like.device)
+        matrix = matrix[rows.clamp(max=target - 1)].unflatten(0, (tiles, TILE))
+        used = (matrix > 0).any(1).int()  # (T, source)
+        first, last = used.argmax(1), source - 1 - used.flip(1).argmax(1)
+        width = int((last - first).max()) + 1
+        places = first.clamp(max=source - width)[:, None] + torch.arange(width, device=like.device)
+        weights = matrix.gather(2, places[:, None].expand(-1, TILE, -1))
+        return cls(places, weights, (rows < target).unflatten(0, (tiles, TILE)))
+
+    def extreme(self, masks: Tensor, dim: int, largest: bool) -> Tensor:
+        """The largest or smallest of the values that make each tile, along `dim`: size `dim` becomes T."""
+        take = torch.maximum if largest else torch.minimum
+        found = masks.index_select(dim, self.places[:, 0])
+        for column in self.places.T[1:]:
+            found = take(found, masks.index_select(dim, column))
+        return found
+
+
+class TiledMasks:
+    """The masks of one photo in tiles of its output size; bounds and areas are kept from one result to the next.
+
+    Other scores, thresholds or classes change which kernels compete, not the masks themselves.
+    """
+
+    def __init__(self, mask_logits: Tensor, geometry: MaskGeometry) -> None:
+        """`mask_logits` (Q, h, w) of one photo, float32 or wider."""
+        self.mask_logits = mask_logits
+        self.geometry = geometry
+        sizes = zip(
+            mask_logits.shape[-2:], geometry.padded_size, geometry.input_size, geometry.output_size, strict=True
+        )
+        self._rows, self._columns = (_Axis.of(*size, mask_logits) for size in sizes)
+        self._across = len(self._columns.places)
+        self._lowest, self._highest = self._bounds()
+        self._areas: dict[int, int] = {}
+        self._lock = threading.Lock()  # visitors may share a photo
+
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest probability that each mask can have in each tile, both (Q, T)."""
+        bounds = []
+        for largest in (False, True):
+            logits = self._columns.extreme(self._rows.extreme(self.mask_logits, 1, largest), 2, largest).flatten(1)
+            slack = 8 * torch.finfo(logits.dtype).eps * logits.abs()  # what rounding may add to a mean
+            bounds.append((logits + slack if largest else logits - slack).sigmoid())
+        return bounds[0], bounds[1]
+
+    def compete(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The winner of every pixel among n kernels: places in `queries` (H, W) int32, and whether its mask is hard.
+
+        Wins the highest score x probability, the first of equal ones; hard is a probability of at least 0.5 (H, W).
+        """
+        highest, lowest = (bound[queries] * scores[:, None] for bound in (self._highest, self._lowest))
+        rivals = highest >= lowest.amax(0)  # (n, T)
+        counts = rivals.sum(0)
+        order = counts.argsort(descending=True, stable=True)  # tiles with an r-th rival come first
+        code = torch.empty((len(order), TILE * TILE), dtype=torch.int32, device=order.device)
+        step = self._tiles_at_once()
+        for start in range(0, len(order), step):
+            tiles = order[start : start + step]
+            code[tiles] = self._compete_in(tiles, rivals[:, tiles], queries, scores)
+        height, width = self.geometry.output_size
+        code = code.view(-1, self._across, TILE, TILE).transpose(1, 2).flatten(2).flatten(0, 1)[:height, :width]
+        return code >> 1, (code & 1).bool()
+
+    def _compete_in(self, tiles: Tensor, rivals: Tensor, queries: Tensor, scores: Tensor) -> Tensor:
+        """Twice the winner plus its hard mask (t, TILE²) of `tiles` (t,), most rivals (n, t) first."""
+        tile, kernel = rivals.T.nonzero(as_tuple=True)  # by tile, then kernel
+        counts = rivals.sum(0)
+        rank = torch.arange(len(tile), device=tile.device) - (counts.cumsum(0) - counts)[tile]
+        by_rank = rank.argsort(stable=True)
+        best = code = torch.empty(0)
+        start = 0
+        for number, size in enumerate(torch.bincount(rank).tolist()):
+            pairs = by_rank[start : start + size]  # of the first `size` tiles, in their order
+            start += size
+            rival = kernel[pairs]
+            probability = self._values(queries[rival], tiles[:size]).sigmoid_()
+            own = (probability >= 0.5).int().add_(2 * rival.int()[:, None])
+            value = probability.mul_(scores[rival, None])
+            if number == 0:
+                best, code = value, own
+                continue
+            torch.where(value > best[:size], own, code[:size], out=code[:size])
+            torch.maximum(value, best[:size], out=best[:size])
+        return code
+
+    def _values(self, queries: Tensor, tiles: Tensor) -> Tensor:
+        """Mask logits (P, TILE²) of pairs of kernel and tile, both (P,)."""
+        down, across = tiles // self._across, tiles % self._across
+        height, width = self.mask_logits.shape[-2:]
+        rows = queries[:, None] * height + self._rows.places[down]  # (P, A)
+        places = (rows * width)[:, :, None] + self._columns.places[across][:, None]  # (P, A, B)
+        values = self.mask_logits.reshape(-1)[places]
+        return (self._rows.weights[down] @ (values @ self._columns.weights[across].mT)).flatten(1)
+
+    def areas(self, queries: Tensor) -> Tensor:
+        """Pixels of each kernel's own hard mask (n,) long."""
+        with self._lock:
+            wanted = queries.tolist()
+            missing = [query for query in wanted if query not in self._areas]
+            if missing:
+                counted = self._count(torch.tensor(missing, device=queries.device))
+                self._areas.update(zip(missing, counted.tolist(), strict=True))
+            return torch.tensor([self._areas[query] for query in wanted], device=queries.device)
+
+    def _count(self, queries: Tensor) -> Tensor:
+        """Only tiles where a mask may cross 0.5 are upsampled; of the others all pixels are in it, or none."""
+        sizes = (self._rows.inside.sum(1)[:, None] * self._columns.inside.sum(1)).flatten()  # (T,)
+        full = self._lowest[queries] >= 0.5
+        area = full.long() @ sizes if queries.device.type == "cpu" else (full * sizes).sum(1)
+        kernel, tile = ((self._highest[queries] >= 0.5) & ~full).nonzero(as_tuple=True)
+        for start in range(0, len(tile), self._tiles_at_once()):
+            part = slice(start, start + self._tiles_at_once())
+            down, across = tile[part] // self._across, tile[part] % self._across
+            inside = self._rows.inside[down][:, :, None] & self._columns.inside[across][:, None]
+            hard = self._values(queries[kernel[part]], tile[part]).sigmoid_() >= 0.5
+            area.index_add_(0, kernel[part], (hard & inside.flatten(1)).sum(1))
+        return area
+
+    def _tiles_at_once(self) -> int:
+        kind = self.mask_logits.device.type
+        return CHUNK_ELEMENTS.get(kind, CHUNK_ELEMENTS["other"]) // TILE**2

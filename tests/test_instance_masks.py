@@ -1,0 +1,109 @@
+"""Instance masks read as the array that they stand for, and take little room."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from eovseg.instance_masks import InstanceMasks, MaskCrop
+from eovseg.model.instances import instances
+from eovseg.model.postprocess import MaskGeometry
+
+
+@st.composite
+def dense_masks(draw: st.DrawFn) -> np.ndarray:
+    shape = draw(st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9)))
+    share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    return np.random.default_rng(draw(st.integers(0, 99))).random(shape) < share
+
+
+@settings(deadline=None)
+@given(dense_masks())
+def test_they_read_as_the_array(dense: np.ndarray) -> None:
+    masks = InstanceMasks.of(dense)
+    assert masks.shape == dense.shape and len(masks) == len(dense)
+    np.testing.assert_array_equal(np.asarray(masks), dense)
+    for place, mask in enumerate(masks):
+        np.testing.assert_array_equal(mask, dense[place])
+        crop, expected = masks.crops[place], coco_mask.encode(np.asfortranarray(dense[place], dtype=np.uint8))
+        assert masks.rle(place) == expected
+        x0, y0, x1, y1 = crop.box
+        assert crop.area == dense[place].sum()
+        if crop.area:
+            assert [x0, y0, x1 - x0, y1 - y0] == coco_mask.toBbox(expected).tolist()
+    odd = list(range(len(dense)))[1::2]
+    np.testing.assert_array_equal(np.asarray(masks[odd]), dense[odd])
+    np.testing.assert_array_equal(np.asarray(masks[1::2]), dense[1::2])
+    painted = np.zeros(dense.shape[1:], dtype=np.int32)
+    for place in range(len(dense) - 1, -1, -1):
+        painted[dense[place]] = place + 1
+    np.testing.assert_array_equal(masks.painted(), painted)
+    assert masks.painted().flags["C_CONTIGUOUS"]
+
+
+def test_the_first_mask_covers_the_others() -> None:
+    masks = InstanceMasks.of(np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], dtype=bool))
+    assert masks.painted().tolist() == [[1, 1, 2, 0]]
+
+
+def test_what_numpy_may_ask_for() -> None:
+    masks = InstanceMasks.of(np.ones((1, 2, 2), dtype=bool))
+    assert np.asarray(masks, dtype=np.uint8).sum() == 4
+    with pytest.raises(ValueError, match="always a copy"):
+        np.array(masks, copy=False)
+    with pytest.raises(IndexError):
+        masks[1]
+
+
+def test_a_large_photos_masks_are_small() -> None:
+    mask = torch.zeros(3_000, 4_000, dtype=torch.bool)
+    mask[200:2_800, 300:3_900] = True
+    crop = MaskCrop.of(mask)
+    assert crop.box == (300, 200, 3_900, 2_800) and crop.area == 2_600 * 3_600
+    assert len(crop.counts) < 100, "the mask has 12 MB"
+
+
+SIZES = [
+    ((64, 96), (61, 90)),
+    ((61, 90), (61, 90)),
+    ((244, 360), (61, 90)),
+    ((30, 31), (61, 90)),
+    ((999, 17), (64, 96)),
+]
+
+
+@pytest.mark.parametrize(("output", "given"), SIZES)
+def test_masks_made_in_their_boxes_are_those_of_the_whole(output: tuple[int, int], given: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.full((7, 16, 24), -1.0)
+    for query, (y, x, size) in enumerate(((0, 0, 3), (13, 20, 4), (5, 9, 1), (0, 0, 24), (15, 0, 1), (7, 23, 1))):
+        part = logits[query, y : y + size, x : x + size]
+        part.copy_(torch.randn(part.shape, generator=generator))
+    geometry = MaskGeometry((64, 96), given, output)
+    scores = torch.randn(7, 4, generator=generator)
+    found = instances(scores, logits, torch.tensor([True, True, True]), geometry)
+    whole = torch.cat([band for _, band in geometry.bands(logits)], dim=1)
+    inside = whole > 0
+    assert sorted(set(found.queries.tolist())) == list(range(7))
+    np.testing.assert_array_equal(np.asarray(found.masks), inside[found.queries].numpy())
+    mean = (whole.sigmoid() * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+    expected = scores.softmax(-1)[found.queries, found.labels] * mean[found.queries]
+    torch.testing.assert_close(found.scores, expected)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+
+
+def test_low_scores_are_left_out_and_nothing_else() -> None:
+    logits = torch.randn(5, 8, 8, generator=torch.Generator().manual_seed(1))
+    scores = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    geometry = MaskGeometry((32, 32), (32, 32), (32, 32))
+    things = torch.tensor([True, False, True])
+    everything = instances(scores, logits, things, geometry)
+    some = instances(scores, logits, things, geometry, score_threshold=0.2)
+    kept = int((everything.scores > 0.2).sum())
+    assert 0 < kept < len(everything.scores)
+    assert torch.equal(some.scores, everything.scores[:kept]) and torch.equal(some.queries, everything.queries[:kept])
+    assert some.masks.crops == everything.masks.crops[:kept]
+    none = instances(scores, logits, torch.zeros(3, dtype=torch.bool), geometry)
+    assert none.masks.shape == (0, 32, 32) and not len(none.scores)
