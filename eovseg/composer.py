@@ -12,8 +12,10 @@ from torch import Tensor
 from eovseg.instance_masks import InstanceMasks
 from eovseg.model import postprocess
 from eovseg.model.classifier import in_and_out_log_probabilities
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.instances import instances
 from eovseg.model.network import ImageFeatures, Logits
+from eovseg.model.tiles import TiledMasks
 from eovseg.result import Segment
 from eovseg.vocabulary import Vocabulary
 
@@ -33,11 +35,11 @@ class Composed:
 class Composer:
     """Turns the class log-probabilities (Q, K+1) of one photo into the segments of a task."""
 
-    def __init__(self, vocabulary: Vocabulary, logits: Logits, planes: postprocess.MaskPlanes, scores: Tensor) -> None:
+    def __init__(self, vocabulary: Vocabulary, logits: Logits, tiled: TiledMasks, scores: Tensor) -> None:
         self.vocabulary = vocabulary
         self.scores = scores
-        self.planes = planes
-        self.masks, self.geometry = planes.mask_logits, planes.geometry
+        self.tiled = tiled
+        self.masks, self.geometry = tiled.mask_logits, tiled.geometry
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
         inside, outside = in_and_out_log_probabilities(logits)
         self.inside, self.outside = inside[0].exp(), outside[0].exp()
@@ -45,7 +47,7 @@ class Composer:
     @torch.inference_mode()
     def panoptic(self, score: float, overlap: float, void: float | None) -> Composed:
         """As `postprocess.panoptic`."""
-        segment_map, records = postprocess.panoptic(self.scores, self.planes, self.is_thing, score, overlap, void)
+        segment_map, records = postprocess.panoptic(self.scores, self.tiled, self.is_thing, score, overlap, void)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
         segments = tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
@@ -101,33 +103,33 @@ class Composer:
         )
 
 
-class KeptPlanes:
-    """The masks of the last few photos at photo size: large, quickly made, and gone with the logits they belong to."""
+class KeptMasks:
+    """The tiled masks of the last few photos, gone with the logits that they belong to."""
 
     def __init__(self, count: int = 2) -> None:
         self._count = count
-        self._kept: list[tuple[weakref.ref[Logits], postprocess.MaskPlanes]] = []
+        self._kept: list[tuple[weakref.ref[Logits], TiledMasks]] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return sum(known() is not None for known, _ in self._kept)
 
-    def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
+    def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
         """The final masks of one photo of `size` (H, W), the same for the same `logits`."""
         with self._lock:
-            self._kept = [(known, planes) for known, planes in self._kept if known() is not None]
-            for known, planes in self._kept:
+            self._kept = [(known, tiled) for known, tiled in self._kept if known() is not None]
+            for known, tiled in self._kept:
                 if known() is logits:
-                    return planes
-            made = _mask_planes(logits, features, size)
+                    return tiled
+            made = _tiled_masks(logits, features, size)
             self._kept = [*self._kept, (weakref.ref(logits), made)][-self._count :]
             return made
 
 
-def _mask_planes(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> postprocess.MaskPlanes:
+def _tiled_masks(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
     masks = logits.mask_logits[-1][0]
-    geometry = postprocess.MaskGeometry(features.padded_size, features.image_size, size)
-    return postprocess.MaskPlanes(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)
+    geometry = MaskGeometry(features.padded_size, features.image_size, size)
+    return TiledMasks(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)
 
 
 def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:

@@ -10,8 +10,6 @@ from PIL import Image
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.model import geometry as geometries
-from eovseg.model import postprocess
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
@@ -207,63 +205,20 @@ def test_wrong_variant_device_and_type() -> None:
         eovseg.load("xs", device="toaster")
 
 
-def test_bands_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upsampling a band of rows at a time gives what upsampling, cropping and resizing the whole gives."""
-    masks = torch.randn(3, 24, 40)
-    geometry = postprocess.MaskGeometry((96, 160), (90, 150), (211, 333))
-    whole = torch.nn.functional.interpolate(masks[None], (96, 160), mode="bilinear", align_corners=False)
-    whole = torch.nn.functional.interpolate(whole[..., :90, :150], (211, 333), mode="bilinear", align_corners=False)[0]
-    monkeypatch.setattr(geometries, "BAND_ELEMENTS", 5 * 3 * 333)
-    bands = list(geometry.bands(masks))
-    assert len(bands) > 40
-    torch.testing.assert_close(torch.cat([band for _, band in bands], dim=1), whole, rtol=1e-4, atol=1e-5)
-
-
-def test_kept_and_fresh_masks_give_one_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks kept from results with other scores, masks made anew and masks in bands: the same segments."""
-    torch.manual_seed(0)
-    geometry = postprocess.MaskGeometry((96, 160), (90, 150), (211, 333))
-    logits, is_thing = 4 * torch.randn(12, 24, 40), torch.arange(5) < 3
-    kept = postprocess.MaskPlanes(logits, geometry)
-    ask = {"score_threshold": 0.3, "overlap_threshold": 0.2}
-    for _ in range(4):
-        scores = (4 * torch.randn(12, 6)).log_softmax(-1)
-        found = postprocess.panoptic(scores, kept, is_thing, **ask)
-        fresh = postprocess.panoptic(scores, postprocess.MaskPlanes(logits, geometry), is_thing, **ask)
-        with monkeypatch.context() as patch:
-            patch.setattr(postprocess, "KEPT_ELEMENTS", 0)
-            patch.setattr(geometries, "BAND_ELEMENTS", 5 * 12 * 333)
-            bands = postprocess.panoptic(scores, postprocess.MaskPlanes(logits, geometry), is_thing, **ask)
-        assert found[1] == fresh[1] == bands[1] and len(found[1]) > 2
-        assert torch.equal(found[0], fresh[0])
-        assert (found[0] != bands[0]).float().mean() < 1e-4  # another order of sums on a pixel between two segments
-
-
-def test_few_masks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    geometry = postprocess.MaskGeometry((96, 160), (96, 160), (96, 160))
-    planes = postprocess.MaskPlanes(torch.randn(9, 24, 40), geometry)
-    monkeypatch.setattr(postprocess, "KEPT_ELEMENTS", 4 * 96 * 160)
-    for queries in ([0, 1, 2], [2, 3], [4], [5, 6]):
-        ((_, probabilities, _),) = planes.read(queries)
-        assert len(probabilities) == len(queries)
-        assert len(planes._kept) <= 4
-    assert planes.areas([5, 6]) is not None and planes.areas([0]) is None
-
-
 def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
     first = predictor.compose(decoded)
-    planes = predictor._planes.of(decoded.logits, decoded.state.features, first.segment_map.shape)
+    masks = predictor._masks.of(decoded.logits, decoded.state.features, first.segment_map.shape)
     again = predictor.compose(decoded, alpha=0.1)
-    assert predictor._planes.of(decoded.logits, decoded.state.features, first.segment_map.shape) is planes
+    assert predictor._masks.of(decoded.logits, decoded.state.features, first.segment_map.shape) is masks
     assert np.array_equal(predictor.compose(decoded).segment_map, first.segment_map)
     assert again.segment_map.shape == first.segment_map.shape
     other = predictor.decode(predictor.encode_image(photo), "grass: stuff")
     predictor.compose(other)
-    assert len(predictor._planes) == 2
+    assert len(predictor._masks) == 2
     third = predictor.decode(predictor.encode_image(photo), "bear")
     predictor.compose(third)
-    assert len(predictor._planes) == 2, "the oldest gave way"
+    assert len(predictor._masks) == 2, "the oldest gave way"
     del third
     gc.collect()
-    assert len(predictor._planes) == 1, "masks go with their logits"
+    assert len(predictor._masks) == 1, "masks go with their logits"

@@ -3,16 +3,14 @@
 Masks stay at stride 4 until they are needed: kept queries only, and a band of output rows at a time.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from eovseg.model.geometry import BAND_ELEMENTS, MaskGeometry
-
-KEPT_ELEMENTS = 2**26  # mask values kept between results, 335 MB with their hard masks; more are made anew each time
+from eovseg.model.tiles import TiledMasks
 
 
 @dataclass(frozen=True)
@@ -26,55 +24,9 @@ class SegmentRecord:
     score: float
 
 
-class MaskPlanes:
-    """Mask probabilities of one photo at output size, kept from one result to the next where they are few enough.
-
-    Other scores, thresholds or classes change which kernels are read and how they compete, not the masks themselves.
-    """
-
-    def __init__(self, mask_logits: Tensor, geometry: MaskGeometry) -> None:
-        """`mask_logits` (Q, h, w) of one photo, float32 or wider."""
-        self.mask_logits = mask_logits
-        self.geometry = geometry
-        self._kept: dict[int, tuple[Tensor, Tensor, int]] = {}  # query -> probability, its hard mask, the mask's area
-        self._lock = threading.Lock()  # visitors may share a photo
-
-    def read(self, queries: Sequence[int]) -> Iterator[tuple[slice, list[Tensor], list[Tensor]]]:
-        """Probabilities and hard masks (at least 0.5) of `queries`, bands of rows: (rows, n x (rows, W), same)."""
-        size = self.geometry.output_size[0] * self.geometry.output_size[1]
-        if len(queries) * size > KEPT_ELEMENTS:
-            for rows, band in self.geometry.bands(self.mask_logits[queries]):
-                probability = band.sigmoid()
-                yield rows, list(probability), list(probability >= 0.5)
-            return
-        planes = self._planes(queries, size)
-        yield slice(0, self.geometry.output_size[0]), [plane[0] for plane in planes], [plane[1] for plane in planes]
-
-    def _planes(self, queries: Sequence[int], size: int) -> list[tuple[Tensor, Tensor, int]]:
-        with self._lock:
-            missing = [query for query in queries if query not in self._kept]
-            if missing and (len(self._kept) + len(missing)) * size > KEPT_ELEMENTS:
-                self._kept.clear()
-                missing = list(queries)
-            if missing:
-                made = self.mask_logits.new_empty((len(missing), *self.geometry.output_size))
-                for rows, band in self.geometry.bands(self.mask_logits[missing]):
-                    torch.sigmoid(band, out=made[:, rows])
-                for query, probability, hard in zip(missing, made, made >= 0.5, strict=True):
-                    self._kept[query] = (probability, hard, int(hard.sum()))
-            return [self._kept[query] for query in queries]
-
-    def areas(self, queries: Sequence[int]) -> Tensor | None:
-        """Pixels of each kernel's own hard mask (n,), where they are known from `read`."""
-        with self._lock:
-            if any(query not in self._kept for query in queries):
-                return None
-            return torch.tensor([self._kept[query][2] for query in queries], device=self.mask_logits.device)
-
-
 def panoptic(
     class_log_probabilities: Tensor,
-    masks: MaskPlanes,
+    masks: TiledMasks,
     is_thing: Tensor,
     score_threshold: float = 0.0,
     overlap_threshold: float = 0.8,
@@ -93,18 +45,11 @@ def panoptic(
     if not len(kept):
         return torch.zeros(size, dtype=torch.int32, device=device), []
     scores, labels = scores[kept], labels[kept]
-    count, queries = len(kept), kept.tolist()
-    winner = torch.empty(size, dtype=torch.uint8 if count < 256 else torch.int16, device=device)
-    inside = torch.empty(size, dtype=torch.bool, device=device)
-    own_area = torch.zeros(count, dtype=torch.long, device=device)
-    for rows, probabilities, hard in masks.read(queries):
-        _compete(scores, probabilities, hard, winner[rows], inside[rows])
-        if len(probabilities[0]) < size[0]:  # a band: its areas are not kept
-            own_area += torch.stack([mask.sum() for mask in hard])
-    known = masks.areas(queries)
-    own_area = own_area if known is None else known
+    count = len(kept)
+    winner, inside = masks.compete(kept, scores)
+    own_area = masks.areas(kept)
     # One table of winner and inside: two counts and the segment map are read from it.
-    code = winner.int().mul_(2).add_(inside)
+    code = winner.mul_(2).add_(inside)
     counts = torch.bincount(code.flatten(), minlength=2 * count)
     segment_area = counts[1::2]
     won_area = counts[0::2] + segment_area
@@ -113,26 +58,6 @@ def panoptic(
     ids, records = _number_segments(kept, scores, labels, large, is_thing)
     table = torch.stack([torch.zeros_like(ids), ids], dim=1).flatten()
     return table[code], records
-
-
-def _compete(scores: Tensor, probabilities: list[Tensor], hard: list[Tensor], winner: Tensor, inside: Tensor) -> None:
-    """Fill `winner` (rows, W) with the kernel of the highest score x probability, `inside` with its hard mask there."""
-    if winner.device.type != "cpu":
-        best = (scores[:, None, None] * torch.stack(probabilities)).argmax(0)
-        winner.copy_(best)
-        inside.copy_(torch.stack(hard).gather(0, best[None])[0])
-        return
-    # Kernel by kernel: what is written stays in the cache, while one product of all kernels would not.
-    best = probabilities[0] * scores[0]
-    winner.zero_()
-    inside.copy_(hard[0])
-    value, better = torch.empty_like(best), torch.empty_like(inside)
-    for index in range(1, len(probabilities)):
-        torch.mul(probabilities[index], scores[index], out=value)
-        torch.gt(value, best, out=better)
-        torch.maximum(best, value, out=best)
-        winner.masked_fill_(better, index)
-        torch.where(better, hard[index], inside, out=inside)
 
 
 def _select_kernels(

@@ -8,10 +8,12 @@ from eovseg.model.aggregator import LiteAggregator
 from eovseg.model.classifier import classification_logits, pool_by_masks
 from eovseg.model.config import variant_config
 from eovseg.model.decoder import Decoder, DecoderLayer, DynamicDepthwiseAttention
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.instances import instances
-from eovseg.model.postprocess import MaskGeometry, MaskPlanes, panoptic, semantic, semantic_argmax
+from eovseg.model.postprocess import panoptic, semantic, semantic_argmax
 from eovseg.model.spatial import SpatialUpscaling
 from eovseg.model.tdee import TDEE
+from eovseg.model.tiles import TiledMasks
 from eovseg.model.vas import VocabularyAwareSelection
 from tests.parity import assert_close, description, load_module, tensors
 
@@ -133,8 +135,8 @@ def test_panoptic(score: float, overlap: float) -> None:
     recorded = tensors("mod_postprocess")
     size = tuple(recorded["mask_pred"].shape[-2:])
     is_thing = torch.tensor([True, True, False, False, False])
-    planes = MaskPlanes(recorded["mask_pred"], MaskGeometry(size, size, size))
-    segment_map, records = panoptic(recorded["mask_cls"], planes, is_thing, score, overlap)
+    tiled = TiledMasks(recorded["mask_pred"], MaskGeometry(size, size, size))
+    segment_map, records = panoptic(recorded["mask_cls"], tiled, is_thing, score, overlap)
     case = f"obj{score}_ov{overlap}"
     assert torch.equal(segment_map, recorded[f"panoptic_{case}"].to(torch.int32))
     found = [{"id": r.id, "isthing": r.is_thing, "category_id": r.class_id} for r in records]
