@@ -1,4 +1,4 @@
-"""`eovseg` and `python -m eovseg`: segment photos, fetch and convert checkpoints, train, evaluate, check data sets.
+"""`eovseg` and `python -m eovseg`: segment photos and videos, fetch and convert checkpoints, train, evaluate, ...
 
 Errors that a person can act on are one sentence on standard error; exit code 1 when something failed, 2 for wrong
 options.
@@ -13,6 +13,7 @@ from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
 from eovseg.errors import EovsegError
 from eovseg.segmenting import commands as segmenting
+from eovseg.video import commands as video_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     segment = commands.add_parser("segment", help="segment photos, folders or globs with your words")
     segmenting.add_arguments(segment)
     segment.set_defaults(run=segmenting.run)
+    video = commands.add_parser("video", help="draw the segments into a video, with tracks and steady colours")
+    video_commands.add_arguments(video)
+    video.set_defaults(run=video_commands.run)
     fetch = commands.add_parser("download", help="fetch the authors' checkpoint of S, M or L (resumes)")
     fetch.add_argument("variant", choices=("s", "m", "l"))
     fetch.set_defaults(run=_download)

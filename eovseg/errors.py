@@ -16,6 +16,10 @@ class ImageError(EovsegError):
     """The photo cannot be read or is outside the accepted sizes."""
 
 
+class VideoError(EovsegError):
+    """A video cannot be read or written, or the package that does it is missing."""
+
+
 class CheckpointError(EovsegError):
     """A weight file is missing, foreign, truncated, unsafe or made for another variant."""
 

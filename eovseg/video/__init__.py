@@ -1,0 +1,23 @@
+"""Videos: segments that keep their number and colour from frame to frame, as files or frame by frame.
+
+summary = segment_video(predictor, "walk.mp4", "walk-segments.mp4", "dog; person; grass: stuff")
+for frame in segment_frames(predictor, "walk.mp4", "dog; person; grass: stuff"):
+    frame.time, frame.track_map, frame.segments, frame.overlay()
+"""
+
+from eovseg.video.files import Summary, segment_video
+from eovseg.video.frames import Frame, FrameSegmenter, segment_frames
+from eovseg.video.reading import Picture, VideoReader
+from eovseg.video.tracker import TrackedSegment, Tracker
+
+__all__ = [
+    "Frame",
+    "FrameSegmenter",
+    "Picture",
+    "Summary",
+    "TrackedSegment",
+    "Tracker",
+    "VideoReader",
+    "segment_frames",
+    "segment_video",
+]

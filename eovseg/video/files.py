@@ -1,0 +1,134 @@
+"""From a video file to a video file with its segments drawn in, and a file of the tracks beside it."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from eovseg.errors import ConfigError, VideoError
+from eovseg.predictor import Predictor
+from eovseg.video.frames import Frame, FrameSegmenter
+from eovseg.video.reading import Picture, VideoReader
+from eovseg.video.tracker import MEMORY
+from eovseg.video.writing import SUFFIXES, cannot_write, whole_file, write_video
+from eovseg.vocabulary import Vocabulary
+
+
+@dataclass
+class Summary:
+    """How a run went: frames written, those of them that were segmented, tracks, the last frame's time in seconds,
+    packets that could not be decoded, whether it was stopped early, and whether the sound could not be kept."""
+
+    frames: int = 0
+    segmented: int = 0
+    tracks: int = 0
+    seconds: float = 0.0
+    damaged: int = 0
+    stopped: bool = False
+    sound_left_out: bool = False
+
+
+def check_files(source: str | Path, target: str | Path, tracks: str | Path | None = None) -> None:
+    """Refuse names that cannot work before anything heavy is loaded; raises `VideoError`."""
+    written = [Path(target), *([Path(tracks)] if tracks is not None else [])]
+    if written[0].suffix.lower() not in SUFFIXES:
+        raise VideoError(f'"{target}" is written as mp4; give it a name that ends in {" or ".join(SUFFIXES)}.')
+    for path in written:
+        if path.is_dir():
+            raise VideoError(f'"{path}" is a folder; give the name of a file.')
+        if _same(path, Path(source)):
+            raise VideoError(f'"{path}" would replace the video that is read; give another name.')
+    if len(written) == 2 and _same(*written):
+        raise VideoError(f'Video and tracks cannot both be written to "{target}"; give two names.')
+    with VideoReader(source):
+        pass
+
+
+def _same(first: Path, second: Path) -> bool:
+    with contextlib.suppress(OSError):
+        if first.samefile(second):  # links too
+            return True
+    return first.absolute() == second.absolute()
+
+
+def segment_video(
+    predictor: Predictor,
+    source: str | Path,
+    target: str | Path,
+    vocabulary: Vocabulary | str,
+    *,
+    background: Vocabulary | str | None = None,
+    every: int = 1,
+    start: float | None = None,
+    end: float | None = None,
+    memory: int = MEMORY,
+    opacity: float = 0.5,
+    labels: bool = True,
+    tracks: str | Path | None = None,
+    progress: bool | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Summary:
+    """Write the video `source` with its segments drawn in to the mp4 file `target`.
+
+    Size (sides made even), times and the first sound track stay; a part from `start` to `end` (seconds) begins at 0.
+    `opacity` 0..1 and `labels` as in `Result.overlay`; `tracks`: a file of JSON lines, one a segmented frame
+    (`Frame.to_json`). The other arguments are those of `segment_frames`. `progress` None: on terminals only. `stop` is
+    asked after each frame; what is there by then becomes a whole video. Files appear whole or not at all.
+    Raises `VideoError` and `ConfigError` with one sentence.
+    """
+    if not 0 <= opacity <= 1:
+        raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
+    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, **settings)
+    check_files(source, target, tracks)
+    summary = Summary()
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source, start, end))
+        note = stack.enter_context(_lines(Path(tracks))) if tracks is not None else _nothing
+        writer = stack.enter_context(write_video(Path(target), reader.rate, reader.time_base, reader.sound))
+        shift = round((start or 0) / reader.time_base)
+        hidden = None if progress is None else not progress
+        bar = stack.enter_context(tqdm(total=reader.expected, unit="frame", disable=hidden))
+        for item in reader.read(sound=True):
+            if not isinstance(item, Picture):
+                writer.copy(item, shift)
+                continue
+            frame = segmenter(item)
+            writer.write(np.asarray(frame.overlay(opacity, labels)), item, shift)
+            if frame.is_new:
+                note(frame)
+                summary.segmented += 1
+            summary.frames += 1
+            summary.seconds = item.time
+            bar.update()
+            del item, frame
+            if stop():
+                summary.stopped = True
+                break
+        summary.tracks, summary.damaged = segmenter.tracks, reader.damaged
+        summary.sound_left_out = writer.sound_left_out
+    return summary
+
+
+def _nothing(frame: Frame) -> None:
+    return None
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Callable[[Frame], None]]:
+    """Notes frames as JSON lines in a file that appears when the block ends well."""
+    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+
+        def note(frame: Frame) -> None:
+            try:
+                file.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
+        yield note

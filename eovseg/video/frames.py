@@ -1,0 +1,145 @@
+"""A video frame by frame: each with its segments and the tracks that they belong to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from eovseg.errors import ConfigError
+from eovseg.overlay import draw_overlay
+from eovseg.predictor import Predictor
+from eovseg.result import Result
+from eovseg.video.reading import Picture, VideoReader
+from eovseg.video.tracker import MEMORY, TrackedSegment, Tracker
+from eovseg.vocabulary import Vocabulary
+
+
+class _Drawn(NamedTuple):
+    id: int
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a video and what was found in it.
+
+    `image` (H, W, 3) uint8 RGB, upright. `track_map` (H, W) int32: a segment's track number, or 0 = none of the words.
+    `segments` in the order of `result.segments`. `index` counts from the first frame read, `time` is in seconds from
+    the video's start. `is_new` is False where the segments are those of an earlier frame (`every` > 1).
+    """
+
+    image: np.ndarray
+    index: int
+    time: float
+    track_map: np.ndarray
+    segments: tuple[TrackedSegment, ...]
+    result: Result
+    is_new: bool
+
+    def overlay(self, opacity: float = 0.5, labels: bool = True) -> Image.Image:
+        """The frame with its segments drawn over it, each in its track's colour and with its track's name."""
+        # "other" is the picture as it is, as for photos.
+        hidden = self.result.segments[-1].id if self.result.background else None
+        shown = [segment for segment in self.segments if segment.segment.id != hidden]
+        once = {segment.track: segment for segment in shown}
+        drawn = [_Drawn(segment.track, segment.name) for segment in once.values()]
+        colours = np.array([segment.colour for segment in once.values()], dtype=np.uint8).reshape(-1, 3)
+        return draw_overlay(self.image, self.track_map, drawn, opacity, labels, colours=colours)
+
+    def to_json(self) -> dict[str, Any]:
+        """Times, tracks, classes, scores, areas in pixels and boxes (x0, y0, x1, y1), ready for json.dumps."""
+        return {
+            "frame": self.index,
+            "time": round(self.time, 6),
+            "segments": [
+                {
+                    "track": tracked.track,
+                    "name": tracked.name,
+                    "label": tracked.label,
+                    "class_id": tracked.class_id,
+                    "is_thing": tracked.is_thing,
+                    "label_in_frame": tracked.segment.label,
+                    "score": tracked.segment.score,
+                    "area": tracked.segment.area,
+                    "box": list(tracked.segment.box),
+                }
+                for tracked in self.segments
+            ],
+        }
+
+
+class FrameSegmenter:
+    """Segments the pictures of one video in order, each `every`-th; the others take the segments of the one before.
+
+    `settings` are those of `Predictor.compose`. Raises `ConfigError` for an `every` below 1.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        vocabulary: Vocabulary | str,
+        background: Vocabulary | str | None = None,
+        *,
+        every: int = 1,
+        memory: int = MEMORY,
+        **settings: Any,
+    ) -> None:
+        if every < 1:
+            raise ConfigError(f"every={every} is not allowed; 1 segments each frame, 2 every second one.")
+        self._predictor = predictor
+        self._vocabulary = Vocabulary.coerce(vocabulary)
+        self._background = background
+        self._every = every
+        self._settings = settings
+        self._tracker = Tracker(memory)
+        self._held: Frame | None = None
+
+    @property
+    def tracks(self) -> int:
+        """Tracks so far."""
+        return self._tracker.count
+
+    def __call__(self, picture: Picture) -> Frame:
+        """The next picture with its segments."""
+        held = self._held
+        if picture.index % self._every == 0 or held is None:
+            words = self._vocabulary
+            # Frames do not come back: none is kept, and kept photos stay.
+            result = self._predictor(picture.image, words, background=self._background, keep=False, **self._settings)
+            track_map, segments = self._tracker.update(result)
+            frame = Frame(picture.image, picture.index, picture.time, track_map, segments, result, True)
+        else:
+            frame = Frame(picture.image, picture.index, picture.time, held.track_map, held.segments, held.result, False)
+        self._held = frame
+        return frame
+
+
+def segment_frames(
+    predictor: Predictor,
+    source: str | Path,
+    vocabulary: Vocabulary | str,
+    *,
+    background: Vocabulary | str | None = None,
+    every: int = 1,
+    start: float | None = None,
+    end: float | None = None,
+    memory: int = MEMORY,
+    **settings: Any,
+) -> Iterator[Frame]:
+    """The frames of the video `source` with their tracked segments, one after the other, in bounded memory.
+
+    `start` and `end` in seconds; each `every`-th frame is segmented, the others hold its segments. A thing keeps its
+    number and colour if it is missing for up to `memory` segmented frames. `background` and `settings` are those of
+    `Predictor.__call__`. Raises `VideoError` for what is no video and `ConfigError` for settings that are not allowed.
+
+        for frame in segment_frames(eovseg.load("xs"), "walk.mp4", "dog; grass: stuff", every=5):
+            print(frame.time, [segment.name for segment in frame.segments])
+    """
+    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, **settings)
+    with VideoReader(source, start, end) as reader:
+        for picture in reader.read():
+            if isinstance(picture, Picture):
+                yield segmenter(picture)

@@ -1,0 +1,224 @@
+"""Pictures out of a video file, decoded ahead in a thread, upright, each with its time; and its sound as it is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from eovseg.errors import ConfigError, VideoError
+from eovseg.segmenting.prefetch import ahead
+from eovseg.video.package import file_address, require_av
+
+_AHEAD = 8  # packets that are decoded before their turn
+_MICROSECOND = Fraction(1, 1_000_000)
+_UNKNOWN_MATRIX = 2  # FFmpeg's "unspecified" colour space
+_HIGH_DEFINITION = 720  # rows from which players take an unmarked video for BT.709
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One frame as it is shown.
+
+    `image` (H, W, 3) uint8 RGB, upright; `index` counts from the first frame read; `ticks` is the time in units of the
+    reader's `time_base` and `time` in seconds, from the video's start. `pixel_aspect` is a pixel's width by its height.
+    """
+
+    image: np.ndarray
+    index: int
+    ticks: int
+    time: float
+    duration: int
+    pixel_aspect: Fraction
+
+
+@dataclass(frozen=True, eq=False)
+class SoundPacket:
+    """Encoded sound, to be copied: FFmpeg's packet, and its time in seconds, both from the video's start."""
+
+    packet: Any
+    time: float
+
+
+class VideoReader:
+    """A video file, opened; use it in `with`. `read` may be called once.
+
+    `start` and `end` in seconds cut a part out. Raises `VideoError` for what is no video, `ConfigError` for times that
+    are none.
+    """
+
+    def __init__(self, path: str | Path, start: float | None = None, end: float | None = None) -> None:
+        self._start = 0.0 if start is None else start
+        self._end = float("inf") if end is None else end
+        if not 0 <= self._start < self._end:
+            raise ConfigError(f"A part of a video from {self._start:g} s to {self._end:g} s has no length.")
+        self._av = require_av()
+        self.path = Path(path)
+        self._container = _open(self._av, self.path)
+        try:
+            self._stream = _picture_stream(self._container, self.path)
+        except VideoError:
+            self._container.close()
+            raise
+        self._stream.thread_type = "AUTO"
+        self.time_base: Fraction = self._stream.time_base
+        self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        sound = self._container.streams.audio
+        self.sound = sound[0] if sound else None
+        self.damaged = 0  # packets that could not be decoded
+        self._first_tick = round((self._container.start_time or 0) * _MICROSECOND / self.time_base)
+        self._size: tuple[int, int] | None = None
+        self._count = 0
+        self._next_tick = 0
+        self._last_tick: int | None = None
+        self._ended = self._sound_ended = False
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._container.close()
+
+    @property
+    def expected(self) -> int | None:
+        """How many pictures `read` will give, roughly; None where the file does not tell."""
+        length = self._container.duration
+        seconds = min(float(length * _MICROSECOND) if length else float("inf"), self._end) - self._start
+        if not self._start and self._end == float("inf") and self._stream.frames:
+            return int(self._stream.frames)
+        return max(round(seconds * self.rate), 1) if 0 < seconds < float("inf") else None
+
+    def read(self, sound: bool = False) -> Iterator[Picture | SoundPacket]:
+        """The pictures from `start` on and before `end`, in order, with the packets of the first sound track between
+        them if `sound`.
+
+        Packets that cannot be decoded are counted in `damaged` and passed over; a file that is cut off just ends.
+        Raises `VideoError` where there is no picture at all.
+        """
+        streams = [self._stream, *([self.sound] if sound and self.sound is not None else [])]
+        self._sound_ended = len(streams) == 1
+        if self._start:  # to the last frame before it that can be decoded by itself
+            self._container.seek(round(self._start * 1_000_000) + (self._container.start_time or 0))
+        for packet, decoded in ahead(self._packets(streams), self._decode, 1, _AHEAD):
+            if self._is_picture(packet):
+                yield from decoded()
+            elif packet.pts is not None:
+                self._from_start(packet)
+                time = float(packet.pts * packet.time_base)
+                self._sound_ended |= time >= self._end
+                if self._start <= time < self._end or (time < 0 and not self._start):
+                    yield SoundPacket(packet, time)
+        if not self._count:
+            raise VideoError(self._no_picture())
+
+    def _no_picture(self) -> str:
+        if self._start or self._end < float("inf"):
+            return f'"{self.path.name}" has no picture from {self._start:g} s to {self._end:g} s.'
+        return f'"{self.path.name}" is damaged: none of its pictures can be decoded.'
+
+    def _is_picture(self, packet: Any) -> bool:
+        return bool(packet.stream.index == self._stream.index)
+
+    def _from_start(self, packet: Any) -> None:
+        """Make the times of a packet count from the video's start, as those of the pictures do."""
+        earlier = round(self._first_tick * self.time_base / packet.time_base)
+        packet.pts -= earlier
+        packet.dts = packet.dts - earlier if packet.dts is not None else None
+
+    def _packets(self, streams: list[Any]) -> Iterator[Any]:
+        packets = self._container.demux(streams)
+        while not (self._ended and self._sound_ended):
+            try:
+                packet = next(packets, None)
+            except self._av.error.FFmpegError:  # as where a file is cut off
+                self.damaged += 1
+                return
+            if packet is None:
+                return
+            yield packet
+
+    def _decode(self, packet: Any) -> list[Picture]:
+        """The pictures of one packet; runs in the other thread, one packet after the other."""
+        if self._ended or not self._is_picture(packet):
+            return []
+        try:
+            frames = packet.decode()
+        except self._av.error.FFmpegError:
+            self.damaged += 1
+            return []
+        pictures = []
+        for frame in frames:
+            # A time that is missing or runs backwards follows the one before.
+            ticks = self._next_tick if frame.pts is None else frame.pts - self._first_tick
+            ticks = ticks if self._last_tick is None else max(ticks, self._last_tick + 1)
+            duration = frame.duration or max(round(1 / (self.rate * self.time_base)), 1)
+            self._last_tick, self._next_tick = ticks, ticks + duration
+            time = float(ticks * self.time_base)
+            if time >= self._end:
+                self._ended = True
+                break
+            if time >= self._start:
+                image, turned = self._upright(frame)
+                aspect = Fraction(self._stream.sample_aspect_ratio or 1)
+                aspect = 1 / aspect if turned else aspect
+                pictures.append(Picture(image, self._count, ticks, time, duration, aspect))
+                self._count += 1
+        return pictures
+
+    def _upright(self, frame: Any) -> tuple[np.ndarray, bool]:
+        """(H, W, 3) uint8 RGB of a decoded frame, and whether its sides are swapped. All have the first one's size."""
+        self._size = self._size or (frame.width, frame.height)
+        spaces = self._av.video.reformatter.Colorspace
+        marked = frame.colorspace != _UNKNOWN_MATRIX
+        unmarked = spaces.ITU709 if frame.height >= _HIGH_DEFINITION else spaces.ITU601
+        width, height = self._size
+        space = None if marked else unmarked
+        pixels = frame.reformat(width, height, "rgb24", src_colorspace=space).to_ndarray()
+        matrix = frame.side_data.get(self._av.sidedata.sidedata.Type.DISPLAYMATRIX)
+        if matrix is None:
+            return pixels, False
+        return turn_upright(pixels, np.frombuffer(matrix, dtype=np.int32)[:9])
+
+
+def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bool]:
+    """`pixels` (H, W, 3) turned and mirrored as a display matrix (9,) of FFmpeg asks, and whether rows became columns.
+
+    It maps a place (x, y) to (a x + c y, b x + d y) with a, b, c, d its entries 0, 1, 3 and 4. Only quarter turns are
+    meant by cameras; anything between is taken for the nearest.
+    """
+    a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    if turned:
+        pixels = pixels.transpose(1, 0, 2)
+    across, down = (c, b) if turned else (a, d)
+    pixels = pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+    return np.ascontiguousarray(pixels), turned
+
+
+def _open(av: Any, path: Path) -> Any:
+    if path.is_dir():
+        raise VideoError(f'"{path}" is a folder; give a video.')
+    try:
+        # Only files: a playlist must not make the reader ask the network.
+        container = av.open(file_address(path), options={"protocol_whitelist": "file"})
+    except FileNotFoundError as error:
+        raise VideoError(f'The video "{path.name}" was not found.') from error
+    except PermissionError as error:
+        raise VideoError(f'"{path.name}" may not be read: permission is denied.') from error
+    except (OSError, ValueError) as error:  # FFmpeg's own errors are of these kinds
+        raise VideoError(f'"{path.name}" is not a video that can be read, or it is damaged or cut off.') from error
+    return container
+
+
+def _picture_stream(container: Any, path: Path) -> Any:
+    """The stream of moving pictures: no cover of a piece of music, and no photo."""
+    names = container.format.name
+    if names == "image2" or names.endswith("_pipe"):
+        raise VideoError(f'"{path.name}" is a photo; `eovseg segment` takes photos.')
+    for stream in container.streams.video:
+        if "attached_pic" not in stream.disposition.name.lower():
+            return stream
+    raise VideoError(f'"{path.name}" holds no moving pictures.')

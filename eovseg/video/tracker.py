@@ -1,0 +1,260 @@
+"""Which segment of a frame is which of the frames before: tracks that keep their number, colour and name.
+
+Things are matched one to one (Hungarian method) by the intersection over union of masks, in rounds: the same class
+where the track's speed leads it, the same class within that place (what comes out from behind something), the same
+class where it last was, then any class that covers it well. A track that finds no segment waits for a few frames. A
+mask much smaller than before is taken for half hidden: the track keeps its whole shape and its speed meanwhile. Stuff
+needs no matching, a class is a track, and so it is in the task "semantic".
+
+Within a track the classes of its segments vote: each frame adds its score to its class, and older votes fade. The name
+changes when another class leads clearly, after about five frames in a row; number and colour stay.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from eovseg.colours import free_colour
+from eovseg.errors import ConfigError
+from eovseg.result import Result, Segment
+
+MEMORY = 10  # frames that a track waits for its segment
+SAME_CLASS_IOU = 0.2
+ANY_CLASS_IOU = 0.5
+INSIDE = 0.7  # share of a segment that lies where a hidden track should be
+_HALF_HIDDEN = 0.7  # of the area before
+_PATIENCE = 0.9  # a match counts so much less for each frame of waiting or half hiding
+_GROWN_UP = 10  # frames after which a track counts in full; a new one, at half
+_FADING = 0.8  # of the votes, a frame
+_CLEAR_LEAD = 1.5
+_GRID_SIDE = 1024  # masks are compared on every n-th pixel of larger frames
+
+
+@dataclass(frozen=True)
+class TrackedSegment:
+    """A segment of one frame and the track that it belongs to.
+
+    `track` is the track's number, from 1 on, and its id in the frame's map; `name` is unique in the video ("person 2",
+    "sky"); `label`, `class_id` and `is_thing` are the class by vote; `colour` is RGB. `segment` is what this frame
+    alone says: class, scores, area and box in pixels.
+    """
+
+    track: int
+    name: str
+    label: str
+    class_id: int
+    is_thing: bool
+    colour: tuple[int, int, int]
+    segment: Segment
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """A mask (h, w) bool, cut out at row `top` and column `left` of the grid."""
+
+    mask: np.ndarray
+    top: int
+    left: int
+
+    @property
+    def centre(self) -> np.ndarray:
+        rows, columns = np.nonzero(self.mask)
+        return np.array([rows.mean() + self.top, columns.mean() + self.left])
+
+    def moved(self, by: np.ndarray) -> "_Shape":
+        return _Shape(self.mask, self.top + round(float(by[0])), self.left + round(float(by[1])))
+
+    def on(self, indices: np.ndarray, count: int) -> np.ndarray:
+        """(1 + count,) pixels of each segment of the grid `indices` (H, W) below this mask; 0: of none."""
+        rows = slice(max(self.top, 0), max(self.top + self.mask.shape[0], 0))
+        columns = slice(max(self.left, 0), max(self.left + self.mask.shape[1], 0))
+        below = indices[rows, columns]
+        skipped = rows.start - self.top, columns.start - self.left
+        mask = self.mask[skipped[0] : skipped[0] + below.shape[0], skipped[1] : skipped[1] + below.shape[1]]
+        return np.bincount(below[mask], minlength=count + 1)
+
+
+@dataclass(eq=False)
+class _Track:
+    number: int
+    class_id: int
+    label: str
+    is_thing: bool
+    colour: np.ndarray
+    votes: dict[int, float] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)  # the number in its name, for each class it had
+    last_class: int = -1
+    shape: _Shape | None = None
+    speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # grid rows and columns a frame
+    seen: int = 0
+    missed: int = 0
+    hidden: int = 0
+
+    @property
+    def trust(self) -> float:
+        """How much a match with this track counts: where two would do, the older and present one gets it."""
+        return float(_PATIENCE ** (self.missed + self.hidden) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
+
+    def predicted(self) -> _Shape:
+        assert self.shape is not None, "things have one from their first frame on"
+        return self.shape.moved(self.speed * (self.missed + 1))
+
+    def see(self, shape: _Shape, memory: int) -> None:
+        """Take the mask of the present frame."""
+        before = self.predicted() if self.shape is not None else None
+        if before is not None and self.hidden < memory and shape.mask.sum() < _HALF_HIDDEN * before.mask.sum():
+            self.shape, self.hidden = before, self.hidden + 1
+        else:
+            if self.shape is not None and not self.hidden:
+                step = (shape.centre - self.shape.centre) / (self.missed + 1)
+                self.speed = step if not self.speed.any() else (self.speed + step) / 2
+            self.shape, self.hidden = shape, 0
+        self.missed = 0
+        self.seen += 1
+
+    def vote(self, segment: Segment) -> None:
+        self.votes = {name: votes * _FADING for name, votes in self.votes.items()}
+        self.votes[segment.class_id] = self.votes.get(segment.class_id, 0.0) + segment.score
+        self.last_class = segment.class_id
+        leads = self.votes[segment.class_id] > _CLEAR_LEAD * self.votes.get(self.class_id, 0.0)
+        if leads and segment.class_id != self.class_id:
+            self.class_id, self.label = segment.class_id, segment.label
+
+
+class Tracker:
+    """Follows the segments of a video; give it each frame's result in order.
+
+    `memory`: frames that a thing may be missing without losing its number and colour. Stuff never loses them.
+    Raises `ConfigError` where it is negative.
+    """
+
+    def __init__(self, memory: int = MEMORY) -> None:
+        if memory < 0:
+            raise ConfigError(f"memory={memory} is not allowed; it is a number of frames, 0 or more.")
+        self._memory = memory
+        self._things: list[_Track] = []
+        self._stuff: dict[int, _Track] = {}
+        self._count = 0
+        self._numbers: dict[int, int] = {}
+
+    @property
+    def count(self) -> int:
+        """Tracks so far."""
+        return self._count
+
+    def update(self, result: Result) -> tuple[np.ndarray, tuple[TrackedSegment, ...]]:
+        """The next frame's map (H, W) int32 of track numbers, 0 = none, and its segments in the result's order.
+
+        Instances that others hide wholly are left out.
+        """
+        segments = result.segments
+        ids = np.array([segment.id for segment in segments], dtype=np.int64)
+        top = max(int(ids.max(initial=0)), int(result.segment_map.max(initial=0)))
+        position = np.zeros(top + 1, dtype=np.int32)
+        position[ids] = np.arange(1, len(ids) + 1)
+        step = -(-max(result.segment_map.shape) // _GRID_SIDE)
+        grid = position[result.segment_map[step // 2 :: step, step // 2 :: step]]
+        by_class = [not segment.is_thing or result.task == "semantic" for segment in segments]
+        visible = np.bincount(result.segment_map.ravel(), minlength=top + 1)[ids] > 0
+        tracks: list[_Track | None] = [None] * len(segments)
+        for index, segment in enumerate(segments):
+            if by_class[index] and visible[index]:
+                tracks[index] = self._stuff_track(segment)
+        things = [index for index in range(len(segments)) if visible[index] and not by_class[index]]
+        for index, track in self._follow(grid, segments, things).items():
+            tracks[index] = track
+        lookup = np.zeros(top + 1, dtype=np.int32)
+        found = [(segment, track) for segment, track in zip(segments, tracks, strict=True) if track is not None]
+        lookup[[segment.id for segment, _ in found]] = [track.number for _, track in found]
+        return lookup[result.segment_map], tuple(self._described(track, segment) for segment, track in found)
+
+    def _follow(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> dict[int, _Track]:
+        """The track of each of `things`, found or new; tracks that wait too long are dropped."""
+        shapes = _shapes(grid, len(segments), things)
+        # A thing between the grid's pixels cannot be followed; it is a track of one frame.
+        seen = [index for index in things if index in shapes]
+        found: dict[int, _Track] = {}
+        for row, column in self._matches(grid, segments, seen):
+            found[seen[column]] = self._things[row]
+        waiting = {id(track) for track in self._things} - {id(track) for track in found.values()}
+        for track in self._things:
+            track.missed += id(track) in waiting
+        self._things = [track for track in self._things if track.missed <= self._memory]
+        for index in things:
+            if index not in found:
+                found[index] = self._new(segments[index], is_thing=True)
+                if index in shapes:
+                    self._things.append(found[index])
+            if index in shapes:
+                found[index].see(shapes[index], self._memory)
+            found[index].vote(segments[index])
+        return found
+
+    def _matches(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> list[tuple[int, int]]:
+        """Pairs of an index into the tracks and one into `things`, at most one of each."""
+        if not things or not self._things:
+            return []
+        areas = np.bincount(grid.ravel(), minlength=len(segments) + 1)[1:][things]
+        ahead = np.stack([track.predicted().on(grid, len(segments)) for track in self._things])
+        resting = np.stack([track.shape.on(grid, len(segments)) for track in self._things if track.shape])
+        common = ahead[:, 1:][:, things]
+        overlap = common / np.maximum(ahead.sum(1, keepdims=True) + areas - common, 1)
+        inside = common / areas
+        common = resting[:, 1:][:, things]
+        behind = common / np.maximum(resting.sum(1, keepdims=True) + areas - common, 1)
+        classes = np.array([segments[index].class_id for index in things])
+        own = np.array([(track.class_id, track.last_class) for track in self._things])
+        same = (own[:, :, None] == classes).any(1)
+        trust = np.array([track.trust for track in self._things])[:, None]
+        rounds = (
+            (overlap * same, SAME_CLASS_IOU),
+            (inside * same, INSIDE),
+            (behind * same, SAME_CLASS_IOU),
+            (overlap, ANY_CLASS_IOU),
+        )
+        return _in_rounds([(np.where(values >= least, values * trust, 0.0)) for values, least in rounds])
+
+    def _stuff_track(self, segment: Segment) -> _Track:
+        if segment.class_id not in self._stuff:
+            self._stuff[segment.class_id] = self._new(segment, is_thing=False)
+        return self._stuff[segment.class_id]
+
+    def _new(self, segment: Segment, is_thing: bool) -> _Track:
+        self._count += 1
+        taken = [(track.label, track.colour) for track in (*self._stuff.values(), *self._things)]
+        colour = free_colour(segment.label, taken)
+        return _Track(self._count, segment.class_id, segment.label, is_thing, colour)
+
+    def _described(self, track: _Track, segment: Segment) -> TrackedSegment:
+        name = track.label
+        if track.is_thing:
+            if track.class_id not in track.numbers:
+                self._numbers[track.class_id] = self._numbers.get(track.class_id, 0) + 1
+                track.numbers[track.class_id] = self._numbers[track.class_id]
+            name = f"{track.label} {track.numbers[track.class_id]}"
+        red, green, blue = (int(value) for value in track.colour)
+        return TrackedSegment(
+            track.number, name, track.label, track.class_id, segment.is_thing, (red, green, blue), segment
+        )
+
+
+def _shapes(grid: np.ndarray, count: int, wanted: list[int]) -> dict[int, _Shape]:
+    """The masks of those `wanted` segments (from 0) with a pixel on the grid (H, W), where they are counted from 1."""
+    boxes = ndimage.find_objects(grid, max_label=count)
+    cut = {index: boxes[index] for index in wanted if boxes[index]}
+    return {index: _Shape(grid[box] == index + 1, box[0].start, box[1].start) for index, box in cut.items()}
+
+
+def _in_rounds(tables: list[np.ndarray]) -> list[tuple[int, int]]:
+    """One-to-one pairs (row, column) of the largest sum in the first table, then of what is left in the next; never
+    where a table is 0."""
+    pairs: list[tuple[int, int]] = []
+    for table in tables:
+        left = table.copy()
+        for row, column in pairs:
+            left[row, :] = left[:, column] = 0
+        rows, columns = linear_sum_assignment(left, maximize=True)
+        pairs += [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if left[row, column] > 0]
+    return pairs

@@ -1,0 +1,154 @@
+"""Pictures into an mp4 file: H.264 that every player takes, the times kept, sound copied; whole or not there at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eovseg.errors import VideoError
+from eovseg.video.package import file_address, require_av
+from eovseg.video.reading import Picture, SoundPacket
+
+SUFFIXES = (".mp4", ".m4v", ".mov")
+_ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, the better first
+_QUALITY = {"crf": "20", "preset": "veryfast"}  # of libx264: no loss that is seen, and time left for the network
+_BT709 = 1  # FFmpeg's number for its matrix, primaries and transfer
+_STUDIO_RANGE = 1
+
+
+class VideoWriter:
+    """Writes one video; made by `write_video`."""
+
+    def __init__(self, path: Path, container: Any, rate: Fraction, time_base: Fraction, sound: Any) -> None:
+        self._av = require_av()
+        self._path = path
+        self._container = container
+        self._rate = rate
+        self._time_base = time_base
+        self._sound = None
+        if sound is not None and sound.codec_context.name in container.supported_codecs:
+            self._sound = container.add_stream_from_template(sound)
+        self.sound_left_out = sound is not None and self._sound is None
+        self._stream: Any = None
+        self._waiting: list[SoundPacket] = []  # until the first picture tells its size
+
+    def write(self, image: np.ndarray, picture: Picture, shift: int = 0) -> None:
+        """Append `image` (H, W, 3) uint8 RGB at the time of `picture`, `shift` ticks earlier.
+
+        H.264 has even sides: of an odd one the last row or column is repeated.
+        """
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._stream is None:
+            self._stream = self._new_stream(image.shape, picture.pixel_aspect)
+        frame = self._av.VideoFrame.from_ndarray(image, "rgb24")
+        spaces, ranges = self._av.video.reformatter.Colorspace, self._av.video.reformatter.ColorRange
+        frame = frame.reformat(format="yuv420p", dst_colorspace=spaces.ITU709, dst_color_range=ranges.MPEG)
+        frame.pts, frame.time_base, frame.duration = picture.ticks - shift, self._time_base, picture.duration
+        with self._disk():
+            self._container.mux(self._stream.encode(frame))
+            for sound in self._waiting:
+                self._copy(sound, shift)
+        self._waiting.clear()
+
+    def copy(self, sound: SoundPacket, shift: int = 0) -> None:
+        """Append a packet of sound as it is, `shift` ticks of the pictures' time earlier."""
+        if self._sound is None:
+            return
+        if self._stream is None:
+            self._waiting.append(sound)
+            return
+        with self._disk():
+            self._copy(sound, shift)
+
+    def finish(self) -> None:
+        """Write what the encoder still holds and the file's index."""
+        with self._disk():
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def _copy(self, sound: SoundPacket, shift: int) -> None:
+        packet = sound.packet
+        earlier = round(shift * self._time_base / packet.time_base)
+        packet.pts -= earlier
+        if packet.dts is not None:
+            packet.dts -= earlier
+        packet.stream = self._sound
+        self._container.mux(packet)
+
+    def _new_stream(self, shape: tuple[int, ...], pixel_aspect: Fraction) -> Any:
+        for name in _ENCODERS:
+            with contextlib.suppress(ValueError):  # an FFmpeg without that encoder
+                options = _QUALITY if name == "libx264" else {}
+                stream = self._container.add_stream(name, rate=self._rate, options=options)
+                break
+        else:
+            raise VideoError("This installation of av has no H.264 encoder; install the wheel of av from the index.")
+        stream.height, stream.width = shape[:2]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._time_base  # the video's own clock: varying frame rates stay as they are
+        context.sample_aspect_ratio = pixel_aspect
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _STUDIO_RANGE
+        return stream
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, self._av.error.FFmpegError) as error:
+            raise cannot_write(self._path, error) from error
+
+
+@contextmanager
+def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = None) -> Iterator[VideoWriter]:
+    """A writer to `path`, which appears when the block ends well; after an error, or a second Ctrl-C, nothing is left.
+
+    `sound`: FFmpeg's stream whose packets will be copied. Raises `VideoError` where the file cannot be written.
+    """
+    av = require_av()
+    with whole_file(path) as part:
+        try:
+            container = av.open(file_address(part), "w", format="mp4", options={"movflags": "+faststart"})
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            writer = VideoWriter(path, container, rate, time_base, sound)
+            yield writer
+            writer.finish()
+        finally:
+            with contextlib.suppress(OSError, ValueError):  # closed already, or of no use
+                container.close()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to, beside `path`, which takes its place when the block ends well and else goes."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")  # tells at once whether the folder can be written
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        yield part
+        try:
+            os.replace(part, path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def cannot_write(path: Path, error: Exception) -> VideoError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return VideoError(f'"{path}" cannot be written ({reason}).')
