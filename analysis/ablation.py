@@ -6,7 +6,8 @@ and with them which kernels win a pixel, are merged, or survive.
 """
 
 import copy
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -111,6 +112,32 @@ def segment_overlap(first: Result, second: Result) -> np.ndarray:
     return shared / np.maximum(union, 1)
 
 
+def changed_pixels(first: Result, second: Result, changes: Sequence[SegmentChange]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the changes of `compare_results` lie on the photo, each pixel given to at most one.
+
+    Returns the map (H, W) int32 of 1 + the place in `changes`, 0 = nothing changed, and (H, W) bool, true where the
+    pixel itself lost, gained or renamed its segment and false where a changed segment kept it. The second result's
+    segments come first; what they leave free goes to those of the first.
+    """
+    owner = np.zeros(first.segment_map.shape, np.int32)
+    moved = np.zeros(owner.shape, bool)
+    nowhere = np.zeros(owner.shape, bool)
+    later: list[tuple[int, np.ndarray]] = []
+    for number, change in enumerate(changes, start=1):
+        if change.change == "same":
+            continue
+        before = nowhere if change.before is None else first.mask(change.before)
+        after = nowhere if change.after is None else second.mask(change.after)
+        owner[after] = number
+        moved[after] = change.change == "renamed" or ~before[after]
+        later.append((number, before & ~after))
+    for number, lost in later:
+        free = lost & (owner == 0)
+        owner[free] = number
+        moved[free] = True
+    return owner, moved
+
+
 def segment_queries(result: Result) -> dict[int, int]:
     """The object kernel behind each segment id of a result; segments that no single kernel made are left out."""
     pairs = zip(result.segments, result.queries, strict=True)
@@ -176,6 +203,47 @@ def router_statistics(
         decoded = predictor.decode(state, vocabulary, intermediates=True)
         rows += router_rows(decoded, predictor.compose(decoded), state.name or str(number))
     return rows
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a value over segments."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class RouterSummary:
+    """TDEE's routers in one decoder layer, over all things or all stuff of any number of photos."""
+
+    layer: int
+    is_thing: bool
+    segments: int
+    photos: int
+    mask_weight: Spread
+    spatial_weight: Spread
+    spatial_share: Spread
+
+
+def router_summary(rows: Sequence[RouterRow]) -> list[RouterSummary]:
+    """Mean and standard deviation over segments: things first, then stuff, one entry for each layer that has rows."""
+    found = []
+    for is_thing in (True, False):
+        for layer in sorted({row.layer for row in rows}):
+            chosen = [row for row in rows if row.layer == layer and row.is_thing == is_thing]
+            if not chosen:
+                continue
+            values = np.array([(row.mask_weight, row.spatial_weight, row.spatial_share) for row in chosen])
+            spreads = [Spread(float(mean), float(sd)) for mean, sd in zip(values.mean(0), values.std(0), strict=True)]
+            found.append(RouterSummary(layer, is_thing, len(chosen), len({row.photo for row in chosen}), *spreads))
+    return found
+
+
+def shown_range(values: Sequence[float], around: float = 0.5, least: float = 0.05) -> tuple[float, float]:
+    """The part of 0..1 to draw so that `values` and `around` are seen, in steps of 0.05, `least` to each side."""
+    low, high = min((*values, around - least)), max((*values, around + least))
+    return max(0.0, math.floor(low * 20 + 1e-6) / 20), min(1.0, math.ceil(high * 20 - 1e-6) / 20)
 
 
 def _around(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -13,6 +13,11 @@ def colour_table(colour_map: str = SIMILARITY_MAP) -> np.ndarray:
     return (matplotlib.colormaps[colour_map](np.linspace(0, 1, 256))[:, :3] * 255 + 0.5).astype(np.uint8)
 
 
+def grey_photo(image: np.ndarray) -> np.ndarray:
+    """The lightness (H, W) float32 in 0..255 of a photo (H, W, 3) uint8."""
+    return np.asarray(image @ _GREY)
+
+
 def heat_over_photo(
     image: np.ndarray,
     values: np.ndarray,
@@ -29,8 +34,7 @@ def heat_over_photo(
     low, high = limits
     place = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     colours = colour_table(colour_map)[np.rint(place * 255).astype(np.uint8)]
-    grey = (image @ _GREY)[..., None]
-    return np.rint(strength * colours + (1 - strength) * grey).astype(np.uint8)
+    return np.rint(strength * colours + (1 - strength) * grey_photo(image)[..., None]).astype(np.uint8)
 
 
 def mask_over_photo(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A small untrained XS and results drawn by hand."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from eovseg.vocabulary import Vocabulary
 
 MakeResult = Callable[[np.ndarray, Sequence[int]], Result]
 WORDS = Vocabulary.parse("bus, coach: thing; person: thing; sky: stuff")
+
+
+def texts(figure: Any) -> list[str]:
+    """All texts of a matplotlib figure."""
+    return [str(text.get_text()) for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
 @pytest.fixture(scope="package")

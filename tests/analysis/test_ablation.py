@@ -5,11 +5,15 @@ import pytest
 import torch
 
 from analysis.ablation import (
+    RouterRow,
+    changed_pixels,
     compare_results,
     router_rows,
     router_statistics,
+    router_summary,
     segment_overlap,
     segment_queries,
+    shown_range,
     without_fusion,
 )
 from eovseg.errors import ConfigError
@@ -79,6 +83,47 @@ def test_empty_results_compare(make_result: MakeResult) -> None:
     assert compare_results(nothing, nothing) == []
     assert [c.change for c in compare_results(something, nothing)] == ["gone"]
     assert [c.change for c in compare_results(nothing, something)] == ["new"]
+
+
+def test_changed_pixels_by_hand(make_result: MakeResult) -> None:
+    before = make_result(np.array([[1, 1, 1, 1, 2, 2, 3, 0]]), [0, 1, 2])
+    after = make_result(np.array([[1, 1, 1, 0, 2, 2, 4, 3]]), [0, 0, 2, 1])  # bus shrinks, 2 is renamed, 3 goes
+    changes = compare_results(before, after)
+    assert [change.change for change in changes] == ["reshaped", "renamed", "renamed", "new"]
+    owner, moved = changed_pixels(before, after, changes)
+    assert owner.tolist() == [[1, 1, 1, 1, 2, 2, 3, 4]]
+    assert moved.tolist() == [[False, False, False, True, True, True, True, True]]
+    assert not changed_pixels(before, before, compare_results(before, before))[0].any()
+
+
+def test_the_later_segment_owns_a_pixel_that_both_changed(make_result: MakeResult) -> None:
+    before = make_result(np.array([[1, 1, 1, 1, 1, 1]]), [0])
+    after = make_result(np.array([[1, 1, 1, 2, 2, 0]]), [0, 1])
+    owner, moved = changed_pixels(before, after, compare_results(before, after))
+    assert owner.tolist() == [[1, 1, 1, 2, 2, 1]]  # what the new one took is its; what nobody has stays the bus's
+    assert moved.tolist() == [[False, False, False, True, True, True]]
+
+
+def row(photo: str, is_thing: bool, layer: int, share: float) -> RouterRow:
+    return RouterRow(photo, 1, "bus", is_thing, layer, 1 - share, share / 2, share)
+
+
+def test_router_summary_by_hand() -> None:
+    rows = [row("a", True, 1, 0.2), row("b", True, 1, 0.6), row("b", False, 2, 0.5)]
+    things, stuff = router_summary(rows)
+    assert (things.layer, things.segments, things.photos) == (1, 2, 2)
+    assert (things.spatial_share.mean, things.spatial_share.deviation) == pytest.approx((0.4, 0.2))
+    assert (things.mask_weight.mean, things.spatial_weight.deviation) == pytest.approx((0.6, 0.1))
+    assert (stuff.is_thing, stuff.layer, stuff.spatial_share.deviation) == (False, 2, 0.0)
+    assert router_summary([]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.47, 0.52], (0.45, 0.55)), ([0.31], (0.3, 0.55)), ([0.0, 0.99], (0.0, 1.0)), ([], (0.45, 0.55))],
+)
+def test_the_shown_range_holds_all_values(values: list[float], expected: tuple[float, float]) -> None:
+    assert shown_range(values) == pytest.approx(expected)
 
 
 def test_queries_and_routers_belong_to_the_segments(predictor: Predictor, decoded: Decoded) -> None:

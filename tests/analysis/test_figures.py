@@ -6,22 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from analysis import figures_matplotlib as draw
 from analysis import figures_plotly as screen
 from analysis.__main__ import main
-from analysis.ablation import RouterRow, compare_results
 from analysis.ensemble import ClassVote
-from analysis.layers import LayerClass, QueryPath
 from analysis.outlines import BUS_STREET, outline_map
 from analysis.sheets import cluster_columns, cluster_layers, draw_sheets, main_query
 from analysis.similarity import SimilarityMaps, WordScore
 from analysis.style import CATEGORIES, cluster_rgb, segment_rgb
 from eovseg.errors import ConfigError
 from eovseg.predictor import Decoded, Predictor
-from tests.analysis.conftest import MakeResult
+from tests.analysis.conftest import texts
 
 ROOT = Path(__file__).parent.parent.parent
 MAPS = SimilarityMaps(
@@ -30,13 +26,10 @@ MAPS = SimilarityMaps(
 IMAGE = np.full((4, 6, 3), 90, np.uint8)
 
 
-def texts(figure: Figure) -> list[str]:
-    return [str(text.get_text()) for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
-
-
 def test_computing_modules_load_no_plots() -> None:
-    drawing = {"benchmark", "figures_matplotlib", "figures_plotly", "pictures", "sheets"}
-    modules = sorted({path.stem for path in (ROOT / "analysis").glob("*.py")} - drawing)
+    drawing = {"benchmark", "picture_grid", "pictures", "sheets"}
+    stems = {path.stem for path in (ROOT / "analysis").glob("*.py") if not path.stem.startswith("figures_")}
+    modules = sorted(stems - drawing)
     names = ", ".join("analysis" if stem == "__init__" else f"analysis.{stem}" for stem in modules)
     code = f"import sys, {names}; print(*sorted({{'gradio', 'matplotlib', 'plotly'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -58,27 +51,10 @@ def test_similarity_maps_share_one_scale() -> None:
     assert "50% inside the word's segments" in found and not any("nan" in text for text in found)
 
 
-def test_changed_segments_are_boxed(make_result: MakeResult) -> None:
-    off = make_result(np.array([[1, 1, 2, 2]] * 4), [0, 1])
-    on = make_result(np.array([[1, 1, 0, 0]] * 4), [1])
-    figure = draw.ablation_figure(off, on, compare_results(off, on))
-    boxes = [[p for p in axis.patches if isinstance(p, Rectangle)] for axis in figure.axes]
-    assert [len(found) for found in boxes] == [2, 1]
-    assert {"renamed", "gone", "TDEE switched off", "TDEE on"} <= set(texts(figure))
-    assert "no segment changed" in texts(draw.ablation_figure(off, off, compare_results(off, off)))
-
-
 def test_clusters_keep_the_photos_shape_and_notes() -> None:
     figure = draw.clustering_figure([IMAGE], {"stage 1": [np.array([[0, 1], [2, 2]])]}, {"stage 1": "AMI 0.50"})
     assert figure.axes[1].get_xlim() == (0, 6) and figure.axes[1].get_ylim() == (4, 0)
     assert "stage 1\nAMI 0.50" in texts(figure)
-
-
-def test_layers_name_words_and_overlap() -> None:
-    words = ((LayerClass("bus", 0.75),),) * 3
-    path = QueryPath(9, np.ones((4, 4, 6), np.float32), words, np.ones((3, 2)) / 2)
-    found = texts(draw.layers_figure(IMAGE, path))
-    assert {"learned kernel 9", "layer 3", "bus 75%\nIoU with final 1.00"} <= set(found)
 
 
 def test_paper_and_own_numbers_are_told_apart() -> None:
@@ -109,14 +85,10 @@ def test_screens_share_scale_and_names() -> None:
     bars = screen.competition_screen([WordScore("bus", 1.0, 2.0, 0.75), WordScore("sky", 0.0, 0.1, 0.25)])
     assert list(bars.data[0].y) == ["bus", "sky"] and list(bars.data[0].x) == [0.75, 0.25]
     votes = screen.votes_screen([ClassVote("bus", False, 0.5, 0.25, 0.4)])
-    assert [bar.name for bar in votes.data][:2] == ["in-vocabulary", "out-of-vocabulary"]
+    assert [bar.name.split()[0] for bar in votes.data] == ["in-vocabulary", "out-of-vocabulary", "ensemble"]
     assert list(votes.data[0].x) == ["bus (unseen)"] and "too small" not in votes.layout.title.text
     alone = screen.votes_screen([ClassVote("bus", True, 0.5, 0.25, 0.5, weighed=False)])
     assert "too small for the frozen tower" in alone.layout.title.text
-    rows = [RouterRow("a", 1, "bus", True, layer, 0.4, 0.6, 0.7) for layer in (1, 2)]
-    routers = screen.router_screen(rows)
-    assert "layer 2" in routers.layout.title.text and list(routers.data[1].y) == [0.6]
-    assert {"things (1 segments)", "stuff (0 segments)"} <= set(texts(draw.router_figure(rows)))
 
 
 def test_joint_clusters_keep_their_meaning_across_photos(predictor: Predictor, photo: np.ndarray) -> None:
@@ -148,7 +120,14 @@ def test_all_sheets_are_written_as_vectors(
         formats=("svg",),
     )
     names = {path.stem for path in written}
-    assert {"fig5-vas-drawn", "fig6-tdee-drawn", "layers-drawn", "fig3-fig9-clusters", "fig10-fig11-panoptic"} <= names
+    assert {
+        "routers",
+        "fig5-vas-drawn",
+        "fig6-tdee-drawn",
+        "layers-drawn",
+        "fig3-fig9-clusters",
+        "fig10-fig11-panoptic",
+    } <= names
     assert all(path.read_text(encoding="utf-8").lstrip().startswith("<?xml") for path in written)
     clusters = (tmp_path / "out" / "fig3-fig9-clusters.svg").read_text(encoding="utf-8")
     assert clusters.count("ms here") == 5 and "thread" in clusters, "every layer is timed, and the machine is named"

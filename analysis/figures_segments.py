@@ -1,0 +1,227 @@
+"""Sheets of results: photos with every segment named (Fig. 10, 11), and what differs between two results (Fig. 6)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from scipy import ndimage
+
+from analysis.ablation import SegmentChange, changed_pixels
+from analysis.clustering import borders
+from analysis.pictures import grey_photo
+from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB, segment_rgb
+from eovseg.colours import segment_colours, text_colour
+from eovseg.result import Result
+
+# Words are the user's: a "$" in them is no formula.
+STYLE: dict[Any, Any] = MATPLOTLIB | {"text.parse_math": False}
+PANEL_INCHES = 1.6 * CELL_INCHES
+TITLE_INCHES = 0.3
+LINE_INCHES = 0.19
+NAMED_SEGMENTS = 24
+LONGEST_NAME = 28
+
+
+@rc_context(STYLE)
+def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
+    """Fig. 10 and 11: photos above their panoptic results and the names of all segments, `columns` photos a row.
+
+    A name stands in its segment where it fits, and always in the list below, largest segment first.
+    """
+    columns = min(columns, len(results))
+    rows = [results[start : start + columns] for start in range(0, len(results), columns)]
+    legends = [[_named_colours(result) for result in row] for row in rows]
+    heights: list[float] = []
+    for row, entries in zip(rows, legends, strict=True):
+        picture = PANEL_INCHES * max(result.image.shape[0] / result.image.shape[1] for result in row)
+        heights += [picture, picture, LINE_INCHES * max(map(_legend_lines, entries)) + 0.1]
+    height = sum(heights) + TITLE_INCHES * len(rows) + 0.2
+    figure = Figure(figsize=(columns * PANEL_INCHES + 0.2, height), layout="constrained")
+    axes: np.ndarray = figure.subplots(3 * len(rows), columns, squeeze=False, height_ratios=heights)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for number, (row, entries) in enumerate(zip(rows, legends, strict=True)):
+        for column, (result, named) in enumerate(zip(row, entries, strict=True)):
+            photo, overlay, names = axes[3 * number : 3 * number + 3, column]
+            photo.imshow(result.image)
+            photo.set_title(result.name)
+            photo.set_anchor("S")  # a pair of another shape than its neighbour stays together
+            overlay.imshow(np.asarray(result.overlay()))
+            overlay.set_anchor("N")
+            _list_names(names, named)
+    return figure
+
+
+@rc_context(STYLE)
+def labelled_figure(image: np.ndarray, segment_map: np.ndarray, names: Mapping[int, str], title: str) -> Figure:
+    """A photo beside a map of labelled segments (H, W), 0 = unlabelled, and the name of each id's colour below."""
+    colours = [segment_rgb(np.array([[number]]))[0, 0] for number in names]
+    named = [(name, tuple(colour / 255)) for name, colour in zip(names.values(), colours, strict=True)]
+    if (segment_map == 0).any():
+        named.append(("unlabelled", tuple(segment_rgb(np.array([[0]]))[0, 0] / 255)))
+    picture = PANEL_INCHES * image.shape[0] / image.shape[1]
+    figure = Figure(figsize=(2 * PANEL_INCHES + 0.2, picture + TITLE_INCHES + 0.4), layout="constrained")
+    axes: np.ndarray = figure.subplots(1, 2)
+    for axis, shown, words in zip(axes, (image, segment_rgb(segment_map)), ("photo", title), strict=True):
+        axis.imshow(shown)
+        axis.set_title(words)
+        axis.set_axis_off()
+    handles = [Patch(color=colour, label=name) for name, colour in named]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(named), 8))
+    return figure
+
+
+@rc_context(STYLE)
+def ablation_figure(
+    off: Result,
+    on: Result,
+    changes: Sequence[SegmentChange],
+    titles: tuple[str, str] = ("TDEE switched off", "TDEE on"),
+) -> Figure:
+    """Fig. 6: the results without and with TDEE, below them only what changed: numbered on the photo, and listed.
+
+    Largest change first. Where nothing changed, a sentence says so.
+    """
+    picture = PANEL_INCHES * off.image.shape[0] / off.image.shape[1]
+    changed = _largest_first(off, on, [change for change in changes if change.change != "same"])
+    shown = changed[: max(6, int(picture / LINE_INCHES) - 2)]
+    lines = len(shown) + 1 + (len(changed) > len(shown))
+    heights = [picture + TITLE_INCHES] + [max(picture, LINE_INCHES * lines) + TITLE_INCHES] * bool(changed)
+    figure = Figure(figsize=(2 * PANEL_INCHES + 0.2, sum(heights) + 0.5), layout="constrained")
+    axes: np.ndarray = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for axis, result, title in zip(axes[0], (off, on), titles, strict=True):
+        axis.imshow(np.asarray(result.overlay()))
+        axis.set_title(title)
+    if not changed:
+        figure.supxlabel("no segment changed", fontsize=9)
+        return figure
+    _draw_changes(axes[1, 0], off, on, shown)
+    _list_changes(axes[1, 1], off, on, shown, len(changed) - len(shown), axes_inches=heights[1] - TITLE_INCHES)
+    figure.supxlabel(
+        "strong colour: the pixel lost, gained or renamed its segment · pale: the changed segment kept this pixel\n"
+        "renamed: another class · reshaped: same class, another outline · gone, new: without a partner · "
+        "IoU: shared pixels / pixels of either",
+        fontsize=8,
+    )
+    return figure
+
+
+def _largest_first(off: Result, on: Result, changes: Sequence[SegmentChange]) -> list[SegmentChange]:
+    def area(change: SegmentChange) -> int:
+        sides = ((off, change.before), (on, change.after))
+        return max(result.segments[place].area for result, place in sides if place is not None)
+
+    return sorted(changes, key=area, reverse=True)
+
+
+def _draw_changes(axis: Axes, off: Result, on: Result, changes: Sequence[SegmentChange]) -> None:
+    """The grey photo with the pixels of each change in the colour of its kind and its number."""
+    owner, moved = changed_pixels(off, on, changes)
+    colours = np.array([(0, 0, 0), *(to_rgb(CHANGE_COLOURS[change.change]) for change in changes)])
+    strength = np.where(owner > 0, np.where(moved, 0.75, 0.25), 0.0)[..., None]
+    grey = grey_photo(off.image)[..., None] / 255 * 0.6 + 0.4  # paler, so that the colours stand out
+    picture = strength * colours[owner] + (1 - strength) * grey
+    picture[borders(owner)] = 1
+    axis.imshow(picture)
+    axis.set_title("what changed")
+    label: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": INK, "weight": "bold"}
+    label["bbox"] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": INK, "linewidth": 0.8}
+    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.8}
+    for number, (spot, place) in _number_places(owner).items():
+        axis.annotate(str(number), spot, place, arrowprops=None if spot == place else line, **label)
+
+
+def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tuple[float, float]]]:
+    """For each number of a map (H, W) the point (x, y) that it belongs to and the point to write it at.
+
+    The two are one where the region is wide enough; else the number stands beside it, as far from the others as it can.
+    Numbers without a pixel are left out.
+    """
+    height, width = owner.shape
+    places: dict[int, tuple[tuple[float, float], tuple[float, float]]] = {}
+    for number in np.unique(owner[owner > 0]).tolist():
+        room = np.asarray(ndimage.distance_transform_edt(np.pad(owner == number, 1)))[1:-1, 1:-1]
+        y, x = (int(i) for i in np.unravel_index(int(room.argmax()), room.shape))
+        taken = np.array([place for _, place in places.values()]).reshape(-1, 2)
+        if room[y, x] > 0.03 * width and (np.hypot(*(taken - (x, y)).T) > 0.05 * width).all():
+            places[number] = ((x, y), (x, y))
+            continue
+        around = [(x + 0.055 * width * np.cos(turn), y + 0.055 * width * np.sin(turn)) for turn in np.arange(8) * 0.785]
+        inside = [
+            p for p in around if 0.03 * width < p[0] < 0.97 * width and 0.03 * width < p[1] < height - 0.03 * width
+        ]
+        free = [float(np.hypot(*(taken - p).T).min(initial=width)) for p in inside]
+        places[number] = ((x, y), inside[int(np.argmax(free))] if inside else (x, y))
+    return places
+
+
+def _list_changes(
+    axis: Axes, off: Result, on: Result, changes: Sequence[SegmentChange], left_out: int, axes_inches: float
+) -> None:
+    """A line for each change: number, kind, the segment's names without and with, and how much the two overlap."""
+    line = LINE_INCHES / axes_inches
+    places = (0.12, 0.34, 0.66, 1.0)
+    style: dict[str, Any] = {"transform": axis.transAxes, "va": "center", "fontsize": 8}
+    for x, text in zip(places, ("change", "without", "with", "IoU"), strict=True):
+        axis.text(x, 1 - line / 2, text, weight="bold", ha="right" if text == "IoU" else "left", **style)
+    for number, change in enumerate(changes, start=1):
+        y = 1 - (number + 0.5) * line
+        colour = to_rgb(CHANGE_COLOURS[change.change])
+        swatch = (0.0, y - 0.4 * line), 0.085, 0.8 * line
+        axis.add_patch(Rectangle(*swatch, transform=axis.transAxes, color=colour, clip_on=False))
+        on_swatch = np.asarray(text_colour(np.rint(np.array(colour) * 255).astype(np.uint8))) / 255
+        axis.text(0.0425, y, str(number), ha="center", weight="bold", color=tuple(on_swatch), **style)
+        both = change.before is not None and change.after is not None
+        cells = (
+            change.change,
+            "–" if change.before is None else _short(off.names[change.before], 17),
+            "–" if change.after is None else _short(on.names[change.after], 17),
+            f"{change.iou:.2f}" if both else "–",
+        )
+        for x, text in zip(places, cells, strict=True):
+            axis.text(x, y, text, ha="right" if x == 1 else "left", **style)
+    if left_out:
+        axis.text(places[0], 1 - (len(changes) + 1.5) * line, _smaller(left_out), style="italic", **style)
+
+
+def _named_colours(result: Result) -> list[tuple[str, tuple[float, ...]]]:
+    """Name and colour of every segment of a picture, largest first; beyond `NAMED_SEGMENTS` only their number."""
+    drawn = result.segments[:-1] if result.background else result.segments  # "other" is left as the photo is
+    colours = segment_colours(drawn) / 255
+    order = sorted(range(len(drawn)), key=lambda i: -drawn[i].area)
+    named = [(_short(result.names[i], LONGEST_NAME), tuple(colours[i])) for i in order[:NAMED_SEGMENTS]]
+    if len(order) > NAMED_SEGMENTS:
+        named.append((_smaller(len(order) - NAMED_SEGMENTS), (1.0, 1.0, 1.0)))
+    return named
+
+
+def _legend_columns(named: Sequence[tuple[str, tuple[float, ...]]]) -> int:
+    longest = max((len(name) for name, _ in named), default=1)
+    return max(1, int(PANEL_INCHES / (0.4 + 0.075 * longest)))
+
+
+def _legend_lines(named: Sequence[tuple[str, tuple[float, ...]]]) -> int:
+    return max(1, -(-len(named) // _legend_columns(named)))
+
+
+def _list_names(axis: Axes, named: Sequence[tuple[str, tuple[float, ...]]]) -> None:
+    handles = [Patch(facecolor=colour, label=name) for name, colour in named]
+    axis.legend(
+        handles=handles or [Patch(facecolor="white", label="no segment")], loc="upper center", fontsize=8,
+        ncols=_legend_columns(named), borderaxespad=0, borderpad=0, handlelength=1, columnspacing=1.2, labelspacing=0.3,
+    )  # fmt: skip
+
+
+def _smaller(count: int) -> str:
+    return f"and {count} smaller one{'s' if count > 1 else ''}"
+
+
+def _short(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"
