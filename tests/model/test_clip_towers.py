@@ -10,7 +10,7 @@ from eovseg.model.backbones import ClipConvNeXt, ClipResNet
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.model.spatial import SpatialExtractor
-from eovseg.model.text import ClipTextEncoder
+from eovseg.model.text import ClipTextEncoder, prompt_trees
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,31 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
         encoder.clip.load_state_dict(clip_m.state_dict(), strict=False)
         encoder.eval()
         torch.testing.assert_close(encoder.encode_prompts(["a photo of a cat.", "sky"]), text_embedding)
+
+
+def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
+    """Words that share prompts, one longer than the tower reads, none at all, in trees of several sizes."""
+    torch.manual_seed(0)
+    clip = open_clip.create_model("RN50", pretrained=None, force_quick_gelu=True).eval()
+    words = ("dog", "traffic light", "an unheard-of thing", "very " * 90, "", "dog")
+    prompts = [prompt.format(word) for word in words for prompt in variant_config("s").prompts]
+    tokens = open_clip.get_tokenizer("RN50")(prompts)
+    with torch.inference_mode():
+        expected = clip.encode_text(tokens)
+        encoder = ClipTextEncoder(clip, "RN50").eval()
+        torch.testing.assert_close(encoder.encode_prompts(prompts), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_trees_share_what_prompts_begin_with() -> None:
+    rows = [[9, 1, 2, 99, 0], [9, 1, 3, 99, 0], [9, 4, 99, 0, 0], [9, 1, 2, 99, 0]]
+    (whole,) = prompt_trees(rows, 100)
+    assert whole.tokens == [9, 1, 2, 99, 3, 99, 4, 99] and whole.depth == [0, 1, 2, 3, 2, 3, 1, 2]
+    assert whole.ends == [3, 5, 7, 3], "equal prompts are one"
+    assert whole.sees[5].nonzero()[0].tolist() == [0, 1, 4, 5]
+    few = list(prompt_trees(rows, 5))
+    assert [tree.tokens for tree in few] == [[9, 1, 2, 99], [9, 1, 3, 99], [9, 4, 99], [9, 1, 2, 99]][: len(few)]
+    assert [len(tree.ends) for tree in few] == [1, 1, 1, 1]
+    assert list(prompt_trees([], 5)) == []
 
 
 def test_masked_attention_pooling_equals_attention_over_the_pixels_inside(clip_m: open_clip.CLIP) -> None:
