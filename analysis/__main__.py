@@ -1,4 +1,5 @@
-"""`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark`: measured speed."""
+"""`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
+and memory as they were measured."""
 
 import argparse
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.errors import EovsegError
+from eovseg.errors import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,45 +20,57 @@ def parser() -> argparse.ArgumentParser:
     figures.add_argument("--probe", nargs="+", default=[], help="words whose similarity is drawn (Fig. 5)")
     figures.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"))
     figures.add_argument("--checkpoint", type=Path, help="weights instead of the variant's own")
-    figures.add_argument("--clusters", type=int, default=6, metavar="K", help="clusters of Fig. 3/9")
+    figures.add_argument("--clusters", default="6", metavar="K", help="clusters of Fig. 3/9, 2 or more")
     figures.add_argument("--hub", nargs="+", default=[], help='ViTs of the paper, "DINOv2 ViT-B/14" …: a download each')
     figures.add_argument("--format", nargs="+", default=["pdf", "png"], choices=("pdf", "png", "svg"), dest="formats")
     figures.add_argument("--out", type=Path, required=True, help="folder of the figures")
-    speed = tasks.add_parser("benchmark", help="draw the CSV of `eovseg benchmark`")
-    speed.add_argument("csv", type=Path)
-    speed.add_argument("--out", type=Path, required=True, help="file of the figure: .png, .svg or .pdf")
+    measured = (("benchmark", "eovseg benchmark"), ("memory", "python -m eovseg.benchmark.memory"))
+    for name, source in measured:
+        drawn = tasks.add_parser(name, help=f"draw the CSV of `{source}`")
+        drawn.add_argument("csv", type=Path)
+        drawn.add_argument("--out", type=Path, required=True, help="file of the figure: .png, .svg or .pdf")
     return command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draw; errors that a person can act on are printed as one sentence."""
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
     options = parser().parse_args(arguments)
-    try:
-        if options.task == "benchmark":
-            from analysis.benchmark import draw_benchmark
+    task = {"figures": _figures, "benchmark": _speed, "memory": _memory}[options.task]
+    return exit_code(lambda: task(options))
 
-            print(draw_benchmark(options.csv, options.out))
-            return 0
-        from analysis.sheets import draw_sheets  # matplotlib only once something is drawn
 
-        photos = options.photo or [asset_path("photos/bus-street.jpg"), asset_path("photos/savanna.jpg")]
-        predictor = eovseg.load(options.variant, options.checkpoint)
-        written = draw_sheets(
-            predictor,
-            photos,
-            options.words,
-            options.out,
-            probe=options.probe,
-            k=options.clusters,
-            hub=options.hub,
-            formats=options.formats,
-        )
-    except EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _speed(options: argparse.Namespace) -> None:
+    from analysis.benchmark import draw_benchmark
+
+    print(draw_benchmark(options.csv, options.out))
+
+
+def _memory(options: argparse.Namespace) -> None:
+    from analysis.memory import draw_memory
+
+    print(draw_memory(options.csv, options.out))
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from analysis.sheets import draw_sheets, sheet_names  # matplotlib only once something is drawn
+
+    photos = options.photo or [asset_path("photos/bus-street.jpg"), asset_path("photos/savanna.jpg")]
+    predictor = eovseg.load(options.variant, options.checkpoint)
+    written = draw_sheets(
+        predictor,
+        photos,
+        options.words,
+        options.out,
+        probe=options.probe,
+        k=options.clusters,
+        hub=options.hub,
+        formats=options.formats,
+    )
     for path in written:
         print(path)
-    return 0
+    for photo, name in zip(photos, sheet_names(photos), strict=True):
+        if name != photo.stem:
+            print(f'The sheets of "{photo}" are named "{name}".', file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,16 @@ class ClusterCell:
     boundary_f_score: float
 
 
+def shown_layers(source: FeatureSource) -> tuple[str, ...]:
+    """The layers that a sheet shows: of a whole ViT-B those of the paper, of other models all."""
+    return PAPER_BLOCKS if set(PAPER_BLOCKS) <= set(source.layers) else source.layers
+
+
 def layer_features(
     source: FeatureSource, image: np.ndarray, layers: Sequence[str] | None = None, runs: int = 3
 ) -> list[LayerFeatures]:
     """Features and times of `layers` (None: all, or of a whole ViT-B those that the paper shows) for one photo."""
-    wanted = layers or (PAPER_BLOCKS if set(PAPER_BLOCKS) <= set(source.layers) else source.layers)
+    wanted = layers or shown_layers(source)
     found = source.extract(image, wanted)
     times = source.time(image, runs)
     milliseconds = dict(zip(times.layers, times.milliseconds.tolist(), strict=True))

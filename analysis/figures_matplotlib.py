@@ -2,89 +2,67 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import Bbox
 
-from analysis.ablation import RouterRow, SegmentChange
 from analysis.clustering import resize_labels
-from analysis.layers import QueryPath, mask_agreement
+from analysis.picture_grid import (
+    GAP_INCHES,
+    LINE_INCHES,
+    cell_width,
+    foot_text,
+    head_text,
+    level,
+    picture_grid,
+    text_height,
+    wrapped,
+)
 from analysis.similarity import SimilarityMaps
 from analysis.style import (
     CATEGORIES,
-    CELL_INCHES,
-    CHANGE_COLOURS,
-    CHANGE_LINES,
-    INK,
     MATPLOTLIB,
     OURS,
     PAPER,
     SIMILARITY_MAP,
     cluster_rgb,
 )
-from eovseg.result import Result
 
 
 def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[tuple[float, float]] = ()) -> Figure:
-    """Fig. 5: a row per word with the photo and the maps before and after VAS, all on one colour scale.
+    """Fig. 5: a row per word with the photo, the maps before and after VAS on one colour scale, and after on its own.
 
     `scores`: concentration before and after for each word, written under the maps (NaN is left out).
     """
+    titles = level(["photo", "before VAS\nsame scale", "after VAS\nsame scale", "after VAS\nown scale"])
     low, high = maps.limits
-    figure, axes = _grid(len(maps.words), 3, image.shape, extra=1.9)
+    left, head = 0.3, text_height(titles) + 0.04
+    heads = [head] + [0.0] * (len(maps.words) - 1)
+    figure, axes = picture_grid([image.shape] * len(maps.words), 4, heads, left=left, under=LINE_INCHES, foot=1.1)
+    for axis, title in zip(axes[0], titles, strict=True):
+        head_text(axis, title, head)
     for row, word in enumerate(maps.words):
         axes[row, 0].imshow(image)
         axes[row, 0].set_ylabel(f"“{word}”", fontsize=10)
-        for column, (name, values) in enumerate((("before VAS", maps.before), ("after VAS", maps.after)), start=1):
-            drawn = axes[row, column].imshow(values[row], cmap=SIMILARITY_MAP, vmin=low, vmax=high)
-            if row == 0:
-                axes[row, column].set_title(name)
+        for column, values in enumerate((maps.before[row], maps.after[row]), start=1):
+            drawn = axes[row, column].imshow(values, cmap=SIMILARITY_MAP, vmin=low, vmax=high)
             if scores and not np.isnan(scores[row][column - 1]):
-                axes[row, column].set_xlabel(f"{scores[row][column - 1]:.0%} inside the word's segments")
-    axes[0, 0].set_title("photo")
-    bar = figure.colorbar(drawn, ax=axes[:, 1:].ravel().tolist(), shrink=0.8, pad=0.02)
-    bar.set_label(f"{maps.measure} in VAS's space")
-    return figure
-
-
-def ablation_figure(
-    off: Result,
-    on: Result,
-    changes: Sequence[SegmentChange],
-    titles: tuple[str, str] = ("TDEE switched off", "TDEE on"),
-) -> Figure:
-    """Fig. 6: the result without and with TDEE side by side, changed segments boxed by kind of change."""
-    figure, axes = _grid(1, 2, off.image.shape, scale=1.6)
-    figure.set_figheight(figure.get_figheight() + 0.5)  # for the legend below
-    for axis, result, title in zip(axes[0], (off, on), titles, strict=True):
-        axis.imshow(np.asarray(result.overlay()))
-        axis.set_title(title)
-    seen = []
-    for change in changes:
-        if change.change == "same":
-            continue
-        seen.append(change.change)
-        for axis, result, place in zip(axes[0], (off, on), (change.before, change.after), strict=True):
-            if place is not None:
-                x0, y0, x1, y1 = result.segments[place].box
-                style: dict[str, Any] = {
-                    "edgecolor": CHANGE_COLOURS[change.change], "linestyle": CHANGE_LINES[change.change],
-                }  # fmt: skip
-                axis.add_patch(Rectangle((x0, y0), x1 - x0 - 1, y1 - y0 - 1, fill=False, linewidth=1.8, **style))
-    kinds = [
-        Patch(fill=False, edgecolor=CHANGE_COLOURS[k], linestyle=CHANGE_LINES[k], linewidth=2, label=k)
-        for k in CHANGE_COLOURS
-        if k in seen
-    ]
-    if kinds:
-        figure.legend(handles=kinds, loc="outside lower center", ncols=len(kinds), title="changed segments")
-    else:
-        figure.supxlabel("no segment changed", fontsize=9)
+                axes[row, column].set_xlabel(f"{scores[row][column - 1]:.0%} on its segments", labelpad=2)
+        axes[row, 3].imshow(maps.after[row], cmap=SIMILARITY_MAP)
+        ends = f"{maps.after[row].min():.2f} to {maps.after[row].max():.2f}".replace("-", "−")
+        axes[row, 3].set_xlabel(f"scale {ends}", labelpad=2)
+    first, last = axes[-1, 1].get_position(), axes[-1, 2].get_position()
+    height = figure.get_figheight()
+    bar = figure.add_axes((first.x0, 0.83 / height, last.x1 - first.x0, 0.12 / height))
+    figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    bar.set_xlabel(f"same scale: {maps.measure} of word and pixel", labelpad=2, fontsize=9)
+    bar.tick_params(labelsize=8)
+    lines = ["VAS multiplies each pixel's features by a weight: here {:.2f} to {:.2f}; 1 would change nothing."]
+    if not np.isnan(np.array(scores)).all():
+        lines.append("%: how much of the map's positive part lies on the segments that carry the word.")
+    foot_text(figure, "\n".join(lines).format(*maps.weight_limits), left)
     return figure
 
 
@@ -93,81 +71,49 @@ def clustering_figure(
     columns: Mapping[str, Sequence[np.ndarray]],
     notes: Mapping[str, str] | None = None,
     caption: str = "",
+    rows: Sequence[str] = (),
 ) -> Figure:
     """Fig. 3 and 9: a row per photo, a column per layer; `columns`: title -> label maps (h, w) or RGB (h, w, 3).
 
-    `notes` are lines under a title (a score, a time), `caption` says below what they mean.
+    `notes` are lines under a title (a score, a time), `caption` says below what they mean, `rows` name the photos. More
+    columns than a page is wide go on below, beside the photos again.
     """
-    figure, axes = _grid(len(images), 1 + len(columns), images[0].shape)
-    for row, image in enumerate(images):
-        axes[row, 0].imshow(image)
-        for column, (title, pictures) in enumerate(columns.items(), start=1):
-            picture = pictures[row]
-            if picture.ndim == 2:
-                picture = cluster_rgb(resize_labels(picture, (image.shape[0], image.shape[1])))
-            axes[row, column].imshow(picture, extent=(0, image.shape[1], image.shape[0], 0))
+    bands = _bands(list(columns))
+    left = 0.25 if rows else 0.0
+    width = cell_width(1 + len(bands[0]), left)
+    texts = {title: wrapped("\n".join(filter(None, (title, (notes or {}).get(title)))), width) for title in columns}
+    heads = [text_height([texts[title] for title in band]) + 0.05 for band in bands]
+    below = wrapped(caption, left + (width + GAP_INCHES) * (1 + len(bands[0])))
+    foot = text_height([below]) + 0.08 if caption else 0.0
+    above = [head if row == 0 else 0.0 for head in heads for row in range(len(images))]
+    shapes = [image.shape for image in images] * len(bands)
+    figure, axes = picture_grid(shapes, 1 + len(bands[0]), above, left=left, foot=foot)
+    for place, axis_row in enumerate(axes):
+        band, row = bands[place // len(images)], place % len(images)
+        titles = level(["photo", *(texts[title] for title in band)])
+        pictures = [images[row], *(_cluster_picture(columns[title][row], images[row].shape) for title in band)]
+        for axis, title, picture in zip(axis_row, titles, pictures, strict=False):
+            axis.imshow(picture, extent=(0, images[row].shape[1], images[row].shape[0], 0))
             if row == 0:
-                note = (notes or {}).get(title)
-                axes[row, column].set_title(f"{title}\n{note}" if note else title)
-    axes[0, 0].set_title("photo")
-    if caption:
-        figure.supxlabel(caption, fontsize=8)
+                head_text(axis, title, above[place])
+        for axis in axis_row[len(pictures) :]:
+            axis.remove()
+        if rows:
+            axis_row[0].set_ylabel(rows[row])
+    foot_text(figure, below, left)
     return figure
 
 
-def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
-    """Fig. 10 and 11: photos above their panoptic results, `columns` pairs a row."""
-    columns = min(columns, len(results))
-    rows = -(-len(results) // columns)
-    figure, axes = _grid(2 * rows, columns, results[0].image.shape, scale=1.4)
-    for axis in axes.ravel():
-        axis.set_axis_off()
-    for place, result in enumerate(results):
-        row, column = 2 * (place // columns), place % columns
-        axes[row, column].imshow(result.image)
-        axes[row, column].set_title(result.name)
-        axes[row, column].set_anchor("S")  # a pair of another shape than the first stays together
-        axes[row + 1, column].imshow(np.asarray(result.overlay()))
-        axes[row + 1, column].set_anchor("N")
-    return figure
+def _bands(titles: Sequence[str], most: int = 5) -> list[list[str]]:
+    """Titles in as few groups of at most `most` as there must be, the first ones larger."""
+    count = max(1, -(-len(titles) // most))
+    size = -(-len(titles) // count)
+    return [list(titles[start : start + size]) for start in range(0, max(1, len(titles)), max(1, size))]
 
 
-def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
-    """The mask of one kernel at init and after each layer, with its best words and its IoU with the final mask."""
-    count = len(path.masks)
-    figure, axes = _grid(1, count, image.shape, scale=1.1, extra=1.4)
-    for stage, (axis, iou) in enumerate(zip(axes[0], mask_agreement(path), strict=True)):
-        axis.imshow(image, alpha=0.35)
-        drawn = axis.imshow(path.masks[stage], cmap=SIMILARITY_MAP, vmin=0, vmax=1, alpha=0.8)
-        axis.set_title(f"learned kernel {path.query}" if stage == 0 else f"layer {stage}")
-        words = "no words yet"
-        if stage:
-            words = "\n".join(f"{entry.label} {entry.probability:.0%}" for entry in path.classes[stage - 1])
-        axis.set_xlabel(f"{words}\nIoU with final {iou:.2f}")
-    bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), shrink=0.7, pad=0.01)
-    bar.set_label("mask probability")
-    return figure
-
-
-def router_figure(rows: Sequence[RouterRow]) -> Figure:
-    """TDEE's routers: for each decoder layer the share of channels in which the spatial weight is the larger one."""
-    with rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(6, 3.2), layout="constrained")
-        axis = figure.subplots()
-        layers = sorted({row.layer for row in rows})
-        jitter = np.random.default_rng(0)
-        for offset, marker, is_thing, colour in ((-0.12, "o", True, CATEGORIES[0]), (0.12, "^", False, CATEGORIES[1])):
-            chosen = [row for row in rows if row.is_thing == is_thing]
-            x = [row.layer + offset + 0.06 * jitter.uniform(-1, 1) for row in chosen]
-            name = "things" if is_thing else "stuff"
-            axis.scatter(
-                x, [row.spatial_share for row in chosen], s=18, marker=marker, color=colour, alpha=0.75,
-                label=f"{name} ({len({(row.photo, row.segment) for row in chosen})} segments)",
-            )  # fmt: skip
-        axis.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
-        axis.set(xticks=layers, xlabel="decoder layer", ylabel="channels with spatial > mask", ylim=(0, 1))
-        axis.legend(loc="lower right", ncols=2)
-        return figure
+def _cluster_picture(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A label map (h, w) as colours at a photo's size; RGB as it is."""
+    return cluster_rgb(resize_labels(picture, (shape[0], shape[1]))) if picture.ndim == 2 else picture
 
 
 def curve_figure(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
@@ -177,9 +123,15 @@ def curve_figure(records: Sequence[Mapping[str, float]], names: Sequence[str]) -
         axis = figure.subplots()
         for name, colour in zip(names, CATEGORIES, strict=False):
             points = [(record["step"], record[name]) for record in records if name in record]
-            axis.plot(*zip(*points, strict=True), color=colour, label=name.replace("_", " "))
+            if points:  # a line through one point cannot be seen
+                marker = "o" if len(points) == 1 else ""
+                axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name.replace("_", " "))
         axis.set(xlabel="step", ylabel="weighted loss")
-        axis.legend()
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if axis.lines:
+            axis.legend()
+        else:
+            axis.annotate("nothing recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
         return figure
 
 
@@ -230,26 +182,3 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "pn
         for path in paths:
             figure.savefig(path, bbox_inches="tight")
     return paths
-
-
-def _grid(
-    rows: int, columns: int, shape: Sequence[int], scale: float = 1.0, extra: float = 0.5
-) -> tuple[Figure, np.ndarray]:
-    """A figure with (rows, columns) axes without ticks, each as wide and high as photos of `shape` need.
-
-    `extra`: inches beside them, for a colour bar.
-    """
-    width = CELL_INCHES * scale
-    height = width * shape[0] / shape[1]
-    with rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(columns * width + extra, rows * (height + 0.25) + 0.4), layout="constrained")
-        axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.ravel():
-        _bare(axis)
-    return figure, axes
-
-
-def _bare(axis: Axes) -> None:
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_visible(False)

@@ -1,29 +1,32 @@
 """Figures for screens, with hover and zoom: every function takes arrays or rows and returns a plotly figure."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.ablation import RouterRow
+from analysis.ablation import RouterRow, router_summary, shown_range
 from analysis.ensemble import ClassVote
 from analysis.similarity import SimilarityMaps, WordScore
-from analysis.style import CATEGORIES, OURS, PAPER, PLOTLY, SIMILARITY_MAP
+from analysis.style import CATEGORIES, OURS, PLOTLY, SIMILARITY_MAP
 
 
 def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> go.Figure:
-    """One word's maps before and after VAS side by side on the shared scale, every `stride`-th pixel."""
+    """One word's maps before and after VAS on one scale, and after on its own; every `stride`-th pixel."""
     low, high = maps.limits
-    figure = make_subplots(1, 2, subplot_titles=("before VAS", "after VAS"), horizontal_spacing=0.03)
-    for column, values in enumerate((maps.before[index], maps.after[index]), start=1):
-        height, width = values.shape
+    titles = ("before VAS, same scale", "after VAS, same scale", "after VAS, own scale")
+    figure = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.02)
+    panels = ((maps.before, "coloraxis"), (maps.after, "coloraxis"), (maps.after, "coloraxis2"))
+    for column, (values, colours) in enumerate(panels, start=1):
+        height, width = values[index].shape
         figure.add_trace(
             go.Heatmap(
-                z=values[::stride, ::stride].round(3),
+                z=values[index, ::stride, ::stride].round(3),
                 x=list(range(0, width, stride)),
                 y=list(range(0, height, stride)),
-                coloraxis="coloraxis",
+                coloraxis=colours,
                 hovertemplate="x %{x}, y %{y}: %{z:.3f}<extra></extra>",
             ),
             1,
@@ -32,10 +35,21 @@ def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> 
         axis = "" if column == 1 else str(column)
         figure.update_yaxes(autorange="reversed", scaleanchor=f"x{axis}", visible=False, row=1, col=column)
         figure.update_xaxes(visible=False, row=1, col=column)
+    bar = {"orientation": "h", "y": -0.05, "yanchor": "top", "thickness": 12}
+    title = {"text": maps.measure, "side": "bottom"}
     figure.update_layout(
-        coloraxis={"colorscale": SIMILARITY_MAP, "cmin": low, "cmax": high, "colorbar": {"title": maps.measure}}
-    )
-    return _styled(figure, f"“{maps.words[index]}”")
+        coloraxis={
+            "colorscale": SIMILARITY_MAP, "cmin": low, "cmax": high,
+            "colorbar": {**bar, "x": 0.33, "len": 0.6, "title": title},
+        },
+        coloraxis2={
+            "colorscale": SIMILARITY_MAP, "colorbar": {**bar, "x": 0.84, "len": 0.3, "title": title},
+        },
+        height=400,
+    )  # fmt: skip
+    weights = "{:.2f} to {:.2f}".format(*maps.weight_limits)
+    styled = _styled(figure, f"“{escape(maps.words[index])}”: VAS's weights are {weights} on this photo")
+    return styled.update_layout(margin={"t": 90, "l": 20})
 
 
 def competition_screen(scores: Sequence[WordScore]) -> go.Figure:
@@ -43,29 +57,40 @@ def competition_screen(scores: Sequence[WordScore]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=[score.share for score in scores],
-            y=[score.word for score in scores],
+            y=[escape(score.word) for score in scores],
             orientation="h",
             marker_color=OURS,
+            texttemplate="%{x:.1%}",
+            textposition="outside",
+            cliponaxis=False,
             customdata=[(score.before, score.after) for score in scores],
             hovertemplate="%{y}: %{x:.1%}<br>similarity before %{customdata[0]:.2f}, after %{customdata[1]:.2f}"
             "<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="share of the softmax over words", tickformat=".0%", rangemode="tozero")
-    return _styled(figure, "words at this pixel")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(title="share of the softmax over all words", tickformat=".0%", range=[0, 1.08])
+    figure.update_layout(height=130 + 28 * len(scores))
+    return _styled(figure, "Words that compete at this pixel")
 
 
 def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
     """Why this class: the two classifiers and the ensemble side by side for the best classes of a kernel."""
-    labels = [f"{vote.label} ({'seen' if vote.seen else 'unseen'})" for vote in votes]
+    labels = [f"{escape(vote.label)} ({'seen' if vote.seen else 'unseen'})" for vote in votes]
     columns = (
-        ("in-vocabulary", [vote.in_vocabulary for vote in votes], CATEGORIES[0]),
-        ("out-of-vocabulary", [vote.out_of_vocabulary for vote in votes], CATEGORIES[1]),
+        ("in-vocabulary (trained)", [vote.in_vocabulary for vote in votes], CATEGORIES[0]),
+        ("out-of-vocabulary (frozen tower)", [vote.out_of_vocabulary for vote in votes], CATEGORIES[1]),
         ("ensemble × (1 − void)", [vote.score for vote in votes], CATEGORIES[2]),
     )
-    figure = go.Figure([go.Bar(x=labels, y=values, name=name, marker_color=c) for name, values, c in columns])
-    figure.update_yaxes(title="probability", range=[0, 1], tickformat=".0%")
+    bars = [
+        go.Bar(
+            x=labels, y=values, name=name, marker_color=colour, texttemplate="%{y:.0%}", textposition="outside",
+            cliponaxis=False, hovertemplate="%{x}: %{y:.2%}<extra></extra>",
+        )
+        for name, values, colour in columns
+    ]  # fmt: skip
+    figure = go.Figure(bars)
+    figure.update_yaxes(title="probability", range=[0, 1.1], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1], tickformat=".0%")
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.2})
     title = "class scores of this kernel"
     if votes and not votes[0].weighed:
@@ -74,19 +99,49 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
 
 
 def router_screen(rows: Sequence[RouterRow]) -> go.Figure:
-    """TDEE's mean mask and spatial weight of each segment in the last layer that `rows` have; hover for the numbers."""
-    last = max((row.layer for row in rows), default=0)
-    chosen = [row for row in rows if row.layer == last]
-    labels = [f"{row.photo} {row.label} #{row.segment}".strip() for row in chosen]
-    columns = (
-        ("mask weight", [row.mask_weight for row in chosen], OURS),
-        ("spatial weight", [row.spatial_weight for row in chosen], CATEGORIES[1]),
-        ("channels with spatial > mask", [row.spatial_share for row in chosen], PAPER),
+    """TDEE's routers layer by layer: the share of channels in which the spatial weight is the larger one.
+
+    Mean and standard deviation over segments, each segment a pale dot that names itself and its weights on hover. The
+    axis is cut to what is there, and says so.
+    """
+    figure = go.Figure()
+    summaries = router_summary(rows)
+    for is_thing, kind, place, colour, symbol in (
+        (True, "things", -0.1, CATEGORIES[0], "circle"),
+        (False, "stuff", 0.1, CATEGORIES[1], "triangle-up"),
+    ):
+        chosen = [row for row in rows if row.is_thing == is_thing]
+        figure.add_scatter(
+            x=[row.layer + place for row in chosen],
+            y=[row.spatial_share for row in chosen],
+            mode="markers",
+            marker={"color": colour, "opacity": 0.3, "size": 6},
+            customdata=[(escape(f"{r.photo} {r.label}".strip()), r.mask_weight, r.spatial_weight) for r in chosen],
+            hovertemplate="%{customdata[0]}: %{y:.0%} of the channels<br>mean mask weight %{customdata[1]:.2f}, "
+            "spatial %{customdata[2]:.2f}<extra></extra>",
+            showlegend=False,
+        )
+        means = [summary for summary in summaries if summary.is_thing == is_thing]
+        figure.add_scatter(
+            x=[summary.layer + place for summary in means],
+            y=[summary.spatial_share.mean for summary in means],
+            error_y={"type": "data", "array": [summary.spatial_share.deviation for summary in means]},
+            mode="markers",
+            marker={"color": colour, "size": 11, "symbol": symbol},
+            name=f"{kind}: mean ± standard deviation over {means[0].segments if means else 0} segments",
+            hovertemplate="mean %{y:.1%}<extra></extra>",
+        )
+    low, high = shown_range([row.spatial_share for row in rows])
+    figure.add_hline(0.5, line={"dash": "dot", "width": 1})
+    figure.update_xaxes(title="decoder layer", tickvals=sorted({row.layer for row in rows}))
+    figure.update_yaxes(
+        title=f"channels with spatial > mask<br>(axis: {low:.0%} to {high:.0%} of 0 to 100%)",
+        range=[low, high],
+        tickformat=".0%",
     )
-    figure = go.Figure([go.Bar(x=labels, y=values, name=name, marker_color=c) for name, values, c in columns])
-    figure.update_yaxes(title="mean over channels", range=[0, 1])
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.25})
-    return _styled(figure, f"TDEE's routers, decoder layer {last}")
+    figure.update_layout(legend={"orientation": "h", "y": -0.25})
+    photos = len({row.photo for row in rows})
+    return _styled(figure, f"TDEE's routers over {photos} photo{'s' * (photos != 1)}")
 
 
 def _styled(figure: go.Figure, title: str) -> go.Figure:

@@ -26,12 +26,16 @@ VOID = "(none of these words)"
 
 @dataclass(frozen=True, eq=False)
 class SimilarityMaps:
-    """Similarity of n words with every pixel of the photo: `before` and `after` VAS, each (n, H, W) float32."""
+    """Similarity of n words with every pixel of the photo: `before` and `after` VAS, each (n, H, W) float32.
+
+    `weight_limits`: the smallest and the largest factor of VAS on the photo, mean over its heads.
+    """
 
     words: tuple[str, ...]
     before: np.ndarray
     after: np.ndarray
     measure: Measure
+    weight_limits: tuple[float, float]
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -60,18 +64,19 @@ def similarity_maps(
     """
     if not words:
         raise ConfigError("Give at least one word to compare with the photo.")
-    vas, *features, _ = _features(predictor, decoded)
+    vas, *features, weights = _features(predictor, decoded)
     before, after = map(vas.embed, features)
     rows = torch.from_numpy(predictor.words.embed(list(words))).to(before)
     maps = [on_photo(_compare(vas, embedding, rows, measure)[0], decoded.state) for embedding in (before, after)]
-    return SimilarityMaps(tuple(words), maps[0], maps[1], measure)
+    weight = _on_photo(weights, decoded)
+    return SimilarityMaps(tuple(words), maps[0], maps[1], measure, (float(weight.min()), float(weight.max())))
 
 
 @torch.inference_mode()
 def vas_weight(predictor: Predictor, decoded: Decoded) -> np.ndarray:
     """(H, W) float32: the factor that VAS multiplies each pixel by, mean over heads, scale and offset applied."""
     *_, weights = _features(predictor, decoded)
-    return on_photo(weights[0].mean(dim=0, keepdim=True), decoded.state)[0]
+    return _on_photo(weights, decoded)
 
 
 @torch.inference_mode()
@@ -152,6 +157,11 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
     selected, _, _, weights = network.select(aggregated, text)
     assert weights is not None
     return network.vas, aggregated, selected, weights
+
+
+def _on_photo(weights: Tensor, decoded: Decoded) -> np.ndarray:
+    """Weights (1, heads, h, w) as their mean over heads on the photo (H, W)."""
+    return on_photo(weights[0].mean(dim=0, keepdim=True), decoded.state)[0]
 
 
 def _compare(vas: VocabularyAwareSelection, embedding: Tensor, rows: Tensor, measure: Measure) -> Tensor:
