@@ -1,6 +1,11 @@
-"""`python -m analysis benchmark`: the CSV of `eovseg benchmark` as one figure, plain and fast side by side."""
+"""`python -m analysis benchmark`: the CSV of `eovseg benchmark` as one figure, plain and fast side by side.
+
+A panel for each variant and machine; in it a group of rows for each photo size and number of words. What was not
+measured is told in words below, never drawn.
+"""
 
 import csv
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,60 +13,157 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.style import CATEGORIES, MATPLOTLIB, PAPER
+from analysis.style import CATEGORIES, INK, MATPLOTLIB, PAPER
 from eovseg.errors import ConfigError
 
-PARTS = ("image", "words", "result")
+PARTS = {"image": "ours: image half", "words": "ours: words", "result": "ours: result"}
+PROBLEMS = ("not run", "failed")
+Row = Mapping[str, str]
+_VARIANTS = ("xs", "s", "m", "l")
+_ROW_INCHES = 0.24
+_PANEL_INCHES = 5.2
+_MANY_ROWS = 8  # beyond this, panels stand in two columns
+
+
+def read_table(path: Path, columns: Sequence[str], command: str) -> list[dict[str, str]]:
+    """The rows of a CSV that `command` writes; raises `ConfigError` where it cannot be read or lacks `columns`."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError(f"{path} cannot be read ({reason}); `{command}` writes it.") from error
+    missing = [name for name in columns if rows and name not in rows[0]]
+    if missing:
+        raise ConfigError(f"{path} lacks the column {missing[0]!r}; give a CSV that `{command}` wrote.")
+    return rows
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The measured rows of a benchmark's CSV; raises `ConfigError` where there is none."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("fast whole (s)")]
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); `eovseg benchmark --out` writes it.") from error
-    if not rows:
+    """All rows of a benchmark's CSV; raises `ConfigError` where none was measured."""
+    columns = ("variant", "backend", "dtype", "words", "side", "hardware", "threads", "fast whole (s)", "ratio whole")
+    rows = read_table(path, columns, f"eovseg benchmark --out {path}")
+    if not any(row["fast whole (s)"] for row in rows):
         raise ConfigError(f"{path} has no measured row; `eovseg benchmark --out {path}` adds some.")
     return rows
 
 
-def speed_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
+def speed_figure(rows: Sequence[Row]) -> Figure:
     """A pair of bars a row: seconds of the plain implementation (grey) and of ours by part, the ratio behind it."""
+    panels: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(filter(_measured, rows), key=_order):
+        panels.setdefault((row["variant"], _machine(row)), []).append(row)
+    columns = 2 if sum(map(len, panels.values())) > _MANY_ROWS and len(panels) > 1 else 1
+    machines = {machine for _, machine in panels}
+    notes = [f"Measured on {', '.join(machines)}." if len(machines) == 1 else "", *not_measured(rows)]
+    text = "\n".join(line for note in notes for line in textwrap.wrap(note, int(columns * _PANEL_INCHES * 15)))
+    heights = _heights(list(panels.values()), columns)
     with matplotlib.rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(7.2, 0.55 * len(rows) + 1.2), layout="constrained")
-        axes: Any = figure.subplots()
-        for place, row in enumerate(rows):
-            whole = float(row["plain whole (s)"])
-            axes.barh(place - 0.19, whole, 0.34, color=PAPER, label=None if place else "plain implementation")
-            start = 0.0
-            for part, colour in zip(PARTS, CATEGORIES, strict=False):
-                seconds = float(row[f"fast {part} (s)"])
-                label = None if place else {"image": "ours: image half", "words": "words", "result": "result"}[part]
-                axes.barh(place + 0.19, seconds, 0.34, left=start, color=colour, label=label)
-                start += seconds
-            axes.annotate(
-                f"{float(row['ratio whole']):.1f}×", (max(whole, start), place), (4, 0), textcoords="offset points",
-                va="center",
-            )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-        axes.invert_yaxis()
-        axes.margins(x=0.08)
-        axes.set_xlabel("seconds for one photo (median)")
-        axes.legend(loc="lower right")
-        machines = sorted({f"{row['hardware']}, {row['threads']} threads" for row in rows})
-        axes.set_title("Measured on " + "; ".join(machines), fontsize=8, loc="left")
+        size = columns * _PANEL_INCHES + 1.2, sum(heights) + 0.17 * text.count("\n") + 0.9
+        figure = Figure(figsize=size, layout="constrained")
+        grid: Any = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+        for axes, ((variant, machine), chosen) in zip(grid.ravel(), panels.items(), strict=False):
+            _panel(axes, chosen)
+            axes.set_title(variant.upper() + (f" on {machine}" if len(machines) > 1 else ""), loc="left", weight="bold")
+        for place, axes in enumerate(grid.ravel()):
+            if place >= len(panels):
+                axes.set_axis_off()
+            elif place + columns >= len(panels):  # the last of its column
+                axes.set_xlabel("seconds for one photo, median (behind: times as fast as plain)")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=4)
+        figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
     return figure
 
 
-def _name(row: Mapping[str, str]) -> str:
-    height = int(row["side"])
-    return f"{row['variant'].upper()} {row['backend']} {row['dtype']}\n{row['words']} words, {height * 4 // 3}×{height}"
+def _heights(panels: Sequence[Sequence[Row]], columns: int) -> list[float]:
+    """Inches of each row of panels: the fullest one's."""
+    inches = [_ROW_INCHES * (len(rows) + len({_group(row) for row in rows})) + 0.75 for rows in panels]
+    return [max(inches[start : start + columns]) for start in range(0, len(inches), columns)]
+
+
+def _panel(axes: Any, rows: Sequence[Row]) -> None:
+    """The bars of one variant; a line of text stands above every group of rows."""
+    place, names, group = 0.0, {}, ""
+    for row in rows:
+        if _group(row) != group:
+            group = _group(row)
+            axes.annotate(group, (0, place + 0.2), (3, 0), textcoords="offset points", va="center", fontsize=8)
+            place += 1
+        names[place] = _engine(row)
+        first = len(names) == 1
+        whole = float(row["plain whole (s)"])
+        axes.barh(place - 0.2, whole, 0.36, color=PAPER, label="plain implementation" if first else None)
+        start = 0.0
+        for (part, name), colour in zip(PARTS.items(), CATEGORIES, strict=False):
+            seconds = float(row[f"fast {part} (s)"])
+            axes.barh(place + 0.2, seconds, 0.36, left=start, color=colour, label=name if first else None)
+            start += seconds
+        ratio = f"{float(row['ratio whole']):.1f}×"
+        axes.annotate(ratio, (max(whole, start), place), (4, 0), textcoords="offset points", va="center", color=INK)
+        place += 1
+    axes.set_yticks(list(names), names.values())
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.margins(x=0.1)
+
+
+def not_measured(rows: Sequence[Row]) -> list[str]:
+    """A sentence for every reason why rows were not run or failed, with what those rows are."""
+    reasons: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=_order):
+        for problem in PROBLEMS:
+            if row.get(problem):
+                reasons.setdefault(f"{problem.capitalize()}, {row[problem]}", []).append(row)
+    found = []
+    for reason, chosen in reasons.items():
+        names = (lambda row: row["variant"].upper(), _engine, _words, _size)
+        kinds = "; ".join(", ".join(dict.fromkeys(name(row) for row in chosen)) for name in names)
+        found.append(f"{reason}: {len(chosen)} case{'s'[: len(chosen) != 1]} of {kinds}.")
+    return found
+
+
+def _measured(row: Row) -> bool:
+    return bool(row["fast whole (s)"])
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    """Variants from small to large, then machines, photo sizes, words; torch before other engines."""
+    variant = _VARIANTS.index(row["variant"]) if row["variant"] in _VARIANTS else len(_VARIANTS)
+    backend = (row["backend"] != "torch", row["backend"])
+    return variant, row["variant"], _machine(row), int(row["side"]), int(row["words"]), backend, row["dtype"]
+
+
+def _machine(row: Row) -> str:
+    return f"{row['hardware']}, {row['threads']} thread{'s'[: row['threads'] != '1']}"
+
+
+def _engine(row: Row) -> str:
+    device = row.get("device", "cpu")
+    return " ".join((row["backend"], row["dtype"], *([device] if device not in ("", "cpu") else [])))
+
+
+def _words(row: Row) -> str:
+    return f"{int(row['words']):,} word{'s'[: row['words'] != '1']}"
+
+
+def _size(row: Row) -> str:
+    return f"{int(row['side']) * 4 // 3}×{row['side']}"
+
+
+def _group(row: Row) -> str:
+    return f"{_words(row)}, {_size(row)}"
 
 
 def draw_benchmark(path: Path, out: Path) -> Path:
-    """The figure of a CSV, in the format of `out`'s suffix."""
-    figure = speed_figure(read_rows(path))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
+    """The figure of a CSV, in the format of `out`'s suffix; raises `ConfigError` where it cannot be written."""
+    return save(speed_figure(read_rows(path)), out)
+
+
+def save(figure: Figure, out: Path) -> Path:
+    """Write a figure in the format of `out`'s suffix; raises `ConfigError` for a suffix or place that is none."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--out {out} cannot be written ({error}); give a .png, .svg or .pdf.") from error
     return out

@@ -1,0 +1,115 @@
+"""`python -m analysis memory`: the CSV of `eovseg.benchmark.memory` as two curves, over words and over megapixels."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from analysis.benchmark import read_table, save
+from analysis.style import CATEGORIES, MATPLOTLIB
+from eovseg.errors import ConfigError
+
+COMMAND = "python -m eovseg.benchmark.memory"
+# Column of the CSV -> what it is called; the order is that in which the parts run.
+PARTS = {
+    "image": "image half",
+    "embedding": "text tower",
+    "words": "word half",
+    "panoptic": "panoptic result",
+    "instance": "instance result",
+}
+_MARKERS = "osD^v"
+FLAT_MEGABYTES = 50  # two runs of one point differ by up to 30
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Peak memory of one part in MB, above what the loaded model takes, over `places` (words or megapixels)."""
+
+    part: str
+    places: tuple[float, ...]
+    megabytes: tuple[float, ...]
+
+    def reading(self, unit: str) -> str | None:
+        """One line about a curve that is not flat: its ends, its peak if that lies between, else its slope."""
+        high = max(self.megabytes)
+        if high - min(self.megabytes) <= FLAT_MEGABYTES:
+            return None
+        first, last = self.megabytes[0], self.megabytes[-1]
+        ends = f"{first:,.0f} MB at {_number(self.places[0])}", f"{last:,.0f} MB at {_number(self.places[-1])} {unit}"
+        if high > max(first, last):
+            peak = f"most, {high:,.0f} MB, at {_number(self.places[self.megabytes.index(high)])}"
+            return f"{PARTS[self.part]}: {ends[0]}; {peak}; {ends[1]}."
+        slope = (last - first) / (self.places[-1] - self.places[0])
+        return f"{PARTS[self.part]}: {ends[0]}, {ends[1]}: {_number(slope)} MB for each of them."
+
+
+def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
+    """Curves over words at the first photo size, curves over megapixels at one vocabulary, and the machine.
+
+    Raises `ConfigError` where the CSV cannot be read or holds fewer than two points of either.
+    """
+    columns = ("width", "height", "words", "hardware", "threads", *(f"{part} (MB)" for part in PARTS))
+    rows = read_table(path, columns, COMMAND)
+    if not rows:
+        raise ConfigError(f"{path} has no row; `{COMMAND} --out {path}` adds some.")
+    try:
+        points = [(int(row["width"]), int(row["height"]), int(row["words"])) for row in rows]
+        first = points[0][:2]
+        fixed = Counter(count for *_, count in set(points)).most_common(1)[0][0]  # the vocabulary of the other curve
+        words = _curves([(n, row) for (*size, n), row in zip(points, rows, strict=True) if tuple(size) == first])
+        pixels = _curves([(w * h / 1e6, row) for (w, h, n), row in zip(points, rows, strict=True) if n == fixed])
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be drawn ({error}); `{COMMAND}` writes it anew.") from error
+    if min(len(words[0].places), len(pixels[0].places)) < 2:
+        raise ConfigError(f"{path} holds fewer than two points of a curve; `{COMMAND} --out {path}` measures more.")
+    return words, pixels, f"{rows[0]['hardware']}, {rows[0]['threads']} threads"
+
+
+def _curves(points: Iterable[tuple[float, dict[str, str]]]) -> list[Curve]:
+    chosen = sorted(dict(points).items())
+    places = tuple(float(place) for place, _ in chosen)
+    return [Curve(part, places, tuple(float(row[f"{part} (MB)"]) for _, row in chosen)) for part in PARTS]
+
+
+def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str) -> Figure:
+    """Two panels with a line per part, and below them what to read from the lines that are not flat."""
+    panels = ((words, "words (log scale)", "words"), (pixels, "megapixels of the photo (log scale)", "megapixels"))
+    notes = []
+    with matplotlib.rc_context(MATPLOTLIB):
+        figure = Figure(figsize=(9.4, 4.8), layout="constrained")
+        grid: Any = figure.subplots(1, 2)
+        for axes, (curves, label, unit) in zip(grid, panels, strict=True):
+            for curve, colour, marker in zip(curves, CATEGORIES, _MARKERS, strict=False):
+                name = PARTS[curve.part]
+                axes.plot(curve.places, curve.megabytes, color=colour, marker=marker, markersize=4, label=name)
+            axes.set_xscale("log")
+            axes.set_xticks(curves[0].places, [_number(place) for place in curves[0].places], fontsize=8)
+            axes.set_xticks([], minor=True)
+            axes.set_ylim(0, None)
+            axes.set(xlabel=label, ylabel="peak memory above the loaded model (MB)")
+            readings = [reading for curve in curves if (reading := curve.reading(unit))]
+            if len(readings) < len(curves):
+                readings.append(f"{'the others' if readings else 'every part'}: flat within {FLAT_MEGABYTES} MB.")
+            notes += [f"Over {unit}, {reading}" for reading in readings]
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        notes.append(f"XS, each point in a process of its own, measured on {machine}.")
+        text = "\n".join(line for note in notes for line in textwrap.wrap(note, 145))
+        figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
+    return figure
+
+
+def _number(value: float) -> str:
+    """At most two digits behind the point, thousands marked."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+
+
+def draw_memory(path: Path, out: Path) -> Path:
+    """The figure of a CSV, in the format of `out`'s suffix."""
+    return save(memory_figure(*read_curves(path)), out)
