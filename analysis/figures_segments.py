@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from analysis.ablation import SegmentChange, changed_pixels
 from analysis.clustering import borders
+from analysis.picture_grid import PAGE_INCHES
 from analysis.pictures import grey_photo
 from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB, segment_rgb
 from eovseg.colours import segment_colours, text_colour
@@ -25,6 +26,7 @@ TITLE_INCHES = 0.3
 LINE_INCHES = 0.19
 NAMED_SEGMENTS = 24
 LONGEST_NAME = 28
+FEW_PIXELS = 24
 
 
 @rc_context(STYLE)
@@ -58,21 +60,28 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
 
 
 @rc_context(STYLE)
-def labelled_figure(image: np.ndarray, segment_map: np.ndarray, names: Mapping[int, str], title: str) -> Figure:
-    """A photo beside a map of labelled segments (H, W), 0 = unlabelled, and the name of each id's colour below."""
-    colours = [segment_rgb(np.array([[number]]))[0, 0] for number in names]
-    named = [(name, tuple(colour / 255)) for name, colour in zip(names.values(), colours, strict=True)]
-    if (segment_map == 0).any():
-        named.append(("unlabelled", tuple(segment_rgb(np.array([[0]]))[0, 0] / 255)))
-    picture = PANEL_INCHES * image.shape[0] / image.shape[1]
-    figure = Figure(figsize=(2 * PANEL_INCHES + 0.2, picture + TITLE_INCHES + 0.4), layout="constrained")
-    axes: np.ndarray = figure.subplots(1, 2)
-    for axis, shown, words in zip(axes, (image, segment_rgb(segment_map)), ("photo", title), strict=True):
-        axis.imshow(shown)
-        axis.set_title(words)
+def labelled_figure(panels: Mapping[str, np.ndarray], names: Mapping[int, str]) -> Figure:
+    """Panels side by side, title -> photo (H, W, 3) or map of labelled segments (H, W), 0 = unlabelled.
+
+    `names` says what the ids of the maps are: the key below. Maps of a few pixels are drawn with the pixels' borders.
+    """
+    ids = [number for number in names if any(panel.ndim == 2 and (panel == number).any() for panel in panels.values())]
+    entries = [(names[number], number) for number in ids]
+    if any(panel.ndim == 2 and (panel == 0).any() for panel in panels.values()):
+        entries.append(("unlabelled", 0))
+    width = min(PANEL_INCHES, PAGE_INCHES / len(panels))
+    picture = width * max(panel.shape[0] / panel.shape[1] for panel in panels.values())
+    figure = Figure(figsize=(width * len(panels) + 0.2, picture + TITLE_INCHES + 0.4), layout="constrained")
+    axes: np.ndarray = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        axis.imshow(panel if panel.ndim == 3 else segment_rgb(panel), interpolation="nearest")
+        axis.set_title(title)
         axis.set_axis_off()
-    handles = [Patch(color=colour, label=name) for name, colour in named]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(named), 8))
+        if panel.ndim == 2 and panel.shape[1] <= FEW_PIXELS:
+            axis.hlines(np.arange(1, panel.shape[0]) - 0.5, -0.5, panel.shape[1] - 0.5, color="white", linewidth=1)
+            axis.vlines(np.arange(1, panel.shape[1]) - 0.5, -0.5, panel.shape[0] - 0.5, color="white", linewidth=1)
+    handles = [Patch(color=segment_rgb(np.array([[number]]))[0, 0] / 255, label=name) for name, number in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(entries), 8))
     return figure
 
 

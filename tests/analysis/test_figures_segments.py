@@ -103,11 +103,13 @@ def test_many_segments_and_none_are_told(make_result: MakeResult) -> None:
 
 def test_labels_have_a_key_of_their_colours() -> None:
     segment_map = np.array([[0, 1, 1], [2, 2, 2]])
-    figure = labelled_figure(np.zeros((2, 3, 3), np.uint8), segment_map, {1: "sky", 2: "$x$ $\\frac"}, "drawn")
+    words = {1: "sky", 2: "$x$ $\\frac", 3: "not drawn"}
+    figure = labelled_figure({"photo": np.zeros((2, 3, 3), np.uint8), "drawn": segment_map}, words)
     figure.draw_without_rendering()  # a dollar in a word is no formula
+    assert [axis.get_title() for axis in figure.axes] == ["photo", "drawn"]
     key = colours_of(figure.legends[0])
     assert list(key) == ["sky", "$x$ $\\frac", "unlabelled"]
     for number, name in enumerate(("unlabelled", "sky")):
         assert key[name] == pytest.approx(tuple(segment_rgb(np.array([[number]]))[0, 0] / 255))
-    whole = labelled_figure(np.zeros((1, 2, 3), np.uint8), np.array([[1, 2]]), {1: "sky", 2: "sea"}, "drawn")
+    whole = labelled_figure({"drawn": np.array([[1, 2]])}, {1: "sky", 2: "sea"})
     assert list(colours_of(whole.legends[0])) == ["sky", "sea"]
