@@ -1,4 +1,4 @@
-"""The sheets: even grids that say what they show, names that do not collide, options refused before anything is drawn."""
+"""The sheets: even grids that say what they show, names that do not collide, bad options refused first."""
 
 from pathlib import Path
 
