@@ -83,8 +83,10 @@ class _Clock:
 
 
 @torch.inference_mode()
-def part_times(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3) -> PartTimes:
-    """Time every part for a photo (H, W, 3) uint8 and a vocabulary: the median of `runs` passes after one untimed.
+def part_times(
+    predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3, warm: int = 1
+) -> PartTimes:
+    """Time every part for a photo (H, W, 3) uint8 and a vocabulary: median of `runs` passes after `warm` untimed ones.
 
     What the predictor keeps and counts is neither used nor changed. Raises `ConfigError` for `runs` below 1.
     """
@@ -92,8 +94,8 @@ def part_times(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary |
         raise ConfigError(f"runs={runs}; give at least 1.")
     vocabulary = Vocabulary.coerce(vocabulary)
     text = predictor.text_embeddings(vocabulary)
-    passes = [_one_pass(predictor, image, vocabulary, text) for _ in range(1 + runs)]
-    size, laps = passes[0][0], [laps for _, laps in passes[1:]]
+    passes = [_one_pass(predictor, image, vocabulary, text) for _ in range(warm + runs)]
+    size, laps = passes[0][0], [laps for _, laps in passes[warm:]]
     parts = tuple(PartTime(*key, float(np.median([lap[key] for lap in laps]))) for key in laps[0])
     word = _word_milliseconds(predictor, vocabulary.words)
     return PartTimes(parts, word, len(vocabulary.words), size, runs, machine_name(predictor.device))

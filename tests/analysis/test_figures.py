@@ -9,7 +9,6 @@ import numpy as np
 from analysis import figures_matplotlib as draw
 from analysis import figures_plotly as screen
 from analysis.ensemble import ClassVote
-from analysis.outlines import BUS_STREET, outline_map
 from analysis.style import CATEGORIES, cluster_rgb, segment_rgb
 from tests.analysis.conftest import texts
 
@@ -18,7 +17,7 @@ IMAGE = np.full((4, 6, 3), 90, np.uint8)
 
 
 def test_computing_modules_load_no_plots() -> None:
-    drawing = {"benchmark", "picture_grid", "pictures", "sheets"}
+    drawing = {"benchmark", "memory", "picture_grid", "pictures", "sheets"}
     stems = {path.stem for path in (ROOT / "analysis").glob("*.py") if not path.stem.startswith("figures_")}
     modules = sorted(stems - drawing)
     names = ", ".join("analysis" if stem == "__init__" else f"analysis.{stem}" for stem in modules)
@@ -45,6 +44,15 @@ def test_curves_skip_missing_records() -> None:
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [3, 1]]
 
 
+def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
+    one = draw.curve_figure([{"step": 1, "loss": 3.0}], ["loss", "other"])
+    (line,) = one.axes[0].lines
+    assert line.get_marker() == "o" and line.get_label() == "loss"
+    two = draw.curve_figure([{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], ["loss"])
+    assert two.axes[0].lines[0].get_marker() == ""
+    assert "nothing recorded yet" in texts(draw.curve_figure([], ["loss"]))
+
+
 def test_colours() -> None:
     first = tuple(bytes.fromhex(CATEGORIES[0][1:]))
     assert tuple(cluster_rgb(np.array([[0]]))[0, 0]) == tuple(segment_rgb(np.array([[1]]))[0, 0]) == first
@@ -58,10 +66,3 @@ def test_votes_name_both_classifiers() -> None:
     assert list(votes.data[0].x) == ["bus (unseen)"] and "too small" not in votes.layout.title.text
     alone = screen.votes_screen([ClassVote("bus", True, 0.5, 0.25, 0.5, weighed=False)])
     assert "too small for the frozen tower" in alone.layout.title.text
-
-
-def test_outlines_name_every_id() -> None:
-    ids, names = outline_map(BUS_STREET, (427, 640))
-    assert ids.shape == (427, 640) and set(np.unique(ids).tolist()) - {0} == set(names)
-    assert list(names.values()) == ["sky", "road", "tree", "building", "bus"]
-    assert ids[250, 300] == 5 and ids[5, 300] == 1 and ids[420, 300] == 2
