@@ -96,20 +96,88 @@ def test_sigterm_ends_a_run_after_the_photo_in_flight(photos: Path, alone: dict[
     assert not [name for name in tree(out) if name.endswith(".part")]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs a POSIX system here")
-def test_two_processes_of_a_launcher_share_the_photos(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    code, errors = finish(start([*launcher, *command(photos, out)]))
-    assert code == 1, "a photo failed, in whichever process"
-    assert errors.count("1 of 8 photos could not be segmented.") == 1, "said once, for both"
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    # --multi_gpu is accelerate's word for several processes; with --cpu it starts one, whatever their number.
+    "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+                   "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"],
+}  # fmt: skip
+
+
+def assert_both_have_done_all(out: Path, alone: dict[str, bytes]) -> list[bytes]:
+    """The results are those of one process, each photo has one line in one of two indexes, which are returned."""
     found = tree(out)
     parts = [found.pop(f"index-{part}-of-2.jsonl") for part in (1, 2)]
     assert all(part.count(b"\n") > 0 for part in parts)
     assert sorted(b"".join(parts).splitlines()) == sorted(alone["index.jsonl"].splitlines())
     assert found == {name: value for name, value in alone.items() if name != "index.jsonl"}
+    return parts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="launchers need a POSIX system here")
+@pytest.mark.parametrize("launcher", list(LAUNCHERS))
+def test_two_processes_of_a_launcher_share_the_photos(
+    photos: Path, alone: dict[str, bytes], tmp_path: Path, launcher: str
+) -> None:
+    out = tmp_path / "out"
+    code, errors = finish(start([*LAUNCHERS[launcher], *command(photos, out)]))
+    assert code == 1, "a photo failed, in whichever process"
+    assert errors.count("1 of 8 photos could not be segmented.") == 1, "said once, for both"
+    parts = assert_both_have_done_all(out, alone)
     code, errors = finish(start(command(photos, out, "--shard", "2/2")))
     own, failed = parts[1].count(b"\n"), b'"error"' in parts[1]
     assert code == int(failed)
     assert f"{own - failed} of {own} photos were finished already" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the launcher's processes in /proc")
+@pytest.mark.parametrize("launcher", list(LAUNCHERS))
+def test_one_of_two_processes_killed_and_the_command_again(
+    photos: Path, alone: dict[str, bytes], tmp_path: Path, launcher: str
+) -> None:
+    out = tmp_path / "out"
+    typed = [*LAUNCHERS[launcher], *command(photos, out)]
+    process = start(typed)
+    wait_for_lines(out / "index-2-of-2.jsonl", 1, process)
+    os.kill(child_of_rank(process.pid, 1), signal.SIGKILL)
+    assert finish(process)[0] != 0
+    noted = {path.name: path.read_bytes() for path in out.glob("index*.jsonl")}
+    lines = [json.loads(line) for text in noted.values() for line in text[: text.rfind(b"\n") + 1].splitlines()]
+    assert 1 <= len(lines) < COUNT
+    written = {name: (out / name).stat().st_mtime_ns for line in lines for name in line.get("files", ())}
+
+    code, errors = finish(start(typed))
+    assert code == 1 and "1 of 8 photos could not be segmented." in errors
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was done twice"
+    assert_both_have_done_all(out, alone)
+
+
+def child_of_rank(launcher: int, rank: int) -> int:
+    """The process that the launcher has started as number `rank`."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            parent = int(status.read_text().partition("PPid:")[2].split()[0])
+            environment = (status.parent / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        if parent == launcher and b"RANK=%d" % rank in environment:
+            return int(status.parent.name)
+    raise AssertionError(f"the launcher has no process of rank {rank}")
+
+
+@pytest.mark.slow
+def test_redo_as_it_is_typed(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one = command(photos / "1.png", out, "--write", "segments")
+    assert finish(start(one))[0] == 0
+    result = out / "1-segments.json"
+    first = result.read_bytes(), result.stat().st_mtime_ns
+    assert "1 of 1 photos were finished already; --redo segments them again." in finish(start(one))[1]
+    assert result.stat().st_mtime_ns == first[1]
+    code, errors = finish(start([*one, "--redo"]))
+    assert code == 0 and "finished already" not in errors
+    assert result.read_bytes() == first[0] == alone["1-segments.json"]
+    assert result.stat().st_mtime_ns > first[1]
+    assert (out / "index.jsonl").read_text().count("\n") == 2
