@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from analysis.clustering import resize_labels
+from analysis.parts import PartTimes
 from analysis.picture_grid import (
     GAP_INCHES,
     LINE_INCHES,
@@ -29,6 +30,7 @@ from analysis.style import (
     SIMILARITY_MAP,
     cluster_rgb,
 )
+from eovseg.colours import text_colour
 
 
 def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[tuple[float, float]] = ()) -> Figure:
@@ -82,7 +84,7 @@ def clustering_figure(
     left = 0.25 if rows else 0.0
     width = cell_width(1 + len(bands[0]), left)
     texts = {title: wrapped("\n".join(filter(None, (title, (notes or {}).get(title)))), width) for title in columns}
-    heads = [text_height([texts[title] for title in band]) + 0.05 for band in bands]
+    heads = [text_height(["photo", *(texts[title] for title in band)]) + 0.05 for band in bands]
     below = wrapped(caption, left + (width + GAP_INCHES) * (1 + len(bands[0])))
     foot = text_height([below]) + 0.08 if caption else 0.0
     above = [head if row == 0 else 0.0 for head in heads for row in range(len(images))]
@@ -147,6 +149,36 @@ def comparison_figure(names: Sequence[str], ours: Sequence[float], paper: Sequen
         axis.set_xticks(places, names)
         axis.set_ylabel(label)
         axis.legend()
+        return figure
+
+
+def parts_figure(times: Mapping[str, PartTimes]) -> Figure:
+    """A bar for every named model: the seconds of one photo part by part, with the large parts' shares."""
+    with rc_context(MATPLOTLIB):
+        figure = Figure(figsize=(8, 0.45 * len(times) + 1.5), layout="constrained")
+        axis = figure.subplots()
+        colours: dict[str, str] = {}
+        longest = max(model.total for model in times.values())
+        for place, model in enumerate(times.values()):
+            start = 0.0
+            for name, milliseconds in model.by_name.items():
+                label = None if name in colours else name
+                colour = colours.setdefault(name, CATEGORIES[len(colours) % len(CATEGORIES)])
+                axis.barh(place, milliseconds / 1000, 0.7, left=start / 1000, color=colour, label=label)
+                if milliseconds > 0.06 * longest:
+                    ink = np.array(text_colour(np.array(list(bytes.fromhex(colour[1:]))))) / 255
+                    axis.annotate(
+                        f"{milliseconds / model.total:.0%}", ((start + milliseconds / 2) / 1000, place),
+                        ha="center", va="center", color=ink, fontsize=8,
+                    )  # fmt: skip
+                start += milliseconds
+            end = start / 1000, place
+            axis.annotate(f"{end[0]:.2g} s", end, (4, 0), textcoords="offset points", va="center")
+        axis.set_yticks(range(len(times)), list(times))
+        axis.invert_yaxis()
+        axis.margins(x=0.08)
+        axis.set_xlabel("seconds for one photo, measured here")
+        figure.legend(loc="outside lower center", ncols=4)
         return figure
 
 

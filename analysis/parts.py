@@ -55,6 +55,15 @@ class PartTimes:
         """Milliseconds of all parts together."""
         return sum(part.milliseconds for part in self.parts)
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Milliseconds of each part, the decoder's layers as one."""
+        found: dict[str, float] = {}
+        for part in self.parts:
+            name = "decoder layers" if part.name.startswith("decoder layer") else part.name
+            found[name] = found.get(name, 0.0) + part.milliseconds
+        return found
+
     def of(self, step: Step) -> float:
         """Milliseconds of one step."""
         return sum(part.milliseconds for part in self.parts if part.step == step)

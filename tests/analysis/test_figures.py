@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from analysis import figures_matplotlib as draw
 from analysis import figures_plotly as screen
 from analysis.ensemble import ClassVote
+from analysis.parts import PartTime, PartTimes
 from analysis.style import CATEGORIES, cluster_rgb, segment_rgb
 from tests.analysis.conftest import texts
 
@@ -51,6 +53,17 @@ def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
     two = draw.curve_figure([{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], ["loss"])
     assert two.axes[0].lines[0].get_marker() == ""
     assert "nothing recorded yet" in texts(draw.curve_figure([], ["loss"]))
+
+
+def test_every_part_of_every_model_is_a_piece_of_its_bar() -> None:
+    parts = (PartTime("image tower", "photo", 1500.0), PartTime("VAS", "words", 20.0))
+    layers = tuple(PartTime(f"decoder layer {number}", "words", 160.0) for number in (1, 2, 3))
+    small = PartTimes(parts[:1], 1.0, 4, (64, 96), 1, "here")
+    figure = draw.parts_figure({"XS": small, "L": PartTimes(parts + layers, 1.0, 4, (64, 96), 1, "here")})
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([1.5, 1.5, 0.02, 0.48])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["image tower", "VAS", "decoder layers"]
+    assert {"100%", "1.5 s", "75%", "24%", "2 s"} <= set(texts(figure)) and "1%" not in texts(figure)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["XS", "L"]
 
 
 def test_colours() -> None:
