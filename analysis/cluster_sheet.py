@@ -62,6 +62,8 @@ def cluster_columns(
 
     Raises `ConfigError` where a layer has fewer patches than k.
     """
+    if not layers:
+        return {}
     features = _features(images, layers)
     _check_count(k, layers, features, joint)
     clusterings = [cluster(photos, k, seed, joint) for photos in features]

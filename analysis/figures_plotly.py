@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from plotly.utils import image_array_to_data_uri
 
 from analysis.ablation import RouterRow, router_summary, shown_range
 from analysis.ensemble import ClassVote
 from analysis.similarity import SimilarityMaps, WordScore
-from analysis.style import CATEGORIES, OURS, PLOTLY, SIMILARITY_MAP
+from analysis.style import CATEGORIES, OURS, PLOTLY, POINT, SIMILARITY_MAP
 
 
 def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> go.Figure:
@@ -52,9 +54,13 @@ def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> 
     return styled.update_layout(margin={"t": 90, "l": 20})
 
 
-def competition_screen(scores: Sequence[WordScore]) -> go.Figure:
-    """The words that compete at a pixel, the strongest on top: each one's share of VAS's softmax."""
-    figure = go.Figure(
+def competition_screen(scores: Sequence[WordScore], image: np.ndarray, x: int, y: int) -> go.Figure:
+    """A photo (H, W, 3) with pixel (x, y) marked, beside the shares of VAS's softmax there, the strongest on top."""
+    figure = make_subplots(1, 2, column_widths=[0.45, 0.55], horizontal_spacing=0.2)
+    figure.add_trace(go.Image(source=image_array_to_data_uri(image, ext="jpg"), hoverinfo="x+y"), 1, 1)
+    cross = {"symbol": "cross-thin", "size": 22, "line": {"width": 3, "color": POINT}}
+    figure.add_trace(go.Scatter(x=[x], y=[y], mode="markers", marker=cross, hoverinfo="skip"), 1, 1)
+    figure.add_trace(
         go.Bar(
             x=[score.share for score in scores],
             y=[escape(score.word) for score in scores],
@@ -66,12 +72,17 @@ def competition_screen(scores: Sequence[WordScore]) -> go.Figure:
             customdata=[(score.before, score.after) for score in scores],
             hovertemplate="%{y}: %{x:.1%}<br>similarity before %{customdata[0]:.2f}, after %{customdata[1]:.2f}"
             "<extra></extra>",
-        )
+        ),
+        1,
+        2,
     )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="share of the softmax over all words", tickformat=".0%", range=[0, 1.08])
-    figure.update_layout(height=130 + 28 * len(scores))
-    return _styled(figure, "Words that compete at this pixel")
+    figure.update_xaxes(visible=False, row=1, col=1)
+    figure.update_yaxes(visible=False, row=1, col=1)
+    figure.update_yaxes(autorange="reversed", row=1, col=2)
+    share = {"title": "share of the softmax over all words", "tickformat": ".0%", "range": [0, 1.15]}
+    figure.update_xaxes(**share, row=1, col=2)
+    figure.update_layout(height=130 + 28 * max(8, len(scores)), showlegend=False)
+    return _styled(figure, f"Words that compete at pixel x {x}, y {y}").update_layout(margin={"l": 20, "r": 45})
 
 
 def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:

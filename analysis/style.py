@@ -13,6 +13,7 @@ CATEGORIES = (
 )  # fmt: skip
 INK = "#222222"
 OURS, PAPER = "#0072b2", "#b3b3b3"  # measured here, and quoted from the paper
+POINT = "#d55e00"  # a marked pixel
 CHANGE_COLOURS = {"renamed": "#e69f00", "reshaped": "#56b4e9", "gone": "#d55e00", "new": "#009e73"}
 CHANGE_LINES: dict[str, Any] = {"renamed": "-", "reshaped": "--", "gone": ":", "new": "-."}
 CELL_INCHES = 2.6  # width of one picture of a sheet

@@ -58,8 +58,10 @@ def test_screens_share_a_scale_and_show_the_weights() -> None:
     assert [trace.coloraxis for trace in figure.data] == ["coloraxis", "coloraxis", "coloraxis2"]
     assert np.array_equal(figure.data[2].z, figure.data[1].z) and not np.array_equal(figure.data[0].z, figure.data[1].z)
     assert "&lt;sky&gt;" in figure.layout.title.text and "0.16 to 0.18" in figure.layout.title.text
-    bars = screen.competition_screen([WordScore("<b>", 1.0, 2.0, 0.75), WordScore("sky", 0.0, 0.1, 0.25)])
-    assert list(bars.data[0].y) == ["&lt;b&gt;", "sky"] and list(bars.data[0].x) == [0.75, 0.25]
+    scores = [WordScore("<b>", 1.0, 2.0, 0.75), WordScore("sky", 0.0, 0.1, 0.25)]
+    picture, point, bars = screen.competition_screen(scores, IMAGE, 5, 7).data
+    assert picture.source.startswith("data:image/jpeg") and (point.x, point.y) == ((5,), (7,))
+    assert list(bars.y) == ["&lt;b&gt;", "sky"] and list(bars.x) == [0.75, 0.25]
 
 
 def test_clusters_keep_the_photos_shape_and_notes() -> None:
@@ -91,6 +93,11 @@ def test_more_layers_than_a_page_is_wide_go_on_below() -> None:
     pictures = [axis for axis in figure.axes if axis.images]
     assert len(pictures) == len(figure.axes) == 2 * 9 + 2 * 2 and figure.get_figwidth() < 10
     assert set(columns) <= set(texts(figure)) and sum(text.strip() == "photo" for text in texts(figure)) == 2
+
+
+def test_no_layer_at_all_shows_the_photos(predictor: Predictor) -> None:
+    assert cluster_columns([IMAGE], [], 3) == {}
+    assert [text for text in texts(draw.clustering_figure([IMAGE], {})) if text.strip()] == ["photo"]
 
 
 def test_titles_are_broken_to_their_column() -> None:
