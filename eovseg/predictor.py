@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from eovseg.backends import openvino
+from eovseg.backends.folded import FoldedImageHalf
 from eovseg.background import merge_background, with_background
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.composer import Composer, KeptMasks
@@ -39,6 +40,7 @@ Words = Vocabulary | str | None
 Task = Literal["panoptic", "semantic", "instance"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Backend = Literal["torch", "openvino"]
+ImageHalf = FoldedImageHalf | openvino.OpenVINOImageHalf
 KEPT_PHOTOS = 4
 
 
@@ -82,8 +84,8 @@ class RawOutput:
 class Predictor:
     """An EOV-Seg network with the settings that people change; safe to share between threads.
 
-    `image_half` is another engine's, where one was chosen. `image_halves` and `word_halves` count how often each half
-    of the network ran.
+    `image_half` is the network's image half arranged for speed; without it the network's own is run. `image_halves` and
+    `word_halves` count how often each half ran.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
-        image_half: openvino.OpenVINOImageHalf | None = None,
+        image_half: ImageHalf | None = None,
     ) -> None:
         self.image_half = image_half
         self.network = network.eval()
@@ -389,8 +391,15 @@ def load(
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
-        image_half=openvino.load(network, cache, dtype == "bfloat16") if backend == "openvino" else None,
+        image_half=fast_image_half(network, backend, dtype, cache),
     )
+
+
+def fast_image_half(network: EOVSeg, backend: Backend, dtype: Dtype, cache: Path | None) -> ImageHalf:
+    """The image half of a network whose weights stay as they are; `cache` is a folder for converted models."""
+    if backend == "openvino":
+        return openvino.load(network, cache, dtype == "bfloat16")
+    return FoldedImageHalf(network)
 
 
 def _device(name: str) -> torch.device:

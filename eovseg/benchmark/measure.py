@@ -22,7 +22,7 @@ from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, TextEmbeddings
-from eovseg.predictor import Backend, Decoded, Dtype, Predictor, load
+from eovseg.predictor import Backend, Decoded, Dtype, Predictor, fast_image_half, load
 from eovseg.training.loop import gains_from_bf16
 from eovseg.vocabulary import Vocabulary
 
@@ -213,11 +213,7 @@ def _predictor(case: Case) -> Predictor:
     torch.manual_seed(0)
     device = torch.device(case.device)
     network = EOVSeg(variant_config(case.variant)).to(device).eval()
-    half = None
-    if case.backend == "openvino":
-        from eovseg.backends import openvino
-
-        half = openvino.load(network, default_cache_directory(), case.dtype == "bfloat16")
+    half = fast_image_half(network, case.backend, case.dtype, default_cache_directory())
     return Predictor(network, (), device=device, dtype=case.dtype, text_weights="random", image_half=half)
 
 

@@ -1,0 +1,104 @@
+"""The image half in torch, arranged for inference; the numbers are the network's but for rounding.
+
+Each batch norm becomes part of the convolution before it, and the channels of a pixel lie side by side in memory, as
+convolutions on CPUs and tensor cores compute. The network itself stays as it was: training, checkpoints and whoever
+looks inside read that.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from eovseg.model.network import EOVSeg, ImageFeatures
+from eovseg.model.spatial import LayerNorm2d
+
+_PARTS = ("feature_extractor", "aggregator", "spatial_extractor", "spatial_upscaling", "vas")
+_PROBE = 64  # side of the picture that shows which batch norm follows which convolution
+
+
+class FoldedImageHalf:
+    """The rearranged image half; call it with normalised, padded pixels, sides multiples of 32.
+
+    Its own are the convolutions' weights only, the rest it shares with `network`. After weights change, make another.
+    """
+
+    def __init__(self, network: EOVSeg) -> None:
+        self.network = _twin(network)
+        with torch.no_grad():
+            _fold(self.network, lambda: self(network.pixel_mean.new_zeros(1, 3, _PROBE, _PROBE), (_PROBE, _PROBE)))
+            for module in list(self.network.modules()):
+                for name, child in module.named_children():
+                    if isinstance(child, LayerNorm2d):
+                        module.register_module(name, _ChannelsLastNorm(child))
+                if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                    weight = module.weight.contiguous(memory_format=torch.channels_last)
+                    module.weight = nn.Parameter(weight, requires_grad=False)
+
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+        """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
+        network = self.network
+        features = network.encode_normalised(images.contiguous(memory_format=torch.channels_last), size)
+        if network.vas is not None:
+            features.pixel_embeddings = network.vas.embed(features.aggregated)
+        return features
+
+
+class _ChannelsLastNorm(nn.Module):
+    """`LayerNorm2d` where channels lie side by side: torch's own layer norm, without a copy."""
+
+    def __init__(self, norm: LayerNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+def _twin(network: EOVSeg) -> EOVSeg:
+    """The network with image parts of its own, whose tensors are the original's until they are replaced."""
+    twin = copy.copy(network)
+    twin._modules = dict(network._modules)
+    for name in _PARTS:
+        part = getattr(network, name)
+        if part is not None:
+            shared = {id(tensor): tensor for tensor in (*part.parameters(), *part.buffers())}
+            twin._modules[name] = copy.deepcopy(part, shared)
+    return twin
+
+
+def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
+    """Fold every batch norm that is given just what a convolution made; `run` is one pass through all of them."""
+    made_by: dict[
+        int, tuple[Tensor, nn.Conv2d | nn.ConvTranspose2d]
+    ] = {}  # the tensor is held, so its id stays its own
+    pairs: list[tuple[nn.Conv2d | nn.ConvTranspose2d, nn.BatchNorm2d]] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor | None = None) -> None:
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and output is not None:
+            made_by[id(output)] = (output, module)
+        elif isinstance(module, nn.BatchNorm2d) and id(given[0]) in made_by:
+            pairs.append((made_by[id(given[0])][1], module))
+
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    parts = [part for name in _PARTS if (part := getattr(network, name)) is not None]
+    modules = [module for part in parts for module in part.modules()]
+    handles = [m.register_forward_hook(note) for m in modules if isinstance(m, convolutions)]
+    handles += [m.register_forward_pre_hook(note) for m in modules if isinstance(m, nn.BatchNorm2d)]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    places = {module: (parent, name) for parent in network.modules() for name, module in parent.named_children()}
+    for convolution, norm in pairs:
+        folded = fuse_conv_bn_eval(convolution, norm, transpose=isinstance(convolution, nn.ConvTranspose2d))
+        convolution.weight, convolution.bias = folded.weight, folded.bias
+        # timm's batch norms also drop paths and activate.
+        rest = nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()
+        parent, name = places[norm]
+        parent.register_module(name, rest)
