@@ -1,7 +1,7 @@
 """Work that is done ahead of its turn by a few threads, in order and in bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 def ahead(
     items: Iterable[Item], make: Callable[[Item], Value], workers: int, most: int
-) -> Iterator[tuple[Item, Callable[[], Value]]]:
+) -> Generator[tuple[Item, Callable[[], Value]], None, None]:
     """Each item in order with a function that returns `make(item)` or raises what it raised.
 
     `workers` threads run ahead; at most `most` values exist that have not been yielded yet, and `items` is read no

@@ -95,7 +95,7 @@ def segment_video(
         shift = round((start or 0) / reader.time_base)
         hidden = None if progress is None else not progress
         bar = stack.enter_context(tqdm(total=reader.expected, unit="frame", disable=hidden))
-        for item in reader.read(sound=True):
+        for item in stack.enter_context(contextlib.closing(reader.read(sound=True))):
             if not isinstance(item, Picture):
                 writer.copy(item, shift)
                 continue

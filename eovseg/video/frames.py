@@ -1,6 +1,7 @@
 """A video frame by frame: each with its segments and the tracks that they belong to."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,7 +140,7 @@ def segment_frames(
             print(frame.time, [segment.name for segment in frame.segments])
     """
     segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, **settings)
-    with VideoReader(source, start, end) as reader:
-        for picture in reader.read():
+    with VideoReader(source, start, end) as reader, closing(reader.read()) as pictures:
+        for picture in pictures:
             if isinstance(picture, Picture):
                 yield segmenter(picture)

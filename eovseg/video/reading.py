@@ -1,6 +1,7 @@
 """Pictures out of a video file, decoded ahead in a thread, upright, each with its time; and its sound as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -59,7 +60,7 @@ class VideoReader:
         self.path = Path(path)
         self._container = _open(self._av, self.path)
         try:
-            self._stream = _picture_stream(self._container, self.path)
+            self._stream = _picture_stream(self._av, self._container, self.path)
         except VideoError:
             self._container.close()
             raise
@@ -91,7 +92,7 @@ class VideoReader:
             return int(self._stream.frames)
         return max(round(seconds * self.rate), 1) if 0 < seconds < float("inf") else None
 
-    def read(self, sound: bool = False) -> Iterator[Picture | SoundPacket]:
+    def read(self, sound: bool = False) -> Generator[Picture | SoundPacket, None, None]:
         """The pictures from `start` on and before `end`, in order, with the packets of the first sound track between
         them if `sound`.
 
@@ -102,15 +103,17 @@ class VideoReader:
         self._sound_ended = len(streams) == 1
         if self._start:  # to the last frame before it that can be decoded by itself
             self._container.seek(round(self._start * 1_000_000) + (self._container.start_time or 0))
-        for packet, decoded in ahead(self._packets(streams), self._decode, 1, _AHEAD):
-            if self._is_picture(packet):
-                yield from decoded()
-            elif packet.pts is not None:
-                self._from_start(packet)
-                time = float(packet.pts * packet.time_base)
-                self._sound_ended |= time >= self._end
-                if self._start <= time < self._end or (time < 0 and not self._start):
-                    yield SoundPacket(packet, time)
+        # Closed with the generator, so that no thread decodes from a file that is closed.
+        with closing(ahead(self._packets(streams), self._decode, 1, _AHEAD)) as packets:
+            for packet, decoded in packets:
+                if self._is_picture(packet):
+                    yield from decoded()
+                elif packet.pts is not None:
+                    self._from_start(packet)
+                    time = float(packet.pts * packet.time_base)
+                    self._sound_ended |= time >= self._end
+                    if self._start <= time < self._end or (time < 0 and not self._start):
+                        yield SoundPacket(packet, time)
         if not self._count:
             raise VideoError(self._no_picture())
 
@@ -213,12 +216,12 @@ def _open(av: Any, path: Path) -> Any:
     return container
 
 
-def _picture_stream(container: Any, path: Path) -> Any:
+def _picture_stream(av: Any, container: Any, path: Path) -> Any:
     """The stream of moving pictures: no cover of a piece of music, and no photo."""
     names = container.format.name
     if names == "image2" or names.endswith("_pipe"):
         raise VideoError(f'"{path.name}" is a photo; `eovseg segment` takes photos.')
     for stream in container.streams.video:
-        if "attached_pic" not in stream.disposition.name.lower():
+        if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     raise VideoError(f'"{path.name}" holds no moving pictures.')

@@ -1,7 +1,7 @@
 """Which segment of a frame is which of the frames before: tracks that keep their number, colour and name.
 
 Things are matched one to one (Hungarian method) by the intersection over union of masks, in rounds: the same class
-where the track's speed leads it, the same class within that place (what comes out from behind something), the same
+where the track's speed leads it, the same class near that place (what comes out from behind something), the same
 class where it last was, then any class that covers it well. A track that finds no segment waits for a few frames. A
 mask much smaller than before is taken for half hidden: the track keeps its whole shape and its speed meanwhile. Stuff
 needs no matching, a class is a track, and so it is in the task "semantic".
@@ -11,6 +11,7 @@ changes when another class leads clearly, after about five frames in a row; numb
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -23,8 +24,9 @@ from eovseg.result import Result, Segment
 MEMORY = 10  # frames that a track waits for its segment
 SAME_CLASS_IOU = 0.2
 ANY_CLASS_IOU = 0.5
-INSIDE = 0.7  # share of a segment that lies where a hidden track should be
-_HALF_HIDDEN = 0.7  # of the area before
+INSIDE = 0.5  # share of a segment in the box where a track should be
+_HALF_HIDDEN = 0.8  # of the area of late
+_SHRINKING = 0.9  # that a track's area of late can lose in a frame
 _PATIENCE = 0.9  # a match counts so much less for each frame of waiting or half hiding
 _GROWN_UP = 10  # frames after which a track counts in full; a new one, at half
 _FADING = 0.8  # of the votes, a frame
@@ -50,7 +52,7 @@ class TrackedSegment:
     segment: Segment
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Shape:
     """A mask (h, w) bool, cut out at row `top` and column `left` of the grid."""
 
@@ -58,10 +60,24 @@ class _Shape:
     top: int
     left: int
 
-    @property
-    def centre(self) -> np.ndarray:
-        rows, columns = np.nonzero(self.mask)
-        return np.array([rows.mean() + self.top, columns.mean() + self.left])
+    @cached_property
+    def area(self) -> int:
+        return int(self.mask.sum())
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(3, 2) first, mean and last row and column."""
+        rows, columns = (np.repeat(np.arange(n), self.mask.sum(1 - axis)) for axis, n in enumerate(self.mask.shape))
+        ends = np.array(self.mask.shape) - 1.0
+        corner = np.array([self.top, self.left])
+        return corner + np.stack([np.zeros(2), np.array([rows.mean(), columns.mean()]), ends])
+
+    def around(self) -> "_Shape":
+        """The box of this shape, larger by a quarter on each side."""
+        height, width = self.mask.shape
+        more = -(-height // 4), -(-width // 4)
+        box = np.ones((height + 2 * more[0], width + 2 * more[1]), dtype=bool)
+        return _Shape(box, self.top - more[0], self.left - more[1])
 
     def moved(self, by: np.ndarray) -> "_Shape":
         return _Shape(self.mask, self.top + round(float(by[0])), self.left + round(float(by[1])))
@@ -87,6 +103,7 @@ class _Track:
     numbers: dict[int, int] = field(default_factory=dict)  # the number in its name, for each class it had
     last_class: int = -1
     shape: _Shape | None = None
+    area: float = 0.0  # of late, in pixels of the grid
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # grid rows and columns a frame
     seen: int = 0
     missed: int = 0
@@ -103,16 +120,26 @@ class _Track:
 
     def see(self, shape: _Shape, memory: int) -> None:
         """Take the mask of the present frame."""
-        before = self.predicted() if self.shape is not None else None
-        if before is not None and self.hidden < memory and shape.mask.sum() < _HALF_HIDDEN * before.mask.sum():
-            self.shape, self.hidden = before, self.hidden + 1
+        if self.shape is None:
+            self.shape, self.area = shape, float(shape.area)
+        elif self.hidden < memory and shape.area < _HALF_HIDDEN * self.area:
+            self.shape, self.hidden = self.predicted(), self.hidden + 1
         else:
-            if self.shape is not None and not self.hidden:
-                step = (shape.centre - self.shape.centre) / (self.missed + 1)
-                self.speed = step if not self.speed.any() else (self.speed + step) / 2
+            if not self.hidden:
+                self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
             self.shape, self.hidden = shape, 0
+            self.area = max(float(shape.area), _SHRINKING * self.area)
         self.missed = 0
         self.seen += 1
+
+    def _learn_speed(self, steps: np.ndarray) -> None:
+        """From the steps (3, 2) of first, mean and last row and column. The end that something hides stands still or
+        runs ahead, so of the three the one most like the speed so far is believed."""
+        if self.seen == 1:
+            self.speed = steps[1]
+            return
+        likely = np.abs(steps - self.speed).argmin(0)
+        self.speed = (self.speed + steps[likely, [0, 1]]) / 2
 
     def vote(self, segment: Segment) -> None:
         self.votes = {name: votes * _FADING for name, votes in self.votes.items()}
@@ -201,7 +228,8 @@ class Tracker:
         resting = np.stack([track.shape.on(grid, len(segments)) for track in self._things if track.shape])
         common = ahead[:, 1:][:, things]
         overlap = common / np.maximum(ahead.sum(1, keepdims=True) + areas - common, 1)
-        inside = common / areas
+        boxes = np.stack([track.predicted().around().on(grid, len(segments)) for track in self._things])
+        inside = boxes[:, 1:][:, things] / areas
         common = resting[:, 1:][:, things]
         behind = common / np.maximum(resting.sum(1, keepdims=True) + areas - common, 1)
         classes = np.array([segments[index].class_id for index in things])

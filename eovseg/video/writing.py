@@ -30,11 +30,10 @@ class VideoWriter:
         self._container = container
         self._rate = rate
         self._time_base = time_base
-        self._sound = None
-        if sound is not None and sound.codec_context.name in container.supported_codecs:
-            self._sound = container.add_stream_from_template(sound)
-        self.sound_left_out = sound is not None and self._sound is None
+        self.sound_left_out = sound is not None and sound.codec_context.name not in container.supported_codecs
+        self._template = None if self.sound_left_out else sound
         self._stream: Any = None
+        self._sound: Any = None
         self._waiting: list[SoundPacket] = []  # until the first picture tells its size
 
     def write(self, image: np.ndarray, picture: Picture, shift: int = 0) -> None:
@@ -47,6 +46,8 @@ class VideoWriter:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._stream is None:
             self._stream = self._new_stream(image.shape, picture.pixel_aspect)
+            if self._template is not None:
+                self._sound = self._container.add_stream_from_template(self._template)
         frame = self._av.VideoFrame.from_ndarray(image, "rgb24")
         spaces, ranges = self._av.video.reformatter.Colorspace, self._av.video.reformatter.ColorRange
         frame = frame.reformat(format="yuv420p", dst_colorspace=spaces.ITU709, dst_color_range=ranges.MPEG)
@@ -59,7 +60,7 @@ class VideoWriter:
 
     def copy(self, sound: SoundPacket, shift: int = 0) -> None:
         """Append a packet of sound as it is, `shift` ticks of the pictures' time earlier."""
-        if self._sound is None:
+        if self._template is None:
             return
         if self._stream is None:
             self._waiting.append(sound)
