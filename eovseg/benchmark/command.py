@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         found = _measured(case, options.threads)
         failed += "failed" in found
         rows.append({**{k: str(v) for k, v in asdict(case).items()}, **machine(case.device), **found})
-        _write(options.out, rows)
+        write_rows(options.out, rows)
         print(_line(case, found), flush=True)
     return int(failed > 0)
 
@@ -126,7 +126,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a CSV with the columns of all rows; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name for row in rows for name in row))
     unfinished = path.with_name(f"{path.name}.part")

@@ -1,15 +1,12 @@
 """`python -m eovseg.benchmark.memory`: time and memory of XS over words and over pixels, each point in its own process.
 
-What grows, and why: the word half holds one score per kernel and word, and VAS streams its words; the result holds
-the photo's map and, while a photo is small enough, the masks of its kernels (`postprocess.KEPT_ELEMENTS`), which beyond
-that are made in bands. Instances overlap, so each keeps a mask of the photo's size. The network sees every photo at its
-own working size; only reading and result depend on the photo's pixels.
+What grows, and why: the word half holds one score per kernel and word, and VAS streams its words; a result holds the
+photo's map, and masks are made in tiles. Instances overlap, so each keeps run lengths of its own. The network sees
+every photo at its own working size; only reading and result depend on the photo's pixels.
 """
 
 import argparse
-import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +20,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from eovseg.assets import asset_path
-from eovseg.benchmark.command import machine
+from eovseg.benchmark.command import machine, write_rows
 from eovseg.benchmark.measure import peak_memory, timed
 from eovseg.errors import ConfigError, exit_code
 from eovseg.model.network import TextEmbeddings
@@ -100,19 +97,21 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 1.")
     rows = []
     for point in points(options.words, SIZES):
-        command = [sys.executable, "-m", "eovseg.benchmark.memory", "--one", json.dumps(asdict(point))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ConfigError(f"{point} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
-        rows.append({**asdict(point), **machine("cpu"), **json.loads(done.stdout.splitlines()[-1])})
+        found = measured("eovseg.benchmark.memory", asdict(point))
+        rows.append({**asdict(point), **machine("cpu"), **found})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = options.out.with_name(f"{options.out.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, options.out)
+    write_rows(options.out, rows)
+
+
+def measured(module: str, point: dict[str, Any]) -> dict[str, Any]:
+    """What `python -m module --one POINT` prints, a process of its own. Raises `ConfigError` where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--one", json.dumps(point)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ConfigError(f"{point} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,10 +1,9 @@
 """The network's two halves as modules of tensors alone, with operations that every ONNX runtime has.
 
-Deformable convolutions become `grid_sample`, VAS's streamed maximum one softmax over words; every word is a class of
-its own, so that synonyms are the caller's maximum over columns. The numbers are the network's.
+Deformable convolutions become `grid_sample`, VAS's streamed maximum a loop over blocks of words; every word is a class
+of its own, so that synonyms are the caller's maximum over columns. The numbers are the network's.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -96,10 +95,26 @@ def _deform(self: DeformableUpsample, x: Tensor) -> Tensor:
 
 
 def _attention_maximum(self: VocabularyAwareSelection, embedding: Tensor, text: Tensor) -> Tensor:
-    batch, width, height, columns = embedding.shape
-    head_dim = width // self.heads
-    guide = self.guide(text).view(-1, self.heads, head_dim).permute(1, 0, 2) / math.sqrt(head_dim)  # (H', N, d)
-    pixels = embedding.reshape(batch, self.heads, head_dim, height * columns)
-    similarity = guide @ pixels  # (B, H', N, hw)
-    similarity = similarity - similarity.amax(dim=2, keepdim=True)
-    return (1 / similarity.exp().sum(dim=2)).reshape(batch, self.heads, height, columns)
+    embedded, guide = self._split(embedding, text)
+    guide = guide.permute(1, 2, 0)  # (H', d, N)
+    # Of traced code a loop leaves as many copies as it ran; only scripted code becomes ONNX's Loop.
+    streamed = torch.jit.script(streamed_maximum) if torch.jit.is_tracing() else streamed_maximum
+    return streamed(embedded[0].transpose(1, 2), guide)[None].unflatten(-1, embedding.shape[-2:])
+
+
+def streamed_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
+    """max over words of the softmax over words, a block of words at a time: (H', P, d), (H', d, N) -> (H', P).
+
+    With m the largest similarity so far, the sum of exp(s - m) is carried from block to block; its reciprocal is the
+    maximum. Memory holds a block of similarities, whatever N is.
+    """
+    words = guide.size(2)
+    step = max(1, 4194304 // (pixels.size(0) * pixels.size(1)))  # 16 MB of float32
+    largest = torch.full_like(pixels[:, :, 0], -1e30)
+    total = torch.zeros_like(largest)
+    for block in range((words + step - 1) // step):
+        similarity = torch.matmul(pixels, guide[:, :, block * step : (block + 1) * step])  # (H', P, n)
+        larger = torch.maximum(largest, similarity.amax(2))
+        total = total * (largest - larger).exp() + (similarity - larger.unsqueeze(2)).exp().sum(2)
+        largest = larger
+    return total.reciprocal()

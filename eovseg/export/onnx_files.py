@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from eovseg.errors import ConfigError
 from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
 from eovseg.model.config import Variant
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
 from eovseg.predictor import load
 from eovseg.vocabulary import Vocabulary
 
 TOLERANCE = 1e-4  # of the range of each output
 OPSET = 18
-_CHECKED = (((96, 160), 7), ((192, 128), 23))  # height, width and words; other ones than those that are traced
+# Height, width and words; other ones than those that are traced, the last so many that they come in several blocks.
+_CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
 _AXES: dict[str, dict[int, str]] = {
     "pixels": {2: "height", 3: "width"},
     "aggregated": {2: "height_4", 3: "width_4"},
@@ -32,7 +33,7 @@ _AXES: dict[str, dict[int, str]] = {
     "out_of_vocabulary_logits": {2: "words_and_void"},
     "first_masks": {2: "height_4", 3: "width_4"},
 }
-_ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
+ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +80,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             features = halves[0](pixels)
             words = F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)
             _trace(halves[0], (pixels,), parts["image"], ["pixels"], names)
-            _trace(halves[1], (*features, words), parts["words"], [*names, "words"], _ANSWERS)
+            _trace(halves[1], (*features, words), parts["words"], [*names, "words"], ANSWERS)
         largest = _check(runtime, network, parts, names, whole)
         for name, part in parts.items():
             os.replace(part, output / f"{name}.onnx")
@@ -127,24 +128,36 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
         pixels = torch.randint(0, 256, (1, 3, height, width), generator=generator).float()
         rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=generator), dim=-1)
         features = network.encode_image(pixels)
-        logits = network.decode(features, TextEmbeddings(rows, torch.arange(count)), intermediates=True)
-        assert logits.intermediates is not None
-        wanted = dict(zip(("aggregated", "dense", "spatial"), _features(features), strict=False))
+        given = word_half_inputs(features, rows)
         found = dict(zip(names, image.run(None, {"pixels": pixels.numpy()}), strict=True))
-        given = {name: wanted[name].numpy() for name in names}
-        found |= zip(_ANSWERS, word.run(None, {**given, "words": rows.numpy()}), strict=True)
-        wanted["first_masks"] = logits.intermediates.initial_mask_logits
-        if whole:
-            wanted |= {"masks": logits.mask_logits[-1], "class_logits": logits.class_logits[-1]}
-            wanted["out_of_vocabulary_logits"] = logits.out_of_vocabulary_logits
+        found |= zip(ANSWERS, word.run(None, given), strict=True)
+        wanted = {name: given[name] for name in names} | torch_answers(network, features, rows, whole)
         for name, value in wanted.items():
-            difference = np.abs(found[name] - value.numpy()).max() / max(float(np.ptp(value.numpy())), 1e-12)
-            largest[name] = max(largest.get(name, 0.0), float(difference))
+            largest[name] = max(largest.get(name, 0.0), difference(found[name], value))
     wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
     if wrong:
         raise ConfigError(f"The ONNX files give other numbers than torch ({', '.join(wrong)} of the range).")
     return largest
 
 
-def _features(features: Any) -> list[Tensor]:
-    return [value for value in (features.aggregated, features.dense, features.spatial) if value is not None]
+def word_half_inputs(features: ImageFeatures, words: Tensor) -> dict[str, np.ndarray]:
+    """What `words.onnx` is given, by name: one photo's features and word rows (N, D)."""
+    given = {"aggregated": features.aggregated, "dense": features.dense, "spatial": features.spatial, "words": words}
+    return {name: value.numpy() for name, value in given.items() if value is not None}
+
+
+@torch.no_grad()
+def torch_answers(network: EOVSeg, features: ImageFeatures, words: Tensor, whole: bool = True) -> dict[str, np.ndarray]:
+    """The network's own numbers for what `words.onnx` answers, by name; the first masks only where not `whole`."""
+    logits = network.decode(features, TextEmbeddings(words, torch.arange(len(words))), intermediates=True)
+    assert logits.intermediates is not None
+    answers = {"first_masks": logits.intermediates.initial_mask_logits}
+    if whole:
+        answers |= {"masks": logits.mask_logits[-1], "class_logits": logits.class_logits[-1]}
+        answers["out_of_vocabulary_logits"] = logits.out_of_vocabulary_logits
+    return {name: value.numpy() for name, value in answers.items()}
+
+
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference of two arrays as a share of the second one's range."""
+    return float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))

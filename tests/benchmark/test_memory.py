@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eovseg.benchmark import memory
+from eovseg.benchmark import memory, onnx_memory
 
 
 def test_points_are_two_curves() -> None:
@@ -31,3 +31,21 @@ def test_a_point_that_fails_is_one_sentence(
     monkeypatch.setattr(memory.sys, "executable", "false")
     assert memory.main(["--out", str(tmp_path / "memory.csv")]) == 1
     assert "failed: no word" in capsys.readouterr().err and not (tmp_path / "memory.csv").exists()
+
+
+@pytest.mark.slow
+def test_onnx_words_in_bounded_memory(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    assert onnx_memory.main(["--out", str(tmp_path / "onnx.csv"), "--words", "150", "10000"]) == 0
+    with (tmp_path / "onnx.csv").open(newline="") as file:
+        few, many = csv.DictReader(file)
+    assert (few["words"], many["words"]) == ("150", "10000")
+    every_pixel_and_word = 96 * 128 * 10_000 * 4 / 1e6
+    assert float(many["words (MB)"]) < every_pixel_and_word / 2, "491 MB would hold one similarity of each"
+    for row in (few, many):
+        assert float(row["difference first_masks"]) <= 1e-4 and float(row["words (s)"]) > 0
+
+
+def test_too_few_words_for_onnx_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert onnx_memory.main(["--words", "2"]) == 1
+    assert capsys.readouterr().err == "--words is 2; give whole numbers of at least 3.\n"

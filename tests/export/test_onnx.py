@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.cli import main
-from eovseg.export.halves import exportable
-from eovseg.export.onnx_files import TOLERANCE, export
+from eovseg.export.halves import exportable, streamed_maximum
+from eovseg.export.onnx_files import ANSWERS, TOLERANCE, difference, export, torch_answers, word_half_inputs
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import load
@@ -44,6 +45,37 @@ def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int]) -> 
     raw = load("xs", device="cpu").raw(photo, WORDS)
     for found, wanted in ((masks[0], raw.mask_logits[-1]), (classes[0], raw.class_logits[-1])):
         assert np.abs(found - wanted.numpy()).max() <= TOLERANCE * np.ptp(wanted.numpy())
+
+
+@pytest.mark.parametrize(("size", "count"), [((256, 320), 150), ((96, 160), 10_000), ((352, 320), 10_000)])
+def test_any_number_of_words_gives_torchs_numbers(folder: Path, size: tuple[int, int], count: int) -> None:
+    network = load("xs", device="cpu").network
+    photo = np.array(Image.open(asset_path("photos/bear.jpg")).convert("RGB").resize(size[::-1]))
+    rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=torch.Generator().manual_seed(1)), dim=-1)
+    with torch.inference_mode():
+        features = network.encode_image(torch.from_numpy(photo).permute(2, 0, 1)[None].float())
+        wanted = torch_answers(network, features, rows)
+    words = onnxruntime.InferenceSession(folder / "words.onnx")
+    found = dict(zip(ANSWERS, words.run(None, word_half_inputs(features, rows)), strict=True))
+    assert found["class_logits"].shape[-1] == count + 1
+    assert {name: difference(found[name], value) for name, value in wanted.items()} == pytest.approx(
+        dict.fromkeys(wanted, 0.0), abs=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("words", [1, 40, 3_001])
+def test_the_streamed_maximum_is_that_of_the_softmax(words: int) -> None:
+    pixels, guide = torch.randn(2, 1_500, 8) * 4, torch.randn(2, 8, words) * 4
+    expected = (pixels @ guide).softmax(-1).amax(-1)
+    torch.testing.assert_close(streamed_maximum(pixels, guide), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_no_tensor_of_the_word_half_holds_pixels_times_words(folder: Path) -> None:
+    """VAS runs in a loop of the graph; outside it nothing is multiplied to one value a pixel and word."""
+    graph = pytest.importorskip("onnx").load(folder / "words.onnx").graph
+    loops = [node for node in graph.node if node.op_type == "Loop"]
+    assert len(loops) == 1
+    assert "MatMul" in {node.op_type for node in loops[0].attribute[0].g.node}
 
 
 def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,95 @@
+"""`python -m eovseg.benchmark.onnx_memory`: time, memory and difference from torch of XS's ONNX word half over words.
+
+Each point runs in a process of its own, with onnxruntime's session loaded and warmed by a small input. VAS's loop holds
+a block of words; what grows are the word rows themselves and one score per kernel and word.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from eovseg.assets import asset_path
+from eovseg.benchmark.command import machine, write_rows
+from eovseg.benchmark.measure import peak_memory, timed
+from eovseg.benchmark.memory import measured
+from eovseg.errors import ConfigError, exit_code
+from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
+from eovseg.predictor import load
+
+WORDS = (20, 150, 1_000, 5_000, 10_000)
+SIZE = (512, 384)  # width and height of the photo, multiples of 32
+
+
+@dataclass(frozen=True)
+class OnnxPoint:
+    """Folder of the ONNX files and number of words."""
+
+    folder: str
+    words: int
+
+
+def measure_point(point: OnnxPoint) -> dict[str, Any]:
+    """Seconds and MB of the word half in onnxruntime, and its outputs' largest differences from torch's, as shares of
+    their ranges."""
+    import onnxruntime
+
+    network = load("xs", device="cpu").network
+    session = onnxruntime.InferenceSession(Path(point.folder) / "words.onnx")
+    with Image.open(asset_path("photos/bus-street.jpg")) as photo:
+        pixels = np.array(photo.convert("RGB").resize(SIZE, Image.Resampling.BILINEAR))
+    generator = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(point.words, network.config.embed_dim, generator=generator), dim=-1)
+    given = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        small = word_half_inputs(network.encode_image(given[..., :64, :64]), rows[:3])
+        features = network.encode_image(given)
+    session.run(None, small)  # what is loaded or allocated once
+    inputs = word_half_inputs(features, rows)
+    with timed(torch.device("cpu")) as seconds, peak_memory() as memory:
+        found = session.run(None, inputs)
+    row: dict[str, Any] = {"words (s)": round(seconds[0], 4), "words (MB)": round(memory[0], 1)}
+    wanted = torch_answers(network, features, rows)
+    for name, value in zip(ANSWERS, found, strict=True):
+        row[f"difference {name}"] = float(f"{difference(value, wanted[name]):.1e}")
+    return row
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the ONNX files into a passing folder, measure every point, write the CSV. Raises `ConfigError`."""
+    if min(options.words) < 3:
+        raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 3.")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        export(load("xs", device="cpu").network, Path(folder))
+        for count in options.words:
+            found = measured("eovseg.benchmark.onnx_memory", asdict(OnnxPoint(folder, count)))
+            rows.append({"width": SIZE[0], "height": SIZE[1], "words": count, **machine("cpu"), **found})
+            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    write_rows(options.out, rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.onnx_memory", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/onnx-memory.csv"), help="CSV to write")
+    parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
+    options = parser.parse_args(argv)
+    if options.one:
+        print(json.dumps(measure_point(OnnxPoint(**json.loads(options.one)))))
+        return 0
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
