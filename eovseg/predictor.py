@@ -8,7 +8,6 @@ import hashlib
 import threading
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from eovseg.composer import Composer, KeptMasks
 from eovseg.embeddings import EmbeddingCache, default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
+from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import Ensemble, ModelConfig, variant_config
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
@@ -42,6 +42,7 @@ Dtype = Literal["float32", "float64", "bfloat16"]
 Backend = Literal["torch", "openvino"]
 ImageHalf = FoldedImageHalf | openvino.OpenVINOImageHalf
 KEPT_PHOTOS = 4
+KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
 
 @dataclass(eq=False)
@@ -110,7 +111,7 @@ class Predictor:
         self.words = EmbeddingCache(
             f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
         )
-        self._kept: OrderedDict[bytes, ImageState] = OrderedDict()
+        self._kept: KeptPhotos[ImageState] = KeptPhotos(KEPT_PHOTOS, KEPT_BYTES)
         self._masks = KeptMasks()
         self._lock = threading.Lock()
 
@@ -135,17 +136,17 @@ class Predictor:
     def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
         """The image half of one photo. Without `resize` the photo goes in at its own size.
 
-        The last few photos are kept, so the same photo with other words costs the word half only. With `keep` False
-        this one is not, as suits a video's frames: none comes back, and they would push the others out.
+        The last photos are kept, at most `KEPT_PHOTOS` and `KEPT_BYTES` but always the latest, so the same photo with
+        other words costs the word half only. With `keep` False this one is not, as suits a video's frames: none comes
+        back, and they would push the others out.
         Raises `ImageError` for files that are no photo.
         """
         pixels = load_image(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
         digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest() if keep else b""
         with self._lock:
-            if digest in self._kept:
-                self._kept.move_to_end(digest)
-                return replace(self._kept[digest], name=name)  # the same pixels may lie in two files
+            if (known := self._kept.get(digest)) is not None:
+                return replace(known, name=name)  # the same pixels may lie in two files
         started = time.perf_counter()
         given = resize_for_network(pixels, self.config.short_side, self.config.long_side) if resize else pixels
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
@@ -156,9 +157,7 @@ class Predictor:
         with self._lock:
             self.image_halves += 1
             if keep:
-                self._kept[digest] = state
-            while len(self._kept) > KEPT_PHOTOS:
-                self._kept.popitem(last=False)
+                self._kept.put(digest, state)
         return state
 
     def forget(self) -> None:

@@ -1,0 +1,66 @@
+"""What the predictor remembers of photos is bounded by their number and by bytes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eovseg
+from eovseg.kept_photos import KeptPhotos, held_bytes
+
+
+@dataclass(eq=False)
+class State:
+    pixels: np.ndarray
+    features: tuple[torch.Tensor, ...] = ()
+
+
+def state(size: int) -> State:
+    return State(np.zeros(size, np.uint8))
+
+
+def test_bytes_are_counted_once_and_views_whole() -> None:
+    whole = torch.zeros(10, 25)  # 1,000 bytes
+    assert held_bytes(State(np.zeros(7, np.uint8), (whole, whole[:2], whole.view(250)))) == 1_007
+    assert held_bytes((state(3), None, "text", state(4))) == 7
+
+
+def test_the_oldest_gives_way_to_number_and_to_bytes() -> None:
+    kept: KeptPhotos[State] = KeptPhotos(count=3, size=100)
+    for key in (b"a", b"b", b"c"):
+        kept.put(key, state(20))
+    assert kept.get(b"a") is not None, "and is the latest now"
+    kept.put(b"d", state(20))
+    assert kept.get(b"b") is None and len(kept) == 3
+    kept.put(b"e", state(70))
+    assert [kept.get(key) is not None for key in (b"c", b"a", b"d", b"e")] == [False, False, True, True]
+    assert kept.held == 90
+
+
+def test_the_latest_is_kept_however_large_it_is() -> None:
+    kept: KeptPhotos[State] = KeptPhotos(count=4, size=100)
+    kept.put(b"a", state(10))
+    kept.put(b"b", state(1_000))
+    assert kept.get(b"a") is None and kept.get(b"b") is not None
+    kept.put(b"c", state(10))
+    assert kept.get(b"b") is None and len(kept) == 1
+    kept.clear()
+    assert not len(kept)
+
+
+def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = eovseg.load("xs", device="cpu")
+    photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
+    one = held_bytes(predictor.encode_image(photos[0]))
+    assert one > photos[0].nbytes + 4 * 24 * 16
+    predictor = eovseg.load("xs", device="cpu")
+    monkeypatch.setattr(predictor, "_kept", KeptPhotos(4, int(2.5 * one)))
+    for photo in (photos[0], photos[1], photos[2]):
+        predictor.encode_image(photo)
+    predictor.encode_image(photos[2])
+    predictor.encode_image(photos[1])
+    assert predictor.image_halves == 3, "the last two are known"
+    predictor.encode_image(photos[0])
+    assert predictor.image_halves == 4, "the first had given way"
