@@ -5,8 +5,9 @@ result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
 """
 
 from eovseg.errors import CheckpointError, ConfigError, DataError, EovsegError, ImageError, VocabularyError
+from eovseg.loading import load
 from eovseg.model.config import ModelConfig
-from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput, load
+from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput
 from eovseg.result import Result, Segment
 from eovseg.vocabulary import Vocabulary, WordClass
 

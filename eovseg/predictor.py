@@ -7,7 +7,6 @@ ensemble, thresholds). `Predictor.__call__` does all three and keeps the last ph
 import hashlib
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -19,28 +18,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eovseg.backends import openvino
-from eovseg.backends.folded import FoldedImageHalf
+from eovseg.backends import Dtype, ImageHalf
 from eovseg.background import merge_background, with_background
-from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.composer import Composer, KeptMasks
-from eovseg.embeddings import EmbeddingCache, default_cache_directory
+from eovseg.embeddings import EmbeddingCache
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
-from eovseg.model.config import Ensemble, ModelConfig, variant_config
+from eovseg.model.config import Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.model.text import text_key
 from eovseg.result import Result
-from eovseg.vocabulary import Vocabulary, coco_training_words
+from eovseg.vocabulary import Vocabulary
 
 ImageSource = str | Path | Image.Image | np.ndarray
 Words = Vocabulary | str | None
 Task = Literal["panoptic", "semantic", "instance"]
-Dtype = Literal["float32", "float64", "bfloat16"]
-Backend = Literal["torch", "openvino"]
-ImageHalf = FoldedImageHalf | openvino.OpenVINOImageHalf
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
@@ -152,7 +146,7 @@ class Predictor:
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         with torch.inference_mode(), self._precision():
-            features = self.network.prepare(self._features(tensor.to(self.device, wide)))
+            features = self.network.prepare(self._features(self._on_device(tensor).to(wide)))
         state = ImageState(pixels, features, name, time.perf_counter() - started)
         with self._lock:
             self.image_halves += 1
@@ -164,6 +158,10 @@ class Predictor:
         """Drop the kept photos; the next call runs the image half again."""
         with self._lock:
             self._kept.clear()
+
+    def _on_device(self, pixels: Tensor) -> Tensor:
+        # Bytes travel, not floats; to a GPU from pinned memory, so that the copy does not hold up the CPU.
+        return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
 
     def _features(self, pixels: Tensor) -> ImageFeatures:
         if self.image_half is None:
@@ -335,80 +333,3 @@ def _share(name: str, value: float | None, default: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ConfigError(f"{name}={value} is outside 0 to 1.")
     return float(value)
-
-
-def load(
-    variant: str = "xs",
-    checkpoint: str | Path | None = None,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    backend: Backend = "torch",
-) -> Predictor:
-    """A ready predictor of variant "xs", "s", "m" or "l".
-
-    `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
-    the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
-    loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
-    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast). `backend` "openvino" computes the
-    image half with that package, several times as fast on a CPU.
-    Raises `ConfigError` and `CheckpointError` with one sentence.
-    """
-    config = variant_config(variant)
-    if dtype not in get_args(Dtype):
-        raise ConfigError(f"dtype={dtype!r} is not allowed; choose one of {', '.join(get_args(Dtype))}.")
-    if backend not in get_args(Backend):
-        raise ConfigError(f"backend={backend!r} is not allowed; choose one of {', '.join(get_args(Backend))}.")
-    target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
-    if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
-        raise ConfigError(
-            f"The backend openvino runs in float32 or bfloat16 on the CPU, not in {dtype} on {target}; leave one out."
-        )
-    path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
-    if path is None:
-        network = EOVSeg(config, pretrained=True)
-        warnings.warn(
-            f"EOV-Seg {config.variant.upper()} has no trained weights here, so its masks and classes mean nothing; run "
-            f"`eovseg download {config.variant}` or give a checkpoint.",
-            stacklevel=2,
-        )
-        words, weights = coco_training_words(), config.pretrained
-    else:
-        loaded = read_checkpoint(path, config.variant)
-        # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
-        network = EOVSeg(loaded.config, pretrained=not loaded.complete)
-        load_into(network, loaded, path.name)
-        if checkpoint is None and config.variant != "xs":
-            check_record(path, loaded.digest)
-        words = coco_training_words() if loaded.training_words is None else loaded.training_words
-        weights = loaded.digest if loaded.complete else loaded.config.pretrained
-    network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
-    cache = default_cache_directory()
-    return Predictor(
-        network,
-        words,
-        device=target,
-        dtype=dtype,
-        text_weights=weights,
-        cache_directory=cache,
-        image_half=fast_image_half(network, backend, dtype, cache),
-    )
-
-
-def fast_image_half(network: EOVSeg, backend: Backend, dtype: Dtype, cache: Path | None) -> ImageHalf:
-    """The image half of a network whose weights stay as they are; `cache` is a folder for converted models."""
-    if backend == "openvino":
-        return openvino.load(network, cache, dtype == "bfloat16")
-    return FoldedImageHalf(network)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu."
-        ) from error
-    return device

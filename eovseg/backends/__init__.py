@@ -1,1 +1,20 @@
-"""Other engines for parts of the network; the numbers stay those of `eovseg.model`."""
+"""Ways to compute the image half; the numbers stay those of `eovseg.model`."""
+
+from pathlib import Path
+from typing import Literal
+
+from eovseg.backends import openvino
+from eovseg.backends.compiled import CompiledImageHalf
+from eovseg.backends.folded import FoldedImageHalf
+from eovseg.model.network import EOVSeg
+
+Dtype = Literal["float32", "float64", "bfloat16"]
+Backend = Literal["torch", "openvino", "compile"]
+ImageHalf = FoldedImageHalf | CompiledImageHalf | openvino.OpenVINOImageHalf
+
+
+def image_half(network: EOVSeg, backend: Backend, dtype: Dtype, cache: Path | None) -> ImageHalf:
+    """The image half of a network whose weights stay as they are; `cache` is a folder for converted models."""
+    if backend == "openvino":
+        return openvino.load(network, cache, dtype == "bfloat16")
+    return CompiledImageHalf(network) if backend == "compile" else FoldedImageHalf(network)

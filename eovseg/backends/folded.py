@@ -99,6 +99,6 @@ def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
         folded = fuse_conv_bn_eval(convolution, norm, transpose=isinstance(convolution, nn.ConvTranspose2d))
         convolution.weight, convolution.bias = folded.weight, folded.bias
         # timm's batch norms also drop paths and activate.
-        rest = nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()
+        rest = [part for part in (norm.drop, norm.act) if isinstance(part, nn.Module)] if hasattr(norm, "act") else []
         parent, name = places[norm]
-        parent.register_module(name, rest)
+        parent.register_module(name, nn.Sequential(*rest))

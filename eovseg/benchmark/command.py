@@ -15,18 +15,20 @@ from typing import Any, get_args
 
 import torch
 
+from eovseg.backends import Backend
 from eovseg.benchmark.measure import PARTS, Case, measure
 from eovseg.errors import ConfigError
-from eovseg.predictor import Backend
 
-# Chosen so that the whole stays below a quarter of an hour on two cores: words and sizes are varied for one network.
+# Chosen so that the whole stays below half an hour on two cores: words and sizes are varied for one network.
 QUICK = (
-    *(Case(variant, backend, words=150) for variant in ("xs", "s", "m", "l") for backend in get_args(Backend)),
+    *(Case(variant, backend, words=150) for variant in ("xs", "s", "m", "l") for backend in ("torch", "openvino")),
+    *(Case(variant, "compile", words=150, repeats=2) for variant in ("s", "l")),
     *(Case(variant, "openvino", "bfloat16", words=150) for variant in ("s", "l")),
     *(Case("s", "openvino", words=words) for words in (20, 847, 5000)),
-    *(Case("xs", backend, words=50, side=384, repeats=9) for backend in get_args(Backend)),
+    *(Case("xs", backend, words=50, side=384, repeats=9) for backend in ("torch", "openvino")),
     *(Case("xs", "openvino", words=50, side=side) for side in (512, 1024)),
-    *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "l") for dtype in ("float32", "bfloat16")),
+    *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "m", "l") for dtype in ("float32", "bfloat16")),
+    *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
 _CASE = tuple(field.name for field in fields(Case))
 

@@ -3,6 +3,7 @@
 Each row runs in a process of its own, so its memory is its own and a row that fails leaves the others alone.
 """
 
+import shutil
 import statistics
 import threading
 import time
@@ -14,15 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from eovseg.assets import asset_path
+from eovseg.backends import Backend, Dtype, image_half
 from eovseg.benchmark import plain
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
+from eovseg.loading import load
 from eovseg.model.config import variant_config
 from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, TextEmbeddings
-from eovseg.predictor import Backend, Decoded, Dtype, Predictor, fast_image_half, load
+from eovseg.predictor import Decoded, Predictor
 from eovseg.training.loop import gains_from_bf16
 from eovseg.vocabulary import Vocabulary
 
@@ -50,6 +54,8 @@ class Case:
             return "no bfloat16 in this processor's hardware"
         if self.backend == "openvino" and self.device != "cpu":
             return "OpenVINO is for CPUs here"
+        if self.backend == "compile" and self.device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            return "no C++ compiler for torch.compile"
         return None
 
 
@@ -80,7 +86,7 @@ def measure(case: Case) -> dict[str, Any]:
                 times.setdefault(f"{name} {part}", []).append(seconds)
         times.setdefault("changed word", []).append(fast.changed_word())
         times.setdefault("changed alpha", []).append(fast.changed_alpha())
-    return _row(case, times, cold, memory, _difference(fast, slow))
+    return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(predictor, slow.pixels)
 
 
 class _Fast:
@@ -134,7 +140,7 @@ class _Plain:
         self, network: EOVSeg, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings, predictor: Predictor
     ) -> None:
         self.network, self.text, self.device = network, text, predictor.device
-        self.pixels = torch.from_numpy(photo).permute(2, 0, 1)[None].to(self.device, torch.float32)
+        self.pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(self.device, torch.float32)
         self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
         self.thresholds = _thresholds(predictor)
@@ -193,6 +199,31 @@ def _row(
     return row
 
 
+def _floor(predictor: Predictor, pixels: torch.Tensor) -> dict[str, Any]:
+    """What no way of computing the image half in this precision passes by: its products at the machine's own rate.
+
+    The rate is that of one large matrix product, measured here and now; torch's counter knows all of the image half
+    but the sampling of deformable convolutions.
+    """
+    network, device = predictor.network, predictor.device
+    with torch.inference_mode(), predictor._precision():
+        with FlopCounterMode(display=False) as counter:
+            plain.encode_image(network, pixels)
+        one, other = torch.randn(2, 4096, 2048, device=device)
+        seconds = []
+        for _ in range(6):
+            with timed(device) as spent:
+                one @ other.T
+            seconds += spent
+    rate = 2 * 4096 * 4096 * 2048 / min(seconds)
+    work = counter.get_total_flops()
+    return {
+        "image multiply-adds (G)": round(work / 2e9),
+        "matrix product (GFLOP/s)": round(rate / 1e9),
+        "image floor (s)": round(work / rate, 4),
+    }
+
+
 def _difference(fast: _Fast, slow: _Plain) -> list[float]:
     """Largest difference of F_vs and of the first masks, as a share of the plain one's range."""
     network = fast.predictor.network
@@ -213,7 +244,7 @@ def _predictor(case: Case) -> Predictor:
     torch.manual_seed(0)
     device = torch.device(case.device)
     network = EOVSeg(variant_config(case.variant)).to(device).eval()
-    half = fast_image_half(network, case.backend, case.dtype, default_cache_directory())
+    half = image_half(network, case.backend, case.dtype, default_cache_directory())
     return Predictor(network, (), device=device, dtype=case.dtype, text_weights="random", image_half=half)
 
 

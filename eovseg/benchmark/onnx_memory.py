@@ -24,7 +24,7 @@ from eovseg.benchmark.measure import peak_memory, timed
 from eovseg.benchmark.memory import measured
 from eovseg.errors import ConfigError, exit_code
 from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
-from eovseg.predictor import load
+from eovseg.loading import load
 
 WORDS = (20, 150, 1_000, 5_000, 10_000)
 SIZE = (512, 384)  # width and height of the photo, multiples of 32

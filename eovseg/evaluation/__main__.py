@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from eovseg import distributed
+from eovseg.backends import Backend, Dtype
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
@@ -16,8 +17,9 @@ from eovseg.errors import ConfigError, exit_code
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
+from eovseg.loading import load
 from eovseg.model.config import Ensemble, Variant
-from eovseg.predictor import Backend, Dtype, Task, load
+from eovseg.predictor import Task
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
 

@@ -18,7 +18,7 @@ from eovseg.data.split import validation_photos
 from eovseg.errors import exit_code
 from eovseg.evaluation.evaluate import evaluate
 from eovseg.evaluation.report import csv_text
-from eovseg.predictor import load
+from eovseg.loading import load
 from eovseg.vocabulary import Vocabulary
 
 # Table 4, variant L on ADE20K: (fusion, VAS) -> PQ, SQ, RQ, mIoU in percent.

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from eovseg.errors import ConfigError
 from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
+from eovseg.loading import load
 from eovseg.model.config import Variant
 from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
-from eovseg.predictor import load
 from eovseg.vocabulary import Vocabulary
 
 TOLERANCE = 1e-4  # of the range of each output

@@ -12,10 +12,12 @@ from typing import Any, get_args
 
 import numpy as np
 
+from eovseg.backends import Backend
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.errors import EovsegError
+from eovseg.loading import load
 from eovseg.model.config import Ensemble, Variant
-from eovseg.predictor import Backend, Predictor, load
+from eovseg.predictor import Predictor
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
 from eovseg.segmenting.index import Index
@@ -51,7 +53,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
-    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino: faster on CPUs")
+    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino is fastest on CPUs")
     parser.add_argument("--task", default="panoptic", choices=("panoptic", "semantic", "instance"))
     parser.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in THRESHOLDS:

@@ -22,7 +22,8 @@ from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_rgb
 from eovseg.data.unlabelled import list_photos
 from eovseg.errors import ConfigError, exit_code
-from eovseg.predictor import Predictor, load
+from eovseg.loading import load
+from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.vocabulary import TRAINING_PRESET
 

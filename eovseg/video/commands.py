@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eovseg.predictor import load
+from eovseg.loading import load
 from eovseg.segmenting.commands import STOPPED, add_model_arguments, given_settings, given_words
 from eovseg.training.stopping import StopSignals
 from eovseg.video.files import Summary, check_files, segment_video

@@ -75,7 +75,7 @@ def test_other_numbers_than_torch_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="not in float64 on cpu; leave one out"):
         eovseg.load("xs", backend="openvino", dtype="float64")
-    with pytest.raises(ConfigError, match="choose one of torch, openvino"):
+    with pytest.raises(ConfigError, match="choose one of torch, openvino, compile"):
         eovseg.load("xs", backend="abacus")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has no multi-scale decoder"):
         openvino.load(network(scales="multi"), None)

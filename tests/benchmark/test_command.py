@@ -28,6 +28,8 @@ def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytes
     parts = sum(float(row[f"fast {part} (s)"]) for part in ("image", "words", "result"))
     assert parts == pytest.approx(float(row["fast whole (s)"]), rel=0.5)
     assert float(row["difference F_vs"]) < 1e-3 and float(row["difference first masks"]) < 1e-3
+    assert 0 < float(row["image floor (s)"]) < float(row["plain image (s)"])
+    assert float(row["image multiply-adds (G)"]) >= 0 and float(row["matrix product (GFLOP/s)"]) > 1
     assert "times as fast as plain" in capsys.readouterr().out
     assert main(options) == 0
     assert rows(out) == [row] and capsys.readouterr().out == ""  # nothing is measured twice

@@ -14,9 +14,9 @@ from eovseg.assets import asset_path
 from eovseg.cli import main
 from eovseg.export.halves import exportable, streamed_maximum
 from eovseg.export.onnx_files import ANSWERS, TOLERANCE, difference, export, torch_answers, word_half_inputs
+from eovseg.loading import load
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.predictor import load
 
 onnxruntime = pytest.importorskip("onnxruntime")
 WORDS = "bear, ours; grass: stuff; road: stuff"

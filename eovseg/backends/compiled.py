@@ -1,0 +1,56 @@
+"""The folded image half compiled by torch: once for each photo size, for long runs over photos of few sizes."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eovseg.backends.folded import FoldedImageHalf
+from eovseg.errors import ConfigError
+from eovseg.model.network import EOVSeg, ImageFeatures
+
+KEPT_SIZES = 8  # compiled programs kept; sizes are multiples of 32 already, and padding to fewer would change numbers
+_Program = Callable[[Tensor], dict[str, Any]]
+
+
+class CompiledImageHalf:
+    """As `FoldedImageHalf`; the first photo of a size takes a minute. On GPUs launches are replayed as CUDA graphs.
+
+    Raises `ConfigError` at the first photo where torch finds no compiler.
+    """
+
+    def __init__(self, network: EOVSeg) -> None:
+        self.folded = FoldedImageHalf(network)
+        self._programs: OrderedDict[tuple[Any, ...], _Program] = OrderedDict()
+
+    def _pass(self, images: Tensor) -> dict[str, Any]:
+        features = self.folded(images, (images.shape[-2], images.shape[-1]))
+        return {field.name: getattr(features, field.name) for field in fields(features)}
+
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+        """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
+        key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))
+        program = self._programs.pop(key, None) or _compiled(self._pass, images.device)
+        self._programs[key] = program  # the latest last
+        while len(self._programs) > KEPT_SIZES:
+            self._programs.popitem(last=False)
+        try:
+            found = program(images)
+        except Exception as error:
+            if type(error).__name__ not in ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler"):
+                raise
+            self._programs.clear()
+            raise ConfigError("The backend compile finds no C++ compiler for torch; take backend 'torch'.") from error
+        if images.is_cuda:  # a graph's outputs are overwritten by its next run
+            found = {name: value.clone() if isinstance(value, Tensor) else value for name, value in found.items()}
+            found["levels"] = tuple(level.clone() for level in found["levels"])
+        return ImageFeatures(**found | {"image_size": size})
+
+
+def _compiled(function: _Program, device: torch.device) -> _Program:
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    # A function of its own for every size: else torch would give up on the ninth.
+    return torch.compile(lambda images: function(images), dynamic=False, mode=mode)

@@ -1,0 +1,86 @@
+"""`eovseg.load`: from a variant's name or a weight file to a ready predictor."""
+
+import warnings
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from eovseg.backends import Backend, Dtype, image_half
+from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
+from eovseg.embeddings import default_cache_directory
+from eovseg.errors import ConfigError
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import coco_training_words
+
+
+def load(
+    variant: str = "xs",
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    backend: Backend = "torch",
+) -> Predictor:
+    """A ready predictor of variant "xs", "s", "m" or "l".
+
+    `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
+    the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
+    loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
+    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast). `backend` "openvino" computes the
+    image half with that package, the fastest on CPUs; "compile" with what torch compiles at the first photo of a size.
+    Raises `ConfigError` and `CheckpointError` with one sentence.
+    """
+    config = variant_config(variant)
+    if dtype not in get_args(Dtype):
+        raise ConfigError(f"dtype={dtype!r} is not allowed; choose one of {', '.join(get_args(Dtype))}.")
+    if backend not in get_args(Backend):
+        raise ConfigError(f"backend={backend!r} is not allowed; choose one of {', '.join(get_args(Backend))}.")
+    target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
+    if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
+        raise ConfigError(
+            f"The backend openvino runs in float32 or bfloat16 on the CPU, not in {dtype} on {target}; leave one out."
+        )
+    path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
+    if path is None:
+        network = EOVSeg(config, pretrained=True)
+        warnings.warn(
+            f"EOV-Seg {config.variant.upper()} has no trained weights here, so its masks and classes mean nothing; run "
+            f"`eovseg download {config.variant}` or give a checkpoint.",
+            stacklevel=2,
+        )
+        words, weights = coco_training_words(), config.pretrained
+    else:
+        loaded = read_checkpoint(path, config.variant)
+        # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
+        network = EOVSeg(loaded.config, pretrained=not loaded.complete)
+        load_into(network, loaded, path.name)
+        if checkpoint is None and config.variant != "xs":
+            check_record(path, loaded.digest)
+        words = coco_training_words() if loaded.training_words is None else loaded.training_words
+        weights = loaded.digest if loaded.complete else loaded.config.pretrained
+    network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
+    cache = default_cache_directory()
+    return Predictor(
+        network,
+        words,
+        device=target,
+        dtype=dtype,
+        text_weights=weights,
+        cache_directory=cache,
+        image_half=image_half(network, backend, dtype, cache),
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu."
+        ) from error
+    return device

@@ -1,0 +1,64 @@
+"""The compiled image half: torch's numbers, one program a size, one sentence where nothing can compile."""
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from eovseg.backends import compiled
+from eovseg.backends.compiled import CompiledImageHalf
+from eovseg.benchmark.measure import Case
+from eovseg.errors import ConfigError
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+
+
+@pytest.fixture(scope="module")
+def network() -> EOVSeg:
+    torch.manual_seed(0)
+    narrow = {"hidden_dim": 32, "queries": 6, "ffn_dim": 32, "aggregator_dim": 16, "spatial_dim": 64}
+    return EOVSeg(variant_config("xs").with_changes(**narrow)).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+def test_compiled_numbers(network: EOVSeg) -> None:
+    half, images = CompiledImageHalf(network), torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        wanted, found = half.folded(images, (60, 90)), half(images, (60, 90))
+    assert found.image_size == (60, 90) and found.padded_size == (64, 96)
+    for name in ("aggregated", "dense", "spatial", "pixel_embeddings"):
+        one, other = getattr(wanted, name), getattr(found, name)
+        assert (one - other).abs().max() <= 1e-4 * (one.max() - one.min()), name
+
+
+def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    def stand_in(function: Any, **options: Any) -> Any:
+        made.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    monkeypatch.setattr(compiled, "KEPT_SIZES", 2)
+    half = CompiledImageHalf(network)
+    for width in (64, 96, 64, 128, 64, 96):
+        with torch.inference_mode():
+            half(torch.zeros(1, 3, 32, width), (32, width))
+    assert len(made) == 4, "96 gave way to 128 and came again"
+    assert all(options == {"dynamic": False, "mode": None} for options in made)
+
+
+def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    class InductorError(Exception):
+        """As torch names it."""
+
+    def fail(*_: Any) -> None:
+        raise InductorError("C++ compiler not found")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    with pytest.raises(ConfigError, match=r"finds no C\+\+ compiler for torch; take backend 'torch'\.$"):
+        CompiledImageHalf(network)(torch.zeros(1, 3, 32, 32), (32, 32))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert Case("xs", "compile").why_not() == "no C++ compiler for torch.compile"
