@@ -123,10 +123,16 @@ class LayerNumbers:
     milliseconds: float
 
     @property
+    def cells(self) -> tuple[str, str, str]:
+        """The three numbers for a table."""
+        return f"{self.mutual_information:.2f}", f"{self.boundary_f_score:.2f}", f"{self.milliseconds:.0f}"
+
+    @property
     def note(self) -> str:
         """Two lines for a title: the cost, and the scores if they are known."""
-        scores = f"\nAMI {self.mutual_information:.2f} · F {self.boundary_f_score:.2f}"
-        return f"{self.milliseconds:.0f} ms{'' if np.isnan(self.mutual_information) else scores}"
+        information, edges, milliseconds = self.cells
+        known = not np.isnan(self.mutual_information)
+        return f"{milliseconds} ms" + (f"\nAMI {information} · F {edges}" if known else "")
 
 
 def layer_times(layers: Sequence[Layer], image: np.ndarray, runs: int = 3) -> tuple[dict[str, float], str]:
@@ -164,6 +170,6 @@ def caption(k: int, segments: str, machine: str) -> str:
     return (
         f"{k} groups of patches in each layer (k-means); colours matched from layer to layer{repeated}\n"
         f"ms: from the pixels to this layer, measured on {machine}\n"
-        f"AMI: adjusted mutual information with {segments}, 1 = the same, 0 = chance · "
-        "F: how well borders follow theirs, 0 to 1"
+        f"AMI: adjusted mutual information with {segments}, 1 = the same, 0 = chance\n"
+        "F: F-score of borders against theirs, 0 to 1"
     )

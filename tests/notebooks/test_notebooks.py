@@ -19,11 +19,28 @@ CELL_SECONDS = 300
 
 CHECKS = {
     "01": """
-        controls.children[0].value = "bus: thing; sky: stuff"
-        assert controls.result.vocabulary.labels == ("bus", "sky")
-        controls.children[1].value = 1.0
-        assert controls.result.segments == ()
+        import numpy as np
+        text, score, opacity = controls.children[:3]
+        usual = controls.result
+        opacity.value = 0.0
+        clear = controls.result
+        assert (clear[0].segment_map == usual[0].segment_map).all() and clear[0].names == usual[0].names
+        opacity.value = 1.0
+        pictures = [np.asarray(shown[1], float) for shown in (clear, usual, controls.result)]
+        tints = [abs(picture - usual[0].image).mean() for picture in pictures]
+        assert tints[0] < tints[1] < tints[2], "the higher the opacity, the further from the photo"
+        score.value = 0.9
+        few = controls.result[0].segments
+        assert 0 < len(few) < len(usual[0].segments) and all(segment.score >= 0.9 for segment in few)
+        assert controls.result[1].tobytes() != usual[1].tobytes()
+        score.value = 1.0
+        assert controls.result[0].segments == ()
+        text.value = "bus: thing; sky: stuff"
+        assert controls.result[0].vocabulary.labels == ("bus", "sky")
+        score.value = 0.0
+        assert {segment.label for segment in controls.result[0].segments} <= {"bus", "sky"}
         assert predictor.image_halves == 1
+        assert predictor.seen(vocabulary).tolist() == [True] * 7 + [False]
         assert len(many) == 135 and result.segment_map.shape == result.image.shape[:2]
     """,
     "02": """
@@ -34,15 +51,28 @@ CHECKS = {
         assert all(abs(alike[i, i] - 1) < 1e-4 for i in range(len(vocabulary)))
     """,
     "03": """
-        before = word_box.result
-        word_box.children[1].value = "cosine"
-        assert word_box.result.measure == "cosine" and before.measure == "scaled dot product"
-        assert -1.001 <= word_box.result.limits[0] and word_box.result.limits[1] <= 1.001
-        word_box.children[0].value = "zebra"
-        assert word_box.result.words == ("zebra",)
-        pixel_picker.children[0].value, pixel_picker.children[1].value = 10, 5
-        assert abs(sum(score.share for score in pixel_picker.result) - 1) < 1e-4  # 7 words and void
-        assert maps.before.shape == maps.after.shape == (3, height, width) and (weight != 0).any()
+        centre, (x, y) = pixel_picker.result, pixel_picker.children[:2]
+        assert centre[0].word == "bus" and centre[0].share > 0.5
+        x.value = 10
+        left = pixel_picker.result
+        assert left != centre
+        y.value = 5
+        assert pixel_picker.result not in (left, centre) and pixel_picker.result[0].word == "sky"
+        for scores in (centre, left, pixel_picker.result):
+            assert len(scores) == 8 and abs(sum(score.share for score in scores) - 1) < 1e-4  # 7 words and void
+        vehicle, (word, measure) = word_box.result, word_box.children[:2]
+        measure.value = "cosine"
+        turned = word_box.result
+        assert turned.words == vehicle.words and (turned.measure, vehicle.measure) == ("cosine", "scaled dot product")
+        assert -1.001 <= turned.limits[0] and turned.limits[1] <= 1.001 < vehicle.limits[1]
+        word.value = "zebra"
+        zebra = word_box.result
+        assert zebra.words == ("zebra",) and zebra.measure == "cosine" and (zebra.before != turned.before).any()
+        word.value = " "
+        assert word_box.result is None
+        assert maps.before.shape == maps.after.shape == (3, height, width)
+        assert abs(weight.min() - maps.weight_limits[0]) < 1e-6 and 0 < weight.min() < weight.max()
+        assert all(one.area < one.after < one.before < 1 for one in focus)
     """,
     "04": """
         import torch
@@ -57,23 +87,46 @@ CHECKS = {
         assert trained_without.image.shape == trained_with.image.shape
     """,
     "05": """
-        import numpy as np
-        first = k_slider.result
-        assert list(first) == [layer.title for layer in layers] and len(layers) == 5
-        k_slider.children[0].value = 3
-        for labels in k_slider.result.values():
-            assert len(np.unique(np.concatenate([one.ravel() for one in labels]))) == 3
-        again = cluster_columns(images, layers, 3)
-        assert all(np.array_equal(a, b) for title in again for a, b in zip(again[title], k_slider.result[title]))
-        assert len(table) == 5 and (np.diff(times.milliseconds) > 0).all()
+        layer_box, tap_box, k_box, joint_box = explorer.children[:4]
+        columns, numbers = explorer.result
+        assert list(columns) == [layer.title for layer in every] and len(every) == 5
+        assert all(number.milliseconds > 0 for number in numbers.values()) and "thread" in machine
+        layer_box.value = (every[4],)
+        (block,), (at_end,) = (found.values() for found in explorer.result)
+        assert list(explorer.result[0]) == ["XS spatial ViT\\nblock 1"]
+        among_all = columns[every[4].title][0]
+        assert np.array_equal(block[0] == block[0][0, 0], among_all == among_all[0, 0]), "only names may change"
+        reached = [at_end.milliseconds]
+        for tap in ("after attention", "before attention"):
+            tap_box.value = tap
+            (inside,), (number,) = (found.values() for found in explorer.result)
+            assert list(explorer.result[0]) == [f"XS spatial ViT\\nblock 1\\n{tap}"]
+            assert inside[0].shape == block[0].shape and (inside[0] != block[0]).any()
+            reached.append(number.milliseconds)
+        assert reached[0] > reached[1] > reached[2] > 0
+        k_box.value = 3
+        (joint,) = explorer.result[0].values()
+        assert len(np.unique(np.concatenate([one.ravel() for one in joint]))) == 3
+        joint_box.value = False
+        (alone,) = explorer.result[0].values()
+        assert [len(np.unique(one)) for one in alone] == [3, 3] and any((a != b).any() for a, b in zip(alone, joint))
+        (again,) = cluster_columns(images, at_tap(every[4:], "before attention"), 3, joint=False).values()
+        assert all(np.array_equal(a, b) for a, b in zip(again, alone)), "the same seed gives the same labels"
+        layer_box.value = tuple(every[2:])
+        assert [title.count("attention") for title in explorer.result[0]] == [0, 0, 1]
+        layer_box.value = ()
+        assert explorer.result == ({}, {})
+        assert len(shown) == 7 and set(own) == set(drawn) == {layer.title for layer in shown}
+        assert all(np.isfinite((one.mutual_information, one.milliseconds)).all() for one in drawn.values())
     """,
     "06": """
         losses = [record["loss"] for record in log]
         assert len(log) == STEPS and log[-1]["step"] == STEPS
         assert sum(losses[-5:]) < sum(losses[:5])
-        assert reports["after"].panoptic.all.pq > 0
+        assert reports["after"].panoptic.all.pq > reports["before"].panoptic.all.pq + 0.1
         first, now = (p.network.feature_extractor.tower.state_dict() for p in (predictor, after))
         assert all(value.equal(first[name]) for name, value in now.items())
+        assert len(names) == len(segments) and sum(name.startswith("triangle") for name in names.values()) == 3
     """,
     "07": """
         assert abs(counted.all.pq - sum(by_hand.values()) / 3) < 1e-9
@@ -87,10 +140,25 @@ CHECKS = {
         assert len(mixer.result) == 5
     """,
     "08": """
-        assert cost.frames_per_second > 0 and cost.multiply_adds > 0
+        assert list(costs) == ["xs", "s", "m", "l"]
+        assert all(cost.times.size == (640, 853) and cost.times.runs == 2 for cost in costs.values())
+        work = [cost.multiply_adds for cost in costs.values()]
+        assert work == sorted(work) and 0 < cost.multiply_adds < work[0], "XS as it ships sees a smaller photo"
+        assert costs["xs"].photos_a_second > costs["l"].photos_a_second and cost.photos_a_second > 0
+        assert all(counts[variant] == costs[variant].parameters for variant in ("s", "m", "l"))
         assert totals == sorted(totals) and totals[0] < 15
         assert all(abs(ours / theirs - 1) < 0.1 for ours, theirs in zip(totals[1:], paper[1:]))
-        assert again.text_seconds < first.text_seconds
+        quoted = {row[0] for row in rows if "paper" in row[0]}
+        assert len(rows) == 7 and quoted == {"S, the paper's", "M, the paper's", "L, the paper's"}
+        assert all((row[-1] == "-") == row[0].endswith("here") for row in rows), "no PQ of ours beside random weights"
+        halves = predictor.image_halves
+        lists.children[0].value = "ade20k-847"
+        wide = lists.result
+        assert len(wide.vocabulary) == 847 and wide.logits.class_logits[-1].shape[-1] == 848
+        lists.children[0].value = "coco-panoptic-133"
+        assert len(lists.result.vocabulary) == 133
+        lists.children[0].value = "ade20k-847"
+        assert lists.result.text_seconds < wide.text_seconds and predictor.image_halves == halves
     """,
 }
 
@@ -139,7 +207,16 @@ def test_notebook_is_clean_and_teaches(path: Path) -> None:
 def test_links_between_notebooks_resolve(path: Path) -> None:
     last = nbformat.read(path, as_version=4).cells[-1].source
     for target in last.split("](")[1:]:
-        assert (path.parent / target.partition(")")[0]).is_file()
+        assert (path.parent / target.partition(")")[0].partition("#")[0]).is_file()
+
+
+@pytest.mark.parametrize("number", ["01", "06", "08"])
+def test_footer_tells_both_routes(number: str) -> None:
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
+    last = nbformat.read(path, as_version=4).cells[-1].source.splitlines()[-1]
+    assert last.startswith("lecture route, 20 minutes: ") and " · lab route, 2 hours: " in last
+    assert last.endswith("(../README.md#notebooks-and-figures)")
+    assert "\n## Notebooks and figures\n" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
