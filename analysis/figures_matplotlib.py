@@ -106,11 +106,11 @@ def clustering_figure(
     return figure
 
 
-def _bands(titles: Sequence[str], most: int = 5) -> list[list[str]]:
-    """Titles in as few groups of at most `most` as there must be, the first ones larger."""
-    count = max(1, -(-len(titles) // most))
-    size = -(-len(titles) // count)
-    return [list(titles[start : start + size]) for start in range(0, max(1, len(titles)), max(1, size))]
+def _bands(titles: Sequence[str]) -> list[list[str]]:
+    """Titles in groups that fit a page beside the photo: all equal where three to five divide them, else five each."""
+    count = max(1, len(titles))
+    size = next((size for size in (5, 4, 3) if count % size == 0), 5) if count > 5 else count
+    return [list(titles[start : start + size]) for start in range(0, count, size)]
 
 
 def _cluster_picture(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:

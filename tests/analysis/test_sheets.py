@@ -87,12 +87,21 @@ def test_cells_are_even_whatever_the_photos_shapes() -> None:
     assert np.ptp(between) == pytest.approx(0, abs=1e-9) and size[0] < 10
 
 
-def test_more_layers_than_a_page_is_wide_go_on_below() -> None:
-    columns = {f"block {number}": [np.array([[number]])] * 2 for number in range(9)}
+@pytest.mark.parametrize(("layers", "bands"), [(5, 1), (6, 2), (7, 2), (9, 3), (12, 3)])
+def test_more_layers_than_a_page_is_wide_go_on_below(layers: int, bands: int) -> None:
+    columns = {f"block {number}": [np.array([[number]])] * 2 for number in range(layers)}
     figure = draw.clustering_figure([IMAGE, IMAGE], columns)
     pictures = [axis for axis in figure.axes if axis.images]
-    assert len(pictures) == len(figure.axes) == 2 * 9 + 2 * 2 and figure.get_figwidth() < 10
-    assert set(columns) <= set(texts(figure)) and sum(text.strip() == "photo" for text in texts(figure)) == 2
+    assert len(pictures) == len(figure.axes) == 2 * layers + 2 * bands and figure.get_figwidth() < 10
+    assert set(columns) <= {text.strip() for text in texts(figure)}
+    assert sum(text.strip() == "photo" for text in texts(figure)) == bands
+
+
+def test_whole_vits_from_a_hub_show_the_papers_blocks(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.cluster_sheet.hub_source", lambda name: vit_source(name, timm_vit(depth=12)))
+    layers = all_layers(predictor, ["CLIP ViT-B/16", "SAM ViT-B/16"])
+    assert len(layers) == 24 and layers[12].name == "SAM ViT-B/16 · block 1"
+    assert [layer.layer for layer in paper_layers(layers)] == ["block 1", "block 6", "block 12"] * 2
 
 
 def test_no_layer_at_all_shows_the_photos(predictor: Predictor) -> None:
