@@ -46,11 +46,16 @@ class Case:
     device: str = "cpu"
     repeats: int = 3
 
+    @property
+    def emulated(self) -> bool:
+        """Whether the processor has no bfloat16 of its own: the numbers can be had, the time says nothing."""
+        return self.dtype == "bfloat16" and not gains_from_bf16(torch.device(self.device))
+
     def why_not(self) -> str | None:
         """Why this machine cannot run the case, or None."""
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             return "no CUDA device"
-        if self.dtype == "bfloat16" and not gains_from_bf16(torch.device(self.device)):
+        if self.emulated:
             return "no bfloat16 in this processor's hardware"
         if self.backend == "openvino" and self.device != "cpu":
             return "OpenVINO is for CPUs here"
@@ -87,6 +92,20 @@ def measure(case: Case) -> dict[str, Any]:
         times.setdefault("changed word", []).append(fast.changed_word())
         times.setdefault("changed alpha", []).append(fast.changed_alpha())
     return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(predictor, slow.pixels)
+
+
+def measure_difference(case: Case) -> dict[str, Any]:
+    """How far the numbers of `case` are from plain float32's, where its time cannot be measured: emulated bfloat16."""
+    predictor = _predictor(case)
+    photo = _photo(case)
+    vocabulary, text = _words(case, predictor)
+    fast, slow = (
+        _Fast(predictor, photo, vocabulary, text),
+        _Plain(predictor.network, photo, vocabulary, text, predictor),
+    )
+    fast.run()
+    slow.run()
+    return _difference_columns(_difference(fast, slow))
 
 
 class _Fast:
@@ -195,8 +214,12 @@ def _row(
         row[f"{change} (s)"] = round(seconds[change], 4)
         row[f"ratio {change}"] = ratio(whole["plain"], times[change])
     row["FPS"] = round(1 / row["fast whole (s)"], 2)
-    row["difference F_vs"], row["difference first masks"] = (float(f"{value:.2e}") for value in difference)
-    return row
+    return row | _difference_columns(difference)
+
+
+def _difference_columns(difference: list[float]) -> dict[str, Any]:
+    names = ("difference F_vs", "difference first masks")
+    return {name: float(f"{value:.2e}") for name, value in zip(names, difference, strict=True)}
 
 
 def _floor(predictor: Predictor, pixels: torch.Tensor) -> dict[str, Any]:

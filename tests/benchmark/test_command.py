@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eovseg.benchmark import command
-from eovseg.benchmark.measure import Case
+from eovseg.benchmark.measure import Case, measure_difference
 from eovseg.cli import main
 
 
@@ -38,11 +38,23 @@ def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytes
 def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("eovseg.benchmark.measure.gains_from_bf16", lambda _: False)
-    monkeypatch.setattr(command, "QUICK", (Case("s", device="cuda"), Case("l", dtype="bfloat16")))
+    monkeypatch.setattr(command, "QUICK", (Case("s", device="cuda"), Case("l", "openvino", "bfloat16")))
     assert main(["benchmark", "--out", str(tmp_path / "speed.csv")]) == 0
     assert [row["not run"] for row in rows(tmp_path / "speed.csv")] == [
         "no CUDA device", "no bfloat16 in this processor's hardware",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_bfloat16_numbers_without_its_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "speed.csv"
+    monkeypatch.setattr(Case, "emulated", True)
+    monkeypatch.setattr(command, "QUICK", (Case("xs", dtype="bfloat16", side=224),))
+    monkeypatch.setattr(command, "_measured", lambda case, _: {"not run": case.why_not()} | measure_difference(case))
+    assert main(["benchmark", "--out", str(out)]) == 0
+    (row,) = rows(out)
+    assert row["not run"] == "no bfloat16 in this processor's hardware"
+    assert 1e-5 < float(row["difference F_vs"]) < 3e-2 and 1e-5 < float(row["difference first masks"]) < 3e-2
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
