@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,40 @@ def measured(module: str, point: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+@dataclass(frozen=True)
+class PointCommand:
+    """A command that measures points, each in a child that is the same command with --one."""
+
+    module: str
+    about: str
+    out: str  # the CSV, by default
+    words: tuple[int, ...]
+    measure_one: Callable[[dict[str, Any]], dict[str, Any]]
+    run: Callable[[argparse.Namespace], None]
+
+    def main(self, argv: Sequence[str] | None) -> int:
+        """Entry of the command; errors that a person can act on are printed as one sentence."""
+        parser = argparse.ArgumentParser(prog=f"python -m {self.module}", description=self.about)
+        parser.add_argument("--out", type=Path, default=Path(self.out), help="CSV to write")
+        parser.add_argument("--words", nargs="+", type=int, default=list(self.words))
+        parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
+        options = parser.parse_args(argv)
+        if options.one:
+            print(json.dumps(self.measure_one(json.loads(options.one))))
+            return 0
+        return exit_code(lambda: self.run(options))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.memory", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/memory.csv"), help="CSV to write")
-    parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
-    options = parser.parse_args(argv)
-    if options.one:
-        print(json.dumps(measure_point(Point(**json.loads(options.one)))))
-        return 0
-    return exit_code(lambda: run(options))
+    """Entry of the command."""
+    return PointCommand(
+        "eovseg.benchmark.memory",
+        __doc__,
+        "assets/benchmarks/memory.csv",
+        WORDS,
+        lambda point: measure_point(Point(**point)),
+        run,
+    ).main(argv)
 
 
 if __name__ == "__main__":

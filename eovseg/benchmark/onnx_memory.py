@@ -5,7 +5,6 @@ a block of words; what grows are the word rows themselves and one score per kern
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,11 +20,12 @@ from torch.nn import functional as F
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine, write_rows
 from eovseg.benchmark.measure import peak_memory, timed
-from eovseg.benchmark.memory import measured
-from eovseg.errors import ConfigError, exit_code
+from eovseg.benchmark.memory import PointCommand, measured
+from eovseg.errors import ConfigError
 from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
 from eovseg.loading import load
 
+MODULE = "eovseg.benchmark.onnx_memory"
 WORDS = (20, 150, 1_000, 5_000, 10_000)
 SIZE = (512, 384)  # width and height of the photo, multiples of 32
 
@@ -72,23 +72,17 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         export(load("xs", device="cpu").network, Path(folder))
         for count in options.words:
-            found = measured("eovseg.benchmark.onnx_memory", asdict(OnnxPoint(folder, count)))
+            found = measured(MODULE, asdict(OnnxPoint(folder, count)))
             rows.append({"width": SIZE[0], "height": SIZE[1], "words": count, **machine("cpu"), **found})
             print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     write_rows(options.out, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.onnx_memory", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/onnx-memory.csv"), help="CSV to write")
-    parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
-    options = parser.parse_args(argv)
-    if options.one:
-        print(json.dumps(measure_point(OnnxPoint(**json.loads(options.one)))))
-        return 0
-    return exit_code(lambda: run(options))
+    """Entry of the command."""
+    out = "assets/benchmarks/onnx-memory.csv"
+    command = PointCommand(MODULE, __doc__, out, WORDS, lambda point: measure_point(OnnxPoint(**point)), run)
+    return command.main(argv)
 
 
 if __name__ == "__main__":
