@@ -71,11 +71,7 @@ def measure(case: Case) -> dict[str, Any]:
     """
     if reason := case.why_not():
         raise ConfigError(f"This case cannot run here: {reason}.")
-    predictor = _predictor(case)
-    plain_network = predictor.network
-    photo = _photo(case)
-    vocabulary, text = _words(case, predictor)
-    fast, slow = _Fast(predictor, photo, vocabulary, text), _Plain(plain_network, photo, vocabulary, text, predictor)
+    fast, slow = _both(case)
     memory = {}
     cold = {}
     for name, side in (("plain", slow), ("fast", fast)):
@@ -91,21 +87,21 @@ def measure(case: Case) -> dict[str, Any]:
                 times.setdefault(f"{name} {part}", []).append(seconds)
         times.setdefault("changed word", []).append(fast.changed_word())
         times.setdefault("changed alpha", []).append(fast.changed_alpha())
-    return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(predictor, slow.pixels)
+    return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(fast.predictor, slow.pixels)
 
 
 def measure_difference(case: Case) -> dict[str, Any]:
     """How far the numbers of `case` are from plain float32's, where its time cannot be measured: emulated bfloat16."""
-    predictor = _predictor(case)
-    photo = _photo(case)
-    vocabulary, text = _words(case, predictor)
-    fast, slow = (
-        _Fast(predictor, photo, vocabulary, text),
-        _Plain(predictor.network, photo, vocabulary, text, predictor),
-    )
+    fast, slow = _both(case)
     fast.run()
     slow.run()
     return _difference_columns(_difference(fast, slow))
+
+
+def _both(case: Case) -> tuple["_Fast", "_Plain"]:
+    predictor, photo = _predictor(case), _photo(case)
+    words = _words(case, predictor)
+    return _Fast(predictor, photo, *words), _Plain(predictor, photo, *words)
 
 
 class _Fast:
@@ -155,10 +151,8 @@ class _Fast:
 class _Plain:
     """The same network in the released implementation's way."""
 
-    def __init__(
-        self, network: EOVSeg, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings, predictor: Predictor
-    ) -> None:
-        self.network, self.text, self.device = network, text, predictor.device
+    def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
+        self.network, self.text, self.device = predictor.network, text, predictor.device
         self.pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(self.device, torch.float32)
         self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
