@@ -1,7 +1,7 @@
 """Sheets of results: photos with every segment named (Fig. 10, 11), and what differs between two results (Fig. 6)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,7 +15,7 @@ from analysis.ablation import SegmentChange, changed_pixels
 from analysis.clustering import borders
 from analysis.picture_grid import PAGE_INCHES
 from analysis.pictures import grey_photo
-from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB, segment_rgb
+from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB
 from eovseg.colours import segment_colours, text_colour
 from eovseg.result import Result
 
@@ -27,6 +27,13 @@ LINE_INCHES = 0.19
 NAMED_SEGMENTS = 24
 LONGEST_NAME = 28
 FEW_PIXELS = 24
+UNLABELLED = 236  # pale grey
+
+
+class _Word(NamedTuple):
+    """What a colour needs to know."""
+
+    label: str
 
 
 @rc_context(STYLE)
@@ -63,24 +70,28 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
 def labelled_figure(panels: Mapping[str, np.ndarray], names: Mapping[int, str]) -> Figure:
     """Panels side by side, title -> photo (H, W, 3) or map of labelled segments (H, W), 0 = unlabelled.
 
-    `names` says what the ids of the maps are: the key below. Maps of a few pixels are drawn with the pixels' borders.
+    `names` says what the ids of the maps are: the key below, each word in the colour that it has in every overlay. Maps
+    of a few pixels are drawn with the pixels' borders.
     """
-    ids = [number for number in names if any(panel.ndim == 2 and (panel == number).any() for panel in panels.values())]
-    entries = [(names[number], number) for number in ids]
-    if any(panel.ndim == 2 and (panel == 0).any() for panel in panels.values()):
+    drawn = {int(number) for panel in panels.values() if panel.ndim == 2 for number in np.unique(panel)}
+    words = {number: _Word(name) for number, name in names.items() if number in drawn}
+    table = np.full((max(drawn | {0}) + 1, 3), UNLABELLED, np.uint8)
+    table[list(words)] = segment_colours(list(words.values()))
+    entries = [(word.label, number) for number, word in words.items()]
+    if 0 in drawn:
         entries.append(("unlabelled", 0))
     width = min(PANEL_INCHES, PAGE_INCHES / len(panels))
     picture = width * max(panel.shape[0] / panel.shape[1] for panel in panels.values())
     figure = Figure(figsize=(width * len(panels) + 0.2, picture + TITLE_INCHES + 0.4), layout="constrained")
     axes: np.ndarray = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(panel if panel.ndim == 3 else segment_rgb(panel), interpolation="nearest")
+        axis.imshow(panel if panel.ndim == 3 else table[panel], interpolation="nearest")
         axis.set_title(title)
         axis.set_axis_off()
         if panel.ndim == 2 and panel.shape[1] <= FEW_PIXELS:
             axis.hlines(np.arange(1, panel.shape[0]) - 0.5, -0.5, panel.shape[1] - 0.5, color="white", linewidth=1)
             axis.vlines(np.arange(1, panel.shape[1]) - 0.5, -0.5, panel.shape[0] - 0.5, color="white", linewidth=1)
-    handles = [Patch(color=segment_rgb(np.array([[number]]))[0, 0] / 255, label=name) for name, number in entries]
+    handles = [Patch(color=table[number] / 255, label=name) for name, number in entries]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(entries), 8))
     return figure
 

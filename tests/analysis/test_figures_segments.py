@@ -7,8 +7,8 @@ import pytest
 
 from analysis.ablation import compare_results
 from analysis.figures_segments import _number_places, ablation_figure, labelled_figure, panoptic_figure
-from analysis.style import CHANGE_COLOURS, segment_rgb
-from eovseg.colours import segment_colours
+from analysis.style import CHANGE_COLOURS
+from eovseg.colours import class_colour, segment_colours
 from tests.analysis.conftest import MakeResult, texts
 
 BEFORE = np.array([[1, 1, 2, 2]] * 4)
@@ -109,7 +109,8 @@ def test_labels_have_a_key_of_their_colours() -> None:
     assert [axis.get_title() for axis in figure.axes] == ["photo", "drawn"]
     key = colours_of(figure.legends[0])
     assert list(key) == ["sky", "$x$ $\\frac", "unlabelled"]
-    for number, name in enumerate(("unlabelled", "sky")):
-        assert key[name] == pytest.approx(tuple(segment_rgb(np.array([[number]]))[0, 0] / 255))
+    assert key["sky"] == pytest.approx(tuple(class_colour("sky") / 255))
+    shown = np.asarray(figure.axes[1].images[0].get_array()) / 255
+    assert [tuple(shown[0, x]) for x in (0, 1)] == [pytest.approx(key[name]) for name in ("unlabelled", "sky")]
     whole = labelled_figure({"drawn": np.array([[1, 2]])}, {1: "sky", 2: "sea"})
     assert list(colours_of(whole.legends[0])) == ["sky", "sea"]
