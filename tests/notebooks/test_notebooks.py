@@ -44,11 +44,18 @@ CHECKS = {
         assert len(many) == 135 and result.segment_map.shape == result.image.shape[:2]
     """,
     "02": """
-        kernel_slider.children[0].value = 7
+        first, halves = kernel_slider.result, (predictor.image_halves, predictor.word_halves)
+        assert first.query == start
+        kernel_slider.children[0].value = 7 if start != 7 else 8
         path = kernel_slider.result
-        assert path.query == 7 and path.masks.shape[0] == 1 + config.decoder_layers
+        assert path.query == kernel_slider.children[0].value and path.masks.shape[0] == 1 + config.decoder_layers
+        assert (path.masks != first.masks).any() and path.classes != first.classes
+        assert (predictor.image_halves, predictor.word_halves) == halves == (1, 1)
         assert tuple(rows.shape) == (len(vocabulary) + 1, config.embed_dim)
         assert all(abs(alike[i, i] - 1) < 1e-4 for i in range(len(vocabulary)))
+        assert (votes[0].label, round(votes[0].score, 4)) == (unsure.label, round(unsure.score, 4))
+        assert list(maps) == [*(f"frozen tower\\nstage {i}" for i in (1, 2, 3, 4)), "F_agg", "S"]
+        assert limits[0] < limits[1] and list(result.timings) == list(parts)
     """,
     "03": """
         centre, (x, y) = pixel_picker.result, pixel_picker.children[:2]
@@ -78,10 +85,25 @@ CHECKS = {
         import torch
         assert torch.equal(decoded.logits.mask_logits[-1], decoded_off.logits.mask_logits[-1])
         assert float(moved.max()) > 0
-        score_slider.children[0].value = 0.0
-        kinds = {change.change for change in score_slider.result}
-        assert kinds <= {"same", "renamed", "reshaped", "gone", "new"}
-        assert all(0 < row.spatial_share < 1 for row in rows)
+        photo, text, score = switch.children[:3]
+        off, on, changes = switch.result
+        assert {change.change for change in changes} <= {"same", "renamed", "reshaped", "gone", "new"}
+        halves = predictor.image_halves, predictor.word_halves
+        score.value = 0.9
+        strict = switch.result
+        assert len(strict[1].segments) < len(on.segments) and all(s.score >= 0.9 for s in strict[1].segments)
+        assert (predictor.image_halves, predictor.word_halves) == halves
+        score.value = predictor.config.score_threshold
+        assert switch.result[1].segments == on.segments
+        text.value = "bus: thing; sky: stuff"
+        assert all(result.vocabulary.labels == ("bus", "sky") for result in switch.result[:2])
+        text.value = ""
+        assert switch.result is None
+        text.value = words
+        photo.value = "savanna"
+        assert all(result.image.shape != off.image.shape for result in switch.result[:2])
+        assert switch.result[1].vocabulary == on.vocabulary
+        assert len({row.photo for row in rows}) >= 8 and all(0 < row.spatial_share < 1 for row in rows)
         assert [model.config.fusion for model in pair] == ["none", "TDEE"]
         assert len({(row["fusion"], row["VAS"]) for row in measured}) == 4
         assert trained_without.image.shape == trained_with.image.shape
@@ -131,13 +153,42 @@ CHECKS = {
     "07": """
         assert abs(counted.all.pq - sum(by_hand.values()) / 3) < 1e-9
         assert len(found) == 14 and all(0 <= value <= 100 for value in found.values())
-        assert predictor.word_halves == runs_before
-        assert found[0.0, 0.0, "geometric"] == found[0.0, 0.0, "arithmetic"]
-        mixer.children[0].value = mixer.children[1].value = 1.0
+        assert found.keys() == many.keys()
+        for values in (found, many):
+            assert values[0.0, 0.0, "geometric"] == values[0.0, 0.0, "arithmetic"]
+            assert values[0.4, 0.6, "geometric"] == values[0.4, 0.8, "geometric"]  # every class is seen
+        quality_of = {name: [row.panoptic.all.pq for row in rows] for name, rows in tried.items()}
+        assert all(values[chosen[f"best on {name}"]] == max(values) for name, values in quality_of.items())
+
+        assert predictor.word_halves == runs_before + 1  # the mixer's first words: no sweep ran the network
+        more, alpha, beta, kind = mixer.children[:4]
+        images, texts = predictor.image_halves, predictor.word_halves
+        def scores():
+            return {vote.label: vote.score for vote in mixer.result}
+        first, own_alpha, own_beta = scores(), alpha.value, beta.value
+        assert {"bus", "trolley"} <= first.keys()
+        beta.value = 0.0  # the frozen tower says trolley, and now counts for seen words only
+        assert scores().get("trolley", 0) < first["trolley"] and scores()["bus"] > first["bus"]
+        beta.value = own_beta
+        assert scores() == first
+        alpha.value = 1.0  # it doubts the bus
+        assert scores()["bus"] < first["bus"]
+        beta.value = 1.0
         by_tower = [vote.out_of_vocabulary for vote in mixer.result]
         assert by_tower == sorted(by_tower, reverse=True)
-        mixer.children[2].value = "arithmetic"
-        assert len(mixer.result) == 5
+        alpha.value, beta.value = own_alpha, own_beta
+        kind.value = "arithmetic"
+        assert scores()["trolley"] > first["trolley"]
+        kind.value = "geometric"
+        assert scores() == first and (predictor.image_halves, predictor.word_halves) == (images, texts)
+        more.value = ""
+        seen_only = scores()
+        assert "trolley" not in seen_only and all(vote.seen for vote in mixer.result)
+        beta.value = 0.0
+        assert scores() == seen_only  # beta weighs nothing where every word is seen
+        more.value = "x" * 5000
+        assert mixer.result is None
+        assert (predictor.image_halves, predictor.word_halves) == (images, texts + 1)
     """,
     "08": """
         assert list(costs) == ["xs", "s", "m", "l"]
