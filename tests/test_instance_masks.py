@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from eovseg.benchmark.measure import peak_memory
 from eovseg.instance_masks import InstanceMasks, MaskCrop
 from eovseg.model.instances import instances
 from eovseg.model.postprocess import MaskGeometry
@@ -107,3 +108,22 @@ def test_low_scores_are_left_out_and_nothing_else() -> None:
     assert some.masks.crops == everything.masks.crops[:kept]
     none = instances(scores, logits, torch.zeros(3, dtype=torch.bool), geometry)
     assert none.masks.shape == (0, 32, 32) and not len(none.scores)
+
+
+@pytest.mark.slow
+def test_thirty_instances_of_twelve_megapixels_in_the_memory_of_a_few() -> None:
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.randn(1, 30, 4, 6, generator=generator)
+    logits = torch.nn.functional.interpolate(coarse, (96, 128), mode="bilinear")[0]
+    geometry = MaskGeometry((384, 512), (384, 512), (3_000, 4_000))
+    scores = torch.zeros(30, 2)
+    scores[:, 0] = 5.0
+    with peak_memory() as peak:
+        found = instances(scores, logits, torch.tensor([True]), geometry)
+        painted = found.masks.painted()
+    one = 12.0  # MB of a mask
+    assert len(found.masks) == 30 and painted.max() <= 30
+    assert sum(crop.area for crop in found.masks.crops) > 5 * 12_000_000, "the masks are large"
+    # The map (int32) twice, a crop and its transpose; all masks at once would be 30 more.
+    assert peak[0] < (2 * 4 + 6) * one
+    assert sum(len(crop.counts) for crop in found.masks.crops) < one * 1e6 / 10
