@@ -28,6 +28,7 @@ NAMED_SEGMENTS = 24
 LONGEST_NAME = 28
 FEW_PIXELS = 24
 UNLABELLED = 236  # pale grey
+Named = tuple[str, tuple[float, float, float]]  # a segment's name and its colour, 0..1
 
 
 class _Word(NamedTuple):
@@ -211,27 +212,27 @@ def _list_changes(
         axis.text(places[0], 1 - (len(changes) + 1.5) * line, _smaller(left_out), style="italic", **style)
 
 
-def _named_colours(result: Result) -> list[tuple[str, tuple[float, ...]]]:
+def _named_colours(result: Result) -> list[Named]:
     """Name and colour of every segment of a picture, largest first; beyond `NAMED_SEGMENTS` only their number."""
     drawn = result.segments[:-1] if result.background else result.segments  # "other" is left as the photo is
     colours = segment_colours(drawn) / 255
     order = sorted(range(len(drawn)), key=lambda i: -drawn[i].area)
-    named = [(_short(result.names[i], LONGEST_NAME), tuple(colours[i])) for i in order[:NAMED_SEGMENTS]]
+    named = [(_short(result.names[i], LONGEST_NAME), to_rgb(colours[i])) for i in order[:NAMED_SEGMENTS]]
     if len(order) > NAMED_SEGMENTS:
         named.append((_smaller(len(order) - NAMED_SEGMENTS), (1.0, 1.0, 1.0)))
     return named
 
 
-def _legend_columns(named: Sequence[tuple[str, tuple[float, ...]]]) -> int:
+def _legend_columns(named: Sequence[Named]) -> int:
     longest = max((len(name) for name, _ in named), default=1)
     return max(1, int(PANEL_INCHES / (0.4 + 0.075 * longest)))
 
 
-def _legend_lines(named: Sequence[tuple[str, tuple[float, ...]]]) -> int:
+def _legend_lines(named: Sequence[Named]) -> int:
     return max(1, -(-len(named) // _legend_columns(named)))
 
 
-def _list_names(axis: Axes, named: Sequence[tuple[str, tuple[float, ...]]]) -> None:
+def _list_names(axis: Axes, named: Sequence[Named]) -> None:
     handles = [Patch(facecolor=colour, label=name) for name, colour in named]
     axis.legend(
         handles=handles or [Patch(facecolor="white", label="no segment")], loc="upper center", fontsize=8,
