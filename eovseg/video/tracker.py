@@ -27,7 +27,8 @@ ANY_CLASS_IOU = 0.5
 INSIDE = 0.5  # share of a segment in the box where a track should be
 _HALF_HIDDEN = 0.8  # of the area of late
 _SHRINKING = 0.9  # that a track's area of late can lose in a frame
-_PATIENCE = 0.9  # a match counts so much less for each frame of waiting or half hiding
+_LEAST_OF_HIDDEN = 0.1  # of a track's area, for what comes out from behind something
+_PATIENCE = 0.9  # a match counts so much less for each frame of waiting, and for half hiding
 _GROWN_UP = 10  # frames after which a track counts in full; a new one, at half
 _FADING = 0.8  # of the votes, a frame
 _CLEAR_LEAD = 1.5
@@ -112,7 +113,7 @@ class _Track:
     @property
     def trust(self) -> float:
         """How much a match with this track counts: where two would do, the older and present one gets it."""
-        return float(_PATIENCE ** (self.missed + self.hidden) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
+        return float(_PATIENCE ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
 
     def predicted(self) -> _Shape:
         assert self.shape is not None, "things have one from their first frame on"
@@ -127,17 +128,14 @@ class _Track:
         else:
             if not self.hidden:
                 self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
-            self.shape, self.hidden = shape, 0
-            self.area = max(float(shape.area), _SHRINKING * self.area)
+            late = 0.0 if self.hidden >= memory else _SHRINKING * self.area  # small for so long: it is small now
+            self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1
 
     def _learn_speed(self, steps: np.ndarray) -> None:
         """From the steps (3, 2) of first, mean and last row and column. The end that something hides stands still or
-        runs ahead, so of the three the one most like the speed so far is believed."""
-        if self.seen == 1:
-            self.speed = steps[1]
-            return
+        runs ahead, and a mask's outline trembles: of the three, the one most like the speed so far is believed."""
         likely = np.abs(steps - self.speed).argmin(0)
         self.speed = (self.speed + steps[likely, [0, 1]]) / 2
 
@@ -230,6 +228,9 @@ class Tracker:
         overlap = common / np.maximum(ahead.sum(1, keepdims=True) + areas - common, 1)
         boxes = np.stack([track.predicted().around().on(grid, len(segments)) for track in self._things])
         inside = boxes[:, 1:][:, things] / areas
+        gone = np.array([track.missed + track.hidden > 0 for track in self._things])[:, None]
+        size = np.array([track.area for track in self._things])[:, None]
+        appears = gone & (areas >= _LEAST_OF_HIDDEN * size)  # else a large track would take any speck in its box
         common = resting[:, 1:][:, things]
         behind = common / np.maximum(resting.sum(1, keepdims=True) + areas - common, 1)
         classes = np.array([segments[index].class_id for index in things])
@@ -238,7 +239,7 @@ class Tracker:
         trust = np.array([track.trust for track in self._things])[:, None]
         rounds = (
             (overlap * same, SAME_CLASS_IOU),
-            (inside * same, INSIDE),
+            (inside * (same & appears), INSIDE),
             (behind * same, SAME_CLASS_IOU),
             (overlap, ANY_CLASS_IOU),
         )
