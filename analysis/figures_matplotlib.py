@@ -118,17 +118,17 @@ def _cluster_picture(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return cluster_rgb(resize_labels(picture, (shape[0], shape[1]))) if picture.ndim == 2 else picture
 
 
-def curve_figure(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
-    """Training curves: the named entries of log records over their `step`."""
+def curve_figure(records: Sequence[Mapping[str, float]], names: Mapping[str, str]) -> Figure:
+    """Training curves over `step`; `names`: entry of the log records -> what it is called. One record is a dot."""
     with rc_context(MATPLOTLIB):
         figure = Figure(figsize=(6, 3.2), layout="constrained")
         axis = figure.subplots()
-        for name, colour in zip(names, CATEGORIES, strict=False):
-            points = [(record["step"], record[name]) for record in records if name in record]
+        for (entry, name), colour in zip(names.items(), CATEGORIES, strict=False):
+            points = [(record["step"], record[entry]) for record in records if entry in record]
             if points:  # a line through one point cannot be seen
                 marker = "o" if len(points) == 1 else ""
-                axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name.replace("_", " "))
-        axis.set(xlabel="step", ylabel="weighted loss")
+                axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
+        axis.set(xlabel="step", ylabel="loss, weighted")
         axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.lines:
             axis.legend()
@@ -200,6 +200,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
         table.auto_set_font_size(False)
         for (row, column), cell in table.get_celld().items():
             cell.set_edgecolor(PAPER)
+            cell.PAD = 0.7 / lengths[column]  # of the cell's width, so that all columns have the same margin
             cell.set_text_props(ha="left" if column == 0 else "right", weight="bold" if row == 0 else "normal")
         if title:
             axis.set_title(title)

@@ -136,7 +136,7 @@ def _laps_of_modules(network: EOVSeg, clock: _Clock) -> Iterator[None]:
         (network.feature_extractor, "image tower", "photo"),
         (network.aggregator, "aggregator", "photo"),
         (network.spatial_extractor, "spatial ViT block", "photo"),
-        (network.spatial_upscaling, "upscaling of its map", "photo"),
+        (network.spatial_upscaling, "upscaling of the ViT map", "photo"),
     ]
     for number, layer in enumerate(network.decoder.layers, start=1):
         after.append((layer, f"decoder layer {number}", "words"))

@@ -41,18 +41,18 @@ def test_paper_and_own_numbers_are_told_apart() -> None:
 
 def test_curves_skip_missing_records() -> None:
     figure = draw.curve_figure(
-        [{"step": 1, "loss": 3.0}, {"step": 2, "evaluation": 0}, {"step": 3, "loss": 1.0}], ["loss"]
+        [{"step": 1, "loss": 3.0}, {"step": 2, "evaluation": 0}, {"step": 3, "loss": 1.0}], {"loss": "all losses"}
     )
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [3, 1]]
 
 
 def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
-    one = draw.curve_figure([{"step": 1, "loss": 3.0}], ["loss", "other"])
+    one = draw.curve_figure([{"step": 1, "loss": 3.0}], {"loss": "all losses", "other": "none"})
     (line,) = one.axes[0].lines
-    assert line.get_marker() == "o" and line.get_label() == "loss"
-    two = draw.curve_figure([{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], ["loss"])
+    assert line.get_marker() == "o" and line.get_label() == "all losses"
+    two = draw.curve_figure([{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}], {"loss": "all losses"})
     assert two.axes[0].lines[0].get_marker() == ""
-    assert "nothing recorded yet" in texts(draw.curve_figure([], ["loss"]))
+    assert "nothing recorded yet" in texts(draw.curve_figure([], {"loss": "all losses"}))
 
 
 def test_every_part_of_every_model_is_a_piece_of_its_bar() -> None:

@@ -20,7 +20,7 @@ def test_parts_in_the_order_they_run(predictor: Predictor, photo: np.ndarray) ->
         ("image tower", "photo"),
         ("aggregator", "photo"),
         ("spatial ViT block", "photo"),
-        ("upscaling of its map", "photo"),
+        ("upscaling of the ViT map", "photo"),
         ("VAS", "words"),
         ("decoder layer 1", "words"),
         ("decoder layer 2", "words"),
