@@ -24,7 +24,7 @@ def small_trainer(
     steps: int = 60,
     batch: int = 4,
     crop: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> Trainer:
     """A trainer that starts from a copy of the predictor's network and learns the classes of a fully labelled folder.
