@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from analysis.clustering import resize_labels
@@ -129,7 +130,7 @@ def curve_figure(records: Sequence[Mapping[str, float]], names: Mapping[str, str
                 marker = "o" if len(points) == 1 else ""
                 axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
         axis.set(xlabel="step", ylabel="loss, weighted")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axis.lines:
             axis.legend()
         else:
