@@ -6,6 +6,9 @@ every photo at its own working size; only reading and result depend on the photo
 """
 
 import argparse
+import contextlib
+import ctypes
+import gc
 import json
 import subprocess
 import sys
@@ -79,12 +82,20 @@ class _Part:
         self._time, self._memory = timed(device), peak_memory()
 
     def __enter__(self) -> None:
+        return_free_memory()  # or a part would seem to cost nothing where an earlier one has left enough
         self._peak, self._spent = self._memory.__enter__(), self._time.__enter__()
 
     def __exit__(self, *error: Any) -> None:
         self._time.__exit__(*error)
         self._memory.__exit__(*error)
         self.row[f"{self.name} (s)"], self.row[f"{self.name} (MB)"] = self._spent[0], self._peak[0]
+
+
+def return_free_memory() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc)."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def points(words: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Point]:

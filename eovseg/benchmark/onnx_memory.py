@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine, write_rows
 from eovseg.benchmark.measure import peak_memory, timed
-from eovseg.benchmark.memory import PointCommand, measured
+from eovseg.benchmark.memory import PointCommand, measured, return_free_memory
 from eovseg.errors import ConfigError
 from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
 from eovseg.loading import load
@@ -55,6 +55,7 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
         features = network.encode_image(given)
     session.run(None, small)  # what is loaded or allocated once
     inputs = word_half_inputs(features, rows)
+    return_free_memory()
     with timed(torch.device("cpu")) as seconds, peak_memory() as memory:
         found = session.run(None, inputs)
     row: dict[str, Any] = {"words (s)": round(seconds[0], 4), "words (MB)": round(memory[0], 1)}
