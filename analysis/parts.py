@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from analysis.timing import machine_name, synchronise
+from eovseg.backends.folded import FoldedImageHalf
 from eovseg.errors import ConfigError
 from eovseg.images import resize_for_network
 from eovseg.model.network import EOVSeg, TextEmbeddings
@@ -120,8 +121,13 @@ def _one_pass(
     pixels = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None].to(predictor.device, dtype)
     clock.lap("resize", "photo")
     precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
-    with precision, _laps_of_modules(network, clock):
-        features = network.encode_image(pixels)
+    half = predictor.image_half
+    folded = half if isinstance(half, FoldedImageHalf) else None  # other engines have no parts to look into
+    with precision, _laps_of_modules(network, network if folded is None else folded.network, clock):
+        if folded is None:
+            features = network.encode_image(pixels)
+        else:
+            features = folded(network.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
         logits = network.decode(features, text)
         clock.lap("frozen classifier", "words")
     predictor.compose(Decoded(ImageState(image, features), vocabulary, logits))
@@ -130,13 +136,16 @@ def _one_pass(
 
 
 @contextmanager
-def _laps_of_modules(network: EOVSeg, clock: _Clock) -> Iterator[None]:
-    """Hooks that close a lap after each part of the network, and one for VAS, which ends where the decoder begins."""
+def _laps_of_modules(network: EOVSeg, image: EOVSeg, clock: _Clock) -> Iterator[None]:
+    """Hooks that close a lap after each part of the network, and one for VAS, which ends where the decoder begins.
+
+    `image` has the parts of the image half: the network itself, or its twin arranged for speed.
+    """
     after: list[tuple[nn.Module | None, str, Step]] = [
-        (network.feature_extractor, "image tower", "photo"),
-        (network.aggregator, "aggregator", "photo"),
-        (network.spatial_extractor, "spatial ViT block", "photo"),
-        (network.spatial_upscaling, "upscaling of the ViT map", "photo"),
+        (image.feature_extractor, "image tower", "photo"),
+        (image.aggregator, "aggregator", "photo"),
+        (image.spatial_extractor, "spatial ViT block", "photo"),
+        (image.spatial_upscaling, "upscaling of the ViT map", "photo"),
     ]
     for number, layer in enumerate(network.decoder.layers, start=1):
         after.append((layer, f"decoder layer {number}", "words"))
