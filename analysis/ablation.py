@@ -116,25 +116,22 @@ def changed_pixels(first: Result, second: Result, changes: Sequence[SegmentChang
     """Where the changes of `compare_results` lie on the photo, each pixel given to at most one.
 
     Returns the map (H, W) int32 of 1 + the place in `changes`, 0 = nothing changed, and (H, W) bool, true where the
-    pixel itself lost, gained or renamed its segment and false where a changed segment kept it. The second result's
-    segments come first; what they leave free goes to those of the first.
+    pixel itself lost, gained or renamed that segment and false where the changed segment kept it. Where changes lie on
+    each other the smaller one is seen.
     """
     owner = np.zeros(first.segment_map.shape, np.int32)
     moved = np.zeros(owner.shape, bool)
     nowhere = np.zeros(owner.shape, bool)
-    later: list[tuple[int, np.ndarray]] = []
+    regions = []
     for number, change in enumerate(changes, start=1):
-        if change.change == "same":
-            continue
-        before = nowhere if change.before is None else first.mask(change.before)
-        after = nowhere if change.after is None else second.mask(change.after)
-        owner[after] = number
-        moved[after] = change.change == "renamed" or ~before[after]
-        later.append((number, before & ~after))
-    for number, lost in later:
-        free = lost & (owner == 0)
-        owner[free] = number
-        moved[free] = True
+        if change.change != "same":
+            before = nowhere if change.before is None else first.mask(change.before)
+            after = nowhere if change.after is None else second.mask(change.after)
+            kept = nowhere if change.change == "renamed" else before & after
+            regions.append((number, before | after, kept))
+    for number, region, kept in sorted(regions, key=lambda entry: -int(entry[1].sum())):
+        owner[region] = number
+        moved[region] = ~kept[region]
     return owner, moved
 
 

@@ -166,20 +166,25 @@ def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tu
     Numbers without a pixel are left out.
     """
     height, width = owner.shape
-    places: dict[int, tuple[tuple[float, float], tuple[float, float]]] = {}
+    margin = 0.03 * width
+    spots: dict[int, tuple[float, float]] = {}
+    wide = set()
     for number in np.unique(owner[owner > 0]).tolist():
         room = np.asarray(ndimage.distance_transform_edt(np.pad(owner == number, 1)))[1:-1, 1:-1]
         y, x = (int(i) for i in np.unravel_index(int(room.argmax()), room.shape))
-        taken = np.array([place for _, place in places.values()]).reshape(-1, 2)
-        if room[y, x] > 0.03 * width and (np.hypot(*(taken - (x, y)).T) > 0.05 * width).all():
-            places[number] = ((x, y), (x, y))
-            continue
-        around = [(x + 0.055 * width * np.cos(turn), y + 0.055 * width * np.sin(turn)) for turn in np.arange(8) * 0.785]
-        inside = [
-            p for p in around if 0.03 * width < p[0] < 0.97 * width and 0.03 * width < p[1] < height - 0.03 * width
-        ]
-        free = [float(np.hypot(*(taken - p).T).min(initial=width)) for p in inside]
-        places[number] = ((x, y), inside[int(np.argmax(free))] if inside else (x, y))
+        spots[number] = (x, y)
+        if room[y, x] > margin:
+            wide.add(number)
+    places = {number: (spots[number], spots[number]) for number in wide}
+    for number in spots.keys() - wide:
+        x, y = spots[number]
+        # neither another number nor the place that another one points at is to be covered
+        taken = [place for _, place in places.values()] + [spots[other] for other in spots if other != number]
+        turns = np.arange(12) * np.pi / 6
+        around = [(x + 0.055 * width * np.cos(turn), y + 0.055 * width * np.sin(turn)) for turn in turns]
+        inside = [p for p in around if margin < p[0] < width - margin and margin < p[1] < height - margin]
+        free = [min((float(np.hypot(p[0] - t[0], p[1] - t[1])) for t in taken), default=0.0) for p in inside]
+        places[number] = (spots[number], inside[int(np.argmax(free))] if inside else (x, y))
     return places
 
 

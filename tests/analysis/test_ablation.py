@@ -96,12 +96,14 @@ def test_changed_pixels_by_hand(make_result: MakeResult) -> None:
     assert not changed_pixels(before, before, compare_results(before, before))[0].any()
 
 
-def test_the_later_segment_owns_a_pixel_that_both_changed(make_result: MakeResult) -> None:
-    before = make_result(np.array([[1, 1, 1, 1, 1, 1]]), [0])
-    after = make_result(np.array([[1, 1, 1, 2, 2, 0]]), [0, 1])
-    owner, moved = changed_pixels(before, after, compare_results(before, after))
-    assert owner.tolist() == [[1, 1, 1, 2, 2, 1]]  # what the new one took is its; what nobody has stays the bus's
-    assert moved.tolist() == [[False, False, False, True, True, True]]
+def test_smaller_changes_lie_on_larger_ones(make_result: MakeResult) -> None:
+    before = make_result(np.array([[1, 1, 1, 1, 1, 1, 2]]), [0, 1])
+    after = make_result(np.array([[1, 1, 1, 1, 2, 0, 1]]), [0, 2])
+    changes = compare_results(before, after)
+    assert [change.change for change in changes] == ["reshaped", "gone", "new"]
+    owner, moved = changed_pixels(before, after, changes)
+    assert owner.tolist() == [[1, 1, 1, 1, 3, 1, 2]]  # the person that is gone is seen on the bus that took its pixel
+    assert moved.tolist() == [[False, False, False, False, True, True, True]]
 
 
 def row(photo: str, is_thing: bool, layer: int, share: float) -> RouterRow:
