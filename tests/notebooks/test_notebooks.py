@@ -109,6 +109,7 @@ CHECKS = {
         assert trained_without.image.shape == trained_with.image.shape
     """,
     "05": """
+        import numpy as np
         layer_box, tap_box, k_box, joint_box = explorer.children[:4]
         columns, numbers = explorer.result
         assert list(columns) == [layer.title for layer in every] and len(every) == 5
