@@ -16,7 +16,7 @@ from analysis.pictures import mask_over_photo
 from analysis.style import CATEGORIES, INK, MATPLOTLIB, OURS, SIMILARITY_MAP
 
 
-@rc_context(MATPLOTLIB | {"text.parse_math": False})
+@rc_context(MATPLOTLIB)
 def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
     """The mask of one kernel at its start and after each layer, with its likeliest words and its IoU with the last.
 

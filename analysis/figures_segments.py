@@ -19,8 +19,6 @@ from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB
 from eovseg.colours import segment_colours, text_colour
 from eovseg.result import Result
 
-# Words are the user's: a "$" in them is no formula.
-STYLE: dict[Any, Any] = MATPLOTLIB | {"text.parse_math": False}
 PANEL_INCHES = 1.6 * CELL_INCHES
 TITLE_INCHES = 0.3
 LINE_INCHES = 0.19
@@ -37,7 +35,7 @@ class _Word(NamedTuple):
     label: str
 
 
-@rc_context(STYLE)
+@rc_context(MATPLOTLIB)
 def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
     """Fig. 10 and 11: photos above their panoptic results and the names of all segments, `columns` photos a row.
 
@@ -67,7 +65,7 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@rc_context(MATPLOTLIB)
 def labelled_figure(panels: Mapping[str, np.ndarray], names: Mapping[int, str]) -> Figure:
     """Panels side by side, title -> photo (H, W, 3) or map of labelled segments (H, W), 0 = unlabelled.
 
@@ -97,7 +95,7 @@ def labelled_figure(panels: Mapping[str, np.ndarray], names: Mapping[int, str]) 
     return figure
 
 
-@rc_context(STYLE)
+@rc_context(MATPLOTLIB)
 def ablation_figure(
     off: Result,
     on: Result,

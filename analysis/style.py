@@ -15,7 +15,6 @@ INK = "#222222"
 OURS, PAPER = "#0072b2", "#b3b3b3"  # measured here, and quoted from the paper
 POINT = "#d55e00"  # a marked pixel
 CHANGE_COLOURS = {"renamed": "#e69f00", "reshaped": "#56b4e9", "gone": "#d55e00", "new": "#009e73"}
-CHANGE_LINES: dict[str, Any] = {"renamed": "-", "reshaped": "--", "gone": ":", "new": "-."}
 CELL_INCHES = 2.6  # width of one picture of a sheet
 
 MATPLOTLIB: dict[Any, Any] = {
@@ -27,6 +26,7 @@ MATPLOTLIB: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
+    "text.parse_math": False,  # words are the user's: a "$" in them is no formula
     "legend.frameon": False,
     "figure.dpi": 110,
     "savefig.dpi": 200,
@@ -45,8 +45,3 @@ def cluster_rgb(labels: np.ndarray) -> np.ndarray:
     """(h, w, 3) uint8: every cluster (from 0) in its colour; labels beyond the table start it again."""
     table = np.array([list(bytes.fromhex(colour[1:])) for colour in CATEGORIES], dtype=np.uint8)
     return table[np.asarray(labels) % len(table)]
-
-
-def segment_rgb(segment_map: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: every segment (id from 1) in a colour of its own, 0 = nothing known in pale grey."""
-    return np.where((segment_map == 0)[..., None], np.uint8(236), cluster_rgb(segment_map - 1))
