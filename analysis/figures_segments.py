@@ -175,14 +175,14 @@ def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tu
             wide.add(number)
     places = {number: (spots[number], spots[number]) for number in wide}
     for number in spots.keys() - wide:
-        x, y = spots[number]
+        left, top = spots[number]
         # neither another number nor the place that another one points at is to be covered
         taken = [place for _, place in places.values()] + [spots[other] for other in spots if other != number]
         turns = np.arange(12) * np.pi / 6
-        around = [(x + 0.055 * width * np.cos(turn), y + 0.055 * width * np.sin(turn)) for turn in turns]
+        around = [(left + 0.055 * width * np.cos(turn), top + 0.055 * width * np.sin(turn)) for turn in turns]
         inside = [p for p in around if margin < p[0] < width - margin and margin < p[1] < height - margin]
         free = [min((float(np.hypot(p[0] - t[0], p[1] - t[1])) for t in taken), default=0.0) for p in inside]
-        places[number] = (spots[number], inside[int(np.argmax(free))] if inside else (x, y))
+        places[number] = (spots[number], inside[int(np.argmax(free))] if inside else spots[number])
     return places
 
 
