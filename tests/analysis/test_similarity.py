@@ -112,6 +112,7 @@ def test_points_outside_the_photo_give_the_nearest_cell(
 
 def test_weight_covers_the_photo(predictor: Predictor, decoded: Decoded) -> None:
     weight = vas_weight(predictor, decoded)
+    assert similarity_maps(predictor, decoded, ["sky"]).weight_limits == (weight.min(), weight.max())
     inside = decoded.intermediates
     assert inside is not None and inside.vas_weights is not None
     assert weight.shape == (60, 100)
@@ -129,7 +130,7 @@ def test_word_mask_knows_synonyms(make_result: MakeResult) -> None:
 def test_focus_is_the_concentration_on_the_words_segments(make_result: MakeResult) -> None:
     result = make_result(np.array([[1, 1, 2, 2]]), [0, 2])
     before, after = np.array([[[1, 1, 1, 1]], [[0, 0, 0, 0]]], np.float32), np.array([[[3, 0, 1, 0]], [[1, 1, 1, 1]]])
-    maps = SimilarityMaps(("bus", "zebra"), before, after.astype(np.float32), "cosine")
+    maps = SimilarityMaps(("bus", "zebra"), before, after.astype(np.float32), "cosine", (1.0, 1.0))
     focus = word_focus(maps, 0, result)
     assert (focus.word, focus.before, focus.after, focus.area) == ("bus", 0.5, 0.75, 0.5)
     unknown = word_focus(maps, 1, result)
