@@ -15,7 +15,6 @@ from eovseg.errors import ConfigError, VideoError
 from eovseg.predictor import Predictor
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
-from eovseg.video.tracker import MEMORY
 from eovseg.video.writing import SUFFIXES, cannot_write, whole_file, write_video
 from eovseg.vocabulary import Vocabulary
 
@@ -63,11 +62,8 @@ def segment_video(
     target: str | Path,
     vocabulary: Vocabulary | str,
     *,
-    background: Vocabulary | str | None = None,
-    every: int = 1,
     start: float | None = None,
     end: float | None = None,
-    memory: int = MEMORY,
     opacity: float = 0.5,
     labels: bool = True,
     tracks: str | Path | None = None,
@@ -79,13 +75,14 @@ def segment_video(
 
     Size (sides made even), times and the first sound track stay; a part from `start` to `end` (seconds) begins at 0.
     `opacity` 0..1 and `labels` as in `Result.overlay`; `tracks`: a file of JSON lines, one a segmented frame
-    (`Frame.to_json`). The other arguments are those of `segment_frames`. `progress` None: on terminals only. `stop` is
-    asked after each frame; what is there by then becomes a whole video. Files appear whole or not at all.
+    (`Frame.to_json`). `progress` None: on terminals only. `stop` is asked after each frame; what is there by then
+    becomes a whole video. Files appear whole or not at all. `settings` are those of `segment_frames`: `background`,
+    `every`, `memory`, and `Predictor.compose`'s.
     Raises `VideoError` and `ConfigError` with one sentence.
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
-    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, **settings)
+    segmenter = FrameSegmenter(predictor, vocabulary, **settings)
     check_files(source, target, tracks)
     summary = Summary()
     with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ from eovseg.video import commands
 from tests.video.drawn import BlobPredictor, ball_frames, read_back, write_frames
 
 ROOT = Path(__file__).parent.parent.parent
-# The command with a network that takes a tenth of a second, and a word on standard output for each frame.
+# The command with a slow network that says on standard output when a frame begins and when a first Ctrl-C is noted.
 SLOW = """
 import signal, sys, time
 from eovseg.cli import main
@@ -24,7 +24,12 @@ from tests.video.drawn import BlobPredictor
 class Slow(BlobPredictor):
     def __call__(self, *arguments, **settings):
         print("frame", flush=True)
-        time.sleep(float(sys.argv[1]))
+        end, noted = time.monotonic() + float(sys.argv[1]), False
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            if not noted and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                noted = True
+                print("noted", flush=True)
         return super().__call__(*arguments, **settings)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
@@ -95,16 +100,15 @@ def test_what_was_lost_is_said(tmp_path: Path, predictor: BlobPredictor, capsys:
     assert "the sound is of a kind that mp4 cannot hold" in capsys.readouterr().err
 
 
-def start(source: Path, target: Path, seconds: float) -> subprocess.Popen[str]:
+def start(source: Path, target: Path, seconds: float, frames: int = 0) -> subprocess.Popen[str]:
+    """The slow command, after so many frames have begun."""
     arguments = ["video", str(source), str(target), "-v", "ball; ground: stuff", "--tracks", f"{target}.jsonl"]
     command = [sys.executable, "-c", SLOW, str(seconds), *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_frames(process: subprocess.Popen[str], count: int) -> None:
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for _ in range(count):
+    for _ in range(frames):
         assert process.stdout.readline() == "frame\n"
+    return process
 
 
 @pytest.mark.slow
@@ -112,8 +116,7 @@ def wait_for_frames(process: subprocess.Popen[str], count: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_makes_what_is_there_a_whole_video(source: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
-    process = start(source, out / "o.mp4", 0.1)
-    wait_for_frames(process, 5)
+    process = start(source, out / "o.mp4", 0.1, frames=5)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     found = read_back(out / "o.mp4")
@@ -128,13 +131,10 @@ def test_a_signal_makes_what_is_there_a_whole_video(source: Path, tmp_path: Path
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
 def test_a_second_signal_leaves_nothing(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(source, out / "o.mp4", 5)
-    wait_for_frames(process, 1)
+    process = start(source, out / "o.mp4", 60, frames=1)
     process.send_signal(signal.SIGINT)
-    try:
-        process.wait(0.5)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+    assert process.stdout is not None and process.stdout.readline() == "noted\n"
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == "eovseg: stopped; nothing was written.\n"
     assert not list(out.iterdir())
@@ -144,8 +144,7 @@ def test_a_second_signal_leaves_nothing(source: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
 def test_a_killed_run_leaves_no_half_video(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(source, out / "o.mp4", 0.1)
-    wait_for_frames(process, 3)
+    process = start(source, out / "o.mp4", 0.1, frames=3)
     process.kill()
     process.communicate(timeout=60)
     assert not (out / "o.mp4").exists()

@@ -68,7 +68,7 @@ def test_colours_stay_with_what_they_belong_to(tmp_path: Path) -> None:
         ids = [segment.id for segment in frame.result.segments]
         alone.append(painted(frame.result.segment_map, dict(zip(ids, colours, strict=True))))
     assert kept_share(frames, tracked, stuff=True) > 0.9
-    # XS sees these zebras now as one elephant and now as several, so that things are the hard part.
+    # XS takes the trees for elephants, now for one and now for several: things are the hard part.
     assert kept_share(frames, tracked, stuff=False) > kept_share(frames, alone, stuff=False) + 0.3
     for frame in frames:
         for segment in frame.segments:
