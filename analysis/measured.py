@@ -1,0 +1,44 @@
+"""Numbers that this project measured and keeps in assets/evaluation, as rows to stand beside the paper's."""
+
+import csv
+from collections.abc import Mapping
+
+from analysis.paper import TABLE_10_PQ
+from eovseg.assets import asset_path
+
+ABLATION_COLUMNS = ("TDEE", "VAS", "seed", "PQ", "mIoU", "paper's PQ (L)")
+Mixture = tuple[float, float, str]  # alpha, beta and the kind of ensemble
+
+
+def ablation_rows() -> list[tuple[str, ...]]:
+    """Table 4 in small: a row of `ABLATION_COLUMNS` for each network of xs-ablations.csv, in percent."""
+    return [
+        (
+            "yes" if row["fusion"] == "TDEE" else "no",
+            "yes" if row["VAS"] == "True" else "no",
+            row["seed"],
+            *(f"{float(row[name]):.1f}" for name in ("PQ", "mIoU", "paper PQ")),
+        )
+        for row in _records("xs-ablations.csv")
+    ]
+
+
+def table_10_values() -> dict[Mixture, float]:
+    """PQ in percent of XS on its 34 validation photos for every setting of Table 10."""
+    rows = _records("xs-table-10/sweep.csv")
+    return {(float(row["alpha"]), float(row["beta"]), row["ensemble"]): float(row["PQ"]) for row in rows}
+
+
+def table_10_rows(*measured: Mapping[Mixture, float]) -> list[tuple[str, ...]]:
+    """A row for each (alpha, beta) of Table 10: both, then arithmetic and geometric PQ of each `measured`, then the
+    paper's."""
+    rows = []
+    for (alpha, beta), paper in TABLE_10_PQ.items():
+        ours = [values[alpha, beta, kind] for values in measured for kind in ("arithmetic", "geometric")]
+        rows.append((f"{alpha}", f"{beta}", *(f"{value:.1f}" for value in (*ours, *paper))))
+    return rows
+
+
+def _records(name: str) -> list[dict[str, str]]:
+    with asset_path(f"evaluation/{name}").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
