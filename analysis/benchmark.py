@@ -52,7 +52,7 @@ def speed_figure(rows: Sequence[Row]) -> Figure:
     """A pair of bars a row: seconds of the plain implementation (grey) and of ours by part, the ratio behind it."""
     panels: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(filter(_measured, rows), key=_order):
-        panels.setdefault((row["variant"], _machine(row)), []).append(row)
+        panels.setdefault((row["variant"], machine_of(row)), []).append(row)
     columns = 2 if sum(map(len, panels.values())) > _MANY_ROWS and len(panels) > 1 else 1
     machines = {machine for _, machine in panels}
     notes = [f"Measured on {', '.join(machines)}." if len(machines) == 1 else "", *not_measured(rows)]
@@ -130,10 +130,11 @@ def _order(row: Row) -> tuple[Any, ...]:
     """Variants from small to large, then machines, photo sizes, words; torch before other engines."""
     variant = _VARIANTS.index(row["variant"]) if row["variant"] in _VARIANTS else len(_VARIANTS)
     backend = (row["backend"] != "torch", row["backend"])
-    return variant, row["variant"], _machine(row), int(row["side"]), int(row["words"]), backend, row["dtype"]
+    return variant, row["variant"], machine_of(row), int(row["side"]), int(row["words"]), backend, row["dtype"]
 
 
-def _machine(row: Row) -> str:
+def machine_of(row: Row) -> str:
+    """Hardware and threads of a row."""
     return f"{row['hardware']}, {row['threads']} thread{'s'[: row['threads'] != '1']}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from analysis.benchmark import read_table, save
+from analysis.benchmark import machine_of, read_table, save
 from analysis.style import CATEGORIES, MATPLOTLIB
 from eovseg.errors import ConfigError
 
@@ -24,7 +24,7 @@ PARTS = {
     "instance": "instance result",
 }
 _MARKERS = "osD^v"
-FLAT_MEGABYTES = 50  # two runs of one point differ by up to 30
+FLAT_MEGABYTES = 25  # points that should not differ do so by up to 16
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,18 @@ class Curve:
     megabytes: tuple[float, ...]
 
     def reading(self, unit: str) -> str | None:
-        """One line about a curve that is not flat: its ends, its peak if that lies between, else its slope."""
+        """One line about a curve over `unit`s that is not flat: its ends, and a peak between them or its slope."""
         high = max(self.megabytes)
         if high - min(self.megabytes) <= FLAT_MEGABYTES:
             return None
         first, last = self.megabytes[0], self.megabytes[-1]
-        ends = f"{first:,.0f} MB at {_number(self.places[0])}", f"{last:,.0f} MB at {_number(self.places[-1])} {unit}"
+        ends = f"{first:,.0f} MB at {_number(self.places[0])}", f"{last:,.0f} MB at {_number(self.places[-1])} {unit}s"
         if high > max(first, last):
             peak = f"most, {high:,.0f} MB, at {_number(self.places[self.megabytes.index(high)])}"
             return f"{PARTS[self.part]}: {ends[0]}; {peak}; {ends[1]}."
         slope = (last - first) / (self.places[-1] - self.places[0])
-        return f"{PARTS[self.part]}: {ends[0]}, {ends[1]}: {_number(slope)} MB for each of them."
+        each = f"{_number(slope)} MB" if abs(slope) >= 1 else f"{_number(1000 * slope)} kB"
+        return f"{PARTS[self.part]}: {ends[0]}, {ends[1]}; {each} a {unit}."
 
 
 def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
@@ -68,7 +69,7 @@ def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
         raise ConfigError(f"{path} cannot be drawn ({error}); `{COMMAND}` writes it anew.") from error
     if min(len(words[0].places), len(pixels[0].places)) < 2:
         raise ConfigError(f"{path} holds fewer than two points of a curve; `{COMMAND} --out {path}` measures more.")
-    return words, pixels, f"{rows[0]['hardware']}, {rows[0]['threads']} threads"
+    return words, pixels, machine_of(rows[0])
 
 
 def _curves(points: Iterable[tuple[float, dict[str, str]]]) -> list[Curve]:
@@ -79,10 +80,10 @@ def _curves(points: Iterable[tuple[float, dict[str, str]]]) -> list[Curve]:
 
 def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str) -> Figure:
     """Two panels with a line per part, and below them what to read from the lines that are not flat."""
-    panels = ((words, "words (log scale)", "words"), (pixels, "megapixels of the photo (log scale)", "megapixels"))
+    panels = ((words, "words (log scale)", "word"), (pixels, "megapixels of the photo (log scale)", "megapixel"))
     notes = []
     with matplotlib.rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(9.4, 4.8), layout="constrained")
+        figure = Figure(figsize=(9.4, 4), layout="constrained")
         grid: Any = figure.subplots(1, 2)
         for axes, (curves, label, unit) in zip(grid, panels, strict=True):
             for curve, colour, marker in zip(curves, CATEGORIES, _MARKERS, strict=False):
@@ -96,11 +97,12 @@ def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str)
             readings = [reading for curve in curves if (reading := curve.reading(unit))]
             if len(readings) < len(curves):
                 readings.append(f"{'the others' if readings else 'every part'}: flat within {FLAT_MEGABYTES} MB.")
-            notes += [f"Over {unit}, {reading}" for reading in readings]
+            notes += [f"Over {unit}s, {reading}" for reading in readings]
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-        notes.append(f"XS, each point in a process of its own, measured on {machine}.")
+        notes.append(f"XS, each point in a process of its own, on {machine}. A megapixel of a photo is 3 MB.")
         text = "\n".join(line for note in notes for line in textwrap.wrap(note, 145))
+        figure.set_figheight(4 + 0.17 * text.count("\n"))
         figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
     return figure
 

@@ -36,15 +36,16 @@ def test_every_part_has_a_line_over_words_and_over_pixels(tmp_path: Path) -> Non
     assert "words" in left.get_xlabel() and "megapixels" in right.get_xlabel()
     assert left.get_ylabel() == right.get_ylabel() == "peak memory above the loaded model (MB)"
     text = str(figure.get_supxlabel())
-    assert "Over words, word half: 10 MB at 20, 400 MB at 10,000 words: 0.039 MB for each of them." in text
+    assert "Over words, word half: 10 MB at 20, 400 MB at 10,000 words; 39 kB a word." in text
     assert "Over megapixels, panoptic result: 100 MB at 0.31; most, 300 MB, at 3; 200 MB at 12 megapixels." in text
-    assert "the others: flat within 50 MB." in text and "Some CPU, 2 threads" in text
+    assert "Over megapixels, instance result: 80 MB at 0.31, 2,300 MB at 12 megapixels; 190 MB a megapixel." in text
+    assert "the others: flat within 25 MB." in text and "Some CPU, 2 threads" in text
     assert "image half:" not in text
 
 
 def test_a_level_line_needs_no_reading() -> None:
-    assert Curve("image", (20, 10_000), (70.0, 110.0)).reading("words") is None
-    assert Curve("image", (20, 10_000), (70.0, 130.0)).reading("words") is not None
+    assert Curve("image", (20, 10_000), (70.0, 94.0)).reading("word") is None
+    assert Curve("image", (20, 10_000), (96.0, 70.0)).reading("word") is not None
 
 
 def test_the_command_draws_the_committed_measurements(tmp_path: Path) -> None:
