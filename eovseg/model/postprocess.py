@@ -45,19 +45,19 @@ def panoptic(
     if not len(kept):
         return torch.zeros(size, dtype=torch.int32, device=device), []
     scores, labels = scores[kept], labels[kept]
-    count = len(kept)
-    winner, inside = masks.compete(kept, scores)
+    count, step = len(kept), max(1, BAND_ELEMENTS // size[1])
     own_area = masks.areas(kept)
-    # One table of winner and inside: two counts and the segment map are read from it.
-    code = winner.mul_(2).add_(inside)
-    counts = torch.bincount(code.flatten(), minlength=2 * count)
+    # One table of the winner and its hard mask: two counts and the segment map are read from it, some rows at a time.
+    code = masks.compete(kept, scores)
+    bands = [code[start : start + step] for start in range(0, size[0], step)]
+    counts = torch.stack([torch.bincount(band.flatten(), minlength=2 * count) for band in bands]).sum(0)
     segment_area = counts[1::2]
     won_area = counts[0::2] + segment_area
     large = (won_area > 0) & (own_area > 0) & (segment_area > 0)
     large &= won_area.double() / own_area.clamp(min=1).double() >= overlap_threshold
     ids, records = _number_segments(kept, scores, labels, large, is_thing)
     table = torch.stack([torch.zeros_like(ids), ids], dim=1).flatten()
-    return table[code], records
+    return torch.cat([table[band.int()] for band in bands]), records
 
 
 def _select_kernels(

@@ -44,12 +44,12 @@ class _Axis:
         weights = matrix.gather(2, places[:, None].expand(-1, TILE, -1))
         return cls(places, weights, (rows < target).unflatten(0, (tiles, TILE)))
 
-    def extreme(self, masks: Tensor, dim: int, largest: bool) -> Tensor:
-        """The largest or smallest of the values that make each tile, along `dim`: size `dim` becomes T."""
+    def extreme(self, masks: Tensor, largest: bool) -> Tensor:
+        """The largest or smallest of the values that make each tile: (Q, values, other axis) -> (Q, T, other axis)."""
         take = torch.maximum if largest else torch.minimum
-        found = masks.index_select(dim, self.places[:, 0])
+        found = masks.index_select(1, self.places[:, 0])
         for column in self.places.T[1:]:
-            found = take(found, masks.index_select(dim, column))
+            found = take(found, masks.index_select(1, column))
         return found
 
 
@@ -76,28 +76,30 @@ class TiledMasks:
         """Lowest and highest probability that each mask can have in each tile, both (Q, T)."""
         bounds = []
         for largest in (False, True):
-            logits = self._columns.extreme(self._rows.extreme(self.mask_logits, 1, largest), 2, largest).flatten(1)
+            logits = self._rows.extreme(self.mask_logits, largest)  # (Q, T_y, w)
+            # Turned around, so that both axes gather whole rows.
+            logits = self._columns.extreme(logits.mT.contiguous(), largest).mT.flatten(1)
             slack = 8 * torch.finfo(logits.dtype).eps * logits.abs()  # what rounding may add to a mean
             bounds.append((logits + slack if largest else logits - slack).sigmoid())
         return bounds[0], bounds[1]
 
-    def compete(self, queries: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The winner of every pixel among n kernels: places in `queries` (H, W) int32, and whether its mask is hard.
+    def compete(self, queries: Tensor, scores: Tensor) -> Tensor:
+        """The winner of every pixel among n kernels: twice its place in `queries`, and 1 more where its mask is hard.
 
-        Wins the highest score x probability, the first of equal ones; hard is a probability of at least 0.5 (H, W).
+        (H, W) int16. The highest score x probability wins, the first of equal ones; hard is a probability of at least
+        0.5.
         """
         highest, lowest = (bound[queries] * scores[:, None] for bound in (self._highest, self._lowest))
         rivals = highest >= lowest.amax(0)  # (n, T)
         counts = rivals.sum(0)
         order = counts.argsort(descending=True, stable=True)  # tiles with an r-th rival come first
-        code = torch.empty((len(order), TILE * TILE), dtype=torch.int32, device=order.device)
+        code = torch.empty((len(order), TILE * TILE), dtype=torch.int16, device=order.device)
         step = self._tiles_at_once()
         for start in range(0, len(order), step):
             tiles = order[start : start + step]
             code[tiles] = self._compete_in(tiles, rivals[:, tiles], queries, scores)
         height, width = self.geometry.output_size
-        code = code.view(-1, self._across, TILE, TILE).transpose(1, 2).flatten(2).flatten(0, 1)[:height, :width]
-        return code >> 1, (code & 1).bool()
+        return code.view(-1, self._across, TILE, TILE).transpose(1, 2).flatten(2).flatten(0, 1)[:height, :width]
 
     def _compete_in(self, tiles: Tensor, rivals: Tensor, queries: Tensor, scores: Tensor) -> Tensor:
         """Twice the winner plus its hard mask (t, TILE²) of `tiles` (t,), most rivals (n, t) first."""
@@ -112,7 +114,7 @@ class TiledMasks:
             start += size
             rival = kernel[pairs]
             probability = self._values(queries[rival], tiles[:size]).sigmoid_()
-            own = (probability >= 0.5).int().add_(2 * rival.int()[:, None])
+            own = (probability >= 0.5).short().add_(2 * rival.short()[:, None])
             value = probability.mul_(scores[rival, None])
             if number == 0:
                 best, code = value, own
