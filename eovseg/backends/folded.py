@@ -1,8 +1,8 @@
 """The image half in torch, arranged for inference; the numbers are the network's but for rounding.
 
-Each batch norm becomes part of the convolution before it, and the channels of a pixel lie side by side in memory, as
-convolutions on CPUs and tensor cores compute. The network itself stays as it was: training, checkpoints and whoever
-looks inside read that.
+Each batch norm becomes part of the convolution before it, the channels of a pixel lie side by side in memory, as
+convolutions on CPUs and tensor cores compute, and GELU overwrites what it is given. The network itself stays as it was:
+training, checkpoints and whoever looks inside read that.
 """
 
 import copy
@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eovseg.model.network import EOVSeg, ImageFeatures
 from eovseg.model.spatial import LayerNorm2d
+from eovseg.model.vas import VocabularyAwareSelection
 
 _PARTS = ("feature_extractor", "aggregator", "spatial_extractor", "spatial_upscaling", "vas")
 _PROBE = 64  # side of the picture that shows which batch norm follows which convolution
@@ -34,6 +35,8 @@ class FoldedImageHalf:
                 for name, child in module.named_children():
                     if isinstance(child, LayerNorm2d):
                         module.register_module(name, _ChannelsLastNorm(child))
+                    elif isinstance(child, nn.GELU) and child.approximate == "none":
+                        module.register_module(name, _InPlaceGELU())
                 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                     weight = module.weight.contiguous(memory_format=torch.channels_last)
                     module.weight = nn.Parameter(weight, requires_grad=False)
@@ -43,8 +46,26 @@ class FoldedImageHalf:
         network = self.network
         features = network.encode_normalised(images.contiguous(memory_format=torch.channels_last), size)
         if network.vas is not None:
-            features.pixel_embeddings = network.vas.embed(features.aggregated)
+            features.pixel_embeddings = _embed(network.vas, features.aggregated)
         return features
+
+
+def _embed(vas: VocabularyAwareSelection, features: Tensor) -> Tensor:
+    """`VocabularyAwareSelection.embed`, its norms folded, with GELU in place."""
+    x = _gelu(vas.embed_depthwise_norm(vas.embed_depthwise(features)))
+    return _gelu(vas.embed_pointwise_norm(vas.embed_pointwise(x)))
+
+
+def _gelu(x: Tensor) -> Tensor:
+    overwritten: Tensor = torch.ops.aten.gelu_(x)
+    return overwritten
+
+
+class _InPlaceGELU(nn.Module):
+    """GELU of what a layer has just made and nobody else reads: a large map less to ask the system for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _gelu(x)
 
 
 class _ChannelsLastNorm(nn.Module):

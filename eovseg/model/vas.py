@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Similarities held at once: about what a CPU core's cache keeps; a GPU wants fewer, larger blocks.
-_BLOCK_ELEMENTS = {"cpu": 2**18, "other": 2**26}
+_BLOCK_ELEMENTS = {"cpu": 2**20, "other": 2**26}
 
 
 class _AttentionMaximum(torch.autograd.Function):
