@@ -49,7 +49,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def speed_figure(rows: Sequence[Row]) -> Figure:
-    """A pair of bars a row: seconds of the plain implementation (grey) and of ours by part, the ratio behind it."""
+    """A pair of bars a row: seconds of the plain implementation (grey) and of ours by part, the ratio behind it.
+
+    A line in ours marks what the multiplications of the image half alone would take.
+    """
     panels: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(filter(_measured, rows), key=_order):
         panels.setdefault((row["variant"], machine_of(row)), []).append(row)
@@ -71,7 +74,7 @@ def speed_figure(rows: Sequence[Row]) -> Figure:
             elif place + columns >= len(panels):  # the last of its column
                 axes.set_xlabel("seconds for one photo, median (behind: times as fast as plain)")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4)
+        figure.legend(handles, labels, loc="outside upper left", ncols=3)
         figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
     return figure
 
@@ -99,6 +102,9 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
             seconds = float(row[f"fast {part} (s)"])
             axes.barh(place + 0.2, seconds, 0.36, left=start, color=colour, label=name if first else None)
             start += seconds
+        if row.get("image floor (s)"):
+            floor, label = float(row["image floor (s)"]), "matrix products of the image half at the machine's own rate"
+            axes.vlines(floor, place + 0.02, place + 0.38, color=INK, linewidth=1.6, label=label if first else None)
         ratio = f"{float(row['ratio whole']):.1f}×"
         axes.annotate(ratio, (max(whole, start), place), (4, 0), textcoords="offset points", va="center", color=INK)
         place += 1
