@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Similarities held at once: about what a CPU core's cache keeps; a GPU wants fewer, larger blocks.
+# Similarities held at once: 4 MB on a CPU; a GPU wants fewer, larger blocks.
 _BLOCK_ELEMENTS = {"cpu": 2**20, "other": 2**26}
 
 
