@@ -63,7 +63,7 @@ def router_figure(rows: Sequence[RouterRow]) -> Figure:
             means = [(s.layer + place, getattr(s, measure)) for s in summaries if s.is_thing == is_thing]
             axis.errorbar(
                 [x for x, _ in means], [spread.mean for _, spread in means], [spread.deviation for _, spread in means],
-                fmt=marker, color=colour, markersize=6, capsize=3, label=f"{name} {kind}".strip(),
+                fmt=marker, color=colour, markersize=6, capsize=3, label=f"{name}, {kind}" if name else kind,
             )  # fmt: skip
         low, high = shown_range([getattr(row, measure) for row in rows for measure, _, _ in measures])
         axis.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")

@@ -22,6 +22,7 @@ CHECKS = {
         import numpy as np
         text, score, opacity = controls.children[:3]
         usual = controls.result
+        halves = predictor.word_halves
         opacity.value = 0.0
         clear = controls.result
         assert (clear[0].segment_map == usual[0].segment_map).all() and clear[0].names == usual[0].names
@@ -35,6 +36,7 @@ CHECKS = {
         assert controls.result[1].tobytes() != usual[1].tobytes()
         score.value = 1.0
         assert controls.result[0].segments == ()
+        assert predictor.word_halves == halves, "a slider costs no word half"
         text.value = "bus: thing; sky: stuff"
         assert controls.result[0].vocabulary.labels == ("bus", "sky")
         score.value = 0.0
