@@ -17,7 +17,8 @@ from analysis.picture_grid import PAGE_INCHES
 from analysis.pictures import grey_photo
 from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB
 from eovseg.colours import segment_colours, text_colour
-from eovseg.result import Result
+from eovseg.overlay import draw_overlay
+from eovseg.result import Result, Segment
 
 PANEL_INCHES = 1.6 * CELL_INCHES
 TITLE_INCHES = 0.3
@@ -66,32 +67,42 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
 
 
 @rc_context(MATPLOTLIB)
-def labelled_figure(panels: Mapping[str, np.ndarray], names: Mapping[int, str]) -> Figure:
-    """Panels side by side, title -> photo (H, W, 3) or map of labelled segments (H, W), 0 = unlabelled.
+def labelled_figure(panels: Mapping[str, np.ndarray | Result], names: Mapping[int, str]) -> Figure:
+    """Panels side by side, title -> photo (H, W, 3), map of labelled segments (H, W), 0 = unlabelled, or a result.
 
-    `names` says what the ids of the maps are: the key below, each word in the colour that it has in every overlay. Maps
-    of a few pixels are drawn with the pixels' borders.
+    `names` says what the ids of the maps are: the key below, each word in the colour that it has in all panels, those
+    of the results included. Maps of a few pixels are drawn with the pixels' borders.
     """
-    drawn = {int(number) for panel in panels.values() if panel.ndim == 2 for number in np.unique(panel)}
+    pictures = {title: panel.image if isinstance(panel, Result) else panel for title, panel in panels.items()}
+    results = [panel for panel in panels.values() if isinstance(panel, Result)]
+    drawn = {int(number) for panel in pictures.values() if panel.ndim == 2 for number in np.unique(panel)}
     words = {number: _Word(name) for number, name in names.items() if number in drawn}
+    found = dict.fromkeys(segment.label for result in results for segment in _drawn(result))
+    keys = [*words.values(), *(_Word(label) for label in found if _Word(label) not in words.values())]
+    colours = segment_colours(keys)
+    of_label = {word.label: colour for word, colour in zip(reversed(keys), colours[::-1], strict=True)}
     table = np.full((max(drawn | {0}) + 1, 3), UNLABELLED, np.uint8)
-    table[list(words)] = segment_colours(list(words.values()))
-    entries = [(word.label, number) for number, word in words.items()]
-    if 0 in drawn:
-        entries.append(("unlabelled", 0))
+    table[list(words)] = colours[: len(words)]
+    for title, panel in panels.items():
+        if isinstance(panel, Result):
+            own = np.array([of_label[segment.label] for segment in _drawn(panel)], np.uint8).reshape(-1, 3)
+            overlay = draw_overlay(panel.image, panel.segment_map, _drawn(panel), labels=False, colours=own)
+            pictures[title] = np.asarray(overlay)
     width = min(PANEL_INCHES, PAGE_INCHES / len(panels))
-    picture = width * max(panel.shape[0] / panel.shape[1] for panel in panels.values())
+    picture = width * max(panel.shape[0] / panel.shape[1] for panel in pictures.values())
     figure = Figure(figsize=(width * len(panels) + 0.2, picture + TITLE_INCHES + 0.4), layout="constrained")
     axes: np.ndarray = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+    for axis, (title, panel) in zip(axes, pictures.items(), strict=True):
         axis.imshow(panel if panel.ndim == 3 else table[panel], interpolation="nearest")
         axis.set_title(title)
         axis.set_axis_off()
         if panel.ndim == 2 and panel.shape[1] <= FEW_PIXELS:
             axis.hlines(np.arange(1, panel.shape[0]) - 0.5, -0.5, panel.shape[1] - 0.5, color="white", linewidth=1)
             axis.vlines(np.arange(1, panel.shape[1]) - 0.5, -0.5, panel.shape[0] - 0.5, color="white", linewidth=1)
-    handles = [Patch(color=table[number] / 255, label=name) for name, number in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(entries), 8))
+    handles = [Patch(color=colour / 255, label=word.label) for word, colour in zip(keys, colours, strict=True)]
+    if 0 in drawn:
+        handles.append(Patch(color=table[0] / 255, label="unlabelled"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8))
     return figure
 
 
@@ -215,9 +226,13 @@ def _list_changes(
         axis.text(places[0], 1 - (len(changes) + 1.5) * line, _smaller(left_out), style="italic", **style)
 
 
+def _drawn(result: Result) -> Sequence[Segment]:
+    return result.segments[:-1] if result.background else result.segments  # "other" is left as the photo is
+
+
 def _named_colours(result: Result) -> list[Named]:
     """Name and colour of every segment of a picture, largest first; beyond `NAMED_SEGMENTS` only their number."""
-    drawn = result.segments[:-1] if result.background else result.segments  # "other" is left as the photo is
+    drawn = _drawn(result)
     colours = segment_colours(drawn) / 255
     order = sorted(range(len(drawn)), key=lambda i: -drawn[i].area)
     named = [(_short(result.names[i], LONGEST_NAME), to_rgb(colours[i])) for i in order[:NAMED_SEGMENTS]]

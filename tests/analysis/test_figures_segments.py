@@ -114,3 +114,12 @@ def test_labels_have_a_key_of_their_colours() -> None:
     assert [tuple(shown[0, x]) for x in (0, 1)] == [pytest.approx(key[name]) for name in ("unlabelled", "sky")]
     whole = labelled_figure({"drawn": np.array([[1, 2]])}, {1: "sky", 2: "sea"})
     assert list(colours_of(whole.legends[0])) == ["sky", "sea"]
+
+
+def test_the_key_names_the_words_of_results_too(make_result: MakeResult) -> None:
+    result = make_result(BEFORE, [0, 1])
+    figure = labelled_figure({"drawn": np.array([[1, 2]]), "result": result}, {1: "sky", 2: "person"})
+    key = colours_of(figure.legends[0])
+    assert list(key) == ["sky", "person", "bus"]
+    tints = np.asarray(figure.axes[1].images[0].get_array(), float)[0, [0, 3]] - result.image[0, [0, 3]] / 2
+    assert tints == pytest.approx(np.array([key["bus"], key["person"]]) * 127.5, abs=2)
