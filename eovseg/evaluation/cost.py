@@ -66,6 +66,7 @@ def parameter_counts(network: EOVSeg) -> dict[str, int]:
 
 def count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
     """Multiply-adds of the network without the text tower on one photo (H, W, 3) uint8, which must be new to it."""
+    predictor.text_embeddings(vocabulary)  # outside the counter: words that are new would run the text tower
     trained = [parameter for parameter in predictor.network.parameters() if parameter.requires_grad]
     # torch's counter looks for the gradients of what requires them, and inference mode has none.
     for parameter in trained:

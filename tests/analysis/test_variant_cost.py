@@ -8,7 +8,7 @@ import torch
 
 from analysis.variant_cost import RandomTextEncoder, random_predictor, variant_cost
 from eovseg.errors import ConfigError
-from eovseg.evaluation.cost import parameter_counts
+from eovseg.evaluation.cost import count_multiply_adds, parameter_counts
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -40,6 +40,18 @@ def test_the_parameters_are_those_of_the_whole_model_without_its_text_tower(smal
     assert parameter_counts(small.network) == parameter_counts(whole)
     assert isinstance(small.network.text_encoder, RandomTextEncoder)
     assert not list(small.network.text_encoder.parameters())
+
+
+def test_new_words_do_not_count_the_text_tower(small: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tower(prompts: list[str]) -> torch.Tensor:
+        return torch.rand(len(prompts), 2**16) @ torch.rand(2**16, small.config.embed_dim)
+
+    monkeypatch.setattr(small.network.text_encoder, "encode_prompts", tower)
+    photo = np.random.default_rng(2).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    words = Vocabulary.parse("owl; kite; moss: stuff")
+    first = count_multiply_adds(small, photo, words)
+    small.forget()
+    assert first == count_multiply_adds(small, photo, words)
 
 
 def test_every_kernel_reaches_the_result(small: Predictor) -> None:
