@@ -41,7 +41,8 @@ def read_table(path: Path, columns: Sequence[str], command: str) -> list[dict[st
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """All rows of a benchmark's CSV; raises `ConfigError` where none was measured."""
-    columns = ("variant", "backend", "dtype", "words", "side", "hardware", "threads", "fast whole (s)", "ratio whole")
+    columns = ["variant", "backend", "dtype", "words", "side", "hardware", "threads", "ratio whole", "plain whole (s)"]
+    columns += [f"fast {part} (s)" for part in (*PARTS, "whole")]
     rows = read_table(path, columns, f"eovseg benchmark --out {path}")
     if not any(row["fast whole (s)"] for row in rows):
         raise ConfigError(f"{path} has no measured row; `eovseg benchmark --out {path}` adds some.")
@@ -163,7 +164,11 @@ def _group(row: Row) -> str:
 
 def draw_benchmark(path: Path, out: Path) -> Path:
     """The figure of a CSV, in the format of `out`'s suffix; raises `ConfigError` where it cannot be written."""
-    return save(speed_figure(read_rows(path)), out)
+    try:
+        figure = speed_figure(read_rows(path))
+    except (TypeError, ValueError) as error:  # a line that is cut off, or a word for a number
+        raise ConfigError(f"{path} cannot be drawn ({error}); `eovseg benchmark --out {path}` writes it.") from error
+    return save(figure, out)
 
 
 def save(figure: Figure, out: Path) -> Path:

@@ -107,8 +107,11 @@ def _unstack(tall: Sequence[np.ndarray], clusterings: Sequence[Sequence[np.ndarr
     photos: list[list[np.ndarray]] = [[] for _ in clusterings[0]]
     for labels, renamed in zip(clusterings, tall, strict=True):
         before = _stack(labels, labels[0].shape[1])
-        names = np.arange(int(max(before.max(), renamed.max())) + 1)
+        count = int(max(renamed.max(), *(one.max() for one in labels))) + 1
+        names = np.full(count, -1)
         names[before.ravel()] = renamed.ravel()
+        unseen = names < 0  # only in columns that `_stack` leaves out: numbers that no other cluster has
+        names[unseen] = np.setdiff1d(np.arange(count), names)[: unseen.sum()]
         for photo, one in enumerate(labels):
             photos[photo].append(names[one].astype(np.int32))
     return photos

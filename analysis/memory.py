@@ -65,7 +65,7 @@ def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
         fixed = Counter(count for *_, count in set(points)).most_common(1)[0][0]  # the vocabulary of the other curve
         words = _curves([(n, row) for (*size, n), row in zip(points, rows, strict=True) if tuple(size) == first])
         pixels = _curves([(w * h / 1e6, row) for (w, h, n), row in zip(points, rows, strict=True) if n == fixed])
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # a line that is cut off, or a word for a number
         raise ConfigError(f"{path} cannot be drawn ({error}); `{COMMAND}` writes it anew.") from error
     if min(len(words[0].places), len(pixels[0].places)) < 2:
         raise ConfigError(f"{path} holds fewer than two points of a curve; `{COMMAND} --out {path}` measures more.")

@@ -66,8 +66,14 @@ class InstanceMasks:
     @overload
     def __getitem__(self, place: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, place: slice | Sequence[int]) -> "InstanceMasks": ...
-    def __getitem__(self, place: int | slice | Sequence[int]) -> Union[np.ndarray, "InstanceMasks"]:
+    def __getitem__(self, place: slice | Sequence[int] | np.ndarray) -> "InstanceMasks": ...
+    def __getitem__(self, place: int | slice | Sequence[int] | np.ndarray) -> Union[np.ndarray, "InstanceMasks"]:
+        if isinstance(place, tuple):
+            raise TypeError("Take one mask first: masks[i][y, x].")
+        if isinstance(place, np.ndarray) and place.dtype == bool:
+            if len(place) != len(self):
+                raise IndexError(f"{len(place)} truth values for {len(self)} masks.")
+            place = np.flatnonzero(place)
         if isinstance(place, slice):
             return InstanceMasks(self.size, self.crops[place])
         if not isinstance(place, int | np.integer):

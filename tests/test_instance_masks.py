@@ -49,6 +49,17 @@ def test_the_first_mask_covers_the_others() -> None:
     assert masks.painted().tolist() == [[1, 1, 2, 0]]
 
 
+@pytest.mark.parametrize("place", [(slice(None), slice(20, 24)), (slice(20, 24), slice(None))], ids=["right", "below"])
+def test_a_mask_in_the_padding_alone_is_empty(place: tuple[slice, slice]) -> None:
+    logits = torch.full((2, 24, 24), -9.0)
+    logits[0][place] = 9.0
+    logits[1, 2:6, 3:9] = 9.0
+    way = MaskGeometry((96, 96), (66, 66), (120, 120))
+    found = instances(torch.zeros(2, 2).log_softmax(-1), logits, torch.tensor([True]), way)
+    areas = {int(query): crop.area for query, crop in zip(found.queries, found.masks.crops, strict=True)}
+    assert areas[0] == 0 and areas[1] > 100
+
+
 def test_what_numpy_may_ask_for() -> None:
     masks = InstanceMasks.of(np.ones((1, 2, 2), dtype=bool))
     assert np.asarray(masks, dtype=np.uint8).sum() == 4
@@ -56,6 +67,16 @@ def test_what_numpy_may_ask_for() -> None:
         np.array(masks, copy=False)
     with pytest.raises(IndexError):
         masks[1]
+    with pytest.raises(TypeError, match="Take one mask first"):
+        masks[0, 1]  # type: ignore[call-overload]
+
+
+def test_masks_are_chosen_by_truth_values_as_in_an_array() -> None:
+    dense = np.random.default_rng(0).random((3, 4, 5)) < 0.5
+    chosen = np.array([True, False, True])
+    np.testing.assert_array_equal(np.asarray(InstanceMasks.of(dense)[chosen]), dense[chosen])
+    with pytest.raises(IndexError, match="2 truth values for 3 masks"):
+        InstanceMasks.of(dense)[chosen[:2]]
 
 
 def test_a_large_photos_masks_are_small() -> None:

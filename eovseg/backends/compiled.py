@@ -1,5 +1,6 @@
 """The folded image half compiled by torch: once for each photo size, for long runs over photos of few sizes."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,6 +14,8 @@ from eovseg.errors import ConfigError
 from eovseg.model.network import EOVSeg, ImageFeatures
 
 KEPT_SIZES = 8  # compiled programs kept; sizes are multiples of 32 already, and padding to fewer would change numbers
+# How torch tells that there is none; the same exceptions carry every other fault of compiling.
+_NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing", "C++ compiler", "working triton installation")
 _Program = Callable[[Tensor], dict[str, Any]]
 
 
@@ -25,6 +28,7 @@ class CompiledImageHalf:
     def __init__(self, network: EOVSeg) -> None:
         self.folded = FoldedImageHalf(network)
         self._programs: OrderedDict[tuple[Any, ...], _Program] = OrderedDict()
+        self._lock = threading.Lock()  # compile once, and copy a graph's outputs before its next run
 
     def _pass(self, images: Tensor) -> dict[str, Any]:
         features = self.folded(images, (images.shape[-2], images.shape[-1]))
@@ -32,6 +36,10 @@ class CompiledImageHalf:
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
+        with self._lock:
+            return ImageFeatures(**self._run(images) | {"image_size": size})
+
+    def _run(self, images: Tensor) -> dict[str, Any]:
         key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))
         program = self._programs.pop(key, None) or _compiled(self._pass, images.device)
         self._programs[key] = program  # the latest last
@@ -40,14 +48,16 @@ class CompiledImageHalf:
         try:
             found = program(images)
         except Exception as error:
-            if type(error).__name__ not in ("BackendCompilerFailed", "InductorError", "InvalidCxxCompiler"):
+            if not any(sign in f"{type(error).__name__} {error}" for sign in _NO_COMPILER):
                 raise
             self._programs.clear()
-            raise ConfigError("The backend compile finds no C++ compiler for torch; take backend 'torch'.") from error
+            raise ConfigError(
+                "The backend compile finds no compiler (C++, or triton on GPUs); take 'torch'."
+            ) from error
         if images.is_cuda:  # a graph's outputs are overwritten by its next run
             found = {name: value.clone() if isinstance(value, Tensor) else value for name, value in found.items()}
             found["levels"] = tuple(level.clone() for level in found["levels"])
-        return ImageFeatures(**found | {"image_size": size})
+        return found
 
 
 def _compiled(function: _Program, device: torch.device) -> _Program:

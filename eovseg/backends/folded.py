@@ -31,7 +31,7 @@ class FoldedImageHalf:
         self.network = _twin(network)
         with torch.no_grad():
             _fold(self.network, lambda: self(network.pixel_mean.new_zeros(1, 3, _PROBE, _PROBE), (_PROBE, _PROBE)))
-            for module in list(self.network.modules()):
+            for module in [module for part in _own_parts(self.network) for module in part.modules()]:
                 for name, child in module.named_children():
                     if isinstance(child, LayerNorm2d):
                         module.register_module(name, _ChannelsLastNorm(child))
@@ -92,6 +92,11 @@ def _twin(network: EOVSeg) -> EOVSeg:
     return twin
 
 
+def _own_parts(network: EOVSeg) -> list[nn.Module]:
+    """What the twin does not share with the network."""
+    return [part for name in _PARTS if (part := getattr(network, name)) is not None]
+
+
 def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
     """Fold every batch norm that is given just what a convolution made; `run` is one pass through all of them."""
     made_by: dict[
@@ -106,8 +111,7 @@ def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
             pairs.append((made_by[id(given[0])][1], module))
 
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
-    parts = [part for name in _PARTS if (part := getattr(network, name)) is not None]
-    modules = [module for part in parts for module in part.modules()]
+    modules = [module for part in _own_parts(network) for module in part.modules()]
     handles = [m.register_forward_hook(note) for m in modules if isinstance(m, convolutions)]
     handles += [m.register_forward_pre_hook(note) for m in modules if isinstance(m, nn.BatchNorm2d)]
     try:

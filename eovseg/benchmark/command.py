@@ -84,7 +84,9 @@ def run(options: argparse.Namespace) -> int:
 
 def machine(device: str) -> dict[str, Any]:
     """What the row was measured on."""
-    name = torch.cuda.get_device_name() if device.startswith("cuda") and torch.cuda.is_available() else _processor()
+    name = (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else _processor()
+    )
     return {"hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__.partition("+")[0]}
 
 

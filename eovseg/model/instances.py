@@ -74,7 +74,7 @@ def _masks(mask_logits: Tensor, geometry: MaskGeometry) -> tuple[list[MaskCrop],
         crop = logits.new_zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=torch.bool)
         step = max(1, BAND_ELEMENTS // max(1, crop.shape[1]))
         total, area = logits.new_zeros(()), logits.new_zeros(())
-        for start in range(rows.start, rows.stop, step):
+        for start in range(rows.start, rows.stop if crop.numel() else rows.start, step):  # none: in the padding only
             stop = min(rows.stop, start + step)
             band = geometry.window(logits, slice(start, stop), columns)[0]
             inside = crop[start - rows.start : stop - rows.start]

@@ -102,7 +102,12 @@ class VideoReader:
         streams = [self._stream, *([self.sound] if sound and self.sound is not None else [])]
         self._sound_ended = len(streams) == 1
         if self._start:  # to the last frame before it that can be decoded by itself
-            self._container.seek(round(self._start * 1_000_000) + (self._container.start_time or 0))
+            try:
+                self._container.seek(round(self._start * 1_000_000) + (self._container.start_time or 0))
+            except (OverflowError, self._av.error.FFmpegError) as error:
+                raise VideoError(
+                    f'"{self.path.name}" cannot be read from {self._start:g} s on; leave the start out.'
+                ) from error
         # Closed with the generator, so that no thread decodes from a file that is closed.
         with closing(ahead(self._packets(streams), self._decode, 1, _AHEAD)) as packets:
             for packet, decoded in packets:
@@ -156,7 +161,7 @@ class VideoReader:
         for frame in frames:
             # A time that is missing or runs backwards follows the one before.
             ticks = self._next_tick if frame.pts is None else frame.pts - self._first_tick
-            ticks = ticks if self._last_tick is None else max(ticks, self._last_tick + 1)
+            ticks = ticks if self._last_tick is None or ticks > self._last_tick else self._next_tick
             duration = frame.duration or max(round(1 / (self.rate * self.time_base)), 1)
             self._last_tick, self._next_tick = ticks, ticks + duration
             time = float(ticks * self.time_base)

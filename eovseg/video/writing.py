@@ -30,7 +30,8 @@ class VideoWriter:
         self._container = container
         self._rate = rate
         self._time_base = time_base
-        self.sound_left_out = sound is not None and sound.codec_context.name not in container.supported_codecs
+        codec = getattr(sound, "codec_context", None)  # None, too, where FFmpeg cannot decode it
+        self.sound_left_out = sound is not None and (codec is None or codec.name not in container.supported_codecs)
         self._template = None if self.sound_left_out else sound
         self._stream: Any = None
         self._sound: Any = None

@@ -54,11 +54,16 @@ def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) ->
     class InductorError(Exception):
         """As torch names it."""
 
+    message = "InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx"
+
     def fail(*_: Any) -> None:
-        raise InductorError("C++ compiler not found")
+        raise InductorError(message)
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
-    with pytest.raises(ConfigError, match=r"finds no C\+\+ compiler for torch; take backend 'torch'\.$"):
+    with pytest.raises(ConfigError, match=r"finds no compiler \(C\+\+, or triton on GPUs\); take 'torch'\.$"):
+        CompiledImageHalf(network)(torch.zeros(1, 3, 32, 32), (32, 32))
+    message = "RuntimeError: out of memory"
+    with pytest.raises(InductorError, match="out of memory"):  # another fault is told as it is
         CompiledImageHalf(network)(torch.zeros(1, 3, 32, 32), (32, 32))
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert Case("xs", "compile").why_not() == "no C++ compiler for torch.compile"

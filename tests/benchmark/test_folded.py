@@ -73,12 +73,17 @@ def test_published_variants_in_float64(variant: str) -> None:
     compare(random_norms(EOVSeg(variant_config(variant)).eval()).double(), 1e-10)
 
 
-def test_the_network_is_left_alone(predictor: eovseg.Predictor) -> None:
-    network = predictor.network
+@pytest.mark.parametrize("changes", [{}, {"fusion": "EAF"}, {"scales": "multi"}])
+def test_the_network_is_left_alone(changes: dict[str, object]) -> None:
+    network = EOVSeg(ModelConfig.from_dict(variant_config("xs").to_dict() | changes)).eval()
+    kinds = {name: type(module) for name, module in network.named_modules()}
+    trained = {name: (id(p), p.requires_grad) for name, p in network.named_parameters()}
     before = copy.deepcopy(network.state_dict())
     half = FoldedImageHalf(network)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.is_contiguous() for p in network.parameters())
+    assert kinds == {name: type(module) for name, module in network.named_modules()}
+    assert trained == {name: (id(p), p.requires_grad) for name, p in network.named_parameters()}
     own, shared = dict(network.named_parameters()), dict(half.network.named_parameters())
     assert all(own[name] is shared[name] for name in own if name.startswith(("decoder.", "void_embedding.")))
     linear = [name for name, m in network.feature_extractor.named_modules() if isinstance(m, nn.Linear)]

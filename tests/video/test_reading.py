@@ -1,5 +1,6 @@
 """Pictures out of videos: upright, with their times, and one sentence for what is no video."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,21 @@ def test_a_part_beyond_the_end_is_one_sentence(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.mp4", ball_frames(5))
     with pytest.raises(VideoError, match="no picture from 7 s to inf s"):
         pictures(tmp_path / "a.mp4", start=7)
+
+
+def test_a_start_beyond_all_clocks_is_one_sentence(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.mp4", ball_frames(5))
+    with pytest.raises(VideoError, match=r'"a.mp4" cannot be read from 1e\+20 s on; leave the start out\.'):
+        pictures(tmp_path / "a.mp4", start=1e20)
+
+
+def test_a_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
+    """Two recordings put behind each other in one file."""
+    write_frames(tmp_path / "a.ts", ball_frames(10))
+    (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
+    times = [picture.time for picture in pictures(tmp_path / "two.ts")]
+    assert len(times) >= 19
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.03  # 25 pictures a second
 
 
 def test_without_the_package_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
