@@ -49,6 +49,8 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]
 def _member(pipe: Connection, rank: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     announced = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in announced.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    # One thread, which accelerate would make two of: those of OpenMP may wait for ever in a process that was forked.
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     try:
         distributed.start("cpu")
