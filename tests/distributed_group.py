@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,6 +45,17 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]
     failures = [text for text, _ in answers if text]
     assert not failures, "\n".join(failures)
     return [torch.load(io.BytesIO(value), weights_only=False) for _, value in answers]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As the group's processes compute: another number of threads rounds sums in another way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _member(pipe: Connection, rank: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
