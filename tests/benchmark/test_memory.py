@@ -35,7 +35,6 @@ def test_a_point_that_fails_is_one_sentence(
 
 @pytest.mark.slow
 def test_onnx_words_in_bounded_memory(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
     assert onnx_memory.main(["--out", str(tmp_path / "onnx.csv"), "--words", "150", "10000"]) == 0
     with (tmp_path / "onnx.csv").open(newline="") as file:
         few, many = csv.DictReader(file)

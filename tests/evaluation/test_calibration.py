@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from eovseg.errors import DataError
 from eovseg.evaluation.calibration import absence_curve, reliability
@@ -41,7 +42,6 @@ def test_void_probability_that_tells_absent_words_apart() -> None:
 
 
 def test_curve_equals_scikit_learn_with_ties() -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn, the reference, is not installed")
     random = np.random.default_rng(0)
     for _ in range(50):
         absent = random.random(40) < 0.4

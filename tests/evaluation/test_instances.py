@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hotcoco
 import numpy as np
 import pytest
 from pycocotools import mask as rle
@@ -117,7 +118,6 @@ def write_coco(folder: Path, case: Case) -> tuple[str, str]:
 
 
 def test_equals_pycocotools_and_hotcoco_on_generated_photos(tmp_path: Path) -> None:
-    hotcoco = pytest.importorskip("hotcoco", reason="hotcoco, the second reference for AP, is not installed")
     random = np.random.default_rng(0)
     compared = 0
     for _ in range(250):

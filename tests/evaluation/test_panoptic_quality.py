@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hotcoco.panoptic import PanopticEval
 from PIL import Image
 
 from eovseg.errors import DataError
@@ -176,14 +177,13 @@ def test_equals_a_slow_count_on_generated_photos() -> None:
 
 
 def test_equals_hotcoco_on_generated_photos(tmp_path: Path) -> None:
-    panoptic = pytest.importorskip("hotcoco.panoptic", reason="hotcoco, the reference for PQ, is not installed")
     compared = 0
     for case, photos in enumerate(cases(240)):
         if not any(photo.true_classes or photo.predicted_classes for photo in photos):
             continue
         folder = tmp_path / str(case)
         folder.mkdir()
-        evaluation = panoptic.PanopticEval(*write_coco(folder, photos))
+        evaluation = PanopticEval(*write_coco(folder, photos))
         evaluation.evaluate()
         reference = evaluation.results()
         report = accumulate(photos).compute()

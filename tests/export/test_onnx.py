@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +20,6 @@ from eovseg.loading import load
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 
-onnxruntime = pytest.importorskip("onnxruntime")
 WORDS = "bear, ours; grass: stuff; road: stuff"
 
 
@@ -72,7 +73,7 @@ def test_the_streamed_maximum_is_that_of_the_softmax(words: int) -> None:
 
 def test_no_tensor_of_the_word_half_holds_pixels_times_words(folder: Path) -> None:
     """VAS runs in a loop of the graph; outside it nothing is multiplied to one value a pixel and word."""
-    graph = pytest.importorskip("onnx").load(folder / "words.onnx").graph
+    graph = onnx.load(folder / "words.onnx").graph
     loops = [node for node in graph.node if node.op_type == "Loop"]
     assert len(loops) == 1
     assert "MatMul" in {node.op_type for node in loops[0].attribute[0].g.node}

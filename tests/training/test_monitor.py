@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 
 from eovseg.data.labelled_folder import Photo
 from eovseg.training import monitor as watching
@@ -41,8 +42,7 @@ def watcher(output: Path) -> Monitor:
 
 
 def events(output: Path) -> Any:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    found = accumulator.EventAccumulator(str(output / "tensorboard"))
+    found = event_accumulator.EventAccumulator(str(output / "tensorboard"))
     found.Reload()
     return found
 
