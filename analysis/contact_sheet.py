@@ -15,26 +15,37 @@ GAP = 12
 
 
 def contact_sheet(results: Sequence[eovseg.Result], columns: int = 2, width: int = WIDTH) -> Image.Image:
-    """Photo and overlay side by side for every result, `columns` pairs a row, on white."""
-    pairs = [_pair(result, width) for result in results]
-    rows = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
-    heights = [max(pair.height for pair in row) for row in rows]
+    """Photo and overlay side by side for every result, `columns` pairs a row, on white.
+
+    The photos of a row share its height and fill it: `width` (pixels) is that of one on average.
+    """
+    rows = [results[i : i + columns] for i in range(0, len(results), columns)]
+    heights = [_row_height(row, len(row) * width) for row in rows]
     sheet_width = columns * 2 * width + (columns + 1) * GAP
-    sheet = Image.new("RGB", (sheet_width, sum(heights) + GAP * (len(rows) + 1)), "white")
+    sheet = Image.new("RGB", (sheet_width, sum(map(round, heights)) + GAP * (len(rows) + 1)), "white")
     top = GAP
     for row, height in zip(rows, heights, strict=True):
-        for column, pair in enumerate(row):
-            sheet.paste(pair, (GAP + column * (2 * width + GAP), top))
-        top += height + GAP
+        left = GAP
+        for result in row:
+            pair = _pair(result, height)
+            sheet.paste(pair, (left, top))
+            left += pair.width + GAP
+        top += round(height) + GAP
     return sheet
 
 
-def _pair(result: eovseg.Result, width: int) -> Image.Image:
+def _row_height(row: Sequence[eovseg.Result], width: int) -> float:
+    """Pixels that make the photos of a row together `width` wide."""
+    return width / sum(result.image.shape[1] / result.image.shape[0] for result in row)
+
+
+def _pair(result: eovseg.Result, height: float) -> Image.Image:
     photo, overlay = Image.fromarray(result.image), result.overlay(0.6)
-    height = round(photo.height * width / photo.width)
-    pair = Image.new("RGB", (2 * width, height))
-    pair.paste(photo.resize((width, height)), (0, 0))
-    pair.paste(overlay.resize((width, height), Image.Resampling.LANCZOS), (width, 0))
+    width = round(photo.width * height / photo.height)
+    size = width, round(height)
+    pair = Image.new("RGB", (2 * width, size[1]))
+    pair.paste(photo.resize(size), (0, 0))
+    pair.paste(overlay.resize(size, Image.Resampling.LANCZOS), (width, 0))
     return pair
 
 

@@ -13,9 +13,13 @@ def _result(height: int, width: int) -> eovseg.Result:
 
 
 def test_every_photo_stands_beside_its_overlay() -> None:
-    sheet = np.asarray(contact_sheet([_result(50, 100), _result(100, 100), _result(50, 100)], columns=2, width=80))
-    assert sheet.shape == (80 + 40 + 3 * GAP, 2 * 160 + 3 * GAP, 3)  # the taller of a row sets its height
-    assert (sheet[GAP + 2 : GAP + 38, GAP + 2 : GAP + 78] == 40).all()  # the photo as it is
-    overlay = sheet[GAP : GAP + 40, GAP + 80 : GAP + 160]
-    assert (overlay != 40).any(axis=-1).mean() > 0.9
-    assert (sheet[:GAP] == 255).all()
+    sheet = np.asarray(contact_sheet([_result(50, 100), _result(100, 100), _result(50, 100)], columns=2, width=90))
+    assert sheet.shape == (60 + 45 + 3 * GAP, 2 * 180 + 3 * GAP, 3)
+    first, second, third = (GAP, GAP, 120), (GAP, 2 * GAP + 240, 60), (2 * GAP + 60, GAP, 90)
+    for (top, left, width), height in zip((first, second, third), (60, 60, 45), strict=True):
+        photo = sheet[top : top + height, left : left + width]
+        overlay = sheet[top : top + height, left + width : left + 2 * width]
+        assert (photo[2:-2, 2:-2] == 40).all()  # the photo as it is
+        assert (overlay != 40).any(axis=-1).mean() > 0.9
+    assert (sheet[:GAP] == 255).all() and (sheet[:, -GAP:] == 255).all()
+    assert (sheet[2 * GAP + 60 :, 2 * GAP + 180 :] == 255).all(), "a row that is not full keeps its pictures' size"
