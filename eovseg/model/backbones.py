@@ -133,7 +133,7 @@ class EfficientNetLite2Extractor(nn.Module):
         return self.joint_space.logit_scale
 
     def forward(self, images: Tensor) -> TowerFeatures:
-        # Never in bfloat16: behind 60 narrow layers it would be off by 4 % of the range, and the tower is small.
+        # Never in bfloat16, whose rounding adds up over 60 narrow layers; the tower is small.
         with torch.autocast(images.device.type, enabled=False):
             levels, dense = self.tower(images)
         return TowerFeatures(levels, dense)
