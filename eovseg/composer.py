@@ -78,7 +78,9 @@ class Composer:
     @torch.inference_mode()
     def instances(self, score: float) -> Composed:
         """Instances of things that score above `score`, best first; in the map the better ones cover the others."""
-        found = instances(self.scores, self.masks, self.is_thing, self.geometry, score_threshold=score)
+        found = instances(
+            self.scores, self.masks, self.is_thing, self.geometry, score_threshold=score, made=self.tiled.instances
+        )
         kept = [place for place, crop in enumerate(found.masks.crops) if crop.area]
         masks = found.masks[kept]
         labels, queries, scores = (values[kept].tolist() for values in (found.labels, found.queries, found.scores))
@@ -112,18 +114,20 @@ class KeptMasks:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return sum(known() is not None for known, _ in self._kept)
+        return len(self._kept)
 
     def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
         """The final masks of one photo of `size` (H, W), the same for the same `logits`."""
         with self._lock:
-            self._kept = [(known, tiled) for known, tiled in self._kept if known() is not None]
             for known, tiled in self._kept:
                 if known() is logits:
                     return tiled
             made = _tiled_masks(logits, features, size)
-            self._kept = [*self._kept, (weakref.ref(logits), made)][-self._count :]
+            self._kept = [*self._kept, (weakref.ref(logits, self._drop), made)][-self._count :]
             return made
+
+    def _drop(self, gone: "weakref.ref[Logits]") -> None:
+        self._kept = [kept for kept in self._kept if kept[0] is not gone]
 
 
 def _tiled_masks(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:

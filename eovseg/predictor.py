@@ -161,7 +161,8 @@ class Predictor:
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         # Bytes travel, not floats; to a GPU from pinned memory, so that the copy does not hold up the CPU.
-        return pixels.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pixels
+        pinned = self.device.type == "cuda"
+        return (pixels.pin_memory() if pinned else pixels).to(self.device, non_blocking=pinned)
 
     def _features(self, pixels: Tensor) -> ImageFeatures:
         if self.image_half is None:

@@ -60,6 +60,30 @@ def test_a_mask_in_the_padding_alone_is_empty(place: tuple[slice, slice]) -> Non
     assert areas[0] == 0 and areas[1] > 100
 
 
+def test_only_boxes_of_what_scores_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two kernels score, each in a corner; the third would fill the photo. Another threshold makes nothing anew."""
+    logits = torch.full((3, 24, 24), -9.0)
+    logits[0, :5, :5] = logits[1, 18:, 18:] = logits[2] = 9.0
+    classes = torch.tensor([[9.0, 0.0], [9.0, 0.0], [-9.0, 0.0]]).log_softmax(-1)
+    made = []
+    window = MaskGeometry.window
+
+    def noted(own: MaskGeometry, masks: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
+        made.append((rows.stop - rows.start) * (columns.stop - columns.start))
+        return window(own, masks, rows, columns)
+
+    monkeypatch.setattr(MaskGeometry, "window", noted)
+    kept: dict[int, tuple[MaskCrop, torch.Tensor]] = {}
+    way = MaskGeometry((96, 96), (96, 96), (192, 192))
+    ask = (classes, logits, torch.tensor([True]), way)
+    found = instances(*ask, score_threshold=0.5, made=kept)
+    assert sorted(found.queries.tolist()) == [0, 1] and sum(made) < 2 * 70**2
+    made.clear()
+    again = instances(*ask, score_threshold=0.1, made=kept)
+    assert not made and again.scores.tolist() == found.scores.tolist()
+    assert [again.masks.rle(place) for place in range(2)] == [found.masks.rle(place) for place in range(2)]
+
+
 def test_what_numpy_may_ask_for() -> None:
     masks = InstanceMasks.of(np.ones((1, 2, 2), dtype=bool))
     assert np.asarray(masks, dtype=np.uint8).sum() == 4

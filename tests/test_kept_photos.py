@@ -55,8 +55,8 @@ def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
     one = held_bytes(predictor.encode_image(photos[0]))
     assert one > photos[0].nbytes + 4 * 24 * 16
+    monkeypatch.setattr("eovseg.predictor.KEPT_BYTES", int(2.5 * one))
     predictor = eovseg.load("xs", device="cpu")
-    monkeypatch.setattr(predictor, "_kept", KeptPhotos(4, int(2.5 * one)))
     for photo in (photos[0], photos[1], photos[2]):
         predictor.encode_image(photo)
     predictor.encode_image(photos[2])

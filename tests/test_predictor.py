@@ -1,6 +1,7 @@
 """The public API on the shipped XS weights: halves are reused, settings act alone, every task gives a sound result."""
 
 import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,11 @@ def test_wrong_variant_device_and_type() -> None:
         eovseg.load("xs", device="toaster")
 
 
+def test_pixels_go_to_any_device(predictor: eovseg.Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "device", torch.device("meta"))  # in the place of one that is not here
+    assert predictor._on_device(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)).device.type == "meta"
+
+
 def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
     first = predictor.compose(decoded)
@@ -217,8 +223,8 @@ def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, 
     predictor.compose(other)
     assert len(predictor._masks) == 2
     third = predictor.decode(predictor.encode_image(photo), "bear")
-    predictor.compose(third)
-    assert len(predictor._masks) == 2, "the oldest gave way"
+    tiled = weakref.ref(predictor._masks.of(third.logits, third.state.features, first.segment_map.shape))
+    assert len(predictor._masks) == 2 and tiled() is not None, "the oldest gave way"
     del third
     gc.collect()
-    assert len(predictor._masks) == 1, "masks go with their logits"
+    assert len(predictor._masks) == 1 and tiled() is None, "masks go with their logits"

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from eovseg.backends.folded import FoldedImageHalf
 from eovseg.errors import ConfigError
 from eovseg.model.network import EOVSeg, ImageFeatures
 
+_OPTIONS: dict[str, Any] = {}  # more of torch.compile's, as for tests
 KEPT_SIZES = 8  # compiled programs kept; sizes are multiples of 32 already, and padding to fewer would change numbers
 # How torch tells that there is none; the same exceptions carry every other fault of compiling.
 _NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing", "C++ compiler", "working triton installation")
@@ -62,5 +64,11 @@ class CompiledImageHalf:
 
 def _compiled(function: _Program, device: torch.device) -> _Program:
     mode = "reduce-overhead" if device.type == "cuda" else None
-    # A function of its own for every size: else torch would give up on the ninth.
-    return torch.compile(lambda images: function(images), dynamic=False, mode=mode)
+
+    def program(images: Tensor) -> dict[str, Any]:
+        return function(images)
+
+    # A code object of its own for every size: torch counts programs by code, and gives up on the ninth.
+    program = FunctionType(program.__code__.replace(), program.__globals__, "program", None, program.__closure__)
+    compiled: _Program = torch.compile(program, dynamic=False, mode=mode, **_OPTIONS)
+    return compiled

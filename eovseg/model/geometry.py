@@ -31,7 +31,8 @@ class MaskGeometry:
             yield slice(start, stop), self.window(mask_logits, slice(start, stop), slice(0, width))
 
     def window(self, mask_logits: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The part of the masks at output size that `rows` and `columns` cut out, the same values as of the whole."""
+        """The part of the masks at output size that `rows` and `columns` cut out, neither empty, the same values as of
+        the whole: (Q, h, w) -> (Q, rows, columns)."""
         if self.output_size == self.input_size:
             return self._upsampled(mask_logits, rows, columns)
         sizes = zip(self.input_size, self.output_size, (rows, columns), strict=True)

@@ -32,12 +32,14 @@ def instances(
     detections: int = 100,
     things_only: bool = True,
     score_threshold: float | None = None,
+    made: dict[int, tuple[MaskCrop, Tensor]] | None = None,
 ) -> Instances:
     """Top `detections` of queries x classes, score = class probability x mean mask probability inside the mask.
 
     `class_log_probabilities` (Q, K+1), void last; `mask_logits` (Q, h, w) at stride 4. With fewer than `detections`
     pairs all are taken (the released code fails there). Only scores above `score_threshold` are kept, so that no mask
-    is made for the others.
+    is made for the others. `made` holds the masks of these `mask_logits` by query and is added to: other scores and
+    classes need no new ones.
     """
     probabilities = class_log_probabilities.softmax(-1)[:, :-1]
     classes = probabilities.shape[1]
@@ -51,7 +53,11 @@ def instances(
         keep &= top_scores > score_threshold  # the mask's mean can only lower it
     top_scores, labels, queries = top_scores[keep], labels[keep], queries[keep]
     used, position = queries.unique(return_inverse=True)
-    crops, means = _masks(mask_logits[used], geometry)
+    made = {} if made is None else made
+    missing = [query for query in used.tolist() if query not in made]
+    made.update(zip(missing, zip(*_masks(mask_logits[missing], geometry), strict=True), strict=True))
+    crops = [made[query][0] for query in used.tolist()]
+    means = torch.stack([made[query][1] for query in used.tolist()]) if crops else top_scores
     scores = top_scores * means.to(top_scores)[position]
     order = scores.argsort(descending=True, stable=True)
     if score_threshold is not None:

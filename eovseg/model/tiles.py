@@ -7,11 +7,13 @@ one's lowest cannot win; of a hundred kernels two or three are left, and only th
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.instance_masks import MaskCrop
 from eovseg.model.geometry import MaskGeometry, bilinear_axis
 
 TILE = 16  # pixels a side
@@ -63,15 +65,28 @@ class TiledMasks:
         """`mask_logits` (Q, h, w) of one photo, float32 or wider."""
         self.mask_logits = mask_logits
         self.geometry = geometry
-        sizes = zip(
-            mask_logits.shape[-2:], geometry.padded_size, geometry.input_size, geometry.output_size, strict=True
-        )
-        self._rows, self._columns = (_Axis.of(*size, mask_logits) for size in sizes)
-        self._across = len(self._columns.places)
-        self._lowest, self._highest = self._bounds()
+        self.instances: dict[int, tuple[MaskCrop, Tensor]] = {}  # query -> mask and its mean probability, once made
         self._areas: dict[int, int] = {}
         self._lock = threading.Lock()  # visitors may share a photo
 
+    # Panoptic results alone read what follows.
+    @cached_property
+    def _rows(self) -> _Axis:
+        return self._axis(0)
+
+    @cached_property
+    def _columns(self) -> _Axis:
+        return self._axis(1)
+
+    def _axis(self, axis: int) -> _Axis:
+        way = (self.geometry.padded_size, self.geometry.input_size, self.geometry.output_size)
+        return _Axis.of(self.mask_logits.shape[axis - 2], *(size[axis] for size in way), self.mask_logits)
+
+    @cached_property
+    def _across(self) -> int:
+        return len(self._columns.places)
+
+    @cached_property
     def _bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest probability that each mask can have in each tile, both (Q, T)."""
         bounds = []
@@ -86,10 +101,10 @@ class TiledMasks:
     def compete(self, queries: Tensor, scores: Tensor) -> Tensor:
         """The winner of every pixel among n kernels: twice its place in `queries`, and 1 more where its mask is hard.
 
-        (H, W) int16. The highest score x probability wins, the first of equal ones; hard is a probability of at least
-        0.5.
+        `queries` (n,) long, fewer than 2^14; `scores` (n,), not negative, in the masks' dtype -> (H, W) int16. The
+        highest score x probability wins, the first of equal ones; hard is a probability of at least 0.5.
         """
-        highest, lowest = (bound[queries] * scores[:, None] for bound in (self._highest, self._lowest))
+        lowest, highest = (bound[queries] * scores[:, None] for bound in self._bounds)
         rivals = highest >= lowest.amax(0)  # (n, T)
         counts = rivals.sum(0)
         order = counts.argsort(descending=True, stable=True)  # tiles with an r-th rival come first
@@ -133,7 +148,7 @@ class TiledMasks:
         return (self._rows.weights[down] @ (values @ self._columns.weights[across].mT)).flatten(1)
 
     def areas(self, queries: Tensor) -> Tensor:
-        """Pixels of each kernel's own hard mask (n,) long."""
+        """Pixels of each kernel's own hard mask: `queries` (n,) long -> (n,) long."""
         with self._lock:
             wanted = queries.tolist()
             missing = [query for query in wanted if query not in self._areas]
@@ -145,9 +160,10 @@ class TiledMasks:
     def _count(self, queries: Tensor) -> Tensor:
         """Only tiles where a mask may cross 0.5 are upsampled; of the others all pixels are in it, or none."""
         sizes = (self._rows.inside.sum(1)[:, None] * self._columns.inside.sum(1)).flatten()  # (T,)
-        full = self._lowest[queries] >= 0.5
+        lowest, highest = self._bounds
+        full = lowest[queries] >= 0.5
         area = full.long() @ sizes if queries.device.type == "cpu" else (full * sizes).sum(1)
-        kernel, tile = ((self._highest[queries] >= 0.5) & ~full).nonzero(as_tuple=True)
+        kernel, tile = ((highest[queries] >= 0.5) & ~full).nonzero(as_tuple=True)
         for start in range(0, len(tile), self._tiles_at_once()):
             part = slice(start, start + self._tiles_at_once())
             down, across = tile[part] // self._across, tile[part] % self._across

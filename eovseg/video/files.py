@@ -21,13 +21,12 @@ from eovseg.vocabulary import Vocabulary
 
 @dataclass
 class Summary:
-    """How a run went: frames written, those of them that were segmented, tracks, the last frame's time in seconds,
-    packets that could not be decoded, whether it was stopped early, and whether the sound could not be kept."""
+    """How a run went: frames written, those of them that were segmented, tracks, packets that could not be decoded,
+    whether it was stopped early, and whether the sound could not be kept."""
 
     frames: int = 0
     segmented: int = 0
     tracks: int = 0
-    seconds: float = 0.0
     damaged: int = 0
     stopped: bool = False
     sound_left_out: bool = False
@@ -102,7 +101,6 @@ def segment_video(
                 note(frame)
                 summary.segmented += 1
             summary.frames += 1
-            summary.seconds = item.time
             bar.update()
             del item, frame
             if stop():

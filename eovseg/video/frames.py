@@ -92,7 +92,7 @@ class FrameSegmenter:
             raise ConfigError(f"every={every} is not allowed; 1 segments each frame, 2 every second one.")
         self._predictor = predictor
         self._vocabulary = Vocabulary.coerce(vocabulary)
-        self._background = background
+        self._background = None if background is None else Vocabulary.coerce(background)
         self._every = every
         self._settings = settings
         self._tracker = Tracker(memory)

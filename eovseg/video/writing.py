@@ -152,5 +152,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: Exception) -> VideoError:
+    """The error to raise where `path` cannot be written, with the system's reason."""
     reason = getattr(error, "strerror", None) or str(error)
     return VideoError(f'"{path}" cannot be written ({reason}).')

@@ -30,6 +30,7 @@ def test_the_work_grows_with_the_photo_and_nothing_is_kept(small: Predictor) -> 
     assert 1.5 < wide.multiply_adds / cost.multiply_adds < 2.1
     assert cost.photos_a_second == pytest.approx(1000 / cost.times.total)
     assert {part.step for part in cost.times.parts} == {"photo", "words", "result"}
+    assert {"image tower", "aggregator", "VAS"} <= {part.name for part in cost.times.parts}
     assert not small._kept
 
 

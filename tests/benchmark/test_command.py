@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eovseg.benchmark import command
-from eovseg.benchmark.measure import Case, measure_difference
+from eovseg.benchmark.measure import Case
 from eovseg.cli import main
 
 
@@ -18,10 +18,10 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.csv"
-    options = ["benchmark", "--out", str(out), "--variant", "xs", "--words", "6", "--side", "96", "--repeats", "2"]
+    options = ["benchmark", "--out", str(out), "--variant", "xs", "--words", "6", "--side", "224", "--repeats", "2"]
     assert main(options) == 0
     (row,) = rows(out)
-    assert (row["variant"], row["backend"], row["words"], row["side"]) == ("xs", "torch", "6", "96")
+    assert (row["variant"], row["backend"], row["words"], row["side"]) == ("xs", "torch", "6", "224")
     assert row["hardware"] and int(row["threads"]) >= 1
     for name in ("plain whole (s)", "fast whole (s)", "changed word (s)", "changed alpha (s)", "ratio whole", "FPS"):
         assert float(row[name]) > 0, name
@@ -29,7 +29,7 @@ def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytes
     assert parts == pytest.approx(float(row["fast whole (s)"]), rel=0.5)
     assert float(row["difference F_vs"]) < 1e-3 and float(row["difference first masks"]) < 1e-3
     assert 0 < float(row["image floor (s)"]) < float(row["plain image (s)"])
-    assert float(row["image multiply-adds (G)"]) >= 0 and float(row["matrix product (GFLOP/s)"]) > 1
+    assert float(row["image multiply-adds (G)"]) > 0 and float(row["matrix product (GFLOP/s)"]) > 1
     assert "times as fast as plain" in capsys.readouterr().out
     assert main(options) == 0
     assert rows(out) == [row] and capsys.readouterr().out == ""  # nothing is measured twice
@@ -48,9 +48,9 @@ def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 def test_bfloat16_numbers_without_its_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "speed.csv"
-    monkeypatch.setattr(Case, "emulated", True)
+    if not Case("xs", dtype="bfloat16").emulated:
+        pytest.skip("this processor computes bfloat16, and the row is measured")
     monkeypatch.setattr(command, "QUICK", (Case("xs", dtype="bfloat16", side=224),))
-    monkeypatch.setattr(command, "_measured", lambda case, _: {"not run": case.why_not()} | measure_difference(case))
     assert main(["benchmark", "--out", str(out)]) == 0
     (row,) = rows(out)
     assert row["not run"] == "no bfloat16 in this processor's hardware"

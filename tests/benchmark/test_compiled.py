@@ -50,6 +50,18 @@ def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytes
     assert all(options == {"dynamic": False, "mode": None} for options in made)
 
 
+def test_more_sizes_than_torch_compiles_for_one_function(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a compiler: torch traces each program and then runs it as it is."""
+    monkeypatch.setattr(compiled, "_OPTIONS", {"backend": "eager"})
+    half = CompiledImageHalf(network)
+    limits = torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True)
+    with torch.inference_mode(), limits:
+        for width in (32, 64, 96, 64):
+            images = torch.randn(1, 3, 32, width)
+            found, wanted = half(images, (32, width)), half.folded(images, (32, width))
+            torch.testing.assert_close(found.aggregated, wanted.aggregated)
+
+
 def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     class InductorError(Exception):
         """As torch names it."""

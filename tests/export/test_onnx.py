@@ -71,8 +71,7 @@ def test_the_streamed_maximum_is_that_of_the_softmax(words: int) -> None:
     torch.testing.assert_close(streamed_maximum(pixels, guide), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_no_tensor_of_the_word_half_holds_pixels_times_words(folder: Path) -> None:
-    """VAS runs in a loop of the graph; outside it nothing is multiplied to one value a pixel and word."""
+def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
     graph = onnx.load(folder / "words.onnx").graph
     loops = [node for node in graph.node if node.op_type == "Loop"]
     assert len(loops) == 1

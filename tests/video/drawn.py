@@ -58,7 +58,7 @@ class BlobPredictor:
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(self, photo: np.ndarray, vocabulary: Vocabulary, **settings: Any) -> Result:
-        self.calls.append(settings)
+        self.calls.append({"vocabulary": vocabulary, **settings})
         self.shapes.append(photo.shape)
         blobs, count = ndimage.label(photo.mean(-1) > 110)
         ids = (blobs + 1).astype(np.int32)

@@ -61,6 +61,7 @@ def test_options_reach_the_network_and_the_files(
     assert main(["video", str(source), str(tmp_path / "o.mp4"), *options]) == 0
     assert {key: predictor.calls[0][key] for key in ("alpha", "task")} == {"alpha": 0.3, "task": "semantic"}
     assert predictor.calls[0]["background"].words == ("tree",)
+    assert predictor.calls[0]["vocabulary"].labels == ("ball", "ground", "sky")
     assert len(read_back(tmp_path / "o.mp4").frames) == 20
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert [line["time"] for line in lines] == pytest.approx(np.arange(0.4, 1.2, 0.08).tolist())
