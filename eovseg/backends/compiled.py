@@ -22,7 +22,7 @@ _Program = Callable[[Tensor], dict[str, Any]]
 
 
 class CompiledImageHalf:
-    """As `FoldedImageHalf`; the first photo of a size takes a minute. On GPUs launches are replayed as CUDA graphs.
+    """As `FoldedImageHalf`; the first photo of a size is compiled for. On GPUs launches are replayed as CUDA graphs.
 
     Raises `ConfigError` at the first photo where torch finds no compiler.
     """

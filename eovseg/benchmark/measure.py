@@ -217,7 +217,7 @@ def _difference_columns(difference: list[float]) -> dict[str, Any]:
 
 
 def _floor(predictor: Predictor, pixels: torch.Tensor) -> dict[str, Any]:
-    """What no way of computing the image half in this precision passes by: its products at the machine's own rate.
+    """The image half's matrix products and convolutions, done as such, at the machine's own rate.
 
     The rate is that of one large matrix product, measured here and now; torch's counter knows all of the image half
     but the sampling of deformable convolutions. Nothing on GPUs, whose convolutions may compute less exactly.
@@ -257,7 +257,8 @@ def _difference(fast: _Fast, slow: _Plain) -> list[float]:
 
 
 def _predictor(case: Case) -> Predictor:
-    """XS with its own weights; S, M and L with random ones of one seed, which cost the same time as trained ones."""
+    """XS with its own weights; S, M and L with random ones of one seed, which cost the same time but in the
+    result."""
     if case.variant == "xs":
         return load("xs", device=case.device, dtype=case.dtype, backend=case.backend)
     torch.manual_seed(0)

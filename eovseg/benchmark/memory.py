@@ -2,7 +2,7 @@
 
 What grows, and why: the word half holds one score per kernel and word, and VAS streams its words; a result holds the
 photo's map, and masks are made in tiles. Instances overlap, so each keeps run lengths of its own. The network sees
-every photo at its own working size; only reading and result depend on the photo's pixels.
+every photo at its own working size; only the resizing before it and the result depend on the photo's pixels.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Point:
 
 
 def measure_point(point: Point) -> dict[str, Any]:
-    """Seconds and MB above the loaded model: reading and image half, embedding of the words, word half, results."""
+    """Seconds and MB above the loaded model: image half with resizing, embedding of the words, word half, results."""
     predictor = load("xs", device="cpu")
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:
         pixels = np.asarray(photo.convert("RGB").resize((point.width, point.height), Image.Resampling.BILINEAR))

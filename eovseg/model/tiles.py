@@ -2,7 +2,7 @@
 
 A mask at photo size is a bilinear mean of the mask at stride 4, so inside a tile it stays between the lowest and the
 highest of the few values that the tile is made from. A kernel whose highest score x probability there is below another
-one's lowest cannot win; of a hundred kernels two or three are left, and only they are upsampled, tile by tile.
+one's lowest cannot win; few are left, and only they are upsampled, tile by tile.
 """
 
 import threading
@@ -79,8 +79,10 @@ class TiledMasks:
         return self._axis(1)
 
     def _axis(self, axis: int) -> _Axis:
-        way = (self.geometry.padded_size, self.geometry.input_size, self.geometry.output_size)
-        return _Axis.of(self.mask_logits.shape[axis - 2], *(size[axis] for size in way), self.mask_logits)
+        padded, size, target = (
+            length[axis] for length in (self.geometry.padded_size, self.geometry.input_size, self.geometry.output_size)
+        )
+        return _Axis.of(self.mask_logits.shape[axis - 2], padded, size, target, self.mask_logits)
 
     @cached_property
     def _across(self) -> int:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--no-labels", action="store_true", help="colours only, no names")
     memory = f"segmented frames that a thing may be missing without losing its number and colour ({MEMORY})"
     part.add_argument("--memory", type=int, default=MEMORY, metavar="N", help=memory)
-    part.add_argument("--tracks", type=Path, metavar="FILE", help="JSON lines: the segments of each frame")
+    part.add_argument("--tracks", type=Path, metavar="FILE", help="JSON lines: the segments of each segmented frame")
 
 
 def run(options: argparse.Namespace) -> int:

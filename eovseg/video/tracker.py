@@ -7,7 +7,8 @@ mask much smaller than before is taken for half hidden: the track keeps its whol
 needs no matching, a class is a track, and so it is in the task "semantic".
 
 Within a track the classes of its segments vote: each frame adds its score to its class, and older votes fade. The name
-changes when another class leads clearly, after about five frames in a row; number and colour stay.
+changes when another class leads clearly, for an older track after about five segmented frames in a row, sooner for a
+new one; number and colour stay.
 """
 
 from dataclasses import dataclass, field
