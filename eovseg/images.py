@@ -12,8 +12,8 @@ from eovseg.errors import ImageError
 MAX_PIXELS = 64_000_000
 # The network sees a photo at short side 640 and long side 2560 at most: beyond this ratio nothing is left to see.
 MAX_ASPECT_RATIO = 50
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF and GIF photos are accepted"
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF photos are accepted"
 
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
