@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eovseg.data.augment import Augmentation, augment
-from eovseg.data.label_files import read_rgb
+from eovseg.data.label_files import read_photo
 from eovseg.data.sources import VOID, Sample
 from eovseg.errors import DataError
 
@@ -43,7 +43,7 @@ class UnlabelledBatches(Dataset[Tensor]):
         chosen = rng.choice(len(self.photos), size=self.batch_size, replace=self.batch_size > len(self.photos))
         views = []
         for index in chosen:
-            image = read_rgb(self.photos[index])
+            image = read_photo(self.photos[index])
             segment_map = np.full(image.shape[:2], VOID, dtype=np.uint16)
             sample = Sample(image, segment_map, {}, np.zeros(0, dtype=bool))
             views.append(augment(sample, None, self.crop_size, self.augmentation, rng).image)

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
 from eovseg.errors import DataError
@@ -87,8 +88,7 @@ def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: in
     parts = []
     for index, path in enumerate(paths):
         rng = np.random.default_rng([seed, index])
-        with Image.open(path) as opened:
-            image = np.asarray(opened.convert("RGB"))
+        image = read_photo(path)
         for _ in range(views):
             view, _ = random_view(image, np.zeros(image.shape[:2], np.int32), rng)
             dense = dense_map(tower, view)  # (1280, h, w)

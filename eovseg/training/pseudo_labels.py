@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from eovseg.data.class_table import ClassTable
-from eovseg.data.label_files import read_rgb
+from eovseg.data.label_files import read_photo
 from eovseg.data.unlabelled import list_photos
 from eovseg.errors import ConfigError, exit_code
 from eovseg.loading import load
@@ -83,7 +83,7 @@ class PseudoLabels:
 
     def add(self, photo: Path, predictor: Predictor, overlap: float, score: float) -> None:
         """Label one photo."""
-        pixels = read_rgb(photo)
+        pixels = read_photo(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
         png = np.stack([ids % 256, ids // 256, ids // 65536], axis=-1).astype(np.uint8)

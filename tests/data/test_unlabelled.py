@@ -44,5 +44,5 @@ def test_folders_without_photos(tmp_path: Path) -> None:
 def test_broken_photo_is_named(folder: Path) -> None:
     for i in range(3):
         (folder / f"{i}.JPG").write_bytes(b"\xff\xd8\xff broken")
-    with pytest.raises(DataError, match=r"\d\.JPG cannot be read"):
+    with pytest.raises(DataError, match=r"\d\.JPG is not a photo that can be read"):
         UnlabelledBatches(folder, 4, 32, Augmentation())[0]
