@@ -35,7 +35,7 @@ def test_batches_depend_on_seed_and_step(folder: Path) -> None:
 
 
 def test_folders_without_photos(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no image files"):
+    with pytest.raises(DataError, match="has no photos"):
         list_photos(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         list_photos(tmp_path / "absent")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from eovseg.images import load_image
+from eovseg.images import load_image, photo_size
 from tests.fuzz.harness import Reader
 from tests.fuzz.mutations import mutated
 
@@ -65,8 +65,10 @@ def _with_checksums(content: bytes) -> bytes:
 
 
 def read(path: Path) -> None:
-    """What the product does with a photo: a picture (H, W, 3) uint8 that somebody can look at."""
+    """What the product does with a photo: a picture (H, W, 3) uint8, of the size that data sets were told before."""
+    size = photo_size(path)
     pixels = load_image(path)
+    assert size == pixels.shape[1::-1], (size, pixels.shape)
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size
 
 
