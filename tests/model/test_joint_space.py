@@ -117,7 +117,9 @@ def test_tensors_that_do_not_match_are_refused(weights: dict[str, torch.Tensor],
 
 
 @pytest.mark.parametrize("norms", [("blocks.1.1.bn1", "blocks.1.1.bn2"), ("blocks.5.3.bn1", "blocks.5.4.bn1")])
-def test_a_tower_that_computes_other_numbers_is_refused(norms: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tower_that_computes_other_numbers_is_refused(
+    norms: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two norms of one shape in each other's place, which no shape and no name would show."""
     right = xs_towers._timm_modules()
     exchanged = dict(zip(norms, reversed(norms), strict=True))
