@@ -16,11 +16,9 @@ from eovseg.vocabulary import Vocabulary
 WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
 
 
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> eovseg.Predictor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EOVSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return eovseg.load("xs", device="cpu")
+@pytest.fixture
+def predictor(xs: eovseg.Predictor) -> eovseg.Predictor:
+    return xs
 
 
 @pytest.fixture(scope="module")

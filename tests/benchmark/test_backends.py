@@ -116,11 +116,11 @@ def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "pixels", "scores"), [("float32", 1e-3, 1e-3), ("bfloat16", 0.03, 0.1)])
 def test_xs_gives_the_same_segments(
-    dtype: Dtype, pixels: float, scores: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: Dtype, pixels: float, scores: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor
 ) -> None:
     monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))
     photo, words = asset_path("photos/bear.jpg"), "bear; grass: stuff; tree: stuff"
-    one = eovseg.load("xs", device="cpu")(photo, words)
+    one = xs(photo, words)
     other = eovseg.load("xs", backend="openvino", dtype=dtype)(photo, words)
     assert [s.label for s in one.segments] == [s.label for s in other.segments]
     assert (one.segment_map != other.segment_map).mean() < pixels
