@@ -7,6 +7,7 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
+from eovseg.command_words import read_words
 from eovseg.errors import exit_code
 
 
@@ -59,7 +60,7 @@ def _figures(options: argparse.Namespace) -> None:
     written = draw_sheets(
         predictor,
         photos,
-        options.words,
+        read_words(options.words),
         options.out,
         probe=options.probe,
         k=options.clusters,

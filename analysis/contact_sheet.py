@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 import eovseg
-from eovseg.vocabulary import Vocabulary
+from eovseg.command_words import read_words
 
 WIDTH = 400  # of one photo; a pair is twice that
 GAP = 12
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file of the sheet")
     options = parser.parse_args()
     try:
-        vocabulary = Vocabulary.coerce(options.vocabulary)
+        vocabulary = read_words(options.vocabulary)
         predictor = eovseg.load(options.variant, options.checkpoint)
         results = [predictor(photo, vocabulary) for photo in options.photos]
     except eovseg.EovsegError as error:
