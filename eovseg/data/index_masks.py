@@ -14,7 +14,8 @@ from eovseg.data.labelled_folder import LabelledFolder, Measure, Photo, SegmentI
 from eovseg.errors import DataError
 
 _UNLABELLED, _UNKNOWN = -1, -2
-_VALUES = 65536
+LARGEST_VALUE = 65_535
+_VALUES = LARGEST_VALUE + 1
 
 
 class ClassMaps:

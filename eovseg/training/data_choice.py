@@ -20,6 +20,8 @@ from eovseg.vocabulary import Vocabulary
 _MARKS = {
     "panoptic.json": "panoptic-folder",
     "panoptic_train.json": "panoptic-folder",
+    "instances.json": "coco-instances-folder",
+    "instances_train.json": "coco-instances-folder",
     "classes.json": "mask-folder",
     "classes.txt": "mask-folder",
 }
