@@ -1,4 +1,4 @@
-"""`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
+"""`eovseg analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
 and memory as they were measured."""
 
 import argparse
@@ -13,7 +13,7 @@ from eovseg.errors import exit_code
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    command = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    command = argparse.ArgumentParser(prog="eovseg analysis", description=__doc__)
     tasks = command.add_subparsers(dest="task", required=True)
     figures = tasks.add_parser("figures", help="draw sheets in the style of Fig. 3/9, 5, 6 and 10/11")
     figures.add_argument("--photo", type=Path, nargs="+", help="photos; by default two of the shipped ones")
