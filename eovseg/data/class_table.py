@@ -13,6 +13,8 @@ from eovseg.errors import DataError, VocabularyError
 from eovseg.notation import MARKS
 from eovseg.vocabulary import Vocabulary, WordClass
 
+_LONGEST_NAMES = 10_000  # characters, synonyms included
+
 
 @dataclass(frozen=True)
 class Category:
@@ -34,7 +36,7 @@ class Category:
 
         Raises `DataError` for a value that is none.
         """
-        return cls(entry.whole("id"), entry.text("name"), entry.flag("isthing", is_thing))
+        return cls(entry.whole("id"), entry.text("name", _LONGEST_NAMES), entry.flag("isthing", is_thing))
 
     def as_class(self, path: Path) -> WordClass:
         """The class of these names; raises `DataError`, naming the file `path` and the category, for other names."""

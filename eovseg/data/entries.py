@@ -56,12 +56,14 @@ class Entry:
             return bool(value)
         raise DataError(f"{self} has {key} {_shown(value)}; write 1 or 0.")
 
-    def text(self, key: str) -> str:
-        """Text that is not blank."""
+    def text(self, key: str, most: int = 300) -> str:
+        """Text that is not blank, of at most so many characters."""
         value = self._given(key)
-        if isinstance(value, str) and value.strip():
-            return value
-        raise DataError(f"{self} has {key} {_shown(value)}; text is needed.")
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{self} has {key} {_shown(value)}; text is needed.")
+        if len(value) > most:
+            raise DataError(f"{self} has {key} {_shown(value)}; at most {most} characters are allowed.")
+        return value
 
     def key(self, key: str) -> str:
         """What identifies an image, a whole number or text, as text."""
