@@ -27,7 +27,6 @@ _ITEM = re.compile(
     r"""|(?P<bare>[^\[\](){},;'"\n]+))\s*(?:,|$)\s*"""
 )
 _NUMBERED = re.compile(r"\s*(\d{1,9})\s*[:.)]\s*(?=\D)(.*)")
-_KIND = re.compile(r":\s*(thing|stuff)\s*$", re.IGNORECASE)
 _BULLET = re.compile(r"\s*[-*•]\s+(.*)")
 _LEADING_NUMBER = re.compile(r"^\d+(?:[.:)]\s*|\s+)(?=[^\W\d_])")
 # "dog | cat", and "dog . cat ." or "dog. cat.", as prompts of detectors have it
@@ -47,11 +46,9 @@ class Line:
 
 
 def plain_lines(text: str, name_alone: bool = False) -> list[Line]:
-    """`text` as lines of classes in the text form; other notation is translated. `name_alone` as in `table`."""
-    lines = _bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
-    while (bare := _without_prefixes(lines)) is not None:
-        lines = bare
-    return lines
+    """`text` as lines of classes in the text form: lists in brackets and tables are translated. `name_alone` as in
+    `table`."""
+    return _bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
 
 
 def table(text: str, name_alone: bool = False) -> list[Line] | None:
@@ -115,23 +112,15 @@ def _bracketed(text: str) -> list[Line] | None:
     return found or None
 
 
-def _without_prefixes(lines: Sequence[Line]) -> list[Line] | None:
-    """The classes without their numbers or bullets where all of several have one, numbers distinct; else None."""
-    pieces = [Line(piece, line.number) for line in lines for piece in line.text.split(";")]
-    filled = [piece for piece in pieces if _KIND.sub("", piece.text).strip(_QUOTES + "'`‘’, \t")]
-    if len(filled) < 2:
+def without_prefixes(names: Sequence[str]) -> list[Line] | None:
+    """The first names of several classes without their numbers or bullets; None unless each has one of its own."""
+    if len(names) < 2:
         return None
-    numbered = [match for piece in filled if (match := _NUMBERED.fullmatch(piece.text))]
-    if len(numbered) == len(filled) == len({int(match[1]) for match in numbered}):
-        numbers = [
-            int(match[1]) if piece.number is None else piece.number
-            for piece, match in zip(filled, numbered, strict=True)
-        ]
-        return [Line(match[2], number) for match, number in zip(numbered, numbers, strict=True)]
-    bullets = [match for piece in filled if (match := _BULLET.fullmatch(piece.text))]
-    if len(bullets) == len(filled):
-        return [Line(match[1], piece.number) for piece, match in zip(filled, bullets, strict=True)]
-    return None
+    numbered = [match for name in names if (match := _NUMBERED.fullmatch(name)) and unquoted(match[2])]
+    if len(numbered) == len(names) == len({int(match[1]) for match in numbered}):
+        return [Line(unquoted(match[2]), int(match[1])) for match in numbered]
+    bullets = [match for name in names if (match := _BULLET.fullmatch(name)) and unquoted(match[1])]
+    return [Line(unquoted(match[1])) for match in bullets] if len(bullets) == len(names) else None
 
 
 def unquoted(word: str) -> str:

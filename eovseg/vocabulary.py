@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, MARKS, doubts, plain_lines, table, unquoted
+from eovseg.notation import INVALID, MARKS, doubts, plain_lines, table, unquoted, without_prefixes
 
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
@@ -254,12 +254,26 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
             bare = [unquoted(name) for name in names]
             if whole != piece.strip() or bare != [name.strip() for name in names]:
                 notes.append("Quotation marks around words were removed.")
-            if bare == [INVALID]:
-                notes.append(f'The class "{INVALID}" stands for pixels without a class and was left out.')
-                continue
             entries.append((bare, kind))
+    _drop_prefixes(entries)
+    if any(names == [INVALID] for names, _ in entries):
+        notes.append(f'The class "{INVALID}" stands for pixels without a class and was left out.')
+        entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
     return _build(entries, cleaned, [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])])
+
+
+def _drop_prefixes(entries: Sequence[Entry]) -> None:
+    """Take numbers and bullets from the first name of every class, in place, where all of them have one."""
+    named = [(names, place) for names, _ in entries if (place := next(_filled(names), None)) is not None]
+    while bare := without_prefixes([_tidy(names[place]) for names, place in named]):
+        for (names, place), line in zip(named, bare, strict=True):
+            names[place] = line.text
+
+
+def _filled(names: Sequence[str]) -> Iterator[int]:
+    """Places of the names that are not blank."""
+    return (place for place, name in enumerate(names) if _tidy(name))
 
 
 def _read_json(text: str, file_name: str) -> list[Entry]:

@@ -7,7 +7,7 @@ import pytest
 
 from eovseg.command_words import read_words
 from eovseg.errors import VocabularyError
-from eovseg.notation import plain_lines, unquoted
+from eovseg.notation import Line, plain_lines, unquoted, without_prefixes
 from eovseg.vocabulary import Vocabulary
 
 QUOTES = "Quotation marks around words were removed."
@@ -97,9 +97,18 @@ def test_a_class_that_stands_for_nothing_is_left_out_and_told() -> None:
 
 
 def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
-    assert [(line.number, line.text.strip()) for line in plain_lines("3: dog\n7: cat")] == [(3, "dog"), (7, "cat")]
+    assert without_prefixes(["3: dog", "7. cat"]) == [Line("dog", 3), Line("cat", 7)]
     assert [(line.number, line.text) for line in plain_lines("id,name\n3,dog")] == [(3, "dog")]
-    assert [line.number for line in plain_lines("3: dog\n3: cat")] == [None, None]
+    for others in (["3: dog", "3: cat"], ["3: dog", "cat"], ["3: dog", "4:"], ["3: dog"], ["3:30", "4:30"], []):
+        assert without_prefixes(others) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["1:a, b; 2:", "1:'a, b; 2", "'1: a', b; '2: c', d", "1: 2: a; 2: 3: b", '- a; ": thing; - b']
+)
+def test_what_is_read_is_written_and_read_again_as_the_same(text: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert Vocabulary.parse(vocabulary.to_text()) == vocabulary
 
 
 @pytest.mark.parametrize(

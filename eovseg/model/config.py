@@ -100,7 +100,7 @@ class ModelConfig:
         """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10)."""
         unknown = set(changes) - {field.name for field in fields(self)}
         if unknown:
-            raise ConfigError(f"Unknown model setting {', '.join(sorted(unknown))}.")
+            raise ConfigError(f"Unknown model setting {min(unknown)[:60]}.")
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:

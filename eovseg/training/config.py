@@ -124,7 +124,7 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
     """
     names = {entry.name for entry in dataclasses.fields(settings)}
     if unknown := sorted(set(values) - names):
-        raise ConfigError(f"Unknown training setting {', '.join(unknown)}; choose from {', '.join(sorted(names))}.")
+        raise ConfigError(f"Unknown training setting {unknown[0][:60]}; choose from {', '.join(sorted(names))}.")
     new: dict[str, Any] = {}
     hints = get_type_hints(type(settings))
     for name, value in values.items():

@@ -23,7 +23,7 @@ from eovseg.data.label_files import read_json
 from eovseg.data.layouts.layout import Layout, Part
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError, VocabularyError
-from eovseg.notation import Line, plain_lines
+from eovseg.notation import Line, plain_lines, without_prefixes
 from eovseg.vocabulary import Vocabulary, WordClass
 
 _SPLITS = ("all", "val", "train")
@@ -100,8 +100,9 @@ def read_classes(path: Path) -> ClassTable:
 def _read_lines(path: Path) -> ClassTable:
     text = path.read_text(encoding="utf-8-sig").rstrip()
     lines = plain_lines(text)
-    if not lines or any(line.number is None for line in lines):
+    if any(line.number is None for line in lines):
         lines = [Line(line) for line in text.splitlines()]
+        lines = without_prefixes([line.text for line in lines]) or lines
     classes: list[WordClass] = []
     for place, line in enumerate(lines, 1):
         if not line.text.strip() or len(Vocabulary.parse(line.text)) != 1:
