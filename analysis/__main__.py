@@ -1,4 +1,4 @@
-"""`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
+"""`eovseg analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
 and memory as they were measured."""
 
 import argparse
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
+from eovseg.command_words import read_words
 from eovseg.errors import any_encoding, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    command = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    command = argparse.ArgumentParser(prog="eovseg analysis", description=__doc__)
     tasks = command.add_subparsers(dest="task", required=True)
     figures = tasks.add_parser("figures", help="draw sheets in the style of Fig. 3/9, 5, 6 and 10/11")
     figures.add_argument("--photo", type=Path, nargs="+", help="photos; by default two of the shipped ones")
@@ -60,7 +61,7 @@ def _figures(options: argparse.Namespace) -> None:
     written = draw_sheets(
         predictor,
         photos,
-        options.words,
+        read_words(options.words),
         options.out,
         probe=options.probe,
         k=options.clusters,

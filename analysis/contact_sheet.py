@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 import eovseg
+from eovseg.command_words import read_words
 from eovseg.errors import any_encoding, exit_code
-from eovseg.vocabulary import Vocabulary
 
 WIDTH = 400  # of one photo; a pair is twice that
 GAP = 12
@@ -65,7 +65,7 @@ def main() -> int:
 
 def draw(options: argparse.Namespace) -> None:
     """Segment the photos and write the sheet; raises `EovsegError`."""
-    vocabulary = Vocabulary.coerce(options.vocabulary)
+    vocabulary = read_words(options.vocabulary)
     predictor = eovseg.load(options.variant, options.checkpoint)
     results = [predictor(photo, vocabulary) for photo in options.photos]
     contact_sheet(results).save(options.output, quality=88)

@@ -52,7 +52,7 @@ def cluster_count(k: object) -> int:
 def draw_sheets(
     predictor: Predictor,
     photos: Sequence[Path],
-    words: str,
+    words: Vocabulary | str,
     out: Path,
     *,
     probe: Sequence[str] = (),

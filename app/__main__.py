@@ -1,4 +1,4 @@
-"""`python -m app`: load a model, compute the first result, serve the page."""
+"""`eovseg page`, also `python -m app`: load a model, compute the first result, serve the page."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from eovseg.errors import EovsegError, any_encoding
 def parser() -> argparse.ArgumentParser:
     """The command line's options, with what they do."""
     options = argparse.ArgumentParser(
-        prog="python -m app", description="EOV-Seg Explorer in the browser.", epilog=described()
+        prog="eovseg page", description="EOV-Seg Explorer in the browser.", epilog=described()
     )
     options.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"), help="the model (default: xs)")
     options.add_argument("--checkpoint", metavar="FILE", help="the weights of s, m or l")

@@ -16,11 +16,15 @@ OTHER = "other"
 
 
 def with_background(words: Vocabulary, background: Vocabulary | str) -> Vocabulary:
-    """`words`, then those classes of `background` that share no name with them (compared without case)."""
+    """`words`, then those classes of `background` that share no name with them (compared without case).
+
+    Notes of a background that is text are kept beside those of `words`.
+    """
     added = Vocabulary.coerce(background)
     own = {name.casefold() for name in words.words}
     rest = tuple(c for c in added.classes if own.isdisjoint(name.casefold() for name in c.names))
-    return Vocabulary(words.classes + rest, words.notes)
+    told = added.notes if isinstance(background, str) else ()
+    return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *told))))
 
 
 def merge_background(result: Result, words: Vocabulary) -> Result:
@@ -51,7 +55,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
             kept.append(_other(hidden, other, named, segment_map))
             if result.queries:
                 queries.append(-1)
-    vocabulary = Vocabulary((*words.classes, WordClass((OTHER,), False)), words.notes)
+    vocabulary = Vocabulary((*words.classes, WordClass((OTHER,), False)), result.vocabulary.notes)
     return replace(
         result,
         segment_map=segment_map,

@@ -229,7 +229,7 @@ def _read_official(path: Path) -> Checkpoint:
             "loaded for safety; give an official .pth or a file made by `eovseg convert`."
         ) from error
     state = content.get("model", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not _names_tensors(state):
+    if not isinstance(state, Mapping) or not state or not names_tensors(state):
         raise CheckpointError(f"{path.name} holds no table of tensors under 'model'; it is not an EOV-Seg checkpoint.")
     config = _recognise(path, state)
     keys = sort_official_keys(state, config.spatial_block)
@@ -246,8 +246,11 @@ def _read_official(path: Path) -> Checkpoint:
     return Checkpoint(config, tensors, complete=True)
 
 
-def _names_tensors(state: Mapping[Any, Any]) -> bool:
-    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+def names_tensors(state: object) -> bool:
+    """Whether `state` is a table of tensors by name."""
+    return isinstance(state, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    )
 
 
 def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelConfig:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eovseg import own_packages
 from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
 from eovseg.errors import EovsegError, any_encoding, sentence
@@ -19,8 +20,11 @@ from eovseg.video import commands as video_commands
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script; returns the exit code."""
     any_encoding()
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if given and given[0] in own_packages.COMMANDS:  # they have options of their own
+            return own_packages.run(given[0], given[1:])
+        options = build_parser().parse_args(given)
         return options.run(options) or 0
     except (EovsegError, OSError) as error:
         print(f"eovseg: {sentence(error)}", file=sys.stderr)
@@ -51,6 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     speed = commands.add_parser("benchmark", help="speed of the variants beside a plain implementation")
     benchmark.add_arguments(speed)
     speed.set_defaults(run=benchmark.run)
+    for name, (_, purpose) in own_packages.COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
     data = commands.add_parser("data", help="list, check and prepare data sets")
     data_commands.add_arguments(data)
     return parser

@@ -1,8 +1,9 @@
 """Open vocabularies: words, synonyms, thing or stuff, and the benchmarks' class lists as presets.
 
 Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
-synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. Nothing is dropped silently:
-whatever is skipped or doubled is told in `Vocabulary.notes`.
+synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. Other programs' notation is read too
+(`eovseg.notation`). Nothing is dropped or guessed silently: what is skipped, doubled or may have been meant otherwise
+is told in `Vocabulary.notes`.
 """
 
 import difflib
@@ -10,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,12 +21,16 @@ import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
+from eovseg.notation import INVALID, MARKS, doubts, plain_lines, table, unquoted, without_prefixes
 
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
 MAX_FILE_BYTES = 32_000_000
 _LISTED = 8  # classes that a note names one by one
 TRAINING_PRESET = "coco-panoptic-133"
+CLASS_FILES = (".txt", ".json", ".csv")
+# A lone word that ends like these is a file: one that is missing or of another kind should not become a class.
+_FILE_ENDINGS = (*CLASS_FILES, ".tsv", ".names", ".yaml", ".yml", ".xml", ".xlsx")
 # Where a class says nothing about thing or stuff, the first of these that knows one of its words decides.
 THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 
@@ -34,10 +39,10 @@ Entry = tuple[list[str], bool | None]
 
 _SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
 _LINE_ENDS = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
-_SPACES = re.compile(r"[\t\v\f]")
+_SPACES = re.compile(r"[\v\f]")
 # Removed: control characters, halves of surrogate pairs (no file can hold them), and invisible characters that change
 # how a word is compared or shown but not its meaning. The joiners U+200C and U+200D stay: Persian and emoji need them.
-_REMOVED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_REMOVED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SEPARATORS = re.compile(r"[,;\n]")
 
 
@@ -84,18 +89,7 @@ class Vocabulary:
 
         Raises `VocabularyError` for text without a word, too many words and words beyond 200 characters.
         """
-        text, cleaned = _clean(text)
-        entries: list[Entry] = []
-        for line in filter(str.strip, text.split("\n")):
-            pieces = line.split(";")
-            if not pieces[-1].strip():
-                pieces.pop()  # a semicolon at a line's end closes the class and opens none
-            for piece in pieces:
-                suffix = _SUFFIX.fullmatch(piece)
-                kind = suffix["kind"].lower() == "thing" if suffix else None
-                names = (suffix["words"] if suffix else piece).split(",")
-                entries.append((names, kind))
-        return _build(entries, cleaned)
+        return _parse(text)
 
     @classmethod
     def preset(cls, name: str) -> "Vocabulary":
@@ -107,52 +101,44 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Vocabulary":
-        """The vocabulary in a `.txt` file (text form) or a `.json` file (the presets' form), both UTF-8.
+        """The vocabulary in a `.txt` file (text form), a `.json` file (the presets' form) or a `.csv` file, all UTF-8.
 
+        A `.csv` file needs a first line that names its columns: `name`, and where they are there `id` and `isthing`.
         Raises `VocabularyError` naming the file when it is missing, unreadable or in another form.
         """
         path = Path(path)
         kind = path.suffix.lower()
-        if kind not in (".txt", ".json"):
-            raise VocabularyError(f"The vocabulary file {_quote(path.name)} must end in .txt or .json.")
+        if kind not in CLASS_FILES:
+            raise VocabularyError(f"The vocabulary file {_quote(path.name)} must end in .txt, .json or .csv.")
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise VocabularyError(
                     f"The vocabulary file {_quote(path.name)} is larger than {MAX_FILE_BYTES // 1_000_000} MB."
                 )
             text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
         except UnicodeDecodeError as error:
             raise VocabularyError(f"The vocabulary file {_quote(path.name)} is not UTF-8 text.") from error
-        return cls.parse(text) if kind == ".txt" else _build(_read_json(text, path.name))
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
+        if kind == ".json":
+            return _build(_read_json(text, path.name))
+        if kind == ".csv" and table(text, name_alone=True) is None:
+            raise VocabularyError(
+                f'The vocabulary file {_quote(path.name)} has no first line that names its columns, such as "id,name".'
+            )
+        return _parse(text, name_alone=kind == ".csv")
 
     @classmethod
     def read(cls, value: str) -> "Vocabulary":
-        """What a command line's text means: a `.txt` or `.json` file, a preset's name, or words.
+        """What a command line's text means, and the API's: a file of classes, a preset's name, or words.
 
-        Text that ends in `.txt` or `.json` and has no separator is a file, so that a mistyped path is not taken for a
-        word. Raises `VocabularyError` as `from_file` and `coerce` do.
+        A lone word is a file where it ends like one (".txt", ".json", ".csv", ...), so that a mistyped path is not
+        taken for a word, or where it names a file with its folder ("./dog"). A file "dog" beside you does not count.
+        Raises `VocabularyError` as `from_file` and `parse` do.
         """
-        path = Path(value)
-        try:
-            is_file = path.is_file()
-        except OSError:  # a long list of words is no valid file name
-            is_file = False
-        named = path.suffix.lower() in (".txt", ".json") and not _SEPARATORS.search(value)
-        return cls.from_file(path) if is_file or named else cls.coerce(value)
-
-    @classmethod
-    def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
-        """A vocabulary as it is; a string that names a preset as that preset; any other string parsed."""
-        if isinstance(value, Vocabulary):
-            return value
-        if not isinstance(value, str):
-            raise VocabularyError(
-                f'A vocabulary is text such as "person; sky", a preset\'s name or a Vocabulary, '
-                f"not {type(value).__name__}."
-            )
+        if _names_file(value):
+            return cls.from_file(value)
         key = value.strip().lower()
         if key in preset_names():
             return cls.preset(key)
@@ -162,6 +148,18 @@ class Vocabulary:
             return parsed
         hint = f"{_quote(value.strip())} is used as a word; the preset of a similar name is {_quote(close[0])}."
         return cls(parsed.classes, (*parsed.notes, hint))
+
+    @classmethod
+    def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
+        """A vocabulary as it is; a string as `read` takes it."""
+        if isinstance(value, Vocabulary):
+            return value
+        if not isinstance(value, str):
+            raise VocabularyError(
+                f"A vocabulary is text such as \"person; sky\", a preset's name, a file's name or a Vocabulary, "
+                f"not {type(value).__name__}."
+            )
+        return cls.read(value)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -225,6 +223,59 @@ def _load_preset(name: str) -> Vocabulary:
     return _build(_read_json(path.read_text(encoding="utf-8"), path.name))
 
 
+def _names_file(value: str) -> bool:
+    """Whether `value` is a file's name and no words: see `Vocabulary.read`."""
+    name = value.strip()
+    if not name or _SEPARATORS.search(name.translate(MARKS)):
+        return False
+    if name.lower().endswith(_FILE_ENDINGS):
+        return True
+    path = Path(name)
+    try:
+        return path.is_file() and (path.is_absolute() or len(path.parts) > 1 or name.startswith(("./", ".\\")))
+    except (OSError, ValueError):  # a word that is too long for a file's name
+        return False
+
+
+def _parse(text: str, name_alone: bool = False) -> Vocabulary:
+    """`Vocabulary.parse`; `name_alone` as in `notation.table`."""
+    text, cleaned = _clean(text)
+    entries: list[Entry] = []
+    notes = []
+    for line in filter(str.strip, (line.text for line in plain_lines(text, name_alone))):
+        pieces = line.split(";")
+        if not pieces[-1].strip():
+            pieces.pop()  # a semicolon at a line's end closes the class and opens none
+        for piece in pieces:
+            whole = unquoted(piece)
+            suffix = _SUFFIX.fullmatch(whole)
+            kind = suffix["kind"].lower() == "thing" if suffix else None
+            names = (suffix["words"] if suffix else whole).split(",")
+            bare = [unquoted(name) for name in names]
+            if whole != piece.strip() or bare != [name.strip() for name in names]:
+                notes.append("Quotation marks around words were removed.")
+            entries.append((bare, kind))
+    _drop_prefixes(entries)
+    if any(names == [INVALID] for names, _ in entries):
+        notes.append(f'The class "{INVALID}" stands for pixels without a class and was left out.')
+        entries = [entry for entry in entries if entry[0] != [INVALID]]
+    said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
+    return _build(entries, cleaned, [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])])
+
+
+def _drop_prefixes(entries: Sequence[Entry]) -> None:
+    """Take numbers and bullets from the first name of every class, in place, where all of them have one."""
+    named = [(names, place) for names, _ in entries if (place := next(_filled(names), None)) is not None]
+    while bare := without_prefixes([_tidy(names[place]) for names, place in named]):
+        for (names, place), line in zip(named, bare, strict=True):
+            names[place] = line.text
+
+
+def _filled(names: Sequence[str]) -> Iterator[int]:
+    """Places of the names that are not blank."""
+    return (place for place, name in enumerate(names) if _tidy(name))
+
+
 def _read_json(text: str, file_name: str) -> list[Entry]:
     """The entries of a preset file: `{"classes": [{"names": [...], "isthing": true | false | null}]}`."""
     expected = f'The vocabulary file {_quote(file_name)} must hold {{"classes": [{{"names": [...], "isthing": …}}]}}'
@@ -247,9 +298,9 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
     return entries
 
 
-def _build(entries: Iterable[Entry], cleaned: bool = False) -> Vocabulary:
-    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted."""
-    notes: list[str] = []
+def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] = ()) -> Vocabulary:
+    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`."""
+    notes = list(told)
     classes = []
     blanks = 0
     for raw, is_thing in entries:
@@ -313,11 +364,12 @@ def _known_kinds() -> tuple[dict[str, bool], ...]:
 
 
 def _clean(text: str) -> tuple[str, bool]:
-    """`text` in Unicode's composed form, with plain line ends and spaces and no control characters; were there any?"""
+    """`text` in Unicode's composed form, with plain line ends, spaces and separators and no control characters; were
+    there any?"""
     spaced = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
     kept = _REMOVED.sub("", spaced)
     # Composing comes before splitting: it turns the Greek question mark into a semicolon.
-    return unicodedata.normalize("NFC", kept), len(kept) < len(spaced)
+    return unicodedata.normalize("NFC", kept).translate(MARKS), len(kept) < len(spaced)
 
 
 def _tidy(word: str) -> str:

@@ -41,7 +41,7 @@ def test_the_text_form() -> None:
     ("text", "expected"),
     [
         ("a\nb\r\nc\rd", [("a",), ("b",), ("c",), ("d",)]),
-        ("  traffic   light ,\tlamp ", [("traffic light", "lamp")]),
+        ("  traffic   light ,\tlamp : thing ", [("traffic light", "lamp")]),
         ("a;\nb;", [("a",), ("b",)]),
         ("a\n\n\nb\n", [("a",), ("b",)]),
         ("time: 12:30", [("time: 12:30",)]),
@@ -80,8 +80,8 @@ def test_thing_or_stuff(text: str, is_thing: bool) -> None:
     ("text", "expected", "note"),
     [
         ("a;;b", [("a",), ("b",)], "One blank entry was skipped."),
-        ("a, , b; : thing", [("a", "b")], "2 blank entries were skipped."),
-        ("car, bus, Car", [("car", "bus")], 'In the class "car", the repeat of "car" was removed.'),
+        ("a, , b: thing; : thing", [("a", "b")], "2 blank entries were skipped."),
+        ("car, bus, Car: thing", [("car", "bus")], 'In the class "car", the repeat of "car" was removed.'),
         ("cafe\u0301, caf\u00e9", [("caf\u00e9",)], 'In the class "caf\u00e9", the repeat of "caf\u00e9" was removed.'),
         ("bag; sack, BAG", [("bag",), ("sack", "BAG")], '"bag" stands in 2 classes ("bag", "sack"); all are kept.'),
         ("per\x00son\u202e", [("person",)], "Control characters were removed from the words."),
@@ -146,6 +146,27 @@ def test_read_takes_files_presets_and_words(tmp_path: Path) -> None:
     assert len(Vocabulary.read("; ".join(f"word {i}" for i in range(10_000)))) == 10_000
     with pytest.raises(VocabularyError, match="cannot be read"):
         Vocabulary.read(str(tmp_path / "mistyped.txt"))
+
+
+def test_a_word_is_a_file_only_where_it_ends_like_one_or_has_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dog").write_text("")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "own.csv").write_text("id,name\n1,robot\n")
+    (tmp_path / "words" / "own").write_text("robot")
+    for read in (Vocabulary.read, Vocabulary.coerce):
+        assert read("dog").labels == ("dog",)
+        assert read("tv/monitor").labels == ("tv/monitor",)
+        assert read("words/own.csv").labels == ("robot",)
+        assert read("words.txt; dog").labels == ("words.txt", "dog")
+        for missing in ("nofile.csv", "nofile.txt", "words/nofile.JSON", "nofile.names", "x" * 300 + ".txt"):
+            with pytest.raises(VocabularyError, match=r"cannot be read|must end in \.txt, \.json or \.csv"):
+                read(missing)
+        for named in ("./dog", "words/own", str(tmp_path / "dog")):
+            with pytest.raises(VocabularyError, match=r"must end in \.txt, \.json or \.csv"):
+                read(named)
 
 
 def test_coerce() -> None:
@@ -224,7 +245,11 @@ def test_from_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.csv", b"sky", r'"a.csv" must end in .txt or .json'),
+        ("a.names", b"sky", r'"a.names" must end in .txt, .json or .csv'),
+        ("a.csv", b"1,sky\n", r'"a.csv" has no first line that names its columns'),
+        ("a.csv", b"id,name\n1,sky,sea\n", "Line 2 of the table of classes has 3 cells and its first line 2"),
+        ("a.csv", b"id,name\nx,sky\n", 'Line 2 of the table of classes has "x" as id'),
+        ("a.csv", b"name,isthing\nsky,perhaps\n", 'has "perhaps" as isthing; write 1 or 0'),
         ("a.txt", b"\xff\xfe\x00", r'"a.txt" is not UTF-8'),
         ("a.json", b"{", "it is not JSON"),
         ("a.json", b"[1]", "must hold"),

@@ -13,6 +13,7 @@ from eovseg.data.layouts.layout import Layout, Part
 from eovseg.errors import DataError
 
 QUICK_PHOTOS = 100
+_ROUNDED = 50  # pixels by which a polygon's own area and its mask may differ
 
 
 @dataclass
@@ -83,32 +84,56 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
     photos = folder.photos[:limit]
     if len(photos) < len(folder):
         report.notes.append(f"Only the first {len(photos)} annotations were read; without --quick all are.")
-    empty = []
+    empty, areas = [], []
     for photo, found in zip(photos, in_threads(lambda photo: _read(folder, photo), photos), strict=True):
         if isinstance(found, str):
             report.broken.append(found)
             continue
         report.read += 1
-        report.segments += len(found)
-        report.present.update(found)
-        if not found:
+        report.segments += len(found.categories)
+        report.present.update(found.categories)
+        areas += found.areas
+        if not found.categories:
             empty.append(photo.file_name)
     if empty:
         report.notes.append(f"Photos whose labels are all unlabelled: {len(empty)}, the first {empty[0]}.")
+    if areas:
+        report.notes.append(
+            f"Wrong areas in the annotations, which count for nothing: {len(areas)}, the first in {areas[0]}."
+        )
+    report.notes += folder.notes
     return report
 
 
-def _read(folder: LabelledFolder, photo: Photo) -> list[int] | str:
-    """The category of each segment of one photo, or what is broken about it, in one sentence."""
+@dataclass(frozen=True)
+class _Found:
+    """What the labels of one photo hold: the category of each segment, and a phrase for each area that is wrong."""
+
+    categories: list[int]
+    areas: list[str]
+
+
+def _read(folder: LabelledFolder, photo: Photo) -> _Found | str:
+    """What the labels of one photo hold, or what is broken about it, in one sentence."""
     try:
         path = folder.images / photo.file_name
         check_sizes(path, image_size(path), (photo.width, photo.height))
         instances = folder.load_instances(photo)
         folder.load_class_map(photo)
+        areas = [
+            f"{photo.file_name}: {one.area:,.0f} pixels for an object of category {one.category_id} that has {drawn:,}"
+            for one in instances or ()
+            if abs(one.area - (drawn := int(one.mask.sum()))) > max(_ROUNDED, drawn / 2)
+        ]
         if folder.measures == ("instance",):
-            return [one.category_id for one in instances or ()]
+            return _Found([one.category_id for one in instances or ()], areas)
         segment_map, segments = folder.load_segments(photo)
-        hidden = np.setdiff1d([segment.id for segment in segments], segment_map)
-        return [segment.category_id for segment in segments if segment.id not in hidden]
+        pixels = dict(zip(*(values.tolist() for values in np.unique(segment_map, return_counts=True)), strict=True))
+        areas += [
+            f"{photo.file_name}: {segment.area:,} pixels for segment {segment.id} that has {counted:,}"
+            for segment in segments
+            if segment.area not in (None, counted := pixels.get(segment.id, 0))
+        ]
+        return _Found([segment.category_id for segment in segments if segment.id in pixels], areas)
     except DataError as error:
         return str(error)

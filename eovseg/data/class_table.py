@@ -1,12 +1,19 @@
 """A data set's class list: which number of the data set is which class of a vocabulary."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from eovseg.assets import asset_path
+from eovseg.data.entries import Entry
+from eovseg.errors import DataError, VocabularyError
+from eovseg.notation import MARKS
 from eovseg.vocabulary import Vocabulary, WordClass
+
+_LONGEST_NAMES = 10_000  # characters, synonyms included
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,27 @@ class Category:
     id: int
     name: str
     is_thing: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that commas part, tidied, each once."""
+        parts = self.name.translate(MARKS).split(",")
+        return tuple(dict.fromkeys(" ".join(part.split()) for part in parts if part.strip()))
+
+    @classmethod
+    def read(cls, entry: Entry, is_thing: bool | None = None) -> "Category":
+        """The category that a JSON object describes; `is_thing` where the format does not ask for `isthing`.
+
+        Raises `DataError` for a value that is none.
+        """
+        return cls(entry.whole("id"), entry.text("name", _LONGEST_NAMES), entry.flag("isthing", is_thing))
+
+    def as_class(self, path: Path) -> WordClass:
+        """The class of these names; raises `DataError`, naming the file `path` and the category, for other names."""
+        try:
+            return Vocabulary((WordClass(self.names, self.is_thing),)).classes[0]
+        except VocabularyError as error:
+            raise DataError(f'{path}: category {self.id} has the name "{self.name[:60]}". {error}') from error
 
 
 @dataclass(frozen=True)
@@ -38,13 +66,15 @@ class ClassTable:
         return cls(vocabulary, tuple(range(len(vocabulary))))
 
     @classmethod
-    def of_categories(cls, categories: Mapping[int, Category]) -> "ClassTable":
-        """The table that a file's own category list makes; commas part the names of one class."""
-        classes = []
-        for category in categories.values():
-            names = dict.fromkeys(" ".join(name.split()) for name in category.name.split(",") if name.strip())
-            classes.append(WordClass(tuple(names), category.is_thing))
-        return cls(Vocabulary(tuple(classes)), tuple(categories))
+    def of_categories(cls, categories: Mapping[int, Category], path: Path) -> "ClassTable":
+        """The table that the category list of the file `path` makes; commas part the names of one class."""
+        if not categories:
+            raise DataError(f"{path} lists no categories.")
+        classes = tuple(category.as_class(path) for category in categories.values())
+        try:
+            return cls(Vocabulary(classes), tuple(categories))
+        except VocabularyError as error:
+            raise DataError(f"{path}: {error}") from error
 
     @cached_property
     def categories(self) -> dict[int, Category]:
@@ -57,6 +87,21 @@ class ClassTable:
         """Position in the vocabulary by the data set's number."""
         return {number: index for index, number in enumerate(self.ids)}
 
+    def foreign(self, categories: Mapping[int, Category]) -> list[Category]:
+        """Those of `categories` whose name shares no word with any name of the class that has their number here."""
+        found = []
+        for category in categories.values():
+            known = (
+                self.vocabulary.classes[self.class_index[category.id]].names if category.id in self.class_index else ()
+            )
+            if known and _words(category.name).isdisjoint(_words(" ".join(known))):
+                found.append(category)
+        return found
+
     def only(self, numbers: set[int]) -> dict[int, Category]:
         """The categories with these numbers."""
         return {number: category for number, category in self.categories.items() if number in numbers}
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]+", name.lower()))

@@ -65,10 +65,10 @@ class TrainingClasses:
 
         Thing and stuff must agree: COCO-Stuff's "clothes" is stuff and not the person whose synonym it is.
         """
-        name = category.name.strip().lower()
-        name = _SPELLINGS.get(name, _MERGED.get(name, name))
+        first, *others = (name.lower() for name in category.names)
+        name = _SPELLINGS.get(first, _MERGED.get(first, first))
         key = (name, category.is_thing)
         if key not in self._index:
             self._index[key] = len(self.classes)
-            self.classes.append(WordClass((name,), category.is_thing))
+            self.classes.append(WordClass((name, *others), category.is_thing))
         return self._index[key]

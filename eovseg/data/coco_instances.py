@@ -1,100 +1,116 @@
 """COCO instance annotations: one JSON with polygons or run lengths for each object, which may overlap each other."""
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle
 
-from eovseg.data.class_table import ClassTable
+from eovseg.data.class_table import Category, ClassTable
+from eovseg.data.coco_masks import drawn_mask, is_nothing
+from eovseg.data.entries import LARGEST_KEY, Entry, is_file, named_file, top_level
 from eovseg.data.label_files import read_json
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Measure, Photo, SegmentInfo
 from eovseg.errors import DataError
+
+OWN_NAME = "coco-instances-folder"
 
 
 class InstanceFile:
     """An instances JSON, checked when opened; masks are drawn when a photo is loaded.
 
-    Raises `DataError`, naming the file, for broken JSON, unknown categories and photos, and duplicate ids.
+    Its categories are those of `table`, or its own without one. Objects without a pixel are left out; `without_mask`
+    has the photo of each by the annotation's id. Raises `DataError`, naming the file and the entry, for broken JSON,
+    unknown categories and photos, duplicate ids, and categories that are not those of `table`.
     """
 
-    def __init__(self, path: Path, table: ClassTable) -> None:
+    def __init__(self, path: Path, table: ClassTable | None = None) -> None:
         self.path = path
-        document = read_json(path)
-        try:
-            self.categories = table.only({int(record["id"]) for record in document["categories"]})
-            self.images = self._by_id(document["images"], "image")
-            self._annotations: dict[int, list[Mapping[str, Any]]] = {}
-            for number, annotation in self._by_id(document["annotations"], "annotation").items():
-                image_id = int(annotation["image_id"])
-                if image_id not in self.images:
-                    raise DataError(f"{path} has annotation {number} for image id {image_id}, which it does not list.")
-                if int(annotation["category_id"]) not in self.categories:
-                    raise DataError(
-                        f"{path} uses unknown category id {annotation['category_id']} "
-                        f"in {self.images[image_id]['file_name']}."
-                    )
-                self._annotations.setdefault(image_id, []).append(annotation)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        top = top_level(path, read_json(path), "COCO instances", ("images", "annotations", "categories"))
+        categories = self._categories(top)
+        self.table = table or ClassTable.of_categories(categories, path)
+        foreign = table.foreign(categories) if table else []
+        if foreign:
+            listed = ", ".join(f"{category.id} {category.name}" for category in foreign[:3])
             raise DataError(
-                f"{path} is not COCO instances JSON ({type(error).__name__}: {error}); it needs `images`, "
-                "`annotations` with `segmentation`, and `categories`."
-            ) from error
+                f"{path} has categories of its own ({listed}), which are other classes in COCO; open it as the data "
+                f"set {OWN_NAME}."
+            )
+        self.categories = self.table.only(set(categories))
+        self.images = self._by_id(top, "images", "image")
+        self.without_mask: dict[int, str] = {}
+        self._annotations: dict[int, list[Entry]] = {}
+        for number, annotation in self._by_id(top, "annotations", "annotation").items():
+            image_id = annotation.whole("image_id", most=LARGEST_KEY)
+            if image_id not in self.images:
+                raise DataError(f"{path} has annotation {number} for image id {image_id}, which it does not list.")
+            annotation.inside = self.images[image_id].text("file_name")
+            category_id = annotation.whole("category_id")
+            if category_id not in self.categories:
+                raise DataError(f"{path} uses unknown category id {category_id} in {annotation.inside}.")
+            if is_nothing(annotation.get("segmentation")):
+                self.without_mask[number] = annotation.inside
+            else:
+                self._annotations.setdefault(image_id, []).append(annotation)
 
-    def _by_id(self, records: list[Mapping[str, Any]], kind: str) -> dict[int, Mapping[str, Any]]:
-        found: dict[int, Mapping[str, Any]] = {}
-        for record in records:
-            number = int(record["id"])
+    def _categories(self, top: Entry) -> dict[int, Category]:
+        return {
+            number: Category.read(entry, True) for number, entry in self._by_id(top, "categories", "category").items()
+        }
+
+    def _by_id(self, top: Entry, key: str, kind: str) -> dict[int, Entry]:
+        found: dict[int, Entry] = {}
+        for entry in top.entries(key, kind):
+            number = entry.whole("id", most=LARGEST_KEY)
             if number in found:
                 raise DataError(f"{self.path} lists {kind} id {number} twice.")
-            found[number] = record
+            found[number] = entry
         return found
 
     def load(self, image_id: int, photo: Photo) -> tuple[InstanceMask, ...]:
         """The photo's objects in the file's order; raises `DataError` for a mask that cannot be drawn."""
-        return tuple(self._draw(annotation, photo) for annotation in self._annotations.get(image_id, ()))
+        drawn = (self._draw(annotation, photo) for annotation in self._annotations.get(image_id, ()))
+        return tuple(one for one in drawn if one)
 
-    def _draw(self, annotation: Mapping[str, Any], photo: Photo) -> InstanceMask:
-        size = photo.height, photo.width
+    def _draw(self, annotation: Entry, photo: Photo) -> InstanceMask | None:
+        """One object, None for one without a pixel; its area is the stated one, else that of the mask."""
+        number = annotation.whole("id", most=LARGEST_KEY)
         try:
-            shape = annotation["segmentation"]
-            if isinstance(shape, list):
-                encoded = rle.merge(rle.frPyObjects(shape, *size))
-            else:
-                encoded = rle.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
-            if tuple(encoded["size"]) != size:
-                height, width = encoded["size"]
-                raise ValueError(f"its mask is {width}x{height}, the photo {photo.width}x{photo.height}")
-            mask = rle.decode(encoded).astype(bool)
-            crowd, area = bool(annotation.get("iscrowd", 0)), float(annotation.get("area", mask.sum()))
-            return InstanceMask(mask, int(annotation["category_id"]), crowd, area)
-        except Exception as error:  # pycocotools raises bare Exceptions as well
+            mask = drawn_mask(annotation.get("segmentation"), photo.height, photo.width)
+            area = annotation.get("area")
+            if area is not None and not (type(area) in (int, float) and math.isfinite(area) and area >= 0):
+                raise ValueError(f"its area is {str(area)[:40]!r}, and a number from 0 on is needed")
+        except (ValueError, OverflowError) as error:
             raise DataError(
-                f"{self.path}: annotation {annotation['id']} of {photo.file_name} cannot be drawn ({error})."
+                f"{self.path}: annotation {number} of {photo.file_name} cannot be drawn ({error})."
             ) from error
+        if not mask.any():
+            self.without_mask[number] = photo.file_name
+            return None
+        crowd = annotation.flag("iscrowd", False)
+        return InstanceMask(mask, annotation.whole("category_id"), crowd, float(mask.sum() if area is None else area))
 
 
 class InstanceFolder(LabelledFolder):
-    """Photos below `images` with the objects of one instances JSON; allows AP only.
+    """Photos below `images` with the objects of one instances JSON, in the classes of `table`, else in its own.
 
-    Raises `DataError` as `InstanceFile` does, and for a missing photo.
+    Allows AP only. Raises `DataError` as `InstanceFile` does, and for a missing photo.
     """
 
     measures: tuple[Measure, ...] = ("instance",)
 
-    def __init__(self, root: Path, name: str, table: ClassTable, images: Path, annotations: Path) -> None:
-        self.root, self.name, self.table, self.images = root, name, table, images
+    def __init__(self, root: Path, name: str, table: ClassTable | None, images: Path, annotations: Path) -> None:
+        self.root, self.name, self.images = root, name, images
         self.file = InstanceFile(annotations, table)
-        self.categories = self.file.categories
+        self.table, self.categories = self.file.table, self.file.categories
+        self.instances_without_mask = self.file.without_mask
         self.photos = tuple(
-            Photo(number, str(r["file_name"]), int(r["width"]), int(r["height"]), (), "", coco_id=number)
-            for number, r in self.file.images.items()
+            Photo(number, named_file(images, entry.text("file_name")), *entry.size(), (), "", coco_id=number)
+            for number, entry in self.file.images.items()
         )
         if not self.photos:
             raise DataError(f"{annotations} lists no photos.")
         for photo in self.photos:
-            if not (images / photo.file_name).is_file():
+            if not is_file(images / photo.file_name):
                 raise DataError(f"{images / photo.file_name} is missing, {annotations} lists it.")
 
     def load_instances(self, photo: Photo) -> tuple[InstanceMask, ...]:
@@ -105,8 +121,8 @@ class InstanceFolder(LabelledFolder):
         """The objects painted into one map, crowds first and then from large to small, so that small ones show."""
         segment_map = np.zeros((photo.height, photo.width), dtype=np.int32)
         segments = []
-        ordered = sorted(self.load_instances(photo), key=lambda one: (not one.is_crowd, -one.area))
+        ordered = sorted(self.load_instances(photo), key=lambda one: (not one.is_crowd, -int(one.mask.sum())))
         for number, one in enumerate(ordered, 1):
             segment_map[one.mask] = number
-            segments.append(SegmentInfo(number, one.category_id, one.is_crowd, int(one.area)))
+            segments.append(SegmentInfo(number, one.category_id, one.is_crowd, one.area))
         return segment_map, tuple(segments)

@@ -19,6 +19,7 @@ DATA_SETS: tuple[Layout, ...] = (
     mapillary.LAYOUT,
     mapillary.LAYOUT_2,
     own.PANOPTIC,
+    own.INSTANCES,
     own.MASKS,
 )
 DATA_SET_NAMES = tuple(layout.name for layout in DATA_SETS)

@@ -15,7 +15,8 @@ from eovseg.errors import DataError
 from eovseg.photo_folders import LeftOut, walk
 
 _UNLABELLED, _UNKNOWN = -1, -2
-_VALUES = 65536
+LARGEST_VALUE = 65_535
+_VALUES = LARGEST_VALUE + 1
 
 
 class ClassMaps:

@@ -1,6 +1,8 @@
 """Reading the files of a data set; every error names the file in one sentence."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from PIL import Image
 from eovseg.errors import DataError, ImageError
 from eovseg.images import load_image, photo_size
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_COLOUR_MODES = ("RGB", "RGBA", "P")
 _INDEX_MODES = ("P", "L", "1", "I", "I;16", "I;16B")
 
 
@@ -48,11 +50,8 @@ def read_rgb(path: Path) -> np.ndarray:
 
     Raises `DataError` naming a file that cannot be read.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as an image ({error}).") from error
+    with _opened(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def read_index(path: Path) -> np.ndarray:
@@ -60,14 +59,25 @@ def read_index(path: Path) -> np.ndarray:
 
     Raises `DataError` for a missing or unreadable file and for colour pictures.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode in _INDEX_MODES:
-                return np.asarray(image)
-            mode = image.mode
-    except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as an image ({error}).") from error
+    with _opened(path) as image:
+        if image.mode in _INDEX_MODES:
+            return np.asarray(image)
+        mode = image.mode
     raise DataError(f"{path} is a colour picture ({mode}); an index mask has one channel, the class of each pixel.")
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """A panoptic PNG's pixels as stored, (H, W, 3) uint8; a palette picture gives its colours.
+
+    Raises `DataError` for a missing or unreadable file and for pictures without colours.
+    """
+    with _opened(path) as image:
+        if image.mode in _COLOUR_MODES:
+            return np.asarray(image.convert("RGB"))
+        mode = image.mode
+    raise DataError(
+        f"{path} is a grey picture ({mode}); a panoptic PNG holds ids in its colours, red + 256 green + 65,536 blue."
+    )
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -78,11 +88,32 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DataError(str(error)) from error
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's content; raises `DataError` for a missing file or broken JSON."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file as an image; what goes wrong with it while it is read becomes a `DataError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing.") from error
+    except MemoryError as error:
+        raise DataError(f"{path} is too large for this computer's memory.") from error
+    except Exception as error:  # Pillow's readers raise anything (SyntaxError, struct.error, ...) for damaged bytes
+        raise DataError(f"{path} cannot be read as an image ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content, in UTF-8 or UTF-16, with a byte order mark or without.
+
+    Raises `DataError` for a missing file or broken JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); the data set needs this file.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON ({_reason(error)}).") from error

@@ -1,8 +1,10 @@
 """Labelled photos as training and evaluation read them, whatever the files on disk look like."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -18,12 +20,12 @@ LabelKind = Literal["panoptic", "instances", "partial"]
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """One region of one photo; `area` in pixels of the id PNG."""
+    """One region of one photo; `area` as its annotation states it, None where it does not: no number depends on it."""
 
     id: int
     category_id: int
     is_crowd: bool
-    area: int
+    area: float | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class LabelledFolder(ABC):
     `measures` are the tasks that the labels allow, `semantic_only` says that segments are class regions, not
     instances; `exhaustive_category_ids` are the classes labelled everywhere (None = all that the source lists);
     `table` is the data set's own class list where it is a known one; `unlabelled` names photos without any label,
-    which are left out of `photos`; `notes` is what a reader of the numbers must know.
+    which are left out of `photos`; `instances_without_mask` names the photo of each annotated object that has no pixel,
+    by the annotation's id, as far as they were read; `remarks` is what else a reader of the numbers must know.
     """
 
     root: Path
@@ -73,7 +76,19 @@ class LabelledFolder(ABC):
     exhaustive_category_ids: frozenset[int] | None = None
     measures: tuple[Measure, ...] = ("panoptic", "semantic", "instance")
     unlabelled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    instances_without_mask: Mapping[int, str] = MappingProxyType({})
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know, in whole sentences."""
+        if not self.instances_without_mask:
+            return self.remarks
+        count, (number, file_name) = len(self.instances_without_mask), min(self.instances_without_mask.items())
+        return (
+            *self.remarks,
+            f"Objects without a mask, left out: {count}, the first annotation {number} of {file_name}.",
+        )
 
     def __len__(self) -> int:
         return len(self.photos)

@@ -8,15 +8,18 @@ import numpy as np
 
 from eovseg.data.class_table import Category, ClassTable
 from eovseg.data.coco_instances import InstanceFile
+from eovseg.data.entries import LARGEST_KEY, LARGEST_SEGMENT_ID, Entry, is_file, named_file, top_level
 from eovseg.data.index_masks import ClassMaps
-from eovseg.data.label_files import check_size, read_json, read_rgb
+from eovseg.data.label_files import check_size, read_colours, read_json, read_rgb
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo, SegmentInfo
 from eovseg.errors import DataError
 
 __all__ = ["Category", "PanopticFolder", "Photo", "SegmentInfo", "read_rgb", "read_segment_ids"]
 
-# Above this share of classes whose thing or stuff differs, a file's ids are not those of the data set.
+# Above this share of classes whose thing or stuff differs, a file's ids are not those of the data set; nor above this
+# share of names that have no word in common with the data set's.
 _DIFFERENT_KINDS = 0.1
+_FOREIGN_NAMES = 1 / 3
 
 
 class PanopticFolder(LabelledFolder):
@@ -49,18 +52,15 @@ class PanopticFolder(LabelledFolder):
         self.panoptic = Path(panoptic) if panoptic else self.root / "panoptic"
         self.table = table
         self._class_maps, self._instances, self._photo_path = class_maps, instances, photo_path
-        document = read_json(self.annotations)
-        try:
-            self.semantic_only = bool(document.get("semantic_only", False))
-            exhaustive = document.get("exhaustive_category_ids")
-            self.exhaustive_category_ids = None if exhaustive is None else frozenset(int(i) for i in exhaustive)
-            self.categories = self._parse_categories(document["categories"])
-            self.photos = self._parse_photos(document["images"], document["annotations"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{self.annotations} is not COCO panoptic JSON ({type(error).__name__}: {error}); it needs `images`, "
-                "`annotations` with `segments_info`, and `categories`."
-            ) from error
+        if instances:
+            self.instances_without_mask = instances.without_mask
+        lists = ("images", "annotations", "categories")
+        top = top_level(self.annotations, read_json(self.annotations), "COCO panoptic", lists)
+        self.semantic_only = top.flag("semantic_only", False)
+        if top.get("exhaustive_category_ids") is not None:
+            self.exhaustive_category_ids = frozenset(top.wholes("exhaustive_category_ids"))
+        self.categories = self._parse_categories(top.entries("categories", "category"))
+        self.photos = self._parse_photos(top.entries("images", "image"), top.entries("annotations", "annotation"))
         if self.semantic_only:
             self.measures = ("semantic",)
 
@@ -90,88 +90,93 @@ class PanopticFolder(LabelledFolder):
         """Instance masks from the data set's own instance annotations, where it has some beside the panoptic ones."""
         return self._instances.load(photo.image_id, photo) if self._instances else None
 
-    def _parse_categories(self, records: Sequence[Mapping[str, Any]]) -> dict[int, Category]:
+    def _parse_categories(self, entries: Sequence[Entry]) -> dict[int, Category]:
         categories: dict[int, Category] = {}
-        for record in records:
-            category = Category(int(record["id"]), str(record["name"]), bool(record["isthing"]))
+        for entry in entries:
+            category = Category.read(entry)
             if category.id in categories:
                 raise DataError(f"{self.annotations} lists category id {category.id} twice.")
             categories[category.id] = category
         if self.table is None:
+            for category in categories.values():
+                category.as_class(self.annotations)
             return categories
         shared = self.table.only(set(categories))
-        different = [i for i, category in shared.items() if category.is_thing != categories[i].is_thing]
-        if not shared or len(different) > _DIFFERENT_KINDS * len(shared):
-            listed = ", ".join(f"{i} {categories[i].name}" for i in [*different, *categories][:3])
+        kinds = [categories[i] for i, category in shared.items() if category.is_thing != categories[i].is_thing]
+        foreign = self.table.foreign(categories)
+        if not shared or len(kinds) > _DIFFERENT_KINDS * len(shared) or len(foreign) > _FOREIGN_NAMES * len(shared):
+            listed = ", ".join(f"{one.id} {one.name}" for one in [*kinds, *foreign, *categories.values()][:3])
             raise DataError(
-                f"{self.annotations} numbers its categories otherwise than {self.name} ({listed}); "
-                "take the file that the data set's own tools write."
+                f"{self.annotations} numbers its categories otherwise than {self.name} ({listed}); take the file that "
+                "the data set's own tools write, or open one with categories of its own as panoptic-folder."
             )
         return self.table.categories
 
-    def _parse_photos(
-        self, images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]]
-    ) -> tuple[Photo, ...]:
-        by_image: dict[str, Mapping[str, Any]] = {}
+    def _parse_photos(self, images: Sequence[Entry], annotations: Sequence[Entry]) -> tuple[Photo, ...]:
+        by_image: dict[str, Entry] = {}
         for annotation in annotations:
-            key = str(annotation["image_id"])
+            key = annotation.key("image_id")
             if key in by_image:
                 raise DataError(f"{self.annotations} annotates image id {key} twice.")
             by_image[key] = annotation
         photos: dict[str, Photo | None] = {}
-        for number, record in enumerate(images, 1):
-            key = str(record["id"])
+        for number, entry in enumerate(images, 1):
+            key = entry.key("id")
             if key in photos:
                 raise DataError(f"{self.annotations} lists image id {key} twice.")
             if key not in by_image:
-                raise DataError(f"{self.annotations} has no annotation for {record['file_name']}.")
-            photos[key] = self._parse_photo(number, record, by_image[key])
+                raise DataError(f"{self.annotations} has no annotation for {entry.text('file_name')}.")
+            photos[key] = self._parse_photo(number, entry, by_image[key])
         orphans = by_image.keys() - photos.keys()
         if orphans:
             listed = ", ".join(sorted(orphans)[:5])
-            raise DataError(f"{self.annotations} annotates image ids that it does not list: [{listed}].")
+            raise DataError(f"{self.annotations} annotates image ids that it does not list: [{listed[:200]}].")
         labelled = tuple(photo for photo in photos.values() if photo)
         if not labelled:
             raise DataError(f"{self.annotations} lists no photos.")
         return labelled
 
-    def _parse_photo(self, number: int, record: Mapping[str, Any], annotation: Mapping[str, Any]) -> Photo | None:
+    def _parse_photo(self, number: int, entry: Entry, annotation: Entry) -> Photo | None:
         """The photo, or None for one without any label; `number` is its id where the JSON's is no integer."""
-        segments = tuple(
-            SegmentInfo(int(s["id"]), int(s["category_id"]), bool(s.get("iscrowd", 0)), int(s.get("area", 0)))
-            for s in annotation["segments_info"]
-        )
-        file_name = self._photo_path(record) if self._photo_path else str(record["file_name"])
-        if len({segment.id for segment in segments}) < len(segments):
-            raise DataError(f"{self.annotations} lists a segment id of {file_name} twice.")
-        for segment in segments:
-            if segment.category_id not in self.categories:
-                raise DataError(f"{self.annotations} uses unknown category id {segment.category_id} in {file_name}.")
-            if segment.id <= 0:
-                raise DataError(f"{self.annotations} uses segment id {segment.id} in {file_name}; ids start at 1.")
+        name = self._photo_path(entry.record) if self._photo_path else entry.text("file_name")
+        segments = self._parse_segments(annotation, name)
+        width, height = entry.size()
         photo = Photo(
-            image_id=record["id"] if isinstance(record["id"], int) else number,
-            file_name=file_name,
-            width=int(record["width"]),
-            height=int(record["height"]),
+            image_id=entry.whole("id", most=LARGEST_KEY) if isinstance(entry.get("id"), int) else number,
+            file_name=named_file(self.images, name),
+            width=width,
+            height=height,
             segments=segments,
-            panoptic_file_name=str(annotation["file_name"]),
-            negative_category_ids=tuple(int(i) for i in record.get("neg_category_ids", ())),
-            not_exhaustive_category_ids=tuple(int(i) for i in record.get("not_exhaustive_category_ids", ())),
-            coco_id=None if record.get("coco_id") is None else int(record["coco_id"]),
+            panoptic_file_name=named_file(self.panoptic, annotation.text("file_name")),
+            negative_category_ids=entry.wholes("neg_category_ids"),
+            not_exhaustive_category_ids=entry.wholes("not_exhaustive_category_ids"),
+            coco_id=None if entry.get("coco_id") is None else entry.whole("coco_id"),
         )
         for path in (self.images / photo.file_name, self.panoptic / photo.panoptic_file_name):
-            if not path.is_file():
+            if not is_file(path):
                 raise DataError(f"{path} is missing, {self.annotations} lists it.")
         if segments:
             return photo
         if read_segment_ids(self.panoptic / photo.panoptic_file_name).any():
-            raise DataError(f"{self.annotations} lists no segments for {file_name}, and its PNG has some.")
-        self.unlabelled += (file_name,)
+            raise DataError(f"{self.annotations} lists no segments for {name}, and its PNG has some.")
+        self.unlabelled += (photo.file_name,)
         return None
+
+    def _parse_segments(self, annotation: Entry, file_name: str) -> tuple[SegmentInfo, ...]:
+        segments: dict[int, SegmentInfo] = {}
+        for entry in annotation.entries("segments_info", "segment", file_name):
+            number, category_id = entry.whole("id", 1, LARGEST_SEGMENT_ID), entry.whole("category_id")
+            if number in segments:
+                raise DataError(f"{self.annotations} lists a segment id of {file_name} twice.")
+            if category_id not in self.categories:
+                raise DataError(f"{self.annotations} uses unknown category id {category_id} in {file_name}.")
+            area = entry.get("area")
+            stated = area if type(area) in (int, float) else None
+            segments[number] = SegmentInfo(number, category_id, entry.flag("iscrowd", False), stated)
+        return tuple(segments.values())
 
 
 def read_segment_ids(path: Path) -> np.ndarray:
-    """The ids of a panoptic PNG, (H, W) int32; raises `DataError` naming a file that cannot be read."""
-    rgb = read_rgb(path).astype(np.int32)
+    """The ids of a panoptic PNG, (H, W) int32; raises `DataError` naming a file that holds none."""
+    rgb = read_colours(path).astype(np.int32)
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]

@@ -9,6 +9,7 @@ from typing import get_args
 
 from eovseg import distributed
 from eovseg.backends import Backend, Dtype
+from eovseg.command_words import read_words
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
@@ -133,7 +134,7 @@ def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo
 def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
     """The words given, else the data set's own, else COCO's."""
     if words is not None:
-        return Vocabulary.read(words)
+        return read_words(words, distributed.is_main())
     return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,9 +20,8 @@ SHOWN_CATEGORIES = 12
 class Truth:
     """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids.
 
-    `stated_areas` are the segments' pixels as the annotation file has them, of ids for which it has. `semantic` (H, W)
-    class index or -1, and `instances` with class indices for categories, are there where the data set labels them apart
-    from the segments.
+    `semantic` (H, W) class index or -1, and `instances` with class indices for categories, are there where the data set
+    labels them apart from the segments.
     """
 
     segment_map: np.ndarray
@@ -30,7 +29,6 @@ class Truth:
     crowd: frozenset[int]
     semantic: np.ndarray | None = None
     instances: tuple[InstanceMask, ...] | None = None
-    stated_areas: dict[int, int] = field(default_factory=dict)
 
     def class_map(self) -> np.ndarray:
         """Class index of each pixel, (H, W) int64, crowds included, -1 = unlabelled."""
@@ -102,17 +100,14 @@ def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int],
     segment_map, segments = folder.load_segments(photo)
     classes: dict[int, int] = {}
     stuff: dict[int, int] = {}
-    areas: dict[int, int] = {}
     for segment in segments:
         class_index = mapping.get(segment.category_id)
         if class_index is None:
             segment_map = np.where(segment_map == segment.id, 0, segment_map)
         elif not is_thing[class_index] and not segment.is_crowd and class_index in stuff:
             segment_map = np.where(segment_map == segment.id, stuff[class_index], segment_map)
-            areas[stuff[class_index]] += segment.area
         else:
             classes[segment.id] = class_index
-            areas[segment.id] = segment.area
             if not segment.is_crowd:
                 stuff[class_index] = segment.id
     crowd = frozenset(segment.id for segment in segments if segment.is_crowd and segment.id in classes)
@@ -123,8 +118,7 @@ def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int],
         class_map = lookup[class_map]
     if instances is not None:
         instances = tuple(replace(o, category_id=mapping[o.category_id]) for o in instances if o.category_id in mapping)
-    stated = areas if all(segment.area for segment in segments) else {}
-    return Truth(segment_map, classes, crowd, class_map, instances, stated)
+    return Truth(segment_map, classes, crowd, class_map, instances)
 
 
 def preset_of(vocabulary: Vocabulary) -> str | None:

@@ -126,9 +126,7 @@ class Evaluator:
         if "panoptic" in self.tasks:
             result = results["panoptic"]
             classes = {segment.id: segment.class_id for segment in result.segments}
-            matching = self.panoptic.add(
-                result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd, truth.stated_areas
-            )
+            matching = self.panoptic.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
             right = {match.predicted_id for match in matching.matches}
             for segment in result.segments:
                 if segment.id not in matching.forgiven:

@@ -71,19 +71,18 @@ def match_segments(
     true_map: np.ndarray,
     true_classes: Mapping[int, int],
     crowd: Collection[int] = (),
-    stated_areas: Mapping[int, int] | None = None,
 ) -> Matching:
     """Pair the predicted with the true segments of one photo by panopticapi's rules.
 
     Both maps are (H, W) integers, 0 = nothing (predicted) or void (true); the mappings give each segment id's class
-    index, `crowd` the true ids that are crowds. `stated_areas` are the pixels that the annotation file gives a true id:
-    the union takes them instead of the map's own, as panopticapi does (ADE20K's stuff was measured before things were
-    laid over it). A true segment may have no pixel (it is then missed), a predicted
-    one may not. Raises `DataError` when the maps differ in size or an id has no class.
+    index, `crowd` the true ids that are crowds. Areas are counted in the maps; panopticapi takes those that the
+    annotation file states, which differ for ADE20K's stuff, measured before things were laid over it. A true segment
+    may have no pixel (it is then missed), a predicted one may not. Raises `DataError` when the maps differ in size or
+    an id has no class.
     """
     pairs = _shared_pixels(predicted_map, true_map)
     predicted_area = _areas(pairs, 1, predicted_classes, "predicted")
-    true_area = _areas(pairs, 0, true_classes, "true") | dict(stated_areas or {})
+    true_area = _areas(pairs, 0, true_classes, "true")
     empty = [segment for segment in predicted_classes if segment not in predicted_area]
     if empty:
         raise DataError(f"Predicted segments {empty} have no pixel in the segment map; drop them from the list.")
@@ -134,10 +133,9 @@ class PanopticQuality:
         true_map: np.ndarray,
         true_classes: Mapping[int, int],
         crowd: Collection[int] = (),
-        stated_areas: Mapping[int, int] | None = None,
     ) -> Matching:
         """Count one photo and return how its segments paired up; arguments and errors as in `match_segments`."""
-        matching = match_segments(predicted_map, predicted_classes, true_map, true_classes, crowd, stated_areas)
+        matching = match_segments(predicted_map, predicted_classes, true_map, true_classes, crowd)
         for match in matching.matches:
             self._iou_sum[match.class_index] += match.iou
             self._counts[0, match.class_index] += 1

@@ -48,7 +48,7 @@ def sweep(
             result = predictor.compose(photo.decoded, task="panoptic", **asdict(settings))
             classes = {segment.id: segment.class_id for segment in result.segments}
             truth = photo.truth
-            quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd, truth.stated_areas)
+            quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
     states = distributed.gather([quality.state() for quality in counts])
 
     def rows() -> list[SweepRow]:

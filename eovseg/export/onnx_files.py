@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.command_words import read_words
 from eovseg.errors import ConfigError
 from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
 from eovseg.loading import load
 from eovseg.model.config import Variant
 from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
-from eovseg.vocabulary import Vocabulary
 
 TOLERANCE = 1e-4  # of the range of each output
 OPSET = 18
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the files that the options describe; raises `EovsegError` subclasses."""
-    vocabulary = Vocabulary.read(options.vocabulary) if options.vocabulary else None
+    vocabulary = read_words(options.vocabulary) if options.vocabulary else None
     predictor = load(options.variant, options.checkpoint, "cpu")
     largest = export(predictor.network, options.output)
     for name, difference in largest.items():

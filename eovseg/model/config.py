@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from eovseg.errors import ConfigError
+from eovseg.typed_settings import fits, shown
 
 Variant = Literal["xs", "s", "m", "l"]
 Backbone = Literal["convnext_large_d_320", "RN50x4", "RN50", "efficientnet_lite2"]
@@ -15,6 +16,8 @@ Interaction = Literal["DDA", "CA"]
 Scales = Literal["single", "multi"]
 SpatialExtractorKind = Literal["CLIP", "DINOv2", "SAM", "own"]
 Ensemble = Literal["geometric", "arithmetic"]
+
+_LARGEST = 16_384  # of widths, counts and sides in pixels
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -97,7 +100,7 @@ class ModelConfig:
         """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10)."""
         unknown = set(changes) - {field.name for field in fields(self)}
         if unknown:
-            raise ConfigError(f"Unknown model setting {', '.join(sorted(unknown))}.")
+            raise ConfigError(f"Unknown model setting {min(unknown)[:60]}.")
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,8 +109,19 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Inverse of `to_dict`; lists become tuples again."""
-        return cls().with_changes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """Inverse of `to_dict`; lists become tuples again. Raises `ConfigError` for values of another type or range."""
+        default, hints = cls(), get_type_hints(cls)
+        for name, value in values.items():
+            if name in hints and not (fits(value, hints[name]) and _in_range(name, value)):
+                raise ConfigError(
+                    f"{name}={shown(value)} is not allowed; give a value like {getattr(default, name)!r}."
+                )
+        return default.with_changes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _in_range(name: str, value: object) -> bool:
+    """Whether a number is one that a network could be built with."""
+    return type(value) is not int or (0 if name == "spatial_block" else 1) <= value <= _LARGEST
 
 
 _VARIANTS: dict[str, ModelConfig] = {

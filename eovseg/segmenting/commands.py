@@ -14,6 +14,7 @@ import numpy as np
 
 from eovseg.backends import Backend
 from eovseg.checkpoints import default_checkpoint, file_digest
+from eovseg.command_words import read_words, tell_notes
 from eovseg.errors import EovsegError
 from eovseg.loading import load
 from eovseg.model.config import Ensemble, Variant
@@ -60,10 +61,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
 
 
-def given_words(options: argparse.Namespace) -> tuple[Vocabulary, Vocabulary | None]:
-    """The words to be named, and those that only compete."""
-    background = Vocabulary.read(options.background) if options.background else None
-    return reduce(add, map(Vocabulary.read, options.vocabulary)), background
+def given_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabulary, Vocabulary | None]:
+    """The words to be named, and those that only compete; what is to be said about them is printed with `tell`."""
+    background = read_words(options.background, tell) if options.background else None
+    words = reduce(add, map(Vocabulary.read, options.vocabulary))
+    tell_notes(words, tell)
+    return words, background
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -110,15 +113,13 @@ def run(options: argparse.Namespace) -> int:
     """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
-    vocabulary, background = given_words(options)
     shard = options.shard.in_launcher()
+    vocabulary, background = given_words(options, tell=not shard.rank)
 
     def tell(note: str) -> None:
         if not shard.rank:
             print(f"eovseg: {note}", file=sys.stderr)
 
-    for note in vocabulary.notes:
-        tell(note)
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()

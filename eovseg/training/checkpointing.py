@@ -1,5 +1,6 @@
 """Training checkpoints: written whole or not at all, the newest few kept, enough in them to continue exactly."""
 
+import json
 import os
 import random
 import re
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eovseg.errors import CheckpointError
+from eovseg.checkpoints import names_tensors
+from eovseg.errors import CheckpointError, ConfigError
+from eovseg.model.config import ModelConfig
 
 _NAME = re.compile(r"checkpoint_(\d{7,})\.pt")
 
@@ -54,7 +57,20 @@ def load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or not {"model", "optimizer", "step", "rng"} <= state.keys():
         raise CheckpointError(f"The file {path.name} is not a training checkpoint (model, optimizer, step, rng).")
+    for weights in (state["model"], state.get("ema")):
+        if weights is not None and not names_tensors(weights):
+            raise CheckpointError(f"The weights in {path.name} are not a table of tensors; it is not one of ours.")
     return state
+
+
+def model_config(path: Path, state: dict[str, Any]) -> ModelConfig:
+    """The network that a checkpoint belongs to; raises `CheckpointError` where it does not say so."""
+    try:
+        return ModelConfig.from_dict(json.loads(state["model_config"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path.name} does not say which network it belongs to ({type(error).__name__}: {str(error)[:200]})."
+        ) from error
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:

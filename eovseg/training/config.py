@@ -4,10 +4,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
+from eovseg.typed_settings import fits, shown
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class TrainConfig:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"The training settings are not JSON ({error}).") from error
         if not isinstance(values, dict):
             raise ConfigError("The training settings are not a JSON object of names and values.")
@@ -123,16 +124,19 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
     """
     names = {entry.name for entry in dataclasses.fields(settings)}
     if unknown := sorted(set(values) - names):
-        raise ConfigError(f"Unknown training setting {', '.join(unknown)}; choose from {', '.join(sorted(names))}.")
+        raise ConfigError(f"Unknown training setting {unknown[0][:60]}; choose from {', '.join(sorted(names))}.")
     new: dict[str, Any] = {}
+    hints = get_type_hints(type(settings))
     for name, value in values.items():
         present = getattr(settings, name)
         if dataclasses.is_dataclass(present):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"The training setting {name} is {value!r}; give an object of names and values.")
             new[name] = changed(present, value)
-        else:
+        elif fits(value, hints[name]):
             new[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise ConfigError(f"The training setting {name} is {shown(value)}; give a value like {present!r}.")
     try:
         return replace(settings, **new)
     except (TypeError, ValueError) as error:

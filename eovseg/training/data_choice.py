@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eovseg import distributed
+from eovseg.command_words import read_words
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import data_set, missing_parts, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
@@ -18,6 +20,8 @@ from eovseg.vocabulary import Vocabulary
 _MARKS = {
     "panoptic.json": "panoptic-folder",
     "panoptic_train.json": "panoptic-folder",
+    "instances.json": "coco-instances-folder",
+    "instances_train.json": "coco-instances-folder",
     "classes.json": "mask-folder",
     "classes.txt": "mask-folder",
 }
@@ -71,7 +75,7 @@ def _choose(
     root: Path, dataset: str | None, split: str | None, words: str, validate: Path | None, hold_out: bool
 ) -> ChosenData:
     dataset = dataset or next((name for mark, name in _MARKS.items() if (root / mark).is_file()), None)
-    vocabulary = Vocabulary.read(words) if words else None
+    vocabulary = read_words(words, distributed.is_main()) if words else None
     classes = TrainingClasses(vocabulary.classes) if vocabulary else None
     if dataset is None:
         return ChosenData(xs_sources(root), classes, _xs_validation(root, vocabulary, validate, hold_out))

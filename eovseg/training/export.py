@@ -74,7 +74,7 @@ def export(
     words = training_words or TrainConfig.from_json(state["train_config"]).words
     if not words:
         raise CheckpointError(f"{checkpoint.name} does not say which words it was trained with; add --data.")
-    config = ModelConfig.from_dict(json.loads(state["model_config"])).with_changes(**(changes or {}))
+    config = checkpointing.model_config(checkpoint, state).with_changes(**(changes or {}))
     if joint_space is not None:
         weights = _with_joint_space(weights, joint_space)
     if towers is not None:

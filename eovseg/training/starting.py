@@ -1,12 +1,11 @@
 """The network that a run starts from: fresh, or with the weights of a file of any kind that this project knows."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from eovseg.checkpoints import Checkpoint, load_into, read_checkpoint
 from eovseg.errors import CheckpointError
-from eovseg.model.config import ModelConfig, variant_config
+from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.training import checkpointing
 
@@ -35,7 +34,7 @@ def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
         state = checkpointing.load(path)
     except CheckpointError:
         return read_checkpoint(path, variant)  # it says what is wrong with a file of neither kind
-    config = ModelConfig.from_dict(json.loads(state["model_config"]))
+    config = checkpointing.model_config(path, state)
     if variant is not None and config.variant != variant:
         raise CheckpointError(
             f"{path.name} holds EOV-Seg {config.variant.upper()}, not {variant.upper()}; give variant "

@@ -31,8 +31,6 @@ def run(options: argparse.Namespace) -> int:
     """Segment one video. Ctrl-C or SIGTERM make what is there by then a whole video; a second one leaves nothing."""
     vocabulary, background = given_words(options)
     check_files(options.source, options.target, options.tracks)
-    for note in vocabulary.notes:
-        print(f"eovseg: {note}", file=sys.stderr)
     predictor = load(options.variant, options.checkpoint, options.device, options.dtype, options.backend)
     with StopSignals() as signals:
         try:

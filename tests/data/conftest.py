@@ -1,4 +1,4 @@
-"""A writer of tiny COCO panoptic folders."""
+"""A writer of tiny COCO panoptic folders, and an untrained network."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
 
 CATEGORIES = (
     {"id": 1, "name": "person", "isthing": 1},
@@ -25,6 +29,14 @@ FolderWriter = Callable[..., Path]
 def colour_of(segment_id: int) -> tuple[int, int, int]:
     """The colour that the tiny photos give a segment: far apart for ids 0..5."""
     return ((0, 0, 0), (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250))[segment_id]
+
+
+@pytest.fixture(scope="module")
+def network() -> EOVSeg:
+    torch.manual_seed(0)
+    return EOVSeg(
+        variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.sources import UNLABELLED, VOID, TrainingSource, open_sources
 from eovseg.evaluation import __main__ as evaluation
 from eovseg.evaluation.evaluate import Evaluator
-from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
@@ -78,14 +77,6 @@ def test_prepare_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.startswith("eovseg: COCO panoptic needs no preparing; see `eovseg data check")
     assert main(["data", "prepare", "cityscapes", str(root), "--split", "train"]) == 1
     assert "gtFine/train has no" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def network() -> EOVSeg:
-    torch.manual_seed(0)
-    return EOVSeg(
-        variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
-    )
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ GOOD = [
     ("mapillary-vistas", trees.mapillary_in_2, (2, 4, 2, 65), {(0, 0): "sky", (9, 0): "bird"}),
     ("mapillary-vistas-2", trees.mapillary_2, (2, 4, 2, 2), {(0, 0): "sky", (9, 0): "bird"}),
     ("panoptic-folder", trees.own_panoptic, (2, 6, 2, 2), {(0, 0): "sky", (9, 0): "robot"}),
+    ("coco-instances-folder", trees.own_instances, (2, 3, 2, 2), {(9, 0): "pallet", (0, 20): "forklift", (0, 0): None}),
     ("mask-folder", trees.own_masks, (2, 4, 2, 2), {(0, 0): "sky", (9, 0): None, (9, 13): "robot"}),
 ]
 IDS = [f"{name}-{tree.__name__}" for name, tree, _, _ in GOOD]

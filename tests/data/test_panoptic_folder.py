@@ -64,7 +64,10 @@ BROKEN = {
     "duplicate image": (_edit(lambda d: d["images"].append(d["images"][0])), "image id 1 twice"),
     "duplicate annotation": (_edit(lambda d: d["annotations"].append(d["annotations"][0])), "image id 1 twice"),
     "duplicate segment": (_edit(lambda d: _segment(d, id=2)), "segment id of a.png twice"),
-    "segment id 0": (_edit(lambda d: _segment(d, id=0)), "segment id 0 in a.png"),
+    "segment id 0": (
+        _edit(lambda d: _segment(d, id=0)),
+        r"panoptic.json: segment 0 of a\.png has id 0; a whole number from 1 to 16,777,215",
+    ),
     "no segments": (_edit(lambda d: d["annotations"][0]["segments_info"].clear()), "no segments for a.png"),
     "no annotation": (_edit(lambda d: d["annotations"].clear()), "no annotation for a.png"),
     "orphan annotation": (_edit(lambda d: d["images"].clear()), r"does not list: \[1\]"),

@@ -340,6 +340,23 @@ def own_panoptic(root: Path) -> Path:
     return root
 
 
+def own_instances(root: Path) -> Path:
+    """Photos with polygons and run lengths, in categories of their own whose numbers are other classes in COCO."""
+    for stem in "ab":
+        photo(root / "images" / f"{stem}.jpg")
+    whole = rle.encode(np.asfortranarray(boxes(((0, 16, 0, 24), 1)), dtype=np.uint8))["counts"].decode()
+    forklift = {"size": [HEIGHT, WIDTH], "counts": whole}
+    drawn: list[tuple[int, int, int, Any]] = [
+        (1, 1, 1, [[0, 8, 12, 8, 12, 16, 0, 16]]), (2, 1, 2, [[16, 0, 24, 0, 24, 8, 16, 8]]), (3, 2, 2, forklift),
+    ]  # fmt: skip
+    keys = ("id", "image_id", "category_id", "segmentation")
+    images = [{"id": i, "file_name": f"{s}.jpg", "width": WIDTH, "height": HEIGHT} for i, s in enumerate("ab", 1)]
+    categories = [{"id": 1, "name": "pallet, skid"}, {"id": 2, "name": "forklift"}]
+    annotations = [dict(zip(keys, values, strict=True)) for values in drawn]
+    write_json(root / "instances.json", {"images": images, "annotations": annotations, "categories": categories})
+    return root
+
+
 def own_masks(root: Path) -> Path:
     """Photos, masks and one class a line."""
     for stem, suffix in (("a", ".jpg"), ("b", ".png")):

@@ -58,7 +58,7 @@ def open_split(root: Path, split: str) -> PanopticFolder:
         class_maps=maps if semantic.is_dir() else None,
     )
     if not semantic.is_dir():
-        folder.notes = ("mIoU is measured on the panoptic segments, as the SceneParsing masks are not there.",)
+        folder.remarks = ("mIoU is measured on the panoptic segments, as the SceneParsing masks are not there.",)
     return folder
 
 

@@ -60,7 +60,7 @@ def open_panoptic(root: Path, split: str) -> PanopticFolder:
         instances=InstanceFile(instances, table) if instances.is_file() else None,
     )
     if not instances.is_file():
-        folder.notes = (f"AP is measured on the panoptic segments, as {instances.name} is not there.",)
+        folder.remarks = (f"AP is measured on the panoptic segments, as {instances.name} is not there.",)
     return folder
 
 

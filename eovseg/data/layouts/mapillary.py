@@ -7,15 +7,15 @@ mapillary_vistas/  {training,validation}/images/*.jpg
                    config_v2.0.json     readable names of 2.0's classes, which are its words
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from eovseg.data.class_table import ClassTable
+from eovseg.data.class_table import Category, ClassTable
+from eovseg.data.entries import top_level
 from eovseg.data.label_files import read_json
 from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError
-from eovseg.vocabulary import Vocabulary, WordClass
 
 _PAGE = "https://www.mapillary.com/dataset/vistas"
 _VOCABULARY = "mapillary-vistas-65"
@@ -52,21 +52,24 @@ def open_split(root: Path, split: str) -> PanopticFolder:
 def open_split_2(root: Path, split: str) -> PanopticFolder:
     """Mapillary Vistas 2.0; its words are the readable names of its configuration."""
     photos, annotations, pngs, config = (part.path for part in parts_2(root, split))
-    table = _table_2(config, read_json(annotations))
+    table = _table_2(config, annotations)
     return PanopticFolder(root, annotations, photos, pngs, name=f"mapillary-vistas-2 {split}", table=table)
 
 
-def _table_2(config: Path, document: dict[str, Any]) -> ClassTable:
+def _table_2(config: Path, annotations: Path) -> ClassTable:
     """Names of the configuration, where label i is category i + 1, for the categories of the annotations."""
-    try:
-        readable = {label["name"]: str(label["readable"]) for label in read_json(config)["labels"]}
-        categories = document["categories"]
-        words = tuple(
-            WordClass((readable[c["name"]].replace(",", " ").strip().lower(),), bool(c["isthing"])) for c in categories
-        )
-        return ClassTable(Vocabulary(words), tuple(int(c["id"]) for c in categories))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{config} does not name the classes of the annotations ({error}).") from error
+    labels = top_level(config, read_json(config), "Mapillary's configuration in", ("labels",)).entries(
+        "labels", "label"
+    )
+    readable = {label.text("name"): label.text("readable") for label in labels}
+    top = top_level(annotations, read_json(annotations), "COCO panoptic", ("categories",))
+    categories = [Category.read(entry) for entry in top.entries("categories", "category")]
+    unnamed = [category.name for category in categories if category.name not in readable]
+    if unnamed:
+        raise DataError(f"{config} does not name the class {unnamed[0][:60]} of the annotations.")
+    # A comma is no synonym here: "Lane Marking - Straight, Dashed".
+    named = {c.id: replace(c, name=readable[c.name].replace(",", " ").strip().lower()) for c in categories}
+    return ClassTable.of_categories(named, config)
 
 
 LAYOUT = Layout("mapillary-vistas", "Mapillary Vistas 1.2", _PAGE, "PQ, AP, mIoU", _VOCABULARY, parts, open_split)

@@ -1,21 +1,29 @@
-"""Own data: a COCO-panoptic folder, or photos with index masks and a class list.
+"""Own data: a COCO-panoptic folder, COCO-format polygons with own categories, or index masks and a class list.
 
     panoptic-folder:  images/*  panoptic/*.png  panoptic.json      ids R + 256 G + 65536 B, 0 = unlabelled
+    coco-instances-folder:  images/*  instances.json               polygons or run lengths, with categories of your own
     mask-folder:      images/*.jpg or .png  masks/*.png            the class of each pixel, 255 (65535) = unlabelled
-                      classes.txt     line 1 names class 0, line 2 class 1, ...: `person, people: thing`
+                      classes.txt     line 1 names class 0, line 2 class 1, ...: `person, people: thing`;
+                                      or each line with the mask's value: `7: person, people: thing`
                       or classes.json: the form of `assets/vocabularies`; `dataset_id`, where given, is the mask's value
 
-With `--split train` or `val` the folders are panoptic/train, panoptic_train.json, images/train and masks/train.
+With `--split train` or `val` the files are images/train, panoptic/train, panoptic_train.json, instances_train.json and
+masks/train.
 """
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from eovseg.data.class_table import ClassTable
-from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, paired_photos
+from eovseg.data.coco_instances import OWN_NAME, InstanceFolder
+from eovseg.data.entries import Entry
+from eovseg.data.index_masks import LARGEST_VALUE, ClassMaps, IndexMaskFolder, paired_photos
+from eovseg.data.label_files import read_json
 from eovseg.data.layouts.layout import Layout, Part
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError, VocabularyError
+from eovseg.notation import Line, plain_lines, without_prefixes
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut
 from eovseg.vocabulary import Vocabulary, WordClass
 
@@ -40,8 +48,24 @@ def open_panoptic(root: Path, split: str) -> PanopticFolder:
     """A COCO-panoptic folder with the categories of its JSON."""
     photos, annotations, pngs = (part.path for part in panoptic_parts(root, split))
     folder = PanopticFolder(root, annotations, photos, pngs)
-    folder.table = ClassTable.of_categories(folder.categories)
+    folder.table = ClassTable.of_categories(folder.categories, annotations)
+    folder.categories = folder.table.categories
     return folder
+
+
+def instance_parts(root: Path, split: str) -> tuple[Part, ...]:
+    """Photos and instances JSON."""
+    annotations = root / ("instances.json" if split == "all" else f"instances_{split}.json")
+    return (
+        Part(_folder(root, "images", split), "your photos"),
+        Part(annotations, "COCO's instances JSON: images, annotations with segmentation, categories"),
+    )
+
+
+def open_instances(root: Path, split: str) -> InstanceFolder:
+    """Photos with polygons or run lengths, in the categories of their JSON."""
+    photos, annotations = (part.path for part in instance_parts(root, split))
+    return InstanceFolder(root, root.name, None, photos, annotations)
 
 
 def mask_parts(root: Path, split: str) -> tuple[Part, ...]:
@@ -79,29 +103,47 @@ def read_classes(path: Path) -> ClassTable:
 
 
 def _read_lines(path: Path) -> ClassTable:
+    text = path.read_text(encoding="utf-8-sig").rstrip()
+    lines = plain_lines(text)
+    if any(line.number is None for line in lines):
+        lines = [Line(line) for line in text.splitlines()]
+        lines = without_prefixes([line.text for line in lines]) or lines
     classes: list[WordClass] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").rstrip().splitlines(), 1):
-        if not line.strip() or len(Vocabulary.parse(line)) != 1:
-            raise DataError(f"{path}: line {number} must name exactly one class, as its place is the masks' value.")
-        classes += Vocabulary.parse(line).classes
-    return ClassTable.of(Vocabulary(tuple(classes)))
+    for place, line in enumerate(lines, 1):
+        if not line.text.strip() or len(Vocabulary.parse(line.text)) != 1:
+            raise DataError(f"{path}: line {place} must name exactly one class, as its place is the masks' value.")
+        classes += Vocabulary.parse(line.text).classes
+    return _numbered(path, Vocabulary(tuple(classes)), [line.number for line in lines])
 
 
 def _read_json(path: Path) -> ClassTable:
     vocabulary = Vocabulary.from_file(path)
-    entries = json.loads(path.read_text(encoding="utf-8-sig"))["classes"]
-    given = [entry.get("dataset_id") for entry in entries]
-    ids = [place if value is None else value for place, value in enumerate(given)]
-    if len(vocabulary) < len(entries) or not all(isinstance(i, int) and 0 <= i < 65536 for i in ids):
-        raise DataError(f"{path} has a class without a name, or a dataset_id that is no mask value (0 to 65535).")
-    if len(set(ids)) < len(ids):
-        raise DataError(f"{path} gives two classes one dataset_id.")
+    entries = Entry(path, "the file", read_json(path)).entries("classes", "class")
+    if len(vocabulary) < len(entries):
+        raise DataError(f"{path} has a class without a name.")
+    ids = [None if e.get("dataset_id") is None else e.whole("dataset_id", 0, LARGEST_VALUE) for e in entries]
+    return _numbered(path, vocabulary, ids)
+
+
+def _numbered(path: Path, vocabulary: Vocabulary, numbers: Sequence[int | None]) -> ClassTable:
+    """The table of classes whose masks' values are `numbers`, their places where there is none."""
+    ids = [place if number is None else number for place, number in enumerate(numbers)]
+    twice = next((number for number, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} gives two classes the number {twice}; each value of the masks is one class.")
+    if max(ids) > LARGEST_VALUE:
+        raise DataError(f"{path} has the number {max(ids)}; the masks' values are 0 to {LARGEST_VALUE}.")
     return ClassTable(vocabulary, tuple(ids))
 
 
 PANOPTIC = Layout(
     "panoptic-folder", "any COCO-panoptic folder", "https://cocodataset.org/#format-data (the format)",
     "PQ, AP, mIoU", None, panoptic_parts, open_panoptic, splits=_SPLITS,
+)  # fmt: skip
+INSTANCES = Layout(
+    OWN_NAME, "photos with COCO-format polygons of your own categories",
+    "https://cocodataset.org/#format-data (the format)", "AP", None, instance_parts, open_instances,
+    splits=_SPLITS, labels="instances",
 )  # fmt: skip
 MASKS = Layout(
     "mask-folder", "photos with index masks and a class list", "README.md, section Data sets (the format)",

@@ -59,7 +59,10 @@ def open_split(root: Path, split: str) -> IndexMaskFolder:
 
 def read_names(path: Path) -> Sequence[str]:
     """The photos that a list of VOC names, one a line; raises `DataError` for names given twice."""
-    names = path.read_text(encoding="utf-8").split()
+    try:
+        names = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text ({error}).") from error
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise DataError(f"{path} lists {twice[0]} twice.")

@@ -1,0 +1,91 @@
+"""One object's `segmentation` in COCO's JSON, as a mask: polygons, run lengths, and the broken forms of both."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+
+_LEAST_NUMBERS = 6  # three points
+
+
+def is_nothing(shape: Any) -> bool:
+    """Whether a `segmentation` has no form at all: null, no polygon, or polygons of fewer than three points."""
+    return shape is None or (isinstance(shape, list) and not _polygons(shape))
+
+
+def drawn_mask(shape: Any, height: int, width: int) -> np.ndarray:
+    """The mask (height, width) bool of a `segmentation`; without a true pixel where there is nothing to draw.
+
+    Polygons of fewer than three points are passed over; a flat list of numbers is one polygon. Raises `ValueError` with
+    what is wrong with anything else.
+    """
+    if isinstance(shape, Mapping):
+        return _from_runs(shape, height, width)
+    if shape is None:
+        return np.zeros((height, width), dtype=bool)
+    if not isinstance(shape, list):
+        raise ValueError(f"its segmentation is {type(shape).__name__}, not a list of polygons or run lengths")
+    polygons = [_checked(polygon, height, width) for polygon in _polygons(shape)]
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    return rle.decode(rle.merge(rle.frPyObjects(polygons, height, width))).astype(bool)
+
+
+def _polygons(shape: list[Any]) -> list[list[Any]]:
+    """The polygons with at least three points; what is no list of numbers stays, for `_checked` to tell."""
+    given = [shape] if shape and not any(isinstance(part, list) for part in shape) else shape
+    return [part for part in given if not isinstance(part, list) or len(part) >= _LEAST_NUMBERS]
+
+
+def _checked(polygon: Any, height: int, width: int) -> list[float]:
+    if not isinstance(polygon, list) or not all(type(value) in (int, float) for value in polygon):
+        raise ValueError("a polygon is not a list of numbers x, y, x, y, …")
+    if len(polygon) % 2:
+        raise ValueError(f"a polygon has {len(polygon)} numbers, and points have two each")
+    # Beyond this, no tool rounded: the numbers are wrong, and drawing them would take memory without end.
+    for values, side in ((polygon[::2], width), (polygon[1::2], height)):
+        wrong = next((value for value in values if not -side <= value <= 2 * side), None)
+        if wrong is not None:
+            shown = f"{wrong:g}" if isinstance(wrong, float) and not math.isfinite(wrong) else str(wrong)[:20]
+            raise ValueError(f"a polygon has the coordinate {shown}, far outside the photo of {width}x{height}")
+    return polygon
+
+
+def _from_runs(shape: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """Run lengths {"size": [height, width], "counts": …}, down the columns and beginning with pixels outside."""
+    size, counts = shape.get("size"), shape.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise ValueError("its run lengths have no size [height, width]")
+    if size != [height, width]:
+        raise ValueError(f"its mask is {size[1]}x{size[0]}, the photo {width}x{height}")
+    if isinstance(counts, str):
+        counts = _unpacked(counts)
+    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
+        raise ValueError("its run lengths are no whole numbers from 0 on, nor COCO's packed text")
+    if sum(counts) != height * width:
+        raise ValueError(f"its run lengths cover {sum(counts):,} pixels, the photo has {height * width:,}")
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(inside, counts).reshape(width, height).T)
+
+
+def _unpacked(text: str) -> list[int]:
+    """The run lengths in COCO's packed text: five bits a character, from the third on as a difference."""
+    counts: list[int] = []
+    value, bits = 0, 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or bits > 60:
+            raise ValueError("its packed run lengths are damaged")
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << bits
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value, bits = 0, 0
+    if bits:
+        raise ValueError("its packed run lengths are cut off")
+    return counts

@@ -1,0 +1,195 @@
+"""Class lists in other programs' notation, read as the text form of `eovseg.vocabulary` where they have one meaning.
+
+    ['dog', 'cat'], (dog, cat), {0: 'dog', 1: 'cat'}      lists as Python, JSON and YAML write them: a class each
+    1:person,child / 2:bicycle     or `1.` or `1)`        numbered lines, as in FC-CLIP's files
+    - person / - bicycle           or `*` or `•`          lists with bullets
+    id,name / 1,person             also ; or tab          a table whose first line names its columns
+
+What could mean two things is read by the text form's own rules, and `doubts` says so.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eovseg.errors import VocabularyError
+
+# Full-width, ideographic and Arabic marks that stand for the separators of the text form.
+MARKS = str.maketrans(dict.fromkeys("；﹔︔؛", ";") | dict.fromkeys("，﹐、､﹑،", ",") | {"：": ":", "﹕": ":"})
+INVALID = "invalid_class_id"  # FC-CLIP's name for pixels without a class
+
+_QUOTES = '"“”„«»'
+_PAIRS = (("'", "'"), ("`", "`"), ("‘", "’"))
+_LIST = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
+_ITEM = re.compile(
+    r"""\s*(?:\d+\s*:\s*)?(?:'(?P<single>[^'\n;]*)'|"(?P<double>[^"\n;]*)"|[\[(](?P<inner>[^\[\]()\n;]*)[\])]"""
+    r"""|(?P<bare>[^\[\](){},;'"\n]+))\s*(?:,|$)\s*"""
+)
+_NUMBERED = re.compile(r"\s*(\d{1,9})\s*[:.)]\s*(?=\D)(.*)")
+_BULLET = re.compile(r"\s*[-*•]\s+(.*)")
+_LEADING_NUMBER = re.compile(r"^\d+(?:[.:)]\s*|\s+)(?=[^\W\d_])")
+# "dog | cat", and "dog . cat ." or "dog. cat.", as prompts of detectors have it
+_PARTED = re.compile(r"\||\s\.(?:\s|$)|\.\s.*\.$")
+_NAME_COLUMNS = ("name", "names", "class", "class_name", "classname", "label", "category", "category_name")
+_ID_COLUMNS = ("id", "idx", "index", "number", "value", "class_id", "classid", "label_id", "category_id", "dataset_id")
+_KIND_COLUMNS = ("isthing", "is_thing", "thing", "stuff", "isstuff", "is_stuff", "kind")
+_TRUE, _FALSE = ("1", "true", "yes", "thing"), ("0", "false", "no", "stuff")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One class in the text form, and the number that its list gives it, if any."""
+
+    text: str
+    number: int | None = None
+
+
+def plain_lines(text: str, name_alone: bool = False) -> list[Line]:
+    """`text` as lines of classes in the text form: lists in brackets and tables are translated. `name_alone` as in
+    `table`."""
+    return _bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
+
+
+def table(text: str, name_alone: bool = False) -> list[Line] | None:
+    """The rows of a table whose first line names its columns, else None.
+
+    A column of names and another known one are needed; the names alone do where `name_alone`, as in a .csv file.
+    Raises `VocabularyError` for a row without a name or with a number or kind that is none.
+    """
+    rows = text.strip().splitlines()
+    for mark in ",;\t":
+        columns = [cell.strip().strip(_QUOTES).lower() for cell in rows[0].split(mark)] if rows else []
+        name = next((columns.index(known) for known in _NAME_COLUMNS if known in columns), None)
+        number = next((columns.index(known) for known in _ID_COLUMNS if known in columns), None)
+        kind = next((columns.index(known) for known in _KIND_COLUMNS if known in columns), None)
+        if name is not None and (name_alone or number is not None or kind is not None):
+            try:
+                cells = list(csv.reader(rows[1:], delimiter=mark))
+            except csv.Error as error:
+                raise VocabularyError(f"The table of classes cannot be read ({error}).") from error
+            return [_row(row, place, columns, name, number, kind) for place, row in enumerate(cells, 2) if any(row)]
+    return None
+
+
+def _row(
+    cells: Sequence[str], place: int, columns: Sequence[str], name: int, number: int | None, kind: int | None
+) -> Line:
+    if len(cells) != len(columns):
+        raise VocabularyError(
+            f"Line {place} of the table of classes has {len(cells)} cells and its first line {len(columns)}; put names "
+            "that hold a comma in quotation marks."
+        )
+    text = cells[name].translate(MARKS).replace(";", ",")
+    if kind is not None:
+        said = cells[kind].strip().lower()
+        if said not in _TRUE + _FALSE:
+            raise VocabularyError(
+                f'Line {place} of the table of classes has "{said[:40]}" as {columns[kind]}; write 1 or 0.'
+            )
+        thing = (said in _TRUE) != (columns[kind].endswith("stuff"))
+        text += ": thing" if thing else ": stuff"
+    if number is None:
+        return Line(text)
+    if not cells[number].strip().isdecimal():
+        raise VocabularyError(
+            f'Line {place} of the table of classes has "{cells[number][:40]}" as {columns[number]}; write a number.'
+        )
+    return Line(text, int(cells[number]))
+
+
+def _bracketed(text: str) -> list[Line] | None:
+    whole = _LIST.fullmatch(text.strip())
+    if not whole:
+        return None
+    body, place, found = whole[1].strip(), 0, []
+    while place < len(body):
+        item = _ITEM.match(body, place)
+        if not item or item.end() == place:
+            return None
+        found.append(Line(next(filter(None, item.groups()), "")))
+        place = item.end()
+    return found or None
+
+
+def without_prefixes(names: Sequence[str]) -> list[Line] | None:
+    """The first names of several classes without their numbers or bullets; None unless each has one of its own."""
+    if len(names) < 2:
+        return None
+    numbered = [match for name in names if (match := _NUMBERED.fullmatch(name)) and unquoted(match[2])]
+    if len(numbered) == len(names) == len({int(match[1]) for match in numbered}):
+        return [Line(unquoted(match[2]), int(match[1])) for match in numbered]
+    bullets = [match for name in names if (match := _BULLET.fullmatch(name)) and unquoted(match[1])]
+    return [Line(unquoted(match[1])) for match in bullets] if len(bullets) == len(names) else None
+
+
+def unquoted(word: str) -> str:
+    """`word` without quotation marks around it: double ones at either end, single ones where both are there."""
+    while True:
+        bare = word.strip().strip(_QUOTES)
+        if len(bare) > 1 and (bare[0], bare[-1]) in _PAIRS and bare[0] not in bare[1:-1]:
+            bare = bare[1:-1]
+        if bare == word:
+            return bare
+        word = bare
+
+
+def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
+    """One sentence for each thing in the classes (names; thing, stuff or not said) that may have been meant otherwise.
+
+    The classes are those that the text form gave; each sentence says how they were read and how to write the other.
+    """
+    found = []
+    names = [name for words, _ in classes for name in words]
+    if len(classes) == 1 and classes[0][1] is None and len(names) > 1:
+        found.append(
+            f"Commas join the names of one class, so {_listed(names)} were read as one class; "
+            f'for a class each write "{_shown("; ".join(names))}".'
+        )
+    inner, kind = next(
+        (entry for entry in classes if len(entry[0]) > 1 and any(map(_kind_inside, entry[0]))), ((), None)
+    )
+    if inner:
+        said = [word for word in inner if _kind_inside(word)]
+        ending = "" if kind is None else ": thing" if kind else ": stuff"
+        found.append(
+            f'": thing" and ": stuff" count at the end of a class only, so {_listed(said)} was read as a name; '
+            f'part classes with semicolons: "{_shown("; ".join(inner))}{ending}".'
+        )
+    uncounted = [_uncounted(words) for words, _ in classes]
+    if all(uncounted):
+        found.append(
+            f"Numbers were read as words or parts of them ({_listed([words[0] for words, _ in classes])}); where they "
+            f'only count the classes, write "{_shown("; ".join(filter(None, uncounted)))}".'
+        )
+    parted = next((word for word in names if _PARTED.search(word)), None)
+    if parted:
+        pieces = [piece.strip(" .") for piece in re.split(r"\||\.(?:\s|$)", parted) if piece.strip(" .")]
+        found.append(f'{_listed([parted])} was read as one word; for a class each write "{_shown("; ".join(pieces))}".')
+    bracket = next((word for word in names if any(word.count(a) != word.count(b) for a, b in ("[]", "()", "{}"))), None)
+    if bracket:
+        found.append(
+            f'The bracket in {_listed([bracket])} was read as part of the word; write the classes as "dog; cat".'
+        )
+    return found
+
+
+def _uncounted(words: Sequence[str]) -> str | None:
+    """The names of a class that begins with a number, without it; None for any other class."""
+    bare = _LEADING_NUMBER.sub("", words[0], count=1)
+    if bare != words[0]:
+        return ", ".join([bare, *words[1:]])
+    return ", ".join(words[1:]) if words[0].isdecimal() and len(words) > 1 else None
+
+
+def _kind_inside(word: str) -> bool:
+    return bool(re.search(r":\s*(thing|stuff)\b", word, re.IGNORECASE))
+
+
+def _listed(words: Sequence[str]) -> str:
+    quoted = ", ".join(f'"{_shown(word, 40)}"' for word in words[:4])
+    return quoted + (", …" if len(words) > 4 else "")
+
+
+def _shown(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,138 @@
+"""Class lists as other programs write them: read where they have one meaning, else told how they were read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eovseg.command_words import read_words
+from eovseg.errors import VocabularyError
+from eovseg.notation import Line, plain_lines, unquoted, without_prefixes
+from eovseg.vocabulary import Vocabulary
+
+QUOTES = "Quotation marks around words were removed."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("狗；猫，小猫、貓", "狗: thing; 猫, 小猫, 貓: thing"),
+        ("dog：thing；grass：stuff", "dog: thing; grass: stuff"),
+        ("سماء؛ كلب، جرو", "سماء: thing; كلب, جرو: thing"),
+        ("['dog', 'cat']", "dog: thing; cat: thing"),
+        (
+            '["person, child", "traffic light: thing",\n "sky"]',
+            "person, child: thing; traffic light: thing; sky: stuff",
+        ),
+        ("(dog, traffic light)", "dog: thing; traffic light: thing"),
+        ("{0: 'person', 1: 'bicycle'}", "person: thing; bicycle: thing"),
+        ("[[dog, puppy], [cat, kitten]]", "dog, puppy: thing; cat, kitten: thing"),
+        ("1:person,child\n2:bicycle", "person, child: thing; bicycle: thing"),
+        ("1. dog\n2. sky: stuff", "dog: thing; sky: stuff"),
+        ("1) dog; 2) cat", "dog: thing; cat: thing"),
+        ("- dog\n- cat", "dog: thing; cat: thing"),
+        ("• dog\n\n• cat", "dog: thing; cat: thing"),
+        ("id,name\n1,person\n2,cat", "person: thing; cat: thing"),
+        ('id;name\n1;"person, child"\n2;car\n', "person, child: thing; car: thing"),
+        ("name\tid\tisthing\nperson\t1\t1\nwindow\t2\t0", "person: thing; window: stuff"),
+        ("Idx\tStuff\tName\n1\t1\twall\n2\t0\tbuilding;edifice", "wall: stuff; building, edifice: thing"),
+    ],
+)
+def test_what_has_one_meaning_is_read(text: str, expected: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert vocabulary.to_text() == expected
+    assert vocabulary.notes == ()
+    assert Vocabulary.parse(vocabulary.to_text()) == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"dog"; "traffic light"', "dog: thing; traffic light: thing"),
+        ("“dog”; «cat»; 'sky'; `sea`", "dog: thing; cat: thing; sky: stuff; sea: stuff"),
+        ('"person, people: thing"', "person, people: thing"),
+        ("rock 'n' roll; dog's bed: thing; \"bed\"", "rock 'n' roll: thing; dog's bed: thing; bed: thing"),
+    ],
+)
+def test_quotation_marks_go(text: str, expected: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert vocabulary.to_text() == expected
+    assert vocabulary.notes == (QUOTES,)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "told", "write"),
+    [
+        ("dog, cat, person, sky", ("dog",), "were read as one class", '"dog; cat; person; sky"'),
+        ("dog: thing, grass: stuff", ("dog: thing",), '"dog: thing" was read as a name', '"dog: thing; grass: stuff"'),
+        ("1 person", ("1 person",), 'Numbers were read as words or parts of them ("1 person")', 'write "person"'),
+        ("1 person\n2 dog, puppy", ("1 person", "2 dog"), "Numbers were read", 'write "person; dog, puppy"'),
+        ("1,person\n2,cat", ("1", "2"), "Numbers were read", 'write "person; cat"'),
+        ("dog . cat .", ("dog . cat .",), "was read as one word", '"dog; cat"'),
+        ("dog. cat.", ("dog. cat.",), "was read as one word", '"dog; cat"'),
+        ("dog | cat", ("dog | cat",), "was read as one word", '"dog; cat"'),
+        ("['dog'; 'cat']", ("['dog'", "'cat']"), "The bracket in", '"dog; cat"'),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_told(text: str, labels: tuple[str, ...], told: str, write: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert vocabulary.labels == labels
+    (note,) = vocabulary.notes
+    assert told in note and write in note and note.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["dog", "person, people: thing", "dog; cat, kitten", "time: 12:30", "12:30", "2 doors; sky", "St. Bernard", "7; 8",
+     "person (adult)", "a-b", "4:3; 16:9"],
+)  # fmt: skip
+def test_what_is_plain_is_not_remarked_on(text: str) -> None:
+    assert Vocabulary.parse(text).notes == ()
+
+
+def test_a_class_that_stands_for_nothing_is_left_out_and_told() -> None:
+    vocabulary = Vocabulary.parse("0:invalid_class_id\n1:person,child\n2:sky")
+    assert vocabulary.labels == ("person", "sky")
+    assert vocabulary.notes == ('The class "invalid_class_id" stands for pixels without a class and was left out.',)
+
+
+def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
+    assert without_prefixes(["3: dog", "7. cat"]) == [Line("dog", 3), Line("cat", 7)]
+    assert [(line.number, line.text) for line in plain_lines("id,name\n3,dog")] == [(3, "dog")]
+    for others in (["3: dog", "3: cat"], ["3: dog", "cat"], ["3: dog", "4:"], ["3: dog"], ["3:30", "4:30"], []):
+        assert without_prefixes(others) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["1:a, b; 2:", "1:'a, b; 2", "'1: a', b; '2: c', d", "1: 2: a; 2: 3: b", '- a; ": thing; - b']
+)
+def test_what_is_read_is_written_and_read_again_as_the_same(text: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert Vocabulary.parse(vocabulary.to_text()) == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("word", "bare"), [('"', ""), ("'", "'"), ("''", ""), ("\"'a'\"", "a"), ("'a' b 'c'", "'a' b 'c'")]
+)
+def test_unquoted(word: str, bare: str) -> None:
+    assert unquoted(word) == bare == unquoted(bare)
+
+
+def test_files_of_other_programs(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeffid,name\r\n1,person\r\n2,sky\r\n", encoding="utf-8")
+    (tmp_path / "one.csv").write_text("name\nperson\nsky\n")
+    (tmp_path / "a.txt").write_text("1:person,child\n2:sky\n")
+    assert Vocabulary.read(str(tmp_path / "a.csv")).labels == ("person", "sky")
+    assert Vocabulary.read(str(tmp_path / "one.csv")).labels == ("person", "sky")
+    assert Vocabulary.read(str(tmp_path / "a.txt")).words == ("person", "child", "sky")
+    (tmp_path / "list.json").write_text(json.dumps(["person", "sky"]))
+    with pytest.raises(VocabularyError, match=r"list\.json"):
+        Vocabulary.read(str(tmp_path / "list.json"))
+
+
+def test_the_command_line_prints_the_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    read_words("dog, cat")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("eovseg: Commas join the names of one class") and 'write "dog; cat"' in line
+    read_words("dog, cat", tell=False)
+    assert capsys.readouterr().err == ""
