@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eovseg.model.classifier import (
     classification_logits,
@@ -67,14 +68,17 @@ class CrossAttentionInteraction(nn.Module):
     kernel whose mask is empty attends to all pixels.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, stride: int = 1) -> None:
         super().__init__()
+        self.stride = stride
         self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.norm = nn.LayerNorm(channels)
         self.heads = heads
 
     def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor, inside: Tensor | None = None) -> Tensor:
         """kernels (B, Q, C), features (B, C, h, w), previous mask logits (B, Q, h', w') -> kernels (B, Q, C)."""
+        if self.stride > 1:
+            features = F.avg_pool2d(features, self.stride)
         outside = (resize_masks(mask_logits, features.shape[-2:]) <= 0).flatten(2)  # (B, Q, hw)
         outside = outside & ~outside.all(dim=-1, keepdim=True)
         pixels = features.flatten(2).transpose(1, 2)  # (B, hw, C)
@@ -118,7 +122,7 @@ class DecoderLayer(nn.Module):
         self.interaction: nn.Module = (
             DDAInteraction(channels)
             if config.interaction == "DDA"
-            else CrossAttentionInteraction(channels, config.attention_heads)
+            else CrossAttentionInteraction(channels, config.attention_heads, config.attention_stride)
         )
         self.self_attention = nn.MultiheadAttention(channels, config.attention_heads, batch_first=True)
         self.self_attention_norm = nn.LayerNorm(channels)

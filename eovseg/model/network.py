@@ -111,7 +111,7 @@ class EOVSeg(nn.Module):
                 # As released, all words start equally similar and F_vs = F_agg / words: thousands of steps go by before
                 # either grows. With these two values words differ and pixels pass from the first step on.
                 nn.init.normal_(self.vas.guide.weight, std=2.5)
-                nn.init.ones_(self.vas.offset)
+                nn.init.ones_(self.vas.offset if config.vas_offset else self.vas.scale)
         if config.initialisation == "short":
             # Xavier gives F_agg a deviation of 10, so that the first masks are saturated; this makes it about 1.
             with torch.no_grad():
@@ -133,6 +133,8 @@ class EOVSeg(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
         for tower in self.frozen_towers():
             tower.requires_grad_(False)
+        if self.vas is not None and not config.vas_offset:
+            self.vas.offset.requires_grad_(False)
         self.train(self.training)
 
     def frozen_towers(self) -> list[nn.Module]:

@@ -26,7 +26,7 @@ RECIPE_FILE = "recipe.json"
 # Options that replace a setting of the recipe of the same name.
 _PLAIN = (
     "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop", "seed",
-    "learning_rate", "schedule", "warmup", "clip", "ema", "evaluate_every", "pictures_every", "checkpoint_every",
+    "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every", "pictures_every", "checkpoint_every",
 )  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--batch", type=int, help="photos a batch, of all processes together")
     steps.add_argument("--accumulate", type=int, help="batches summed up in one step")
     steps.add_argument("--lr", type=float, dest="learning_rate", help="peak learning rate")
-    steps.add_argument("--schedule", choices=("step", "cosine"))
+    steps.add_argument("--schedule", choices=("step", "cosine", "constant"))
+    steps.add_argument("--decay", type=int, help="last steps of a constant schedule, in which the rate falls")
     steps.add_argument("--warmup", type=int, help="steps of rising learning rate")
     steps.add_argument("--clip", type=float, help="largest gradient norm")
     steps.add_argument("--ema", type=float, metavar="DECAY", help="moving average of the weights, 0 = none")
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--instance", type=float, help="weight of the loss that sets segments apart, 0 = none")
     run = parser.add_argument_group("the run")
     run.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
+    run.add_argument(
+        "--start-parts",
+        nargs="+",
+        metavar="NAME",
+        help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
+    )
     run.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
     run.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
     run.add_argument("--checkpoint-every", type=int, metavar="STEPS")
@@ -142,7 +149,7 @@ def train(arguments: argparse.Namespace) -> int:
     torch.manual_seed(chosen.seed)
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
     changes = {name: value for name, value in changes.items() if value is not None}
-    network = starting_network(chosen.variant, arguments.start, changes)
+    network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
     trainer = Trainer(
         network,
         lambda steps: batch_stream(batches, steps, arguments.workers),

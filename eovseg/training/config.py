@@ -54,11 +54,13 @@ class TrainConfig:
     seed: int = 0
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
-    schedule: Literal["step", "cosine"] = "step"
+    vas_decay: bool = True  # False: none on VAS's scale and offset, which it would draw to 0
+    schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[int, ...] | None = None  # steps; None: the paper's, 163,889 and 187,546 of 200,000, in proportion
     warmup: int = 10
     warmup_factor: float = 1.0  # 1.0: the released warm-up is none
-    final_factor: float = 0.01  # cosine only
+    final_factor: float = 0.01  # cosine and constant
+    decay: int = 0  # constant only: the last steps, in which the rate falls
     clip: float = 0.01
     clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
     ema: float = 0.0  # 0: off
@@ -82,8 +84,8 @@ class TrainConfig:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
         if self.bf16 and self.fp16:
             raise ConfigError("bf16 and fp16 are both on; choose one of them.")
-        if self.schedule not in ("step", "cosine"):
-            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step' or 'cosine'.")
+        if self.schedule not in ("step", "cosine", "constant"):
+            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step', 'cosine' or 'constant'.")
         if self.clip_per not in ("model", "tensor"):
             raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
         if not 0 <= self.ema < 1:
@@ -149,7 +151,7 @@ def xs_config(**changes: Any) -> TrainConfig:
     loss = LossConfig(points=768, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
-        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "bf16": True,
+        "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "bf16": True,
         "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500, "loss": loss,
         "views": BatchSettings(),
     }  # fmt: skip

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_rgb
+from eovseg.data.panoptic_folder import write_segment_ids
 from eovseg.data.unlabelled import list_photos
 from eovseg.errors import ConfigError, exit_code
 from eovseg.loading import load
@@ -86,8 +86,7 @@ class PseudoLabels:
         pixels = read_rgb(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
-        png = np.stack([ids % 256, ids // 256, ids // 65536], axis=-1).astype(np.uint8)
-        Image.fromarray(png).save(self.folder / "panoptic" / f"{photo.stem}.png")
+        write_segment_ids(self.folder / "panoptic" / f"{photo.stem}.png", ids)
         shutil.copyfile(photo, self.folder / "images" / photo.name)
         row = {
             "file_name": photo.name,

@@ -1,6 +1,7 @@
 """The network that a run starts from: fresh, or with the weights of a file of any kind that this project knows."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ from eovseg.model.network import EOVSeg
 from eovseg.training import checkpointing
 
 
-def starting_network(variant: str, start: Path | None, changes: dict[str, Any]) -> EOVSeg:
+def starting_network(
+    variant: str, start: Path | None, changes: dict[str, Any], parts: Sequence[str] | None = None
+) -> EOVSeg:
     """A network of `variant` whose frozen towers have their weights, `changes` replacing settings of its configuration.
 
     `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint; its own
-    configuration comes first. Raises `CheckpointError` for other files, other variants and changes that do not fit.
+    configuration comes first. With `parts` (aggregator, vas, decoder, …) the network is that of the variant, and only
+    these parts of it take their weights from the file. Raises `CheckpointError` for other files, other variants and changes that do not fit.
     """
     if start is None:
         return EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
     checkpoint = read_weights(start, variant)
+    if parts:
+        network = EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
+        _load_parts(network, checkpoint, parts, start.name)
+        return network
     # An official file holds the towers; nothing is fetched for it.
     network = EOVSeg(checkpoint.config.with_changes(**changes), pretrained=not checkpoint.complete)
     load_into(network, checkpoint, start.name)
@@ -42,3 +50,15 @@ def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
             f"{config.variant!r} or another file."
         )
     return Checkpoint(config, checkpointing.averaged_weights(state), complete=False)
+
+
+def _load_parts(network: EOVSeg, checkpoint: Checkpoint, parts: Sequence[str], name: str) -> None:
+    own = network.trained_state_dict()
+    starts = [f"{part}." for part in parts]
+    chosen = {k: v for k, v in checkpoint.tensors.items() if k in own and any(map(f"{k}.".startswith, starts))}
+    if missing := [part for part in parts if not any(f"{k}.".startswith(f"{part}.") for k in chosen)]:
+        raise CheckpointError(f"{name} has no weights of {', '.join(missing)} for this network.")
+    for key, value in chosen.items():
+        if value.shape != own[key].shape:
+            raise CheckpointError(f"{name} has {key} as {tuple(value.shape)}, this network needs {tuple(own[key].shape)}.")
+    network.load_state_dict({k: v.to(own[k].dtype) for k, v in chosen.items()}, strict=False)
