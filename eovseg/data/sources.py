@@ -13,7 +13,7 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import open_data_set
 from eovseg.data.labelled_folder import LabelKind, LabelledFolder, Photo, SegmentInfo
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.data.split import VALIDATION_FRACTION, photo_identities, photo_identity, validation_photos
+from eovseg.data.split import photo_identities, photo_identity, validation_photos
 from eovseg.data.xs_parts import reserved_identities
 from eovseg.errors import ConfigError
 

@@ -147,6 +147,7 @@ _VARIANTS: dict[str, ModelConfig] = {
         ffn_dim=512,
         interaction="CA",
         attention_stride=2,
+        attention_heads=4,
         vas_offset=False,
         spatial_extractor="own",
         spatial_dim=192,

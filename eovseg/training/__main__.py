@@ -26,7 +26,8 @@ RECIPE_FILE = "recipe.json"
 # Options that replace a setting of the recipe of the same name.
 _PLAIN = (
     "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop", "seed",
-    "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every", "pictures_every", "checkpoint_every",
+    "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every", "pictures_every",
+    "checkpoint_every",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class LossConfig:
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
-    points: int = 12_544
+    points: int = 12_544  # 0: no sampling, masks are compared at every cell of stride 4
     oversample: float = 3.0
     importance: float = 0.75
     # Training aids that the paper does not have; all off by default, none of them changes inference.
@@ -148,11 +148,11 @@ def recipe(variant: str, **changes: Any) -> TrainConfig:
 
 def xs_config(**changes: Any) -> TrainConfig:
     """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
-    loss = LossConfig(points=768, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
+    loss = LossConfig(points=0, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
-        "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "bf16": True,
-        "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500, "loss": loss,
-        "views": BatchSettings(),
+        "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998,
+        "bf16": True, "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500,
+        "loss": loss, "views": BatchSettings(),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})

@@ -13,7 +13,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
     "step": ×0.1 at each milestone (the paper's). "cosine": from the full rate at the end of the warm-up to
     `final_factor` of it at the last step. "constant": the full rate but for the last `decay` steps, in which it falls
-    linearly to `final_factor`; a run may so be ended at any time. All rise linearly from `warmup_factor` during the warm-up.
+    linearly to `final_factor`; a run may so be ended at any time. All rise linearly from `warmup_factor` during the
+    warm-up.
     """
     if step < config.warmup:
         done = step / config.warmup

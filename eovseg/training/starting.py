@@ -18,8 +18,9 @@ def starting_network(
     """A network of `variant` whose frozen towers have their weights, `changes` replacing settings of its configuration.
 
     `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint; its own
-    configuration comes first. With `parts` (aggregator, vas, decoder, …) the network is that of the variant, and only
-    these parts of it take their weights from the file. Raises `CheckpointError` for other files, other variants and changes that do not fit.
+    configuration comes first. With `parts` (aggregator, vas.guide, …) the network is that of the variant, and only
+    these parts take their weights from the file. Raises `CheckpointError` for other files, other variants and changes
+    that do not fit.
     """
     if start is None:
         return EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
@@ -60,5 +61,7 @@ def _load_parts(network: EOVSeg, checkpoint: Checkpoint, parts: Sequence[str], n
         raise CheckpointError(f"{name} has no weights of {', '.join(missing)} for this network.")
     for key, value in chosen.items():
         if value.shape != own[key].shape:
-            raise CheckpointError(f"{name} has {key} as {tuple(value.shape)}, this network needs {tuple(own[key].shape)}.")
+            raise CheckpointError(
+                f"{name} has {key} as {tuple(value.shape)}, this network needs {tuple(own[key].shape)}."
+            )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in chosen.items()}, strict=False)
