@@ -56,7 +56,7 @@ class _Labels:
     valid: Tensor | None  # (B, H, W) bool; None where every pixel is
     unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
     unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
-    cells: list[Tensor] | None = None  # masks as shares of each cell (M, h, w); None where points are sampled
+    cells: Sequence[Tensor] | None = None  # masks as shares of each cell (M, h, w); None where points are sampled
     valid_cells: Tensor | None = None  # (B, h, w) float 0 or 1; None where every one is
 
 
@@ -243,7 +243,8 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
 
 def _add_cells(prepared: _Labels) -> None:
     """Masks and validity on the masks' own grid, of which each cell is 4x4 pixels."""
-    prepared.cells = [F.avg_pool2d(masks.float(), 4) for masks in prepared.masks]
+    cells = prepared.stacked.float().unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))  # (sum of M, h, w)
+    prepared.cells = cells.split([len(masks) for masks in prepared.masks])
     if prepared.valid is not None:
         prepared.valid_cells = (F.avg_pool2d(prepared.valid.float(), 4) > 0.5).float()
 
