@@ -13,8 +13,8 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import open_data_set
 from eovseg.data.labelled_folder import LabelKind, LabelledFolder, Photo, SegmentInfo
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.data.split import photo_identities, photo_identity, validation_photos
-from eovseg.data.xs_parts import reserved_identities
+from eovseg.data.split import VALIDATION_FRACTION, photo_identities, photo_identity, validation_photos
+from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import ConfigError
 
 UNLABELLED = 0  # no class known, but known not to be part of any labelled instance: mask losses apply
@@ -54,7 +54,7 @@ def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
     """
     root = Path(data)
     return (
-        TrainingSource(root / "coco_panoptic", "panoptic", 0.36),
+        TrainingSource(root / "coco_panoptic", "panoptic", 0.36, VALIDATION_FRACTION),
         TrainingSource(root / "coco_taming", "panoptic", 0.05),
         TrainingSource(root / "coco_stuff_semantic", "panoptic", 0.06),
         TrainingSource(root / "coco_instances", "instances", 0.30),
@@ -178,7 +178,7 @@ def open_sources(
     A photo of two sources is trained on in the first one only. `folders` are the sources' own where they are open.
     """
     folders = folders or [source.open() for source in sources]
-    excluded = set(reserved_identities())
+    excluded = set().union(*map(identities, PARTS))
     for folder, source in zip(folders, sources, strict=True):
         excluded |= photo_identities(folder, validation_photos(folder, source.validation_fraction))
     for folder in held_out:

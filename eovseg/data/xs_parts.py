@@ -31,9 +31,9 @@ def part(name: Part) -> frozenset[int]:
     return frozenset(json.loads(files("eovseg.data").joinpath("xs_parts.json").read_text(encoding="utf-8"))[name])
 
 
-def reserved_identities() -> frozenset[str]:
-    """Photos of both parts as `split.photo_identity` names them."""
-    return frozenset(f"coco/{number}" for name in PARTS for number in part(name))
+def identities(name: Part) -> frozenset[str]:
+    """Photos of one part as `split.photo_identity` names them."""
+    return frozenset(f"coco/{number}" for number in part(name))
 
 
 def gather(data: Path, name: Part, output: Path) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eovseg.errors import ConfigError
 from eovseg.model.aggregator import LiteAggregator
 from eovseg.model.backbones import ClipResNet, FeatureExtractor, FrozenAttention, build_towers
 from eovseg.model.classifier import classification_logits, resize_masks
@@ -95,6 +96,7 @@ class EOVSeg(nn.Module):
     def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
+        self._held: list[nn.Module] = []
         self.feature_extractor: FeatureExtractor
         self.feature_extractor, self.text_encoder = build_towers(config, pretrained)
         self.aggregator = LiteAggregator(
@@ -147,9 +149,22 @@ class EOVSeg(nn.Module):
     def train(self, mode: bool = True) -> "EOVSeg":
         """Training mode for the trained parts only."""
         super().train(mode)
-        for tower in self.frozen_towers():
-            tower.eval()
+        for part in (*self.frozen_towers(), *self._held):
+            part.eval()
         return self
+
+    def hold(self, parts: Sequence[str]) -> None:
+        """Keep these parts (aggregator, vas, …) as they are: no gradient, batch norms in evaluation mode.
+
+        Raises `ConfigError` for a part that this network does not have.
+        """
+        for name in parts:
+            part = getattr(self, name, None)
+            if not isinstance(part, nn.Module):
+                known = ", ".join(child for child, _ in self.named_children())
+                raise ConfigError(f"This network has no part {name!r} to hold; choose from {known}.")
+            self._held.append(part.requires_grad_(False))
+        self.train(self.training)
 
     def trained_state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers of everything but the frozen towers; the joint space of XS counts as trained."""

@@ -25,7 +25,8 @@ AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "
 RECIPE_FILE = "recipe.json"
 # Options that replace a setting of the recipe of the same name.
 _PLAIN = (
-    "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop", "seed",
+    "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop",
+    "seed",
     "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every", "pictures_every",
     "checkpoint_every",
 )  # fmt: skip
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
     )
+    run.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
     run.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
     run.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
     run.add_argument("--checkpoint-every", type=int, metavar="STEPS")
@@ -151,6 +153,7 @@ def train(arguments: argparse.Namespace) -> int:
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
     changes = {name: value for name, value in changes.items() if value is not None}
     network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
+    network.hold(chosen.hold)
     trainer = Trainer(
         network,
         lambda steps: batch_stream(batches, steps, arguments.workers),

@@ -41,6 +41,7 @@ class TrainConfig:
     variant: str = "l"
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
+    hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)
     short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
     data: tuple[str, ...] = ()
     dataset: str | None = None  # a name of `eovseg data list`; None: what the folder turns out to be

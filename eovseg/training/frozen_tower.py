@@ -16,7 +16,7 @@ class FrozenTower:
 
         flat = _Flat(tower).eval()
         with torch.no_grad():
-            model = openvino.convert_model(flat, example_input=torch.zeros(shape), input=list(shape))
+            model = openvino.convert_model(torch.export.export(flat, (torch.zeros(shape),)))
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._shape = shape
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()

@@ -51,6 +51,15 @@ def test_a_run_starts_from_a_weight_file(shipped: dict[str, Tensor]) -> None:
     assert all(tensor.dtype != torch.float16 for tensor in state.values())
 
 
+def test_a_run_takes_over_parts_of_a_weight_file(shipped: dict[str, Tensor]) -> None:
+    state = starting_network("xs", SHIPPED, {}, ["aggregator", "vas.guide"]).trained_state_dict()
+    taken = [name for name in state if name.startswith(("aggregator.", "vas.guide."))]
+    assert len(taken) > 10 and all(torch.equal(state[name].float(), shipped[name]) for name in taken)
+    assert not torch.equal(state["decoder.object_kernels.weight"].float(), shipped["decoder.object_kernels.weight"])
+    with pytest.raises(CheckpointError, match=r"no weights of hat for this network"):
+        starting_network("xs", SHIPPED, {}, ["aggregator", "hat"])
+
+
 def test_a_run_starts_from_the_average_of_a_training_checkpoint(
     training_checkpoint: Path, shipped: dict[str, Tensor]
 ) -> None:
