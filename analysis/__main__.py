@@ -7,7 +7,7 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.errors import exit_code
+from eovseg.errors import any_encoding, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
+    any_encoding()
     options = parser().parse_args(arguments)
     task = {"figures": _figures, "benchmark": _speed, "memory": _memory}[options.task]
     return exit_code(lambda: task(options))

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 import eovseg
+from eovseg.errors import any_encoding, exit_code
 from eovseg.vocabulary import Vocabulary
 
 WIDTH = 400  # of one photo; a pair is twice that
@@ -51,6 +52,7 @@ def _pair(result: eovseg.Result, height: float) -> Image.Image:
 
 def main() -> int:
     """Entry of the command."""
+    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m analysis.contact_sheet", description=__doc__)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--vocabulary", default="everyday", help="words or a preset; default: everyday")
@@ -58,15 +60,15 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file of the sheet")
     options = parser.parse_args()
-    try:
-        vocabulary = Vocabulary.coerce(options.vocabulary)
-        predictor = eovseg.load(options.variant, options.checkpoint)
-        results = [predictor(photo, vocabulary) for photo in options.photos]
-    except eovseg.EovsegError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_code(lambda: draw(options))
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Segment the photos and write the sheet; raises `EovsegError`."""
+    vocabulary = Vocabulary.coerce(options.vocabulary)
+    predictor = eovseg.load(options.variant, options.checkpoint)
+    results = [predictor(photo, vocabulary) for photo in options.photos]
     contact_sheet(results).save(options.output, quality=88)
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import eovseg
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
-from eovseg.errors import EovsegError
+from eovseg.errors import EovsegError, any_encoding
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; 2 and one sentence where that is not possible."""
+    any_encoding()
     options = parser().parse_args(arguments)
     wrong = _wrong(options)
     if wrong:

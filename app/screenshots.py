@@ -18,6 +18,8 @@ from typing import Any
 
 from PIL import Image
 
+from eovseg.errors import any_encoding
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
 QUALITY = 70  # of the JPEG files: text stays sharp, and all together stay below a few megabytes
@@ -124,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pictures; 2 and one sentence where there is no browser."""
+    any_encoding()
     options = parser().parse_args(arguments)
     path = browser_path()
     if path is None:

@@ -11,21 +11,19 @@ from pathlib import Path
 
 from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
-from eovseg.errors import EovsegError
+from eovseg.errors import EovsegError, any_encoding, sentence
 from eovseg.segmenting import commands as segmenting
 from eovseg.video import commands as video_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script; returns the exit code."""
+    any_encoding()
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except EovsegError as error:
-        print(f"eovseg: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a full disk, a folder that may not be written
-        print(f"eovseg: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
+    except (EovsegError, OSError) as error:
+        print(f"eovseg: {sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("eovseg: stopped; what was finished is kept.", file=sys.stderr)

@@ -106,11 +106,16 @@ class Composer:
 
 
 class KeptMasks:
-    """The tiled masks of the last few photos, gone with the logits that they belong to."""
+    """The tiled masks of the last few photos, gone with the logits that they belong to.
+
+    The lock is held while masks are made. What removes the masks of logits that are gone does without it: Python calls
+    that in any thread and even within `of`, where waiting for the lock would never end. It is a single operation on the
+    dictionary, which is atomic.
+    """
 
     def __init__(self, count: int = 2) -> None:
         self._count = count
-        self._kept: list[tuple[weakref.ref[Logits], TiledMasks]] = []
+        self._kept: dict[int, tuple[weakref.ref[Logits], TiledMasks]] = {}  # by the id of the logits
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -119,15 +124,15 @@ class KeptMasks:
     def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
         """The final masks of one photo of `size` (H, W), the same for the same `logits`."""
         with self._lock:
-            for known, tiled in self._kept:
-                if known() is logits:
-                    return tiled
+            known = self._kept.get(id(logits))
+            if known is not None and known[0]() is logits:
+                return known[1]
             made = _tiled_masks(logits, features, size)
-            self._kept = [*self._kept, (weakref.ref(logits, self._drop), made)][-self._count :]
+            key, pop = id(logits), self._kept.pop
+            self._kept[key] = weakref.ref(logits, lambda _: pop(key, None)), made
+            for oldest in list(self._kept)[: -self._count]:
+                self._kept.pop(oldest, None)
             return made
-
-    def _drop(self, gone: "weakref.ref[Logits]") -> None:
-        self._kept = [kept for kept in self._kept if kept[0] is not gone]
 
 
 def _tiled_masks(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:

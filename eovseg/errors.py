@@ -1,5 +1,6 @@
 """Errors that a person can act on: one sentence with what was given, what is allowed and what to do."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -33,10 +34,36 @@ class DataError(EovsegError):
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command: 0 when it is done, 1 after the sentence of an `EovsegError` on standard error."""
+    """Run a command: 0 when it is done, 1 after the sentence of an error that a person can act on, on standard error.
+
+    Such errors are `EovsegError` and what the system refuses (`OSError`).
+    """
     try:
         command()
-    except EovsegError as error:
-        print(error, file=sys.stderr)
+    except (EovsegError, OSError) as error:
+        print(sentence(error), file=sys.stderr)
         return 1
     return 0
+
+
+def sentence(error: EovsegError | OSError) -> str:
+    """What a command says about an error: our own words, or what the system refuses, with the file where it names one.
+
+    The traceback of an error of the system that names no file goes to the log, as nobody could tell what was refused.
+    """
+    if isinstance(error, EovsegError):
+        return str(error)
+    reason = (error.strerror or str(error) or type(error).__name__).rstrip(".")
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    if files:
+        return f"{' and '.join(files)}: {reason}."
+    from eovseg.error_log import keep_traceback
+
+    return f"{reason}{keep_traceback(error)}."
+
+
+def any_encoding() -> None:
+    """Let standard output and error write what their encoding lacks as an escape (`\\u65e5`) instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

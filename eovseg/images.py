@@ -2,29 +2,33 @@
 
 import contextlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from eovseg.errors import ImageError
 
 MAX_PIXELS = 64_000_000
 # The network sees a photo at short side 640 and long side 2560 at most: beyond this ratio nothing is left to see.
 MAX_ASPECT_RATIO = 50
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF and GIF photos are accepted"
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF photos are accepted"
+
+_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
-def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, name: str | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a file, a PIL image or an array, as a person would see it; a copy, never a view.
 
     Rotation in EXIF is applied, transparency shows white, of an animation the first frame is taken.
     Arrays are (H, W) or (H, W, 1 | 3 | 4): uint8, uint16, bool, or float in 0..1.
     Raises `ImageError` for what cannot be read, for more than `max_pixels` pixels (checked before decoding) and for
-    sides more than 50:1 apart.
+    sides more than 50:1 apart. It calls a file `name`, by default the file's name without its folder.
     """
     if isinstance(source, np.ndarray):
         if not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
@@ -32,12 +36,29 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         _check_size((source.shape[1], source.shape[0]), "The array", max_pixels)
         return _from_array(source)
     if isinstance(source, Image.Image):
-        name = "The image"
-        _check_size(source.size, name, max_pixels)
-        return _decode(source, name)
+        _check_size(source.size, "The image", max_pixels)
+        return _decode(source, "The image")
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), max_pixels)
+        path = Path(source)
+        name = name or f'"{path.name}"'
+        with _opened(path, name, max_pixels) as image:
+            return _decode(image, name)
     raise ImageError(f"A photo is a path, a PIL image or an array, not {type(source).__name__}.")
+
+
+def photo_size(path: str | os.PathLike[str], name: str | None = None) -> tuple[int, int]:
+    """(width, height) of the picture that `load_image` makes of a file, without decoding it where the header is enough.
+
+    Raises `ImageError` as `load_image` does, except for damage behind the header.
+    """
+    path = Path(path)
+    with _opened(path, name or f'"{path.name}"', MAX_PIXELS) as image:
+        width, height = image.size
+        turned = False
+        if image.format != "TIFF":  # whose size Pillow gives upright
+            with contextlib.suppress(Exception):  # damaged EXIF data, as in `_decode`
+                turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        return (height, width) if turned else (width, height)
 
 
 def network_size(height: int, width: int, short_side: int = 640, long_side: int = 2560) -> tuple[int, int]:
@@ -57,35 +78,46 @@ def resize_for_network(image: np.ndarray, short_side: int = 640, long_side: int 
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _from_file(path: Path, max_pixels: int) -> np.ndarray:
-    name = f'"{path.name}"'
-    if path.is_dir():
-        raise ImageError(f'"{path}" is a folder; give a photo in it ({ACCEPTED}).')
+@contextlib.contextmanager
+def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
+    """The file as an image whose size is allowed; whatever fails within the block is an `ImageError` about the file."""
     try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise ImageError(f'The photo "{path.name}" was not found ({ACCEPTED}).') from error
-    if size == 0:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ImageError(f"The photo {name} was not found ({ACCEPTED}).") from error
+    except OSError as error:
+        raise ImageError(_reason(name, error, "")) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f'"{path}" is a folder; give a photo in it ({ACCEPTED}).')
+    if status.st_size == 0:
         raise ImageError(f"{name} is empty (0 bytes); {ACCEPTED}.")
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check_size(image.size, name, max_pixels)
-            return _decode(image, name)
+            yield image
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(_too_large(name, max_pixels)) from error
-    except PermissionError as error:
-        raise ImageError(f"{name} may not be read: permission is denied.") from error
-    except Exception as error:  # Pillow's readers raise anything (SyntaxError, struct.error, ...) on hostile bytes
-        raise ImageError(f"{name} is not a photo that can be read; {ACCEPTED}.") from error
+    except Exception as error:
+        raise ImageError(_reason(name, error, "is not a photo that can be read")) from error
+
+
+def _reason(name: str, error: Exception, damage: str) -> str:
+    """Why a file is no picture: the system's own errors have a number, and hostile bytes make Pillow's readers raise
+    anything (SyntaxError, struct.error, ...), which is `damage`."""
+    if isinstance(error, MemoryError):
+        return f"{name} needs more memory than there is; scale it down."
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name} cannot be read: {error.strerror}."
+    return f"{name} {damage}; {ACCEPTED}."
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
-    except Exception as error:  # as above
-        raise ImageError(f"{name} is damaged or cut off and cannot be decoded; {ACCEPTED}.") from error
+    except Exception as error:
+        raise ImageError(_reason(name, error, "is damaged or cut off and cannot be decoded")) from error
     with contextlib.suppress(Exception):  # damaged EXIF data: the pixels are sound and are shown as they are stored
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):

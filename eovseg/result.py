@@ -215,29 +215,30 @@ class Result:
         """
         folder = Path(folder)
         paths = {kind: folder / f"{stem}-{suffix}" for kind, suffix in FILES.items() if kind in files}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # The document with the photo's digest first: by it `save` knows its own after a cut.
-            for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
+        # The document with the photo's digest first: by it `save` knows its own after a cut.
+        for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
+            content = self._content(kind, f"{stem}-{FILES['panoptic-png']}")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
                 part = folder / f".{paths[kind].name}.part"
-                self._write_file(kind, part, f"{stem}-{FILES['panoptic-png']}")
+                part.write_bytes(content)
                 os.replace(part, paths[kind])
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise EovsegError(f'Results cannot be written to "{folder}" ({reason}).') from error
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise EovsegError(f'Results cannot be written to "{folder}" ({reason}).') from error
         return list(paths.values())
 
-    def _write_file(self, kind: str, path: Path, png_name: str) -> None:
+    def _content(self, kind: str, png_name: str) -> bytes:
+        """The bytes of one of `FILES`."""
         if kind == "overlay":
-            self.overlay().save(path, "PNG")
-        elif kind == "panoptic-png":
-            Image.fromarray(id_to_rgb(self.segment_map)).save(path, "PNG")
-        elif kind == "panoptic-json":
+            return _png(self.overlay())
+        if kind == "panoptic-png":
+            return _png(Image.fromarray(id_to_rgb(self.segment_map)))
+        if kind == "panoptic-json":
             document = self.panoptic_json(png_name)
             document["info"]["photo_digest"] = self._photo_digest()
-            _write_json(path, document)
-        else:
-            _write_json(path, self.rle_json())
+            return _json(document)
+        return _json(self.rle_json())
 
     def _photo_digest(self) -> str:
         return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
@@ -298,9 +299,15 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _json(document: dict[str, Any]) -> bytes:
     # A photo's file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="replace")
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

@@ -1,11 +1,13 @@
 """What holds the house together: imports point one way, files name no machine, links lead somewhere."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,21 @@ def test_importing_the_method_loads_no_page_and_no_plots() -> None:
     code = "import sys, eovseg; print(*sorted({'gradio', 'matplotlib', 'plotly', 'IPython'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_every_import_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
+    distributions = metadata.packages_distributions()
+    missing = {}
+    for path in itertools.chain(*((ROOT / layer).rglob("*.py") for layer in LAYERS)):
+        for name in set(imported_packages(path.read_text(encoding="utf-8"))) - sys.stdlib_module_names - set(LAYERS):
+            known = {one.lower().replace("_", "-") for one in distributions.get(name, [name])}
+            if not known & declared:
+                missing[name] = str(path.relative_to(ROOT))
+    missing.pop("playwright", None)  # only for `make screenshots`, which is run from a clone
+    assert not missing, "imported, and not among the dependencies of pyproject.toml"
 
 
 def test_every_package_is_in_the_wheel() -> None:

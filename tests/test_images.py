@@ -234,7 +234,7 @@ def test_unusable_files(tmp_path: Path, name: str, content: bytes, sentence: str
         load_image(tmp_path / name)
     message = str(caught.value)
     assert message.startswith(f'"{name}"')
-    assert "JPEG, PNG, WebP, BMP, TIFF and GIF" in message
+    assert "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF" in message
     assert str(tmp_path) not in message
     assert "\n" not in message
 
@@ -246,6 +246,31 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         load_image(tmp_path)
     with pytest.raises(ImageError, match="was not found"):
         load_image("nul\0byte.jpg")
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "sentence"),
+    [
+        ("PIL.Image.open", PermissionError(13, "Permission denied"), '"dot.png" cannot be read: Permission denied.'),
+        ("PIL.Image.open", OSError(24, "Too many open files"), '"dot.png" cannot be read: Too many open files.'),
+        ("PIL.PngImagePlugin.PngImageFile.load", OSError(5, "Input/output error"), "read: Input/output error."),
+        ("PIL.PngImagePlugin.PngImageFile.load", MemoryError(), '"dot.png" needs more memory than there is'),
+        ("pathlib.Path.stat", OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links."),
+    ],
+)
+def test_what_the_system_refuses_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception, sentence: str
+) -> None:
+    path = saved(Image.new("RGB", (1, 1)), tmp_path / "dot.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, refuse)
+        with pytest.raises(ImageError) as caught:
+            load_image(path)
+    assert sentence in str(caught.value) and "damaged" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eovseg.errors import any_encoding
+
 ROOT = Path(__file__).parent.parent.parent
 TAKEN = (
     "Dockerfile", ".dockerignore", "requirements.txt", "pyproject.toml", "LICENSE", "NOTICE", "eovseg", "analysis",
@@ -30,6 +32,7 @@ def write(folder: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the folder; 2 and one sentence where that is not possible."""
+    any_encoding()
     options = argparse.ArgumentParser(prog="python -m app.spaces", description="The files of a Hugging Face Space.")
     options.add_argument("folder", type=Path)
     try:

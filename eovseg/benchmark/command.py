@@ -108,7 +108,7 @@ def _measured(case: Case, threads: int | None) -> dict[str, Any]:
         return {"not run": reason}
     command = [sys.executable, "-m", "eovseg", "benchmark", "--out", os.devnull, "--one", json.dumps(asdict(case))]
     command += ["--threads", str(threads)] if threads else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         return {"failed": lines[-1] if lines else f"exit code {done.returncode}"}

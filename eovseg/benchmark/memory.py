@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine, write_rows
 from eovseg.benchmark.measure import peak_memory, timed
-from eovseg.errors import ConfigError, exit_code
+from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.loading import load
 from eovseg.model.network import TextEmbeddings
 from eovseg.predictor import Decoded
@@ -118,7 +118,11 @@ def run(options: argparse.Namespace) -> None:
 def measured(module: str, point: dict[str, Any]) -> dict[str, Any]:
     """What `python -m module --one POINT` prints, a process of its own. Raises `ConfigError` where it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", module, "--one", json.dumps(point)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", module, "--one", json.dumps(point)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         raise ConfigError(f"{point} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
@@ -143,6 +147,7 @@ class PointCommand:
         parser.add_argument("--out", type=Path, default=Path(self.out), help="CSV to write")
         parser.add_argument("--words", nargs="+", type=int, default=list(self.words))
         parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
+        any_encoding()
         options = parser.parse_args(argv)
         if options.one:
             print(json.dumps(self.measure_one(json.loads(options.one))))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eovseg.data.data_sets import chosen_split, data_set, missing_parts
-from eovseg.data.label_files import image_size
+from eovseg.data.label_files import check_sizes, image_size
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.layouts.building import in_threads
 from eovseg.data.layouts.layout import Layout, Part
@@ -79,6 +79,7 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
     if folder.unlabelled:
         count = len(folder.unlabelled)
         report.notes.append(f"Photos without any label, left out: {count}, the first {folder.unlabelled[0]}.")
+    report.notes += folder.notes
     photos = folder.photos[:limit]
     if len(photos) < len(folder):
         report.notes.append(f"Only the first {len(photos)} annotations were read; without --quick all are.")
@@ -100,10 +101,8 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
 def _read(folder: LabelledFolder, photo: Photo) -> list[int] | str:
     """The category of each segment of one photo, or what is broken about it, in one sentence."""
     try:
-        size = image_size(folder.images / photo.file_name)
-        if size != (photo.width, photo.height):
-            path = folder.images / photo.file_name
-            return f"{path} is {size[0]}x{size[1]} pixels, its data set says {photo.width}x{photo.height}."
+        path = folder.images / photo.file_name
+        check_sizes(path, image_size(path), (photo.width, photo.height))
         instances = folder.load_instances(photo)
         folder.load_class_map(photo)
         if folder.measures == ("instance",):

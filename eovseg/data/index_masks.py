@@ -12,6 +12,7 @@ from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import check_size, image_size, read_index
 from eovseg.data.labelled_folder import LabelledFolder, Measure, Photo, SegmentInfo
 from eovseg.errors import DataError
+from eovseg.photo_folders import LeftOut, walk
 
 _UNLABELLED, _UNKNOWN = -1, -2
 _VALUES = 65536
@@ -91,19 +92,20 @@ class IndexMaskFolder(LabelledFolder):
         return places.astype(np.int32), segments
 
 
-def paired_photos(images: Path, maps: ClassMaps, suffixes: Sequence[str] = (".jpg",)) -> list[str]:
+def paired_photos(
+    images: Path, maps: ClassMaps, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None
+) -> list[str]:
     """The photos below `images`, whose masks are all that `maps` holds; raises `DataError` for a mask without photo."""
-    file_names = list_photos(images, suffixes)
+    file_names = list_photos(images, suffixes, left_out)
     masks = {maps.path(name) for name in file_names}
-    for mask in sorted(maps.folder.rglob(f"*{maps.suffix}")):
-        if mask not in masks:
-            raise DataError(f"{mask} has no photo in {images}.")
+    for below, name in walk(maps.folder, suffixes=(maps.suffix,)):
+        if maps.folder / below / name not in masks:
+            raise DataError(f"{maps.folder / below / name} has no photo in {images}.")
     return file_names
 
 
-def list_photos(folder: Path, suffixes: Sequence[str] = (".jpg",)) -> list[str]:
+def list_photos(folder: Path, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None) -> list[str]:
     """Paths of the photos below `folder`, relative to it, in order; raises `DataError` where the folder is missing."""
     if not folder.is_dir():
         raise DataError(f"{folder} is missing; it should hold the photos.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return sorted(f"{below}/{name}" if below else name for below, name in walk(folder, True, suffixes, left_out))

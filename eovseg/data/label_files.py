@@ -7,20 +7,44 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from eovseg.errors import DataError
+from eovseg.errors import DataError, ImageError
+from eovseg.images import load_image, photo_size
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _INDEX_MODES = ("P", "L", "1", "I", "I;16", "I;16B")
 
 
 def check_size(path: Path, pixels: np.ndarray, width: int, height: int, says: str = "its data set says") -> None:
-    """Raises `DataError` when a photo or label file has another size than its data set says."""
-    if pixels.shape[:2] != (height, width):
-        raise DataError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, {says} {width}x{height}.")
+    """Raises `DataError` when a photo or label file, `pixels` (H, W, ...), has another size than its data set says."""
+    check_sizes(path, (pixels.shape[1], pixels.shape[0]), (width, height), says)
+
+
+def check_sizes(path: Path, found: tuple[int, int], wanted: tuple[int, int], says: str = "its data set says") -> None:
+    """Raises `DataError` unless the (width, height) of a photo or label file is the one that is wanted."""
+    if found == wanted:
+        return
+    turn = ""
+    if found == wanted[::-1]:
+        turn = (
+            " They differ only by a turn: labels belong on the upright photo, turned as its EXIF orientation says, so "
+            "turn the labels, or save the photo without that orientation."
+        )
+    raise DataError(f"{path} is {found[0]}x{found[1]} pixels, {says} {wanted[0]}x{wanted[1]}.{turn}")
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo as the product sees it (`eovseg.images.load_image`), (H, W, 3) uint8 RGB.
+
+    Raises `DataError` naming a file that cannot be read.
+    """
+    try:
+        return load_image(path, name=str(path))
+    except ImageError as error:
+        raise DataError(str(error)) from error
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """An image file's pixels as stored, (H, W, 3) uint8 RGB, never turned by EXIF as labels are not either.
+    """A label picture's values as stored, (H, W, 3) uint8 RGB, never turned by EXIF; for photos see `read_photo`.
 
     Raises `DataError` naming a file that cannot be read.
     """
@@ -47,14 +71,11 @@ def read_index(path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) from a file's header; raises `DataError` naming a file that is missing or no image."""
+    """(width, height) of the photo that `read_photo` gives; raises `DataError` naming a file that cannot be read."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing.") from error
-    except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as an image ({error}).") from error
+        return photo_size(path, name=str(path))
+    except ImageError as error:
+        raise DataError(str(error)) from error
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from eovseg.data.class_table import Category, ClassTable
-from eovseg.data.label_files import check_size, read_rgb
+from eovseg.data.label_files import check_size, read_photo
 
 Measure = Literal["panoptic", "semantic", "instance"]
 # "panoptic": every pixel meant to be labelled, 0 = unknown. "instances": every instance of the listed classes, so 0 =
@@ -79,9 +79,12 @@ class LabelledFolder(ABC):
         return len(self.photos)
 
     def load_image(self, photo: Photo) -> np.ndarray:
-        """The photo's pixels, (H, W, 3) uint8 RGB; raises `DataError` for an unreadable file or another size."""
+        """The photo as the product sees it, (H, W, 3) uint8 RGB.
+
+        Raises `DataError` for an unreadable file and for another size than the data set says.
+        """
         path = self.images / photo.file_name
-        pixels = read_rgb(path)
+        pixels = read_photo(path)
         check_size(path, pixels, photo.width, photo.height)
         return pixels
 

@@ -1,5 +1,6 @@
 """Photos without labels, for distillation: a plain folder of image files as augmented batches."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +9,28 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eovseg.data.augment import Augmentation, augment
-from eovseg.data.label_files import read_rgb
+from eovseg.data.label_files import read_photo
 from eovseg.data.sources import VOID, Sample
 from eovseg.errors import DataError
+from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_LOG = logging.getLogger(__name__)
 
 
 def list_photos(folder: Path | str) -> tuple[Path, ...]:
-    """The image files directly in `folder`, by name; raises `DataError` where there are none."""
+    """The photos directly in `folder`, by name; a warning is logged about what is left out.
+
+    Raises `DataError` where there are none.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; unlabelled photos are read from a folder of image files.")
-    photos = tuple(sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES))
+    left_out = LeftOut()
+    photos = tuple(root / name for _, name in walk(root, recursive=False, left_out=left_out))
     if not photos:
-        raise DataError(f"{root} has no image files ({', '.join(sorted(_SUFFIXES))}).")
+        raise DataError(f"{root} has no photos ({', '.join(PHOTO_SUFFIXES)}).")
+    if left_out.kinds:
+        _LOG.warning("%s", left_out.note(root))
     return photos
 
 
@@ -43,7 +51,7 @@ class UnlabelledBatches(Dataset[Tensor]):
         chosen = rng.choice(len(self.photos), size=self.batch_size, replace=self.batch_size > len(self.photos))
         views = []
         for index in chosen:
-            image = read_rgb(self.photos[index])
+            image = read_photo(self.photos[index])
             segment_map = np.full(image.shape[:2], VOID, dtype=np.uint16)
             sample = Sample(image, segment_map, {}, np.zeros(0, dtype=bool))
             views.append(augment(sample, None, self.crop_size, self.augmentation, rng).image)

@@ -18,7 +18,7 @@ import numpy as np
 
 from eovseg.data.label_files import read_json
 from eovseg.data.panoptic_folder import read_segment_ids, write_segment_ids
-from eovseg.errors import DataError, exit_code
+from eovseg.errors import DataError, any_encoding, exit_code
 
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
@@ -71,6 +71,7 @@ def gather(data: Path, name: Part, output: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
+    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.xs_parts", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the sources")
     parser.add_argument("output", type=Path, help="gets the folders validation and test")

@@ -13,7 +13,7 @@ from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
-from eovseg.errors import ConfigError, exit_code
+from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `python -m eovseg.evaluation`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation", description=__doc__)
     add_arguments(parser)
+    any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
-from eovseg.errors import exit_code
+from eovseg.errors import any_encoding, exit_code
 from eovseg.evaluation.evaluate import evaluate
 from eovseg.evaluation.report import csv_text
 from eovseg.loading import load
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="+", help="weight files; -seed<n> at the end of a name is the seed")
     parser.add_argument("--limit", type=int, help="only the first N photos")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write; a JSON of the same goes beside it")
+    any_encoding()
     options = parser.parse_args(argv)
 
     def compare() -> None:

@@ -20,7 +20,7 @@ from eovseg.model.config import Ensemble, Variant
 from eovseg.predictor import Predictor
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
-from eovseg.segmenting.index import Index
+from eovseg.segmenting.index import Index, owners
 from eovseg.segmenting.photos import Photo, list_photos
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
 from eovseg.training.stopping import StopSignals
@@ -112,9 +112,15 @@ def run(options: argparse.Namespace) -> int:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
     vocabulary, background = given_words(options)
     shard = options.shard.in_launcher()
-    for note in vocabulary.notes if not shard.rank else ():
-        print(f"eovseg: {note}", file=sys.stderr)
-    photos = list_photos(options.photos, options.recursive, options.output)
+
+    def tell(note: str) -> None:
+        if not shard.rank:
+            print(f"eovseg: {note}", file=sys.stderr)
+
+    for note in vocabulary.notes:
+        tell(note)
+    owned = owners(options.output) if options.output else None
+    photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
     predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype, options.backend)
     job = Job(predictor, vocabulary, background, given_settings(options))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from eovseg.error_log import keep_traceback
 from eovseg.errors import EovsegError, ImageError
 from eovseg.images import load_image
 from eovseg.result import FILES, Result
@@ -100,8 +101,9 @@ def _sentence(photo: Photo, error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
         return f'"{name}" needs more memory than there is; scale it down or take a smaller variant.'
     lines = str(error).splitlines() or ["no reason given"]
-    reason = lines[0].rstrip(".")
-    return f'"{name}" could not be segmented ({type(error).__name__}: {reason}); the other photos are not affected.'
+    reason = f"{type(error).__name__}: {lines[0].rstrip('.')}"
+    kept = keep_traceback(error)
+    return f'"{name}" could not be segmented ({reason}){kept}; the other photos are not affected.'
 
 
 def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from eovseg.errors import EovsegError
 from eovseg.result import Result
-from eovseg.segmenting.photos import Photo
+from eovseg.segmenting.photos import Owners, Photo, version
 
 
 class _Known(NamedTuple):
@@ -50,7 +51,7 @@ class Index:
     def finished(self, photo: Photo) -> bool:
         """Whether the photo has results of these settings, is unchanged since, and all its files are there."""
         known = self._known.get(photo.path)
-        if known is None or known.error is not None or _version(photo.path) != (known.size, known.modified):
+        if known is None or known.error is not None or version(photo.path) != (known.size, known.modified):
             return False
         return all((self._folder / f"{known.target}-{suffix}").exists() for suffix in self._suffixes)
 
@@ -75,10 +76,14 @@ class Index:
             self._write(photo, error=sentence)
 
     def _write(self, photo: Photo, **values: Any) -> None:
-        size, modified = _version(photo.path)
+        size, modified = version(photo.path)
         line = {"photo": photo.path, "bytes": size, "modified": modified, "settings": self._settings, **values}
-        self._file.write((json.dumps(line) + "\n").encode())
-        self._file.flush()
+        try:
+            self._file.write((json.dumps(line) + "\n").encode())
+            self._file.flush()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise EovsegError(f'Results cannot be written to "{self._folder}" ({reason}).') from error
 
     def __enter__(self) -> "Index":
         return self
@@ -99,6 +104,16 @@ def read_index(path: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
+def owners(folder: Path) -> Owners:
+    """Which photo each target of earlier runs in `folder` belongs to, whatever their settings."""
+    found: dict[str, tuple[str, int, int]] = {}
+    for path in sorted(folder.glob("index*.jsonl")):
+        for line in read_index(path):
+            if {"target", "photo", "bytes", "modified"} <= line.keys():
+                found[str(line["target"]).casefold()] = (str(line["photo"]), line["bytes"], line["modified"])
+    return found
+
+
 def _open_whole(path: Path) -> Any:
     """The file opened for appending, without the part of a line that a killed process left at its end."""
     file = path.open("ab+")
@@ -116,12 +131,3 @@ def _open_whole(path: Path) -> Any:
         file.truncate(size - back)
         file.seek(0, os.SEEK_END)
     return file
-
-
-def _version(path: str) -> tuple[int, int]:
-    """Bytes and time of last change; a file that is not there has neither."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 (called for every photo)
-    except (OSError, ValueError):
-        return -1, -1
-    return status.st_size, status.st_mtime_ns

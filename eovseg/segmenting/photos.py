@@ -3,18 +3,21 @@
 Only names are held, about 250 bytes a photo; pixels are read when their turn comes.
 """
 
+import functools
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from eovseg.errors import ImageError
+from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
 from eovseg.result import FILES, clean_stem
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# By target in lower case: path, bytes and time of last change of the photo whose results have that name.
+Owners = Mapping[str, tuple[str, int, int]]
 
 
 class Photo(NamedTuple):
@@ -41,30 +44,43 @@ class Photo(NamedTuple):
         return int.from_bytes(digest, "big") % shards
 
 
-def list_photos(given: Iterable[str], recursive: bool = False, output: Path | None = None) -> list[Photo]:
+def list_photos(
+    given: Iterable[str],
+    recursive: bool = False,
+    output: Path | None = None,
+    owners: Owners | None = None,
+    note: Callable[[str], object] = lambda sentence: None,
+) -> list[Photo]:
     """Every photo that `given` names, once each, in order: files, folders (sorted) and globs (sorted).
 
     `recursive` also reads the folders inside, whose structure the results keep. The run's own results in `output` are
-    no photos. Raises `ImageError` for a folder without photos and a glob without files.
+    no photos. A target that belongs to another photo in `owners` is not taken. `note` gets a sentence for each folder
+    of which something was left out. Raises `ImageError` for a folder without photos and a glob without files.
     """
     found: dict[str, tuple[str, str]] = {}
-    for path, folder in _expand(given, recursive, output.resolve() if output else None):
+    for path, folder in _expand(given, recursive, output.resolve() if output else None, note):
         found.setdefault(os.path.abspath(path), (path, folder))  # noqa: PTH100 (a Path each would cost seconds)
-    return _with_stems(list(found.values()))
+    stems = unique_stems(list(found.values()), owners)
+    return [Photo(path, folder, stem) for (path, folder), stem in zip(found.values(), stems, strict=True)]
 
 
-def _expand(given: Iterable[str], recursive: bool, output: Path | None) -> Iterator[tuple[str, str]]:
+def _expand(
+    given: Iterable[str], recursive: bool, output: Path | None, note: Callable[[str], object]
+) -> Iterator[tuple[str, str]]:
     """Path and folder of the results of every photo."""
     for text in given:
         path = Path(text)
         if path.is_dir():
-            empty = True
-            for photo in _walk(text, "", recursive, output):
+            left_out, empty = LeftOut(), True
+            for below, name in walk(text, recursive, left_out=left_out, own=_own_results(output)):
                 empty = False
-                yield photo
+                yield os.path.join(text, below, name), below  # noqa: PTH118 (as above)
             if empty:
                 hint = "" if recursive else "; --recursive also looks into the folders inside"
-                raise ImageError(f"The folder {text} holds no photo ({', '.join(PHOTO_SUFFIXES)}){hint}.")
+                left = left_out.note(text) or f"Photos end in {', '.join(PHOTO_SUFFIXES)}."
+                raise ImageError(f"The folder {text} holds no photo{hint}. {left}")
+            if left_out.kinds:
+                note(left_out.note(text))
         elif glob.has_magic(text) and not path.exists():
             matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns too)
             if not matches:
@@ -74,40 +90,39 @@ def _expand(given: Iterable[str], recursive: bool, output: Path | None) -> Itera
             yield text, ""
 
 
-def _walk(folder: str, below: str, recursive: bool, output: Path | None) -> Iterator[tuple[str, str]]:
-    """Photos of one folder, then of the folders inside, each sorted by name; hidden ones and links are left out."""
-    photos, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                if recursive and not entry.is_symlink():  # a link may lead back up
-                    folders.append(entry.name)
-            elif entry.name.lower().endswith(PHOTO_SUFFIXES):
-                photos.append(entry.name)
-    if output is not None and Path(folder).resolve() == output:
-        photos = [name for name in photos if not _is_result(output, name)]
-    for name in sorted(photos):
-        yield os.path.join(folder, name), below  # noqa: PTH118 (as above)
-    for name in sorted(folders):
-        inner = Path(folder) / name
-        if output is None or inner.resolve() != output:
-            yield from _walk(str(inner), f"{below}/{name}" if below else name, recursive, output)
+def _own_results(output: Path | None) -> Callable[["os.DirEntry[str]"], bool]:
+    """Tells the folder `output`, and the results of earlier runs in it, from what a person has put there."""
+    if output is None:
+        return lambda entry: False
+
+    @functools.lru_cache(maxsize=2)
+    def is_output(folder: str) -> bool:
+        return Path(folder).resolve() == output
+
+    def own(entry: "os.DirEntry[str]") -> bool:
+        if entry.is_dir():
+            return is_output(entry.path)
+        return is_output(os.path.dirname(entry.path)) and _is_result(output, entry.name)  # noqa: PTH120 (as above)
+
+    return own
 
 
 def _is_result(output: Path, name: str) -> bool:
-    """Whether a picture in the output folder was written by an earlier run and is no photo."""
-    stem = name.removesuffix(f"-{FILES['overlay']}").removesuffix(f"-{FILES['panoptic-png']}")
-    document = output / f"{stem}-{FILES['panoptic-json']}"
-    return stem != name and (document.exists() or any(output.glob("index*.jsonl")))
+    """Whether a file in the output folder was written by an earlier run."""
+    if name.startswith("index") and name.endswith(".jsonl"):
+        return True
+    stem = next((name.removesuffix(f"-{end}") for end in FILES.values() if name.endswith(f"-{end}")), None)
+    if stem is None:
+        return False
+    return (output / f"{stem}-{FILES['panoptic-json']}").exists() or any(output.glob("index*.jsonl"))
 
 
-def _with_stems(found: Sequence[tuple[str, str]]) -> list[Photo]:
-    """Photos with stems that no two results of a folder share, whatever the case of their letters.
+def unique_stems(found: Sequence[tuple[str, str]], owners: Owners | None = None) -> list[str]:
+    """A stem for each photo (path, folder of its results) that no two of a folder share, whatever their letters' case.
 
     A photo has its own stem where it is the only one of that name, else the first of "stem-jpg", "folder-stem" and
-    "folder-stem-jpg" that is; as a last resort a digest of its path is added.
+    "folder-stem-jpg" that is; as a last resort a digest of its path is added. What `owners` gives to another photo is
+    not taken either.
     """
     stems: list[str] = [""] * len(found)
     pending = list(range(len(found)))
@@ -118,7 +133,7 @@ def _with_stems(found: Sequence[tuple[str, str]]) -> list[Photo]:
         shared = []
         for index, name in names.items():
             key = (found[index][1], name.casefold())
-            if counts[key] == 1 and key not in taken:
+            if counts[key] == 1 and key not in taken and _is_free(owners, found[index], name):
                 stems[index] = name
             else:
                 shared.append(index)
@@ -128,7 +143,25 @@ def _with_stems(found: Sequence[tuple[str, str]]) -> list[Photo]:
         path = os.path.abspath(found[index][0])  # noqa: PTH100
         digest = blake2b(path.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
         stems[index] = f"{_stem(found[index][0], 0)}-{digest}"
-    return [Photo(path, folder, stem) for (path, folder), stem in zip(found, stems, strict=True)]
+    return stems
+
+
+def _is_free(owners: Owners | None, photo: tuple[str, str], stem: str) -> bool:
+    """Whether no other photo has results of this name. One that was moved since is the same photo."""
+    path, folder = photo
+    owner = owners.get(Photo(path, folder, stem).target.casefold()) if owners else None
+    if owner is None or owner[0] == path:
+        return True
+    return PurePath(owner[0]).name == PurePath(path).name and owner[1:] == version(path)
+
+
+def version(path: str) -> tuple[int, int]:
+    """Bytes and time of last change (ns) of a file; -1 for one that is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every photo)
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def _stem(path: str, level: int) -> str:

@@ -12,7 +12,7 @@ from eovseg import distributed
 from eovseg.data.augment import Augmentation
 from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.data.data_sets import DATA_SET_NAMES
-from eovseg.errors import ConfigError, DataError, exit_code
+from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.model.network import EOVSeg
 from eovseg.training.config import TrainConfig, recipe
 from eovseg.training.data_choice import ChosenData, choose_data
@@ -209,6 +209,7 @@ def main() -> int:
     """Entry of `python -m eovseg.training`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training", description=__doc__)
     add_arguments(parser)
+    any_encoding()
     options = parser.parse_args()
     return exit_code(lambda: train(options))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eovseg.checkpoints import read_checkpoint, save_checkpoint
 from eovseg.data.batches import xs_batches
-from eovseg.errors import CheckpointError, ConfigError, exit_code
+from eovseg.errors import CheckpointError, ConfigError, any_encoding, exit_code
 from eovseg.model.config import ModelConfig
 from eovseg.training import checkpointing
 from eovseg.training.config import TrainConfig
@@ -113,6 +113,7 @@ def main() -> int:
     """Entry of `python -m eovseg.training.export`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.export", description=__doc__)
     add_arguments(parser)
+    any_encoding()
     options = parser.parse_args()
     return exit_code(lambda: run(options))
 

@@ -10,9 +10,10 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
-from eovseg.errors import DataError
+from eovseg.data.unlabelled import list_photos
 from eovseg.model.xs_towers import PIXEL_MEAN, PIXEL_STD
 
 STRIDE = 32
@@ -80,15 +81,11 @@ def labelled_regions(
 
 
 def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: int, seed: int) -> Regions:
-    """Random boxes of random views of every photo in `folder` (*.jpg); raises `DataError` where there is none."""
-    paths = sorted(folder.glob("*.jpg"))
-    if not paths:
-        raise DataError(f"{folder} has no .jpg photos to learn from without labels.")
+    """Random boxes of random views of every photo in `folder`; raises `DataError` where there is none."""
     parts = []
-    for index, path in enumerate(paths):
+    for index, path in enumerate(list_photos(folder)):
         rng = np.random.default_rng([seed, index])
-        with Image.open(path) as opened:
-            image = np.asarray(opened.convert("RGB"))
+        image = read_photo(path)
         for _ in range(views):
             view, _ = random_view(image, np.zeros(image.shape[:2], np.int32), rng)
             dense = dense_map(tower, view)  # (1280, h, w)

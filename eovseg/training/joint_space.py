@@ -22,7 +22,7 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import xs_sources
 from eovseg.data.xs_parts import PARTS, identities
-from eovseg.errors import ConfigError, DataError, exit_code
+from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.model.config import variant_config
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.text import MiniLMTextEncoder, encode_words
@@ -305,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     for name, default in asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    any_encoding()
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)

@@ -15,7 +15,7 @@ from eovseg.embeddings import EmbeddingCache
 from eovseg.evaluation.evaluate import evaluate
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
-from eovseg.result import clean_stem
+from eovseg.segmenting.photos import unique_stems
 from eovseg.training.data_choice import MeasuredPhotos
 from eovseg.vocabulary import Vocabulary
 
@@ -124,9 +124,10 @@ def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[i
 def shown_photos(name: str, folder: LabelledFolder, photos: Sequence[Photo], count: int = 2) -> list[ShownPhoto]:
     """At most `count` photos, spread over `photos`, at 640 pixels at most; their names start with `name`."""
     chosen = [photos[len(photos) * place // count] for place in range(min(count, len(photos)))]
+    stems = unique_stems([(photo.file_name, "") for photo in chosen])
     return [
-        ShownPhoto(f"{name}-{clean_stem(Path(photo.file_name).stem)}", _smaller(folder.load_image(photo)))
-        for photo in chosen
+        ShownPhoto(f"{name}-{stem}", _smaller(folder.load_image(photo)))
+        for photo, stem in zip(chosen, stems, strict=True)
     ]
 
 

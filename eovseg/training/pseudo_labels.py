@@ -18,10 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from eovseg.data.class_table import ClassTable
-from eovseg.data.label_files import read_rgb
+from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import write_segment_ids
 from eovseg.data.unlabelled import list_photos
-from eovseg.errors import ConfigError, exit_code
+from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.loading import load
 from eovseg.predictor import Predictor
 from eovseg.result import Result
@@ -79,14 +79,15 @@ class PseudoLabels:
         if self._records.exists():
             lines = [line for line in self._records.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             self._records.write_text("".join(line + "\n" for line in lines), encoding="utf-8")  # without a torn end
-            self.done = {row["file_name"]: row for row in map(json.loads, lines)}
+            rows = {row["file_name"]: row for row in map(json.loads, lines)}
+            self.done = {name: row for name, row in rows.items() if (folder / "panoptic" / _png_name(name)).is_file()}
 
     def add(self, photo: Path, predictor: Predictor, overlap: float, score: float) -> None:
         """Label one photo."""
-        pixels = read_rgb(photo)
+        pixels = read_photo(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
-        write_segment_ids(self.folder / "panoptic" / f"{photo.stem}.png", ids)
+        write_segment_ids(self.folder / "panoptic" / _png_name(photo.name), ids)
         shutil.copyfile(photo, self.folder / "images" / photo.name)
         row = {
             "file_name": photo.name,
@@ -109,7 +110,7 @@ class PseudoLabels:
             "annotations": [
                 {
                     "image_id": i,
-                    "file_name": f"{Path(row['file_name']).stem}.png",
+                    "file_name": _png_name(row["file_name"]),
                     "segments_info": [{"id": number, "category_id": category} for number, category in row["segments"]],
                 }
                 for i, row in enumerate(rows)
@@ -123,6 +124,11 @@ class PseudoLabels:
         os.replace(unfinished, self.folder / "panoptic.json")
 
 
+def _png_name(file_name: str) -> str:
+    """The id PNG of a photo, with the photo's own ending in it: `a.jpg` and `a.png` are two photos."""
+    return f"{file_name}.png"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.pseudo_labels", description=__doc__)
@@ -133,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overlap", type=float, default=0.5, help="agreement that a segment needs, 0..1")
     parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
     parser.add_argument("--limit", type=int, help="only the first N photos")
+    any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))
 

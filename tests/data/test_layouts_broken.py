@@ -85,7 +85,7 @@ def mask_damages(name: str, tree: Tree, mask: str, photo: str, unknown: int) -> 
     file, picture = Path(mask).name, Path(photo).name
     damages: dict[str, tuple[Damage, str]] = {
         "missing mask": (_remove(mask), f"{file} is missing|{file[:-4]}.* is missing"),
-        "missing photo": (_remove(photo), f"{picture} is missing"),
+        "missing photo": (_remove(photo), f"{picture} was not found"),
         "wrong size of mask": (_resize(mask), f"{file} is 23x16 pixels, its photo is 24x16"),
         "wrong size of photo": (_resize(photo), f"{file} is 24x16 pixels, its photo is 23x16"),
         "cut mask": (_cut(mask), f"{file} cannot be read as an image"),

@@ -138,6 +138,19 @@ def test_masks_without_any_label_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_what_systems_put_beside_photos_and_masks_is_neither(tmp_path: Path) -> None:
+    root = trees.own_masks(tmp_path)
+    for name in ("images/._a.jpg", "masks/._a.png", "images/__MACOSX/a.jpg", "masks/.ipynb_checkpoints/a.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    (root / "images" / "c.heic").write_bytes(b"")
+    folder = open_data_set("mask-folder", root)
+    assert [photo.file_name for photo in folder.photos] == ["a.jpg", "b.png"]
+    (note,) = check("mask-folder", root).notes
+    assert '.heic files: 1 ("c.heic"); hidden files: 1 ("._a.jpg"); hidden folders: 1 ("__MACOSX")' in note
+    assert folder.notes == (note,)
+
+
 def test_a_mask_folder_may_number_its_classes(tmp_path: Path) -> None:
     root = trees.own_masks(tmp_path)
     classes = [{"names": ["sky"], "isthing": False, "dataset_id": 1}, {"names": ["robot"], "dataset_id": 300}]

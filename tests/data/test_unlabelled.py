@@ -35,7 +35,7 @@ def test_batches_depend_on_seed_and_step(folder: Path) -> None:
 
 
 def test_folders_without_photos(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no image files"):
+    with pytest.raises(DataError, match="has no photos"):
         list_photos(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         list_photos(tmp_path / "absent")
@@ -44,5 +44,5 @@ def test_folders_without_photos(tmp_path: Path) -> None:
 def test_broken_photo_is_named(folder: Path) -> None:
     for i in range(3):
         (folder / f"{i}.JPG").write_bytes(b"\xff\xd8\xff broken")
-    with pytest.raises(DataError, match=r"\d\.JPG cannot be read"):
+    with pytest.raises(DataError, match=r"\d\.JPG is not a photo that can be read"):
         UnlabelledBatches(folder, 4, 32, Augmentation())[0]

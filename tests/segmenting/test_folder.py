@@ -12,7 +12,7 @@ from PIL import Image
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
-from eovseg.segmenting.index import Index, read_index
+from eovseg.segmenting.index import Index, owners, read_index
 from eovseg.segmenting.photos import list_photos
 from tests.segmenting.conftest import threshold, write_photos
 
@@ -97,24 +97,65 @@ def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: 
     ],
 )
 def test_any_other_fault_of_one_photo_is_its_failure_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Exception, sentence: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    sentence: str,
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png", "b.png", "c.png"])
+    log = tmp_path / "cache" / "errors.log"
+    monkeypatch.setenv("EOVSEG_CACHE", str(log.parent))
+    monkeypatch.setattr("eovseg.error_log._kept", set())
     photos = list_photos([str(folder)])
     second = np.asarray(Image.open(photos[1].path))
 
     def fails_once(pixels: np.ndarray) -> Result:
         if np.array_equal(pixels, second):
-            raise fault
+            raise type(fault)(*fault.args)
         return threshold(pixels)
 
     with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
         assert segment_photos(fails_once, photos, Writing(out), index) == Tally(2, 0, 1)
-    expected = f'"b.png" could not be segmented ({sentence}); the other photos are not affected.'
+    expected = f'"b.png" could not be segmented ({sentence}) (traceback in {log}); the other photos are not affected.'
     assert capsys.readouterr().err.splitlines().count(f"eovseg: {expected}") == 1
     assert [line.get("error") for line in read_index(out / "index.jsonl")] == [None, expected, None]
+    traceback = log.read_text()
+    assert traceback.count("in fails_once") == 1 and type(fault).__name__ in traceback
+    with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+        segment_photos(fails_once, photos, Writing(out), index)
+    assert log.read_text() == traceback, "what fails at the same line again is kept once"
     assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run tries it again"
+
+
+def test_a_log_that_cannot_be_written_hides_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path / "taken"))
+    monkeypatch.setattr("eovseg.error_log._kept", set())
+    write_photos(tmp_path / "in", ["a.png"])
+
+    def fails(pixels: np.ndarray) -> Result:
+        raise TypeError("a bug")
+
+    assert segment_photos(fails, list_photos([str(tmp_path / "in")]), Writing()) == Tally(0, 0, 1)
+    assert '"a.png" could not be segmented (TypeError: a bug); the other' in capsys.readouterr().err
+
+
+def test_photos_of_one_stem_in_two_runs_keep_their_results(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_photos(folder, ["a.jpg", "a.png"])
+    written = []
+    for name in ("a.jpg", "a.png", "a.jpg"):
+        photos = list_photos([str(folder / name)], output=out, owners=owners(out))
+        with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+            written.append((photos[0].stem, segment_photos(threshold, photos, Writing(out), index).segmented))
+    assert written == [("a", 1), ("a-png", 1), ("a", 0)]
+    for stem, name in (("a", "a.jpg"), ("a-png", "a.png")):
+        document = json.loads((out / f"{stem}-panoptic.json").read_text(encoding="utf-8"))
+        assert document["images"][0]["file_name"] == name
 
 
 def test_a_setting_that_no_photo_would_mend_ends_the_run(tmp_path: Path) -> None:
@@ -208,11 +249,11 @@ def test_stop_after_the_photo_in_flight(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photos(tmp_path / "in", ["a.png"])
 
-    def full(self: Result, kind: str, path: Path, png_name: str) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path, content: bytes) -> None:
+        path.open("wb").close()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Result, "_write_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(EovsegError, match="No space left"):
         segment(tmp_path / "in", tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")) == ["index.jsonl"]

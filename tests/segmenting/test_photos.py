@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from eovseg.errors import ImageError
-from eovseg.segmenting.photos import Photo, list_photos
+from eovseg.result import FILES
+from eovseg.segmenting.photos import Photo, list_photos, version
 
 
 def touch(root: Path, *names: str) -> None:
@@ -40,6 +41,54 @@ def test_each_photo_once_however_often_it_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png")
     given = [str(tmp_path / "b.png"), str(tmp_path), str(tmp_path / "*.png"), str(tmp_path / "." / "a.png")]
     assert [Path(photo.path).name for photo in list_photos(given)] == ["b.png", "a.png"]
+
+
+def test_every_ending_that_is_read_and_a_count_of_the_rest(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "f.heic", "G.HEIC", "notes.txt", "noending")
+    touch(tmp_path, "._a.jpg", ".DS_Store", "__MACOSX/._b.jpg", ".ipynb_checkpoints/a.jpg", "more/h.bmp", "Thumbs.db")
+    said: list[str] = []
+    found = list_photos([str(tmp_path)], recursive=True, note=said.append)
+    assert [Path(photo.path).name for photo in found] == ["a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "h.bmp"]
+    assert said == [
+        f'Left out of "{tmp_path}": .heic files: 2 ("G.HEIC", ...); .txt files: 1 ("notes.txt"); '
+        'files without an ending: 1 ("noending"); hidden files: 1 ("._a.jpg"); '
+        'hidden folders: 2 (".ipynb_checkpoints", ...). Photos end in '
+        ".jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .avif."
+    ]
+    said.clear()
+    assert "h.bmp" not in {Path(photo.path).name for photo in list_photos([str(tmp_path)], note=said.append)}
+    assert 'folders: 1 ("more")' in said[0]
+
+
+def test_the_runs_own_results_are_not_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "index.jsonl", "index-1-of-2.jsonl", "out/index.jsonl")
+    touch(tmp_path, *(f"a-{end}" for end in FILES.values()))
+    said: list[str] = []
+    assert len(list_photos([str(tmp_path)], output=tmp_path, note=said.append)) == 1
+    assert len(said) == 1 and 'folders: 1 ("out")' in said[0] and ".json" not in said[0]
+    touch(tmp_path / "clean", "a.png", "out/index.jsonl")
+    said.clear()
+    assert list_photos([str(tmp_path / "clean")], output=tmp_path / "clean" / "out", note=said.append) and not said
+
+
+def test_a_name_that_another_photo_has_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one" / "a.jpg").write_bytes(b"1")
+    (tmp_path / "one" / "a.png").write_bytes(b"22")
+    (tmp_path / "two" / "a.jpg").write_bytes(b"333")
+    paths = [str(tmp_path / name) for name in ("one/a.jpg", "one/a.png", "two/a.jpg")]
+    owned: dict[str, tuple[str, int, int]] = {}
+    names = []
+    for path in [*paths, paths[0]]:  # one run each
+        (photo,) = list_photos([path], owners=owned)
+        names.append(photo.stem)
+        owned[photo.target.casefold()] = (path, *version(path))
+    assert names == ["a", "a-png", "a-jpg", "a"]
+    moved = tmp_path / "moved"
+    (tmp_path / "one").rename(moved)
+    (photo,) = list_photos([str(moved / "a.jpg")], owners=owned)
+    assert photo.stem == "a", "the same file elsewhere"
 
 
 def test_results_among_the_photos_are_no_photos(tmp_path: Path) -> None:

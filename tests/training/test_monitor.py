@@ -154,6 +154,8 @@ def test_shown_photos_are_few_small_and_spread() -> None:
     assert all(photo.image.shape == (427, 640, 3) for photo in shown)
     assert [int(photo.image[0, 0, 0]) for photo in shown] == [0, 2, 4]
     assert len(shown_photos("training", folder, folder.photos[:1], count=3)) == 1
+    alike = [Photo(i, name, 900, 600, (), "") for i, name in enumerate(("a.jpg", "a.png", "b/c.jpg", "d/c.jpg"))]
+    assert len({photo.name for photo in shown_photos("training", folder, alike, count=4)}) == 4
 
 
 def test_validation_keeps_the_numbers_that_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

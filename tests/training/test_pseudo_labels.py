@@ -102,6 +102,29 @@ def test_the_folder_is_coco_panoptic_continues_and_trains(
         choose_data(output, also=output, also_share=1.5)
 
 
+def test_two_photos_of_one_stem_keep_their_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, output = tmp_path / "photos", tmp_path / "labels"
+    folder.mkdir()
+    Image.new("RGB", (60, 40)).save(folder / "a.jpg")
+    Image.new("RGB", (60, 40), "white").save(folder / "a.png")
+    (folder / "._a.jpg").write_bytes(b"no photo")
+    (folder / "b.heic").write_bytes(b"no photo that is read")
+    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: Teacher())
+    assert main([str(folder), "--output", str(output)]) == 0
+    assert '.heic files: 1 ("b.heic"); hidden files: 1 ("._a.jpg")' in caplog.text
+    written = PanopticFolder(output)
+    assert [photo.file_name for photo in written.photos] == ["a.jpg", "a.png"]
+    assert len({photo.panoptic_file_name for photo in written.photos}) == 2
+
+    (output / "panoptic" / written.photos[0].panoptic_file_name).unlink()
+    teacher = Teacher()
+    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: teacher)
+    assert main([str(folder), "--output", str(output)]) == 0
+    assert teacher.calls == 2, "the photo whose PNG is gone, and its mirror image"
+
+
 def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> None:
     labels = PseudoLabels(tmp_path / "labels")
     labels.done = {"0.png": {"file_name": "0.png", "width": 60, "height": 40, "segments": [], "labelled": 0.0}}

@@ -68,6 +68,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
 
     def make(stem: str) -> np.ndarray:
         path = sources[stem]
+        # The photo as it is stored, on which `_seg.png` was drawn; the one that is built has no EXIF any more.
         image, coded = read_rgb(path), read_rgb(path.with_name(f"{stem}_seg.png")).astype(np.int32)
         check_size(path.with_name(f"{stem}_seg.png"), coded, image.shape[1], image.shape[0])
         labels = class_of[coded[..., 0] // 10 * 256 + coded[..., 1]]

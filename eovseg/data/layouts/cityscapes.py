@@ -22,6 +22,7 @@ from eovseg.data.layouts.building import PanopticBuilder, segment_record
 from eovseg.data.layouts.layout import Layout, Part, home
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError
+from eovseg.photo_folders import walk
 
 _VOCABULARY = "cityscapes-19"
 _LARGEST_LABEL = 33
@@ -66,7 +67,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
     root = _root(root)
     masks, photos = root / "gtFine" / split, root / "leftImg8bit" / split
     suffix = "_gtFine_instanceIds.png"
-    stems = sorted(path.name.removesuffix(suffix) for path in masks.glob(f"*/*{suffix}"))
+    stems = sorted(name[: -len(suffix)] for _, name in walk(masks, suffixes=(suffix,)))
     if not stems:
         raise DataError(f"{masks} has no <city>/*{suffix}; unpack gtFine_trainvaltest.zip from {LAYOUT.page}.")
     table = ClassTable.preset(_VOCABULARY)

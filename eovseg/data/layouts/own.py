@@ -16,10 +16,10 @@ from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, paired_photos
 from eovseg.data.layouts.layout import Layout, Part
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError, VocabularyError
+from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut
 from eovseg.vocabulary import Vocabulary, WordClass
 
 _SPLITS = ("all", "val", "train")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def _folder(root: Path, name: str, split: str) -> Path:
@@ -60,7 +60,12 @@ def open_masks(root: Path, split: str) -> IndexMaskFolder:
     table = read_classes(words)
     unlabelled = {255, 65535} - set(table.ids)
     maps = ClassMaps(masks, ".png", {number: number for number in table.ids}, unlabelled)
-    return IndexMaskFolder(root, root.name, table, photos, paired_photos(photos, maps, _SUFFIXES), maps)
+    left_out = LeftOut()
+    folder = IndexMaskFolder(
+        root, root.name, table, photos, paired_photos(photos, maps, PHOTO_SUFFIXES, left_out), maps
+    )
+    folder.notes = (left_out.note(photos),) if left_out.kinds else ()
+    return folder
 
 
 def read_classes(path: Path) -> ClassTable:

@@ -15,6 +15,7 @@ from eovseg.data.class_table import ClassTable
 from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, paired_photos
 from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
 from eovseg.errors import DataError
+from eovseg.photo_folders import walk
 
 _VOCABULARY = "pascal-voc-20"
 
@@ -67,7 +68,7 @@ def read_names(path: Path) -> Sequence[str]:
 
 def photos_of_masks(masks: Path, suffix: str) -> Sequence[str]:
     """The photos that have a mask in the folder `masks`."""
-    return sorted(f"{path.stem}.jpg" for path in masks.glob(f"*{suffix}"))
+    return sorted(f"{Path(name).stem}.jpg" for _, name in walk(masks, recursive=False, suffixes=(suffix,)))
 
 
 LAYOUT = Layout(

@@ -1,0 +1,33 @@
+"""The log of unforeseen errors: people get one sentence, and who mends the program finds the traceback here."""
+
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+from eovseg.embeddings import default_cache_directory
+
+_kept: set[tuple[tuple[str, int | None], ...]] = set()
+
+
+def keep_traceback(error: BaseException) -> str:
+    """Append the traceback to "errors.log" in the cache folder and return " (traceback in PATH)" for a sentence.
+
+    An error that comes again from the same lines is kept once, so that a bug that meets every photo of a large folder
+    does not fill the disk. Where the log cannot be written, "" is returned.
+    """
+    path = default_cache_directory() / "errors.log"
+    place = tuple((frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__))
+    if place not in _kept:
+        text = "".join(traceback.format_exception(error))
+        try:
+            _append(path, f"{datetime.now().isoformat(timespec='seconds')}\n{text}\n")
+        except OSError:
+            return ""
+        _kept.add(place)
+    return f" (traceback in {path})"
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)

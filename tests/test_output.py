@@ -1,0 +1,111 @@
+"""What commands print: in any encoding, and true to what the system refused."""
+
+import importlib
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eovseg import cli
+from eovseg.errors import ConfigError, exit_code
+
+ROOT = Path(__file__).parent.parent
+JAPAN = "日本"
+COMMANDS = re.findall(r'add_parser\(\s*"([\w-]+)"', (ROOT / "eovseg" / "cli.py").read_text(encoding="utf-8"))
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for layer in ("eovseg", "analysis", "app")
+    for path in (ROOT / layer).rglob("*.py")
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
+
+
+@contextmanager
+def output_in(encoding: str) -> Iterator[io.BytesIO]:
+    """Standard output as a file of this encoding, as strict as Python opens it."""
+    raw, before = io.BytesIO(), sys.stdout
+    stream = sys.stdout = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
+    try:
+        yield raw
+    finally:
+        sys.stdout = before
+        stream.detach()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("module", [*MODULES, *(f"eovseg.cli {name}" for name in COMMANDS)])
+def test_help_in_every_encoding(module: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(MODULES) > 10 and "train" in COMMANDS
+    name, *arguments = module.split()
+    monkeypatch.setattr(sys, "argv", [name, *arguments, "--help"])
+    with output_in(encoding) as raw, pytest.raises(SystemExit) as ended:
+        importlib.import_module(name).main()
+    assert ended.value.code == 0 and b"usage:" in raw.getvalue()
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A mask folder whose path no western encoding can write."""
+    root = tmp_path / JAPAN
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((6, 9), np.uint8)).save(root / name / "a.png")
+    (root / "classes.txt").write_text("sky: stuff\n")
+    return root
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_path_that_the_encoding_lacks(labelled: Path, encoding: str) -> None:
+    with output_in(encoding) as raw:
+        assert cli.main(["data", "check", "mask-folder", str(labelled)]) == 0
+    text = raw.getvalue().decode(encoding)
+    assert "\\u65e5\\u672c" in text and "All that was read is whole." in text
+
+
+def test_a_process_with_ascii_output(labelled: Path) -> None:
+    (labelled / "notes.txt").write_text("")
+    command = [sys.executable, "-m", "eovseg", "data", "check", "mask-folder", str(labelled)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0 and done.stderr == b"" and rb"\u65e5\u672c" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "words.txt"), "words.txt: No such file or directory."),
+        (OSError(18, "Invalid cross-device link", "a.part", None, "b.png"), "a.part and b.png: Invalid cross-device"),
+        (OSError(24, "Too many open files"), "Too many open files (traceback in "),
+        (ConnectionError("The server sent half an answer."), "The server sent half an answer (traceback in "),
+        (ConfigError("Give a number."), "Give a number."),
+    ],
+)
+def test_errors_say_what_was_refused(
+    error: Exception,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))
+    monkeypatch.setattr("eovseg.error_log._kept", set())
+
+    def fail(*_: object) -> None:
+        raise error
+
+    assert exit_code(fail) == 1
+    assert capsys.readouterr().err.startswith(said)
+    monkeypatch.setattr("eovseg.data.commands.show_list", fail)
+    assert cli.main(["data", "list"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"eovseg: {said}") and "the output" not in printed and printed.count("\n") == 1
+    if "traceback" in said:
+        assert "in fail" in (tmp_path / "errors.log").read_text()
