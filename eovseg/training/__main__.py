@@ -14,7 +14,7 @@ from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.data.data_sets import DATA_SET_NAMES
 from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.model.network import EOVSeg
-from eovseg.training.config import TrainConfig, recipe
+from eovseg.training.config import TrainConfig, recipe, setting
 from eovseg.training.data_choice import ChosenData, choose_data
 from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
@@ -77,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="with or without VAS (Table 4)")
     method.add_argument("--fusion", choices=("none", "EAF", "SDI", "TDEE"), help="instead of the variant's (Table 4)")
+    method.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="a setting of the network, its value as JSON"
+    )
     method.add_argument("--pilots", type=int, help="mask-piloted queries, 0 = none")
     method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity, 0 = none")
     method.add_argument("--pilot-weight", type=float, help="weight of the pilots' losses")
@@ -103,6 +106,7 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     chosen = _recipe(given.get("variant"), given.get("config"))
     changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
+    changes["model"] = chosen.model | dict(map(setting, given.get("set", ())))
     loss, views = chosen.loss, chosen.views
     aids = {
         "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
@@ -151,7 +155,7 @@ def train(arguments: argparse.Namespace) -> int:
     chosen = replace(chosen, words=vocabulary.words)
     torch.manual_seed(chosen.seed)
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    changes = chosen.model | {name: value for name, value in changes.items() if value is not None}
     network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
     network.hold(chosen.hold)
     trainer = Trainer(

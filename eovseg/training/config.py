@@ -41,6 +41,8 @@ class TrainConfig:
     variant: str = "l"
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)  # further settings of the network, as `ModelConfig` names them
+    openvino: bool = True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers
     hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)
     short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
     data: tuple[str, ...] = ()
@@ -157,3 +159,12 @@ def xs_config(**changes: Any) -> TrainConfig:
         "loss": loss, "views": BatchSettings(),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A network's setting from `NAME=VALUE`, the value as JSON; raises `ConfigError` for other text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--set {text} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error

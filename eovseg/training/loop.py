@@ -105,7 +105,8 @@ class Trainer:
     def _use_frozen_tower(self) -> None:
         """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it, and its numbers are the same."""
         extractor = self.network.feature_extractor
-        if isinstance(extractor, EfficientNetLite2Extractor) and self.device.type == "cpu" and available():
+        wanted = self.config.openvino and self.device.type == "cpu"
+        if wanted and isinstance(extractor, EfficientNetLite2Extractor) and available():
             side = -(-self.config.crop // 32) * 32
             extractor.program = FrozenTower(extractor.tower, (self.config.batch // distributed.count(), 3, side, side))
 
