@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,7 +138,8 @@ class SessionStore:
         self._limit = limit
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
-        self._home = tempfile.TemporaryDirectory(prefix="eovseg-", ignore_cleanup_errors=True)
+        self._home = tempfile.mkdtemp(prefix="eovseg-")
+        weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -158,7 +160,7 @@ class SessionStore:
             session = self._sessions.get(key) if key else None
             if session is None:
                 session = _copy(start) if start else Session()
-                session.home = self._home.name
+                session.home = self._home
                 self._sessions[session.key] = session
             self._sessions.move_to_end(session.key)
             session.used = time.time()

@@ -4,9 +4,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from eovseg.predictor import Predictor
 
 # Set before anything imports Gradio or a hub client: no test may leave traces in the user's caches or ask a hub.
 _SCRATCH = tempfile.mkdtemp(prefix="eovseg-tests-")
@@ -19,6 +22,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def xs() -> "Predictor":
+    """The shipped XS in float32 on the CPU, for all tests that change nothing of it."""
+    import eovseg
+
+    return eovseg.load("xs", device="cpu")
 
 
 @pytest.fixture(scope="session")

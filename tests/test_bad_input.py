@@ -107,8 +107,7 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(said) == 1 and "cannot be written" in said[0]
 
 
-def test_what_is_no_photo_at_all() -> None:
-    predictor = eovseg.load("xs", device="cpu")
+def test_what_is_no_photo_at_all(xs: eovseg.Predictor) -> None:
     for given in (b"photo.jpg", 7, None, [3]):
         with pytest.raises(eovseg.ImageError, match="A photo is a path"):
-            predictor(given, "sky")  # type: ignore[call-overload]
+            xs(given, "sky")  # type: ignore[call-overload]

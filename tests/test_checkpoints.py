@@ -120,7 +120,7 @@ def test_broken_files_get_one_sentence(tmp_path: Path, name: str) -> None:
 
 def test_a_pickle_with_code_does_not_run(tmp_path: Path) -> None:
     target = tmp_path / "made by the pickle"
-    for name, write in (("zip.pth", torch.save), ("plain.pth", lambda o, p: p.write_bytes(pickle.dumps(o)))):
+    for name, write in (("zip.pth", torch.save), ("plain.pth", lambda o, p: p.write_bytes(pickle.dumps(o, 2)))):
         path = tmp_path / name
         write({"model": {"w": torch.zeros(1)}, "x": Hostile(target)}, path)
         with pytest.raises(eovseg.CheckpointError, match="not loaded for safety"):

@@ -118,7 +118,8 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
 def test_a_phones_multi_picture_jpeg(tmp_path: Path) -> None:
     image = Image.new("RGB", (16, 16), BLUE)
     path = saved(image, tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[image])
-    assert Image.open(path).format == "MPO"
+    with Image.open(path) as written:
+        assert written.format == "MPO"
     np.testing.assert_allclose(load_image(path).mean((0, 1)), BLUE, atol=4)
 
 
@@ -184,9 +185,10 @@ def test_smallest_and_longest(tmp_path: Path) -> None:
 def test_too_many_pixels(tmp_path: Path) -> None:
     path = saved(Image.new("L", (101, 100)), tmp_path / "large.png")
     assert load_image(path, max_pixels=10_100).shape == (100, 101, 3)
-    for source in (path, Image.open(path), np.zeros((100, 101), dtype=np.uint8)):
-        with pytest.raises(ImageError, match=r"is too large: at most 0\.01 million pixels"):
-            load_image(source, max_pixels=10_000)
+    with Image.open(path) as opened:
+        for source in (path, opened, np.zeros((100, 101), dtype=np.uint8)):
+            with pytest.raises(ImageError, match=r"is too large: at most 0\.01 million pixels"):
+                load_image(source, max_pixels=10_000)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

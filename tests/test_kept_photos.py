@@ -50,10 +50,9 @@ def test_the_latest_is_kept_however_large_it_is() -> None:
     assert not len(kept)
 
 
-def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = eovseg.load("xs", device="cpu")
+def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor) -> None:
     photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
-    one = held_bytes(predictor.encode_image(photos[0]))
+    one = held_bytes(xs.encode_image(photos[0]))
     assert one > photos[0].nbytes + 4 * 24 * 16
     monkeypatch.setattr("eovseg.predictor.KEPT_BYTES", int(2.5 * one))
     predictor = eovseg.load("xs", device="cpu")

@@ -56,7 +56,8 @@ def test_saved_files(tmp_path: Path) -> None:
         "Straße-panoptic.json",
         "Straße-segments.json",
     ]
-    assert Image.open(paths[0]).size == (4, 2)
+    with Image.open(paths[0]) as overlay:
+        assert overlay.size == (4, 2)
 
 
 def test_the_panoptic_pair_reads_back(tmp_path: Path) -> None:

@@ -219,15 +219,16 @@ def _difference_columns(difference: list[float]) -> dict[str, Any]:
 def _floor(predictor: Predictor, pixels: torch.Tensor) -> dict[str, Any]:
     """The image half's matrix products and convolutions, done as such, at the machine's own rate.
 
-    The rate is that of one large matrix product, measured here and now; torch's counter knows all of the image half
-    but the sampling of deformable convolutions. Nothing on GPUs, whose convolutions may compute less exactly.
+    The rate is that of one large matrix product in the predictor's precision, measured here and now; torch's counter
+    knows all of the image half but the sampling of deformable convolutions, whatever the precision. Nothing on GPUs,
+    whose convolutions may compute less exactly.
     """
     network, device = predictor.network, predictor.device
     if device.type != "cpu":
         return {}
+    with FlopCounterMode(display=False) as counter:
+        plain.encode_image(network, pixels)
     with torch.inference_mode(), predictor._precision():
-        with FlopCounterMode(display=False) as counter:
-            plain.encode_image(network, pixels)
         one, other = torch.randn(2, 4096, 2048, device=device)
         seconds = []
         for _ in range(6):

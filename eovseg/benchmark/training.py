@@ -29,7 +29,7 @@ _PORT = 29_611
 
 
 def run_case(name: str, data: Path, folder: Path) -> dict[str, Any]:
-    """Train for some steps; seconds a step and views a second of the later ones. Raises `EovsegError` where it fails."""
+    """Train for some steps; seconds a step and views a second of the later ones. Raises `EovsegError`."""
     recipe, processes, threads = CASES[name]
     config = folder / "recipe.json"
     config.write_text(json.dumps(recipe), encoding="utf-8")

@@ -59,6 +59,7 @@ class ModelConfig:
     fusion: Fusion = "TDEE"
     interaction: Interaction = "DDA"
     scales: Scales = "single"
+    mask_bias: bool = False  # each kernel learns the height above which its mask begins, beside the dot product
     attention_stride: int = 1  # CA reads F_vs averaged over squares of so many cells of stride 4
     spatial_extractor: SpatialExtractorKind = "CLIP"
     spatial_block: int = 0
@@ -147,6 +148,7 @@ _VARIANTS: dict[str, ModelConfig] = {
         ffn_dim=512,
         interaction="CA",
         attention_stride=2,
+        mask_bias=True,
         attention_heads=4,
         vas_offset=False,
         spatial_extractor="own",

@@ -141,6 +141,7 @@ class DecoderLayer(nn.Module):
         self.mask_embed = nn.Sequential(
             nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels)
         )
+        self.mask_bias = nn.Linear(channels, 1) if config.mask_bias else None
         self.feature_projection = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
         self.fusion: nn.Module | None = None
         if config.fusion in ("TDEE", "SDI"):
@@ -158,6 +159,11 @@ class DecoderLayer(nn.Module):
             nn.Linear(channels, config.embed_dim),
         )
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+
+    def mask_logits(self, kernels: Tensor, features: Tensor) -> Tensor:
+        """Dot product of each mask kernel with each pixel: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
+        logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
+        return logits if self.mask_bias is None else logits + self.mask_bias(kernels)[..., None]
 
     def instance_embedding(
         self, features: Tensor, spatial: Tensor | None, mask_logits: Tensor
@@ -212,7 +218,7 @@ class DecoderLayer(nn.Module):
         )
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
-        mask_logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
+        mask_logits = self.mask_logits(kernels, features)
         if not classify:
             return LayerOutput(kernels, mask_logits, None, attention)
         pooled, inside, from_spatial = self._pool(features, spatial, mask_logits)
@@ -271,7 +277,7 @@ class Decoder(nn.Module):
         outputs: list[LayerOutput] = []
         previous = mask_logits
         inside: Tensor | None = None
-        seen = _mean_of_squares(features, self.attention_stride)
+        seen = self.read(features)
         for index, layer in enumerate(self.layers):
             interacting = seen
             if self.level_inputs is not None:
@@ -297,9 +303,9 @@ class Decoder(nn.Module):
                 inside = output.classes.inside
         return mask_logits, outputs
 
-
-def _mean_of_squares(features: Tensor, stride: int) -> Tensor:
-    """Mean over squares of `stride` cells: (B, C, h, w) -> (B, C, h / stride, w / stride)."""
-    if stride == 1:
-        return features
-    return features.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((3, 5))
+    def read(self, features: Tensor) -> Tensor:
+        """What the interactions of a single scale read: F_vs, for CA its mean over squares of cells."""
+        stride = self.attention_stride
+        if stride == 1:
+            return features
+        return features.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((3, 5))

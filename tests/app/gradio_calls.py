@@ -4,6 +4,7 @@ import io
 import json
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,8 @@ class Caller:
 
     def __init__(self, address: str, client: httpx.Client | None = None) -> None:
         self.client = client or httpx.Client(base_url=address, timeout=PATIENCE)
+        if client is None:
+            weakref.finalize(self, self.client.close)
         self.session = uuid.uuid4().hex[:12]
 
     def upload(self, name: str, content: bytes, kind: str = "application/octet-stream") -> str:

@@ -339,7 +339,8 @@ def test_answers_are_plain_and_have_files(page: Page, session: Session, layers: 
     for name, answer in answers.items():
         json.dumps(answer, allow_nan=False)
         for file in (tmp_path / name).glob("*.png"):
-            Image.open(file).verify()
+            with Image.open(file) as written:
+                written.verify()
     assert answers["vas"]["pixel"]["x"] == 10 and answers["vas"]["word"] == "sky"
     maps = np.load(tmp_path / "vas" / "maps.npz")
     assert maps["before"].shape == maps["after"].shape == maps["weight"].shape == (160, 240)

@@ -237,8 +237,9 @@ def test_calls_as_the_readme_makes_them(client: Client) -> None:
     assert 0 < vas["share_on_segments"]["after"] <= 1 and vas["pixel"]["x"] == 200
     assert {score["word"] for score in vas["competition"]} >= {"bear", "grass"}
     assert sorted(Path(file).name for file in files) == ["after.png", "before.png", "maps.npz"]
-    with Image.open(next(file for file in files if file.endswith("after.png"))) as after:
-        assert after.size == Image.open(asset_path("photos/bear.jpg")).size
+    after = next(file for file in files if file.endswith("after.png"))
+    with Image.open(after) as made, Image.open(asset_path("photos/bear.jpg")) as given:
+        assert made.size == given.size
     tdee, files = client.predict(photo, words, api_name="/tdee")
     assert tdee["mode"] == "off" and tdee["routers"] and len(files) == 2
     clustering, files = client.predict(photo, words, k=4, api_name="/clustering")

@@ -1,12 +1,13 @@
 """The benchmark command: a real row, rows that cannot run, and going on where a file ends."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eovseg.benchmark import command
-from eovseg.benchmark.measure import Case
+from eovseg.benchmark.measure import Case, measure, measure_difference
 from eovseg.cli import main
 
 
@@ -46,15 +47,20 @@ def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_bfloat16_numbers_without_its_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "speed.csv"
-    if not Case("xs", dtype="bfloat16").emulated:
-        pytest.skip("this processor computes bfloat16, and the row is measured")
-    monkeypatch.setattr(command, "QUICK", (Case("xs", dtype="bfloat16", side=224),))
-    assert main(["benchmark", "--out", str(out)]) == 0
-    (row,) = rows(out)
-    assert row["not run"] == "no bfloat16 in this processor's hardware"
-    assert 1e-5 < float(row["difference F_vs"]) < 3e-2 and 1e-5 < float(row["difference first masks"]) < 3e-2
+@pytest.mark.parametrize("able", [True, False], ids=["computed", "emulated"])
+def test_bfloat16_on_any_processor(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row's own process, called in this one: a processor that has bfloat16 is timed, another's numbers compared."""
+    monkeypatch.setattr("eovseg.benchmark.measure.gains_from_bf16", lambda _: able)
+    case = Case("xs", dtype="bfloat16", words=6, side=224, repeats=1)
+    assert case.emulated != able
+    row = measure(case) if able else measure_difference(case)
+    assert 1e-5 < row["difference F_vs"] < 3e-2 and 1e-5 < row["difference first masks"] < 3e-2
+    assert ("fast whole (s)" in row) == able
+    if able:
+        assert row["fast whole (s)"] > 0 and row["ratio whole"] > 0
+        plain_float32 = measure(replace(case, dtype="float32"))
+        assert row["image multiply-adds (G)"] == plain_float32["image multiply-adds (G)"] > 0
+        assert row["image floor (s)"] > 0
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

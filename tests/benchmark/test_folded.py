@@ -15,11 +15,6 @@ from eovseg.model.network import EOVSeg
 SIZE = (1, 3, 96, 160)
 
 
-@pytest.fixture(scope="module")
-def predictor() -> eovseg.Predictor:
-    return eovseg.load("xs", device="cpu")
-
-
 def random_norms(network: EOVSeg) -> EOVSeg:
     """Statistics and weights that a norm forgotten or folded twice would show."""
     generator = torch.Generator().manual_seed(1)
@@ -52,11 +47,11 @@ def compare(network: EOVSeg, tolerance: float) -> FoldedImageHalf:
     return half
 
 
-def test_xs_with_its_weights(predictor: eovseg.Predictor) -> None:
-    half = compare(predictor.network, 3e-5)
+def test_xs_with_its_weights(xs: eovseg.Predictor) -> None:
+    half = compare(xs.network, 3e-5)
     left = [name for name, m in half.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
     assert all("deform_norm" in name for name in left), left  # behind no convolution module
-    assert isinstance(predictor.image_half, FoldedImageHalf), "load gives it"
+    assert isinstance(xs.image_half, FoldedImageHalf), "load gives it"
 
 
 @pytest.mark.parametrize("changes", [{}, {"vas": False}, {"fusion": "none"}, {"fusion": "EAF"}, {"scales": "multi"}])

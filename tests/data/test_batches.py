@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from eovseg.data.batches import (
-    Augmentation,
     BatchSettings,
     LabelTables,
     TrainingBatch,
@@ -238,18 +237,30 @@ def test_missing_data_folder_is_named(tmp_path: Path) -> None:
         xs_batches(tmp_path)
 
 
-def test_real_photos() -> None:
-    data = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not (data / "coco_panoptic" / "panoptic.json").is_file():
-        pytest.skip("the labelled photos (shared/data beside the checkout) are not here")
-    batches = xs_batches(data, BatchSettings(batch_size=12, crop_size=128, augmentation=Augmentation(scale=(1.0, 1.5))))
-    assert batches.photo_counts()["coco_panoptic"] == 138  # 34 for validation, 2 are in LVIS
-    folder = PanopticFolder(data / "coco_panoptic")
-    validation = {photo.file_name for photo in validation_photos(folder)}
-    assert len(validation) == 34
-    assert not validation & {photo.file_name for source in batches.sources for photo in source.photos}
-    full = [sum(source < 3 for source, _ in batches.draw(step)) / 12 for step in range(50)]
-    assert 0.4 <= np.mean(full) <= 0.5
-    batch = batches[0]
-    assert sum(len(target.labels) for target in batch.targets) > 20
-    assert all(target.labelled.any() for target in batch.targets)
+def test_xs_learns_from_neither_its_validation_photos_nor_the_test_photos(
+    tmp_path: Path, write_folder: FolderWriter
+) -> None:
+    names = [f"{number:02d}" for number in range(20)]
+    for folder, first in (("coco_panoptic", 0), ("coco_taming", 100), ("coco_instances", 200)):
+        write_folder(folder, dict.fromkeys(names, block_drawing()), coco_ids={n: first + int(n) for n in names})
+    # What is in another source already, by its COCO id, or in the test set, is not learned from here.
+    write_folder("coco_partial4", {"a": block_drawing(), "b": block_drawing()}, coco_ids={"a": 205, "b": 300})
+    for folder in ("coco_stuff_semantic", "voc_animals", "oxford_pets"):
+        write_folder(folder, {folder: block_drawing()})
+    write_folder("lvis_val_subset", {"x": block_drawing(), "y": block_drawing()}, coco_ids={"x": 7, "y": 219})
+    batches = xs_batches(tmp_path, SMALL)
+    trained = {source.folder.name: [photo.file_name for photo in source.photos] for source in batches.sources}
+    held_out = {f"{number:02d}.png" for number in (0, 2, 3, 4, 6, 14, 18)}  # by the hash of their names
+    everything = [f"{name}.png" for name in names]
+    assert trained == {
+        "coco_panoptic": [name for name in everything if name not in held_out | {"07.png"}],
+        "coco_taming": everything,
+        "coco_stuff_semantic": ["coco_stuff_semantic.png"],
+        "coco_instances": everything[:19],
+        "coco_partial4": ["b.png"],
+        "voc_animals": ["voc_animals.png"],
+        "oxford_pets": ["oxford_pets.png"],
+    }
+    assert batches.photo_counts() == {name: len(photos) for name, photos in trained.items()}
+    validation = validation_photos(PanopticFolder(tmp_path / "coco_panoptic"))
+    assert {photo.file_name for photo in validation} == held_out

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.paper import TABLE_10_PQ
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
 from eovseg.evaluation.cost import measure_cost
@@ -102,9 +103,9 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert command.main([*arguments, "--sweep", "ensemble"]) == 0
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 14
-    assert rows[0]["alpha"] == "0.0"
-    assert float(rows[0]["PQ"]) >= 0
+    settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
+    assert settings == {(*pair, kind) for pair in TABLE_10_PQ for kind in ("arithmetic", "geometric")}
+    assert len(rows) == len(settings) == 14
     assert len(capsys.readouterr().out.splitlines()) == 16  # the rows, the best one, the file
 
 

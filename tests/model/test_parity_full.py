@@ -1,7 +1,6 @@
 """Whole S and L against the released implementation in float64: to 1e-5 of the range, and the same panoptic maps."""
 
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from eovseg.model.tiles import TiledMasks
 from tests.parity import arrays, assert_close, description, fill, official_keys
 
 TOLERANCE = 1e-5
-VARIANTS = ["S", "L"]
 pytestmark = pytest.mark.parity
 
 
@@ -32,8 +30,20 @@ def build(variant: str) -> EOVSeg:
     return network
 
 
-@lru_cache(maxsize=1)
-def run(variant: str) -> tuple[dict[str, np.ndarray], EOVSeg, torch.Tensor, ImageFeatures, Logits]:
+class Run(NamedTuple):
+    """What a variant gives for the recorded photo and words."""
+
+    variant: str
+    recorded: dict[str, np.ndarray]
+    network: EOVSeg
+    text: torch.Tensor
+    features: ImageFeatures
+    logits: Logits
+
+
+@pytest.fixture(scope="module", params=["S", "L"])  # of a module, so that all tests of one variant follow each other
+def run(request: pytest.FixtureRequest) -> Run:
+    variant = request.param
     recorded = arrays(f"full_{variant}_f64")
     network = build(variant)
     classes = [names.replace(", ", ",").split(",") for names in description(f"full_{variant}")["vocab"]]
@@ -47,7 +57,7 @@ def run(variant: str) -> tuple[dict[str, np.ndarray], EOVSeg, torch.Tensor, Imag
         logits = network.decode(
             features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index), intermediates=True
         )
-    return recorded, network, text, features, logits
+    return Run(variant, recorded, network, text, features, logits)
 
 
 def assert_summary(actual: torch.Tensor, recorded: dict[str, Any], name: str) -> None:
@@ -61,15 +71,12 @@ def assert_summary(actual: torch.Tensor, recorded: dict[str, Any], name: str) ->
     assert abs(flat.std(unbiased=False).item() - std) <= TOLERANCE * value_range
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_text(variant: str) -> None:
-    recorded, _, text, _, _ = run(variant)
-    assert_close(text, recorded["text_classifier"], TOLERANCE)
+def test_text(run: Run) -> None:
+    assert_close(run.text, run.recorded["text_classifier"], TOLERANCE)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_image_half(variant: str) -> None:
-    recorded, network, _, features, _ = run(variant)
+def test_image_half(run: Run) -> None:
+    _, recorded, network, _, features, _ = run
     with torch.inference_mode():
         images = network.normalise(torch.from_numpy(recorded["image"])[None].double())
         tower = network.feature_extractor(images)
@@ -83,9 +90,8 @@ def test_image_half(variant: str) -> None:
     assert_summary(features.aggregated, recorded, "neck_feats")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_word_half(variant: str) -> None:
-    recorded, network, _, features, logits = run(variant)
+def test_word_half(run: Run) -> None:
+    _, recorded, network, _, features, logits = run
     assert logits.intermediates is not None
     assert_summary(logits.intermediates.selected, recorded, "vas_feats")
     for layer in range(3):
@@ -99,9 +105,8 @@ def test_word_half(variant: str) -> None:
     assert_close(logits.out_of_vocabulary_logits, recorded["out_vocab_logits"], TOLERANCE)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_scores_and_panoptic_maps(variant: str) -> None:
-    recorded, network, _, features, logits = run(variant)
+def test_scores_and_panoptic_maps(run: Run) -> None:
+    variant, recorded, network, _, features, logits = run
     seen = torch.from_numpy(recorded["category_overlapping_mask"]).bool()
     scores = class_log_probabilities(logits, seen, network.config.alpha, network.config.beta)[0]
     assert_close(scores, recorded["final_mask_cls"], TOLERANCE)

@@ -14,6 +14,7 @@ from eovseg.video import commands
 from tests.video.drawn import BlobPredictor, ball_frames, read_back, write_frames
 
 ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 300  # seconds; a busy machine takes one of them to start a process
 # The command with a slow network that says on standard output when a frame begins and when a first Ctrl-C is noted.
 SLOW = """
 import signal, sys, time
@@ -119,7 +120,7 @@ def test_a_signal_makes_what_is_there_a_whole_video(source: Path, tmp_path: Path
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=5)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     found = read_back(out / "o.mp4")
     assert process.returncode == 130 and 5 <= len(found.frames) < 50 and found.sound
     assert f'stopped; "{out / "o.mp4"}" holds the first {len(found.frames)} frames.' in errors
@@ -136,7 +137,7 @@ def test_a_second_signal_leaves_nothing(source: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None and process.stdout.readline() == "noted\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and errors == "eovseg: stopped; nothing was written.\n"
     assert not list(out.iterdir())
 
@@ -147,10 +148,10 @@ def test_a_killed_run_leaves_no_half_video(source: Path, tmp_path: Path) -> None
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=3)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert not (out / "o.mp4").exists()
     assert all(path.name.endswith(".part") for path in out.iterdir())
     # The next run takes the same names and leaves nothing of the killed one.
     process = start(source, out / "o.mp4", 0)
-    assert process.communicate(timeout=60) and process.returncode == 0
+    assert process.communicate(timeout=PATIENCE) and process.returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["o.mp4", "o.mp4.jsonl"]

@@ -1,0 +1,57 @@
+"""Which number types a prediction computes with: not every GPU has float64, and not every operation has bfloat16."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import eovseg
+from eovseg.assets import asset_path
+from eovseg.predictor import Task
+
+WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
+CONVOLUTION = "aten.conv2d.default"
+PHOTO = asset_path("photos/paris-street.jpg")
+
+
+class Types(TorchDispatchMode):
+    """Notes every operation by the type of each tensor that it reads or makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: dict[torch.dtype, set[str]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves((args, kwargs, made)):
+            if isinstance(leaf, torch.Tensor):
+                self.operations.setdefault(leaf.dtype, set()).add(str(func))
+        return made
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "float64"])
+def predictor(request: pytest.FixtureRequest, xs: eovseg.Predictor) -> eovseg.Predictor:
+    return xs if request.param == "float32" else eovseg.load("xs", device="cpu", dtype=request.param)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+def test_float64_only_where_it_is_asked_for(predictor: eovseg.Predictor, task: Task) -> None:
+    predictor.forget()
+    with Types() as seen:
+        result = predictor(PHOTO, WORDS, task=task, background="grass; water", void_threshold=1.0)
+    assert result.segments, "the whole way was gone"
+    used = seen.operations
+    if predictor.dtype == "float64":
+        assert CONVOLUTION in used[torch.float64], "what is looked for would be found"
+    else:
+        assert used.get(torch.float64, set()) == set()
+    assert (CONVOLUTION in used.get(torch.bfloat16, set())) == (predictor.dtype == "bfloat16")
+
+
+def test_other_types_agree_with_float32(predictor: eovseg.Predictor, xs: eovseg.Predictor) -> None:
+    tolerance = {"float32": 0.0, "bfloat16": 0.1, "float64": 1e-3}[predictor.dtype]
+    one, other = (p.raw(PHOTO, WORDS, resize=True).mask_logits[0].double() for p in (xs, predictor))
+    assert float((other - one).abs().mean()) <= tolerance * float(one.max() - one.min())
+    assert torch.equal(one, other) == (predictor is xs), "another type was computed in"
