@@ -85,12 +85,12 @@ def run(options: argparse.Namespace) -> int:
 def machine(device: str) -> dict[str, Any]:
     """What the row was measured on."""
     name = (
-        torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else _processor()
+        torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else processor()
     )
     return {"hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__.partition("+")[0]}
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

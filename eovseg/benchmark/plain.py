@@ -97,7 +97,9 @@ def decode(network: EOVSeg, features: ImageFeatures, words: TextEmbeddings) -> P
     mask_logits, class_logits = [], []
     for number, layer in enumerate(network.decoder.layers):
         assert isinstance(layer, DecoderLayer)
-        read = selected if inputs is None else inputs[number % len(inputs)](features.levels[number % len(inputs)])
+        read = network.decoder.read(selected)
+        if inputs is not None:
+            read = inputs[number % len(inputs)](features.levels[number % len(inputs)])
         kernels, masks, embeddings = _layer(layer, selected, read, spatial, kernels, masks)
         mask_logits.append(masks)
         class_logits.append(classification_logits(embeddings, text, index, layer.logit_scale, classes))
@@ -139,7 +141,7 @@ def _layer(
     attended, _ = layer.self_attention(kernels, kernels, kernels, need_weights=False)
     kernels = layer.self_attention_norm(kernels + attended)
     kernels = layer.ffn_norm(kernels + layer.ffn(kernels))
-    masks = torch.einsum("bqc,bchw->bqhw", layer.mask_embed(kernels), features)
+    masks = layer.mask_logits(kernels, features)
     fused = layer.feature_projection(_pool(features, masks))
     if layer.fusion is not None and spatial is not None:
         from_spatial = layer.spatial_projection(_pool(spatial, masks))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from eovseg.data.class_table import Category, ClassTable
 from eovseg.data.coco_instances import InstanceFile
@@ -180,3 +181,8 @@ def read_segment_ids(path: Path) -> np.ndarray:
     """The ids of a panoptic PNG, (H, W) int32; raises `DataError` naming a file that holds none."""
     rgb = read_colours(path).astype(np.int32)
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+
+
+def write_segment_ids(path: Path, ids: np.ndarray) -> None:
+    """Write segment ids (H, W), 0 to 2^24 - 1, as a panoptic PNG."""
+    Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)).save(path)

@@ -14,6 +14,7 @@ from eovseg.data.data_sets import open_data_set
 from eovseg.data.labelled_folder import LabelKind, LabelledFolder, Photo, SegmentInfo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import VALIDATION_FRACTION, photo_identities, photo_identity, validation_photos
+from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import ConfigError
 
 UNLABELLED = 0  # no class known, but known not to be part of any labelled instance: mask losses apply
@@ -49,15 +50,17 @@ class TrainingSource:
 def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
     """The sources that the shipped XS weights learn from, below the folder `data`.
 
-    COCO parts and the Oxford pets only, licences that allow shipping weights; LVIS stays unseen for testing.
+    LVIS and ADE20K stay unseen for testing; the photos of `xs_parts` are in no training.
     """
     root = Path(data)
     return (
-        TrainingSource(root / "coco_panoptic", "panoptic", 0.42, VALIDATION_FRACTION),
-        TrainingSource(root / "coco_stuff_things", "panoptic", 0.04, VALIDATION_FRACTION),
-        TrainingSource(root / "coco_instances", "instances", 0.38),
-        TrainingSource(root / "coco_partial4", "instances", 0.09),
-        TrainingSource(root / "oxford_pets", "partial", 0.07),
+        TrainingSource(root / "coco_panoptic", "panoptic", 0.36, VALIDATION_FRACTION),
+        TrainingSource(root / "coco_taming", "panoptic", 0.05),
+        TrainingSource(root / "coco_stuff_semantic", "panoptic", 0.06),
+        TrainingSource(root / "coco_instances", "instances", 0.30),
+        TrainingSource(root / "coco_partial4", "instances", 0.05),
+        TrainingSource(root / "voc_animals", "instances", 0.13),
+        TrainingSource(root / "oxford_pets", "partial", 0.05),
     )
 
 
@@ -170,12 +173,12 @@ def open_sources(
     cache_side: int = 448,
     folders: Collection[LabelledFolder] | None = None,
 ) -> tuple[OpenSource, ...]:
-    """Opens sources without the photos of any source's validation split and of the `held_out` folders.
+    """Opens sources without the photos of any source's validation split, of XS's parts and of the `held_out` folders.
 
     A photo of two sources is trained on in the first one only. `folders` are the sources' own where they are open.
     """
     folders = folders or [source.open() for source in sources]
-    excluded: set[str] = set()
+    excluded = set().union(*map(identities, PARTS))
     for folder, source in zip(folders, sources, strict=True):
         excluded |= photo_identities(folder, validation_photos(folder, source.validation_fraction))
     for folder in held_out:

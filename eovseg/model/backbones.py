@@ -4,6 +4,7 @@
 makes the out-of-vocabulary classifier (App. B): dense features inside a mask -> a point of the image-text space.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import open_clip
@@ -19,6 +20,9 @@ from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder
 from eovseg.model.xs_towers import FEATURE_CHANNELS, load_efficientnet_lite2
 
 CLIP_SIZES = {"RN50": "244 MB", "RN50x4": "402 MB", "convnext_large_d_320": "1.4 GB"}
+
+
+TowerOutput = tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]  # levels, dense
 
 
 @dataclass
@@ -126,6 +130,7 @@ class EfficientNetLite2Extractor(nn.Module):
         super().__init__()
         self.tower = load_efficientnet_lite2()
         self.joint_space = JointSpace()
+        self.program: Callable[[Tensor], TowerOutput | None] | None = None  # the tower in another engine, in training
 
     @property
     def logit_scale(self) -> Tensor:
@@ -135,7 +140,8 @@ class EfficientNetLite2Extractor(nn.Module):
     def forward(self, images: Tensor) -> TowerFeatures:
         # Never in bfloat16, whose rounding adds up over 60 narrow layers; the tower is small.
         with torch.autocast(images.device.type, enabled=False):
-            levels, dense = self.tower(images)
+            known = self.program(images) if self.program else None
+            levels, dense = known or self.tower(images)
         return TowerFeatures(levels, dense)
 
     def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:

@@ -58,9 +58,12 @@ class ModelConfig:
     ffn_dim: int = 2048
     vas: bool = True
     vas_heads: int = 1
+    vas_offset: bool = True  # False: Alg. 1's offset stays 0, so that a pixel no word claims fades
     fusion: Fusion = "TDEE"
     interaction: Interaction = "DDA"
     scales: Scales = "single"
+    mask_bias: bool = False  # each kernel learns the height above which its mask begins, beside the dot product
+    attention_stride: int = 1  # CA reads F_vs averaged over squares of so many cells of stride 4
     spatial_extractor: SpatialExtractorKind = "CLIP"
     spatial_block: int = 0
     spatial_dim: int = 768
@@ -90,6 +93,8 @@ class ModelConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} is outside 0 to 1.")
         if self.spatial_block not in range(12):
             raise ConfigError(f"spatial_block={self.spatial_block} is outside 0 to 11, the blocks of a ViT-B.")
+        if self.attention_stride not in (1, 2, 4, 8):
+            raise ConfigError(f"attention_stride={self.attention_stride} is not allowed; choose 1, 2, 4 or 8.")
         if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:
             raise ConfigError(
                 f"hidden_dim={self.hidden_dim} must be a multiple of attention_heads={self.attention_heads} "
@@ -155,6 +160,11 @@ _VARIANTS: dict[str, ModelConfig] = {
         hidden_dim=128,
         queries=64,
         ffn_dim=512,
+        interaction="CA",
+        attention_stride=2,
+        mask_bias=True,
+        attention_heads=4,
+        vas_offset=False,
         spatial_extractor="own",
         spatial_dim=192,
         ensemble_on_valid_masks=True,

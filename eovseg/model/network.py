@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eovseg.errors import ConfigError
 from eovseg.model.aggregator import LiteAggregator
 from eovseg.model.backbones import ClipResNet, FeatureExtractor, FrozenAttention, build_towers
 from eovseg.model.classifier import classification_logits, resize_masks
@@ -95,6 +96,7 @@ class EOVSeg(nn.Module):
     def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
+        self._held: list[nn.Module] = []
         self.feature_extractor: FeatureExtractor
         self.feature_extractor, self.text_encoder = build_towers(config, pretrained)
         self.aggregator = LiteAggregator(
@@ -111,7 +113,7 @@ class EOVSeg(nn.Module):
                 # As released, all words start equally similar and F_vs = F_agg / words: thousands of steps go by before
                 # either grows. With these two values words differ and pixels pass from the first step on.
                 nn.init.normal_(self.vas.guide.weight, std=2.5)
-                nn.init.ones_(self.vas.offset)
+                nn.init.ones_(self.vas.offset if config.vas_offset else self.vas.scale)
         if config.initialisation == "short":
             # Xavier gives F_agg a deviation of 10, so that the first masks are saturated; this makes it about 1.
             with torch.no_grad():
@@ -133,6 +135,8 @@ class EOVSeg(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
         for tower in self.frozen_towers():
             tower.requires_grad_(False)
+        if self.vas is not None and not config.vas_offset:
+            self.vas.offset.requires_grad_(False)
         self.train(self.training)
 
     def frozen_towers(self) -> list[nn.Module]:
@@ -145,9 +149,22 @@ class EOVSeg(nn.Module):
     def train(self, mode: bool = True) -> "EOVSeg":
         """Training mode for the trained parts only."""
         super().train(mode)
-        for tower in self.frozen_towers():
-            tower.eval()
+        for part in (*self.frozen_towers(), *self._held):
+            part.eval()
         return self
+
+    def hold(self, parts: Sequence[str]) -> None:
+        """Keep these parts (aggregator, vas, …) as they are: no gradient, batch norms in evaluation mode.
+
+        Raises `ConfigError` for a part that this network does not have.
+        """
+        for name in parts:
+            part = getattr(self, name, None)
+            if not isinstance(part, nn.Module):
+                known = ", ".join(child for child, _ in self.named_children())
+                raise ConfigError(f"This network has no part {name!r} to hold; choose from {known}.")
+            self._held.append(part.requires_grad_(False))
+        self.train(self.training)
 
     def trained_state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers of everything but the frozen towers; the joint space of XS counts as trained."""

@@ -14,19 +14,20 @@ from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.data.data_sets import DATA_SET_NAMES
 from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.model.network import EOVSeg
-from eovseg.training.config import TrainConfig, recipe
+from eovseg.training.config import TrainConfig, recipe, setting
 from eovseg.training.data_choice import ChosenData, choose_data
 from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
-from eovseg.training.starting import starting_network
+from eovseg.training.starting import even_features, starting_network
 from eovseg.vocabulary import Vocabulary
 
 AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
 RECIPE_FILE = "recipe.json"
 # Options that replace a setting of the recipe of the same name.
 _PLAIN = (
-    "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch", "accumulate", "crop", "seed",
-    "learning_rate", "schedule", "warmup", "clip", "ema", "evaluate_every", "pictures_every", "checkpoint_every",
+    "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
+    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
+    "pictures_every", "checkpoint_every",
 )  # fmt: skip
 
 
@@ -65,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--batch", type=int, help="photos a batch, of all processes together")
     steps.add_argument("--accumulate", type=int, help="batches summed up in one step")
     steps.add_argument("--lr", type=float, dest="learning_rate", help="peak learning rate")
-    steps.add_argument("--schedule", choices=("step", "cosine"))
+    steps.add_argument("--schedule", choices=("step", "cosine", "constant"))
+    steps.add_argument("--decay", type=int, help="last steps of a constant schedule, in which the rate falls")
     steps.add_argument("--warmup", type=int, help="steps of rising learning rate")
     steps.add_argument("--clip", type=float, help="largest gradient norm")
     steps.add_argument("--ema", type=float, metavar="DECAY", help="moving average of the weights, 0 = none")
@@ -74,12 +76,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="with or without VAS (Table 4)")
     method.add_argument("--fusion", choices=("none", "EAF", "SDI", "TDEE"), help="instead of the variant's (Table 4)")
+    method.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="a setting of the network, its value as JSON"
+    )
     method.add_argument("--pilots", type=int, help="mask-piloted queries, 0 = none")
     method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity, 0 = none")
     method.add_argument("--pilot-weight", type=float, help="weight of the pilots' losses")
     method.add_argument("--instance", type=float, help="weight of the loss that sets segments apart, 0 = none")
     run = parser.add_argument_group("the run")
     run.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
+    run.add_argument(
+        "--start-parts",
+        nargs="+",
+        metavar="NAME",
+        help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
+    )
+    even = "rescale F_agg at the start to mean 0 and deviation 1 a channel over so many batches"
+    run.add_argument("--even-features", type=int, metavar="N", help=even)
+    run.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
     run.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
     run.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
     run.add_argument("--checkpoint-every", type=int, metavar="STEPS")
@@ -93,6 +107,7 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     chosen = _recipe(given.get("variant"), given.get("config"))
     changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
+    changes["model"] = chosen.model | dict(map(setting, given.get("set", ())))
     loss, views = chosen.loss, chosen.views
     aids = {
         "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
@@ -141,8 +156,11 @@ def train(arguments: argparse.Namespace) -> int:
     chosen = replace(chosen, words=vocabulary.words)
     torch.manual_seed(chosen.seed)
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    network = starting_network(chosen.variant, arguments.start, changes)
+    changes = chosen.model | {name: value for name, value in changes.items() if value is not None}
+    network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
+    if chosen.even_features and not arguments.resume:
+        even_features(network, (batches[step].pixels for step in range(chosen.even_features)))
+    network.hold(chosen.hold)
     trainer = Trainer(
         network,
         lambda steps: batch_stream(batches, steps, arguments.workers),

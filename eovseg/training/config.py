@@ -19,7 +19,7 @@ class LossConfig:
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
-    points: int = 12_544
+    points: int = 12_544  # 0: no sampling, masks are compared at every cell of stride 4
     oversample: float = 3.0
     importance: float = 0.75
     # Training aids that the paper does not have; all off by default, none of them changes inference.
@@ -42,6 +42,10 @@ class TrainConfig:
     variant: str = "l"
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)  # further settings of the network, as `ModelConfig` names them
+    openvino: bool = True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers
+    even_features: int = 0  # batches over which F_agg is given mean 0 and deviation 1 at the start
+    hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)
     short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
     data: tuple[str, ...] = ()
     dataset: str | None = None  # a name of `eovseg data list`; None: what the folder turns out to be
@@ -55,11 +59,13 @@ class TrainConfig:
     seed: int = 0
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
-    schedule: Literal["step", "cosine"] = "step"
+    vas_decay: bool = True  # False: none on VAS's scale and offset, which it would draw to 0
+    schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[int, ...] | None = None  # steps; None: the paper's, 163,889 and 187,546 of 200,000, in proportion
     warmup: int = 10
     warmup_factor: float = 1.0  # 1.0: the released warm-up is none
-    final_factor: float = 0.01  # cosine only
+    final_factor: float = 0.01  # cosine and constant
+    decay: int = 0  # constant only: the last steps, in which the rate falls
     clip: float = 0.01
     clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
     ema: float = 0.0  # 0: off
@@ -83,8 +89,8 @@ class TrainConfig:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
         if self.bf16 and self.fp16:
             raise ConfigError("bf16 and fp16 are both on; choose one of them.")
-        if self.schedule not in ("step", "cosine"):
-            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step' or 'cosine'.")
+        if self.schedule not in ("step", "cosine", "constant"):
+            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step', 'cosine' or 'constant'.")
         if self.clip_per not in ("model", "tensor"):
             raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
         if not 0 <= self.ema < 1:
@@ -150,11 +156,20 @@ def recipe(variant: str, **changes: Any) -> TrainConfig:
 
 def xs_config(**changes: Any) -> TrainConfig:
     """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
-    loss = LossConfig(points=768, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
+    loss = LossConfig(points=0, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
-        "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998, "bf16": True,
-        "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500, "loss": loss,
-        "views": BatchSettings(),
+        "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998,
+        "bf16": True, "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500,
+        "loss": loss, "views": BatchSettings(),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A network's setting from `NAME=VALUE`, the value as JSON; raises `ConfigError` for other text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--set {text} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error

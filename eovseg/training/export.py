@@ -1,7 +1,6 @@
 """`eovseg export`: a training checkpoint becomes the weight file that is used, with its settings and words inside."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from eovseg.checkpoints import read_checkpoint, save_checkpoint
 from eovseg.data.batches import xs_batches
-from eovseg.errors import CheckpointError, ConfigError, any_encoding, exit_code
+from eovseg.errors import CheckpointError, any_encoding, exit_code
 from eovseg.model.config import ModelConfig
 from eovseg.training import checkpointing
-from eovseg.training.config import TrainConfig
+from eovseg.training.config import TrainConfig, setting
 
 JOINT = "feature_extractor.joint_space."
 
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         words_of_xs(arguments.data) if arguments.data else None,
         arguments.joint_space,
-        dict(map(_setting, arguments.set)),
+        dict(map(setting, arguments.set)),
         not arguments.last,
         arguments.towers,
     )
@@ -99,14 +98,6 @@ def _with_joint_space(weights: dict[str, Tensor], joint_space: Path) -> dict[str
         raise CheckpointError(f"The joint space {joint_space} cannot be read ({error}).") from error
     kept = {name: value for name, value in weights.items() if not name.startswith(JOINT)}
     return kept | {JOINT + name: value for name, value in joint.items()}
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--set {text} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error
 
 
 def main() -> int:

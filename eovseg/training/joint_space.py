@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import xs_sources
-from eovseg.data.split import is_validation, photo_identity
+from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.model.config import variant_config
 from eovseg.model.joint_space import JointSpace
@@ -208,17 +208,13 @@ def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) 
 
 
 def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Regions, Tensor], tuple[Regions, Tensor]]:
-    """Training and validation regions with their COCO classes; photos of the test source are in neither."""
-    sources = [(source, PanopticFolder(source.root)) for source in xs_sources(data)]
-    held = {
-        photo_identity(folder, photo)
-        for source, folder in sources
-        for photo in folder.photos
-        if source.validation_fraction and is_validation(photo.file_name, source.validation_fraction)
-    }
-    classes, test_photos = TrainingClasses.coco(), np.unique(regions[TEST_SOURCE].photos)
+    """Regions of training and of `xs_parts`' validation photos with their COCO classes; no test photo is in either."""
+    folders = [PanopticFolder(source.root) for source in xs_sources(data)]
+    held, test = (identities(name) for name in PARTS)
+    classes = TrainingClasses.coco()
+    test_photos = np.union1d(regions[TEST_SOURCE].photos, sorted(test))
     parts: dict[bool, list[tuple[Regions, np.ndarray]]] = {False: [], True: []}
-    for _, folder in sources:
+    for folder in folders:
         index = {c.id: classes.index(c) for c in folder.categories.values()}
         found = regions[folder.name]
         labels = np.array([index[i] for i in found.category_ids.tolist()])

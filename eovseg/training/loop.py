@@ -20,12 +20,14 @@ from tqdm import tqdm
 from eovseg import distributed
 from eovseg.data.batches import TrainingBatch
 from eovseg.errors import CheckpointError, ConfigError, EovsegError
+from eovseg.model.backbones import EfficientNetLite2Extractor
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training import checkpointing
 from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
 from eovseg.training.ema import WeightAverage
+from eovseg.training.frozen_tower import FrozenTower, available
 from eovseg.training.instances import instance_loss
 from eovseg.training.losses import SetCriterion
 from eovseg.training.monitor import Monitor
@@ -96,8 +98,17 @@ class Trainer:
         ]
         self._half = torch.float16 if config.fp16 else torch.bfloat16
         self._autocast = config.fp16 or (config.bf16 and gains_from_bf16(self.device))
+        self._use_frozen_tower()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.fp16)
         self._words: dict[str, Tensor] = {}
+
+    def _use_frozen_tower(self) -> None:
+        """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it, and its numbers are the same."""
+        extractor = self.network.feature_extractor
+        wanted = self.config.openvino and self.device.type == "cpu"
+        if wanted and isinstance(extractor, EfficientNetLite2Extractor) and available():
+            side = -(-self.config.crop // 32) * 32
+            extractor.program = FrozenTower(extractor.tower, (self.config.batch // distributed.count(), 3, side, side))
 
     def resume(self) -> bool:
         """Continue from the newest readable checkpoint in `output`; False where there is none.

@@ -56,6 +56,8 @@ class _Labels:
     valid: Tensor | None  # (B, H, W) bool; None where every pixel is
     unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
     unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
+    cells: Sequence[Tensor] | None = None  # masks as shares of each cell (M, h, w); None where points are sampled
+    valid_cells: Tensor | None = None  # (B, h, w) float 0 or 1; None where every one is
 
 
 class SetCriterion:
@@ -90,6 +92,8 @@ class SetCriterion:
         self, logits: LogitsLike, targets: Sequence[TargetLike], class_index: Tensor | None, pilots: Tensor | None
     ) -> dict[str, Tensor]:
         prepared = _prepare(targets, logits.mask_logits[0].shape[-2:], logits.mask_logits[0].device)
+        if not self.config.points:
+            _add_cells(prepared)
         losses: dict[str, Tensor] = {}
         self.matches = []
         for layer, (class_logits, mask_logits) in enumerate(zip(logits.class_logits, logits.mask_logits, strict=True)):
@@ -112,17 +116,34 @@ class SetCriterion:
         return losses
 
     def _layer(self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, layer: int) -> dict[str, Tensor]:
-        draw = self.draw or uniform_points(mask_logits.device)
         repeats = self.config.repeats[layer] if layer < len(self.config.repeats) else 1
-        matches = match(
-            class_logits.detach(), mask_logits.detach(), prepared.labels, prepared.masks, prepared.valid,
-            self.config, draw, repeats,
-        )  # fmt: skip
+        sampled, truth, weight = self._matching_points(mask_logits.detach(), prepared)
+        matches = match(class_logits.detach(), sampled, prepared.labels, truth, weight, self.config, repeats)
         self.matches.append(matches)
         # Targets, as released; of those matched more than once the pairs, so that the mean stays a mean.
         count = _pairs(matches) if repeats > 1 else sum(labels.numel() for labels in prepared.labels)
         losses = {"class": self._class_loss(class_logits, mask_logits, prepared, matches)}
-        return losses | self._mask_losses(mask_logits, prepared, matches, _fair_count(count, mask_logits.device), draw)
+        return losses | self._mask_losses(mask_logits, prepared, matches, _fair_count(count, mask_logits.device))
+
+    @torch.no_grad()
+    def _matching_points(self, mask_logits: Tensor, prepared: _Labels) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Mask logits (B, Q, P), true masks (M, P) a photo and weights (B, P) at the points that matching looks at."""
+        if prepared.cells is not None:
+            weight = None if prepared.valid_cells is None else prepared.valid_cells.flatten(1)
+            return mask_logits.flatten(2), [cells.flatten(1) for cells in prepared.cells], weight
+        batch = len(mask_logits)
+        points = self._draw(mask_logits)([1] * batch, self.config.points)  # (B, P, 2), uniform
+        weight = None
+        if prepared.valid is not None:
+            weight = look_up(prepared.valid, torch.arange(batch, device=points.device), points).float()
+        truth = [
+            sample_rows(masks, torch.arange(len(masks), device=points.device), own.expand(len(masks), -1, -1))
+            for masks, own in zip(prepared.masks, points, strict=True)
+        ]
+        return sample_at(mask_logits, points), truth, weight
+
+    def _draw(self, like: Tensor) -> PointSource:
+        return self.draw or uniform_points(like.device)
 
     def _class_loss(self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]) -> Tensor:
         """Cross-entropy over K + 1 classes, weighted mean: 1 for a matched query, `no_object_weight` for the others."""
@@ -142,37 +163,47 @@ class SetCriterion:
         self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]
     ) -> dict[str, Tensor]:
         """The same losses for queries whose target is known beforehand; a pilot without target costs nothing."""
-        draw = self.draw or uniform_points(mask_logits.device)
         total = _fair_count(_pairs(matches), mask_logits.device)
         rows, columns = _flat(matches), _flat_labels(matches, prepared.labels)
         surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / total
-        losses = self._mask_losses(mask_logits, prepared, matches, total, draw)
+        losses = self._mask_losses(mask_logits, prepared, matches, total)
         return {"class": self.config.class_weight * surprise} | losses
 
     def _mask_losses(
-        self, mask_logits: Tensor, prepared: _Labels, matches: list[Match], total: Tensor, draw: PointSource
+        self, mask_logits: Tensor, prepared: _Labels, matches: list[Match], total: Tensor
     ) -> dict[str, Tensor]:
-        """Sigmoid cross-entropy and dice of the matched masks at mostly uncertain points."""
+        """Sigmoid cross-entropy and dice of the matched masks, at mostly uncertain points or at every cell."""
         photos, queries = _flat(matches)
         predicted = mask_logits[photos, queries]  # (n, h, w)
         rows = torch.cat([columns + start for (_, columns), start in zip(matches, prepared.starts, strict=True)])
-        valid = prepared.valid
+        if prepared.cells is not None:
+            logits, truth = predicted.flatten(1), torch.cat(prepared.cells)[rows].flatten(1)
+            weight = None if prepared.valid_cells is None else prepared.valid_cells[photos].flatten(1)
+        else:
+            logits, truth, weight = self._sample(predicted, prepared, photos, rows, [len(q) for q, _ in matches])
+        surprise = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1)
+        counted = logits.shape[1] if weight is None else weight.sum(1).clamp(min=1)
+        inside = logits.sigmoid()
+        if weight is not None:
+            inside, truth = inside * weight, truth * weight
+        overlap, area = 2 * (inside * truth).sum(1), inside.sum(1) + truth.sum(1)
+        dice = (1 - (overlap + 1) / (area + 1)).sum() / total
+        mask = (surprise / counted).sum() / total
+        return {"mask": self.config.mask_weight * mask, "dice": self.config.dice_weight * dice}
+
+    def _sample(
+        self, predicted: Tensor, prepared: _Labels, photos: Tensor, rows: Tensor, counts: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits, truth and weights (n, P) of matched masks (n, h, w) at points where most are uncertain."""
+        valid, config = prepared.valid, self.config
         is_valid = None if valid is None else lambda points: look_up(valid, photos, points)
-        config = self.config
-        counts = [queries.numel() for queries, _ in matches]
         points = uncertain_points(
-            predicted, is_valid, config.points, config.oversample, config.importance, draw, counts
+            predicted, is_valid, config.points, config.oversample, config.importance, self._draw(predicted), counts
         )
         with torch.no_grad():
             truth = sample_rows(prepared.stacked, rows, points)  # (n, P)
-            weight = torch.ones_like(truth) if is_valid is None else is_valid(points).float()
-        logits = sample_at(predicted[:, None], points)[:, 0]  # (n, P)
-        surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        cross_entropy = ((surprise * weight).sum(1) / weight.sum(1).clamp(min=1)).sum() / total
-        inside = logits.sigmoid() * weight
-        overlap, area = 2 * (inside * truth).sum(1), inside.sum(1) + (truth * weight).sum(1)
-        dice = (1 - (overlap + 1) / (area + 1)).sum() / total
-        return {"mask": config.mask_weight * cross_entropy, "dice": config.dice_weight * dice}
+            weight = None if is_valid is None else is_valid(points).float()
+        return sample_at(predicted[:, None], points)[:, 0], truth, weight
 
 
 def mostly_unlabelled(mask_logits: Tensor, unlabelled: Tensor) -> Tensor:
@@ -208,6 +239,14 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
         unlabelled=unlabelled,
         unknown=None if known.all() else ~known,
     )
+
+
+def _add_cells(prepared: _Labels) -> None:
+    """Masks and validity on the masks' own grid, of which each cell is 4x4 pixels."""
+    cells = prepared.stacked.float().unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))  # (sum of M, h, w)
+    prepared.cells = cells.split([len(masks) for masks in prepared.masks])
+    if prepared.valid is not None:
+        prepared.valid_cells = (F.avg_pool2d(prepared.valid.float(), 4) > 0.5).float()
 
 
 def _known_only(class_logits: Tensor, prepared: _Labels) -> Tensor:

@@ -1,12 +1,13 @@
 """Bipartite matching of predicted segments to labelled ones (Carion et al. 2020; mask costs of Cheng et al. 2021)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from eovseg.training.config import LossConfig
-from eovseg.training.points import PointSource, look_up, sample_at, sample_rows
 
 # Stands in for a cost that is not finite: such a query is matched last, and scipy never sees a NaN.
 WORST_COST = 1e6
@@ -17,26 +18,20 @@ Match = tuple[Tensor, Tensor]  # query indices, target indices, both long (m,), 
 @torch.no_grad()
 def match(
     class_logits: Tensor,
-    mask_logits: Tensor,
-    labels: list[Tensor],
-    masks: list[Tensor],
-    valid: Tensor | None,
+    sampled: Tensor,
+    labels: Sequence[Tensor],
+    truth: Sequence[Tensor],
+    weight: Tensor | None,
     config: LossConfig,
-    draw: PointSource,
     repeats: int = 1,
 ) -> list[Match]:
     """Cheapest assignment of queries to the targets of each photo.
 
-    class_logits (B, Q, K+1); mask_logits (B, Q, h, w); per photo labels (M,) and masks (M, H, W) bool;
-    valid (B, H, W) bool, pixels whose masks count (None: all). With `repeats` r each target may take r queries
-    (fewer where r·M exceeds Q). All costs are float32 at `config.points` uniform points shared by a photo's masks.
+    class_logits (B, Q, K+1); mask logits `sampled` (B, Q, P) at P points shared by a photo's masks; per photo labels
+    (M,) and `truth` (M, P) float 0..1; weight (B, P) float, 0 where no mask counts (None: all do). With `repeats` r
+    each target may take r queries (fewer where r·M exceeds Q).
     """
     batch, queries = class_logits.shape[:2]
-    points = draw([1] * batch, config.points)  # (B, P, 2)
-    weight = None
-    if valid is not None:
-        weight = look_up(valid, torch.arange(batch, device=valid.device), points).float()  # (B, P)
-    sampled = sample_at(mask_logits.float(), points)  # (B, Q, P)
     probabilities = class_logits.float().softmax(-1)
     matches = []
     for index in range(batch):
@@ -45,8 +40,7 @@ def match(
             empty = torch.empty(0, dtype=torch.long, device=class_logits.device)
             matches.append((empty, empty))
             continue
-        every = torch.arange(count, device=points.device)
-        target = sample_rows(masks[index], every, points[index].expand(count, -1, -1))  # (M, P)
+        target = truth[index]
         cost = config.mask_weight * _cross_entropy_cost(
             sampled[index], target, None if weight is None else weight[index]
         )

@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from eovseg.errors import ConfigError
+from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training.config import TrainConfig
 
 # Decided by torch's own classes, as released: a hand-written LayerNorm2d, every bias, VAS's scale and offset and the
@@ -13,8 +14,12 @@ from eovseg.training.config import TrainConfig
 UNDECAYED = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.Embedding)
 
 
-def weight_decays(network: nn.Module, weight_decay: float) -> dict[str, float]:
-    """Weight decay of every trained parameter (`requires_grad`) by name; a shared parameter appears once."""
+def weight_decays(network: nn.Module, weight_decay: float, vas_decay: bool = True) -> dict[str, float]:
+    """Weight decay of every trained parameter (`requires_grad`) by name; a shared parameter appears once.
+
+    `vas_decay`: also of VAS's scale and offset, as released.
+    """
+    undecayed = UNDECAYED if vas_decay else (*UNDECAYED, VocabularyAwareSelection)
     decays: dict[str, float] = {}
     seen: set[int] = set()
     for prefix, module in network.named_modules():
@@ -22,7 +27,7 @@ def weight_decays(network: nn.Module, weight_decay: float) -> dict[str, float]:
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            decays[f"{prefix}.{leaf}" if prefix else leaf] = 0.0 if isinstance(module, UNDECAYED) else weight_decay
+            decays[f"{prefix}.{leaf}" if prefix else leaf] = 0.0 if isinstance(module, undecayed) else weight_decay
     return decays
 
 
@@ -31,7 +36,7 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Adam
 
     Raises `ConfigError` where nothing is trainable.
     """
-    decays = weight_decays(network, config.weight_decay)
+    decays = weight_decays(network, config.weight_decay, config.vas_decay)
     if not decays:
         raise ConfigError("The network has no trainable parameter; unfreeze a part of it before training.")
     parameters = dict(network.named_parameters())
@@ -39,4 +44,4 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Adam
         {"params": [parameters[name] for name, value in decays.items() if value == decay], "weight_decay": decay}
         for decay in sorted(set(decays.values()), reverse=True)
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

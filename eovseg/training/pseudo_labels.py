@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
+from eovseg.data.panoptic_folder import write_segment_ids
 from eovseg.data.unlabelled import list_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.loading import load
@@ -87,8 +87,7 @@ class PseudoLabels:
         pixels = read_photo(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
-        png = np.stack([ids % 256, ids // 256, ids // 65536], axis=-1).astype(np.uint8)
-        Image.fromarray(png).save(self.folder / "panoptic" / _png_name(photo.name))
+        write_segment_ids(self.folder / "panoptic" / _png_name(photo.name), ids)
         shutil.copyfile(photo, self.folder / "images" / photo.name)
         row = {
             "file_name": photo.name,

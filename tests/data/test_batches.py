@@ -241,11 +241,12 @@ def test_xs_learns_from_neither_its_validation_photos_nor_the_test_photos(
     tmp_path: Path, write_folder: FolderWriter
 ) -> None:
     names = [f"{number:02d}" for number in range(20)]
-    for folder, first in (("coco_panoptic", 0), ("coco_stuff_things", 100), ("coco_instances", 200)):
+    for folder, first in (("coco_panoptic", 0), ("coco_taming", 100), ("coco_instances", 200)):
         write_folder(folder, dict.fromkeys(names, block_drawing()), coco_ids={n: first + int(n) for n in names})
     # What is in another source already, by its COCO id, or in the test set, is not learned from here.
     write_folder("coco_partial4", {"a": block_drawing(), "b": block_drawing()}, coco_ids={"a": 205, "b": 300})
-    write_folder("oxford_pets", {"cat": block_drawing()})
+    for folder in ("coco_stuff_semantic", "voc_animals", "oxford_pets"):
+        write_folder(folder, {folder: block_drawing()})
     write_folder("lvis_val_subset", {"x": block_drawing(), "y": block_drawing()}, coco_ids={"x": 7, "y": 219})
     batches = xs_batches(tmp_path, SMALL)
     trained = {source.folder.name: [photo.file_name for photo in source.photos] for source in batches.sources}
@@ -253,10 +254,12 @@ def test_xs_learns_from_neither_its_validation_photos_nor_the_test_photos(
     everything = [f"{name}.png" for name in names]
     assert trained == {
         "coco_panoptic": [name for name in everything if name not in held_out | {"07.png"}],
-        "coco_stuff_things": [name for name in everything if name not in held_out],
+        "coco_taming": everything,
+        "coco_stuff_semantic": ["coco_stuff_semantic.png"],
         "coco_instances": everything[:19],
         "coco_partial4": ["b.png"],
-        "oxford_pets": ["cat.png"],
+        "voc_animals": ["voc_animals.png"],
+        "oxford_pets": ["oxford_pets.png"],
     }
     assert batches.photo_counts() == {name: len(photos) for name, photos in trained.items()}
     validation = validation_photos(PanopticFolder(tmp_path / "coco_panoptic"))

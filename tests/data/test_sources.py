@@ -1,10 +1,12 @@
 """What each label kind makes of a photo: classes, merged stuff, crowds, unlabelled and unknown pixels."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from eovseg.assets import asset_path
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.panoptic_folder import Category
 from eovseg.data.sources import (
@@ -17,6 +19,7 @@ from eovseg.data.sources import (
     open_sources,
     xs_sources,
 )
+from eovseg.data.xs_parts import PARTS, part
 from eovseg.errors import ConfigError
 from tests.data.conftest import FolderWriter
 
@@ -117,11 +120,28 @@ def test_a_source_without_training_photos_is_refused(write_folder: FolderWriter)
         open_sources([TrainingSource(root, "panoptic", 1.0)] * 2, TrainingClasses.coco())
 
 
-def test_shipped_weights_learn_from_cleared_sources_only(tmp_path: Path) -> None:
+def test_xs_learns_from_the_sources_that_its_card_names(tmp_path: Path) -> None:
     sources = xs_sources(tmp_path)
+    card = asset_path("weights/README.md").read_text(encoding="utf-8")
     names = {source.root.name for source in sources}
-    assert names == {"coco_panoptic", "coco_stuff_things", "coco_instances", "coco_partial4", "oxford_pets"}
+    assert all(name in card for name in names)
+    assert not names & {"camvid", "cityscapes_sample", "ade20k_sample", "ade20k_val", "idd_lite", "lvis_val_subset"}
     assert sum(source.share for source in sources) == pytest.approx(1.0)
     full = sum(source.share for source in sources if source.labels == "panoptic")
     assert 0.4 <= full <= 0.5
-    assert all(source.validation_fraction == 0.2 for source in sources if source.labels == "panoptic")
+
+
+def test_no_source_trains_on_a_photo_of_the_parts(write_folder: FolderWriter) -> None:
+    reserved = {name: min(part(name)) for name in PARTS}
+    root = write_folder("any", {str(number): (IDS, SEGMENTS) for number in (7, *reserved.values())})
+    document = json.loads((root / "panoptic.json").read_text())
+    for image in document["images"]:
+        image["coco_id"] = int(Path(image["file_name"]).stem)
+    (root / "panoptic.json").write_text(json.dumps(document))
+    (source,) = open_sources([TrainingSource(root, "instances", 1.0)], TrainingClasses.coco())
+    assert [photo.coco_id for photo in source.photos] == [7]
+
+
+def test_the_parts_do_not_meet() -> None:
+    assert len(part("validation")) >= 80 and len(part("test")) >= 50
+    assert not part("validation") & part("test")

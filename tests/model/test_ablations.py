@@ -7,6 +7,7 @@ import torch
 
 from eovseg.errors import ConfigError
 from eovseg.model.config import ModelConfig, variant_config
+from eovseg.model.decoder import CrossAttentionInteraction
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.model.spatial import SpatialExtractor
 
@@ -17,6 +18,8 @@ CHOICES: list[dict[str, Any]] = [
     *({"fusion": fusion, "vas": vas} for fusion in ("none", "EAF", "SDI") for vas in (True, False)),
     {"interaction": "CA"},
     {"interaction": "CA", "scales": "multi"},
+    {"interaction": "CA", "attention_stride": 4, "mask_bias": True},
+    {"vas_offset": False},
     {"scales": "multi"},
     {"ensemble": "arithmetic"},
 ]
@@ -51,6 +54,21 @@ def test_shapes_and_gradients(build: Any, words: TextEmbeddings, changes: dict[s
             assert parameter.grad.isfinite().all(), name
         else:
             assert parameter.grad is None, name
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_cross_attention_is_torchs_own_with_a_mask(heads: int) -> None:
+    torch.manual_seed(0)
+    interaction = CrossAttentionInteraction(8, heads).double()
+    kernels, features, masks = (torch.randn(*size).double() for size in ((2, 3, 8), (2, 8, 4, 6), (2, 3, 4, 6)))
+    masks[0, 1] = -1.0  # an empty mask sees all pixels
+    outside = (masks <= 0).flatten(2)
+    outside[0, 1] = False
+    pixels = features.flatten(2).transpose(1, 2)
+    mask = outside.repeat_interleave(heads, dim=0)
+    expected, _ = interaction.attention(kernels, pixels, pixels, attn_mask=mask, need_weights=False)
+    found = interaction(kernels, features, masks)
+    assert torch.allclose(found, interaction.norm(kernels + expected), atol=1e-12)
 
 
 def test_none_builds_no_spatial_extractor(build: Any) -> None:

@@ -13,10 +13,11 @@ from eovseg.assets import asset_path
 from eovseg.checkpoints import read_checkpoint
 from eovseg.cli import main
 from eovseg.errors import CheckpointError, ConfigError
+from eovseg.images import load_image
 from eovseg.training import checkpointing
 from eovseg.training.config import xs_config
 from eovseg.training.export import export
-from eovseg.training.starting import read_weights, starting_network
+from eovseg.training.starting import even_features, read_weights, starting_network
 from tests.parity import official_state
 
 SHIPPED = asset_path("weights/eovseg-xs.safetensors")
@@ -49,6 +50,15 @@ def test_a_run_starts_from_a_weight_file(shipped: dict[str, Tensor]) -> None:
     assert state.keys() == shipped.keys()
     assert all(torch.equal(tensor.float(), shipped[name]) for name, tensor in state.items())
     assert all(tensor.dtype != torch.float16 for tensor in state.values())
+
+
+def test_a_run_takes_over_parts_of_a_weight_file(shipped: dict[str, Tensor]) -> None:
+    state = starting_network("xs", SHIPPED, {}, ["aggregator", "vas.guide"]).trained_state_dict()
+    taken = [name for name in state if name.startswith(("aggregator.", "vas.guide."))]
+    assert len(taken) > 10 and all(torch.equal(state[name].float(), shipped[name]) for name in taken)
+    assert not torch.equal(state["decoder.object_kernels.weight"].float(), shipped["decoder.object_kernels.weight"])
+    with pytest.raises(CheckpointError, match=r"no weights of hat for this network"):
+        starting_network("xs", SHIPPED, {}, ["aggregator", "hat"])
 
 
 def test_a_run_starts_from_the_average_of_a_training_checkpoint(
@@ -159,3 +169,19 @@ def test_an_official_checkpoint_is_fine_tuned_without_a_hub(tmp_path: Path, monk
     assert torch.equal(tuned.tensors[tower], official.tensors[tower])
     result = eovseg.load("s", "tuned.safetensors", "cpu")("scenes/images/shapes-001.png", SHAPE_WORDS)
     assert result.segment_map.shape == (64, 64)
+
+
+def test_even_features_leave_words_similarity_as_it_was() -> None:
+    network = starting_network("xs", SHIPPED, {}).eval()
+    photo = load_image(asset_path("photos/bear.jpg"))[:256, :320]
+    pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()
+    assert network.vas is not None
+    with torch.no_grad():
+        before = network.vas.embed(network.encode_image(pixels).aggregated)
+        even_features(network, [pixels])
+        aggregated = network.encode_image(pixels).aggregated
+        after = network.vas.embed(aggregated)
+    channels = aggregated.transpose(0, 1).flatten(1)
+    assert channels.mean(1).abs().max() < 1e-3 and (channels.std(1) - 1).abs().max() < 1e-3
+    inside = (..., slice(1, -1), slice(1, -1))  # the border reads zeros outside the photo
+    assert (after - before)[inside].abs().max() < 1e-4 * (before.max() - before.min())

@@ -12,6 +12,7 @@ from eovseg.checkpoints import sort_official_keys
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training.config import LossConfig, TrainConfig, xs_config
 from eovseg.training.optimizer import build_optimizer, weight_decays
 from eovseg.training.schedule import learning_rate
@@ -76,3 +77,16 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
 def test_unknown_settings_in_a_checkpoint_are_named() -> None:
     with pytest.raises(ConfigError, match="momentum"):
         TrainConfig.from_json('{"momentum": 0.9}')
+
+
+def test_a_constant_rate_falls_in_the_last_steps_only() -> None:
+    config = TrainConfig(schedule="constant", steps=100, decay=20, warmup=10, warmup_factor=0.0, final_factor=0.1)
+    rates = [learning_rate(step, config) / config.learning_rate for step in (5, 10, 80, 90, 100)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.55, 0.1])
+
+
+def test_vas_keeps_its_scale_without_decay() -> None:
+    network = nn.ModuleDict({"vas": VocabularyAwareSelection(8, 4, 4)})
+    assert weight_decays(network, 0.05)["vas.scale"] == 0.05  # as released
+    decays = weight_decays(network, 0.05, vas_decay=False)
+    assert decays["vas.scale"] == decays["vas.offset"] == 0.0 and decays["vas.guide.weight"] == 0.05

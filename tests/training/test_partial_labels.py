@@ -1,6 +1,7 @@
 """What nobody labelled must not be learned: tiny photos that a person can check by eye."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,17 @@ from torch import Tensor
 
 from eovseg.training.config import LossConfig
 from eovseg.training.losses import SetCriterion, mostly_unlabelled
-from eovseg.training.matcher import match
-from eovseg.training.points import sample_at, sample_rows, uniform_points
+from eovseg.training.matcher import Match
+from eovseg.training.points import sample_at, sample_rows
 from tests.training.conftest import TinyLogits, TinyTarget, make_target
 
-CONFIG = LossConfig(points=256)
 VOID = 3  # of the fixture's 3 classes
+
+
+@pytest.fixture(params=[256, 0], ids=["points", "cells"])
+def config(request: pytest.FixtureRequest) -> LossConfig:
+    """Masks compared at sampled points, and at every cell."""
+    return LossConfig(points=request.param)
 
 
 def one_layer(masks: Tensor, scores: Tensor) -> TinyLogits:
@@ -29,11 +35,18 @@ def boxes(*columns: range) -> Tensor:
     return logits
 
 
-def class_loss(target: TinyTarget, masks: Tensor, scores: Tensor) -> float:
-    return SetCriterion(CONFIG)(one_layer(masks, scores), [target])["layer0_class"].item()
+def class_loss(config: LossConfig, target: TinyTarget, masks: Tensor, scores: Tensor) -> float:
+    return SetCriterion(config)(one_layer(masks, scores), [target])["layer0_class"].item()
 
 
-def test_mask_losses_ignore_logits_over_invalid_pixels(halves: TinyTarget) -> None:
+def matched(config: LossConfig, target: TinyTarget, masks: Tensor) -> Match:
+    """Which query got which target, all classes being equally likely."""
+    criterion = SetCriterion(config)
+    criterion(one_layer(masks, torch.zeros(len(masks), 4)), [target])
+    return criterion.matches[0][0]
+
+
+def test_mask_losses_ignore_logits_over_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
     halves.valid[16:] = False
     masks = boxes(range(4), range(4, 8))
     other = masks.clone()
@@ -42,32 +55,30 @@ def test_mask_losses_ignore_logits_over_invalid_pixels(halves: TinyTarget) -> No
     values = []
     for logits in (masks, other):
         torch.manual_seed(0)
-        losses = SetCriterion(CONFIG)(one_layer(logits, scores), [halves])
+        losses = SetCriterion(config)(one_layer(logits, scores), [halves])
         values.append((losses["layer0_mask"].item(), losses["layer0_dice"].item()))
     assert values[0] == values[1]
 
 
-def test_no_gradient_reaches_masks_over_invalid_pixels(halves: TinyTarget) -> None:
+def test_no_gradient_reaches_masks_over_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
     halves.valid[16:] = False
     masks = (boxes(range(4), range(4, 8)) * 0.1).requires_grad_()
-    losses = SetCriterion(CONFIG)(one_layer(masks, torch.zeros(2, 4)), [halves])
+    losses = SetCriterion(config)(one_layer(masks, torch.zeros(2, 4)), [halves])
     (losses["layer0_mask"] + losses["layer0_dice"]).backward()
     assert masks.grad is not None
     assert masks.grad[:, 5:].abs().max() == 0
     assert masks.grad[:, :4].abs().min() > 0
 
 
-def test_matching_ignores_invalid_pixels(halves: TinyTarget) -> None:
+def test_matching_ignores_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
     # Both queries are equal on the valid upper half but for a slightly worse edge of the first; below, where nothing
     # is valid, the second one is all wrong and must win all the same.
     halves.valid[16:] = False
     masks = boxes(range(3), range(4))
     masks[1, 5:] = -masks[1, 5:]
-    matched = match(
-        torch.zeros(1, 2, 4), masks[None], [halves.labels[:1]], [halves.masks[:1]], halves.valid[None], CONFIG,
-        uniform_points(torch.device("cpu")),
-    )  # fmt: skip
-    assert matched[0][0].tolist() == [1]
+    only = make_target(halves.masks[:1], [0], classes=3)
+    only.valid[16:] = False
+    assert matched(config, only, masks)[0].tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -88,66 +99,60 @@ def test_a_query_is_excused_when_most_of_its_mask_is_unlabelled(
     assert mostly_unlabelled(logits, unlabelled).tolist() == [[excused]]
 
 
-def test_an_unmatched_query_over_unlabelled_pixels_pays_no_void_penalty(halves: TinyTarget) -> None:
+def test_an_unmatched_query_over_unlabelled_pixels_pays_no_void_penalty(config: LossConfig, halves: TinyTarget) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     masks = boxes(range(4), range(4, 8))
     sure = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0]])  # the second query claims class 1 on the right half
-    assert class_loss(target, masks, sure) > 1.0  # labelled: it should have said void
+    assert class_loss(config, target, masks, sure) > 1.0  # labelled: it should have said void
     target.labelled[:, 16:] = False
-    assert class_loss(target, masks, sure) < 0.01
+    assert class_loss(config, target, masks, sure) < 0.01
     # The same query on labelled ground, or without a mask, pays.
-    assert class_loss(target, boxes(range(4), range(2, 4)), sure) > 1.0
-    assert class_loss(target, boxes(range(4), range(0)), sure) > 1.0
+    assert class_loss(config, target, boxes(range(4), range(2, 4)), sure) > 1.0
+    assert class_loss(config, target, boxes(range(4), range(0)), sure) > 1.0
 
 
-def test_unknown_classes_leave_the_softmax(halves: TinyTarget) -> None:
+def test_unknown_classes_leave_the_softmax(config: LossConfig, halves: TinyTarget) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     scores = torch.tensor([[1.0, 5.0, 2.0, 0.5]], requires_grad=True)
     target.known_classes[1] = False
-    loss = SetCriterion(CONFIG)(one_layer(boxes(range(4)), scores), [target])["layer0_class"]
+    loss = SetCriterion(config)(one_layer(boxes(range(4)), scores), [target])["layer0_class"]
     known = torch.tensor([1.0, 2.0, 0.5])
-    assert loss.item() == pytest.approx(CONFIG.class_weight * -F.log_softmax(known, 0)[0].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(config.class_weight * -F.log_softmax(known, 0)[0].item(), rel=1e-5)
     loss.backward()
     assert scores.grad is not None and scores.grad[0, 1] == 0 and scores.grad.isfinite().all()
 
 
-def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(halves: TinyTarget) -> None:
+def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(config: LossConfig, halves: TinyTarget) -> None:
     halves.valid[:] = False
     halves.labelled[:] = False
-    losses = SetCriterion(CONFIG)(one_layer(boxes(range(4), range(4, 8)), torch.zeros(2, 4)), [halves])
+    losses = SetCriterion(config)(one_layer(boxes(range(4), range(4, 8)), torch.zeros(2, 4)), [halves])
     assert losses["layer0_mask"].item() == 0 and losses["layer0_dice"].item() == 0
     assert math.isfinite(losses["layer0_class"].item())
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_the_matcher_survives_poisoned_predictions(halves: TinyTarget, poison: float) -> None:
-    masks = boxes(range(4), range(4, 8), range(8))[None]
-    masks[0, 2] = poison
-    matched = match(
-        torch.zeros(1, 3, 4), masks, [halves.labels], [halves.masks], None, CONFIG,
-        uniform_points(torch.device("cpu")),
-    )  # fmt: skip
-    assert matched[0][0].tolist() == [0, 1] and matched[0][1].tolist() == [0, 1]
+def test_the_matcher_survives_poisoned_predictions(config: LossConfig, halves: TinyTarget, poison: float) -> None:
+    masks = boxes(range(4), range(4, 8), range(8))
+    masks[2] = poison
+    queries, columns = matched(config, halves, masks)
+    assert queries.tolist() == [0, 1] and columns.tolist() == [0, 1]
 
 
-def test_each_target_is_matched_as_often_as_asked_and_as_there_are_queries(halves: TinyTarget) -> None:
-    masks = boxes(range(4), range(4, 8), range(3), range(5, 8), range(8))[None]
+def test_each_target_is_matched_as_often_as_asked(config: LossConfig, halves: TinyTarget) -> None:
+    masks = boxes(range(4), range(4, 8), range(3), range(5, 8), range(8))
     for repeats, expected in ((1, [0, 1]), (2, [0, 0, 1, 1]), (9, [0, 0, 1, 1])):
-        matched = match(
-            torch.zeros(1, 5, 4), masks, [halves.labels], [halves.masks], None, CONFIG,
-            uniform_points(torch.device("cpu")), repeats,
-        )  # fmt: skip
-        assert sorted(matched[0][1].tolist()) == expected
+        columns = matched(replace(config, repeats=(repeats,)), halves, masks)[1]
+        assert sorted(columns.tolist()) == expected
 
 
-def test_masks_are_padded_to_the_networks_grid(halves: TinyTarget) -> None:
+def test_masks_are_padded_to_the_networks_grid(config: LossConfig, halves: TinyTarget) -> None:
     # A 30×30 photo on an 8×8 grid (32×32): the padding counts, and no object is there, as released.
     small = make_target(halves.masks[:, :30, :30], [0, 1], classes=3)
     padded = make_target(F.pad(small.masks, (0, 2, 0, 2)), [0, 1], classes=3)
     losses = []
     for target in (small, padded):
         torch.manual_seed(0)
-        losses.append(SetCriterion(CONFIG)(one_layer(boxes(range(4), range(4, 8)), torch.zeros(2, 4)), [target]))
+        losses.append(SetCriterion(config)(one_layer(boxes(range(4), range(4, 8)), torch.zeros(2, 4)), [target]))
     assert losses[0] == losses[1]
 
 

@@ -236,7 +236,7 @@ def test_an_own_folder_is_recognised_and_parted(scenes: Path, tmp_path: Path) ->
     (tmp_path / "xs").mkdir()
     shutil.copytree(scenes, tmp_path / "xs" / "coco_panoptic")
     ours = choose_data(tmp_path / "xs", hold_out=True)
-    assert [entry.root.name for entry in ours.sources][:2] == ["coco_panoptic", "coco_stuff_things"]
+    assert [entry.root.name for entry in ours.sources][:2] == ["coco_panoptic", "coco_taming"]
     assert ours.validation is not None and {photo.file_name for photo in ours.validation.photos} == measured
 
     with pytest.raises(DataError, match="is missing"):

@@ -1,0 +1,49 @@
+"""XS's frozen image tower in OpenVINO: the same features in a third of the time, so that training waits less for it."""
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from eovseg.model.backbones import TowerOutput
+
+
+class FrozenTower:
+    """`tower` compiled for batches of one shape; called with others it returns None, and the tower itself computes."""
+
+    def __init__(self, tower: nn.Module, shape: tuple[int, int, int, int]) -> None:
+        import openvino
+
+        flat = _Flat(tower).eval()
+        with torch.no_grad():
+            model = openvino.convert_model(torch.export.export(flat, (torch.zeros(shape),)))
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        self._shape = shape
+        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, images: Tensor) -> TowerOutput | None:
+        if images.shape != self._shape:
+            return None
+        found = self._request.infer([images.contiguous().numpy()], share_inputs=True)
+        *levels, dense = (torch.from_numpy(values.copy()) for values in found.values())
+        return (levels[0], levels[1], levels[2], levels[3]), dense
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "FrozenTower":
+        return self  # a copied network has the same frozen tower
+
+
+class _Flat(nn.Module):
+    """The tower with one tuple of five maps, as OpenVINO converts it."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        levels, dense = self.tower(images)
+        return (*levels, dense)
+
+
+def available() -> bool:
+    """Whether OpenVINO is installed."""
+    return find_spec("openvino") is not None

@@ -1,0 +1,25 @@
+"""The frozen tower through OpenVINO: the same features, for one shape; other shapes are left to the tower."""
+
+import copy
+
+import pytest
+import torch
+
+from eovseg.model.backbones import EfficientNetLite2Extractor
+from eovseg.training.frozen_tower import FrozenTower
+
+
+def test_openvino_gives_the_towers_own_features() -> None:
+    pytest.importorskip("openvino")
+    extractor = EfficientNetLite2Extractor()
+    program = FrozenTower(extractor.tower, (2, 3, 64, 96))
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    expected = extractor(images)
+    extractor.program = copy.deepcopy(program)
+    first = extractor(images)
+    extractor(torch.zeros_like(images))  # the first result is not overwritten by the next
+    for found, wanted in zip((*first.levels, first.dense), (*expected.levels, expected.dense), strict=True):
+        assert found.shape == wanted.shape
+        assert (found - wanted).abs().max() < 1e-4 * (wanted.max() - wanted.min())
+    assert program(torch.zeros(1, 3, 64, 96)) is None
+    assert extractor(torch.zeros(1, 3, 64, 96)).dense.shape == (1, 1280, 2, 3)
