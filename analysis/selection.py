@@ -2,7 +2,8 @@
 the segments that carry the word.
 
 The weights are `vas_weight`'s, with every word of the vocabulary competing. The similarity of a word is that
-of `similarity_maps`, before and after VAS on one scale, and its share is `concentration` on the pixels of the word's class.
+of `similarity_maps`, before and after VAS on one scale, and its share is `concentration` on the pixels of the word's
+class.
 """
 
 from collections.abc import Callable, Iterable, Sequence

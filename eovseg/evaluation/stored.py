@@ -123,12 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.against:
             show_comparison(report, read_report(options.against))
             return
-        text = report.table()
+        text, written = report.table(), options.folder / "report.txt"
         print(text)
-        if (options.folder / "report.txt").read_text(encoding="utf-8") != text + "\n":
-            raise DataError(
-                f"{options.folder / 'report.txt'} differs from what its counts give, which is printed here."
-            )
+        if not written.is_file() or written.read_text(encoding="utf-8") != text + "\n":
+            raise DataError(f"{written} is missing or differs from what the counts give, which is printed here.")
 
     return exit_code(show)
 
