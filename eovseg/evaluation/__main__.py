@@ -9,6 +9,7 @@ from typing import get_args
 
 from eovseg import distributed
 from eovseg.backends import Backend, Dtype
+from eovseg.checkpoints import default_checkpoint
 from eovseg.command_words import read_words
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
@@ -16,7 +17,9 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
+from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.loading import load
 from eovseg.model.config import Ensemble, Variant
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all that the labels allow")
     parser.add_argument("--true-masks", action="store_true", help="also classify the true regions")
     parser.add_argument("--absent-words", action="store_true", help="also leave true words out and look for void")
+    parser.add_argument("--mask-recall", action="store_true", help="also count the true segments that no mask reaches")
     parser.add_argument("--cost", action="store_true", help="also measure speed, parameters and memory")
     parser.add_argument(
         "--sweep", choices=("ensemble", "thresholds"), help="settings on kept logits, instead of a report"
@@ -60,7 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-threshold", type=float)
     parser.add_argument("--overlap-threshold", type=float)
     parser.add_argument("--void-threshold", type=float)
-    parser.add_argument("--out", type=Path, help="folder for CSV, JSON and the table")
+    parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="REPORT",
+        help="folder of an earlier report on the same photos: show differences with paired 95 %% intervals",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,6 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
     distributed.start(arguments.device)
     folder, photos = _data(arguments)
     vocabulary = _vocabulary(arguments.vocabulary, folder)
+    other = None
+    if arguments.against:
+        if arguments.sweep:
+            raise ConfigError("--against compares reports, and a sweep makes none; leave one of the two out.")
+        other = read_report(arguments.against)
+        check_same(other, [photo.file_name for photo in photos], vocabulary.labels)
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
@@ -80,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
         "absent words": arguments.absent_words,
+        "mask recall": arguments.mask_recall,
         "cost": arguments.cost,
     }
     report = evaluate(
@@ -95,10 +112,13 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if not distributed.is_main():
         return
+    report = replace(report, origin=Origin.of(arguments.checkpoint or default_checkpoint(arguments.variant)))
     print(report.table())
     if arguments.out:
         for path in report.save(arguments.out):
             print(path)
+    if other:
+        show_comparison(report, other, arguments.out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers, the paper's beside them.
 
 Each weight file is evaluated on the same photos; what it lacks (VAS, spatial extractor) is read from its own header.
-Files of one seed were trained alike, so a row's gain is over the file without VAS and fusion of that seed; two files
-that differ by the seed alone show how much of a gain is chance.
+Files of one seed were trained alike, so a row's gain is over the file without VAS and fusion of that seed. Its interval
+is a paired bootstrap over the photos (`figures.differences`): what other photos could have given. Two files that differ
+by the seed alone show what other training could have given.
 """
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,7 +18,9 @@ from typing import Any
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
 from eovseg.errors import any_encoding, exit_code
+from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.evaluate import evaluate
+from eovseg.evaluation.figures import differences
 from eovseg.evaluation.report import csv_text
 from eovseg.loading import load
 from eovseg.vocabulary import Vocabulary
@@ -35,8 +39,10 @@ TABLE_4 = {
 _MEASURED = ("PQ", "SQ", "RQ", "mIoU")
 
 
-def measure(path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary) -> dict[str, Any]:
-    """One row: what the weight file is, and its scores in percent on `photos` of `data`.
+def measure(
+    path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary
+) -> tuple[dict[str, Any], Counts]:
+    """One row: what the weight file is, and its scores in percent on `photos` of `data`; and the photos' counts.
 
     The seed is read from a name that ends in `-seed<n>`; without it, it is 0.
     """
@@ -44,7 +50,8 @@ def measure(path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabular
     report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
     found = report.summary()
     seed = re.search(r"-seed(\d+)$", path.stem)
-    return {
+    assert report.counts is not None
+    row = {
         "file": path.name,
         "fusion": predictor.config.fusion,
         "VAS": predictor.config.vas,
@@ -54,22 +61,38 @@ def measure(path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabular
         "frames per second": found["FPS"],
         "parameters (M)": found["parameters (M)"],
     }
+    return row, report.counts
 
 
-def with_gains(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the gain over the plain network of their seed, and the paper's numbers and gains; None without."""
-    rows = list(rows)
-    plain = {row["seed"]: row for row in rows if row["fusion"] == "none" and not row["VAS"]}
+def with_gains(measured: Iterable[tuple[dict[str, Any], Counts]]) -> list[dict[str, Any]]:
+    """Rows with the gain over the plain network of their seed and its 95 % interval, None without such a network (the
+    interval also for the plain network itself and for a single photo), and the paper's numbers and gains."""
+    measured = list(measured)
+    plain = {row["seed"]: (row, counts) for row, counts in measured if row["fusion"] == "none" and not row["VAS"]}
     result = []
-    for row in rows:
-        base = plain.get(row["seed"])
+    for row, counts in measured:
+        base, base_counts = plain.get(row["seed"], (None, None))
         paper = dict(zip(_MEASURED, TABLE_4[row["fusion"], row["VAS"]], strict=True))
         start = dict(zip(_MEASURED, TABLE_4["none", False], strict=True))
-        gains = {f"{name} gain": None if base is None else row[name] - base[name] for name in _MEASURED}
+        gains: dict[str, float | None] = {}
+        for name in _MEASURED:
+            gains[f"{name} gain"] = None if base is None else row[name] - base[name]
+        gains |= _gain_bounds(counts, None if row is base else base_counts)
         theirs = {f"paper {name}": paper[name] for name in _MEASURED}
         theirs |= {f"paper {name} gain": paper[name] - start[name] for name in _MEASURED}
         result.append(row | gains | theirs)
     return result
+
+
+def _gain_bounds(counts: Counts, base: Counts | None) -> dict[str, float | None]:
+    """Bounds of the 95 % interval of each gain over the counts `base` of the same photos."""
+    rows = {} if base is None else differences(counts, base)
+    bounds: dict[str, float | None] = {}
+    for name in _MEASURED:
+        *_, low, high = rows.get(name, (math.nan, math.nan))
+        bounds[f"{name} gain low"] = low if math.isfinite(low) else None
+        bounds[f"{name} gain high"] = high if math.isfinite(high) else None
+    return bounds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,10 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def compare() -> None:
         data = PanopticFolder(options.data)
         photos = validation_photos(data)[: options.limit]
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[dict[str, Any], Counts]] = []
         for path in options.files:
             rows.append(measure(path, data, photos, Vocabulary.preset("coco-panoptic-133")))
-            print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+            print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1][0].items()))
         table = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in with_gains(rows)]
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(csv_text(table), encoding="utf-8")

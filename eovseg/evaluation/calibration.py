@@ -38,7 +38,10 @@ class AbsenceCurve:
     offered: int
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Reliability:
+BINS = 10
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
     """Reliability of `confidence` (n,) in [0, 1] for `correct` (n,) bool in equal bins, the last one closed at 1.
 
     Raises `DataError` for lengths that disagree or a confidence outside [0, 1].
@@ -48,19 +51,29 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
         raise DataError(f"{confidence.shape} confidences and {correct.shape} outcomes do not pair up.")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise DataError("Confidences must lie between 0 and 1.")
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    place = bin_of(confidence, bins)
     count = np.bincount(place, minlength=bins)
+    total, right = np.bincount(place, confidence, minlength=bins), np.bincount(place, correct, minlength=bins)
     with np.errstate(invalid="ignore"):
-        mean_confidence = np.bincount(place, confidence, minlength=bins) / count
-        accuracy = np.bincount(place, correct, minlength=bins) / count
-    gap = np.where(count > 0, np.abs(mean_confidence - accuracy), 0.0)
+        mean_confidence, accuracy = total / count, right / count
     return Reliability(
         edges=np.linspace(0, 1, bins + 1),
         confidence=mean_confidence,
         accuracy=accuracy,
         count=count,
-        expected_calibration_error=float((gap * count).sum() / count.sum()) if count.any() else np.nan,
+        expected_calibration_error=float(calibration_error(total, right, count)),
     )
+
+
+def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Bin (n,) of each confidence (n,) in [0, 1], the last bin closed at 1."""
+    return np.minimum((confidence * bins).astype(np.int64), bins - 1)
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Expected calibration error (...) from each bin's sum of confidences, number right and size, all (..., bins)."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(confidence - correct).sum(-1) / count.sum(-1)
 
 
 def absence_curve(void_probability: np.ndarray, absent: np.ndarray) -> AbsenceCurve:

@@ -1,7 +1,7 @@
 """Which class of a vocabulary each category of a data set is, and the truth of a photo in those classes."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,15 @@ class Truth:
     crowd: frozenset[int]
     semantic: np.ndarray | None = None
     instances: tuple[InstanceMask, ...] | None = None
+
+    def regions(self) -> list[int]:
+        """Ids of the segments that are no crowd and have a pixel; a listed one may be covered by others."""
+        present = set(np.unique(self.segment_map).tolist())
+        return [i for i in self.classes if i in present and i not in self.crowd]
+
+    def masks(self, ids: Sequence[int]) -> np.ndarray:
+        """Masks of some segments, (m, H, W) bool."""
+        return self.segment_map[None] == np.array(ids, dtype=self.segment_map.dtype)[:, None, None]
 
     def class_map(self) -> np.ndarray:
         """Class index of each pixel, (H, W) int64, crowds included, -1 = unlabelled."""

@@ -34,20 +34,33 @@ class ClassificationReport:
 def classification_accuracy(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> ClassificationReport:
     """Top-1 and top-5 accuracy of `scores` (n, K) against `labels` (n,), split by `seen` (K,) bool.
 
-    The competition is always among all K classes. A tie counts against the true class, so that a constant score earns
-    nothing. Raises `DataError` for shapes that disagree, a label outside 0..K-1, or NaN scores.
+    Raises as `true_ranks` does.
     """
-    scores, labels, seen = np.asarray(scores), np.asarray(labels, dtype=np.int64), np.asarray(seen, dtype=bool)
-    if scores.ndim != 2 or scores.shape != (len(labels), len(seen)):
+    return accuracy_of_ranks(true_ranks(scores, labels, len(seen)), labels, seen)
+
+
+def true_ranks(scores: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rank (n,) of each segment's true class among all `classes`, 1 = best: `scores` (n, K), `labels` (n,).
+
+    A tie counts against the true class, so that a constant score earns nothing. Raises `DataError` for shapes that
+    disagree, a label outside 0..K-1, or NaN scores.
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels, dtype=np.int64)
+    if scores.ndim != 2 or scores.shape != (len(labels), classes):
         raise DataError(
-            f"Scores of shape {scores.shape} do not fit {len(labels)} labels and {len(seen)} classes; "
+            f"Scores of shape {scores.shape} do not fit {len(labels)} labels and {classes} classes; "
             "give one row a segment and one column a class."
         )
-    if len(labels) and not (labels.min() >= 0 and labels.max() < len(seen)):
-        raise DataError(f"Labels run from {labels.min()} to {labels.max()}; allowed are 0 to {len(seen) - 1}.")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(f"Labels run from {labels.min()} to {labels.max()}; allowed are 0 to {classes - 1}.")
     if np.isnan(scores).any():
         raise DataError("Some classification scores are NaN.")
-    rank = (scores >= scores[np.arange(len(labels)), labels][:, None]).sum(axis=1)  # 1 = best
+    return (scores >= scores[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+
+
+def accuracy_of_ranks(rank: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> ClassificationReport:
+    """Accuracy from the rank of each segment's true class (n,), 1 = best, split by `seen` (K,) bool."""
+    labels, seen = np.asarray(labels, dtype=np.int64), np.asarray(seen, dtype=bool)
     return ClassificationReport(
         all=_accuracy(rank, labels),
         seen=_accuracy(rank[seen[labels]], labels[seen[labels]]),

@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pycocotools import mask as rle
@@ -30,6 +30,21 @@ class InstanceReport:
     ap_large: float
     classes: int
     per_class: np.ndarray
+
+
+class ClassMatches(NamedTuple):
+    """How the predicted masks of one class in one photo fared, of any area.
+
+    `truths` counts the true instances without crowds. For each predicted mask: its score, and a bit for each of COCO's
+    ten IoU thresholds (0.50 first, the lowest bit) in `matched` (a true positive) and `missed` (a false positive);
+    neither bit is set where a crowd excuses the mask.
+    """
+
+    class_index: int
+    truths: int
+    scores: list[float]
+    matched: list[int]
+    missed: list[int]
 
 
 @dataclass(frozen=True)
@@ -98,8 +113,7 @@ class InstanceAveragePrecision:
         if not has_truth:
             return _report([np.nan] * 6, per_class)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            evaluation = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
-            evaluation.params.catIds = things
+            evaluation = self._evaluation()
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
@@ -110,6 +124,34 @@ class InstanceAveragePrecision:
                 per_class[class_index] = values[values > -1].mean()
         summary = [float(value) if value > -1 else np.nan for value in evaluation.stats[:6]]
         return _report(summary, per_class)
+
+    def matches(self) -> list[list[ClassMatches]]:
+        """pycocotools' matches of each photo, by class; a class with neither truth nor prediction there is left out."""
+        found: list[list[ClassMatches]] = [[] for _ in self._photos]
+        if not self._photos:
+            return found
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = self._evaluation()
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+            evaluation.evaluate()
+        for entry in filter(None, evaluation.evalImgs):
+            scored = ~np.asarray(entry["dtIgnore"], dtype=bool)  # (threshold, mask)
+            matched = np.asarray(entry["dtMatches"]) > 0
+            found[entry["image_id"] - 1].append(
+                ClassMatches(
+                    int(entry["category_id"]),
+                    int((np.asarray(entry["gtIgnore"]) == 0).sum()),
+                    [short_float(score) for score in entry["dtScores"]],
+                    _bits(matched & scored),
+                    _bits(~matched & scored),
+                )
+            )
+        return found
+
+    def _evaluation(self) -> COCOeval:
+        evaluation = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
+        evaluation.params.catIds = np.flatnonzero(self.is_thing).tolist()
+        return evaluation
 
     def _coco(self, side: Literal["predicted", "true"]) -> COCO:
         """An in-memory COCO data set of the true or the predicted masks."""
@@ -130,6 +172,16 @@ class InstanceAveragePrecision:
         }
         coco.createIndex()
         return coco
+
+
+def short_float(value: float) -> float:
+    """A float32 as the shortest decimal that still names it: what a file of counts holds."""
+    return float(str(np.float32(value)))
+
+
+def _bits(flags: np.ndarray) -> list[int]:
+    """Flags (bits, n) as n integers, the first row the lowest bit."""
+    return (flags.astype(np.int64) << np.arange(len(flags))[:, None]).sum(axis=0).tolist()
 
 
 def _report(summary: list[float], per_class: np.ndarray) -> InstanceReport:

@@ -80,7 +80,7 @@ def match_segments(
     may have no pixel (it is then missed), a predicted one may not. Raises `DataError` when the maps differ in size or
     an id has no class.
     """
-    pairs = _shared_pixels(predicted_map, true_map)
+    pairs = shared_pixels(predicted_map, true_map)
     predicted_area = _areas(pairs, 1, predicted_classes, "predicted")
     true_area = _areas(pairs, 0, true_classes, "true")
     empty = [segment for segment in predicted_classes if segment not in predicted_area]
@@ -157,14 +157,10 @@ class PanopticQuality:
     def compute(self, seen: np.ndarray | None = None) -> PanopticReport:
         """Scores of everything added so far; `seen` (K,) bool adds the averages over seen and unseen classes."""
         true_positive, false_positive, false_negative = self._counts
-        weight = true_positive + 0.5 * false_positive + 0.5 * false_negative
-        with np.errstate(invalid="ignore"):
-            pq, rq = self._iou_sum / weight, true_positive / weight
-        sq = np.divide(self._iou_sum, true_positive, out=np.zeros(len(pq)), where=true_positive > 0)
-        sq[weight == 0] = np.nan
+        pq, sq, rq = class_scores(self._iou_sum, true_positive, false_positive, false_negative)
 
         def average(chosen: np.ndarray) -> PanopticScore:
-            rows = chosen & (weight > 0)
+            rows = chosen & ~np.isnan(pq)
             if not rows.any():
                 return PanopticScore(np.nan, np.nan, np.nan, 0)
             return PanopticScore(
@@ -186,7 +182,18 @@ class PanopticQuality:
         )
 
 
-def _shared_pixels(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple[int, int], int]:
+def class_scores(
+    iou_sum: np.ndarray, true_positive: np.ndarray, false_positive: np.ndarray, false_negative: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """PQ, SQ and RQ in [0, 1] from counts of one shape, NaN where a class has neither truth nor prediction."""
+    weight = true_positive + 0.5 * false_positive + 0.5 * false_negative
+    with np.errstate(invalid="ignore"):
+        pq, rq = iou_sum / weight, true_positive / weight
+    sq = np.divide(iou_sum, true_positive, out=np.zeros(pq.shape), where=true_positive > 0)
+    return pq, np.where(weight > 0, sq, np.nan), rq
+
+
+def shared_pixels(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple[int, int], int]:
     """Number of pixels that each (true id, predicted id) shares; pairs without any are left out."""
     if predicted_map.shape != true_map.shape:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What an evaluation found: CSV, JSON and a plain table beside the paper's numbers."""
+"""What an evaluation found: CSV, JSON, counts of each photo, and a plain table beside the paper's numbers."""
 
 import csv
 import dataclasses
@@ -7,17 +7,24 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eovseg.evaluation.calibration import AbsenceCurve, Reliability
-from eovseg.evaluation.classification import ClassificationReport
+from eovseg.evaluation.bootstrap import RESAMPLES
+from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
+from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
+from eovseg.evaluation.counts import Counts
+from eovseg.evaluation.figures import intervals
 from eovseg.evaluation.instances import InstanceReport
-from eovseg.evaluation.panoptic_quality import PanopticReport
-from eovseg.evaluation.semantic import SemanticReport
+from eovseg.evaluation.mask_recall import SHARES, MaskRecall, mask_recall, share_name
+from eovseg.evaluation.origin import Origin
+from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
+from eovseg.evaluation.semantic import SemanticReport, semantic_report
+from eovseg.evaluation.true_masks import CLASSIFIERS
 
 # Tables 1, 2, 7 and 8 and section 4 of the paper, by variant and data set; FPS on the authors' GPU. Parameters are the
 # paper's own count: its counter takes a text block of the ViT for the image block, 3.9 M too few.
@@ -43,7 +50,10 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1]."""
+    """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1].
+
+    `counts` are what each photo added; without them there are no intervals. `origin` says where the numbers come from.
+    """
 
     data: str
     photos: int
@@ -59,15 +69,56 @@ class Report:
     classification: Mapping[str, ClassificationReport] = field(default_factory=dict)
     reliability: Reliability | None = None
     absence: AbsenceCurve | None = None
+    masks: Mapping[str, MaskRecall] = field(default_factory=dict)
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    counts: Counts | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, counts: Counts, **header: Any) -> "Report":
+        """The report that the counts of all photos add up to; `header` are the fields that no count tells."""
+        parts: dict[str, Any] = {}
+        classes = len(counts.is_thing)
+        if counts.has("panoptic"):
+            quality = PanopticQuality(counts.is_thing)
+            iou_sum, *segments = _totals(counts, "panoptic", classes)
+            quality.merge({"iou_sum": iou_sum, "counts": np.array(segments, dtype=np.int64)})
+            parts["panoptic"] = quality.compute(counts.seen)
+        if counts.has("semantic"):
+            right, true, predicted = _totals(counts, "semantic", classes).astype(np.int64)
+            parts["semantic"] = semantic_report(right, true, predicted, counts.seen)
+        if counts.has("segments"):
+            scores, right = counts.rows("segments")[0].T
+            parts["reliability"] = reliability(scores, right > 0)
+        if counts.has("regions"):
+            labels, *ranks = counts.rows("regions")[0].astype(np.int64).T
+            parts["classification"] = {
+                name: accuracy_of_ranks(rank, labels, counts.seen)
+                for name, rank in zip(CLASSIFIERS, ranks, strict=True)
+                if len(labels)
+            }
+        if counts.has("absent"):
+            void, absent = counts.rows("absent")[0].T
+            parts["absence"] = absence_curve(void, absent > 0)
+        if counts.has("masks"):
+            parts["masks"] = mask_recall(counts.rows("masks")[0])
+        parts |= {"photos": len(counts.photos), "is_thing": counts.is_thing, "seen": counts.seen}
+        return cls(**header, **parts, counts=counts)
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % interval of the headline numbers that come from counts, by the names of `summary`, on their scale."""
+        return {} if self.counts is None else intervals(self.counts)
 
     def summary(self) -> dict[str, float]:
         """The headline numbers by name, scores in percent; NaN where there was nothing to score."""
         rows: dict[str, float] = {}
         if self.panoptic is not None:
-            rows |= {"PQ": self.panoptic.all.pq, "SQ": self.panoptic.all.sq, "RQ": self.panoptic.all.rq}
-            for name in ("things", "stuff", "seen", "unseen"):
+            for name in ("", " things", " stuff"):
+                score = getattr(self.panoptic, name.strip() or "all")
+                rows |= {f"PQ{name}": score.pq, f"SQ{name}": score.sq, f"RQ{name}": score.rq}
+            for name in ("seen", "unseen"):
                 score = getattr(self.panoptic, name)
                 if score is not None:
                     rows[f"PQ {name}"] = score.pq
@@ -85,6 +136,8 @@ class Report:
             rows["calibration error"] = self.reliability.expected_calibration_error
         if self.absence is not None:
             rows["absent words noticed (ROC area)"] = self.absence.area
+        for group, recall in self.masks.items():
+            rows |= {share_name(share, group): getattr(recall, share) for share in SHARES}
         rows = {name: 100 * value for name, value in rows.items()}
         if self.cost is not None:
             rows["FPS"] = self.cost.frames_per_second
@@ -99,21 +152,28 @@ class Report:
         return PAPER.get((self.variant, self.vocabulary), {})
 
     def table(self) -> str:
-        """The headline numbers as aligned plain text, beside the paper's where it has them."""
-        paper = self.paper()
-        rows = [
-            (name, _number(value), _number(paper[name]) if name in paper else "")
-            for name, value in self.summary().items()
-        ]
-        width = max([len(name) for name, _, _ in rows], default=0)
+        """The headline numbers as aligned plain text, with 95 % intervals, beside the paper's where it has them."""
+        paper, spread = self.paper(), self.intervals
+        columns = [("", 0, "<"), ("here", 8, ">")]
+        columns += [("95 % interval", 15, ">")] * bool(spread) + [("paper", 8, ">")] * bool(paper)
+        rows = [[title for title, _, _ in columns]]
+        for name, value in self.summary().items():
+            row = [name, _number(value)]
+            row += [_interval(*spread[name]) if name in spread else ""] * bool(spread)
+            rows.append(row + [_number(paper[name]) if name in paper else ""] * bool(paper))
+        widths = [max(least, *(len(row[place]) for row in rows)) for place, (_, least, _) in enumerate(columns)]
+        sides = [side for _, _, side in columns]
         lines = [
             f"{self.variant.upper()} on {self.data}: {self.photos} photos, {len(self.labels)} classes "
             f"({self.vocabulary}), {int(self.seen.sum())} of them seen in training",
             ", ".join(f"{name} {value}" for name, value in self.settings.items()),
-            f"{'':{width}}  {'here':>8}" + (f"  {'paper':>8}" if paper else ""),
-            *(f"{name:{width}}  {ours:>8}" + (f"  {theirs:>8}" if paper else "") for name, ours, theirs in rows),
+            *("  ".join(f"{cell:{s}{w}}" for cell, s, w in zip(row, sides, widths, strict=True)) for row in rows),
             *self.notes,
         ]
+        if spread:
+            lines.append(f"Intervals: percentile bootstrap over photos around the figure, {RESAMPLES:,} resamples.")
+        if self.origin:
+            lines += self.origin.lines()
         return "\n".join(line.rstrip() for line in lines)
 
     def per_class(self) -> list[dict[str, Any]]:
@@ -139,20 +199,19 @@ class Report:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values; NaN becomes null."""
-        document = _plain({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
-        if document["semantic"] is not None:
-            del document["semantic"]["confusion"]  # one number a pair of classes: large, and in no table
-        return {"summary": _plain(self.summary()), "paper": self.paper(), **document}
+        """Everything but the counts as plain JSON values; NaN becomes null."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "counts"}
+        return _plain({"summary": self.summary(), "intervals": self.intervals, "paper": self.paper(), **parts})
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Write summary.csv, per_class.csv, report.json and report.txt into `folder`, made when missing."""
+        """Write summary.csv, per_class.csv, report.json, report.txt and the counts into `folder`, made when missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paper = self.paper()
-        summary = [
-            {"metric": name, "value": value, "paper": paper.get(name, "")} for name, value in self.summary().items()
-        ]
+        summary = []
+        for name, value in self.summary().items():
+            low, high = self.intervals.get(name, (math.nan, math.nan))
+            summary.append({"metric": name, "value": value, "low": low, "high": high, "paper": paper.get(name, "")})
         texts = {
             "summary.csv": csv_text(summary),
             "per_class.csv": csv_text(self.per_class()),
@@ -161,7 +220,20 @@ class Report:
         }
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        return [folder / name for name in texts]
+        paths = [folder / name for name in texts]
+        return paths if self.counts is None else [*paths, self.counts.save(folder)]
+
+
+def _totals(counts: Counts, part: str, classes: int) -> np.ndarray:
+    """Sums over the photos of a part whose rows start with a class: (columns - 1, K)."""
+    table, present = counts.per_class(part)
+    totals = np.zeros((table.shape[1], classes))
+    totals[:, present] = table.sum(axis=0)
+    return totals
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{_number(low)}, {_number(high)}]" if math.isfinite(low) else ""
 
 
 def _number(value: float) -> str:

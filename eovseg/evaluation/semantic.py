@@ -1,4 +1,4 @@
-"""Semantic scores: mean IoU, pixel accuracy and the confusion matrix, as detectron2's SemSegEvaluator counts them.
+"""Semantic scores: mean IoU and pixel accuracy from a confusion matrix, as detectron2's SemSegEvaluator counts them.
 
 IoU of a class = pixels right / (true pixels + predicted pixels - pixels right), over the labelled pixels only; mIoU is
 the mean over the classes that have at least one labelled true pixel. A class that is predicted but never true therefore
@@ -15,10 +15,7 @@ from eovseg.errors import DataError
 
 @dataclass(frozen=True)
 class SemanticReport:
-    """Scores in [0, 1]; `iou` and `accuracy` are (K,), NaN for classes without true pixels; NaN means over nothing.
-
-    `confusion` is (K, K + 1): true class by predicted class, the last column being "nothing predicted".
-    """
+    """Scores in [0, 1]; `iou` and `accuracy` are (K,), NaN for classes without true pixels; NaN means over nothing."""
 
     miou: float
     pixel_accuracy: float
@@ -28,18 +25,18 @@ class SemanticReport:
     unseen_miou: float | None
     iou: np.ndarray
     accuracy: np.ndarray
-    confusion: np.ndarray
 
 
 class ConfusionMatrix:
     """Labelled pixels by true and predicted class over any number of photos; `classes` is K.
 
-    Counts of several processes are joined with `merge(other.state())`.
+    `counts` is (K, K + 1): true class by predicted class, the last column being "nothing predicted". Those of several
+    processes are joined with `merge(other.state())`.
     """
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        self._counts = np.zeros((classes, classes + 1), dtype=np.int64)
+        self.counts = np.zeros((classes, classes + 1), dtype=np.int64)
 
     def add(self, predicted: np.ndarray, true: np.ndarray, ignore_label: int = -1) -> None:
         """Count one photo: (H, W) class indices, predicted -1 = nothing, true `ignore_label` = unlabelled.
@@ -59,38 +56,52 @@ class ConfusionMatrix:
                 )
         predicted_labels[predicted_labels == -1] = self.classes
         joint = true_labels * (self.classes + 1) + predicted_labels
-        self._counts += np.bincount(joint, minlength=self._counts.size).reshape(self._counts.shape)
+        self.counts += np.bincount(joint, minlength=self.counts.size).reshape(self.counts.shape)
 
     def state(self) -> dict[str, np.ndarray]:
         """The counts so far, to send to another process."""
-        return {"counts": self._counts.copy()}
+        return {"counts": self.counts.copy()}
 
     def merge(self, state: Mapping[str, np.ndarray]) -> None:
         """Add the counts that another accumulator of the same classes gave with `state`."""
-        self._counts += state["counts"]
+        self.counts += state["counts"]
+
+    def pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels of each class that are right, true and predicted, each (K,): all that the scores depend on."""
+        return np.diagonal(self.counts), self.counts.sum(axis=1), self.counts[:, :-1].sum(axis=0)
 
     def compute(self, seen: np.ndarray | None = None) -> SemanticReport:
-        """Scores of everything added so far; `seen` (K,) bool adds the mIoU over seen and unseen classes."""
-        right = np.diagonal(self._counts)
-        true, predicted = self._counts.sum(axis=1), self._counts[:, :-1].sum(axis=0)
-        present = true > 0
-        with np.errstate(invalid="ignore"):
-            iou = np.where(present, right / (true + predicted - right), np.nan)
-            accuracy = right / true
+        """Scores of everything added so far; `seen` as in `semantic_report`."""
+        return semantic_report(*self.pixels(), seen)
 
-        def mean(values: np.ndarray, chosen: np.ndarray) -> float:
-            rows = present & chosen
-            return float(values[rows].mean()) if rows.any() else np.nan
 
-        every = np.ones(self.classes, dtype=bool)
-        return SemanticReport(
-            miou=mean(iou, every),
-            pixel_accuracy=float(right.sum() / true.sum()) if present.any() else np.nan,
-            mean_accuracy=mean(accuracy, every),
-            classes=int(present.sum()),
-            seen_miou=None if seen is None else mean(iou, np.asarray(seen, dtype=bool)),
-            unseen_miou=None if seen is None else mean(iou, ~np.asarray(seen, dtype=bool)),
-            iou=iou,
-            accuracy=accuracy,
-            confusion=self._counts.copy(),
-        )
+def class_iou(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """IoU in [0, 1] from pixel counts of one shape, NaN where a class has no true pixel."""
+    with np.errstate(invalid="ignore"):
+        return np.where(true > 0, right / (true + predicted - right), np.nan)
+
+
+def semantic_report(
+    right: np.ndarray, true: np.ndarray, predicted: np.ndarray, seen: np.ndarray | None = None
+) -> SemanticReport:
+    """Scores from the pixels of each class (K,); `seen` (K,) bool adds the mIoU over seen and unseen classes."""
+    present = true > 0
+    iou = class_iou(right, true, predicted)
+    with np.errstate(invalid="ignore"):
+        accuracy = right / true
+
+    def mean(values: np.ndarray, chosen: np.ndarray) -> float:
+        rows = present & chosen
+        return float(values[rows].mean()) if rows.any() else np.nan
+
+    every = np.ones(len(present), dtype=bool)
+    return SemanticReport(
+        miou=mean(iou, every),
+        pixel_accuracy=float(right.sum() / true.sum()) if present.any() else np.nan,
+        mean_accuracy=mean(accuracy, every),
+        classes=int(present.sum()),
+        seen_miou=None if seen is None else mean(iou, np.asarray(seen, dtype=bool)),
+        unseen_miou=None if seen is None else mean(iou, ~np.asarray(seen, dtype=bool)),
+        iou=iou,
+        accuracy=accuracy,
+    )

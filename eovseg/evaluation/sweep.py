@@ -7,7 +7,7 @@ from typing import Any
 
 from eovseg import distributed
 from eovseg.errors import ConfigError
-from eovseg.evaluation.evaluate import DecodedPhoto, Settings
+from eovseg.evaluation.decoded import DecodedPhoto, Settings
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary

@@ -3,16 +3,24 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eovseg.assets import asset_path
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation.ablations import TABLE_4, main, measure, with_gains
+from eovseg.evaluation.counts import ClassSegments, Counts, PhotoCounts
 from eovseg.vocabulary import Vocabulary
 
 
-def _row(fusion: str, vas: bool, seed: int, pq: float) -> dict[str, object]:
-    return {"fusion": fusion, "VAS": vas, "seed": seed, "PQ": pq, "SQ": 50.0, "RQ": 20.0, "mIoU": 10.0}
+def _row(fusion: str, vas: bool, seed: int, pq: float) -> tuple[dict[str, object], Counts]:
+    """A network whose four photos have a PQ a little below and above `pq` percent."""
+    row = {"fusion": fusion, "VAS": vas, "seed": seed, "PQ": pq, "SQ": 50.0, "RQ": 20.0, "mIoU": 10.0}
+    photos = [
+        PhotoCounts(f"{i}.jpg", panoptic=[ClassSegments(0, (pq + i - 1.5) / 10, 1, 18, 0)], semantic=[])
+        for i in range(4)
+    ]
+    return row, Counts(tuple(photos), np.ones(1, dtype=bool), np.ones(1, dtype=bool))
 
 
 def test_gains_compare_within_a_seed() -> None:
@@ -20,6 +28,9 @@ def test_gains_compare_within_a_seed() -> None:
     table = with_gains([*rows, _row("TDEE", True, 1, 5.5), _row("SDI", True, 2, 9.0)])
     assert [row["PQ gain"] for row in table] == [0.0, 2.5, 0.0, 0.5, None]  # nothing plain has seed 2
     assert table[1]["paper PQ"] == 24.5 and table[1]["paper PQ gain"] == pytest.approx(2.4)
+    # The gain is the same on every photo, so that the choice of photos leaves no doubt about it.
+    assert [table[1][f"PQ gain {side}"] for side in ("low", "high")] == pytest.approx([2.5, 2.5])
+    assert table[0]["PQ gain low"] is None and table[4]["PQ gain low"] is None and table[1]["mIoU gain low"] is None
 
 
 def test_the_papers_rows_hold_their_best() -> None:
@@ -31,8 +42,9 @@ def test_a_row_says_what_the_file_is(panoptic_folder: Path, tmp_path: Path) -> N
     shutil.copy(asset_path("weights/eovseg-xs.safetensors"), copy)
     data = PanopticFolder(panoptic_folder)
     words = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing")
-    row = measure(copy, data, data.photos[:1], words)
+    row, counts = measure(copy, data, data.photos[:1], words)
     assert (row["fusion"], row["VAS"], row["seed"], row["photos"]) == ("TDEE", True, 3, 1)
+    assert len(counts.photos) == 1
     assert 0 <= row["PQ"] <= 100 and row["parameters (M)"] > 5
 
 

@@ -123,7 +123,7 @@ def test_two_processes_count_as_one(folder: PanopticFolder) -> None:
     for photos in (folder.photos[:1], folder.photos[1:]):
         evaluator = Evaluator(folder, WORDS, predictor.seen(WORDS))
         for kept in evaluator.decode(predictor, photos):
-            evaluator.add(kept.truth, evaluator.compose(predictor, kept.decoded, settings))
+            evaluator.add("photo", kept.truth, evaluator.compose(predictor, kept.decoded, settings))
         halves.append(evaluator)
     halves[0].merge(halves[1].state())
     merged = halves[0].report("xs", settings)

@@ -1,0 +1,152 @@
+"""What each photo adds to the figures of a report: sparse counts that are kept beside it, to be counted again."""
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eovseg.errors import DataError
+from eovseg.evaluation.instances import ClassMatches
+
+COUNTS_FILE = "counts.json.gz"
+
+
+class ClassSegments(NamedTuple):
+    """Panoptic counts of one class in one photo, as PQ has them; `iou_sum` runs over the true positives."""
+
+    class_index: int
+    iou_sum: float
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+
+class ClassPixels(NamedTuple):
+    """Labelled pixels of one class in one photo: those that are right, true, and predicted."""
+
+    class_index: int
+    right: int
+    true: int
+    predicted: int
+
+
+class ScoredSegment(NamedTuple):
+    """Score (0..1) of a predicted segment, and whether it matched; forgiven ones are left out."""
+
+    score: float
+    right: bool
+
+
+class NamedRegion(NamedTuple):
+    """A true region: its class, and the rank of that class with each classifier, 1 = best."""
+
+    class_index: int
+    in_vocabulary: int
+    out_of_vocabulary: int
+    ensemble: int
+
+
+class VoidScore(NamedTuple):
+    """Void probability (0..1) of a true region, and whether its word was left out of the vocabulary."""
+
+    probability: float
+    absent: bool
+
+
+class RegionMasks(NamedTuple):
+    """Which masks reach a true region, which belongs to size group `group` (`mask_recall.GROUPS`)."""
+
+    group: int
+    kernel: bool
+    named_kernel: bool
+    segment: bool
+    named_segment: bool
+
+
+@dataclass(frozen=True)
+class PhotoCounts:
+    """The counts of one photo, by its file name; a part that was not measured is None."""
+
+    photo: str
+    panoptic: list[ClassSegments] | None = None
+    segments: list[ScoredSegment] | None = None
+    semantic: list[ClassPixels] | None = None
+    instance: list[ClassMatches] | None = None
+    regions: list[NamedRegion] | None = None
+    absent: list[VoidScore] | None = None
+    masks: list[RegionMasks] | None = None
+
+
+_ROWS: dict[str, Callable[..., Any]] = {
+    "panoptic": ClassSegments,
+    "segments": ScoredSegment,
+    "semantic": ClassPixels,
+    "instance": ClassMatches,
+    "regions": NamedRegion,
+    "absent": VoidScore,
+    "masks": RegionMasks,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """The counts of all photos; `is_thing` and `seen` (K,) bool are those of the vocabulary's K classes."""
+
+    photos: tuple[PhotoCounts, ...]
+    is_thing: np.ndarray
+    seen: np.ndarray
+
+    def has(self, part: str) -> bool:
+        """Whether a part of `PhotoCounts` was measured."""
+        return bool(self.photos) and getattr(self.photos[0], part) is not None
+
+    def rows(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """All rows of a part as numbers (n, columns), and the place (n,) of the photo that each belongs to."""
+        rows = [row for photo in self.photos for row in getattr(photo, part) or ()]
+        place = np.repeat(np.arange(len(self.photos)), [len(getattr(photo, part) or ()) for photo in self.photos])
+        columns = len(_ROWS[part]._fields)  # type: ignore[attr-defined]
+        return np.array(rows, dtype=np.float64).reshape(-1, columns), place
+
+    def per_class(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of a part whose rows start with a class, as (photos, columns - 1, C), and the C classes."""
+        rows, place = self.rows(part)
+        classes, column = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
+        table = np.zeros((len(self.photos), rows.shape[1] - 1, len(classes)))
+        table[place, :, column] = rows[:, 1:]
+        return table, classes
+
+    def of_photos(self, names: list[str]) -> "Counts":
+        """The same photos in the order of `names`."""
+        by_name = {photo.photo: photo for photo in self.photos}
+        return Counts(tuple(by_name[name] for name in names), self.is_thing, self.seen)
+
+    def save(self, folder: Path) -> Path:
+        """Write `COUNTS_FILE` into `folder`; equal counts give equal bytes."""
+        photos = [
+            {field.name: value for field in fields(photo) if (value := getattr(photo, field.name)) is not None}
+            for photo in self.photos
+        ]
+        text = json.dumps({"format": 1, "photos": photos}, ensure_ascii=False, separators=(",", ":"))
+        path = folder / COUNTS_FILE
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+        return path
+
+
+def read_photo_counts(path: Path) -> tuple[PhotoCounts, ...]:
+    """The photos of a file that `Counts.save` wrote; raises `DataError` naming it where it is none."""
+    try:
+        document = json.loads(gzip.decompress(path.read_bytes()))
+        if document["format"] != 1:
+            raise ValueError
+        return tuple(_photo(entry) for entry in document["photos"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} holds no counts that this version can read; evaluate the model again.") from error
+
+
+def _photo(entry: Mapping[str, Any]) -> PhotoCounts:
+    parts = {name: [make(*row) for row in entry[name]] for name, make in _ROWS.items() if name in entry}
+    return PhotoCounts(entry["photo"], **parts)

@@ -1,0 +1,49 @@
+"""A photo's logits with its truth, and the settings that turn logits into segments without the network."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from eovseg.evaluation.categories import Truth
+from eovseg.model.config import Ensemble, ModelConfig
+from eovseg.predictor import Decoded
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the network's scores become segments; none of these needs the network to run again. All lie in 0..1."""
+
+    alpha: float
+    beta: float
+    ensemble: Ensemble
+    score_threshold: float
+    overlap_threshold: float
+    void_threshold: float | None
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Settings":
+        """The defaults of a model."""
+        return cls(
+            config.alpha,
+            config.beta,
+            config.ensemble,
+            config.score_threshold,
+            config.overlap_threshold,
+            config.void_threshold,
+        )
+
+
+@dataclass(frozen=True)
+class DecodedPhoto:
+    """A photo's logits and its truth: all that another setting needs."""
+
+    decoded: Decoded
+    truth: Truth
+
+    def logits_only(self) -> "DecodedPhoto":
+        """The same without features and earlier layers, which are most of the memory and which settings do not need."""
+        logits, state = self.decoded.logits, self.decoded.state
+        nothing = torch.empty(0)
+        features = replace(state.features, aggregated=nothing, levels=(), spatial=None, dense=nothing)
+        last = replace(logits, mask_logits=logits.mask_logits[-1:], class_logits=logits.class_logits[-1:])
+        return DecodedPhoto(replace(self.decoded, logits=last, state=replace(state, features=features)), self.truth)

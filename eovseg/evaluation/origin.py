@@ -1,0 +1,62 @@
+"""Where the numbers of a report come from: the weight file, the commit of the code, the command."""
+
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import eovseg
+from eovseg.checkpoints import file_digest
+
+UNCOMMITTED = "with uncommitted changes"
+_REPORTS = "assets/evaluation"  # what the commands themselves write is no change of the code
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`weights` is the file's name and `sha256` its digest, both None without one; `commit` is None outside a checkout.
+
+    `commit` is a hash, followed by "with uncommitted changes" where tracked files differ from it.
+    """
+
+    weights: str | None
+    sha256: str | None
+    commit: str | None
+    command: str
+
+    @classmethod
+    def of(cls, weights: Path | None) -> "Origin":
+        """The origin of numbers that this process makes with a weight file."""
+        digest = None if weights is None else file_digest(weights)
+        return cls(None if weights is None else weights.name, digest, commit(), command_line())
+
+    def lines(self) -> list[str]:
+        """The same as lines of text."""
+        weights = "none" if self.weights is None else f"{self.weights}, SHA-256 {self.sha256}"
+        return [f"Weights: {weights}", f"Commit: {self.commit or 'not a checkout'}", f"Command: {self.command}"]
+
+
+def command_line() -> str:
+    """The command that started this process, as a shell reads it; the program without its folder."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = [Path(sys.argv[0]).name] if spec is None else ["python", "-m", spec.name.removesuffix(".__main__")]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
+def commit(folder: Path | None = None) -> str | None:
+    """Commit of the checkout that the package (or `folder`) is, None where it is none or git is missing."""
+    folder = folder or Path(eovseg.__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    head = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){_REPORTS}")
+    return f"{head} {UNCOMMITTED}" if head and changes else head
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

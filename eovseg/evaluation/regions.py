@@ -1,0 +1,61 @@
+"""The extras of an evaluation that ask about the true regions of a photo: rows for its `PhotoCounts`."""
+
+from dataclasses import asdict
+
+import numpy as np
+from torch import Tensor
+
+from eovseg.evaluation.classification import true_ranks
+from eovseg.evaluation.counts import NamedRegion, RegionMasks, VoidScore
+from eovseg.evaluation.decoded import DecodedPhoto, Settings
+from eovseg.evaluation.instances import short_float
+from eovseg.evaluation.mask_recall import region_masks
+from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores, void_probabilities
+from eovseg.predictor import Predictor
+from eovseg.result import Result
+from eovseg.vocabulary import Vocabulary
+
+
+class Regions:
+    """What a network says about the true regions of photos, crowds left out, with the words of an evaluation."""
+
+    def __init__(self, predictor: Predictor, vocabulary: Vocabulary, settings: Settings) -> None:
+        self.predictor, self.vocabulary, self.settings = predictor, vocabulary, settings
+
+    def names(self, kept: DecodedPhoto) -> list[NamedRegion]:
+        """Rank every class on every true mask of a photo."""
+        segments, grid = _true_masks(kept)
+        if not segments:
+            return []
+        labels = np.array([kept.truth.classes[i] for i in segments])
+        scores = true_mask_scores(
+            self.predictor, kept.decoded, grid, self.settings.alpha, self.settings.beta, self.settings.ensemble
+        )
+        ranks = [true_ranks(rows, labels, len(self.vocabulary)).tolist() for rows in scores.values()]
+        return [NamedRegion(*row) for row in zip(labels.tolist(), *ranks, strict=True)]
+
+    def without_words(self, kept: DecodedPhoto) -> list[VoidScore]:
+        """Decode with every other one of the photo's own classes left out, then with the rest of them left out."""
+        segments, grid = _true_masks(kept)
+        present = sorted({kept.truth.classes[i] for i in segments})
+        rows: list[VoidScore] = []
+        for left_out in (set(present[::2]), set(present[1::2])):
+            words = tuple(c for i, c in enumerate(self.vocabulary.classes) if i not in left_out)
+            if not words:
+                continue
+            decoded = self.predictor.decode(kept.decoded.state, Vocabulary(words))
+            void = void_probabilities(decoded.logits, grid).tolist()
+            absent = [kept.truth.classes[i] in left_out for i in segments]
+            rows += [VoidScore(short_float(one), gone) for one, gone in zip(void, absent, strict=True)]
+        return rows
+
+    def masks(self, kept: DecodedPhoto, result: Result) -> list[RegionMasks]:
+        """Which true regions the kernels and the panoptic `result` of a photo reach."""
+        weights = {name: asdict(self.settings)[name] for name in ("alpha", "beta", "ensemble")}
+        scores = self.predictor.log_probabilities(kept.decoded, **weights)
+        return region_masks(kept.decoded, scores, kept.truth, result, self.vocabulary.is_thing)
+
+
+def _true_masks(kept: DecodedPhoto) -> tuple[list[int], Tensor]:
+    segments = kept.truth.regions()
+    return segments, masks_on_grid(kept.truth.masks(segments), kept.decoded.state.features)
