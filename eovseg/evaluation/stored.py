@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eovseg.errors import DataError, exit_code
+from eovseg.errors import DataError, any_encoding, exit_code
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import COUNTS_FILE, Counts, read_photo_counts
 from eovseg.evaluation.figures import average_precision, differences
@@ -113,6 +113,7 @@ def show_comparison(here: Report, there: Report, out: Path | None = None) -> Non
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
+    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.stored", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder that `eovseg evaluate --out` wrote")
     parser.add_argument("--against", type=Path, metavar="REPORT", help="folder of another report of the same photos")
