@@ -80,7 +80,6 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
     if folder.unlabelled:
         count = len(folder.unlabelled)
         report.notes.append(f"Photos without any label, left out: {count}, the first {folder.unlabelled[0]}.")
-    report.notes += folder.notes
     photos = folder.photos[:limit]
     if len(photos) < len(folder):
         report.notes.append(f"Only the first {len(photos)} annotations were read; without --quick all are.")

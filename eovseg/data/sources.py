@@ -30,7 +30,8 @@ class TrainingSource:
     `share` is the source's part of a batch, relative to the other sources. `base_classes_compete` lets all classes
     of the base vocabulary compete for the source's photos beside its own; a source with a label space of its own
     ("person or animal") says False, and a data set with another class list never does it. `border` is the width in
-    pixels of the unknown ring of "partial" masks.
+    pixels of the unknown ring of "partial" masks. `leave_out` are photos, as `split.photo_identity` names them, that no
+    source of the run may show.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class TrainingSource:
     border: int = 10
     dataset: str | None = None
     split: str | None = None
+    leave_out: frozenset[str] = frozenset()
 
     def open(self) -> LabelledFolder:
         """Its photos and labels; raises `DataError` for missing or broken files."""
@@ -52,9 +54,9 @@ def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
 
     LVIS and ADE20K stay unseen for testing; the photos of `xs_parts` are in no training.
     """
-    root = Path(data)
+    root, kept_apart = Path(data), frozenset().union(*map(identities, PARTS))
     return (
-        TrainingSource(root / "coco_panoptic", "panoptic", 0.36, VALIDATION_FRACTION),
+        TrainingSource(root / "coco_panoptic", "panoptic", 0.36, VALIDATION_FRACTION, leave_out=kept_apart),
         TrainingSource(root / "coco_taming", "panoptic", 0.05),
         TrainingSource(root / "coco_stuff_semantic", "panoptic", 0.06),
         TrainingSource(root / "coco_instances", "instances", 0.30),
@@ -173,12 +175,12 @@ def open_sources(
     cache_side: int = 448,
     folders: Collection[LabelledFolder] | None = None,
 ) -> tuple[OpenSource, ...]:
-    """Opens sources without the photos of any source's validation split, of XS's parts and of the `held_out` folders.
+    """Opens sources without the photos of any source's validation split and `leave_out`, and of the `held_out` folders.
 
     A photo of two sources is trained on in the first one only. `folders` are the sources' own where they are open.
     """
     folders = folders or [source.open() for source in sources]
-    excluded = set().union(*map(identities, PARTS))
+    excluded = set().union(*(source.leave_out for source in sources))
     for folder, source in zip(folders, sources, strict=True):
         excluded |= photo_identities(folder, validation_photos(folder, source.validation_fraction))
     for folder in held_out:

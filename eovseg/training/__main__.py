@@ -107,7 +107,7 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     chosen = _recipe(given.get("variant"), given.get("config"))
     changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
-    changes["model"] = chosen.model | dict(map(setting, given.get("set", ())))
+    changes["model"] = (*chosen.model, *given.get("set", ()))
     loss, views = chosen.loss, chosen.views
     aids = {
         "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
@@ -156,7 +156,7 @@ def train(arguments: argparse.Namespace) -> int:
     chosen = replace(chosen, words=vocabulary.words)
     torch.manual_seed(chosen.seed)
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
-    changes = chosen.model | {name: value for name, value in changes.items() if value is not None}
+    changes = dict(map(setting, chosen.model)) | {name: value for name, value in changes.items() if value is not None}
     network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
     if chosen.even_features and not arguments.resume:
         even_features(network, (batches[step].pixels for step in range(chosen.even_features)))

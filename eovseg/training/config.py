@@ -42,7 +42,7 @@ class TrainConfig:
     variant: str = "l"
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
-    model: dict[str, Any] = field(default_factory=dict)  # further settings of the network, as `ModelConfig` names them
+    model: tuple[str, ...] = ()  # further settings of the network, each NAME=VALUE as `setting` reads it
     openvino: bool = True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers
     even_features: int = 0  # batches over which F_agg is given mean 0 and deviation 1 at the start
     hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)

@@ -104,9 +104,11 @@ class Trainer:
 
     def _use_frozen_tower(self) -> None:
         """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it, and its numbers are the same."""
-        extractor = self.network.feature_extractor
-        wanted = self.config.openvino and self.device.type == "cpu"
-        if wanted and isinstance(extractor, EfficientNetLite2Extractor) and available():
+        extractor = getattr(self.network, "feature_extractor", None)
+        wanted = self.config.openvino and self.device.type == "cpu" and available()
+        if not wanted or not isinstance(extractor, EfficientNetLite2Extractor):
+            return
+        if next(extractor.tower.parameters()).dtype == torch.float32:
             side = -(-self.config.crop // 32) * 32
             extractor.program = FrozenTower(extractor.tower, (self.config.batch // distributed.count(), 3, side, side))
 

@@ -241,7 +241,7 @@ def test_xs_learns_from_neither_its_validation_photos_nor_the_test_photos(
     tmp_path: Path, write_folder: FolderWriter
 ) -> None:
     names = [f"{number:02d}" for number in range(20)]
-    for folder, first in (("coco_panoptic", 0), ("coco_taming", 100), ("coco_instances", 200)):
+    for folder, first in (("coco_panoptic", 0), ("coco_taming", 1100), ("coco_instances", 200)):
         write_folder(folder, dict.fromkeys(names, block_drawing()), coco_ids={n: first + int(n) for n in names})
     # What is in another source already, by its COCO id, or in the test set, is not learned from here.
     write_folder("coco_partial4", {"a": block_drawing(), "b": block_drawing()}, coco_ids={"a": 205, "b": 300})

@@ -1,6 +1,6 @@
 """What each label kind makes of a photo: classes, merged stuff, crowds, unlabelled and unknown pixels."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,15 +131,15 @@ def test_xs_learns_from_the_sources_that_its_card_names(tmp_path: Path) -> None:
     assert 0.4 <= full <= 0.5
 
 
-def test_no_source_trains_on_a_photo_of_the_parts(write_folder: FolderWriter) -> None:
+def test_xs_trains_on_no_photo_of_the_parts(tmp_path: Path, write_folder: FolderWriter) -> None:
     reserved = {name: min(part(name)) for name in PARTS}
-    root = write_folder("any", {str(number): (IDS, SEGMENTS) for number in (7, *reserved.values())})
-    document = json.loads((root / "panoptic.json").read_text())
-    for image in document["images"]:
-        image["coco_id"] = int(Path(image["file_name"]).stem)
-    (root / "panoptic.json").write_text(json.dumps(document))
-    (source,) = open_sources([TrainingSource(root, "instances", 1.0)], TrainingClasses.coco())
-    assert [photo.coco_id for photo in source.photos] == [7]
+    photos = {f"{number:012d}": (IDS, SEGMENTS) for number in (7, *reserved.values())}
+    drawn = [TrainingSource(write_folder(name, photos), "instances", 1.0) for name in ("labelled", "pseudo")]
+    (kept,) = open_sources(drawn[:1], TrainingClasses.coco())
+    assert len(kept.photos) == 3  # other data sets keep them
+    leave_out = xs_sources(tmp_path)[0].leave_out
+    (source,) = open_sources([replace(drawn[1], leave_out=leave_out)], TrainingClasses.coco())
+    assert [photo.file_name for photo in source.photos] == ["000000000007.png"]
 
 
 def test_the_parts_do_not_meet() -> None:

@@ -111,8 +111,8 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, vas: bool) -> None:
     for kind in ("gradients", "weights", "average"):
         assert all(torch.equal(value, second[kind][name]) for name, value in first[kind].items()), kind
     assert_near(first["gradients"], whole["gradients"], 1e-5, 1e-9)
-    assert_near(first["weights"], whole["weights"], 1e-5, 0.01 * REAL.learning_rate)
-    assert_near(first["average"], whole["average"], 1e-5, 0.01 * REAL.learning_rate)
+    assert_near(first["weights"], whole["weights"], 1e-5, 0.02 * REAL.learning_rate)
+    assert_near(first["average"], whole["average"], 1e-5, 0.02 * REAL.learning_rate)
     logs = comparable(tmp_path / "one"), comparable(tmp_path / "two")
     assert len(logs[0]) == 3 and "dense" in logs[0][0] and "pilot2_dice" in logs[0][0]
     for one, two in zip(*logs, strict=True):

@@ -192,7 +192,7 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
         ("[1]", "no|not a JSON object"),
         ('{"stepz": 3}', "Unknown training setting stepz; choose from accumulate"),
         ('{"loss": 3}', "loss is 3"),
-        ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.998"),
+        ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.0"),
         ('{"steps": 1.5}', "steps is 1.5"),
         ('{"bf16": true, "fp16": true}', "choose one"),
         ('{"views": {"augmentation": {"scale": [2, 1]}}}', "scale is"),

@@ -88,7 +88,7 @@ def open_masks(root: Path, split: str) -> IndexMaskFolder:
     folder = IndexMaskFolder(
         root, root.name, table, photos, paired_photos(photos, maps, PHOTO_SUFFIXES, left_out), maps
     )
-    folder.notes = (left_out.note(photos),) if left_out.kinds else ()
+    folder.remarks = (left_out.note(photos),) if left_out.kinds else ()
     return folder
 
 
