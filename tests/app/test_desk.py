@@ -1,10 +1,10 @@
 """Time limits, visitors who leave, and what stays bounded."""
 
 import contextlib
-import ctypes
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -146,19 +146,22 @@ def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_workers_that_die_idle_are_replaced() -> None:
+def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
+    """Two of them end as they take a request; it keeps its place, and its caller sees to a third."""
+
+    class Deadly(deque[Errand]):
+        deaths = 2
+
+        def popleft(self) -> Errand:
+            if self.deaths:
+                self.deaths -= 1
+                raise MemoryError
+            return super().popleft()
+
     desk = Desk("test", threads=2, seconds=60)
-    old = list(desk._workers)
-    for worker in old:
-        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), ctypes.py_object(SystemExit))
-    for _ in range(500):  # the exception comes when a worker wakes
-        with desk._lock:
-            desk._lock.notify_all()
-        time.sleep(0.02)
-        if not any(worker.is_alive() for worker in old):
-            break
-    assert not any(worker.is_alive() for worker in old)
-    assert desk.run(lambda: 9) == 9 and len(desk._workers) == 2
+    desk._waiting = Deadly()
+    assert desk.run(lambda: 9) == 9 and desk._waiting.deaths == 0
+    assert desk.run(lambda: 10) == 10 and len(desk._workers) == 2
 
 
 def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
