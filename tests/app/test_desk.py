@@ -115,9 +115,7 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
             stuck.append(number)
 
     for begin in range(0, 400, 20):
-        threads = [
-            threading.Thread(target=provoke, args=(begin + i, chance.uniform(-0.001, 0.001))) for i in range(20)
-        ]
+        threads = [threading.Thread(target=provoke, args=(begin + i, chance.uniform(-0.001, 0.001))) for i in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
