@@ -45,8 +45,8 @@ def what_is_wrong(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
             return "This request is not one that the page makes."
         names = ", ".join(str(getattr(part, "label", "")) for part in function.inputs)
         return (
-            f"/{function.api_name} takes {len(function.inputs)} values, not {len(inputs)}: {names}. Give all of them in "
-            f"this order, or call gradio_api/call/v2/{function.api_name} with the names of those that you want to give."
+            f"/{function.api_name} takes {len(function.inputs)} values, not {len(inputs)}: {names}. Give all of them "
+            f"in this order, or call gradio_api/call/v2/{function.api_name} with the names of those that you give."
         )
     for part, value in zip(function.inputs, inputs, strict=True):
         if isinstance(part, gr.Image) and value is not None and not _is_record(value):

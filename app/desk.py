@@ -1,8 +1,8 @@
 """Where visitors' requests are served: a fixed number of threads, a time limit, and a stop for those who left.
 
 One thread for the model keeps its memory in one place and its workers warm. Threads can't be killed, so work stops by
-itself: every torch function that such a thread calls asks `checkpoint()` first. Work that never asks is left behind after
-a while, and a fresh thread takes its place, so that one hung request does not hold up the others.
+itself: every torch function that such a thread calls asks `checkpoint()` first. Work that never asks is left behind
+after a while, and a fresh thread takes its place, so that one hung request does not hold up the others.
 
 What becomes of a request is decided once, by `Errand.settle`, under the lock of its desk: by its worker when the work
 ends, or by its caller, who looks every quarter of a second whether the time is over or the worker has died.

@@ -140,7 +140,7 @@ def _why_wrong(scope: Scope, error: Exception) -> str:
     """A sentence for a request that Gradio could not read."""
     called = CALL.fullmatch(scope["path"])
     if called is not None and isinstance(error, KeyError | FnIndexInferError):
-        return f"There is no endpoint /{called[1][:40]}; gradio_api/info lists those that there are."
+        return f"There is no endpoint /{' '.join(called[1][:40].split())}; gradio_api/info lists those that there are."
     if called is not None and isinstance(error, TypeError):  # names the argument that is missing or unknown
         return f"{str(error).partition(' Please click')[0][:200].rstrip('.')}; gradio_api/info lists the arguments."
     return "This request is not one that the page makes; see its API for the form."

@@ -1,4 +1,4 @@
-"""Proxies that the environment names: a server never asks itself through one, and one that can't be used is not fatal."""
+"""Proxies of the environment: a server never asks itself through one, and one that can't be used is not fatal."""
 
 import logging
 import os

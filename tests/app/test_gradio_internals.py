@@ -1,4 +1,4 @@
-"""The private names of Gradio in app/gradio_internals.py: where one is gone, the failure names the installed version."""
+"""The private names of Gradio in app/gradio_internals.py: a failure names the installed version."""
 
 import asyncio
 import importlib.metadata

@@ -18,8 +18,11 @@ from PIL import Image
 from app.calls import FAILED
 from app.examples import example_paths
 from app.limits import BODY_BYTES, UPLOAD_BYTES
-from app.page import Page
+from app.models import Models
+from app.page import Page, asked_for
 from app.server import served
+from app.tabs.wiring import whole_number
+from eovseg.errors import EovsegError
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import API, Caller
@@ -420,3 +423,26 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(monkeypatch: pyte
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))
         assert caller.segment(str(file), "sky: stuff").labels == {"sky"}
     assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("a\nlist", None),
+        ("a list" * 1000, None),
+        ("", {"task": "x\n" * 5000}),
+        ("", {"ensemble": ["x"] * 5000}),
+        ("", {"alpha": "\n" * 5000}),
+        ("", {"beta": 10**4000}),
+        ("", {"beta": "1e999"}),
+    ],
+)
+def test_what_is_refused_cannot_stretch_its_sentence(preset: str, settings: Any) -> None:
+    """The sentence stays one of one line, whatever the value holds."""
+    with pytest.raises(EovsegError) as refusal:
+        asked_for("sky", preset, False, settings)
+    assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 400
+    with pytest.raises(EovsegError, match="outside 0 to 9"):
+        whole_number("k", 10**400, 0, 9)
+    with pytest.raises(EovsegError, match='no model "a b"'):
+        Models(FakePredictor()).get("a\nb")

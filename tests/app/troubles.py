@@ -46,7 +46,8 @@ def killed(caller: Caller, path: str) -> None:
     joined.raise_for_status()
     heads = (
         f"POST /{API}/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-        "Content-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a.png\"\r\n\r\nhalf",
+        "Content-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; "
+        'name="files"; filename="a.png"\r\n\r\nhalf',
         f"POST /{API}/call/segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         'Content-Length: 5000\r\n\r\n{"data": [',
         f"GET /{API}/call/segment/{joined.json()['event_id']} HTTP/1.1\r\nHost: x\r\n\r\n",
