@@ -61,10 +61,10 @@ def visitor_waits() -> Callable[[], bool]:
 @_or_without(lambda: False, "a request that was repeated is computed each time")
 def superseded() -> bool:
     """Whether the same tab already asks again for what the present event is to show."""
-    event = _event()
-    if event is None:
+    event, blocks = _event(), LocalContext.blocks.get(None)
+    if event is None or blocks is None:
         return False
-    line = LocalContext.blocks.get()._queue.event_queue_per_concurrency_id.get(event.concurrency_id)
+    line = blocks._queue.event_queue_per_concurrency_id.get(event.concurrency_id)
     shown = [part._id for part in event.fn.outputs]
     return line is not None and any(
         other.session_hash == event.session_hash and [part._id for part in other.fn.outputs] == shown
