@@ -20,5 +20,5 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 USER page
 ENV PYTHONUNBUFFERED=1
 EXPOSE 7860
-HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/config', timeout=8).read(1)"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:7860/config', timeout=8).read(1)"]
 CMD ["python", "-m", "app", "--host", "0.0.0.0", "--port", "7860"]

@@ -3,16 +3,20 @@
 import argparse
 import contextlib
 import importlib.util
+import os
 import re
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import eovseg
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
-from eovseg.errors import EovsegError, any_encoding
+from eovseg.errors import ConfigError, EovsegError, any_encoding
+
+AUTH_VARIABLE = "EOVSEG_AUTH"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +30,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
     options.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     options.add_argument("--root-path", help="path under which a proxy serves the page, such as /eovseg")
-    options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask visitors for this name and password")
+    access = options.add_mutually_exclusive_group()
+    access.add_argument(
+        "--auth", metavar="NAME:PASSWORD",
+        help=f"ask visitors for this name and password; other users of this computer can read it in its list of "
+        f"processes, but not that of --auth-file or of the environment's {AUTH_VARIABLE}",
+    )  # fmt: skip
+    access.add_argument("--auth-file", metavar="FILE", help="as --auth, from the first line of a file")
     options.add_argument("--share", action="store_true", help="open a public link for a while")
     options.add_argument("--mcp", action="store_true", help="offer the endpoint to language models, too")
     options.add_argument(
@@ -38,6 +48,33 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     options.add_argument("--open", action="store_true", help="open the page in this computer's browser")
     return options
+
+
+def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
+    """Name and password of --auth, --auth-file or the environment; None where none of them is given.
+
+    Raises `ConfigError`, which never quotes what was given.
+    """
+    given, source = options.auth, "--auth"
+    if options.auth_file is not None:
+        source = f'The first line of the file "{options.auth_file}"'
+        try:
+            text = Path(options.auth_file).read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f'--auth-file "{options.auth_file}" cannot be read: {_reason(error)}.') from error
+        given = text.partition("\n")[0].rstrip("\r")
+    elif given is None:
+        given, source = os.environ.get(AUTH_VARIABLE), f"The environment variable {AUTH_VARIABLE}"
+    if given is None:
+        return None
+    name, _, password = given.partition(":")
+    if not (name and password):
+        raise ConfigError(f"{source} needs a name and a password, as NAME:PASSWORD.")
+    return name, password
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "the system gives no reason" if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,9 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _wrong(options: argparse.Namespace) -> str | None:
     """What is wrong with the options, as a sentence; told before the model is loaded."""
-    name, _, password = (options.auth or "").partition(":")
-    if options.auth is not None and not (name and password):
-        return "--auth needs a name and a password, as NAME:PASSWORD."
+    try:
+        credentials(options)
+    except ConfigError as error:
+        return str(error)
     if options.mcp and importlib.util.find_spec("mcp") is None:
         return '--mcp needs one more package: pip install "gradio[mcp]".'
     if options.port is not None and not 1 <= options.port <= 65_535:
@@ -126,13 +164,12 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
     large = any(choice.key != "xs" and not choice.missing for choice in models.choices())
     page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models, options.time_limit)
     page.features = feature_files(options.features)
-    name, _, password = (options.auth or "").partition(":")
     with served(
         page,
         server_name=options.host,
         server_port=options.port,
         root_path=options.root_path,
-        auth=(name, password) if options.auth else None,
+        auth=credentials(options),
         share=options.share,
         inbrowser=options.open,
         mcp_server=options.mcp,

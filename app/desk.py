@@ -1,26 +1,30 @@
 """Where visitors' requests are served: a fixed number of threads, a time limit, and a stop for those who left.
 
 One thread for the model keeps its memory in one place and its workers warm. Threads can't be killed, so work stops by
-itself: every part of the network asks `checkpoint()` before it runs. Work that never asks is left behind after a while,
-and a fresh thread takes its place, so that one hung request does not hold up the others.
+itself: every torch function that such a thread calls asks `checkpoint()` first. Work that never asks is left behind
+after a while, and a fresh thread takes its place, so that one hung request does not hold up the others.
+
+What becomes of a request is decided once, by `Errand.settle`, under the lock of its desk: by its worker when the work
+ends, or by its caller, who looks every quarter of a second whether the time is over or the worker has died.
 """
 
 import contextvars
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gradio.context import LocalContext
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
+from app.gradio_internals import visitor_waits
 from app.limits import REQUEST_SECONDS
 from eovseg.errors import EovsegError
 
 _LOG = logging.getLogger(__name__)
 GRACE = 5.0  # seconds beyond the limit in which work may still reach a checkpoint
+LOOK_SECONDS = 0.25  # between two looks of a caller at its request
 MAX_HUNG = 3
 T = TypeVar("T")
 
@@ -33,30 +37,41 @@ class VisitorLeft(EovsegError):
     """Nobody waits for the result any more."""
 
 
+class WorkerDied(EovsegError):
+    """The thread that served a request ended before the request did."""
+
+
 class Errand:
-    """One request: what to do, until when, and who waits."""
+    """One request: what to do, for how many seconds, and who waits. Its desk's lock guards every field."""
 
     def __init__(self, work: Callable[[], Any], seconds: float, waits: Callable[[], bool]) -> None:
         self.work, self.seconds, self.waits = work, seconds, waits
         self.context = contextvars.copy_context()
-        self.begun, self.done = threading.Event(), threading.Event()
+        self.worker: threading.Thread | None = None  # who serves it; None while it waits
         self.deadline = float("inf")
+        self.settled = threading.Event()
         self.value: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
-    def serve(self) -> None:
-        """Do the work in this thread and keep its value or its error."""
-        self.deadline = time.monotonic() + self.seconds
-        self.begun.set()
+    def settle(self, value: Any, error: Exception | None) -> bool:
+        """Decide what came of it; False where that had been decided before."""
+        if self.settled.is_set():
+            return False
+        self.value, self.error = value, error
+        self.settled.set()
+        return True
+
+    def serve(self) -> tuple[Any, Exception | None]:
+        """Do the work in this thread: its value, or its error."""
         _serving.errand = self
         try:
             checkpoint()
-            self.value = self.context.run(self.work)
-        except BaseException as error:  # whatever it is, it belongs to the one who waits
-            self.error = error
+            with _Checkpoints():
+                return self.context.run(self.work), None
+        except Exception as error:  # whatever it is, it belongs to the one who waits
+            return None, error
         finally:
             _serving.errand = None
-            self.done.set()
 
 
 _serving = threading.local()
@@ -76,7 +91,14 @@ def checkpoint(*_: Any) -> None:
         raise VisitorLeft("The visitor left before the result was there.")
 
 
-register_module_forward_pre_hook(checkpoint)
+class _Checkpoints(TorchFunctionMode):
+    """While it is entered, every torch function that this thread calls asks `checkpoint()` first; no other thread's."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        checkpoint()
+        return func(*args, **(kwargs or {}))
 
 
 def too_long(seconds: float) -> str:
@@ -91,68 +113,93 @@ class Desk:
 
     def __init__(self, name: str, threads: int = 1, seconds: float = REQUEST_SECONDS, grace: float = GRACE) -> None:
         self.seconds = seconds
-        self.hung = 0
-        self._name, self._grace = name, grace
-        self._errands: queue.SimpleQueue[Errand] = queue.SimpleQueue()
-        for _ in range(threads):
-            self._hire()
+        self._name, self._threads, self._grace = name, threads, grace
+        self._waiting: deque[Errand] = deque()
+        self._workers: list[threading.Thread] = []
+        self._left_behind: list[threading.Thread] = []
+        self._lock = threading.Condition()
+        with self._lock:
+            self._staff()
+
+    @property
+    def hung(self) -> int:
+        """How many requests were left behind and still run."""
+        return sum(thread.is_alive() for thread in self._left_behind)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
         """What `work()` returns or raises; `seconds` None means the desk's own limit.
 
-        Raises `TookTooLong` and `VisitorLeft`.
+        Raises `TookTooLong`, `VisitorLeft` and `WorkerDied`. It waits for its turn no longer than those before it may
+        take.
         """
         if getattr(_serving, "errand", None) is not None:
             return work()  # part of a request that is being served
-        if self.hung >= MAX_HUNG:
-            raise TookTooLong("The model no longer answers; whoever runs this server has to start it again.")
         errand = Errand(work, self.seconds if seconds is None else seconds, visitor_waits())
-        self._errands.put(errand)
-        errand.begun.wait()
-        if not errand.done.wait(min(errand.seconds + self._grace, threading.TIMEOUT_MAX)):
-            self.hung += 1
-            _LOG.error("A request hangs for %.0f s; its thread is left behind (%d so far).", errand.seconds, self.hung)
-            self._hire()
-            raise TookTooLong(too_long(errand.seconds))
-        if errand.error is not None:
-            raise errand.error
-        value: T = errand.value
-        return value
+        with self._lock:
+            if self.hung >= MAX_HUNG:
+                raise TookTooLong("The model no longer answers; whoever runs this server has to start it again.")
+            before = len(self._waiting) + self._threads
+            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, errand.seconds) + self._grace)
+            self._waiting.append(errand)
+            self._staff()
+            self._lock.notify()
+        while not errand.settled.wait(min(LOOK_SECONDS, self._grace)):
+            with self._lock:
+                self._look_after(errand, begin_by)
+        try:
+            if errand.error is not None:
+                raise errand.error
+            value: T = errand.value
+            return value
+        finally:
+            del errand  # an error holds this frame, which must not hold the error
 
-    def _hire(self) -> None:
-        threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+    def _look_after(self, errand: Errand, begin_by: float) -> None:
+        """Settle an errand that can't be waited for any longer, and replace workers that are gone."""
+        self._staff()
+        now = time.monotonic()
+        if errand.worker is None:
+            if not errand.waits():
+                self._withdraw(errand, VisitorLeft("The visitor left before the result was there."))
+            elif now > begin_by:
+                self._withdraw(errand, TookTooLong("The server was too busy to begin with this; try again later."))
+        elif not errand.worker.is_alive():
+            died = WorkerDied("The server stopped working on this request before it was done; try it again.")
+            if errand.settle(None, died):
+                _LOG.error("A thread of the desk %s ended in the middle of a request.", self._name)
+        elif now > errand.deadline + self._grace and errand.settle(None, TookTooLong(too_long(errand.seconds))):
+            self._workers.remove(errand.worker)
+            self._left_behind = [thread for thread in (*self._left_behind, errand.worker) if thread.is_alive()]
+            _LOG.error("A request hangs for %.0f s; its thread is left behind (%d so far).", errand.seconds, self.hung)
+            self._staff()
+
+    def _withdraw(self, errand: Errand, reason: Exception) -> None:
+        self._waiting.remove(errand)
+        errand.settle(None, reason)
+
+    def _staff(self) -> None:
+        """As many living workers as the desk has threads, whatever ended the others; called with the lock held."""
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        while len(self._workers) < self._threads:
+            worker = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            try:
+                worker.start()
+            except RuntimeError as error:  # the system has no thread to give: the next look tries again
+                _LOG.error("No thread could be started for the desk %s: %s", self._name, error)
+                return
+            self._workers.append(worker)
 
     def _serve(self) -> None:
         while True:
-            errand = self._errands.get()
-            errand.serve()
-            late = time.monotonic() > errand.deadline + self._grace
-            del errand  # its photo is not held until the next one comes
-            if late:
-                self.hung -= 1  # it hung, and another thread has its place
-                return
-
-
-def visitor_waits() -> Callable[[], bool]:
-    """Whether the browser or script behind Gradio's present event is still there; always true outside of one."""
-    blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    event = blocks._queue.event_ids_to_events.get(number) if blocks is not None and number else None
-    if event is None:
-        return lambda: True
-    return lambda: event.alive
-
-
-def superseded() -> bool:
-    """Whether the same tab already asks again for what the present event is to show."""
-    blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    if blocks is None or not number:
-        return False
-    event = blocks._queue.event_ids_to_events.get(number)
-    if event is None:
-        return False
-    line = blocks._queue.event_queue_per_concurrency_id.get(event.concurrency_id)
-    shown = [part._id for part in event.fn.outputs]
-    return line is not None and any(
-        other.session_hash == event.session_hash and [part._id for part in other.fn.outputs] == shown
-        for other in list(line.queue)
-    )
+            with self._lock:
+                while not self._waiting:
+                    self._lock.wait()
+                errand = self._waiting.popleft()
+                errand.worker = threading.current_thread()
+                errand.deadline = time.monotonic() + errand.seconds
+            value, error = errand.serve()
+            with self._lock:
+                in_time = errand.settle(value, error)
+            del errand, value, error  # a photo is not held until the next one comes
+            if not in_time:
+                return  # it was left behind, and another thread has its place

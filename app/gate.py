@@ -1,5 +1,5 @@
-"""What is turned away before Gradio sees it: bodies that are too large, routes that this page does not use, and files
-that are neither an upload, nor a result, nor an example."""
+"""What is turned away before Gradio sees it: bodies that are too large, routes that are not on the page's list, and
+files that are neither an upload, nor a result, nor an example."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
+from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 
 from app.limits import BODY_BYTES, UPLOAD_BYTES
@@ -19,11 +20,16 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# Gradio's own extras: they write files, reach out to other servers or tell about others.
-CLOSED = re.compile(
-    r"/(deep_link|runs|run-history|proxy=|monitoring|process_recording|vibe-|undo-vibe-|dev/|stream/|component_server)"
+# What the page, `gradio_client`, curl and --mcp use. Whatever else Gradio has or will have is not there.
+OPEN = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon(/\d+)?|login|logout)/?|/(assets|static|svelte)/.+"
+    r"|/gradio_api/((info|openapi\.json|user|login_check|token|app_id|startup-events|theme\.css|reset|cancel)/?"
+    r"|queue/(join|data)|heartbeat/[^/]+|upload(_progress)?|call/(v2/)?[^/]+(/[^/]*)?|mcp(/.*)?)",
+    re.DOTALL,
 )
 FILE = re.compile(r"/file[=/](.*)$", re.DOTALL)
+CALL = re.compile(r"/gradio_api/call/(?:v2/)?([^/]+)/?", re.DOTALL)
+OWN_FAULT = "The server could not answer this request; its log says why."
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
 
 
@@ -35,32 +41,37 @@ class Gate:
         self._folders = [os.path.realpath(folder) for folder in folders]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # the page has none
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
         limit = UPLOAD_BYTES if scope["path"].rstrip("/").endswith("/upload") else BODY_BYTES
-        refusal = self._refusal(scope["path"]) or _too_large(scope, limit)
+        exchange = _Exchange(receive, send, limit)
+        refusal = self._refusal(scope["path"]) or _wrong_length(scope, limit)
+        if refusal is None:
+            refusal = await self._passed_on(scope, exchange)
         if refusal is not None:
-            await answer.sentence(*refusal)
-            return
+            await exchange.sentence(*refusal)
+
+    async def _passed_on(self, scope: Scope, exchange: "_Exchange") -> tuple[int, str] | None:
+        """Let Gradio answer; status and sentence where it could not."""
         try:
-            await self._app(scope, _counted(receive, limit), answer)
+            await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
-            # A request that Gradio did not expect. Its traceback is for nobody to read, and would fill the log.
-            _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
-            if answer.started:
-                await answer.end()
-            else:
-                await answer.sentence(400, "This request is not one that the page makes; see its API for the form.")
+            if exchange.refusal is None:
+                # A request that Gradio did not expect. Its traceback is for nobody to read, and would fill the log.
+                _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
+                # Nothing that a visitor sends makes the system fail: a full disk is the server's own trouble.
+                return (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _why_wrong(scope, error))
+        return exchange.refusal
 
     def _refusal(self, path: str) -> tuple[int, str] | None:
         found = FILE.search(path)
         if found is not None:
             return None if self._served(found[1]) else (403, "This file is not served.")
-        if CLOSED.search(path):
-            return 404, "This page has nothing here."
-        return None
+        return None if OPEN.fullmatch(path) else (404, "This page has nothing here.")
 
     def _served(self, path: str) -> bool:
         """Whether `path`, links followed, is a file of the upload folder or of one that is open to all."""
@@ -71,52 +82,65 @@ class Gate:
         return Path(real).is_file() and any(os.path.commonpath((real, folder)) == folder for folder in folders)
 
 
-class _Answer:
-    """`send` with our headers; remembers whether an answer has begun."""
+class _Exchange:
+    """`receive` that stops a body at `limit` bytes, whatever length it claims, and `send` that adds our headers.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = self.ended = False
+    Once a body was too large, nothing of what Gradio makes of that is sent: `refusal` is the answer.
+    """
 
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send, self._limit = receive, send, limit
+        self._seen = 0
+        self._started = self._ended = False
+        self.refusal: tuple[int, str] | None = None
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        if self._seen > self._limit:
+            self.refusal = (413, _too_large(self._limit))
+            raise HTTPException(*self.refusal)
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if self.refusal is not None and not self._started:
+            return
         if message["type"] == "http.response.start":
-            self.started = True
+            self._started = True
             message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
         elif message["type"] == "http.response.body":
-            self.ended = not message.get("more_body", False)
+            self._ended = not message.get("more_body", False)
         await self._send(message)
 
-    async def end(self) -> None:
-        """End an answer that broke off, so that its reader does not wait."""
-        if not self.ended:
-            await self({"type": "http.response.body", "body": b""})
-
     async def sentence(self, status: int, detail: str) -> None:
+        """Answer with one sentence; an answer that broke off is only ended, so that its reader does not wait."""
+        self.refusal = None
+        if self._started:
+            if not self._ended:
+                await self.send({"type": "http.response.body", "body": b""})
+            return
         body = json.dumps({"detail": detail}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self({"type": "http.response.start", "status": status, "headers": headers})
-        await self({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
-def _too_large(scope: Scope, limit: int) -> tuple[int, str] | None:
+def _wrong_length(scope: Scope, limit: int) -> tuple[int, str] | None:
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    return (413, _sentence(limit)) if not length.isdigit() or int(length) > limit else None
+    if not length.isdigit():
+        return 400, "The length of this request is not a whole number."
+    return (413, _too_large(limit)) if int(length) > limit else None
 
 
-def _sentence(limit: int) -> str:
+def _too_large(limit: int) -> str:
     return f"This request is larger than {limit / 1e6:g} MB, which is the most that is taken here."
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
-    """`receive` that stops a body without a (true) length at `limit` bytes."""
-    seen = 0
-
-    async def counted() -> MutableMapping[str, Any]:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise HTTPException(413, _sentence(limit))
-        return message
-
-    return counted
+def _why_wrong(scope: Scope, error: Exception) -> str:
+    """A sentence for a request that Gradio could not read."""
+    called = CALL.fullmatch(scope["path"])
+    if called is not None and isinstance(error, KeyError | FnIndexInferError):
+        return f"There is no endpoint /{' '.join(called[1][:40].split())}; gradio_api/info lists those that there are."
+    if called is not None and isinstance(error, TypeError):  # names the argument that is missing or unknown
+        return f"{str(error).partition(' Please click')[0][:200].rstrip('.')}; gradio_api/info lists the arguments."
+    return "This request is not one that the page makes; see its API for the form."

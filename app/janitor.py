@@ -3,19 +3,21 @@
 import contextlib
 import ctypes
 import gc
+import logging
 import sys
 import threading
 import time
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
 
+from app.gradio_internals import forget_callers, forget_messages
 from app.limits import FILE_SECONDS, FILES_BYTES, SESSION_SECONDS
 from app.session import SessionStore
 
+_LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 20.0
 YOUNG_SECONDS = 120.0  # a file this young may belong to a request that waits, whatever the disk says
 
@@ -39,40 +41,20 @@ class Janitor:
 
     def _rounds(self) -> None:
         while not self._stop.wait(self._seconds):
-            self.tidy()
+            try:
+                self.tidy()
+            except Exception:  # a round that fails must not be the last one
+                _LOG.exception("Tidying up failed; the next round tries again")
 
     def tidy(self, now: float | None = None) -> None:
         """One round; `now` in seconds since 1970."""
         now = time.time() if now is None else now
         self._store.expire(SESSION_SECONDS, now)
         delete_files(Path(get_upload_folder()), now)
-        self._forget_callers(now)
-        self._forget_messages(now)
+        forget_callers(self._blocks, now, SESSION_SECONDS)
+        forget_messages(self._blocks, self._unread, now, FILE_SECONDS / 12)
         gc.collect()
         trim()
-
-    def _forget_callers(self, now: float) -> None:
-        """What Gradio keeps of browsers and scripts: the last value of every part of the page."""
-        holder = self._blocks.state_holder
-        for key, used in list(holder.time_last_used.items()):
-            if (datetime.fromtimestamp(now) - used).total_seconds() > SESSION_SECONDS:
-                holder.session_data.pop(key, None)
-                holder.time_last_used.pop(key, None)
-
-    def _forget_messages(self, now: float) -> None:
-        """Lists of results: those that were read, and those that nobody came to read."""
-        line = self._blocks._queue
-        for key, waiting in list(line.pending_event_ids_session.items()):
-            at_work = any(number in line.event_ids_to_events for number in waiting)
-            since = self._unread.setdefault(key, now)
-            if at_work:
-                self._unread[key] = now
-            elif not waiting or now - since > FILE_SECONDS / 12:
-                line.pending_event_ids_session.pop(key, None)
-                line.pending_messages_per_session.pop(key, None)
-                self._unread.pop(key, None)
-        for key in set(self._unread) - set(line.pending_event_ids_session):
-            del self._unread[key]
 
 
 def delete_files(folder: Path, now: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from app.calls import PageBlocks
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.gate import Gate
 from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
@@ -82,7 +83,7 @@ class Parts:
 
 def build(page: Page) -> gr.Blocks:
     """The page as Gradio blocks, ready for `queue` and `launch`."""
-    with gr.Blocks(
+    with PageBlocks(
         title="EOV-Seg Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, FILE_SECONDS)
     ) as demo:
         session = gr.State(None, time_to_live=SESSION_SECONDS, delete_callback=page.store.drop)

@@ -9,6 +9,7 @@ BODY_BYTES = 8_000_000  # of any other request; 20,000 words of a usual length a
 MAX_TEXT = 400_000  # characters of words
 MAX_QUEUE = 32  # requests that wait, over all visitors
 REQUEST_SECONDS = 120.0  # from the moment that a request is served; waiting does not count
+START_SECONDS = 1800.0  # for the first result of a server, on however slow a machine
 BUSY_SECONDS = 30.0  # that a request waits for another one of the same tab
 SESSION_SECONDS = 3600  # a tab that was left alone so long is forgotten
 MAX_SESSIONS = 24
@@ -21,7 +22,7 @@ FILES_BYTES = 2_000_000_000  # of uploads and downloads together; beyond it the 
 __all__ = [
     "BODY_BYTES", "BUSY_SECONDS", "FILES_BYTES", "FILE_SECONDS", "KEPT_VALUES", "LARGE_MODEL_SESSIONS", "MAX_CALLERS",
     "MAX_FILE_SIZE", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
-    "REQUEST_SECONDS", "SESSION_SECONDS", "UPLOAD_BYTES", "described",
+    "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UPLOAD_BYTES", "described",
 ]  # fmt: skip
 
 

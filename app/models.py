@@ -60,7 +60,7 @@ class Models:
             if key not in self._loaded:
                 choice = next((choice for choice in self.choices() if choice.key == key), None)
                 if choice is None:
-                    raise ConfigError(f'There is no model "{key[:40]}"; choose one of the list.')
+                    raise ConfigError(f'There is no model "{" ".join(key[:40].split())}"; choose one of the list.')
                 if choice.missing:
                     raise ConfigError(choice.missing)
                 self._loaded[key] = eovseg.load(key, device=self.device)

@@ -16,10 +16,11 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.desk import Desk, VisitorLeft, superseded
+from app.desk import Desk, VisitorLeft
 from app.editor import foreign_words, table_value
 from app.examples import EXAMPLES, example_paths
-from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS
+from app.gradio_internals import superseded
+from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import read_link, recipe_value
@@ -117,7 +118,7 @@ class Page:
         # The result that a visitor finds was computed by this server at its start; every tab begins with a copy.
         asked = asked_for(words, None, False, None)
         self.start = self.desk.run(
-            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), threading.TIMEOUT_MAX
+            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), START_SECONDS
         )
 
     # What tabs use: see app/tabs/__init__.py.

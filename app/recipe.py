@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from app.examples import EXAMPLES
 from app.session import OPACITY, Asked, Session
-from app.settings import SHARES, TASKS
+from app.settings import SHARES
 
 PHOTO = "photo.jpg"
 ADDRESS = "{address}"  # the browser puts the page's own address here
@@ -85,29 +85,20 @@ def client_call(asked: Asked, photo: str) -> str:
 
 def curl_call(asked: Asked, photo: str) -> str:
     """The same over plain HTTP, for a POSIX shell."""
-    settings = asked.settings
-    data = [
-        {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}},
-        asked.text,
-        asked.preset,
-        asked.background is not None,
-        settings.task or TASKS[0],
-        settings.alpha,
-        settings.beta,
-        settings.ensemble,
-        settings.score_threshold,
-        settings.overlap_threshold,
-        settings.void_threshold,
-        None,
-    ]
-    body = shlex.quote(json.dumps({"data": data}, ensure_ascii=False))
+    data: dict[str, Any] = {"photo": {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}}, "words": asked.text}
+    if asked.preset:
+        data["preset"] = asked.preset
+    if asked.background is not None:
+        data["preset_competes"] = True
+    data |= asked.settings.arguments()
+    body = shlex.quote(json.dumps(data, ensure_ascii=False))
     return (
         f"PAGE={ADDRESS}\n"
         f"PHOTO=$(curl -s -F files=@{shlex.quote(photo)} $PAGE/gradio_api/upload | cut -d '\"' -f 2)\n"
         f"BODY={body}\n"
-        "EVENT=$(curl -s $PAGE/gradio_api/call/segment -H 'Content-Type: application/json' \\\n"
+        "EVENT=$(curl -s $PAGE/gradio_api/call/v2/segment -H 'Content-Type: application/json' \\\n"
         '  -d "$(printf %s "$BODY" | sed "s|PHOTO|$PHOTO|")" | cut -d \'"\' -f 4)\n'
-        "curl -s -N $PAGE/gradio_api/call/segment/$EVENT\n"
+        "curl -s -N $PAGE/gradio_api/call/v2/segment/$EVENT\n"
     )
 
 

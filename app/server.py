@@ -12,6 +12,7 @@ from app.janitor import Janitor
 from app.layout import build, launch_options
 from app.limits import MAX_QUEUE
 from app.page import Page
+from app.proxies import asked_directly
 
 _FILES = "GRADIO_TEMP_DIR"
 # Gradio draws statistics over its last events after each one; of ten thousand that takes longer than composing.
@@ -36,6 +37,7 @@ def served(page: Page, **options: Any) -> Iterator[gr.Blocks]:
         # api_open: nobody gets past the queue.
         demo.queue(max_size=MAX_QUEUE, api_open=False)
         stack.callback(demo.close, verbose=False)
-        demo.launch(prevent_thread_lock=True, **launch_options(), **options)
+        with asked_directly(options.get("server_name")):
+            demo.launch(prevent_thread_lock=True, **launch_options(), **options)
         stack.enter_context(Janitor(demo, page.store))
         yield demo

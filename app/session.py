@@ -15,7 +15,7 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,7 +112,7 @@ class Session:
         """Overlay, segment ids, segment list, masks and table as files, made once for a result and its opacity."""
         if self.result is None:
             return []
-        with self.saving:
+        with _held(self.saving):
             with alone(self):
                 # One result for all files, whatever else this tab asks for meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
@@ -184,15 +184,19 @@ class SessionStore:
             session.close()
 
 
-@contextmanager
-def alone(session: Session) -> Iterator[None]:
+def alone(session: Session) -> AbstractContextManager[None]:
     """Nobody else works on `session` meanwhile; raises `TookTooLong` where another request does not end."""
-    if not session.running.acquire(timeout=BUSY_SECONDS):
+    return _held(session.running)
+
+
+@contextmanager
+def _held(lock: Any) -> Iterator[None]:
+    if not lock.acquire(timeout=BUSY_SECONDS):
         raise TookTooLong("Another request of this page is still being served; try again in a moment.")
     try:
         yield
     finally:
-        session.running.release()
+        lock.release()
 
 
 def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) -> Session:

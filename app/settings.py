@@ -36,7 +36,9 @@ class Settings:
         kept = {name: value for name, value in known.items() if value is not None and value != ""}
         for name, allowed in (("task", TASKS), ("ensemble", ENSEMBLES)):
             if name in kept and kept[name] not in allowed:
-                raise ConfigError(f"{name}={kept[name]!r} is not allowed; choose one of {', '.join(allowed)}.")
+                raise ConfigError(
+                    f"{name}={str(kept[name])[:40]!r} is not allowed; choose one of {', '.join(allowed)}."
+                )
         for name in SHARES:
             if name in kept:
                 kept[name] = _share(name, kept[name])
@@ -59,6 +61,8 @@ def _share(name: str, value: object) -> float:
         raise ConfigError(f"{name} is a number from 0 to 1, not {type(value).__name__}.")
     try:
         number = float(value)
+    except OverflowError:  # an integer beyond what a float can hold
+        raise ConfigError(f"{name} is outside 0 to 1.") from None
     except ValueError:
         raise ConfigError(f"{name} is a number from 0 to 1, not {str(value)[:40]!r}.") from None
     if not 0 <= number <= 1:

@@ -394,6 +394,7 @@ def _key(word: str) -> str:
 
 
 def _quote(text: str) -> str:
+    text = " ".join(text.split())  # a line break would make two lines of one sentence
     return f'"{text if len(text) <= 40 else text[:39] + "…"}"'
 
 

@@ -84,10 +84,11 @@ def answered(
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
     """An integer of a request; raises `ConfigError` for other types and outside low..high."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not isinstance(value, int | float) or not whole:
         raise ConfigError(f"{name}={str(value)[:40]!r} must be a whole number from {low} to {high}.")
     if not low <= value <= high:
-        raise ConfigError(f"{name}={int(value)} is outside {low} to {high}.")
+        raise ConfigError(f"{name}={str(int(value))[:40]} is outside {low} to {high}.")
     return int(value)
 
 

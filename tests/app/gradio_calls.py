@@ -36,10 +36,12 @@ class Caller:
     """One visitor with a session of its own."""
 
     def __init__(self, address: str, client: httpx.Client | None = None) -> None:
-        self.client = client or httpx.Client(base_url=address, timeout=PATIENCE)
+        # A developer's proxy is not asked for this machine's own address.
+        self.client = client or httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
         if client is None:
             weakref.finalize(self, self.client.close)
         self.session = uuid.uuid4().hex[:12]
+        self.said: list[str] = []  # the notes that Gradio showed
 
     def upload(self, name: str, content: bytes, kind: str = "application/octet-stream") -> str:
         answer = self.client.post(f"{API}/upload", files={"files": (name, content, kind)})
@@ -117,7 +119,7 @@ class Caller:
     def read(self, events: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The outputs of all `events` of this session, by their ids; notes of Gradio stand under "log"."""
         done: dict[str, dict[str, Any]] = {}
-        said: list[str] = []
+        said = self.said = []
         with self.client.stream(
             "GET", f"{API}/queue/data", params={"session_hash": self.session}, timeout=PATIENCE
         ) as lines:

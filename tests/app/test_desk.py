@@ -1,7 +1,10 @@
 """Time limits, visitors who leave, and what stays bounded."""
 
+import contextlib
+import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,15 +15,19 @@ import httpx
 import pytest
 import torch
 
+import eovseg
 from app import desk as desk_module
 from app import janitor as janitor_module
-from app.desk import Desk, TookTooLong, VisitorLeft, checkpoint
+from app import session as session_module
+from app.desk import Desk, Errand, TookTooLong, VisitorLeft, WorkerDied, checkpoint
 from app.janitor import Janitor, delete_files
 from app.limits import FILE_SECONDS, MAX_CALLERS, SESSION_SECONDS
 from app.page import Page
 from app.server import served
 from app.session import SessionStore
+from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
+from eovseg.images import load_image
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
@@ -45,7 +52,7 @@ def test_a_slow_network_is_stopped_between_its_parts() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             Slow.ran += 1
             time.sleep(0.05)
-            return x
+            return x + 1
 
     network = torch.nn.Sequential(*(Slow() for _ in range(100)))
     desk = Desk("test", seconds=0.3)
@@ -53,6 +60,142 @@ def test_a_slow_network_is_stopped_between_its_parts() -> None:
         desk.run(lambda: network(torch.zeros(1)))
     assert 1 < Slow.ran < 20 and desk.hung == 0
     assert desk.run(lambda: 4) == 4
+
+
+def test_other_threads_know_nothing_of_requests() -> None:
+    """Torch works on in the rest of the process, also in the thread that a late request began."""
+    computed: list[float] = []
+
+    def late() -> None:
+        time.sleep(0.2)  # past the limit
+        other = threading.Thread(target=lambda: computed.append(torch.ones(2).sum().item()))
+        other.start()
+        other.join()
+        torch.ones(2).sum()
+
+    with pytest.raises(TookTooLong):
+        Desk("test", seconds=0.1, grace=30).run(late)
+    assert computed == [2.0] and float(torch.ones(2).sum()) == 2
+
+
+@pytest.mark.parametrize("half", ["image", "words"])
+def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
+    """Also in the text tower, which is loaded late and is no part of the network's own modules."""
+    predictor = eovseg.load("xs", device="cpu")
+    photo = load_image(asset_path("photos/bear.jpg"))
+
+    def late() -> None:
+        time.sleep(0.2)
+        if half == "image":
+            predictor.encode_image(photo, keep=False)
+        else:
+            predictor.words.embed(["a word", "that nobody", "has asked for"])
+
+    with pytest.raises(TookTooLong):
+        Desk("test", seconds=0.1, grace=60).run(late)
+    assert predictor.image_halves == 0 and predictor.words.encoded_words == 0
+
+
+def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
+    """The window: the caller's patience and the work end at the same moment, so each must see what the other decided.
+
+    With two decisions, of the worker and of the caller, one desk in nine stood still here.
+    """
+    chance = random.Random(0)
+    stuck: list[int] = []
+
+    def provoke(number: int, jitter: float) -> None:
+        desk = Desk("test", seconds=0.02, grace=0.02)
+        with contextlib.suppress(TookTooLong):
+            desk.run(lambda: time.sleep(0.04 + jitter))
+        next_one = threading.Thread(target=desk.run, args=(lambda: None,), daemon=True)
+        next_one.start()
+        next_one.join(20)
+        if next_one.is_alive() or len([t for t in desk._workers if t.is_alive()]) != 1:
+            stuck.append(number)
+
+    for begin in range(0, 400, 20):
+        threads = [threading.Thread(target=provoke, args=(begin + i, chance.uniform(-0.001, 0.001))) for i in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert stuck == []
+
+
+def test_both_ends_of_the_window() -> None:
+    """Whoever settles first decides; the other only learns of it."""
+    errand = Errand(lambda: 1, 1, lambda: True)
+    assert errand.settle(1, None) and not errand.settle(None, TookTooLong("late"))
+    assert (errand.value, errand.error) == (1, None)
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
+    desk = Desk("test", seconds=60)
+
+    def die() -> None:
+        raise end
+
+    with pytest.raises(WorkerDied, match="stopped working on this request"):
+        desk.run(die)
+    assert desk.run(lambda: 8) == 8 and desk.hung == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
+    """Two of them end as they take a request; it keeps its place, and its caller sees to a third."""
+
+    class Deadly(deque[Errand]):
+        deaths = 2
+
+        def popleft(self) -> Errand:
+            if self.deaths:
+                self.deaths -= 1
+                raise MemoryError
+            return super().popleft()
+
+    desk = Desk("test", threads=2, seconds=60)
+    desk._waiting = Deadly()
+    assert desk.run(lambda: 9) == 9 and desk._waiting.deaths == 0
+    assert desk.run(lambda: 10) == 10 and len(desk._workers) == 2
+
+
+def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as where the system has no thread to give
+    begin = time.monotonic()
+    with pytest.raises(TookTooLong, match="too busy"):
+        Desk("test", seconds=0.1, grace=0.1).run(lambda: 1)
+    assert time.monotonic() - begin < 20
+
+
+def test_no_thread_to_give_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    fail = [True, True]
+
+    def sometimes(thread: threading.Thread) -> None:
+        if thread.name == "scarce" and fail:
+            fail.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", sometimes)
+    assert Desk("scarce", seconds=30).run(lambda: 2) == 2 and not fail
+
+
+def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, go_on = threading.Event(), threading.Event()
+    desk = Desk("test", seconds=60)
+    first = threading.Thread(target=desk.run, args=(lambda: go_on.wait(30),))
+    first.start()
+    monkeypatch.setattr(desk_module, "visitor_waits", lambda: lambda: not gone.is_set())
+    gone.set()
+    with pytest.raises(VisitorLeft):
+        desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
+    assert first.is_alive(), "nor is the one before waited for"
+    go_on.set()
+    first.join()
 
 
 def test_a_hung_request_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +355,25 @@ def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: py
     delete_files(tmp_path, now + 700)
     assert list(tmp_path.iterdir()) == []
     delete_files(tmp_path / "nowhere", now)
+
+
+def test_a_round_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = threading.Semaphore(0)
+
+    def fail(*_: object) -> None:
+        rounds.release()
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(janitor_module, "delete_files", fail)
+    with Janitor(SimpleNamespace(), SessionStore(), seconds=0.01):
+        assert all(rounds.acquire(timeout=10) for _ in range(3))
+
+
+def test_files_that_are_being_written_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
+    session = Page(FakePredictor()).start
+    with session.saving, pytest.raises(TookTooLong, match="still being served"):
+        session.save()
 
 
 def test_what_gradio_keeps_of_callers_goes() -> None:

@@ -15,10 +15,14 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from app.calls import FAILED
 from app.examples import example_paths
 from app.limits import BODY_BYTES, UPLOAD_BYTES
-from app.page import Page
+from app.models import Models
+from app.page import Page, asked_for
 from app.server import served
+from app.tabs.wiring import whole_number
+from eovseg.errors import EovsegError
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import API, Caller
@@ -119,7 +123,8 @@ def refused(caller: Caller, endpoint: str, data: list[Any]) -> str:
         return str(joined.json()["detail"])
     name, value = caller.read_call(endpoint, joined.json()["event_id"])
     assert name == "error", (endpoint, data, str(value)[:200])
-    text = str((value or {}).get("error"))
+    text = (value or {}).get("error")
+    assert isinstance(text, str) and text, (endpoint, data, "an error without a sentence")
     assert "Traceback" not in text and 'File "' not in text and str(ROOT) not in text
     return text
 
@@ -178,7 +183,7 @@ def test_bodies_have_a_largest_size(caller: Caller) -> None:
 
     answer = caller.client.post(f"{API}/queue/join", content=chunks(), headers={"content-type": "application/json"})
     plain(answer)
-    assert answer.status_code in (400, 413), "also where the length is not told"
+    assert answer.status_code == 413, "also where the length is not told"
     assert "at most 400,000" in refused(caller, "segment", [record_of(caller), "x, " * 200_000])
     assert "at most 20,000" in refused(caller, "segment", [record_of(caller), "; ".join(map(str, range(20_001)))])
 
@@ -288,13 +293,13 @@ def test_wrong_types_are_refused_by_every_endpoint(caller: Caller, endpoint: str
             text = json.dumps(value)
             assert "Traceback" not in text and 'File \\"' not in text and "site-packages" not in text
             if name == "error":
-                assert (value or {}).get("error") != "", (place, wrong)
+                assert (value or {}).get("error"), (place, wrong)
     for data in ([], [None], right[:1], [*right, "more", "values"], "text", {"a": 1}, None):
         answer = caller.client.post(f"{API}/call/{endpoint}", json={"data": data})
         plain(answer)
         if answer.status_code == 200:
-            name, _ = caller.read_call(endpoint, answer.json()["event_id"])
-            assert name == "error" or len(data or ()) > len(right), "Gradio ignores what is too much"
+            name, value = caller.read_call(endpoint, answer.json()["event_id"])
+            assert name == "error" and f"takes {len(right)} values, not {len(data or ())}" in value["error"]
 
 
 def test_forged_private_events_are_answered_plainly(caller: Caller) -> None:
@@ -349,7 +354,65 @@ def test_forged_bodies_are_answered_plainly(caller: Caller) -> None:
 def test_nobody_gets_past_the_queue(caller: Caller) -> None:
     for route in ("run", "api"):
         answer = caller.client.post(f"{API}/{route}/segment", json={"data": [record_of(caller), "sky"]})
-        assert answer.status_code == 404 and "queue" in answer.json()["detail"]
+        assert answer.status_code == 404 and "nothing here" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("photo", "said"),
+    [
+        (lambda path: path, "a bare path"),
+        (lambda path: {"path": path}, "a bare path"),
+        (lambda path: "data:image/png;base64,iVBORw0KGgo=", "a data URI"),
+        (lambda path: "https://example.com/x.png", "an address"),
+        (lambda path: {"path": "https://example.com/x.png", "meta": META}, "an address"),
+        (lambda path: {"url": "https://example.com/x.png"}, "an address"),
+        (lambda path: 7, "type int"),
+        (lambda path: {"path": "/etc/passwd", "meta": META}, "was not uploaded"),
+        (lambda path: None, "Give a photo"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_photo_that_was_not_uploaded_is_a_sentence(caller: Caller, photo: Any, said: str, named: bool) -> None:
+    given = photo(caller.upload("p.png", png()))
+    if named:
+        joined = caller.client.post(f"{API}/call/v2/segment", json={"photo": given, "words": "sky"})
+        name, value = caller.read_call("v2/segment", joined.json()["event_id"])
+        assert name == "error" and said in value["error"]
+    else:
+        assert said in refused(caller, "segment", [given, "sky"])
+
+
+@pytest.mark.parametrize("count", [0, 2, 11, 13])
+def test_a_wrong_number_of_values_is_a_sentence(caller: Caller, count: int) -> None:
+    data = [record_of(caller), "sky", "", False, *[None] * 9][:count]
+    joined = caller.client.post(f"{API}/call/segment", json={"data": data})
+    name, value = caller.read_call("segment", joined.json()["event_id"])
+    assert name == "error" and f"/segment takes 12 values, not {count}: photo, words, preset" in value["error"]
+    assert "call/v2/segment" in value["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("v2/segment", {"words": "sky"}, "required argument: photo"),
+        ("v2/segment", {"photo": None, "words": "sky", "wrods": "sea"}, "`wrods`"),
+        ("v2/nothing", {}, "no endpoint /nothing"),
+        ("nothing", {"data": []}, "no endpoint /nothing"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_a_sentence(caller: Caller, path: str, body: Any, said: str) -> None:
+    answer = caller.client.post(f"{API}/call/{path}", json=body)
+    assert answer.status_code == 400 and said in answer.json()["detail"]
+
+
+def test_a_fault_of_ours_is_a_sentence_too(server: tuple[str, Page], caplog: pytest.LogCaptureFixture) -> None:
+    caller, predictor = Caller(server[0]), server[1].models.get(None)
+    predictor.failure = ZeroDivisionError("a secret of the code")  # type: ignore[attr-defined]
+    try:
+        said = caller.segment(caller.upload("p.png", png()), "sky: stuff; sea: stuff").error
+    finally:
+        predictor.failure = None  # type: ignore[attr-defined]
+    assert said == FAILED and "a secret of the code" in caplog.text, "the log has its traceback"
 
 
 def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,3 +423,26 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(monkeypatch: pyte
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))
         assert caller.segment(str(file), "sky: stuff").labels == {"sky"}
     assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("a\nlist", None),
+        ("a list" * 1000, None),
+        ("", {"task": "x\n" * 5000}),
+        ("", {"ensemble": ["x"] * 5000}),
+        ("", {"alpha": "\n" * 5000}),
+        ("", {"beta": 10**4000}),
+        ("", {"beta": "1e999"}),
+    ],
+)
+def test_what_is_refused_cannot_stretch_its_sentence(preset: str, settings: Any) -> None:
+    """The sentence stays one of one line, whatever the value holds."""
+    with pytest.raises(EovsegError) as refusal:
+        asked_for("sky", preset, False, settings)
+    assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 400
+    with pytest.raises(EovsegError, match="outside 0 to 9"):
+        whole_number("k", 10**400, 0, 9)
+    with pytest.raises(EovsegError, match='no model "a b"'):
+        Models(FakePredictor()).get("a\nb")

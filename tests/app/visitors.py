@@ -1,7 +1,8 @@
-"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --seconds 120 --out FILE`.
+"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --seconds 1800 --out FILE`.
 
 Each has an own photo (own size, own colours), own words that nobody else uses, and a session of its own; half use the
-page's private events, half the public endpoint. Whatever comes back is checked against what that visitor sent.
+page's private events, half the public endpoint. Whatever comes back is checked against what that visitor sent. A third
+of what they do is trouble (tests/app/troubles.py): refused requests, leaving, time limits and connections that are cut.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +35,14 @@ from eovseg.assets import asset_path
 from eovseg.vocabulary import Vocabulary
 from tests.app.conftest import free_port
 from tests.app.gradio_calls import PATIENCE, Caller
+from tests.app.troubles import TROUBLES, make_trouble, trouble_of
 
 ROOT = Path(__file__).parent.parent.parent
+TIME_LIMIT = 10.0  # seconds: an ordinary request takes about one, that with too many words much longer
 WORDS_EACH = 6
+# The server closes a line that was idle for five seconds. httpx keeps one for as long by default, and a request that
+# meets the closing is reset.
+KEPT = httpx.Limits(keepalive_expiry=2)
 BUSY = re.compile(r"Queue is full")
 
 
@@ -43,27 +51,31 @@ def running_page(*options: str) -> Iterator[tuple[str, psutil.Process]]:
     """Address and process of `python -m app` on a free port; ended by SIGTERM."""
     port = free_port()
     command = [sys.executable, "-m", "app", "--port", str(port), *options]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        address = f"http://127.0.0.1:{port}/"
-        wait_until_up(address, server)
-        yield address, psutil.Process(server.pid)
-    finally:
-        server.send_signal(signal.SIGTERM)
+    # Into a file: a pipe that nobody reads would fill and hold the server up.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
         try:
-            said, _ = server.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            said, _ = server.communicate()
-        assert "Traceback" not in said, said[-3000:]
+            address = f"http://127.0.0.1:{port}/"
+            wait_until_up(address, server)
+            yield address, psutil.Process(server.pid)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            log.seek(0)
+            said = log.read()
+            assert "Traceback" not in said, said[-3000:]
 
 
 def wait_until_up(address: str, server: subprocess.Popen[str], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert server.poll() is None, server.stdout.read() if server.stdout else ""
+        assert server.poll() is None, server.stdout.read() if server.stdout else "the page ended at its start"
         try:
-            if httpx.get(address, timeout=10).status_code == 200:
+            if httpx.get(address, timeout=10, trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.2)
@@ -89,6 +101,7 @@ class Visitor:
     pixels: np.ndarray
     seconds: list[float] = field(default_factory=list)
     refused: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     path: str = ""
 
@@ -96,10 +109,15 @@ class Visitor:
         self.path = self.caller.photo(self.pixels.shape[1], self.pixels.shape[0], self.pixels)
 
     def visit(self, turn: int) -> None:
-        """One request with some of the own words, checked."""
+        """One request with some of the own words, or one trouble, checked."""
         words = self.words[turn % 3 :]
+        trouble = trouble_of(self.place, turn)
         begin = time.monotonic()
         try:
+            if trouble is not None:
+                make_trouble(trouble, str(self.caller.client.base_url), self.path)
+                self.troubles[trouble] += 1
+                return
             if self.place % 2:
                 self.over_the_api(words)
             else:
@@ -110,9 +128,9 @@ class Visitor:
                 self.refused += 1
                 time.sleep(1)
             else:
-                self.wrong.append(f"{error.response.status_code}: {error.response.text[:200]}")
-        except (AssertionError, httpx.TransportError, KeyError) as error:
-            self.wrong.append(f"{type(error).__name__}: {str(error)[:200]}")
+                self.wrong.append(f"{trouble or 'ordinary'}: {error.response.status_code} {error.response.text[:200]}")
+        except (AssertionError, OSError, httpx.TransportError, KeyError, ValueError) as error:
+            self.wrong.append(f"{trouble or 'ordinary'}: {type(error).__name__} {str(error)[:200]}")
 
     def over_the_api(self, words: Sequence[str]) -> None:
         answer = self.caller.segment(self.path, "; ".join(words))
@@ -126,7 +144,7 @@ class Visitor:
         if turn == 0:
             self.caller.open_page()
         stage = self.caller.read_pressed([self.caller.press(self.path, "; ".join(words))])[0]
-        assert stage is not None, "nothing was shown"
+        assert stage is not None, f"nothing was shown: {self.caller.said[-1:]}"
         self.check({entry["label"] for entry in stage["segments"]}, words)
         if stage["photo"] is not None:
             self.check_photo(decoded(stage["photo"]), blended=False)
@@ -168,12 +186,17 @@ def rss(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
-def run_visitors(address: str, process: psutil.Process, count: int, seconds: float, warm_up: int = 2) -> dict[str, Any]:
-    """What `count` visitors met in `seconds`, after `warm_up` turns each, and what the server's memory was."""
+def run_visitors(
+    address: str, process: psutil.Process, count: int, seconds: float, warm_up: int = 2, limit: float = TIME_LIMIT
+) -> dict[str, Any]:
+    """What `count` visitors met in `seconds`, after `warm_up` turns each, and what the server's memory was.
+
+    `limit`: the server's --time-limit in seconds.
+    """
     pool = everyday_words(count * WORDS_EACH)
     visitors = []
     for place in range(count):
-        client = httpx.Client(base_url=address, timeout=PATIENCE)
+        client = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False, limits=KEPT)
         words = pool[place * WORDS_EACH : (place + 1) * WORDS_EACH]
         visitors.append(Visitor(place, Caller(address, client), words, own_photo(place)))
 
@@ -194,6 +217,7 @@ def run_visitors(address: str, process: psutil.Process, count: int, seconds: flo
     warmed = sum(len(visitor.seconds) for visitor in visitors)
     for visitor in visitors:
         visitor.seconds.clear()
+        visitor.troubles.clear()
     before, cpu = rss(process), sum(process.cpu_times()[:2])
     begin = time.monotonic()
 
@@ -207,18 +231,28 @@ def run_visitors(address: str, process: psutil.Process, count: int, seconds: flo
     took = time.monotonic() - begin
     spent = sum(process.cpu_times()[:2]) - cpu
     after = rss(process)
+    last = Visitor(count, Caller(address), pool[:WORDS_EACH], own_photo(count))
+    last.prepare()
+    last.over_the_api(last.words)  # a model that is free answers the first request of someone new
+    begin = time.monotonic()
+    last.over_the_api(last.words[1:])
+    last_took = time.monotonic() - begin
     waits = sorted(second for visitor in visitors for second in visitor.seconds)
     return {
         "visitors": count,
         "seconds": round(took, 1),
+        "time_limit": limit,
         "warm_up_requests": warmed,
         "options": "xs on the CPU, OMP_NUM_THREADS=" + os.environ.get("OMP_NUM_THREADS", "not set"),
         "requests": len(waits),
         "requests_by_visitor": [len(visitor.seconds) for visitor in visitors],
+        "troubles": dict(sorted(sum((visitor.troubles for visitor in visitors), Counter()).items())),
         "refused_queue_full": sum(visitor.refused for visitor in visitors),
         "wrong": [f"visitor {visitor.place}: {text}" for visitor in visitors for text in visitor.wrong],
         "seconds_median": round(statistics.median(waits), 2) if waits else None,
         "seconds_p95": round(waits[int(0.95 * (len(waits) - 1))], 2) if waits else None,
+        "seconds_of_a_last_request": round(last_took, 2),
+        "threads": process.num_threads(),
         "memory_mb_before": round(before / 1e6, 1),
         "memory_mb_after": round(after / 1e6, 1),
         "memory_change": round(after / before - 1, 4),
@@ -228,21 +262,36 @@ def run_visitors(address: str, process: psutil.Process, count: int, seconds: flo
     }
 
 
+def faults(found: dict[str, Any]) -> list[str]:
+    """What is not as it should be in a report of `run_visitors`, as sentences; none where all is well."""
+    checks = {
+        f"answers were wrong: {found['wrong'][:5]}": found["wrong"] == [],
+        "a visitor never got a result": min(found["requests_by_visitor"]) >= 1,
+        "a kind of trouble was never made": set(found["troubles"]) == set(TROUBLES),
+        f"memory changed by {found['memory_change']:+.1%}, more than 10 %": abs(found["memory_change"]) < 0.1,
+        "the model was not free at the end": found["seconds_of_a_last_request"] < found["time_limit"],
+    }
+    return [sentence for sentence, right in checks.items() if not right]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and write; 1 where a visitor met anything else than its own result or a full queue."""
+    """Run and write; 1 with the reasons where `faults` finds any."""
     options = argparse.ArgumentParser(prog="python -m tests.app.visitors", description=__doc__)
     options.add_argument("--visitors", type=int, default=20)
     options.add_argument("--seconds", type=float, default=120)
-    options.add_argument("--warm-up", type=int, default=2, help="requests of each before memory is measured")
+    options.add_argument("--warm-up", type=int, default=12, help="turns of each before memory is measured")
+    options.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="the server's; more on a busy machine")
     options.add_argument("--out", type=Path)
     given = options.parse_args(arguments)
-    with running_page() as (address, process):
-        found = run_visitors(address, process, given.visitors, given.seconds, given.warm_up)
+    with running_page("--time-limit", str(given.time_limit)) as (address, process):
+        found = run_visitors(address, process, given.visitors, given.seconds, given.warm_up, given.time_limit)
     text = json.dumps(found, indent=2) + "\n"
     print(text)
     if given.out:
         given.out.write_text(text, encoding="utf-8")
-    return 1 if found["wrong"] else 0
+    for fault in faults(found):
+        print(fault, file=sys.stderr)
+    return 1 if faults(found) else 0
 
 
 if __name__ == "__main__":

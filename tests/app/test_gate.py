@@ -1,0 +1,163 @@
+"""The gate by itself, around a small ASGI application: what passes, what does not, and with which status."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from typing import Any
+
+import gradio
+import pytest
+from fastapi import Body, FastAPI, HTTPException, UploadFile
+from gradio.route_utils import API_PREFIX
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from app.gate import OPEN, Gate
+from app.layout import build
+from app.limits import BODY_BYTES
+from app.page import Page
+from tests.app.fake_predictor import FakePredictor
+
+# Routes of Gradio 6.31 that the page has no use for: they write files, reach out to other servers or tell of others.
+CLOSED = (
+    "/gradio_api/dev/reload", "/gradio_api/runs", "/gradio_api/proxy={url_path:path}", "/gradio_api/stream/{event_id}",
+    "/gradio_api/deep_link", "/gradio_api/component_server", "/gradio_api/process_recording", "/monitoring",
+    "/gradio_api/vibe-edit", "/gradio_api/run/{api_name}", "/gradio_api/api/{api_name}",
+    "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}",
+)  # fmt: skip
+
+
+def gated(answer: Callable[..., Awaitable[None]] | FastAPI) -> TestClient:
+    return TestClient(Gate(answer), raise_server_exceptions=False)
+
+
+def a_new_gradio() -> FastAPI:
+    """What a later Gradio could bring: a route that nobody has heard of, beside known ones."""
+    app = FastAPI()
+
+    @app.get("/gradio_api/brand_new")
+    @app.get("/brand_new")
+    @app.get("/config")
+    def answer() -> str:
+        return "answered"
+
+    @app.post("/gradio_api/queue/join")
+    def join(body: dict[str, Any]) -> str:
+        return f"{len(body)} values"
+
+    @app.post("/gradio_api/upload")
+    def upload(files: UploadFile) -> str:
+        return str(files.size)
+
+    @app.post("/gradio_api/cancel")
+    def status(code: int = Body(embed=True)) -> None:
+        raise HTTPException(code, "own words")
+
+    return app
+
+
+def test_a_route_that_is_not_listed_is_not_there() -> None:
+    client = gated(a_new_gradio())
+    for path in ("/brand_new", "/gradio_api/brand_new", "/config/x", "/CONFIG", "/gradio_api/../brand_new"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), path
+    assert client.get("/config").json() == "answered"
+    assert not any(OPEN.fullmatch(path) for path in ("", "//config", "/config\n", "/gradio_api/info/../runs", "/file"))
+
+
+def paths_of(routes: Iterable[Any]) -> Iterator[str]:
+    for route in routes:
+        included = getattr(route, "original_router", None)  # newer FastAPI keeps a router as it is
+        if included is not None:
+            yield from (
+                path if path.startswith(API_PREFIX) else API_PREFIX + path for path in paths_of(included.routes)
+            )
+        else:
+            yield str(getattr(route, "path", ""))
+
+
+def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
+    """In the installed version; a path that it no longer has is named."""
+    demo = build(Page(FakePredictor()))
+    app = gradio.routes.App.create_app(demo)
+    paths = set(paths_of(app.routes))
+    for closed in CLOSED:
+        assert not OPEN.fullmatch(closed), closed
+    needed = {"/", "/config", "/theme.css", "/login", "/assets/{path:path}", "/static/{path:path}"} | {
+        f"/gradio_api/{name}" for name in ("info", "queue/join", "queue/data", "cancel", "upload", "call/{api_name}",
+            "call/v2/{api_name}", "call/{api_name}/{event_id}", "heartbeat/{session_hash}", "startup-events")
+    }  # fmt: skip
+    assert needed <= paths, f"gradio {gradio.__version__} has no {needed - paths}"
+    assert all(OPEN.fullmatch(path) for path in needed)
+
+
+def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
+    client = gated(a_new_gradio())
+
+    def chunks(total: int) -> Any:
+        yield b"["
+        for _ in range(total // 1_000_000):
+            yield b" " * 1_000_000
+
+    for headers in ({}, {"content-type": "application/json"}, {"content-type": "text/plain"}):
+        answer = client.post("/gradio_api/queue/join", content=chunks(BODY_BYTES + 2_000_000), headers=headers)
+        assert (answer.status_code, "8 MB" in answer.json()["detail"]) == (413, True)
+    answer = client.post(
+        "/gradio_api/upload", content=chunks(35_000_000), headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert (answer.status_code, "33 MB" in answer.json()["detail"]) == (413, True)
+    answer = client.post("/gradio_api/queue/join", content=b"{}", headers={"content-length": "many"})
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The length of this request is not a whole number.")
+    assert client.post("/gradio_api/queue/join", json={"a": 1}).json() == "1 values", "a control"
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 413, 422, 503])
+def test_gradios_own_status_stays(code: int) -> None:
+    answer = gated(a_new_gradio()).post("/gradio_api/cancel", json={"code": code})
+    assert (answer.status_code, answer.json()["detail"]) == (code, "own words")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyError("x"), 400, "not one that the page makes"),
+        (RecursionError(), 400, "not one that the page makes"),
+        (OSError(28, "No space left on device"), 500, "its log says why"),
+        (MemoryError(), 500, "its log says why"),
+    ],
+)
+def test_the_servers_own_trouble_is_not_the_visitors_fault(error: Exception, status: int, said: str) -> None:
+    async def fail(*_: Any) -> None:
+        raise error
+
+    answer = gated(fail).get("/config")
+    assert answer.status_code == status and said in answer.json()["detail"]
+
+
+def test_an_answer_that_breaks_off_is_ended() -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise ValueError
+
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    asyncio.run(Gate(breaks_off)({"type": "http", "path": "/config", "headers": []}, receive, send))
+    assert [message.get("more_body", False) for message in sent[1:]] == [True, False]
+
+
+def test_web_sockets_are_closed() -> None:
+    client = gated(a_new_gradio())
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/gradio_api/queue/join"):
+        pass
+
+
+def test_headers_of_every_answer() -> None:
+    answers = [gated(a_new_gradio()).get(path) for path in ("/config", "/brand_new", "/file=/etc/passwd")]
+    assert [answer.status_code for answer in answers] == [200, 404, 403]
+    assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}

@@ -1,0 +1,125 @@
+"""The private names of Gradio in app/gradio_internals.py: a failure names the installed version."""
+
+import asyncio
+import importlib.metadata
+import logging
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import gradio
+import pytest
+from gradio.context import LocalContext
+from gradio.queueing import Event, EventQueue, Queue
+from gradio.state_holder import StateHolder
+
+from app import gradio_internals
+from app.gradio_internals import KNOWN_GOOD, forget_callers, forget_messages, superseded, visitor_waits
+from app.page import Page
+from app.server import served
+from tests.app.conftest import free_port
+from tests.app.fake_predictor import FakePredictor
+from tests.app.gradio_calls import Caller
+
+HERE = f"gradio {gradio.__version__} (last known to be good: {KNOWN_GOOD})"
+
+
+def test_the_names_are_there() -> None:
+    blocks = gradio.Blocks()
+    queue, holder = Queue(True, 1, 1, None, blocks), StateHolder()
+    function = SimpleNamespace(concurrency_id="c", outputs=[], connection="sse", time_limit=None)
+    event = Event("session", function, SimpleNamespace(), None)  # type: ignore[arg-type]
+    wanted: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "gradio.context.LocalContext": (LocalContext, ("blocks", "event_id")),
+        "gradio.queueing.Queue": (
+            queue,
+            (
+                "event_ids_to_events", "event_queue_per_concurrency_id", "pending_event_ids_session",
+                "pending_messages_per_session",
+            ),
+        ),
+        "gradio.queueing.EventQueue": (EventQueue("c", 1), ("queue",)),
+        "gradio.queueing.Event": (event, ("alive", "concurrency_id", "fn", "session_hash")),
+        "gradio.state_holder.StateHolder": (holder, ("session_data", "time_last_used")),
+        "gradio.Blocks": (blocks, ("state_holder", "process_api", "fns")),
+    }  # fmt: skip
+    missing = [
+        f"{owner}.{name}" for owner, (part, names) in wanted.items() for name in names if not hasattr(part, name)
+    ]
+    assert missing == [], f"{HERE} has no {', '.join(missing)}: change app/gradio_internals.py"
+
+
+def test_the_pins_are_the_version_that_was_checked() -> None:
+    assert importlib.metadata.version("gradio") == KNOWN_GOOD, f"check app/gradio_internals.py with {HERE}"
+    extras = [line for line in importlib.metadata.requires("eovseg") or [] if line.startswith("gradio")]
+    assert extras
+
+
+class Waiting(FakePredictor):
+    """Holds a decoding until it is told to go on, and notes whether its visitor is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.waits: Any = None
+
+    def decode(self, *given: Any, **named: Any) -> Any:
+        if self.images_encoded > 1:
+            self.waits = visitor_waits()
+            self.reached.set()
+            assert self.go_on.wait(60)
+        return super().decode(*given, **named)
+
+
+def test_they_mean_what_they_did() -> None:
+    """In a running server: an event knows its visitor, a repeated press is seen, and what is old goes."""
+    predictor = Waiting()
+    page = Page(predictor)
+    found: list[bool] = []
+    page_superseded = superseded
+
+    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+        caller = Caller(demo.local_url)
+        joined = caller.join_segment(caller.photo(40, 30), "sky: stuff")
+        assert predictor.reached.wait(60)
+        assert predictor.waits() is True, HERE
+        event = next(iter(demo._queue.event_ids_to_events.values()))
+        token = LocalContext.blocks.set(demo), LocalContext.event_id.set(event._id)
+        found.append(page_superseded())
+        line = demo._queue.event_queue_per_concurrency_id[event.concurrency_id]
+        line.queue.append(event)
+        found.append(page_superseded())
+        line.queue.remove(event)
+        LocalContext.blocks.reset(token[0])
+        LocalContext.event_id.reset(token[1])
+        event.alive = False
+        assert predictor.waits() is False, HERE
+        event.alive = True
+        predictor.go_on.set()
+        assert caller.read_segment(joined).labels == {"sky"}
+        assert found == [False, True], HERE
+        assert len(demo.state_holder.session_data) > 0, HERE
+        now = 4e9
+        forget_callers(demo, now, 3600)
+        assert len(demo.state_holder.session_data) == 0, HERE
+        demo._queue.pending_event_ids_session["nobody"] = {"e"}
+        demo._queue.pending_messages_per_session["nobody"] = asyncio.Queue()
+        notebook: dict[str, float] = {}
+        forget_messages(demo, notebook, now, 600)
+        forget_messages(demo, notebook, now + 601, 600)
+        assert "nobody" not in demo._queue.pending_event_ids_session, HERE
+        assert "nobody" not in demo._queue.pending_messages_per_session, HERE
+
+
+def test_a_gradio_that_is_built_differently_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gradio_internals, "LocalContext", SimpleNamespace())
+    with caplog.at_level(logging.WARNING):
+        assert [visitor_waits()() for _ in range(3)] == [True] * 3
+        assert superseded() is False
+        forget_callers(SimpleNamespace(), 0, 1)
+        forget_messages(SimpleNamespace(), {}, 0, 1)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 4 and all(gradio.__version__ in text for text in told)
+    assert "visitors who leave" in told[0]
