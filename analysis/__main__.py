@@ -1,13 +1,15 @@
 """`python -m analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
-and memory as they were measured."""
+and memory as they were measured; `vas-selection`: how much VAS selects on labelled photos."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.errors import exit_code
+from eovseg.errors import ConfigError, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,13 +31,21 @@ def parser() -> argparse.ArgumentParser:
         drawn = tasks.add_parser(name, help=f"draw the CSV of `{source}`")
         drawn.add_argument("csv", type=Path)
         drawn.add_argument("--out", type=Path, required=True, help="file of the figure: .png, .svg or .pdf")
+    selection = tasks.add_parser("vas-selection", help="spread of VAS's weights, and words on their true segments")
+    selection.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")
+    selection.add_argument("--words", default="coco-panoptic-133", help="a preset, a file or words; all compete in VAS")
+    selection.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"))
+    selection.add_argument("--checkpoint", type=Path, help="weights instead of the variant's own")
+    selection.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
+    selection.add_argument("--out", type=Path, required=True, help="JSON to write: figures, photos and pairs")
     return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
     options = parser().parse_args(arguments)
-    task = {"figures": _figures, "benchmark": _speed, "memory": _memory}[options.task]
+    tasks = {"figures": _figures, "benchmark": _speed, "memory": _memory, "vas-selection": _selection}
+    task = tasks[options.task]
     return exit_code(lambda: task(options))
 
 
@@ -49,6 +59,27 @@ def _memory(options: argparse.Namespace) -> None:
     from analysis.memory import draw_memory
 
     print(draw_memory(options.csv, options.out))
+
+
+def _selection(options: argparse.Namespace) -> None:
+    from analysis.selection import measure_selection
+    from eovseg.checkpoints import default_checkpoint
+    from eovseg.data.panoptic_folder import PanopticFolder
+    from eovseg.evaluation.origin import Origin
+
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
+    folder, words = PanopticFolder(options.data), eovseg.Vocabulary.read(options.words)
+    predictor = eovseg.load(options.variant, options.checkpoint)
+    found = measure_selection(predictor, folder, folder.photos[: options.limit], words)
+    origin = Origin.of(options.checkpoint or default_checkpoint(options.variant))
+    document = {"data": folder.name, "variant": options.variant, "origin": asdict(origin), **found.to_json()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"{len(found.spreads)} photos, {len(found.pairs)} pairs of photo and word")
+    for name, row in found.summary().items():
+        print(f"{name}: {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+    print(options.out)
 
 
 def _figures(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eovseg.evaluation.bootstrap import interval, resampled
+from eovseg.evaluation.bootstrap import draws_of, interval
 from eovseg.evaluation.calibration import BINS, bin_of, calibration_error
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.instances import ClassMatches
@@ -44,10 +44,13 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
 
 
 def intervals(counts: Counts) -> dict[str, tuple[float, float]]:
-    """95 % interval of every figure in percent, by `bootstrap`; empty for a single photo, which has no spread."""
-    if len(counts.photos) < 2:
-        return {}
-    return {name: interval(values) for name, values in figures(counts, resampled(len(counts.photos))).items()}
+    """95 % interval of every figure in percent, by `bootstrap`; none for a figure without a value or a single photo."""
+    found = {}
+    for name, values in figures(counts, draws_of(len(counts.photos))).items():
+        low, high = interval(values[1:], values[0])
+        if np.isfinite(low):
+            found[name] = (max(low, 0.0), min(high, 100.0))
+    return found
 
 
 def differences(here: Counts, there: Counts) -> dict[str, tuple[float, float, float, float, float]]:
@@ -55,14 +58,13 @@ def differences(here: Counts, there: Counts) -> dict[str, tuple[float, float, fl
 
     Both counts are of the same photos in the same order; each resample draws the same photos for both.
     """
-    once, draws = np.ones((1, len(here.photos))), resampled(len(here.photos))
-    ours, theirs = figures(here, once), figures(there, once)
-    our_draws, their_draws = figures(here, draws), figures(there, draws)
+    draws = draws_of(len(here.photos))
+    ours, theirs = figures(here, draws), figures(there, draws)
     rows = {}
-    for name in ours:
-        if name in theirs:
-            first, second = float(ours[name][0]), float(theirs[name][0])
-            rows[name] = (first, second, first - second, *interval(our_draws[name] - their_draws[name]))
+    for name in [name for name in ours if name in theirs]:
+        change = ours[name] - theirs[name]
+        low, high = interval(change[1:], change[0])
+        rows[name] = (float(ours[name][0]), float(theirs[name][0]), float(change[0]), low, high)
     return rows
 
 
@@ -104,7 +106,8 @@ def _top_k(counts: Counts, weights: np.ndarray) -> Figures:
 def _calibration(counts: Counts, weights: np.ndarray) -> np.ndarray:
     rows, place = counts.rows("segments")
     table = np.zeros((weights.shape[1], 3, BINS))
-    np.add.at(table, (place, slice(None), bin_of(rows[:, 0])), np.column_stack([rows, np.ones(len(rows))]))
+    for sums, values in zip(np.moveaxis(table, 1, 0), (*rows.T, 1.0), strict=True):
+        np.add.at(sums, (place, bin_of(rows[:, 0])), values)
     return calibration_error(*np.moveaxis(np.tensordot(weights, table, 1), 1, 0))
 
 

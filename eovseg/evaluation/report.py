@@ -103,8 +103,8 @@ class Report:
             parts["absence"] = absence_curve(void, absent > 0)
         if counts.has("masks"):
             parts["masks"] = mask_recall(counts.rows("masks")[0])
-        shared = {"photos": len(counts.photos), "is_thing": counts.is_thing, "seen": counts.seen}
-        return cls(**header, **shared, **parts, counts=counts)
+        parts |= {"photos": len(counts.photos), "is_thing": counts.is_thing, "seen": counts.seen}
+        return cls(**header, **parts, counts=counts)
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -171,7 +171,7 @@ class Report:
             *self.notes,
         ]
         if spread:
-            lines.append(f"Intervals: percentile bootstrap over photos, {RESAMPLES:,} resamples.")
+            lines.append(f"Intervals: percentile bootstrap over photos around the figure, {RESAMPLES:,} resamples.")
         if self.origin:
             lines += self.origin.lines()
         return "\n".join(line.rstrip() for line in lines)

@@ -2,7 +2,6 @@
 another report of the same photos."""
 
 import argparse
-import dataclasses
 import json
 import math
 import sys
@@ -51,12 +50,12 @@ def read_report(folder: Path) -> Report:
 
 
 def _instance(stored: dict[str, Any], counts: Counts) -> InstanceReport:
-    numbers = {name: math.nan if value is None else value for name, value in stored.items()}
+    numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in stored.items()}
     numbers["per_class"] = np.array(stored["per_class"], dtype=np.float64)
     photos = [photo.instance or [] for photo in counts.photos]
     found = average_precision(photos, np.ones((1, len(photos)), dtype=np.int64))
-    again = {"ap": found["AP"], "ap50": found["AP50"], "ap75": found["AP75"]}
-    return dataclasses.replace(InstanceReport(**numbers), **{name: float(value[0]) for name, value in again.items()})
+    numbers |= {name: float(found[name.upper()][0]) for name in ("ap", "ap50", "ap75")}
+    return InstanceReport(**numbers)
 
 
 def check_same(report: Report, photos: Collection[str], labels: Sequence[str]) -> None:
@@ -124,12 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.against:
             show_comparison(report, read_report(options.against))
             return
-        text = report.table()
+        text, written = report.table(), options.folder / "report.txt"
         print(text)
-        if (options.folder / "report.txt").read_text(encoding="utf-8") != text + "\n":
-            raise DataError(
-                f"{options.folder / 'report.txt'} differs from what its counts give, which is printed here."
-            )
+        if not written.is_file() or written.read_text(encoding="utf-8") != text + "\n":
+            raise DataError(f"{written} is missing or differs from what the counts give, which is printed here.")
 
     return exit_code(show)
 

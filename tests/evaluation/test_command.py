@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
 from eovseg.evaluation.cost import measure_cost
-from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
@@ -35,10 +37,11 @@ def predictor(network: EOVSeg) -> Predictor:
     return Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
 
 
-def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path) -> None:
+def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path, tmp_path: Path) -> None:
     folder, words = PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS)
     # The two photos are alike; one is enough, and the predictor would not run twice on it.
-    report = evaluate(predictor, folder, folder.photos[:1], words, extras=["true masks", "absent words", "cost"])
+    extras: list[Extra] = ["true masks", "absent words", "mask recall", "cost"]
+    report = evaluate(predictor, folder, folder.photos[:1], words, extras=extras)
     assert report.panoptic is not None
     assert report.panoptic.true_positives.sum() + report.panoptic.false_negatives.sum() == 3
     assert set(report.classification) == {"in-vocabulary", "out-of-vocabulary", "ensemble"}
@@ -46,6 +49,13 @@ def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path) ->
     assert report.classification["ensemble"].unseen.segments == 1
     assert report.absence is not None
     assert (report.absence.absent, report.absence.offered) == (3, 3)  # each segment once without its word, once with
+    assert report.masks["all"].segments == 3
+    # 8 x 12 pixels: sky and clouds are a third of them, person and lamp a sixth
+    assert (report.masks["stuff over 3 %"].segments, report.masks["things over 3 %"].segments) == (1, 2)
+    assert report.masks["all"].named_segment == report.panoptic.true_positives.sum() / 3
+    assert report.summary()["masks found"] == 100 * report.masks["all"].kernel
+    report.save(tmp_path)
+    assert read_report(tmp_path).to_json() == report.to_json()
     assert report.cost is not None
     assert report.cost.frames_per_second > 0
     assert report.cost.multiply_adds > 1e7
@@ -93,7 +103,35 @@ def test_command_writes_what_it_prints(
     printed = capsys.readouterr().out
     assert printed.startswith("XS on stripes: 1 photos, 4 classes (own words), 2 of them seen in training\nalpha 0.1, ")
     assert (out / "report.txt").read_text() in printed
-    assert json.loads((out / "report.json").read_text())["settings"]["alpha"] == 0.1
+    document = json.loads((out / "report.json").read_text())
+    assert document["settings"]["alpha"] == 0.1
+    assert document["origin"]["sha256"] == file_digest(default_checkpoint("xs"))  # type: ignore[arg-type]
+    assert document["origin"]["sha256"] in printed
+    assert "masks found" not in printed
+
+
+@pytest.mark.usefixtures("loaded")
+def test_command_compares_with_an_earlier_report(
+    panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--vocabulary", WORDS, "--tasks", "panoptic", "semantic"]
+    earlier, out = tmp_path / "earlier", tmp_path / "out"
+    assert command.main([str(panoptic_folder), *words, "--mask-recall", "--out", str(earlier)]) == 0
+    printed = capsys.readouterr().out
+    assert "95 % interval" in printed and "masks found and named, stuff over 3 %" in printed
+    assert command.main([str(panoptic_folder), *words, "--out", str(out), "--against", str(earlier)]) == 0
+    assert "here     there  difference    95 % interval\n" in capsys.readouterr().out
+    with (out / "against.csv").open(newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file)}
+    assert rows["pixel accuracy"]["difference"] == rows["pixel accuracy"]["low"] == "0.0"
+    assert "masks found" not in rows  # measured in one of the two only
+    for options, message in (
+        (["--limit", "1"], "is of 2 photos, 1 of them among the 1 here; both must be of the same photos."),
+        (["--sweep", "ensemble"], "--against compares reports, and a sweep makes none; leave one of the two out."),
+        (["--vocabulary", WORDS + "; tree"], "has 4 classes (own words) and this one 5;"),
+    ):
+        assert command.main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("loaded")
@@ -115,6 +153,14 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
         (["--vocabulary", "person; zebra"], "3 of 4 categories are in no class of the vocabulary: clouds, lamp, sky;"),
         (["--limit", "0"], "--limit must be at least 1, not 0."),
         (["--vocabulary", WORDS, "--alpha", "2"], "alpha=2.0 is outside 0 to 1."),
+        (
+            ["--vocabulary", WORDS, "--tasks", "semantic", "--mask-recall"],
+            "Mask recall needs the panoptic task; add it,",
+        ),
+        (
+            ["--vocabulary", WORDS, "--against", "nowhere"],
+            "nowhere holds no counts.json.gz; give the folder of a report",
+        ),
     ],
 )
 def test_command_tells_what_is_wrong_in_one_sentence(

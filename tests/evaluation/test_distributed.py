@@ -31,7 +31,7 @@ def untrained() -> Predictor:
 def numbers(root: Path) -> dict[str, Any]:
     """Reports of five photos and of one (fewer than processes), and a sweep's rows."""
     predictor, folder = untrained(), PanopticFolder(root)
-    five = evaluate(predictor, folder, folder.photos, SHAPE_WORDS, extras=["true masks", "absent words"])
+    five = evaluate(predictor, folder, folder.photos, SHAPE_WORDS, extras=["true masks", "absent words", "mask recall"])
     one = evaluate(predictor, folder, folder.photos[:1], SHAPE_WORDS)
     evaluator = Evaluator(folder, SHAPE_WORDS, predictor.seen(SHAPE_WORDS), ["panoptic"])
     start = Settings.of(predictor.config)
@@ -63,6 +63,7 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     assert expected["five"]["photos"] == 5
     assert expected["five"]["semantic"]["miou"] > 0
     assert expected["five"]["absence"] is not None
+    assert expected["five"]["masks"]["all"]["segments"] > 5
     for found in in_two_processes(numbers, root):
         assert_equal(found, expected)
 

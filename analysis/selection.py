@@ -1,0 +1,155 @@
+"""How much VAS selects, over labelled photos: how far its weights spread, and whether a word's similarity moves onto
+the segments that carry the word.
+
+The weights are `vas_weight`'s, with every word of the vocabulary competing. The similarity of a word is that
+of `similarity_maps`, before and after VAS on one scale, and its share is `concentration` on the pixels of the word's
+class.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.similarity import concentration, similarity_maps, vas_weight
+from eovseg.data.labelled_folder import LabelledFolder, Photo
+from eovseg.evaluation.bootstrap import RESAMPLES, draws_of, interval
+from eovseg.evaluation.evaluate import Evaluator
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
+
+PERCENTILES = (10, 90)
+_EVERY = 8  # of the pixels of all photos together, only those of every eighth row and column are kept
+_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class WeightSpread:
+    """10th and 90th percentile of VAS's weights over the pixels of a photo."""
+
+    photo: str
+    low: float
+    high: float
+
+    @property
+    def ratio(self) -> float:
+        """The 90th percentile over the 10th; NaN where the 10th is not positive."""
+        return self.high / self.low if self.low > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class WordPair:
+    """A word on a photo that has it: the share (0..1) of its positive similarity on its true pixels, before and after
+    VAS, NaN where nothing is positive. `area` is those pixels' share of the photo, what an even map would give."""
+
+    photo: str
+    word: str
+    before: float
+    after: float
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What VAS does on each photo; `samples` are some of the weights of each photo, for percentiles over all photos."""
+
+    spreads: tuple[WeightSpread, ...]
+    pairs: tuple[WordPair, ...]
+    samples: tuple[np.ndarray, ...]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Each figure with its value and the bounds "low" and "high" of its 95 % interval (bootstrap over photos)."""
+        photos = len(self.spreads)
+        draws = draws_of(photos)
+        place = {spread.photo: number for number, spread in enumerate(self.spreads)}
+        known = [pair for pair in self.pairs if np.isfinite(pair.before) and np.isfinite(pair.after)]
+        of_pair = np.array([place[pair.photo] for pair in known], dtype=np.int64)
+        before, after = (np.array([getattr(pair, name) for pair in known]) for name in ("before", "after"))
+        ratios = np.array([spread.ratio for spread in self.spreads])
+        figures = {
+            "weights, 90th over 10th percentile, mean over photos": _mean(ratios, np.arange(photos), draws),
+            "weights, 90th over 10th percentile, all pixels together": _pooled_ratio(self.samples, draws),
+            "share on true segments before": _mean(before, of_pair, draws),
+            "share on true segments after": _mean(after, of_pair, draws),
+            "pairs with a higher share after": _mean((after > before).astype(float), of_pair, draws),
+        }
+        found = {}
+        for name, values in figures.items():
+            low, high = interval(values[1:], values[0])
+            found[name] = {"value": float(values[0]), "low": low, "high": high}
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary, and a row for each photo and each pair; NaN becomes null."""
+        photos = [asdict(spread) | {"ratio": spread.ratio} for spread in self.spreads]
+        summary = {name: _without_nan(row) for name, row in self.summary().items()}
+        return {
+            "summary": summary,
+            "resamples": RESAMPLES,
+            "photos": [_without_nan(row) for row in photos],
+            "pairs": [_without_nan(asdict(pair)) for pair in self.pairs],
+        }
+
+
+def measure_selection(
+    predictor: Predictor,
+    folder: LabelledFolder,
+    photos: Sequence[Photo],
+    vocabulary: Vocabulary,
+    progress: Callable[[int, int], None] | None = None,
+) -> Selection:
+    """Measure VAS on `photos` of a folder with all words of `vocabulary`; of each class present its first word.
+
+    Raises `ConfigError` where the model has no VAS, and `DataError` for categories without a class.
+    """
+    evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary))
+    spreads, samples, pairs = [], [], []
+    for done, photo in enumerate(photos, 1):
+        state = predictor.encode_image(folder.load_image(photo), keep=False)
+        decoded = predictor.decode(state, evaluator.vocabulary, intermediates=True)
+        weights = vas_weight(predictor, decoded)
+        low, high = np.percentile(weights, PERCENTILES).tolist()
+        spreads.append(WeightSpread(photo.file_name, low, high))
+        samples.append(weights[::_EVERY, ::_EVERY].ravel())
+        class_map = evaluator.truth(photo).class_map()
+        present = [index for index in np.unique(class_map).tolist() if index >= 0]
+        if present:
+            maps = similarity_maps(predictor, decoded, [evaluator.vocabulary.labels[index] for index in present])
+            for row, index in enumerate(present):
+                inside = class_map == index
+                before, after = (concentration(values[row], inside) for values in (maps.before, maps.after))
+                pairs.append(WordPair(photo.file_name, maps.words[row], before, after, float(inside.mean())))
+        if progress:
+            progress(done, len(photos))
+    return Selection(tuple(spreads), tuple(pairs), tuple(samples))
+
+
+def _mean(values: np.ndarray, place: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Mean of `values` (n,) of the photos `place` (n,) for each row of `draws` (R, photos); NaN values are left out."""
+    known = np.isfinite(values)
+    photos = draws.shape[1]
+    total = draws @ np.bincount(place[known], values[known], minlength=photos)
+    with np.errstate(invalid="ignore"):
+        return total / (draws @ np.bincount(place[known], minlength=photos))
+
+
+def _pooled_ratio(samples: Iterable[np.ndarray], draws: np.ndarray) -> np.ndarray:
+    """90th over 10th percentile of all samples of the drawn photos, (R,); NaN where the 10th is not positive."""
+    samples = list(samples)
+    values = np.concatenate(samples)
+    place = np.repeat(np.arange(len(samples)), [len(sample) for sample in samples])
+    order = np.argsort(values)
+    values, place = values[order], place[order]
+    ratios = np.empty(len(draws))
+    step = max(1, _AT_ONCE // len(values))
+    for start in range(0, len(draws), step):
+        reached = draws[start : start + step][:, place].cumsum(axis=1)
+        for row, counts in enumerate(reached, start):
+            low, high = (values[np.searchsorted(counts, percent / 100 * counts[-1])] for percent in PERCENTILES)
+            ratios[row] = high / low if low > 0 else np.nan
+    return ratios
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}

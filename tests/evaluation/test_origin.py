@@ -1,0 +1,66 @@
+"""A report names the commit and the command that made it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eovseg.evaluation.origin import Origin, commit
+
+ROOT = Path(__file__).parents[2]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git repository with a file of code and one report."""
+    (tmp_path / "assets" / "evaluation").mkdir(parents=True)
+    for name in ("code.py", "assets/evaluation/report.txt"):
+        (tmp_path / name).write_text("1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def test_commit_says_whether_the_code_differs_from_it(checkout: Path) -> None:
+    head = git(checkout, "rev-parse", "HEAD")
+    assert commit(checkout) == head
+    (checkout / "assets/evaluation/report.txt").write_text("2\n")
+    (checkout / "notes.txt").write_text("not tracked\n")
+    assert commit(checkout) == head  # what the command itself writes is no change of the code
+    (checkout / "code.py").write_text("2\n")
+    assert commit(checkout) == f"{head} with uncommitted changes"
+
+
+def test_a_package_outside_a_checkout_has_no_commit(checkout: Path) -> None:
+    (checkout / "installed").mkdir()
+    assert commit(checkout / "installed") is None  # the checkout around it is somebody else's
+
+
+def test_the_command_is_as_a_shell_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("from eovseg.evaluation.origin import command_line\nprint(command_line())\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    for program, expected in ((["-m", "probe"], "python -m probe"), ([str(tmp_path / "probe.py")], "probe.py")):
+        command = [sys.executable, *program, "--words", "sky; bus stop"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == f"{expected} --words 'sky; bus stop'"
+
+
+def test_the_weight_file_is_named_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(b"abc")
+    origin = Origin.of(path)
+    assert (origin.weights, origin.sha256) == (
+        "small.safetensors",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    )
+    assert str(tmp_path) not in origin.lines()[0]
+    assert Origin.of(None).lines()[0] == "Weights: none"

@@ -1,0 +1,130 @@
+"""A report on disk is counted again from its counts, and compared only with a report of the same photos and classes."""
+
+import csv
+import gzip
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eovseg.assets import asset_path
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.errors import DataError
+from eovseg.evaluation import stored
+from eovseg.evaluation.counts import COUNTS_FILE
+from eovseg.evaluation.evaluate import Settings, evaluate
+from eovseg.evaluation.origin import Origin
+from eovseg.evaluation.report import Report
+from tests.evaluation.test_evaluate import WORDS, OraclePredictor
+
+COMMITTED = sorted(path.parent for path in asset_path("evaluation").rglob(COUNTS_FILE))
+
+
+@pytest.fixture
+def folder(panoptic_folder: Path) -> PanopticFolder:
+    return PanopticFolder(panoptic_folder)
+
+
+@pytest.fixture
+def report(folder: PanopticFolder) -> Report:
+    found = evaluate(OraclePredictor(), folder, folder.photos, WORDS)  # type: ignore[arg-type]
+    return replace(found, origin=Origin("eovseg-xs.safetensors", "ab" * 32, "12" * 20, "eovseg evaluate stripes"))
+
+
+def without_lamps(folder: PanopticFolder) -> Report:
+    predictor = OraclePredictor()
+    settings = replace(Settings.of(predictor.config), score_threshold=0.9)
+    return evaluate(predictor, folder, folder.photos, WORDS, settings=settings)  # type: ignore[arg-type]
+
+
+def test_every_figure_and_interval_comes_back_from_the_counts(report: Report, tmp_path: Path) -> None:
+    paths = report.save(tmp_path / "out")
+    assert paths[-1].name == COUNTS_FILE
+    again = stored.read_report(tmp_path / "out")
+    assert again.table() == report.table()
+    assert again.to_json() == report.to_json()
+    assert again.intervals and again.intervals.keys() == report.intervals.keys()
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["origin"]["sha256"] == "ab" * 32
+    assert "Commit: " + "12" * 20 in report.table()
+    bytes_before = paths[-1].read_bytes()
+    assert again.save(tmp_path / "again")[-1].read_bytes() == bytes_before
+
+
+@pytest.mark.parametrize("path", COMMITTED or [pytest.param(None, marks=pytest.mark.skip("no report has counts yet"))])
+def test_committed_reports_say_what_their_counts_give(path: Path) -> None:
+    report = stored.read_report(path)
+    assert report.origin is not None and report.origin.commit
+    assert (path / "report.txt").read_text(encoding="utf-8") == report.table() + "\n"
+    summary, spread = report.summary(), report.intervals
+    with (path / "summary.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name, value = row["metric"], float(row["value"] or "nan")
+            assert value == pytest.approx(summary[name], nan_ok=True)
+            bounds = tuple(float(row[side]) for side in ("low", "high")) if row["low"] else None
+            assert bounds == (None if name not in spread else pytest.approx(spread[name], abs=1e-6))
+
+
+def test_the_command_counts_again_and_notices_another_text(
+    report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.save(tmp_path)
+    assert stored.main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == report.table() + "\n"
+    document = json.loads(gzip.decompress((tmp_path / COUNTS_FILE).read_bytes()))
+    document["photos"][0]["panoptic"][1][1] = 0.75  # the IoU of the sky
+    (tmp_path / COUNTS_FILE).write_bytes(gzip.compress(json.dumps(document).encode()))
+    assert stored.main([str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "report.txt is missing or differs from what the counts give" in captured.err
+    assert captured.out != report.table() + "\n"
+
+
+def test_files_that_are_no_report_are_told_in_one_sentence(
+    report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, spoil, message in (
+        ("old", lambda folder: (folder / COUNTS_FILE).unlink(), f"holds no {COUNTS_FILE}; give the folder of a report"),
+        ("cut", lambda folder: (folder / COUNTS_FILE).write_bytes(b"\x1f\x8b\x08"), "holds no counts that this"),
+        (
+            "future",
+            lambda folder: (folder / COUNTS_FILE).write_bytes(gzip.compress(b'{"format":9}')),
+            "holds no counts",
+        ),
+        ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is no report of this version"),
+    ):
+        report.save(tmp_path / name)
+        spoil(tmp_path / name)
+        assert stored.main([str(tmp_path / name)]) == 1
+        captured = capsys.readouterr()
+        assert message in captured.err and len(captured.err.splitlines()) == 1
+
+
+def test_a_comparison_shows_paired_differences(report: Report, folder: PanopticFolder, tmp_path: Path) -> None:
+    report.save(tmp_path / "there")
+    rows = {row["metric"]: row for row in stored.compare(without_lamps(folder), stored.read_report(tmp_path / "there"))}
+    assert (rows["PQ"]["here"], rows["PQ"]["there"]) == pytest.approx((100 / 3, 200 / 3))
+    assert rows["PQ"]["difference"] == pytest.approx(-100 / 3)
+    assert (rows["PQ"]["low"], rows["PQ"]["high"]) == pytest.approx((-100 / 3, -100 / 3))  # the photos are alike
+    table = stored.comparison_table(list(rows.values()))
+    assert ["PQ", "33.3", "66.7", "-33.3", "[-33.3,", "-33.3]"] in [line.split() for line in table.splitlines()]
+    assert not any(row["metric"] in table for row in rows.values() if math.isnan(row["difference"]))
+
+
+def test_photos_are_paired_by_name_not_by_order(report: Report) -> None:
+    assert report.counts is not None
+    names = [photo.photo for photo in report.counts.photos]
+    turned = replace(report, counts=report.counts.of_photos(names[::-1]))
+    assert all(row["difference"] == 0 for row in stored.compare(report, turned) if math.isfinite(row["difference"]))
+
+
+def test_other_photos_or_classes_are_refused(report: Report, folder: PanopticFolder) -> None:
+    one = evaluate(OraclePredictor(), folder, folder.photos[:1], WORDS)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="is of 2 photos, 1 of them among the 1 here"):
+        stored.compare(one, report)
+    with pytest.raises(DataError, match=r"has 4 classes \(own words\) and this one 3"):
+        stored.compare(replace(report, labels=report.labels[:3]), report)
+    with pytest.raises(DataError, match="Thing and stuff differ"):
+        stored.compare(replace(report, is_thing=~report.is_thing), report)
