@@ -228,14 +228,15 @@ class Predictor:
         mask_threshold: float | None = None,
         pixel_threshold: float | None = None,
         edges: bool | None = None,
+        calibration: tuple[float, float] | None = None,
     ) -> Result:
         """The third step: a result from logits, without running the network. None keeps the model's default.
 
         `void_threshold` (0..1): kernels whose probability of "none of these words" exceeds it are dropped.
-        Panoptic results alone read the last four: `composition` chooses between the rules of
-        eovseg/model/postprocess.py, the two thresholds (0..1) belong to "best-first", and with `edges` masks follow
-        the photo's edges. Their scores are calibrated where the model has a calibration; thresholds read the score
-        before it.
+        Panoptic results alone read the last five: `composition` chooses between the rules of
+        eovseg/model/postprocess.py, the two thresholds (0..1) belong to "best-first", with `edges` masks follow the
+        photo's edges, and `calibration`, a slope and a bias, makes the segments' scores shares (`shown_score`);
+        thresholds read the score before it.
         Raises `ConfigError` for values outside 0 to 1 and unknown tasks or compositions.
         """
         if task not in get_args(Task):
@@ -256,7 +257,7 @@ class Predictor:
             mask_threshold=_share("mask_threshold", mask_threshold, config.mask_threshold),
             pixel_threshold=_share("pixel_threshold", pixel_threshold, config.pixel_threshold),
             edges=config.edges if edges is None else edges,
-            calibration=config.calibration,
+            calibration=calibration or config.calibration,
         )
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state

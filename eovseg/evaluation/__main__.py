@@ -173,8 +173,8 @@ def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
 
 def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
     """The model's settings with those given on the command line in their place."""
-    names = [field.name for field in fields(start)]
-    return replace(start, **{name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None})
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(start)}
+    return replace(start, **{name: value for name, value in given.items() if value is not None})
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -192,7 +192,7 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
                 for name, value in record.items()
             )
         )
-    chosen = asdict(best_setting(rows).settings)
+    chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         out.mkdir(parents=True, exist_ok=True)

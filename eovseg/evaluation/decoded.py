@@ -23,6 +23,7 @@ class Settings:
     mask_threshold: float = 0.5
     pixel_threshold: float = 0.5
     edges: bool = False
+    calibration: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Settings":

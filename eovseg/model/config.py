@@ -113,7 +113,8 @@ class ModelConfig:
         unknown = set(changes) - {field.name for field in fields(self)}
         if unknown:
             raise ConfigError(f"Unknown model setting {', '.join(sorted(unknown))}.")
-        return replace(self, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()}
+        return replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON header; `from_dict` reads them back."""

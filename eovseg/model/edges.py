@@ -13,9 +13,7 @@ RADIUS = 2  # of a window, in cells of stride 4
 SMOOTHNESS = 1e-4  # added to the variance of colours in 0..1; larger: fainter edges are ignored
 
 
-def along_edges(
-    mask_logits: Tensor, guide: Tensor, radius: int = RADIUS, smoothness: float = SMOOTHNESS
-) -> Tensor:
+def along_edges(mask_logits: Tensor, guide: Tensor, radius: int = RADIUS, smoothness: float = SMOOTHNESS) -> Tensor:
     """Masks at the size of the photo that guides them: (n, h, w), (3, H, W) -> (n, H, W), H / h = W / w whole.
 
     Windows have 2 `radius` + 1 cells a side. Where the photo is flat, the result is a blurred bilinear upsampling.

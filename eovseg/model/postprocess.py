@@ -91,9 +91,7 @@ def best_first(
     return _segments(code, kept, scores[kept], labels[kept], segment_area > 0, is_thing)
 
 
-def _found(
-    scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float
-) -> Tensor:
+def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
     """The kernels (n,) that `best_first` finds among those to `keep` (Q,), the best first."""
     kept = keep.nonzero().flatten()
     probability = masks.cells(kept)
