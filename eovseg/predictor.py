@@ -332,7 +332,8 @@ class Predictor:
         """Segment one photo (path, PIL image or array) or a list of photos.
 
         `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
-        void_threshold, composition, mask_threshold, pixel_threshold, edges. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
+        void_threshold, composition, mask_threshold, pixel_threshold, edges, calibration.
+        `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """

@@ -65,7 +65,8 @@ def test_settings_run_no_part_of_the_network(
     assert base is not None
     changes: list[dict[str, Any]] = [
         {"alpha": 1.0}, {"beta": 0.0}, {"ensemble": "arithmetic"}, {"score_threshold": 0.6},
-        {"overlap_threshold": 1.0}, {"void_threshold": 0.2}, {"task": "semantic"}, {"task": "instance"}, {"edges": True},
+        {"overlap_threshold": 1.0}, {"void_threshold": 0.2}, {"task": "semantic"}, {"task": "instance"},
+        {"edges": True},
     ]  # fmt: skip
     differing = 0
     for settings in changes:
