@@ -269,6 +269,7 @@ def _endpoints(page: Page) -> None:
             gr.Dropdown(["", *ENSEMBLES], value="", label="ensemble"),
             *(gr.Number(None, minimum=0, maximum=1, label=name) for name in SHARES[2:]),
             gr.Textbox("", label="model"),
+            gr.Dropdown(["", "true", "false"], value="", label="edges"),  # a checkbox has no "as the model has it"
         ]
         outputs = [gr.JSON(label="segments"), gr.Files(label="files")]
         # preprocess=False as above: a file that is no photo gets our sentence.

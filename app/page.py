@@ -312,6 +312,7 @@ class Page:
         overlap_threshold: float | None = None,
         void_threshold: float | None = None,
         model: str | None = None,
+        edges: str | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
@@ -319,6 +320,7 @@ class Page:
         `preset`: a class list to put before the words; with `preset_competes` it only competes, and what it wins is
         one segment "other". `task`: panoptic, semantic or instance; `ensemble`: geometric or arithmetic; the other
         settings lie in 0..1 and are the model's own where left out. `model`: another variant that the server has.
+        `edges`: true or false, whether masks follow the photo's edges (panoptic only); the model's own if left out.
         Returns the segments and the files of the result.
         """
         path = path_of(photo)
@@ -326,7 +328,7 @@ class Page:
             raise gr.Error("Give a photo to segment.", print_exception=False)
         settings = {
             "task": task, "alpha": alpha, "beta": beta, "ensemble": ensemble, "score_threshold": score_threshold,
-            "overlap_threshold": overlap_threshold, "void_threshold": void_threshold,
+            "overlap_threshold": overlap_threshold, "void_threshold": void_threshold, "edges": edges,
         }  # fmt: skip
         session = Session()
         try:

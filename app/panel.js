@@ -5,13 +5,15 @@ const find = (selector) => element.querySelector(selector);
 const DIALS = [
   ["alpha", "α · words of the training", "How much the frozen image tower counts for words that the model was trained on: 0 not at all, 1 it alone"],
   ["beta", "β · new words", "The same for words that the model never saw in training, which its trained classifier knows less well"],
-  ["score_threshold", "Least score", "Leaves out segments that score less"],
+  ["score_threshold", "Least score", "Leaves out segments whose best word has a lower score, as “Why this class” shows it"],
   ["overlap_threshold", "Least visible share", "Leaves out segments of which less than this share stays visible under the others"],
   ["void_threshold", "None of these words", "Leaves out segments that are more probably than this none of your words; lower is stricter"],
 ];
 const TERMS = [
   ["Task", "Panoptic: every pixel goes to one segment. Semantic: one region a word. Instances: countable things, which may overlap"],
   ["Ensemble", "How the two probabilities meet, with the weight a = α or β. Geometric: in^(1−a) × out^a. Arithmetic: (1−a) in + a out"],
+  ["Follow the photo’s edges", "Moves the outlines of panoptic segments to where the photo’s colours change; takes a little longer"],
+  ["Score of a segment", "Where the model is calibrated, the score of a panoptic segment is the share of such segments that were right on labelled photos: right word, and more than half of the outline shared. Otherwise it is the model’s own score, which is often too high or too low"],
 ];
 const UNUSED = { semantic: ["score_threshold", "overlap_threshold"], instance: ["overlap_threshold", "void_threshold"] };
 let sent = "";
@@ -35,7 +37,7 @@ for (const [name, title, hint] of DIALS) {
   back.addEventListener("click", () => set(name, undefined));
 }
 
-for (const [title, hint] of [TERMS[0], ...DIALS.map(([, title, hint]) => [title, hint]), TERMS[1]]) {
+for (const [title, hint] of [TERMS[0], ...DIALS.map(([, title, hint]) => [title, hint]), ...TERMS.slice(1)]) {
   const term = document.createElement("dt");
   const meaning = document.createElement("dd");
   term.textContent = title;
@@ -86,6 +88,10 @@ function show() {
     back.title = "Back to " + text;
     back.setAttribute("aria-label", `${row.querySelector("label").textContent}: back to ${text}`);
   }
+  const edges = find("#set-edges");
+  edges.checked = settings.edges ?? defaults.edges;
+  edges.disabled = task !== "panoptic";
+  edges.closest("label").classList.toggle("unused", edges.disabled);
   find(".reset").disabled = !Object.keys(settings).length;
   showModels();
 }
@@ -119,6 +125,7 @@ for (const name of ["task", "ensemble"]) {
     input.addEventListener("change", () => set(name, input.value));
   }
 }
+find("#set-edges").addEventListener("change", (event) => set("edges", event.target.checked));
 find(".reset").addEventListener("click", () => change({}));
 watch("value", () => {
   if (!props.value) return;

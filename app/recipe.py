@@ -60,7 +60,11 @@ def command_line(asked: Asked, photo: str, variant: str, checkpoint: str | None 
     if asked.background is not None:
         parts += ["--background", asked.preset]
     for name, value in asked.settings.arguments().items():
-        parts += [f"--{name.replace('_', '-')}", str(value)]
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            parts += [f"--{option}", str(value)]
     if variant != "xs":
         parts += ["--variant", variant]
     if checkpoint:
@@ -75,7 +79,8 @@ def client_call(asked: Asked, photo: str) -> str:
         arguments.append(f"preset={_quoted(asked.preset)}")
     if asked.background is not None:
         arguments.append("preset_competes=True")
-    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.arguments().items()]
+    for name, value in asked.settings.arguments().items():
+        arguments.append(f"{name}={_literal(str(value).lower() if isinstance(value, bool) else value)}")
     lines = "".join(f"    {argument},\n" for argument in (*arguments, 'api_name="/segment"'))
     return (
         "from gradio_client import Client, handle_file\n\n"
@@ -139,7 +144,7 @@ def read_link(query: Mapping[str, str]) -> Link | None:
         query.get("preset", ""),
         query.get("competes") == "1",
         query.get("model"),
-        {name: query[name] for name in ("task", "ensemble", *SHARES) if name in query},
+        {name: query[name] for name in ("task", "ensemble", *SHARES, "edges") if name in query},
     )
 
 

@@ -24,6 +24,7 @@ class Settings:
     score_threshold: float | None = None
     overlap_threshold: float | None = None
     void_threshold: float | None = None
+    edges: bool | None = None
 
     @classmethod
     def read(cls, values: object) -> "Settings":
@@ -42,6 +43,8 @@ class Settings:
         for name in SHARES:
             if name in kept:
                 kept[name] = _share(name, kept[name])
+        if "edges" in kept:
+            kept["edges"] = _switch("edges", kept["edges"])
         if kept.get("task") == TASKS[0]:
             del kept["task"]
         return cls(**kept)
@@ -53,7 +56,17 @@ class Settings:
 
 def defaults(config: ModelConfig) -> dict[str, Any]:
     """The model's own values by the names of `Settings`."""
-    return {"task": TASKS[0], "ensemble": config.ensemble} | {name: getattr(config, name) for name in SHARES}
+    names = ("ensemble", *SHARES, "edges")
+    return {"task": TASKS[0]} | {name: getattr(config, name) for name in names}
+
+
+def _switch(name: str, value: object) -> bool:
+    """A browser sends true or false, an address their text."""
+    known = {"true": True, "false": False}
+    found = known.get(str(value).lower())
+    if found is None:
+        raise ConfigError(f"{name} is true or false, not {str(value)[:40]!r}.")
+    return found
 
 
 def _share(name: str, value: object) -> float:

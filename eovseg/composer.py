@@ -3,15 +3,19 @@
 import threading
 import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.special import expit, logit
 from torch import Tensor
 
+from eovseg.images import resized
 from eovseg.instance_masks import InstanceMasks
 from eovseg.model import postprocess
 from eovseg.model.classifier import in_and_out_log_probabilities
+from eovseg.model.config import Composition
 from eovseg.model.geometry import MaskGeometry
 from eovseg.model.instances import instances
 from eovseg.model.network import ImageFeatures, Logits
@@ -32,6 +36,36 @@ class Composed:
     masks: InstanceMasks | None = None
 
 
+@dataclass(frozen=True)
+class PanopticRule:
+    """How kernels become panoptic segments: those fields of `ModelConfig` that decide it, by their names."""
+
+    composition: Composition
+    score_threshold: float
+    overlap_threshold: float
+    void_threshold: float | None
+    mask_threshold: float
+    pixel_threshold: float
+    edges: bool
+    calibration: tuple[float, float] | None
+
+
+def shown_score(score: float, calibration: tuple[float, float] | None) -> float:
+    """What a score in 0..1 is shown as: sigmoid(slope x logit(score) + bias), or itself without a calibration.
+
+    The order of scores stays as it is, because the slope is above 0.
+    """
+    if calibration is None:
+        return score
+    slope, bias = calibration
+    return float(expit(slope * score_logit(score) + bias))
+
+
+def score_logit(score: float | np.ndarray) -> Any:
+    """log(score / (1 - score)), finite for every score in 0..1."""
+    return logit(np.clip(score, 1e-6, 1 - 1e-6))
+
+
 class Composer:
     """Turns the class log-probabilities (Q, K+1) of one photo into the segments of a task."""
 
@@ -45,13 +79,29 @@ class Composer:
         self.inside, self.outside = inside[0].exp(), outside[0].exp()
 
     @torch.inference_mode()
-    def panoptic(self, score: float, overlap: float, void: float | None) -> Composed:
-        """As `postprocess.panoptic`."""
-        segment_map, records = postprocess.panoptic(self.scores, self.tiled, self.is_thing, score, overlap, void)
+    def panoptic(self, rule: PanopticRule, image: np.ndarray) -> Composed:
+        """As `postprocess.panoptic` or `postprocess.best_first`; `image` (H, W, 3) uint8 is the photo."""
+        guide = self._guide(image) if rule.edges else None
+        thresholds = (rule.score_threshold, rule.overlap_threshold, rule.void_threshold)
+        given = (self.scores, self.tiled, self.is_thing, *thresholds)
+        if rule.composition == "released":
+            segment_map, records = postprocess.panoptic(*given, guide=guide)
+        else:
+            pixels = (rule.mask_threshold, rule.pixel_threshold)
+            segment_map, records = postprocess.best_first(*given, *pixels, guide=guide)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
-        segments = tuple(self._segment(r.id, r.class_id, r.query, r.score, *extents[r.id]) for r in records)
+        segments = tuple(
+            self._segment(r.id, r.class_id, r.query, shown_score(r.score, rule.calibration), *extents[r.id])
+            for r in records
+        )
         return Composed(ids, segments, tuple(r.query for r in records))
+
+    def _guide(self, image: np.ndarray) -> Tensor:
+        """The photo at the size that the network saw, (3, height, width) in 0..1."""
+        size = self.geometry.input_size
+        given = image if image.shape[:2] == size else resized(image, size)
+        return torch.from_numpy(np.ascontiguousarray(given)).to(self.masks).permute(2, 0, 1) / 255
 
     @torch.inference_mode()
     def semantic(self, void: float | None) -> Composed:

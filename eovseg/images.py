@@ -74,8 +74,12 @@ def network_size(height: int, width: int, short_side: int = 640, long_side: int 
 def resize_for_network(image: np.ndarray, short_side: int = 640, long_side: int = 2560) -> np.ndarray:
     """`image` (H, W, 3) uint8 with its short side at `short_side` pixels, or its long side at `long_side` if that is
     smaller; Pillow's bilinear filter, as the published models saw their photos."""
-    height, width = network_size(image.shape[0], image.shape[1], short_side, long_side)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return resized(image, network_size(image.shape[0], image.shape[1], short_side, long_side))
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`image` (H, W, 3) uint8 scaled to `size` (height, width) with Pillow's bilinear filter."""
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from eovseg.backends import Dtype, ImageHalf
 from eovseg.background import merge_background, with_background
-from eovseg.composer import Composer, KeptMasks
+from eovseg.composer import Composer, KeptMasks, PanopticRule
 from eovseg.embeddings import EmbeddingCache
 from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
-from eovseg.model.config import Ensemble, ModelConfig
+from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.model.text import text_key
 from eovseg.result import Result
@@ -224,32 +224,52 @@ class Predictor:
         score_threshold: float | None = None,
         overlap_threshold: float | None = None,
         void_threshold: float | None = None,
+        composition: Composition | None = None,
+        mask_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+        edges: bool | None = None,
+        calibration: tuple[float, float] | None = None,
     ) -> Result:
         """The third step: a result from logits, without running the network. None keeps the model's default.
 
         `void_threshold` (0..1): kernels whose probability of "none of these words" exceeds it are dropped.
-        Raises `ConfigError` for values outside 0 to 1 and unknown tasks.
+        Panoptic results alone read the last five: `composition` chooses between the rules of
+        eovseg/model/postprocess.py, the two thresholds (0..1) belong to "best-first", with `edges` masks follow the
+        photo's edges, and `calibration`, a slope and a bias, makes the segments' scores shares (`shown_score`);
+        thresholds read the score before it.
+        Raises `ConfigError` for values outside 0 to 1 and unknown tasks or compositions.
         """
         if task not in get_args(Task):
             raise ConfigError(f"task={task!r} is not allowed; choose one of {', '.join(get_args(Task))}.")
+        if composition is not None and composition not in get_args(Composition):
+            allowed = ", ".join(get_args(Composition))
+            raise ConfigError(f"composition={composition!r} is not allowed; choose one of {allowed}.")
         started = time.perf_counter()
         config = self.config
-        score = _share("score_threshold", score_threshold, config.score_threshold)
-        overlap = _share("overlap_threshold", overlap_threshold, config.overlap_threshold)
         void = config.void_threshold
         if void_threshold is not None:
             void = _share("void_threshold", void_threshold, 1.0)
+        rule = PanopticRule(
+            composition=composition or config.composition,
+            score_threshold=_share("score_threshold", score_threshold, config.score_threshold),
+            overlap_threshold=_share("overlap_threshold", overlap_threshold, config.overlap_threshold),
+            void_threshold=void,
+            mask_threshold=_share("mask_threshold", mask_threshold, config.mask_threshold),
+            pixel_threshold=_share("pixel_threshold", pixel_threshold, config.pixel_threshold),
+            edges=config.edges if edges is None else edges,
+            calibration=calibration or config.calibration,
+        )
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state
         size = state.image.shape[0], state.image.shape[1]
         masks = self._masks.of(decoded.logits, state.features, size)
         composer = Composer(decoded.vocabulary, decoded.logits, masks, scores)
         if task == "panoptic":
-            made = composer.panoptic(score, overlap, void)
+            made = composer.panoptic(rule, state.image)
         elif task == "semantic":
             made = composer.semantic(void)
         else:
-            made = composer.instances(score)
+            made = composer.instances(rule.score_threshold)
         timings = {
             "image": state.seconds,
             "words": decoded.text_seconds,
@@ -312,7 +332,8 @@ class Predictor:
         """Segment one photo (path, PIL image or array) or a list of photos.
 
         `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
-        void_threshold. `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
+        void_threshold, composition, mask_threshold, pixel_threshold, edges, calibration.
+        `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """

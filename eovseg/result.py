@@ -38,8 +38,9 @@ FILES = {
 class Segment:
     """One segment: its id in the map, class (index in the vocabulary), scores in 0..1 and extent in pixels.
 
-    `score` is the ensemble's, `in_vocabulary` and `out_of_vocabulary` the two probabilities behind it;
-    `box` is x0, y0, x1, y1 with exclusive ends.
+    `score` is the ensemble's, for panoptic segments of a model with a calibration the probability that the segment is
+    right (its class, and an IoU above 0.5); `in_vocabulary` and `out_of_vocabulary` are the two probabilities behind
+    it; `box` is x0, y0, x1, y1 with exclusive ends.
     """
 
     id: int

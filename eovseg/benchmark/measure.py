@@ -145,7 +145,9 @@ class _Fast:
         return Decoded(self.state, self.vocabulary, logits)
 
     def _compose(self, decoded: Decoded | None = None, alpha: float = 0.4) -> None:
-        self.result = self.predictor.compose(decoded or self.decoded, alpha=alpha, **_thresholds(self.predictor))
+        # The rule and the masks of the released code, which `plain` has, whatever the weights prefer.
+        rule: dict[str, Any] = {"composition": "released", "edges": False, **_thresholds(self.predictor)}
+        self.result = self.predictor.compose(decoded or self.decoded, alpha=alpha, **rule)
 
 
 class _Plain:

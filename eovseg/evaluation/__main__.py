@@ -1,9 +1,11 @@
 """`python -m eovseg.evaluation`, also `eovseg evaluate`: evaluate a model on labelled photos."""
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,9 +22,9 @@ from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
-from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, sweep, threshold_grid
+from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
 from eovseg.loading import load
-from eovseg.model.config import Ensemble, Variant
+from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.predictor import Task
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
@@ -56,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-recall", action="store_true", help="also count the true segments that no mask reaches")
     parser.add_argument("--cost", action="store_true", help="also measure speed, parameters and memory")
     parser.add_argument(
-        "--sweep", choices=("ensemble", "thresholds"), help="settings on kept logits, instead of a report"
+        "--sweep",
+        choices=("ensemble", "thresholds", "best-first"),
+        help="settings on kept logits, instead of a report; best-first: a search for the fields of that composition",
     )
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--beta", type=float)
@@ -64,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-threshold", type=float)
     parser.add_argument("--overlap-threshold", type=float)
     parser.add_argument("--void-threshold", type=float)
+    parser.add_argument("--composition", choices=get_args(Composition), help="how kernels become panoptic segments")
+    parser.add_argument("--mask-threshold", type=float)
+    parser.add_argument("--pixel-threshold", type=float)
+    parser.add_argument("--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges")
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
     parser.add_argument(
         "--against",
@@ -87,9 +95,16 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
-        grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
-        rows = sweep(predictor, evaluator.decode(predictor, distributed.own(photos)), evaluator.vocabulary, grid)
+        decoded = evaluator.decode(predictor, distributed.own(photos))
+        if arguments.sweep == "best-first":
+            kept = [photo.logits_only() for photo in decoded]
+            own = sweep(predictor, kept, evaluator.vocabulary, [settings])  # the row to compare with
+            start = replace(settings, composition="best-first")
+            rows = own + search(predictor, kept, evaluator.vocabulary, start)
+        else:
+            grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)
+            rows = sweep(predictor, decoded, evaluator.vocabulary, grid)
         if distributed.is_main():
             _show_sweep(rows, arguments.out)
         return
@@ -160,8 +175,8 @@ def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
 
 def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
     """The model's settings with those given on the command line in their place."""
-    names = ("alpha", "beta", "ensemble", "score_threshold", "overlap_threshold", "void_threshold")
-    return replace(start, **{name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None})
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(start)}
+    return replace(start, **{name: value for name, value in given.items() if value is not None})
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -170,7 +185,7 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
-    """Print one line a setting, the best one last, and write sweep.csv."""
+    """Print one line a setting, the best one last, how to export it, and write sweep.csv."""
     records = [row.record() for row in rows]
     for record in [*records, best_setting(rows).record()]:
         print(
@@ -179,6 +194,8 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
                 for name, value in record.items()
             )
         )
+    chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
+    print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         out.mkdir(parents=True, exist_ok=True)
         path = out / "sweep.csv"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eovseg.errors import DataError
+from eovseg.evaluation.boundaries import BoundaryPixels
 from eovseg.evaluation.instances import ClassMatches
 
 COUNTS_FILE = "counts.json.gz"
@@ -79,6 +80,7 @@ class PhotoCounts:
     regions: list[NamedRegion] | None = None
     absent: list[VoidScore] | None = None
     masks: list[RegionMasks] | None = None
+    boundaries: list[BoundaryPixels] | None = None
 
 
 _ROWS: dict[str, Callable[..., Any]] = {
@@ -89,6 +91,7 @@ _ROWS: dict[str, Callable[..., Any]] = {
     "regions": NamedRegion,
     "absent": VoidScore,
     "masks": RegionMasks,
+    "boundaries": BoundaryPixels,
 }
 
 

@@ -1,17 +1,17 @@
 """A photo's logits with its truth, and the settings that turn logits into segments without the network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from eovseg.evaluation.categories import Truth
-from eovseg.model.config import Ensemble, ModelConfig
+from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.predictor import Decoded
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the network's scores become segments; none of these needs the network to run again. All lie in 0..1."""
+    """How the network's scores become segments; none of these needs the network to run again. Numbers lie in 0..1."""
 
     alpha: float
     beta: float
@@ -19,18 +19,16 @@ class Settings:
     score_threshold: float
     overlap_threshold: float
     void_threshold: float | None
+    composition: Composition = "released"
+    mask_threshold: float = 0.5
+    pixel_threshold: float = 0.5
+    edges: bool = False
+    calibration: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Settings":
         """The defaults of a model."""
-        return cls(
-            config.alpha,
-            config.beta,
-            config.ensemble,
-            config.score_threshold,
-            config.overlap_threshold,
-            config.void_threshold,
-        )
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)

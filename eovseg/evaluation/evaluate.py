@@ -9,6 +9,7 @@ import numpy as np
 from eovseg import distributed
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
+from eovseg.evaluation.boundaries import boundary_pixels
 from eovseg.evaluation.categories import Truth, class_of_category, load_truth, preset_of, with_kinds_of
 from eovseg.evaluation.cost import Cost, measure_cost
 from eovseg.evaluation.counts import ClassPixels, ClassSegments, Counts, PhotoCounts, ScoredSegment
@@ -81,6 +82,7 @@ class Evaluator:
         counts: dict[str, Any] = dict(extras)
         if "panoptic" in self.tasks:
             counts["panoptic"], counts["segments"] = self._panoptic_counts(truth, results["panoptic"])
+            counts["boundaries"] = [boundary_pixels(results["panoptic"].segment_map, truth.segment_map)]
         if "semantic" in self.tasks:
             matrix = ConfusionMatrix(len(self.vocabulary))
             matrix.add(_class_map(results["semantic"]), truth.class_map())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eovseg.evaluation.bootstrap import draws_of, interval
+from eovseg.evaluation.boundaries import boundary_f
 from eovseg.evaluation.calibration import BINS, bin_of, calibration_error
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.instances import ClassMatches
@@ -38,6 +39,9 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
         found |= _top_k(counts, weights)
     if counts.has("segments"):
         found["calibration error"] = _calibration(counts, weights)
+    if counts.has("boundaries"):
+        table = np.array([photo.boundaries or [(0,) * 4] for photo in counts.photos])[:, 0]  # (photos, 4)
+        found["boundary F"] = boundary_f(weights @ table)
     if counts.has("masks"):
         found |= _mask_recall(counts, weights)
     return {name: 100 * values for name, values in found.items()}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eovseg.evaluation.bootstrap import RESAMPLES
+from eovseg.evaluation.boundaries import boundary_f
 from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
 from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
@@ -122,6 +123,8 @@ class Report:
                 score = getattr(self.panoptic, name)
                 if score is not None:
                     rows[f"PQ {name}"] = score.pq
+        if self.counts is not None and self.counts.has("boundaries"):
+            rows["boundary F"] = float(boundary_f(self.counts.rows("boundaries")[0].sum(0)))
         if self.instance is not None:
             rows |= {"AP": self.instance.ap, "AP50": self.instance.ap50, "AP75": self.instance.ap75}
         if self.semantic is not None:

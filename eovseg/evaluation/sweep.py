@@ -1,7 +1,7 @@
-"""Settings swept over kept logits: alpha, beta, ensemble and thresholds without running the network again."""
+"""Settings swept over kept logits: alpha, beta, ensemble, composition and thresholds, the network run once a photo."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,16 @@ from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
+# What `search` tries for "best-first", part by part; the parts that change most come first.
+BEST_FIRST: tuple[tuple[Mapping[str, Any], ...], ...] = (
+    tuple({"score_threshold": value} for value in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)),
+    tuple({"mask_threshold": value} for value in (0.3, 0.4, 0.5, 0.6, 0.7)),
+    tuple({"overlap_threshold": value} for value in (0.4, 0.5, 0.6, 0.7, 0.8)),
+    tuple({"pixel_threshold": value} for value in (0.2, 0.3, 0.4, 0.5, 0.6)),
+    tuple({"alpha": a, "beta": b} for a, b in ((0.3, 0.3), (0.4, 0.4), (0.4, 0.8), (0.5, 0.5), (0.6, 0.6), (0.7, 0.7))),
+    tuple({"void_threshold": value} for value in (0.5, 0.7, 0.9, 1.0)),
+    ({"edges": False}, {"edges": True}),
+)
 # Table 10: (alpha, beta).
 TABLE_10 = ((0.0, 0.0), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8), (0.5, 0.5), (0.8, 0.4), (1.0, 1.0))
 
@@ -58,6 +68,35 @@ def sweep(
         return [SweepRow(settings, quality.compute()) for settings, quality in zip(grid, counts, strict=True)]
 
     return distributed.from_main(rows)
+
+
+def search(
+    predictor: Predictor,
+    photos: Sequence[DecodedPhoto],
+    vocabulary: Vocabulary,
+    start: Settings,
+    parts: Sequence[Sequence[Mapping[str, Any]]] = BEST_FIRST,
+    rounds: int = 2,
+) -> list[SweepRow]:
+    """Coordinate search: one part of the settings after the other takes its best value while the others stay.
+
+    Every combination of `parts` would be thousands of settings; this composes each photo about 30 times a round, and
+    ends early after a round that changes nothing. Returns the rows in the order in which they were tried, `start`
+    first; the best one is among them. `photos` and the rest as in `sweep`.
+    """
+    best = start
+    tried = {row.settings: row for row in sweep(predictor, photos, vocabulary, [start])}
+    for _ in range(rounds):
+        before = best
+        for part in parts:
+            grid = [best, *(replace(best, **values) for values in part)]
+            new = [settings for settings in dict.fromkeys(grid) if settings not in tried]
+            if new:
+                tried |= {row.settings: row for row in sweep(predictor, photos, vocabulary, new)}
+            best = best_setting([tried[settings] for settings in grid]).settings
+        if best == before:
+            break
+    return list(tried.values())
 
 
 def best_setting(rows: Sequence[SweepRow]) -> SweepRow:

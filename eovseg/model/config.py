@@ -3,6 +3,7 @@
 The defaults are those of the published L, M and S checkpoints; `variant_config` returns the four variants.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,7 @@ Interaction = Literal["DDA", "CA"]
 Scales = Literal["single", "multi"]
 SpatialExtractorKind = Literal["CLIP", "DINOv2", "SAM", "own"]
 Ensemble = Literal["geometric", "arithmetic"]
+Composition = Literal["released", "best-first"]
 
 _LARGEST = 16_384  # of widths, counts and sides in pixels
 
@@ -74,6 +76,13 @@ class ModelConfig:
     score_threshold: float = 0.0
     overlap_threshold: float = 0.8
     void_threshold: float | None = None  # None: a kernel is void when void is its most probable class
+    composition: Composition = "released"  # how kernels become segments: `postprocess.panoptic` or `best_first`
+    mask_threshold: float = 0.5  # best-first only: mask probability from which a cell counts as the kernel's
+    pixel_threshold: float = 0.5  # best-first only: least mask probability of a named pixel
+    edges: bool = False  # masks follow the photo's edges, see `model/edges.py`
+    # Slope and bias that turn a panoptic segment's score into the share of such segments that are right, see
+    # `shown_score`; None shows the score itself. Which segments are found never depends on it.
+    calibration: tuple[float, float] | None = None
     prompts: tuple[str, ...] = PROMPTS
     pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
     pixel_std: tuple[float, float, float] = IMAGENET_STD
@@ -88,9 +97,11 @@ class ModelConfig:
                 value = getattr(self, field.name)
                 if value not in allowed:
                     raise ConfigError(f"{field.name}={value!r} is not allowed; choose one of {', '.join(allowed)}.")
-        for name in ("alpha", "beta", "score_threshold", "overlap_threshold"):
+        for name in ("alpha", "beta", "score_threshold", "overlap_threshold", "mask_threshold", "pixel_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is outside 0 to 1.")
+        if self.calibration is not None:
+            _check_calibration(self.calibration)
         if self.spatial_block not in range(12):
             raise ConfigError(f"spatial_block={self.spatial_block} is outside 0 to 11, the blocks of a ViT-B.")
         if self.attention_stride not in (1, 2, 4, 8):
@@ -102,11 +113,12 @@ class ModelConfig:
             )
 
     def with_changes(self, **changes: Any) -> "ModelConfig":
-        """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10)."""
+        """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10); lists become tuples."""
         unknown = set(changes) - {field.name for field in fields(self)}
         if unknown:
             raise ConfigError(f"Unknown model setting {min(unknown)[:60]}.")
-        return replace(self, **changes)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()}
+        return replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON header; `from_dict` reads them back."""
@@ -114,19 +126,28 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Inverse of `to_dict`; lists become tuples again. Raises `ConfigError` for values of another type or range."""
+        """Inverse of `to_dict`. Raises `ConfigError` for values of another type or range."""
         default, hints = cls(), get_type_hints(cls)
         for name, value in values.items():
             if name in hints and not (fits(value, hints[name]) and _in_range(name, value)):
                 raise ConfigError(
                     f"{name}={shown(value)} is not allowed; give a value like {getattr(default, name)!r}."
                 )
-        return default.with_changes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return default.with_changes(**values)
 
 
 def _in_range(name: str, value: object) -> bool:
     """Whether a number is one that a network could be built with."""
     return type(value) is not int or (0 if name == "spatial_block" else 1) <= value <= _LARGEST
+
+
+def _check_calibration(calibration: object) -> None:
+    numbers = calibration if isinstance(calibration, tuple) else ()
+    finite = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers]
+    if finite != [True, True] or numbers[0] <= 0:
+        raise ConfigError(
+            f"calibration={calibration!r} is not allowed; give two numbers, a slope above 0 and a bias, or null."
+        )
 
 
 _VARIANTS: dict[str, ModelConfig] = {

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eovseg.instance_masks import MaskCrop
+from eovseg.model.edges import along_edges
 from eovseg.model.geometry import MaskGeometry, bilinear_axis
 
 TILE = 16  # pixels a side
@@ -100,11 +101,31 @@ class TiledMasks:
             bounds.append((logits + slack if largest else logits - slack).sigmoid())
         return bounds[0], bounds[1]
 
-    def compete(self, queries: Tensor, scores: Tensor) -> Tensor:
+    def along_edges(self, queries: Tensor, guide: Tensor) -> "TiledMasks":
+        """The masks of `queries` (n,) alone, along the edges of `guide`, the photo (3, H, W) at network size in 0..1.
+
+        Held at network size: n x H x W values, whatever the photo's own size.
+        """
+        down, right = (padded - given for padded, given in zip(self.geometry.padded_size, guide.shape[1:], strict=True))
+        padded_guide = F.pad(guide[None], (0, right, 0, down), mode="replicate")[0]
+        return TiledMasks(along_edges(self.mask_logits[queries], padded_guide), self.geometry)
+
+    def cells(self, queries: Tensor) -> Tensor:
+        """Mask probabilities (n, h, w) of `queries` (n,) at the masks' own stride, without the padding."""
+        height, width = (
+            -(-length * cells // padded)
+            for length, cells, padded in zip(
+                self.geometry.input_size, self.mask_logits.shape[-2:], self.geometry.padded_size, strict=True
+            )
+        )
+        return self.mask_logits[queries, :height, :width].sigmoid()
+
+    def compete(self, queries: Tensor, scores: Tensor, hard: float = 0.5) -> Tensor:
         """The winner of every pixel among n kernels: twice its place in `queries`, and 1 more where its mask is hard.
 
         `queries` (n,) long, fewer than 2^14; `scores` (n,), not negative, in the masks' dtype -> (H, W) int16. The
-        highest score x probability wins, the first of equal ones; hard is a probability of at least 0.5.
+        highest score x probability wins, the first of equal ones; a mask is hard where its probability is at least
+        `hard`.
         """
         lowest, highest = (bound[queries] * scores[:, None] for bound in self._bounds)
         rivals = highest >= lowest.amax(0)  # (n, T)
@@ -114,11 +135,11 @@ class TiledMasks:
         step = self._tiles_at_once()
         for start in range(0, len(order), step):
             tiles = order[start : start + step]
-            code[tiles] = self._compete_in(tiles, rivals[:, tiles], queries, scores)
+            code[tiles] = self._compete_in(tiles, rivals[:, tiles], queries, scores, hard)
         height, width = self.geometry.output_size
         return code.view(-1, self._across, TILE, TILE).transpose(1, 2).flatten(2).flatten(0, 1)[:height, :width]
 
-    def _compete_in(self, tiles: Tensor, rivals: Tensor, queries: Tensor, scores: Tensor) -> Tensor:
+    def _compete_in(self, tiles: Tensor, rivals: Tensor, queries: Tensor, scores: Tensor, hard: float) -> Tensor:
         """Twice the winner plus its hard mask (t, TILE²) of `tiles` (t,), most rivals (n, t) first."""
         tile, kernel = rivals.T.nonzero(as_tuple=True)  # by tile, then kernel
         counts = rivals.sum(0)
@@ -131,7 +152,7 @@ class TiledMasks:
             start += size
             rival = kernel[pairs]
             probability = self._values(queries[rival], tiles[:size]).sigmoid_()
-            own = (probability >= 0.5).short().add_(2 * rival.short()[:, None])
+            own = (probability >= hard).short().add_(2 * rival.short()[:, None])
             value = probability.mul_(scores[rival, None])
             if number == 0:
                 best, code = value, own

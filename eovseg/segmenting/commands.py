@@ -17,7 +17,7 @@ from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.command_words import read_words, tell_notes
 from eovseg.errors import EovsegError
 from eovseg.loading import load
-from eovseg.model.config import Ensemble, Variant
+from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.predictor import Predictor
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
@@ -27,7 +27,15 @@ from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_devic
 from eovseg.training.stopping import StopSignals
 from eovseg.vocabulary import Vocabulary
 
-THRESHOLDS = ("alpha", "beta", "score_threshold", "overlap_threshold", "void_threshold")
+THRESHOLDS = (
+    "alpha",
+    "beta",
+    "score_threshold",
+    "overlap_threshold",
+    "void_threshold",
+    "mask_threshold",
+    "pixel_threshold",
+)
 STOPPED = 130
 
 
@@ -59,6 +67,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in THRESHOLDS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
+    parser.add_argument("--composition", choices=get_args(Composition), help="how kernels become panoptic segments")
+    parser.add_argument(
+        "--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges (panoptic only)"
+    )
 
 
 def given_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabulary, Vocabulary | None]:
@@ -71,7 +83,7 @@ def given_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabul
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Those settings of a result that were given; the model's own stand for the others."""
-    names = ("task", "ensemble", *THRESHOLDS)
+    names = ("task", "ensemble", *THRESHOLDS, "composition", "edges")
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 

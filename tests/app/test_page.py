@@ -223,11 +223,19 @@ def test_the_calls_of_the_api_that_the_page_shows(
 def test_the_endpoint_takes_settings(client: Client, photo_file: PhotoWriter) -> None:
     photo = handle_file(photo_file())
     settings = {"task": "semantic", "alpha": 0.5, "ensemble": "arithmetic", "void_threshold": 0.9}
-    found, _ = client.predict(photo, "sky: stuff", preset="cityscapes-19", **settings, api_name="/segment")
-    assert found["settings"] == settings
+    given = {**settings, "edges": "true"}
+    found, _ = client.predict(photo, "sky: stuff", preset="cityscapes-19", **given, api_name="/segment")
+    assert found["settings"] == {**settings, "edges": True}
     found, _ = client.predict(photo, "sky: stuff", preset="cityscapes-19", preset_competes=True, api_name="/segment")
     assert [segment["label"] for segment in found["segments"]] == ["sky", "other"]
-    wrong: list[dict[str, Any]] = [{"alpha": 2}, {"task": "depth"}, {"beta": "much"}, {"model": "xxl"}, {"model": "s"}]
+    wrong: list[dict[str, Any]] = [
+        {"alpha": 2},
+        {"task": "depth"},
+        {"beta": "much"},
+        {"model": "xxl"},
+        {"model": "s"},
+        {"edges": "2"},
+    ]
     for given in wrong:
         with pytest.raises(AppError) as caught:
             client.predict(photo, "sky", **given, api_name="/segment")

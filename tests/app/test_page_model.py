@@ -16,6 +16,7 @@ from app.recipe import command_line, link_query, python_call, read_link
 from app.session import Session
 from eovseg.assets import asset_path
 from eovseg.cli import main
+from eovseg.composer import shown_score
 
 pytestmark = pytest.mark.slow
 WORDS = "bus; car; sky; tree; road, street"
@@ -65,6 +66,7 @@ def test_settings_run_no_part_of_the_network(
     changes: list[dict[str, Any]] = [
         {"alpha": 1.0}, {"beta": 0.0}, {"ensemble": "arithmetic"}, {"score_threshold": 0.6},
         {"overlap_threshold": 1.0}, {"void_threshold": 0.2}, {"task": "semantic"}, {"task": "instance"},
+        {"edges": True},
     ]  # fmt: skip
     differing = 0
     for settings in changes:
@@ -90,7 +92,9 @@ def test_one_word_more_runs_the_word_half_for_one_word(
     assert predictor.words.encoded_words <= encoded + 1, "zero where an earlier run left it in the cache"
 
 
-def test_why_names_the_class_and_its_probabilities(page: Page, ask: Callable[..., Session]) -> None:
+def test_why_names_the_class_and_its_probabilities(
+    page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session]
+) -> None:
     session = ask(alpha=0.3)
     assert session.result is not None and session.result.segments
     for index, segment in enumerate(session.result.segments):
@@ -100,7 +104,7 @@ def test_why_names_the_class_and_its_probabilities(page: Page, ask: Callable[...
         assert (value["name"], best["word"]) == (session.result.names[index], segment.label)
         assert best["inside"] == pytest.approx(segment.in_vocabulary, abs=1e-3)
         assert best["outside"] == pytest.approx(segment.out_of_vocabulary, abs=1e-3)
-        assert best["score"] == pytest.approx(segment.score, abs=1e-3)
+        assert shown_score(best["score"], predictor.config.calibration) == pytest.approx(segment.score, abs=1e-3)
         assert best["weight"] in (0.0, 0.3, 0.8) and value["area"] == segment.area
         assert len(value["routers"]) == 3 and all(0 < v < 1 for layer in value["routers"] for v in layer.values())
         assert value["void"] + sum(word["score"] for word in value["words"]) <= 1.001
@@ -121,7 +125,7 @@ def test_why_not_asked_for(page: Page, ask: Callable[..., Session]) -> None:
     [
         ('bus; it\'s, "quoted"; sky', "", False, {"alpha": 0.7, "ensemble": "arithmetic", "void_threshold": 0.95}),
         ("bus", "cityscapes-19", False, {"task": "semantic"}),
-        ("bus; sky", "cityscapes-19", True, {"overlap_threshold": 0.3}),
+        ("bus; sky", "cityscapes-19", True, {"overlap_threshold": 0.3, "edges": True}),
         ("", "cityscapes-19", False, {"task": "instance", "score_threshold": 0.1}),
     ],
 )

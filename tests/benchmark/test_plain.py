@@ -91,7 +91,8 @@ def test_plain_and_fast_give_one_panoptic_map(photo: str) -> None:
             overlap,
             config.void_threshold,
         )
-        found = predictor.compose(decoded, alpha=alpha, overlap_threshold=overlap)
+        rule: dict[str, Any] = {"composition": "released", "edges": False}
+        found = predictor.compose(decoded, alpha=alpha, overlap_threshold=overlap, **rule)
         assert len(records) == len(found.segments) > 1
         assert (found.segment_map == segment_map.numpy()).mean() > 0.99999
         assert [(r.id, r.class_id, r.query) for r in records] == [

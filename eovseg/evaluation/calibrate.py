@@ -1,0 +1,109 @@
+"""`python -m eovseg.evaluation.calibrate REPORT`: what turns segment scores into the share of segments that are right.
+
+Fitted to the scores of a report of `eovseg evaluate --out`, which must come from photos on which settings are chosen,
+never from those that numbers are reported for: logit(share right) = slope x logit(score) + bias (Platt 1999), two
+numbers by maximum likelihood. A positive slope keeps the order of the scores.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from eovseg.composer import score_logit
+from eovseg.errors import DataError, exit_code
+from eovseg.evaluation.calibration import reliability
+from eovseg.evaluation.counts import Counts
+from eovseg.evaluation.stored import read_report
+
+FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The two numbers, and the expected calibration error in 0..1: of the scores as they are, with the numbers on the
+    segments they were fitted to, and with numbers fitted to other photos (cross-validation)."""
+
+    slope: float
+    bias: float
+    segments: int
+    error_before: float
+    error_fitted: float
+    error_held_out: float
+
+
+def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """Slope (above 0) and bias for scores (n,) in 0..1 and whether each segment was right (n,) bool.
+
+    Raises `DataError` where all or none are right: then no number of segments can tell.
+    """
+    right = np.asarray(right, dtype=bool)
+    if right.all() or not right.any():
+        raise DataError(
+            f"{int(right.sum())} of {len(right)} segments are right; a calibration needs right and wrong ones."
+        )
+    logits, signs = score_logit(np.asarray(scores, dtype=np.float64)), np.where(right, 1.0, -1.0)
+
+    def loss(values: np.ndarray) -> float:
+        return float(np.logaddexp(0.0, -signs * (np.exp(values[0]) * logits + values[1])).mean())
+
+    log_slope, bias = minimize(loss, np.zeros(2), bounds=[(-7.0, 7.0), (-20.0, 20.0)]).x
+    return float(np.exp(log_slope)), float(bias)
+
+
+def calibrate(counts: Counts, calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
+    """Fit to the scored segments of some photos; `calibration` is the one that their scores already went through."""
+    rows, place = counts.rows("segments")
+    scores, right = rows[:, 0], rows[:, 1] > 0
+    if calibration is not None:
+        scores = expit((score_logit(scores) - calibration[1]) / calibration[0])
+    slope, bias = fit_calibration(scores, right)
+    held_out = np.empty(len(scores))
+    fold = np.random.default_rng(0).permutation(len(counts.photos))[place] % folds
+    for number in np.unique(fold):
+        apart = fold == number
+        other = fit_calibration(scores[~apart], right[~apart])
+        held_out[apart] = expit(other[0] * score_logit(scores[apart]) + other[1])
+    fitted = expit(slope * score_logit(scores) + bias)
+    before, after, apart_error = (
+        reliability(values, right).expected_calibration_error for values in (scores, fitted, held_out)
+    )
+    return Fit(slope, bias, len(scores), before, after, apart_error)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a fit."""
+    parser.add_argument("report", type=Path, help="folder that `eovseg evaluate --out` wrote, with panoptic results")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fit, and print the numbers and how `eovseg export` stores them; raises `DataError`."""
+    report = read_report(arguments.report)
+    if report.counts is None or not report.counts.has("segments"):
+        raise DataError(f"{arguments.report} holds no panoptic results; evaluate the model with --tasks panoptic.")
+    known = report.settings.get("calibration")
+    fit = calibrate(report.counts, None if known is None else (known[0], known[1]))
+    print(f"{fit.segments} segments of {report.photos} photos; expected calibration error in percent:")
+    print(f"{100 * fit.error_before:.1f} of the scores as they are, {100 * fit.error_fitted:.1f} calibrated, ", end="")
+    print(f"{100 * fit.error_held_out:.1f} calibrated on other photos ({FOLDS} folds)")
+    print(
+        f"export with --set calibration={json.dumps([round(fit.slope, 4), round(fit.bias, 4)], separators=(',', ':'))}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of `python -m eovseg.evaluation.calibrate`; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.calibrate", description=__doc__)
+    add_arguments(parser)
+    options = parser.parse_args(argv)
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Boundary F-score on maps that can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from eovseg.evaluation.boundaries import BoundaryPixels, boundary_f, boundary_pixels
+
+
+def halves(column: int, width: int = 20) -> np.ndarray:
+    """Segment 1 left of `column`, 2 from it on; 4 rows."""
+    return np.where(np.arange(width) < column, 1, 2)[None].repeat(4, 0)
+
+
+def test_a_boundary_off_by_more_or_less_than_the_tolerance() -> None:
+    same = boundary_pixels(halves(10), halves(10), 1)
+    assert same == BoundaryPixels(8, 8, 8, 8)  # columns 9 and 10 of 4 rows
+    assert boundary_pixels(halves(12), halves(10), 1) == BoundaryPixels(8, 4, 8, 4)  # 11 is near 10, 12 is not
+    assert boundary_pixels(halves(15), halves(10), 1) == BoundaryPixels(8, 0, 8, 0)
+    assert boundary_f(np.array([same, (8, 4, 8, 4), (8, 4, 8, 8)])) == pytest.approx([1, 0.5, 2 / 3])
+
+
+def test_nothing_found_and_nothing_labelled() -> None:
+    nothing = np.zeros((4, 20), dtype=int)
+    missed = boundary_pixels(nothing, halves(10), 1)
+    assert missed == BoundaryPixels(0, 0, 8, 0) and boundary_f(np.array(missed)) == 0
+    unlabelled = boundary_pixels(halves(10), nothing, 1)
+    assert unlabelled == BoundaryPixels(0, 0, 0, 0) and np.isnan(boundary_f(np.array(unlabelled)))
