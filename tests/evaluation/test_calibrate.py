@@ -19,7 +19,7 @@ from eovseg.evaluation.sweep import search
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
-from eovseg.training.export import _setting
+from eovseg.training.config import setting
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person: thing; sky, clouds: stuff; lamp: thing"
@@ -59,7 +59,7 @@ def test_all_right_says_why_nothing_is_fitted(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_weight_file_keeps_the_calibration() -> None:
-    config = variant_config("xs").with_changes(**dict([_setting("calibration=[0.8,-0.5]"), _setting("edges=true")]))
+    config = variant_config("xs").with_changes(**dict([setting("calibration=[0.8,-0.5]"), setting("edges=true")]))
     assert (config.calibration, config.edges) == ((0.8, -0.5), True)
     assert ModelConfig.from_dict(config.to_dict()) == config
     for wrong in ([1], [0, 1], [1, float("nan")], "x", [1, 2, 3], [True, 0]):
