@@ -61,7 +61,7 @@ class Caller:
 
     def join_segment(self, photo: str, words: str) -> httpx.Response:
         record = {"path": photo, "meta": {"_type": "gradio.FileData"}}
-        return self.client.post(f"{API}/call/segment", json={"data": [record, words, "", False, *[None] * 8]})
+        return self.client.post(f"{API}/call/segment", json={"data": [record, words, "", False, *[None] * 9]})
 
     def read_segment(self, joined: httpx.Response) -> Segmented:
         joined.raise_for_status()

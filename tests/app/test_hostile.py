@@ -382,12 +382,12 @@ def test_a_photo_that_was_not_uploaded_is_a_sentence(caller: Caller, photo: Any,
         assert said in refused(caller, "segment", [given, "sky"])
 
 
-@pytest.mark.parametrize("count", [0, 2, 11, 13])
+@pytest.mark.parametrize("count", [0, 2, 12, 14])
 def test_a_wrong_number_of_values_is_a_sentence(caller: Caller, count: int) -> None:
     data = [record_of(caller), "sky", "", False, *[None] * 9][:count]
     joined = caller.client.post(f"{API}/call/segment", json={"data": data})
     name, value = caller.read_call("segment", joined.json()["event_id"])
-    assert name == "error" and f"/segment takes 12 values, not {count}: photo, words, preset" in value["error"]
+    assert name == "error" and f"/segment takes 13 values, not {count}: photo, words, preset" in value["error"]
     assert "call/v2/segment" in value["error"]
 
 
