@@ -144,7 +144,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
     settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
     assert settings == {(*pair, kind) for pair in TABLE_10_PQ for kind in ("arithmetic", "geometric")}
     assert len(rows) == len(settings) == 14
-    assert len(capsys.readouterr().out.splitlines()) == 16  # the rows, the best one, the file
+    assert len(capsys.readouterr().out.splitlines()) == 17  # the rows, the best one, how to export it, the file
 
 
 @pytest.mark.usefixtures("loaded")

@@ -40,7 +40,7 @@ _ADDRESSES = (
 )
 _CALLS = (
     json.dumps({"data": list(_NAMED.values())}).encode(),
-    json.dumps({"data": [_PHOTO, "dog; sky: stuff", "", False, *[None] * 8]}).encode(),
+    json.dumps({"data": [_PHOTO, "dog; sky: stuff", "", False, *[None] * 9]}).encode(),
     json.dumps(_NAMED).encode(),
     json.dumps({"photo": _PHOTO, "words": "dog"}).encode(),
 )
