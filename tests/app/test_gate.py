@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio
@@ -147,7 +148,11 @@ def test_an_answer_that_breaks_off_is_ended() -> None:
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": b""}
 
-    asyncio.run(Gate(breaks_off)({"type": "http", "path": "/config", "headers": []}, receive, send))
+    async def ask() -> None:
+        await Gate(breaks_off)({"type": "http", "path": "/config", "headers": []}, receive, send)
+
+    with ThreadPoolExecutor(1) as thread:  # the browser tests keep an event loop in this one
+        thread.submit(asyncio.run, ask()).result()
     assert [message.get("more_body", False) for message in sent[1:]] == [True, False]
 
 

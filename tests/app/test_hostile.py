@@ -384,7 +384,7 @@ def test_a_photo_that_was_not_uploaded_is_a_sentence(caller: Caller, photo: Any,
 
 @pytest.mark.parametrize("count", [0, 2, 12, 14])
 def test_a_wrong_number_of_values_is_a_sentence(caller: Caller, count: int) -> None:
-    data = [record_of(caller), "sky", "", False, *[None] * 9][:count]
+    data = [record_of(caller), "sky", "", False, *[None] * 10][:count]
     joined = caller.client.post(f"{API}/call/segment", json={"data": data})
     name, value = caller.read_call("segment", joined.json()["event_id"])
     assert name == "error" and f"/segment takes 13 values, not {count}: photo, words, preset" in value["error"]
