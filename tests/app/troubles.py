@@ -28,7 +28,7 @@ def refused(caller: Caller, path: str) -> None:
     short = caller.client.post(f"{API}/call/segment", json={"data": [path, "sky"]})
     short.raise_for_status()
     name, value = caller.read_call("segment", short.json()["event_id"])
-    assert name == "error" and "takes 12 values, not 2" in value["error"], value
+    assert name == "error" and "takes 13 values, not 2" in value["error"], value
     assert caller.client.get("monitoring").status_code == 404
 
 
