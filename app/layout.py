@@ -187,7 +187,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     opened.then(page.follow, parts.session, [*parts.shown, *parts.asked], show_progress="hidden", **MODEL, **_PRIVATE)
     for event in (parts.go.click, parts.words.submit, parts.preset.select, parts.competes.input):
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
-    parts.preset.change(page.offer_competing, parts.preset, parts.competes, queue=False, **_PRIVATE)
+    parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
     chosen = parts.examples.choose(page.choose, None, parts.asked[:3], show_progress="hidden", **_PRIVATE)
     chosen.then(page.show, **heavy).then(**after)
@@ -217,7 +217,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
         session.open_tab = ""
         return ()
 
-    first.select(page.callback(leave, 0, page.side_desk), parts.session, None, queue=False, **_PRIVATE)
+    first.select(page.callback(leave, 0, page.side_desk), parts.session, None, **_PRIVATE)
     for name, (item, tab) in tabs.items():
 
         def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:

@@ -91,6 +91,12 @@ def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
     assert all(OPEN.fullmatch(path) for path in needed)
 
 
+def test_every_event_of_the_page_takes_the_queue() -> None:
+    """Others are called over run/predict, which is closed."""
+    functions = build(Page(FakePredictor())).fns.values()
+    assert [fn.api_name for fn in functions if fn.fn is not None and fn.queue is False] == []
+
+
 def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
     client = gated(a_new_gradio())
 
