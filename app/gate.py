@@ -20,12 +20,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# What the page, `gradio_client`, curl and --mcp use. Whatever else Gradio has or will have is not there. The page's own
-# events without a queue come by run/predict, which refuses all that have one (`api_open=False`).
+# What the page, `gradio_client`, curl and --mcp use. Whatever else Gradio has or will have is not there.
 OPEN = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon(/\d+)?|login|logout)/?|/(assets|static|svelte)/.+"
     r"|/gradio_api/((info|openapi\.json|user|login_check|token|app_id|startup-events|theme\.css|reset|cancel)/?"
-    r"|queue/(join|data)|run/predict|heartbeat/[^/]+|upload(_progress)?|call/(v2/)?[^/]+(/[^/]*)?|mcp(/.*)?)",
+    r"|queue/(join|data)|heartbeat/[^/]+|upload(_progress)?|call/(v2/)?[^/]+(/[^/]*)?|mcp(/.*)?)",
     re.DOTALL,
 )
 FILE = re.compile(r"/file[=/](.*)$", re.DOTALL)

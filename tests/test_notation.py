@@ -112,7 +112,15 @@ def test_what_is_read_is_written_and_read_again_as_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "bare"), [('"', ""), ("'", "'"), ("''", ""), ("\"'a'\"", "a"), ("'a' b 'c'", "'a' b 'c'")]
+    ("word", "bare"),
+    [
+        ('"', ""),
+        ('so-called "dog"', 'so-called "dog"'),
+        ("'", "'"),
+        ("''", ""),
+        ("\"'a'\"", "a"),
+        ("'a' b 'c'", "'a' b 'c'"),
+    ],
 )
 def test_unquoted(word: str, bare: str) -> None:
     assert unquoted(word) == bare == unquoted(bare)

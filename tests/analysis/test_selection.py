@@ -99,6 +99,6 @@ def test_a_network_without_vas_is_refused(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = PanopticFolder(write_shapes(tmp_path, photos=1, size=64))
-    monkeypatch.setattr(predictor.network, "vas", None)
+    monkeypatch.setitem(predictor.network._modules, "vas", None)
     with pytest.raises(ConfigError, match="without VAS"):
         measure_selection(predictor, folder, folder.photos, SHAPE_WORDS)

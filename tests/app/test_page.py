@@ -200,7 +200,7 @@ def test_the_calls_of_the_api_that_the_page_shows(
 ) -> None:
     photo_file(name="it's mine.png")
     monkeypatch.chdir(tmp_path)
-    asked = asked_for('sky: stuff; qu"oted; it\'s: thing', "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
+    asked = asked_for("sky: stuff; qu\"oted; it's: thing", "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
     labels = {"sky", 'qu"oted', "it's", "other"}
     made: dict[str, Any] = {}
     # A busy machine takes longer than the five seconds that the client waits.
