@@ -1,11 +1,10 @@
-"""Results as the objects of other Python libraries; each library is imported only when it is asked for."""
+"""A result as `supervision.Detections`; the library is imported only here, when it is asked for."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eovseg.errors import EovsegError
-from eovseg.formats.photo import crop
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -35,24 +34,3 @@ def to_supervision(result: "Result") -> Any:
             "is_thing": np.array([segment.is_thing for segment in segments]),
         },
     )
-
-
-def to_fiftyone(result: "Result") -> Any:
-    """`fiftyone.Detections`: a box and the mask inside it for each segment, in shares of the photo.
-
-    Raises `EovsegError` where FiftyOne is not installed.
-    """
-    try:
-        import fiftyone
-    except ImportError as error:
-        raise EovsegError("to_fiftyone needs the package fiftyone: pip install fiftyone") from error
-    height, width = result.segment_map.shape
-    found = []
-    for index, segment in enumerate(result.segments):
-        mask, left, top = crop(result, index)
-        if mask.size:
-            box = [left / width, top / height, mask.shape[1] / width, mask.shape[0] / height]
-            found.append(
-                fiftyone.Detection(label=segment.label, bounding_box=box, mask=np.array(mask), confidence=segment.score)
-            )
-    return fiftyone.Detections(detections=found)
