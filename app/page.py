@@ -302,9 +302,9 @@ class Page:
         """The tab's result as a ZIP for another tool."""
 
         def work(session: Session) -> tuple[str]:
-            if kind not in FORMATS:
+            if not isinstance(kind, str) or kind not in FORMATS:
                 raise ConfigError(f"Choose the tool first: {', '.join(form.title for form in FORMATS.values())}.")
-            return (str(session.packed(str(kind))),)
+            return (str(session.packed(kind)),)
 
         return self.callback(work, 1, self.side_desk)(key)
 

@@ -29,7 +29,9 @@ class Format:
 
 # By the name that `eovseg segment --write`, `Result.save(formats=…)` and the page use.
 FORMATS = {
-    "yolo": Format("YOLO segmentation", "yolo/labels/*.txt", yolo.label_lines, shared=("yolo/data.yaml", yolo.data_yaml)),
+    "yolo": Format(
+        "YOLO segmentation", "yolo/labels/*.txt", yolo.label_lines, shared=("yolo/data.yaml", yolo.data_yaml)
+    ),
     "coco-instances": Format("COCO instances", f"*{coco.INSTANCES}", coco.instances),
     "coco-panoptic": Format("COCO panoptic", f"*{coco.PANOPTIC}", coco.panoptic, ("panoptic-png",)),
     "labelme": Format("LabelMe", "labelme/*.json", labelme.document),

@@ -76,7 +76,11 @@ def panoptic(result: "Result", photo: PhotoFile, path: Path) -> bytes:
                 "score": segment.score,
             }
         )
-    annotation = {"image_id": 1, "file_name": f"{path.name.removesuffix(PANOPTIC)}-panoptic.png", "segments_info": infos}
+    annotation = {
+        "image_id": 1,
+        "file_name": f"{path.name.removesuffix(PANOPTIC)}-panoptic.png",
+        "segments_info": infos,
+    }
     return json_bytes({**header(result.vocabulary), "images": [_image(result, photo)], "annotations": [annotation]})
 
 

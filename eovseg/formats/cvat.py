@@ -53,4 +53,6 @@ def _image(result: "Result", photo: PhotoFile) -> ElementTree.Element:
 
 def _text(text: str) -> str:
     """Text that XML can hold: control characters and what is no UTF-8 become "?"."""
-    return "".join(char if char in "\t\n\r" or char >= " " and not 0xD800 <= ord(char) <= 0xDFFF else "?" for char in text)
+    return "".join(
+        char if char in "\t\n\r" or (char >= " " and not 0xD800 <= ord(char) <= 0xDFFF) else "?" for char in text
+    )

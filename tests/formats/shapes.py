@@ -7,7 +7,7 @@ from eovseg.instance_masks import InstanceMasks
 from eovseg.result import Result, Segment
 from eovseg.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary.parse('cat; blue & sky: stuff; Straße; unseen')
+VOCABULARY = Vocabulary.parse("cat; blue & sky: stuff; Straße; unseen")
 
 _DRAWN = {
     "one pixel": ["....", ".#..", "...."],

@@ -24,7 +24,9 @@ with warnings.catch_warnings():
 
 RESULTS = {name: with_its_rest(mask) for name, mask in NASTY.items()}
 RESULTS["noise"] = with_its_rest(noise(3))
-RESULTS["overlapping"] = result_of([NASTY["ring"], NASTY["everything"].repeat(2, 0)[:, [0, 1, 2, 3, 3]]], overlapping=True)
+RESULTS["overlapping"] = result_of(
+    [NASTY["ring"], NASTY["everything"].repeat(2, 0)[:, [0, 1, 2, 3, 3]]], overlapping=True
+)
 RESULTS["real masks"] = None  # by `real_result`
 
 

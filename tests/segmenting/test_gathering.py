@@ -45,7 +45,9 @@ def photos(tmp_path: Path) -> Path:
 def test_resumed_and_sharded_runs_end_with_the_same_files(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "one")
     whole = documents(tmp_path / "one")
-    assert {"coco-instances.json", "coco-panoptic.json", "label-studio.json", "label-studio.xml", "cvat.xml"} <= set(whole)
+    assert {"coco-instances.json", "coco-panoptic.json", "label-studio.json", "label-studio.xml", "cvat.xml"} <= set(
+        whole
+    )
     assert {"yolo/data.yaml", "yolo/labels/a.txt", "yolo/labels/sub/b c.txt", "labelme/sub/a.json"} <= set(whole)
     run(photos, tmp_path / "two", most=1)
     assert len(COCO(str(tmp_path / "two" / "coco-instances.json")).imgs) == 1
@@ -72,7 +74,9 @@ def test_every_photo_is_named_once_and_its_masks_are_its_own(photos: Path, tmp_p
     tasks = json.loads((out / "label-studio.json").read_bytes())
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d={name}" for name in NAMES]
     images = ElementTree.parse(out / "cvat.xml").findall("image")
-    assert [(image.get("id"), image.get("name")) for image in images] == [(str(n), name) for n, name in enumerate(NAMES)]
+    assert [(image.get("id"), image.get("name")) for image in images] == [
+        (str(n), name) for n, name in enumerate(NAMES)
+    ]
     labelme = json.loads((out / "labelme" / "sub" / "b c.json").read_bytes())
     assert (out / "labelme" / "sub" / labelme["imagePath"]).resolve() == (photos / "sub" / "b c.png").resolve()
 
