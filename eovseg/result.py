@@ -229,7 +229,7 @@ class Result:
     def write(
         self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES), photo: PhotoFile | None = None
     ) -> list[Path]:
-        """Write `files` (names of `FILES` and `FORMATS`) of `stem` in `folder`, over what is there; returns their paths.
+        """Write `files` (names of `FILES` and `FORMATS`) of `stem` in `folder`, over what is there; returns the paths.
 
         `stem` may have folders before it; `photo` is what formats call the photo, by default the result's name. Each
         file appears whole or not at all, also when the process is killed.

@@ -1,4 +1,4 @@
-"""One photo's files for a tool as a ZIP that can be unpacked and opened: the photo as it was segmented lies with them."""
+"""One photo's files for a tool as a ZIP that can be unpacked and opened, with the photo as it was segmented."""
 
 import io
 import tempfile

@@ -93,7 +93,7 @@ def _segmentation(mask: np.ndarray, left: int, top: int, size: tuple[int, ...]) 
     """Polygons, or run lengths down the columns of the photo, as annotation files have them, where there are holes."""
     parts = edge_polygons(mask)
     if not any(part.holes for part in parts):
-        return [(part.outline + (left, top)).ravel().tolist() for part in parts]
+        return [(part.outline + np.array([left, top])).ravel().tolist() for part in parts]
     whole = np.zeros(size[::-1], dtype=bool)
     whole[left : left + mask.shape[1], top : top + mask.shape[0]] = mask.T
     return {"size": list(size), "counts": runs(whole)}

@@ -6,6 +6,8 @@ LabelMe has no holes: a hole is joined to its outline by a cut of no width.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eovseg.formats.photo import PhotoFile, crop, json_bytes
 from eovseg.formats.polygons import centre_polygons
 
@@ -25,7 +27,7 @@ def document(result: "Result", photo: PhotoFile, path: Path) -> bytes:
         shapes += (
             {
                 "label": segment.label,
-                "points": (outline + (left, top)).tolist(),
+                "points": (outline + np.array([left, top])).tolist(),
                 "group_id": index + 1 if len(outlines) > 1 else None,
                 "description": f"score {segment.score:.3f}",
                 "shape_type": "polygon",

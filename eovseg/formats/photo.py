@@ -49,7 +49,7 @@ def tight(mask: np.ndarray, x: int = 0, y: int = 0) -> tuple[np.ndarray, int, in
 
 
 def runs(mask: np.ndarray) -> list[int]:
-    """Lengths of the runs of a mask (H, W) bool row after row; the first counts pixels outside, 0 where there are none."""
+    """Run lengths of a mask (H, W) bool row after row; the first counts pixels outside and may be 0."""
     flat = np.concatenate([[False], mask.ravel()])
     borders = np.flatnonzero(flat[1:] != flat[:-1])
     return [int(length) for length in np.diff(np.concatenate([[0], borders, [mask.size]]))]

@@ -1,7 +1,8 @@
 """One document over all photos of a folder, put together from each photo's own, which are read one after the other.
 
-The order of `targets` (a photo's stem with the folders before it) alone decides what is written, so a run that was cut and resumed, or done in shards, ends with the
-same file as one that went through. Beside the photos' names nothing is held in memory.
+The order of `targets` (a photo's stem with the folders before it) alone decides what is written, so a run that was cut
+and resumed, or done in shards, ends with the same file as one that went through. Beside the photos' names nothing is
+held in memory.
 """
 
 import json

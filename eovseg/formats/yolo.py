@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eovseg.formats.photo import PhotoFile, crop
 from eovseg.formats.polygons import centre_polygons
 
@@ -24,7 +26,7 @@ def label_lines(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     for index, segment in enumerate(result.segments):
         mask, left, top = crop(result, index)
         for outline in centre_polygons(mask):
-            shares = (outline + (left, top)) / (width, height)
+            shares = (outline + np.array([left, top])) / (width, height)
             lines.append(f"{segment.class_id} " + " ".join(f"{share:.7f}" for share in shares.ravel()) + "\n")
     return "".join(lines).encode("ascii")
 

@@ -16,6 +16,7 @@ from eovseg.formats import FORMATS, label_studio
 from eovseg.formats.photo import crop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+WORDS = "elephant; tree; bush: stuff; sky: stuff; grass: stuff"
 PHOTO = asset_path("photos/savanna.jpg")
 
 
@@ -42,7 +43,7 @@ def test_every_format_is_on_the_page() -> None:
 @pytest.mark.filterwarnings("ignore:OpenCV")
 def test_supervision(predictor: Any) -> None:
     values: dict[str, Any] = {"predictor": predictor, "photo": PHOTO}
-    exec(code("supervision").replace("dog; grass: stuff", "elephant; grass: stuff"), values)
+    exec(code("supervision").replace("dog; grass: stuff", WORDS), values)
     kinds = [segment.is_thing for segment in values["result"].segments]
     assert len(values["things"]) == sum(kinds) and set(kinds) == {True, False}
     changed = (values["picture"] != values["result"].image).any(axis=-1)
@@ -76,11 +77,11 @@ def test_label_studio_backend(monkeypatch: pytest.MonkeyPatch, predictor: Any) -
     stand_in(monkeypatch, "label_studio_ml.response", ModelResponse=SimpleNamespace)
     values: dict[str, Any] = {}
     exec(code("label-studio"), values)
-    words = eovseg.Vocabulary.parse("elephant; grass")
+    words = eovseg.Vocabulary.parse("elephant; tree; bush; sky; grass")
     backend = values["Backend"](label_studio.labelling_config(words).decode())
     answer = backend.predict([{"id": 7, "data": {"image": "/data/local-files/?d=savanna.jpg"}}])
     assert answer.predictions == [label_studio.prediction(predictor(PHOTO, words))]
-    assert {one["value"]["brushlabels"][0] for one in answer.predictions[0]["result"]} == {"elephant", "grass"}
+    assert {"elephant", "sky"} <= {one["value"]["brushlabels"][0] for one in answer.predictions[0]["result"]}
     assert backend.kept == {"model_version": "eovseg-xs"}
 
 

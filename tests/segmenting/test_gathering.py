@@ -33,7 +33,8 @@ def run(folder: Path, out: Path, shard: Shard = Shard(), most: int = 99, setting
 
 
 def documents(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file() and not path.name.startswith("index")}  # fmt: skip
+    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith("index")]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture
