@@ -215,7 +215,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,
     )  # fmt: skip
-    asks = [
+    asks: list[tuple[gr.Button, Any, list[Any]]] = [
         *((button, partial(page.download, kind=kind), [parts.session]) for kind, button in parts.downloads.items()),
         (parts.pack, page.download_format, [parts.session, parts.tool]),
     ]

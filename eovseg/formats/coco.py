@@ -38,7 +38,7 @@ def header(vocabulary: "Vocabulary") -> dict[str, Any]:
 
 def instances(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     """A document of one photo with an annotation a segment."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for index, segment in enumerate(result.segments):
         mask, left, top = crop(result, index)
         if not mask.size:

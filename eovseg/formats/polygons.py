@@ -1,9 +1,9 @@
 """Masks as polygons, pixel for pixel: along the pixels' edges with holes apart, or through their centres without holes.
 
 Tools fill polygons in two ways. COCO's reader (pycocotools) takes coordinates as places on the plane, where pixel
-(x, y) is the square from x to x + 1: `edge_polygons` follow the squares' sides. YOLO's and LabelMe's readers fill with OpenCV
-or Pillow, which take coordinates as pixels and fill the outline's pixels too: `centre_polygons` go from pixel to pixel.
-Either way the tool's reader gives the mask back exactly.
+(x, y) is the square from x to x + 1: `edge_polygons` follow the squares' sides. YOLO's and LabelMe's readers fill with
+OpenCV or Pillow, which take coordinates as pixels and fill the outline's pixels too: `centre_polygons` go from pixel to
+pixel. Either way the tool's reader gives the mask back exactly.
 """
 
 from dataclasses import dataclass
