@@ -20,6 +20,7 @@ from app.settings import ENSEMBLES, SHARES, TASKS
 from app.tabs import TITLES, Tab, clustering, decoder, speed, tdee, vas
 from app.uploads import uploaded_photo
 from eovseg.assets import asset_path
+from eovseg.formats import FORMATS
 from eovseg.vocabulary import preset_names
 
 _HERE = Path(__file__).parent
@@ -70,6 +71,8 @@ class Parts:
     why: gr.HTML
     recipe: gr.HTML
     downloads: dict[str, gr.Button]
+    tool: gr.Dropdown
+    pack: gr.Button
     file: gr.File
 
     @property
@@ -157,9 +160,17 @@ def _segment() -> dict[str, Any]:
     with gr.Row(elem_classes="downloads"):
         gr.HTML("<h2>Take it with you</h2>", apply_default_css=False, elem_classes="heading")
         downloads = {kind: gr.Button(title, size="sm", min_width=0) for kind, title in DOWNLOADS.items()}
+        with gr.Row(elem_classes="for-tool"):
+            tool = gr.Dropdown(
+                [(form.title, kind) for kind, form in FORMATS.items()], value=next(iter(FORMATS)), label="For a tool",
+                show_label=False, container=False, min_width=0, elem_id="tool",
+            )  # fmt: skip
+            pack = gr.Button("ZIP for this tool", size="sm", min_width=0, elem_id="pack")
     recipe = _scripted("recipe")
     file = gr.File(visible=False)
-    return {"stage": stage, "why": why, "downloads": downloads, "recipe": recipe, "file": file}
+    return {
+        "stage": stage, "why": why, "downloads": downloads, "tool": tool, "pack": pack, "recipe": recipe, "file": file,
+    }  # fmt: skip
 
 
 def _tabs(page: Page, session: gr.State) -> dict[str, tuple[gr.Tab, Tab]]:
@@ -205,8 +216,12 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,
     )  # fmt: skip
-    for kind, button in parts.downloads.items():
-        made = button.click(partial(page.download, kind=kind), parts.session, parts.file, **_PRIVATE)
+    asks: list[tuple[gr.Button, Any, list[Any]]] = [
+        *((button, partial(page.download, kind=kind), [parts.session]) for kind, button in parts.downloads.items()),
+        (parts.pack, page.download_format, [parts.session, parts.tool]),
+    ]
+    for button, make, inputs in asks:
+        made = button.click(make, inputs, parts.file, **_PRIVATE)
         made.then(None, parts.file, None, js=_SAVE_SCRIPT, **_PRIVATE)
 
 

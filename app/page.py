@@ -29,6 +29,7 @@ from app.settings import Settings, defaults
 from app.why import why_value
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats import FORMATS
 from eovseg.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -297,6 +298,16 @@ class Page:
         """A file of the tab's result."""
         place = list(DOWNLOADS).index(kind)
         return self.callback(lambda session: (str(session.save()[place]),), 1, self.side_desk)(key)
+
+    def download_format(self, key: str | None, kind: object) -> Any:
+        """The tab's result as a ZIP for another tool."""
+
+        def work(session: Session) -> tuple[str]:
+            if not isinstance(kind, str) or kind not in FORMATS:
+                raise ConfigError(f"Choose the tool first: {', '.join(form.title for form in FORMATS.values())}.")
+            return (str(session.packed(kind)),)
+
+        return self.callback(work, 1, self.side_desk)(key)
 
     def api_segment(
         self,

@@ -28,6 +28,7 @@ from app.desk import TookTooLong, checkpoint
 from app.limits import BUSY_SECONDS, MAX_SESSIONS
 from app.settings import Settings
 from eovseg.background import merge_background, with_background
+from eovseg.formats.archive import archive
 from eovseg.images import load_image
 from eovseg.model.config import ModelConfig
 from eovseg.result import Result
@@ -126,6 +127,15 @@ class Session:
                 table.write_text(result.table_csv(), encoding="utf-8", newline="")
                 self.files, self.saved = [*files, table], wanted
             return self.files
+
+    def packed(self, kind: str) -> Path:
+        """The ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`), beside the files of `save`."""
+        files = self.save()
+        with self.saving:
+            assert self.result is not None and self.folder is not None, "a file is asked for after the first run"
+            path = self.folder / files[0].name.replace("-overlay.png", f"-{kind}.zip")
+            path.write_bytes(archive(self.result, kind))
+            return path
 
 
 class SessionStore:

@@ -55,16 +55,20 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
             kept.append(_other(hidden, other, named, segment_map))
             if result.queries:
                 queries.append(-1)
-    vocabulary = Vocabulary((*words.classes, WordClass((OTHER,), False)), result.vocabulary.notes)
     return replace(
         result,
         segment_map=segment_map,
         segments=tuple(kept),
-        vocabulary=vocabulary,
+        vocabulary=Vocabulary(with_other(words).classes, result.vocabulary.notes),
         instance_masks=masks,
         queries=tuple(queries),
         background=hidden,
     )
+
+
+def with_other(words: Vocabulary) -> Vocabulary:
+    """The classes of a result whose background was merged: the words, then "other"."""
+    return Vocabulary((*words.classes, WordClass((OTHER,), False)), words.notes)
 
 
 def _other(hidden: tuple[Segment, ...], number: int, class_id: int, segment_map: np.ndarray) -> Segment:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from eovseg.errors import EovsegError
+from eovseg.formats import FORMATS, path_of, with_needs
+from eovseg.formats.photo import PhotoFile
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
 from eovseg.vocabulary import Vocabulary
@@ -94,6 +96,19 @@ class Result:
         if self.instance_masks is not None:
             return self.instance_masks[index]
         return self.segment_map == self.segments[index].id
+
+    def masks(self) -> np.ndarray:
+        """(n, H, W) bool, the pixels of every segment, in the order of `segments`; n x H x W bytes."""
+        dense = np.zeros((len(self.segments), *self.segment_map.shape), dtype=bool)
+        for index in range(len(self.segments)):
+            dense[index] = self.mask(index)
+        return dense
+
+    def to_supervision(self) -> Any:
+        """The segments as `supervision.Detections`; see `eovseg.formats.detections`."""
+        from eovseg.formats.detections import to_supervision
+
+        return to_supervision(self)
 
     def overlay(
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
@@ -192,13 +207,17 @@ class Result:
         encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(self.mask(index), dtype=np.uint8))
         return encoded
 
-    def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
+    def save(self, folder: str | Path, stem: str | None = None, formats: Collection[str] = ()) -> list[Path]:
         """Write overlay PNG, COCO-panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
 
+        `formats`: names of `eovseg.formats.FORMATS` whose files are written too, such as "yolo" or "cvat".
         `stem` is by default the photo's name; characters that file systems refuse become "_". A second result of the
         same photo replaces the first; where the name is taken by another photo, "-2", "-3", ... is added.
-        Raises `EovsegError` when the folder cannot be written.
+        Raises `EovsegError` when the folder cannot be written, and for a format that does not exist.
         """
+        unknown = sorted(set(formats) - FORMATS.keys())
+        if unknown:
+            raise EovsegError(f'"{unknown[0]}" is not a format; choose among {", ".join(FORMATS)}.')
         folder = Path(folder)
         digest = self._photo_digest()
         wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
@@ -206,28 +225,45 @@ class Result:
         while not _is_ours(folder, free, digest):
             number += 1
             free = f"{wanted}-{number}"
-        return self.write(folder, free)
+        return self.write(folder, free, (*FILES, *formats))
 
-    def write(self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES)) -> list[Path]:
-        """Write `files` (names of `FILES`) as `folder/stem-*`, over what is there; returns their paths.
+    def write(
+        self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES), photo: PhotoFile | None = None
+    ) -> list[Path]:
+        """Write `files` (names of `FILES` and `FORMATS`) of `stem` in `folder`, over what is there; returns the paths.
 
-        Each file appears whole or not at all, also when the process is killed.
-        Raises `EovsegError` when the folder cannot be written.
+        `stem` may have folders before it; `photo` is what formats call the photo, by default the result's name. Each
+        file appears whole or not at all, also when the process is killed.
+        Raises `EovsegError` when the folder cannot be written, or holds labels of other classes.
         """
         folder = Path(folder)
-        paths = {kind: folder / f"{stem}-{suffix}" for kind, suffix in FILES.items() if kind in files}
+        photo = photo or PhotoFile(self.name)
+        wanted = with_needs(kind for kind in (*FILES, *FORMATS) if kind in files)
+        paths = {kind: folder / file_of(kind, stem) for kind in wanted}
         # The document with the photo's digest first: by it `save` knows its own after a cut.
         for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
-            content = self._content(kind, f"{stem}-{FILES['panoptic-png']}")
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                part = folder / f".{paths[kind].name}.part"
-                part.write_bytes(content)
-                os.replace(part, paths[kind])
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise EovsegError(f'Results cannot be written to "{folder}" ({reason}).') from error
+            if kind in FORMATS:
+                self._write_shared(kind, folder)
+                content = FORMATS[kind].content(self, photo, paths[kind])
+            else:
+                content = self._content(kind, f"{PurePath(stem).name}-{FILES['panoptic-png']}")
+            write_whole(paths[kind], content)
         return list(paths.values())
+
+    def _write_shared(self, kind: str, folder: Path) -> None:
+        """The file that all photos of a format share, once; raises where it is one of other classes."""
+        if not (shared := FORMATS[kind].shared):
+            return
+        path, content = folder / shared[0], shared[1](self.vocabulary)
+        try:
+            known = path.read_bytes()
+        except OSError:
+            write_whole(path, content)
+            return
+        if known != content:
+            raise EovsegError(
+                f'"{path.parent}" holds labels of other classes than these words; choose another folder, or delete it.'
+            )
 
     def _content(self, kind: str, png_name: str) -> bytes:
         """The bytes of one of `FILES`."""
@@ -265,6 +301,23 @@ class Result:
             "in_vocabulary": segment.in_vocabulary,
             "out_of_vocabulary": segment.out_of_vocabulary,
         }
+
+
+def file_of(kind: str, stem: str) -> PurePath:
+    """Where the file of a kind (of `FILES` and `FORMATS`) of the photo `stem` lies below the folder of results."""
+    return path_of(kind, stem) if kind in FORMATS else PurePath(f"{stem}-{FILES[kind]}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all; raises `EovsegError` where its folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EovsegError(f'Results cannot be written to "{path.parent}" ({reason}).') from error
 
 
 def id_to_rgb(segment_map: np.ndarray) -> np.ndarray:

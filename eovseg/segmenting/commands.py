@@ -13,14 +13,17 @@ from typing import Any, get_args
 import numpy as np
 
 from eovseg.backends import Backend
+from eovseg.background import with_other
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.command_words import read_words, tell_notes
 from eovseg.errors import EovsegError
+from eovseg.formats import FORMATS, with_needs
 from eovseg.loading import load
 from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.predictor import Predictor
 from eovseg.result import FILES, Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
+from eovseg.segmenting.gathering import gather
 from eovseg.segmenting.index import Index, owners
 from eovseg.segmenting.photos import Photo, list_photos
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
@@ -37,6 +40,7 @@ THRESHOLDS = (
     "pixel_threshold",
 )
 STOPPED = 130
+WRITE_HELP = f"write these files only; may be repeated: {', '.join(FILES)}; for other tools {', '.join(FORMATS)}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     many = parser.add_argument_group("many photos")
     many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
-    many.add_argument("--write", action="append", choices=tuple(FILES), help="write these files only; may be repeated")
+    many.add_argument("--write", action="append", choices=(*FILES, *FORMATS), metavar="FILE", help=WRITE_HELP)
     many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
     many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
     many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
@@ -105,6 +109,11 @@ class Job:
     def __call__(self, photo: np.ndarray) -> Result:
         return self.predictor(photo, self.vocabulary, background=self.background, **self.settings)
 
+    @property
+    def named(self) -> Vocabulary:
+        """The words that a result's segments have: with a background also "other"."""
+        return self.vocabulary if self.background is None else with_other(self.vocabulary)
+
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
         """Short digest of all that decides what is written; a resumed run trusts results of the same digest only."""
         path = options.checkpoint or default_checkpoint(options.variant)
@@ -142,7 +151,11 @@ def run(options: argparse.Namespace) -> int:
     if tally.stopped:
         print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
         return STOPPED
-    return _report(over_all(tally), shard)
+    everyone = over_all(tally)  # each process waits here, so the first one gathers all photos
+    if options.output is not None and not shard.rank:
+        files = with_needs(options.write or FILES)
+        gather(options.output, job.digest(options, files), job.named, files)
+    return _report(everyone, shard)
 
 
 def _run_photos(
@@ -150,15 +163,14 @@ def _run_photos(
 ) -> Tally:
     """This process's share of the photos."""
     own = [photo for photo in photos if photo.share(shard.count) == shard.number]
-    files = tuple(options.write or FILES)
+    files = with_needs(options.write or FILES)
     writing = Writing(options.output, files, options.json)
     choices: dict[str, Any] = {"workers": options.workers, "redo": options.redo, "progress": not shard.rank}
     choices["stop"] = lambda: signals.received
     if options.output is None:
         return segment_photos(job, own, writing, **choices)
-    suffixes = [FILES[kind] for kind in files]
     try:
-        index = Index(options.output, shard.index_name, job.digest(options, files), suffixes)
+        index = Index(options.output, shard.index_name, job.digest(options, files), files)
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{options.output}" ({reason}).') from error

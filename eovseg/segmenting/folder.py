@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from eovseg.error_log import keep_traceback
 from eovseg.errors import EovsegError, ImageError
+from eovseg.formats.photo import PhotoFile
 from eovseg.images import load_image
 from eovseg.result import FILES, Result
 from eovseg.segmenting.index import Index
@@ -109,7 +110,9 @@ def _sentence(photo: Photo, error: Exception) -> str:
 def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) -> None:
     files: list[Path] = []
     if writing.output is not None:
-        files = result.write(writing.output / photo.folder, photo.stem, writing.files)
+        name = PurePath(photo.path).name
+        named = PhotoFile(f"{photo.folder}/{name}" if photo.folder else name, Path(photo.path))
+        files = result.write(writing.output, photo.target, writing.files, named)
     if index is not None:
         index.add(photo, result, files)
     if writing.to_stdout:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from eovseg.errors import EovsegError
-from eovseg.result import Result
+from eovseg.result import Result, file_of
 from eovseg.segmenting.photos import Owners, Photo, version
 
 
@@ -24,12 +24,13 @@ class Index:
 
     A line holds `photo`, its `bytes` and `modified` (ns), `settings` (a digest of words and options) and either
     `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. The last line of a photo counts.
+    `kinds`: the files of a result that must be there for a photo to be finished.
     """
 
-    def __init__(self, folder: Path, name: str, settings: str, suffixes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, name: str, settings: str, kinds: Sequence[str]) -> None:
         self._folder = folder
         self._settings = settings
-        self._suffixes = tuple(suffixes)
+        self._kinds = tuple(kinds)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _open_whole(folder / name)  # before it is read: what is cut off must not count
         self._known: dict[str, _Known] = {}
@@ -53,7 +54,7 @@ class Index:
         known = self._known.get(photo.path)
         if known is None or known.error is not None or version(photo.path) != (known.size, known.modified):
             return False
-        return all((self._folder / f"{known.target}-{suffix}").exists() for suffix in self._suffixes)
+        return all((self._folder / file_of(kind, known.target)).exists() for kind in self._kinds)
 
     def add(self, photo: Photo, result: Result, files: Sequence[Path]) -> None:
         """Note a photo whose files are written."""
@@ -102,6 +103,20 @@ def read_index(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(line, dict) and text.endswith(b"\n"):
                 yield line
+
+
+def finished_targets(folder: Path, settings: str) -> set[str]:
+    """The targets of all photos that the indexes of `folder` tell as finished, with these settings last."""
+    last: dict[str, tuple[str, str]] = {}  # by target: photo and settings
+    targets: dict[str, str] = {}  # by photo
+    for path in sorted(folder.glob("index*.jsonl")):
+        for line in read_index(path):
+            if {"target", "photo", "settings"} <= line.keys() and "error" not in line:
+                last[str(line["target"])] = (str(line["photo"]), str(line["settings"]))
+                targets[str(line["photo"])] = str(line["target"])
+            elif "error" in line and (target := targets.pop(str(line.get("photo")), None)):
+                last.pop(target, None)
+    return {target for target, (_, digest) in last.items() if digest == settings}
 
 
 def owners(folder: Path) -> Owners:

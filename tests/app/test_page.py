@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from app import page as page_module
 from app.__main__ import main, parser
@@ -25,6 +27,7 @@ from app.session import Asked
 from app.tabs import TITLES
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
+from eovseg.formats import FORMATS
 from eovseg.vocabulary import Vocabulary, preset_names
 from tests.app.fake_predictor import FakePredictor
 
@@ -146,6 +149,36 @@ def test_opacity_reaches_the_download(page: Page) -> None:
     assert Path(page.download(key, "overlay")).read_bytes() != plain
     assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
     assert "overlay(opacity=1)" in recipe["python"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_zip_for_a_tool_holds_the_photo_and_its_files(page: Page, kind: str, tmp_path: Path) -> None:
+    key = page.open()[0]
+    with zipfile.ZipFile(page.download_format(key, kind)) as packed:
+        packed.extractall(tmp_path)
+    result = page.store.open(key).result
+    assert result is not None
+    (photo,) = tmp_path.rglob("*.jpg")
+    with Image.open(photo) as picture:
+        assert picture.size == result.segment_map.shape[::-1]
+    written = next(path for path in tmp_path.rglob("*") if path.match(FORMATS[kind].path))
+    content = written.read_text(encoding="utf-8")
+    if kind == "yolo":
+        assert (tmp_path / "yolo/images" / photo.name) == photo and (tmp_path / "yolo/data.yaml").exists()
+        assert written.stem == photo.stem
+    elif kind == "labelme":
+        assert (written.parent / json.loads(content)["imagePath"]).resolve() == photo.resolve()
+    else:
+        assert photo.name in content
+    assert written.with_suffix(".xml").exists() == (kind in ("cvat", "label-studio"))
+
+
+def test_a_tool_that_does_not_exist_is_refused_in_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Warning", said.append)
+    key = page.open()[0]
+    assert [page.download_format(key, kind) for kind in ("../voc", None, ["yolo"])] == [SKIP] * 3
+    assert said == ["Choose the tool first: " + ", ".join(form.title for form in FORMATS.values()) + "."] * 3
 
 
 def test_a_forgotten_tab_keeps_the_downloads_it_has(page: Page) -> None:

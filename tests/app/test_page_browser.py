@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -120,6 +122,15 @@ def test_downloads(visit: Visit) -> None:
     table = list(csv.DictReader(io.StringIO(files["Table"].read_text())))
     assert [row["name"] for row in table] == ["sky", "boat 1", "boat 2"]
     assert visit.saved_as["Panoptic PNG"] == panoptic["annotations"][0]["file_name"] == "bus-street-panoptic.png"
+
+
+def test_a_zip_for_a_tool(visit: Visit) -> None:
+    visit.tab.click("#tool input")
+    visit.tab.click("text=CVAT")
+    with zipfile.ZipFile(visit.download("ZIP for this tool")) as packed:
+        assert sorted(packed.namelist()) == ["bus-street-cvat.xml", "bus-street.jpg"]
+        image = ElementTree.fromstring(packed.read("bus-street-cvat.xml")).find("image")
+    assert image is not None and image.get("name") == "bus-street.jpg" and len(image) == len(visit.names)
 
 
 def test_a_slider_acts_on_the_kept_result(visit: Visit) -> None:

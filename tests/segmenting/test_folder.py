@@ -32,7 +32,7 @@ def segment(
     folder: Path, out: Path, settings: str = "s", files: tuple[str, ...] = tuple(FILES), redo: bool = False
 ) -> tuple[Tally, int]:
     counted = Counted()
-    with Index(out, "index.jsonl", settings, [FILES[kind] for kind in files]) as index:
+    with Index(out, "index.jsonl", settings, files) as index:
         photos = list_photos([str(folder)], recursive=True, output=out)
         tally = segment_photos(counted, photos, Writing(out, files), index, redo=redo)
     return tally, counted.photos
@@ -116,14 +116,14 @@ def test_any_other_fault_of_one_photo_is_its_failure_too(
             raise type(fault)(*fault.args)
         return threshold(pixels)
 
-    with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+    with Index(out, "index.jsonl", "s", list(FILES)) as index:
         assert segment_photos(fails_once, photos, Writing(out), index) == Tally(2, 0, 1)
     expected = f'"b.png" could not be segmented ({sentence}) (traceback in {log}); the other photos are not affected.'
     assert capsys.readouterr().err.splitlines().count(f"eovseg: {expected}") == 1
     assert [line.get("error") for line in read_index(out / "index.jsonl")] == [None, expected, None]
     traceback = log.read_text()
     assert traceback.count("in fails_once") == 1 and type(fault).__name__ in traceback
-    with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+    with Index(out, "index.jsonl", "s", list(FILES)) as index:
         segment_photos(fails_once, photos, Writing(out), index)
     assert log.read_text() == traceback, "what fails at the same line again is kept once"
     assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run tries it again"
@@ -150,7 +150,7 @@ def test_photos_of_one_stem_in_two_runs_keep_their_results(tmp_path: Path) -> No
     written = []
     for name in ("a.jpg", "a.png", "a.jpg"):
         photos = list_photos([str(folder / name)], output=out, owners=owners(out))
-        with Index(out, "index.jsonl", "s", list(FILES.values())) as index:
+        with Index(out, "index.jsonl", "s", list(FILES)) as index:
             written.append((photos[0].stem, segment_photos(threshold, photos, Writing(out), index).segmented))
     assert written == [("a", 1), ("a-png", 1), ("a", 0)]
     for stem, name in (("a", "a.jpg"), ("a-png", "a.png")):

@@ -1,0 +1,55 @@
+"""Results as the files of the tools that people label, train and look at data with: one list of names for all."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from eovseg.formats import coco, cvat, label_studio, labelme, yolo
+from eovseg.formats.photo import PhotoFile
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+    from eovseg.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Format:
+    """`title` for people, `path` of a photo's file with * for its stem, and `content(result, photo, path)` of it.
+
+    `needs`: further files of a result. `shared`: name and content of the file that all photos of a folder share.
+    """
+
+    title: str
+    path: str
+    content: Callable[["Result", PhotoFile, Path], bytes]
+    needs: tuple[str, ...] = ()
+    shared: tuple[str, Callable[["Vocabulary"], bytes]] | None = None
+
+
+# By the name that `eovseg segment --write`, `Result.save(formats=…)` and the page use.
+FORMATS = {
+    "yolo": Format(
+        "YOLO segmentation", "yolo/labels/*.txt", yolo.label_lines, shared=("yolo/data.yaml", yolo.data_yaml)
+    ),
+    "coco-instances": Format("COCO instances", f"*{coco.INSTANCES}", coco.instances),
+    "coco-panoptic": Format("COCO panoptic", f"*{coco.PANOPTIC}", coco.panoptic, ("panoptic-png",)),
+    "labelme": Format("LabelMe", "labelme/*.json", labelme.document),
+    "label-studio": Format("Label Studio", "*-label-studio.json", label_studio.tasks),
+    "cvat": Format("CVAT", "*-cvat.xml", cvat.document),
+}
+
+
+def with_needs(kinds: Iterable[str]) -> tuple[str, ...]:
+    """`kinds` of files, each once, with those that they need."""
+    return tuple(dict.fromkeys(one for kind in kinds for one in (*needs(kind), kind)))
+
+
+def needs(kind: str) -> tuple[str, ...]:
+    """The further files that a kind of file needs."""
+    return FORMATS[kind].needs if kind in FORMATS else ()
+
+
+def path_of(kind: str, stem: str) -> PurePosixPath:
+    """Where a format's file of the photo `stem` (with the folders before it) lies below the folder of results."""
+    return PurePosixPath(FORMATS[kind].path.replace("*", stem))

@@ -1,0 +1,45 @@
+"""One photo's files for a tool as a ZIP that can be unpacked and opened, with the photo as it was segmented."""
+
+import io
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from eovseg.formats import label_studio, path_of
+from eovseg.formats.photo import PhotoFile
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+
+_QUALITY = 95
+
+
+def archive(result: "Result", kind: str) -> bytes:
+    """The ZIP of `kind` (a name of `FORMATS`).
+
+    The photo is a JPEG of the size that was segmented, in `images` for YOLO and above the files for the others. Label
+    Studio's has the labelling interface too.
+    """
+    from eovseg.result import clean_stem
+
+    stem = clean_stem(PurePath(result.name).stem)
+    photo = PurePath("yolo/images" if kind == "yolo" else ".") / f"{stem}.jpg"
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="eovseg-") as home, zipfile.ZipFile(packed, "w") as file:
+        folder = Path(home)
+        (folder / photo).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(result.image).save(folder / photo, quality=_QUALITY, subsampling=0)
+        replace(result, name=photo.name).write(folder, stem, (kind,), PhotoFile(photo.name, folder / photo))
+        if kind == "label-studio":
+            (folder / path_of(kind, stem)).with_suffix(".xml").write_bytes(
+                label_studio.labelling_config(result.vocabulary)
+            )
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                deflate = zipfile.ZIP_STORED if path.suffix in (".jpg", ".png") else zipfile.ZIP_DEFLATED
+                file.write(path, path.relative_to(folder).as_posix(), deflate)
+    return packed.getvalue()

@@ -1,0 +1,58 @@
+"""CVAT for images 1.1: one XML document, a mask a segment, so that holes and parts stay with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from eovseg.formats.photo import PhotoFile, crop, runs
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+    from eovseg.vocabulary import Vocabulary
+
+
+def document(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+    """The document of one photo."""
+    start, end = frame(result.vocabulary, 1)
+    return start + ElementTree.tostring(_image(result, photo), encoding="utf-8") + end
+
+
+def frame(vocabulary: "Vocabulary", photos: int) -> tuple[bytes, bytes]:
+    """What stands before and after the `image` elements of `photos` photos."""
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
+    ElementTree.SubElement(task, "size").text = str(photos)
+    ElementTree.SubElement(task, "mode").text = "annotation"
+    labels = ElementTree.SubElement(task, "labels")
+    for entry in vocabulary.classes:
+        label = ElementTree.SubElement(labels, "label")
+        ElementTree.SubElement(label, "name").text = _text(entry.label)
+        ElementTree.SubElement(label, "type").text = "mask"
+        ElementTree.SubElement(label, "attributes")
+    end = b"</annotations>"
+    whole = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return whole.removesuffix(end) + b"\n", b"\n" + end + b"\n"
+
+
+def _image(result: "Result", photo: PhotoFile) -> ElementTree.Element:
+    height, width = result.segment_map.shape
+    size = {"width": str(width), "height": str(height)}
+    image = ElementTree.Element("image", {"id": "0", "name": _text(photo.name), **size})
+    for index, segment in enumerate(result.segments):
+        mask, left, top = crop(result, index)
+        if mask.size:
+            place = {"left": left, "top": top, "width": mask.shape[1], "height": mask.shape[0]}
+            values = {"label": _text(segment.label), "source": "auto", "occluded": "0", "z_order": "0"}
+            lengths = ", ".join(map(str, runs(mask)))
+            ElementTree.SubElement(
+                image, "mask", {**values, "rle": lengths, **{key: str(value) for key, value in place.items()}}
+            )
+    return image
+
+
+def _text(text: str) -> str:
+    """Text that XML can hold: control characters and what is no UTF-8 become "?"."""
+    return "".join(
+        char if char in "\t\n\r" or (char >= " " and not 0xD800 <= ord(char) <= 0xDFFF) else "?" for char in text
+    )

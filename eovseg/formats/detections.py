@@ -1,0 +1,36 @@
+"""A result as `supervision.Detections`; the library is imported only here, when it is asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eovseg.errors import EovsegError
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+
+
+def to_supervision(result: "Result") -> Any:
+    """`supervision.Detections`: boxes (exclusive ends), masks (n, H, W), `confidence`, `class_id`, and data.
+
+    `class_id` is the class's place in the words, `tracker_id` stays empty; `data` holds `class_name`, the segments'
+    unique `segment_name` and `is_thing`. Raises `EovsegError` where supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise EovsegError("to_supervision needs the package supervision: pip install supervision") from error
+    segments = result.segments
+    if not segments:
+        return supervision.Detections.empty()
+    return supervision.Detections(
+        xyxy=np.array([segment.box for segment in segments], dtype=np.float32),
+        mask=result.masks(),
+        confidence=np.array([segment.score for segment in segments], dtype=np.float32),
+        class_id=np.array([segment.class_id for segment in segments], dtype=int),
+        data={
+            "class_name": np.array([segment.label for segment in segments]),
+            "segment_name": np.array(result.names),
+            "is_thing": np.array([segment.is_thing for segment in segments]),
+        },
+    )

@@ -1,0 +1,73 @@
+"""Label Studio: tasks with pre-annotations, one brush region a segment, so that holes and parts stay with it.
+
+The brush's run lengths are a stream of bits, as Label Studio's own `brush.encode_rle` writes it: the number of values
+(32 bits), bits a value less 1 (5), four sizes of length fields less 1 (4 each); then a run after the other: 1, the
+place of its size (2), its length less 1 in that many bits, the value (8). Each pixel is four equal values (RGBA).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from eovseg.formats.photo import PhotoFile, json_bytes, runs
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+    from eovseg.vocabulary import Vocabulary
+
+FROM_NAME, TO_NAME, DATA_KEY = "segments", "image", "image"
+_LENGTH_BITS = (3, 4, 8, 16)
+_LOCAL = "/data/local-files/?d="
+
+
+def tasks(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+    """A list of one task for Label Studio's import; the photo's address is that of its local storage."""
+    task = {"data": {DATA_KEY: _LOCAL + photo.name}, "predictions": [prediction(result)]}
+    return json_bytes([task])
+
+
+def prediction(result: "Result") -> dict[str, Any]:
+    """What an ML backend answers for one photo, and what an imported task carries."""
+    height, width = result.segment_map.shape
+    regions = [
+        {
+            "id": f"segment-{segment.id}",
+            "from_name": FROM_NAME,
+            "to_name": TO_NAME,
+            "type": "brushlabels",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "score": segment.score,
+            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [segment.label]},
+        }
+        for index, segment in enumerate(result.segments)
+    ]
+    scores = [segment.score for segment in result.segments]
+    return {"model_version": "EOV-Seg", "score": float(np.mean(scores)) if scores else 0.0, "result": regions}
+
+
+def labelling_config(vocabulary: "Vocabulary") -> bytes:
+    """The labelling interface (XML) that these tasks belong to."""
+    labels = "".join(f"    <Label value={quoteattr(entry.label)}/>\n" for entry in vocabulary.classes)
+    text = (
+        f'<View>\n  <Image name="{TO_NAME}" value="${DATA_KEY}" zoom="true"/>\n'
+        f'  <BrushLabels name="{FROM_NAME}" toName="{TO_NAME}">\n{labels}  </BrushLabels>\n</View>\n'
+    )
+    return text.encode("utf-8", "replace")
+
+
+def brush_rle(mask: np.ndarray) -> list[int]:
+    """The brush's run lengths of a mask (H, W) bool, as a list of bytes."""
+    bits = [f"{mask.size * 4:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
+    for number, pixels in enumerate(runs(mask)):
+        left = pixels * 4
+        while left:
+            length = min(left, 1 << _LENGTH_BITS[-1])
+            place = next(place for place, size in enumerate(_LENGTH_BITS) if length <= 1 << size)
+            bits.append(f"1{place:02b}{length - 1:0{_LENGTH_BITS[place]}b}{255 * (number % 2):08b}")
+            left -= length
+    text = "".join(bits)
+    return np.packbits(np.frombuffer(text.encode("ascii"), dtype=np.uint8) - ord("0")).tolist()

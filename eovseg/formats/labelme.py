@@ -1,0 +1,49 @@
+"""LabelMe: one JSON file a photo, an outline a part; the parts of a segment share a `group_id`.
+
+LabelMe has no holes: a hole is joined to its outline by a cut of no width.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eovseg.formats.photo import PhotoFile, crop, json_bytes
+from eovseg.formats.polygons import centre_polygons
+
+if TYPE_CHECKING:
+    from eovseg.result import Result
+
+_VERSION = "5.5.0"  # of the file format, which later releases read
+
+
+def document(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+    """The file of one photo; it names the photo as seen from the folder of `path`, where the file is put."""
+    height, width = result.segment_map.shape
+    shapes: list[dict[str, Any]] = []
+    for index, segment in enumerate(result.segments):
+        mask, left, top = crop(result, index)
+        outlines = centre_polygons(mask)
+        shapes += (
+            {
+                "label": segment.label,
+                "points": (outline + np.array([left, top])).tolist(),
+                "group_id": index + 1 if len(outlines) > 1 else None,
+                "description": f"score {segment.score:.3f}",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for outline in outlines
+        )
+    return json_bytes(
+        {
+            "version": _VERSION,
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": photo.seen_from(path.parent),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+    )

@@ -1,0 +1,179 @@
+"""Masks as polygons, pixel for pixel: along the pixels' edges with holes apart, or through their centres without holes.
+
+Tools fill polygons in two ways. COCO's reader (pycocotools) takes coordinates as places on the plane, where pixel
+(x, y) is the square from x to x + 1: `edge_polygons` follow the squares' sides. YOLO's and LabelMe's readers fill with
+OpenCV or Pillow, which take coordinates as pixels and fill the outline's pixels too: `centre_polygons` go from pixel to
+pixel. Either way the tool's reader gives the mask back exactly.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+# Readers either cut off or round what follows the decimal point; a quarter of a pixel stays in its pixel both ways.
+_IN_PIXEL = 0.25
+_STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])  # dx, dy of a side that runs right, down, left, up
+
+
+class Polygon(NamedTuple):
+    """One connected part: its outline (n, 2) as x, y, clockwise, and the outlines of its holes, counter-clockwise."""
+
+    outline: np.ndarray
+    holes: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The pixel sides between a mask and what is not mask, each with the mask on its right, and the loops they form.
+
+    `pixels` (n, 2) x, y of the mask's pixel at each side; `directions` (n,) into `_STEPS`; `loops` the sides' places
+    in the order in which they are walked.
+    """
+
+    mask: np.ndarray
+    pixels: np.ndarray
+    directions: np.ndarray
+    loops: list[np.ndarray]
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(n, 2) x, y of the corner where each side begins."""
+        return self.pixels + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])[self.directions]
+
+    @cached_property
+    def tops(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places of the sides above a pixel, and that pixel's number in reading order, which rises."""
+        places = np.flatnonzero(self.directions == 0)
+        return places, self.pixels[places, 1] * self.mask.shape[1] + self.pixels[places, 0]
+
+    def is_hole(self, loop: np.ndarray) -> bool:
+        """Whether the loop runs round a hole; its area is then negative."""
+        x, y = self.starts[loop].T
+        return bool(np.dot(x, np.roll(y, -1)) < np.dot(y, np.roll(x, -1)))
+
+
+def edge_polygons(mask: np.ndarray) -> list[Polygon]:
+    """The parts of a mask (H, W) bool as polygons along the pixels' sides, in pixels from the photo's corner.
+
+    Pixels that touch at a corner only are two parts; polygons of one mask do not overlap.
+    """
+    sides = _sides(mask, diagonal=False)
+    starts = sides.starts
+    outlines: dict[int, np.ndarray] = {}
+    holes: dict[int, list[np.ndarray]] = {}
+    parts = _parts(mask)
+    for loop in sides.loops:
+        turns = sides.directions[loop] != np.roll(sides.directions[loop], 1)
+        points = starts[loop[turns]]
+        part = int(parts[tuple(sides.pixels[loop[0]][::-1])])
+        if sides.is_hole(loop):
+            holes.setdefault(part, []).append(points)
+        else:
+            outlines[part] = points
+    return [Polygon(outline, tuple(holes.get(part, ()))) for part, outline in sorted(outlines.items())]
+
+
+def centre_polygons(mask: np.ndarray) -> list[np.ndarray]:
+    """The parts of a mask (H, W) bool as outlines (n, 2) x, y from pixel to pixel, for readers that fill their outline.
+
+    A hole is joined to the outline above it by a cut of no width, walked down and up again (a "keyhole"), so that each
+    part is one outline. Pixels that touch at a corner are one part. A part of one or two pixels repeats them, since
+    readers ask for three points.
+    """
+    sides = _sides(mask, diagonal=True)
+    holes = [loop for loop in sides.loops if sides.is_hole(loop)]
+    cuts = dict(_cut(sides, hole) for hole in holes)
+    outlines = []
+    for loop in sides.loops:
+        if not sides.is_hole(loop):
+            points = _without_repeats(sides.pixels[_walk(loop, cuts)])
+            outlines.append(np.resize(points, (max(len(points), 3), 2)) + _IN_PIXEL)
+    return outlines
+
+
+def _parts(mask: np.ndarray) -> np.ndarray:
+    """(H, W) int, the number of the part that each pixel belongs to; a corner joins nothing."""
+    numbers: np.ndarray = ndimage.label(mask)[0]
+    return numbers
+
+
+def _sides(mask: np.ndarray, diagonal: bool) -> _Sides:
+    """The loops round a mask; with `diagonal` they run on across pixels that touch at a corner only."""
+    inside = np.pad(np.asarray(mask, dtype=bool), 1)
+    here = inside[1:-1, 1:-1]
+    beyond = (inside[:-2, 1:-1], inside[1:-1, 2:], inside[2:, 1:-1], inside[1:-1, :-2])  # above, right, below, left
+    found = [np.argwhere(here & ~other)[:, ::-1] for other in beyond]
+    pixels = np.concatenate(found)
+    directions = np.repeat(np.arange(4), [len(places) for places in found])
+    sides = _Sides(here, pixels, directions, [])
+    following = _following(sides, mask.shape[1] + 1, diagonal).tolist()
+    seen = bytearray(len(following))
+    for first in range(len(following)):
+        if seen[first]:
+            continue
+        loop, side = [], first
+        while not seen[side]:
+            seen[side] = 1
+            loop.append(side)
+            side = following[side]
+        sides.loops.append(np.array(loop))
+    return sides
+
+
+def _following(sides: _Sides, corners: int, diagonal: bool) -> np.ndarray:
+    """(n,) the side that follows each: a corner where two begin is turned towards the own pixel, or away from it."""
+    starts = sides.starts
+    keys = (starts[:, 1] * corners + starts[:, 0]) * 4 + sides.directions
+    order = np.argsort(keys)
+    ends = starts + _STEPS[sides.directions]
+    following = np.full(len(keys), -1)
+    for turn in (-1, 0, 1) if diagonal else (1, 0, -1):
+        wanted = (ends[:, 1] * corners + ends[:, 0]) * 4 + (sides.directions + turn) % 4
+        place = np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)
+        known = (following < 0) & (keys[order[place]] == wanted)
+        following[known] = order[place[known]]
+    return following
+
+
+def _cut(sides: _Sides, hole: np.ndarray) -> tuple[int, np.ndarray]:
+    """The side straight above a hole's top, and the hole's sides as they are walked when coming from there.
+
+    That side belongs to the outline or to a hole that is higher up, so cuts never form a circle.
+    """
+    below = hole[sides.directions[hole] == 2]  # the mask is above the hole there
+    top = below[np.argmin(sides.pixels[below, 1])]
+    x, y = sides.pixels[top]
+    gaps = np.flatnonzero(~sides.mask[:y, x])
+    above = int(gaps[-1]) + 1 if len(gaps) else 0
+    places, numbers = sides.tops
+    at = places[np.searchsorted(numbers, above * sides.mask.shape[1] + x)]
+    return int(at), np.concatenate([np.roll(hole, -int(np.flatnonzero(hole == top)[0])), [top, at]])
+
+
+def _walk(outline: np.ndarray, cuts: dict[int, np.ndarray]) -> list[int]:
+    """The sides of an outline, with each hole walked where its cut begins."""
+    walked: list[int] = []
+    stack = [iter(outline.tolist())]
+    while stack:
+        for side in stack[-1]:
+            walked.append(side)
+            if side in cuts:
+                stack.append(iter(cuts.pop(side).tolist()))
+                break
+        else:
+            stack.pop()
+    return walked
+
+
+def _without_repeats(points: np.ndarray) -> np.ndarray:
+    """A closed outline without points that repeat the one before or lie on the way straight on."""
+    moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
+    if not moved.any():
+        return points[:1]
+    points = points[moved]
+    step = np.sign(np.roll(points, -1, axis=0) - points)
+    kept = (step != np.roll(step, 1, axis=0)).any(axis=1)
+    return points[kept]

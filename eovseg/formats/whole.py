@@ -1,0 +1,112 @@
+"""One document over all photos of a folder, put together from each photo's own, which are read one after the other.
+
+The order of `targets` (a photo's stem with the folders before it) alone decides what is written, so a run that was cut
+and resumed, or done in shards, ends with the same file as one that went through. Beside the photos' names nothing is
+held in memory.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from xml.etree import ElementTree
+
+from eovseg.errors import EovsegError
+from eovseg.formats import coco, cvat, label_studio, path_of
+from eovseg.formats.photo import json_bytes
+from eovseg.vocabulary import Vocabulary
+
+
+def write_instances(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
+    """`coco-instances.json`, with annotations numbered through."""
+    numbered = 0
+
+    def renumber(image: int, target: str, annotation: dict[str, Any]) -> dict[str, Any]:
+        nonlocal numbered
+        numbered += 1
+        return annotation | {"id": numbered, "image_id": image}
+
+    _write_coco(folder, "coco-instances", vocabulary, targets, renumber)
+
+
+def write_panoptic(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
+    """`coco-panoptic.json`, which names each photo's PNG as seen from `folder`."""
+
+    def renumber(image: int, target: str, annotation: dict[str, Any]) -> dict[str, Any]:
+        png = Path(target).with_name(annotation["file_name"]).as_posix()
+        return annotation | {"image_id": image, "file_name": png}
+
+    _write_coco(folder, "coco-panoptic", vocabulary, targets, renumber)
+
+
+def _write_coco(
+    folder: Path,
+    kind: str,
+    vocabulary: Vocabulary,
+    targets: Sequence[str],
+    renumber: Callable[[int, str, dict[str, Any]], dict[str, Any]],
+) -> None:
+    images: list[dict[str, Any]] = []
+    with _whole(folder / f"{kind}.json") as file:
+        file.write(json_bytes(coco.header(vocabulary))[:-1] + b', "annotations": [')
+        first = True
+        for number, (target, content) in enumerate(_parts(folder, kind, targets), start=1):
+            document = json.loads(content)
+            images.append(document["images"][0] | {"id": number})
+            for annotation in document["annotations"]:
+                file.write((b"\n" if first else b",\n") + json_bytes(renumber(number, target, annotation)))
+                first = False
+        file.write(b'],\n"images": ' + json_bytes(images) + b"}\n")
+
+
+def write_tasks(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
+    """`label-studio.json` with all tasks, and the labelling interface `label-studio.xml`."""
+    with _whole(folder / "label-studio.xml") as file:
+        file.write(label_studio.labelling_config(vocabulary))
+    with _whole(folder / "label-studio.json") as file:
+        for number, (_, content) in enumerate(_parts(folder, "label-studio", targets)):
+            file.write((b",\n" if number else b"[") + content.strip()[1:-1])
+        file.write(b"]\n" if targets else b"[]\n")
+
+
+def write_cvat(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
+    """`cvat.xml` with the photos numbered from 0."""
+    start, end = cvat.frame(vocabulary, len(targets))
+    with _whole(folder / "cvat.xml") as file:
+        file.write(start)
+        for number, (_, content) in enumerate(_parts(folder, "cvat", targets)):
+            image = ElementTree.fromstring(content).find("image")
+            assert image is not None, "every photo's document has one"
+            image.set("id", str(number))
+            file.write((b"\n" if number else b"") + ElementTree.tostring(image, encoding="utf-8").strip())
+        file.write(end)
+
+
+# YOLO and LabelMe have a file a photo and need nothing over them.
+WHOLE: dict[str, Callable[[Path, Vocabulary, Sequence[str]], None]] = {
+    "coco-instances": write_instances,
+    "coco-panoptic": write_panoptic,
+    "label-studio": write_tasks,
+    "cvat": write_cvat,
+}
+
+
+def _parts(folder: Path, kind: str, targets: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for target in targets:
+        yield target, (folder / path_of(kind, target)).read_bytes()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole or not at all, whoever else writes it at the same time."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EovsegError(f'"{path}" cannot be put together from the files of the photos ({reason}).') from error
