@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eovseg.evaluation.bootstrap import draws_of, interval
-from eovseg.evaluation.boundaries import boundary_f
+from eovseg.evaluation.boundaries import BoundaryPixels, boundary_f
 from eovseg.evaluation.calibration import BINS, bin_of, calibration_error
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.instances import ClassMatches
@@ -40,7 +40,9 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
     if counts.has("segments"):
         found["calibration error"] = _calibration(counts, weights)
     if counts.has("boundaries"):
-        table = np.array([photo.boundaries or [(0,) * 4] for photo in counts.photos])[:, 0]  # (photos, 4)
+        table = np.array([photo.boundaries or [BoundaryPixels(0, 0, 0, 0)] for photo in counts.photos])[
+            :, 0
+        ]  # (photos, 4)
         found["boundary F"] = boundary_f(weights @ table)
     if counts.has("masks"):
         found |= _mask_recall(counts, weights)

@@ -177,7 +177,7 @@ class SetCriterion:
         predicted = mask_logits[photos, queries]  # (n, h, w)
         rows = torch.cat([columns + start for (_, columns), start in zip(matches, prepared.starts, strict=True)])
         if prepared.cells is not None:
-            logits, truth = predicted.flatten(1), torch.cat(prepared.cells)[rows].flatten(1)
+            logits, truth = predicted.flatten(1), torch.cat(list(prepared.cells))[rows].flatten(1)
             weight = None if prepared.valid_cells is None else prepared.valid_cells[photos].flatten(1)
         else:
             logits, truth, weight = self._sample(predicted, prepared, photos, rows, [len(q) for q, _ in matches])

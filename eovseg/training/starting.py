@@ -72,7 +72,9 @@ def even_features(network: EOVSeg, photos: Iterable[Tensor]) -> None:
     last.bias.copy_((last.bias - mean) / deviation)
     if network.vas is not None:
         first = network.vas.embed_depthwise
-        network.vas.embed_depthwise_norm.running_mean -= mean * first.weight.sum((1, 2, 3))
+        shift = network.vas.embed_depthwise_norm.running_mean
+        assert shift is not None
+        shift -= mean * first.weight.sum((1, 2, 3))
         first.weight *= deviation[:, None, None, None]
 
 
