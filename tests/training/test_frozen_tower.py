@@ -2,7 +2,6 @@
 
 import copy
 
-import pytest
 import torch
 
 from eovseg.model.backbones import EfficientNetLite2Extractor
@@ -10,7 +9,6 @@ from eovseg.training.frozen_tower import FrozenTower
 
 
 def test_openvino_gives_the_towers_own_features() -> None:
-    pytest.importorskip("openvino")
     extractor = EfficientNetLite2Extractor()
     program = FrozenTower(extractor.tower, (2, 3, 64, 96))
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
