@@ -12,7 +12,7 @@ from pathlib import Path
 from eovseg import own_packages
 from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
-from eovseg.errors import EovsegError, any_encoding, sentence
+from eovseg.errors import EovsegError, any_encoding, reader_gone, sentence
 from eovseg.segmenting import commands as segmenting
 from eovseg.video import commands as video_commands
 
@@ -25,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given and given[0] in own_packages.COMMANDS:  # they have options of their own
             return own_packages.run(given[0], given[1:])
         options = build_parser().parse_args(given)
-        return options.run(options) or 0
+        code = options.run(options) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return reader_gone()
     except (EovsegError, OSError) as error:
         print(f"eovseg: {sentence(error)}", file=sys.stderr)
         return 1

@@ -1,8 +1,10 @@
 """Errors that a person can act on: one sentence with what was given, what is allowed and what to do."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class EovsegError(Exception):
@@ -36,14 +38,25 @@ class DataError(EovsegError):
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command: 0 when it is done, 1 after the sentence of an error that a person can act on, on standard error.
 
-    Such errors are `EovsegError` and what the system refuses (`OSError`).
+    Such errors are `EovsegError` and what the system refuses (`OSError`). Nothing is said where the reader of standard
+    output has gone, as after `| head`.
     """
     try:
         command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return reader_gone()
     except (EovsegError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 1
     return 0
+
+
+def reader_gone() -> int:
+    """Exit code of a command whose standard output nobody reads any more: 141, as shells count SIGPIPE."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
+    return 141
 
 
 def sentence(error: EovsegError | OSError) -> str:

@@ -109,3 +109,12 @@ def test_errors_say_what_was_refused(
     assert printed.startswith(f"eovseg: {said}") and "the output" not in printed and printed.count("\n") == 1
     if "traceback" in said:
         assert "in fail" in (tmp_path / "errors.log").read_text()
+
+
+def test_nothing_is_said_where_nobody_reads() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "eovseg", "data", "list"]
+    child = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(writer)
+    assert (child.returncode, child.stderr) == (141, b"")
