@@ -1,4 +1,4 @@
-"""Time limits, visitors who leave, and what stays bounded."""
+"""Time limits, visitors who leave, workers that die."""
 
 import contextlib
 import random
@@ -6,9 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,14 +14,10 @@ import torch
 
 import eovseg
 from app import desk as desk_module
-from app import janitor as janitor_module
-from app import session as session_module
 from app.desk import Desk, Errand, TookTooLong, VisitorLeft, WorkerDied, checkpoint
-from app.janitor import Janitor, delete_files
-from app.limits import FILE_SECONDS, MAX_CALLERS, SESSION_SECONDS
+from app.limits import MAX_CALLERS
 from app.page import Page
 from app.server import served
-from app.session import SessionStore
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.images import load_image
@@ -323,74 +316,6 @@ def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
     ]  # fmt: skip
     assert page.models.get(None).vocabularies_decoded == decoded + 2  # type: ignore[attr-defined]
     SlowPredictor.go_on.clear()
-
-
-# Memory and files
-
-
-def test_sessions_expire() -> None:
-    store = SessionStore()
-    old, young = store.open(None), store.open(None)
-    now = time.time()
-    old.used = now - SESSION_SECONDS - 1
-    store.expire(SESSION_SECONDS, now)
-    assert store.get(old.key) is None and store.get(young.key) is young
-
-
-def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def file(name: str) -> Path:
-        path = tmp_path / name / "photo.png"
-        path.parent.mkdir()
-        path.write_bytes(b"x" * 1000)
-        time.sleep(0.02)
-        return path
-
-    first, second = file("a"), file("b")
-    now = time.time() + FILE_SECONDS - 600  # a file's ctime can't be set, so the clock is
-    delete_files(tmp_path, now)
-    assert first.exists() and second.exists()
-    monkeypatch.setattr(janitor_module, "FILES_BYTES", 1500)
-    delete_files(tmp_path, now)
-    assert [first.exists(), second.exists()] == [False, True] and not first.parent.exists()
-    delete_files(tmp_path, now + 700)
-    assert list(tmp_path.iterdir()) == []
-    delete_files(tmp_path / "nowhere", now)
-
-
-def test_a_round_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds = threading.Semaphore(0)
-
-    def fail(*_: object) -> None:
-        rounds.release()
-        raise OSError("the disk is gone")
-
-    monkeypatch.setattr(janitor_module, "delete_files", fail)
-    with Janitor(SimpleNamespace(), SessionStore(), seconds=0.01):
-        assert all(rounds.acquire(timeout=10) for _ in range(3))
-
-
-def test_files_that_are_being_written_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
-    session = Page(FakePredictor()).start
-    with session.saving, pytest.raises(TookTooLong, match="still being served"):
-        session.save()
-
-
-def test_what_gradio_keeps_of_callers_goes() -> None:
-    past = datetime.now() - timedelta(seconds=SESSION_SECONDS + 5)
-    holder = SimpleNamespace(session_data={"old": 1, "new": 2}, time_last_used={"old": past, "new": datetime.now()})
-    line = SimpleNamespace(
-        pending_event_ids_session={"read": set(), "unread": {"e1"}, "served": {"e2"}},
-        pending_messages_per_session={"read": 1, "unread": 1, "served": 1},
-        event_ids_to_events={"e2": object()},
-    )
-    janitor = Janitor(SimpleNamespace(state_holder=holder, _queue=line), SessionStore())
-    now = time.time()
-    janitor.tidy(now)
-    assert set(holder.session_data) == set(holder.time_last_used) == {"new"}
-    assert set(line.pending_messages_per_session) == {"unread", "served"}
-    janitor.tidy(now + FILE_SECONDS)
-    assert set(line.pending_event_ids_session) == set(line.pending_messages_per_session) == {"served"}
 
 
 def test_many_callers_leave_little_behind(slow: tuple[str, Page, Any]) -> None:
