@@ -83,9 +83,9 @@ class CrossAttentionInteraction(nn.Module):
 
 
 def _masked_attention(attention: nn.MultiheadAttention, query: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
-    """`attention(query, pixels, pixels)` where `outside` (B, Q, hw) is not seen; its backward pass is the fast one.
+    """`attention(query, pixels, pixels)` without the pixels that are `outside`: (B, Q, C), (B, hw, C), (B, Q, hw) bool.
 
-    torch's fused attention takes four times as long to train with masks on a CPU.
+    Written out, because the backward pass of torch's fused attention is slow on a CPU where there is a mask.
     """
     channels, heads = query.shape[-1], attention.num_heads
     to_query, to_pixels = attention.in_proj_weight.split([channels, 2 * channels])
