@@ -124,14 +124,15 @@ def without_prefixes(names: Sequence[str]) -> list[Line] | None:
 
 
 def unquoted(word: str) -> str:
-    """`word` without quotation marks around it: double ones at either end, single ones where both are there.
+    """`word` without quotation marks around it: a pair, single ones too, or one double mark that lost its partner.
 
-    Marks that belong to a part of the word, as in `a "big" dog` or `so-called "dog"`, stay.
+    Marks inside a word, as in `so-called "dog"`, stay.
     """
     while True:
-        bare = word.strip().strip(_QUOTES)
-        if sum(map(bare.count, _QUOTES)) % 2:  # an inner mark would lose its partner
-            bare = word.strip()
+        bare = word.strip()
+        inner = bare.strip(_QUOTES)
+        if not any(mark in inner for mark in _QUOTES):
+            bare = inner
         if len(bare) > 1 and (bare[0], bare[-1]) in _PAIRS and bare[0] not in bare[1:-1]:
             bare = bare[1:-1]
         if bare == word:
