@@ -21,6 +21,7 @@ from eovseg import distributed
 from eovseg.data.batches import TrainingBatch
 from eovseg.errors import CheckpointError, ConfigError, EovsegError
 from eovseg.model.backbones import EfficientNetLite2Extractor
+from eovseg.model.config import ModelConfig
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training import checkpointing
@@ -121,7 +122,7 @@ class Trainer:
         if found is None:
             return False
         path, state = found
-        if state["model_config"] != json.dumps(self.network.config.to_dict()):
+        if ModelConfig.from_dict(json.loads(state["model_config"])) != self.network.config:
             raise CheckpointError(
                 f"{path.name} was made for another network ({state['model_config']}); "
                 "use its settings or another --output."

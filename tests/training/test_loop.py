@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eovseg.data.batches import Target, TrainingBatch
 from eovseg.errors import CheckpointError, EovsegError
+from eovseg.model.config import ModelConfig
 from eovseg.model.network import TextEmbeddings
 from eovseg.training import checkpointing, loop
 from eovseg.training.config import LossConfig, TrainConfig
@@ -24,20 +25,12 @@ from tests.training.conftest import TinyLogits, make_target
 CLASSES = (("cat", "kitten"), ("sky",), ("grass",))
 
 
-@dataclass
-class TinyConfig:
-    width: int = 4
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"width": self.width}
-
-
 class TinyNetwork(nn.Module):
     """Masks from one convolution, with a batch norm (buffers), dropout (random state) and a frozen part."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
-        self.config = TinyConfig(width)
+        self.config = ModelConfig(hidden_dim=8 * width)
         self.vas = "built in"  # a network with VAS needs no similarity head of its own in training
         self.tower = nn.Conv2d(3, width, 4, stride=4).requires_grad_(False)
         self.text_encoder = nn.Identity()
@@ -232,6 +225,16 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="None of the 2 checkpoints"):
         trainer(tmp_path).resume()
+
+
+def test_a_checkpoint_from_before_a_setting_resumes(tmp_path: Path) -> None:
+    trainer(tmp_path).run()
+    newest = checkpointing.checkpoints(tmp_path)[-1]
+    state = checkpointing.load(newest)
+    config = json.loads(state["model_config"])
+    del config["edges"], config["mask_threshold"]
+    torch.save({**state, "model_config": json.dumps(config)}, newest)
+    assert trainer(tmp_path).resume()
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
