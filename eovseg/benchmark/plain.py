@@ -99,7 +99,7 @@ def decode(network: EOVSeg, features: ImageFeatures, words: TextEmbeddings) -> P
         assert isinstance(layer, DecoderLayer)
         read = network.decoder.read(selected)
         if inputs is not None:
-            read = inputs[number % len(inputs)](features.levels[number % len(inputs)])
+            read = network.decoder.placed(inputs[number % len(inputs)](features.levels[number % len(inputs)]))
         kernels, masks, embeddings = _layer(layer, selected, read, spatial, kernels, masks)
         mask_logits.append(masks)
         class_logits.append(classification_logits(embeddings, text, index, layer.logit_scale, classes))

@@ -17,6 +17,7 @@ Interaction = Literal["DDA", "CA"]
 Scales = Literal["single", "multi"]
 SpatialExtractorKind = Literal["CLIP", "DINOv2", "SAM", "own"]
 Ensemble = Literal["geometric", "arithmetic"]
+MaskBias = Literal["none", "constant", "quadratic"]
 Composition = Literal["released", "best-first"]
 
 _LARGEST = 16_384  # of widths, counts and sides in pixels
@@ -64,7 +65,10 @@ class ModelConfig:
     fusion: Fusion = "TDEE"
     interaction: Interaction = "DDA"
     scales: Scales = "single"
-    mask_bias: bool = False  # each kernel learns the height above which its mask begins, beside the dot product
+    # What each mask kernel adds to the dot product with F_vs: nothing, as released, a number, or a quadratic form of
+    # the position, which can close around one of two alike objects.
+    mask_bias: MaskBias = "none"
+    attention_positions: bool = False  # CA adds a sine encoding of the position to what it reads, as Mask2Former does
     attention_stride: int = 1  # CA reads F_vs averaged over squares of so many cells of stride 4
     spatial_extractor: SpatialExtractorKind = "CLIP"
     spatial_block: int = 0
@@ -183,7 +187,8 @@ _VARIANTS: dict[str, ModelConfig] = {
         ffn_dim=512,
         interaction="CA",
         attention_stride=2,
-        mask_bias=True,
+        mask_bias="quadratic",
+        attention_positions=True,
         attention_heads=4,
         vas_offset=False,
         spatial_extractor="own",

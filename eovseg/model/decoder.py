@@ -1,5 +1,6 @@
 """The decoder: object kernels become masks and class embeddings in three layers (paper Eq. 2, Tables 4 and 5)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,27 @@ from eovseg.model.classifier import (
 from eovseg.model.config import ModelConfig
 from eovseg.model.fusion import SemanticDrivenInteraction, correlate_channels
 from eovseg.model.tdee import TDEE, RouterWeights
+
+
+def position_terms(like: Tensor) -> Tensor:
+    """1, x, y, x², y² and xy at each cell of a map `like` (…, h, w), x and y from -1 to 1 across it: (6, h, w)."""
+    x, y = _coordinates(like)
+    return torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).to(like.dtype)
+
+
+def position_waves(like: Tensor) -> Tensor:
+    """Sine and cosine of x and y at each cell of a map `like` (…, h, w), 1 to 16 periods across it: (20, h, w)."""
+    periods = math.pi * 2 ** torch.arange(5, device=like.device)[:, None, None]
+    waves = [wave(axis * periods) for axis in _coordinates(like) for wave in (torch.sin, torch.cos)]
+    return torch.cat(waves).to(like.dtype)
+
+
+def _coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
+    height, width = like.shape[-2:]
+    wide = torch.promote_types(like.dtype, torch.float32)
+    x = torch.linspace(-1, 1, width, device=like.device, dtype=wide).expand(height, width)
+    y = torch.linspace(-1, 1, height, device=like.device, dtype=wide)[:, None].expand(height, width)
+    return x, y
 
 
 class DynamicDepthwiseAttention(nn.Module):
@@ -141,7 +163,8 @@ class DecoderLayer(nn.Module):
         self.mask_embed = nn.Sequential(
             nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels)
         )
-        self.mask_bias = nn.Linear(channels, 1) if config.mask_bias else None
+        terms = {"none": 0, "constant": 1, "quadratic": 6}[config.mask_bias]
+        self.mask_bias = nn.Linear(channels, terms) if terms else None
         self.feature_projection = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
         self.fusion: nn.Module | None = None
         if config.fusion in ("TDEE", "SDI"):
@@ -161,9 +184,12 @@ class DecoderLayer(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
     def mask_logits(self, kernels: Tensor, features: Tensor) -> Tensor:
-        """Dot product of each mask kernel with each pixel: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
+        """Dot product of each mask kernel with each pixel, and its bias: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
         logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
-        return logits if self.mask_bias is None else logits + self.mask_bias(kernels)[..., None]
+        if self.mask_bias is None:
+            return logits
+        bias = self.mask_bias(kernels)  # (B, Q, 1 or 6)
+        return logits + torch.einsum("bqp,phw->bqhw", bias, position_terms(features)[: bias.shape[-1]])
 
     def instance_embedding(
         self, features: Tensor, spatial: Tensor | None, mask_logits: Tensor
@@ -236,6 +262,9 @@ class Decoder(nn.Module):
         self.object_kernels = nn.Embedding(config.queries, config.hidden_dim)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.attention_stride = config.attention_stride if config.interaction == "CA" else 1
+        self.position: nn.Conv2d | None = None
+        if config.interaction == "CA" and config.attention_positions:
+            self.position = nn.Conv2d(20, config.hidden_dim, 1)
         self.level_inputs: nn.ModuleList | None = None
         if config.scales == "multi":
             self.level_inputs = nn.ModuleList(nn.Conv2d(c, config.hidden_dim, 1) for c in level_channels)
@@ -282,7 +311,7 @@ class Decoder(nn.Module):
             interacting = seen
             if self.level_inputs is not None:
                 level = index % len(self.level_inputs)
-                interacting = self.level_inputs[level](levels[level])
+                interacting = self.placed(self.level_inputs[level](levels[level]))
             output = layer(
                 features,
                 interacting,
@@ -304,8 +333,12 @@ class Decoder(nn.Module):
         return mask_logits, outputs
 
     def read(self, features: Tensor) -> Tensor:
-        """What the interactions of a single scale read: F_vs, for CA its mean over squares of cells."""
+        """What the interactions of a single scale read: F_vs, for CA its mean over squares of cells, with positions."""
         stride = self.attention_stride
-        if stride == 1:
-            return features
-        return features.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((3, 5))
+        if stride > 1:
+            features = features.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((3, 5))
+        return self.placed(features)
+
+    def placed(self, features: Tensor) -> Tensor:
+        """`features` (B, C, h, w) with their positions, where the network has them."""
+        return features if self.position is None else features + self.position(position_waves(features)[None])
