@@ -334,6 +334,7 @@ class Page:
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
+        `photo`: an uploaded file; over MCP a data URI, as addresses are not fetched.
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
         `preset`: a class list to put before the words; with `preset_competes` it only competes, and what it wins is
         one segment "other". `task`: panoptic, semantic or instance; `ensemble`: geometric or arithmetic; the other
