@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
     """Name and password of --auth, --auth-file or the environment; None where none of them is given.
 
-    Raises `ConfigError`, which never quotes what was given.
+    It is asked once, as the file may be a pipe. Raises `ConfigError`, which quotes neither name nor password.
     """
     given, source = options.auth, "--auth"
     if options.auth_file is not None:
@@ -81,14 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; 2 and one sentence where that is not possible."""
     any_encoding()
     options = parser().parse_args(arguments)
-    wrong = _wrong(options)
-    if wrong:
-        print(wrong, file=sys.stderr)
-        return 2
     stop = threading.Event()
     try:
+        auth = credentials(options)
+        _check(options)
         with _ended_by_signals(stop):
-            _serve(options, stop)
+            _serve(options, auth, stop)
     except KeyboardInterrupt:
         print("Stopped.", flush=True)
         return 130
@@ -102,20 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _wrong(options: argparse.Namespace) -> str | None:
-    """What is wrong with the options, as a sentence; told before the model is loaded."""
-    try:
-        credentials(options)
-    except ConfigError as error:
-        return str(error)
+def _check(options: argparse.Namespace) -> None:
+    """Raise `ConfigError` where an option is wrong, before the model is loaded."""
     if options.mcp and importlib.util.find_spec("mcp") is None:
-        return '--mcp needs one more package: pip install "gradio[mcp]".'
+        raise ConfigError('--mcp needs one more package: pip install "gradio[mcp]".')
     if options.port is not None and not 1 <= options.port <= 65_535:
-        return f"--port {options.port} is outside 1 to 65535."
+        raise ConfigError(f"--port {options.port} is outside 1 to 65535.")
     if not 0 < options.time_limit < 1e6:
-        return f"--time-limit {options.time_limit:g} is no number of seconds above 0."
+        raise ConfigError(f"--time-limit {options.time_limit:g} is no number of seconds above 0.")
     if options.root_path and not re.fullmatch(r"(https?://[^\s?#]+|/[^\s?#]*)", options.root_path):
-        return f'--root-path "{options.root_path}" must begin with / or be a whole address, such as /eovseg.'
+        raise ConfigError(
+            f'--root-path "{options.root_path}" must begin with / or be a whole address, such as /eovseg.'
+        )
     if options.port is not None:
         with contextlib.suppress(socket.gaierror), socket.socket() as listener:
             # As servers do: a port whose last connections are just closing counts as free.
@@ -125,8 +121,9 @@ def _wrong(options: argparse.Namespace) -> str | None:
             except socket.gaierror:
                 raise
             except OSError as error:
-                return f"The page cannot be served on {options.host}:{options.port}: {error.strerror or error}."
-    return None
+                raise ConfigError(
+                    f"The page cannot be served on {options.host}:{options.port}: {error.strerror or error}."
+                ) from error
 
 
 @contextlib.contextmanager
@@ -150,7 +147,7 @@ def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
 _serving = threading.Event()
 
 
-def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
+def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: threading.Event) -> None:
     print(f"Loading variant {options.variant.upper()} ...", flush=True)
     predictor = eovseg.load(options.variant, checkpoint=options.checkpoint, device=options.device)
     # Gradio takes seconds to import; a wrong checkpoint should be told before that.
@@ -161,7 +158,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
 
     # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
     models = Models(predictor, options.variant, options.checkpoint, str(predictor.device))
-    large = any(choice.key != "xs" and not choice.missing for choice in models.choices())
+    large = any(models.parts(choice.key)[0] != "xs" and not choice.missing for choice in models.choices())
     page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models, options.time_limit)
     page.features = feature_files(options.features)
     with served(
@@ -169,7 +166,7 @@ def _serve(options: argparse.Namespace, stop: threading.Event) -> None:
         server_name=options.host,
         server_port=options.port,
         root_path=options.root_path,
-        auth=credentials(options),
+        auth=auth,
         share=options.share,
         inbrowser=options.open,
         mcp_server=options.mcp,

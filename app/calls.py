@@ -12,7 +12,7 @@ from pydantic import ValidationError
 _LOG = logging.getLogger(__name__)
 _UPLOAD = (
     'upload the file to gradio_api/upload first and pass {"path": PATH, "meta": {"_type": "gradio.FileData"}} with the '
-    "path that it answers."
+    "path in the list that it answers; over MCP, give a data URI."
 )
 NOT_UPLOADED = f"The photo was not uploaded to this page; {_UPLOAD}"
 FAILED = "The server failed on this request; its log says why."
@@ -23,11 +23,11 @@ class PageBlocks(gr.Blocks):
 
     async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *rest: Any, **named: Any) -> Any:
         """As `gr.Blocks.process_api`; raises `gr.Error` only."""
-        function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
-        wrong = what_is_wrong(function, inputs)
-        if wrong is not None:
-            raise gr.Error(wrong, print_exception=False)
         try:
+            function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+            wrong = what_is_wrong(function, inputs)
+            if wrong is not None:
+                raise gr.Error(wrong, print_exception=False)
             return await super().process_api(function, inputs, *rest, **named)
         except gr.Error:
             raise

@@ -5,7 +5,8 @@ itself: every torch function that such a thread calls asks `checkpoint()` first.
 after a while, and a fresh thread takes its place, so that one hung request does not hold up the others.
 
 What becomes of a request is decided once, by `Errand.settle`, under the lock of its desk: by its worker when the work
-ends, or by its caller, who looks every quarter of a second whether the time is over or the worker has died.
+ends, or by its caller, who looks every quarter of a second whether the time is over, the worker has died, or the
+visitor has left before the work began.
 """
 
 import contextvars
@@ -23,9 +24,9 @@ from app.limits import REQUEST_SECONDS
 from eovseg.errors import EovsegError
 
 _LOG = logging.getLogger(__name__)
-GRACE = 5.0  # seconds beyond the limit in which work may still reach a checkpoint
+GRACE = 5.0  # seconds beyond the limit until work that reaches no checkpoint is left behind
 LOOK_SECONDS = 0.25  # between two looks of a caller at its request
-MAX_HUNG = 3
+MAX_HUNG = 3  # requests left behind; with as many, a desk refuses all others
 T = TypeVar("T")
 
 
@@ -42,7 +43,10 @@ class WorkerDied(EovsegError):
 
 
 class Errand:
-    """One request: what to do, for how many seconds, and who waits. Its desk's lock guards every field."""
+    """One request: what to do, for how many seconds, and whether somebody still waits for it.
+
+    Its desk's lock guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
+    """
 
     def __init__(self, work: Callable[[], Any], seconds: float, waits: Callable[[], bool]) -> None:
         self.work, self.seconds, self.waits = work, seconds, waits
@@ -54,7 +58,7 @@ class Errand:
         self.error: Exception | None = None
 
     def settle(self, value: Any, error: Exception | None) -> bool:
-        """Decide what came of it; False where that had been decided before."""
+        """Decide what came of it, with the desk's lock held; False where that had been decided before."""
         if self.settled.is_set():
             return False
         self.value, self.error = value, error
@@ -127,10 +131,11 @@ class Desk:
         return sum(thread.is_alive() for thread in self._left_behind)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """What `work()` returns or raises; `seconds` None means the desk's own limit.
+        """What `work()` returns or raises; it may run for `seconds`, by default the desk's own limit.
 
-        Raises `TookTooLong`, `VisitorLeft` and `WorkerDied`. It waits for its turn no longer than those before it may
-        take.
+        It waits for its turn at most as long as the requests before it may take. Work of this desk or another that
+        calls `run` is part of its request: it runs at once, within the limit of that request.
+        Raises `TookTooLong`, `VisitorLeft` and `WorkerDied`.
         """
         if getattr(_serving, "errand", None) is not None:
             return work()  # part of a request that is being served

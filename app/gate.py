@@ -27,7 +27,8 @@ OPEN = re.compile(
     r"|queue/(join|data)|heartbeat/[^/]+|upload(_progress)?|call/(v2/)?[^/]+(/[^/]*)?|mcp(/.*)?)",
     re.DOTALL,
 )
-FILE = re.compile(r"/file[=/](.*)$", re.DOTALL)
+FILE = re.compile(r"/gradio_api/file[=/](.*)", re.DOTALL)
+UPLOAD = "/gradio_api/upload"
 CALL = re.compile(r"/gradio_api/call/(?:v2/)?([^/]+)/?", re.DOTALL)
 OWN_FAULT = "The server could not answer this request; its log says why."
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
@@ -47,7 +48,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = UPLOAD_BYTES if scope["path"].rstrip("/").endswith("/upload") else BODY_BYTES
+        limit = UPLOAD_BYTES if scope["path"] == UPLOAD else BODY_BYTES
         exchange = _Exchange(receive, send, limit)
         refusal = self._refusal(scope["path"]) or _wrong_length(scope, limit)
         if refusal is None:
@@ -68,7 +69,7 @@ class Gate:
         return exchange.refusal
 
     def _refusal(self, path: str) -> tuple[int, str] | None:
-        found = FILE.search(path)
+        found = FILE.fullmatch(path)
         if found is not None:
             return None if self._served(found[1]) else (403, "This file is not served.")
         return None if OPEN.fullmatch(path) else (404, "This page has nothing here.")
@@ -77,9 +78,10 @@ class Gate:
         """Whether `path`, links followed, is a file of the upload folder or of one that is open to all."""
         if "\0" in path:
             return False
-        real = os.path.realpath(path)
+        real = Path(os.path.realpath(path))
         folders = (*self._folders, os.path.realpath(get_upload_folder()))
-        return Path(real).is_file() and any(os.path.commonpath((real, folder)) == folder for folder in folders)
+        # Unlike Path.is_file, os.path.isfile answers False for a name that is too long for the file system.
+        return any(real.is_relative_to(folder) for folder in folders) and os.path.isfile(real)  # noqa: PTH113
 
 
 class _Exchange:

@@ -1,7 +1,9 @@
-"""Every private name of Gradio that the page needs, in one file; the public API has nothing for these four questions.
+"""What the page does with Gradio's undocumented state: its queue, what it keeps of callers, and where MCP files lie.
 
-`KNOWN_GOOD` is the version they were last checked with; tests/app/test_gradio_internals.py checks the installed one
-and names it where a name is gone. On a server where one is gone the page goes on without it and the log says so once.
+The public API has nothing for these five functions. `KNOWN_GOOD` is the version that they were last checked with;
+tests/app/test_gradio_internals.py checks the installed one and names it where a name is gone. On a server where one is
+gone, the page goes on without it and the log says so once. What Gradio lets others override or import (`process_api` in
+app/calls.py, its errors in app/gate.py) is used where it is needed.
 """
 
 import functools
@@ -11,6 +13,7 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import gradio
+import gradio.mcp
 from gradio.context import LocalContext
 
 KNOWN_GOOD = "6.31.0"
@@ -90,7 +93,7 @@ def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: 
     """
     line = blocks._queue
     for key, waiting in list(line.pending_event_ids_session.items()):
-        at_work = any(number in line.event_ids_to_events for number in waiting)
+        at_work = any(number in line.event_ids_to_events for number in list(waiting))
         since = unread.setdefault(key, now)
         if at_work:
             unread[key] = now
@@ -100,3 +103,13 @@ def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: 
             unread.pop(key, None)
     for key in set(unread) - set(line.pending_event_ids_session):
         del unread[key]
+
+
+@_or_without(lambda: "", "photos that language models send stay on the disk")
+def keep_mcp_files_in(folder: str) -> str:
+    """Put photos that language models send (--mcp) into `folder`; returns the folder before.
+
+    They would lie outside of the upload folder: Gradio reads their place once, when it is imported.
+    """
+    before, gradio.mcp.DEFAULT_TEMP_DIR = gradio.mcp.DEFAULT_TEMP_DIR, folder
+    return before

@@ -10,6 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from app.calls import PageBlocks
+from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.gate import Gate
 from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
@@ -267,6 +268,7 @@ def _refreshed(session: Session, name: str, tab: Tab, values: Sequence[Any]) -> 
         return [gr.skip()] * len(tab.outputs)
     revision = session.revision
     answer = list(tab.refresh(session, *values))
+    checkpoint()  # what is refused is not seen
     session.seen[name] = revision
     return answer
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import eovseg
-from app.session import StagedPredictor
+from app.session import StagedPredictor, held
 from eovseg.checkpoints import default_checkpoint
 from eovseg.errors import ConfigError
 
@@ -52,11 +52,17 @@ class Models:
         return f"{variant.upper()} · {name}" if name else variant.upper()
 
     def get(self, key: str | None) -> StagedPredictor:
-        """The model of `key`, the server's own for None; loads it where it is here. Raises `EovsegError`."""
+        """The model of `key`, the server's own for None; loads it where it is here.
+
+        Raises `EovsegError`, also where another request is still loading one.
+        """
         key = key or self.first
         if not isinstance(key, str):
             raise ConfigError(f"model must be text, not {type(key).__name__}.")
-        with self._lock:
+        loaded = self._loaded.get(key)
+        if loaded is not None:
+            return loaded
+        with held(self._lock):
             if key not in self._loaded:
                 choice = next((choice for choice in self.choices() if choice.key == key), None)
                 if choice is None:
@@ -67,7 +73,7 @@ class Models:
             return self._loaded[key]
 
     def key_of(self, predictor: StagedPredictor) -> str:
-        return next(key for key, loaded in self._loaded.items() if loaded is predictor)
+        return next(key for key, loaded in list(self._loaded.items()) if loaded is predictor)
 
     def parts(self, key: str) -> tuple[str, str | None]:
         """Variant and checkpoint file name of a model, as a call names them."""

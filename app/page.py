@@ -5,6 +5,7 @@ import functools
 import html
 import logging
 import math
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, STA
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import read_link, recipe_value
-from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, photo_digest, run
+from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
 from app.settings import Settings, defaults
 from app.why import why_value
 from eovseg.assets import asset_path
@@ -297,7 +298,12 @@ class Page:
     def download(self, key: str | None, kind: str) -> Any:
         """A file of the tab's result."""
         place = list(DOWNLOADS).index(kind)
-        return self.callback(lambda session: (str(session.save()[place]),), 1, self.side_desk)(key)
+
+        def work(session: Session) -> tuple[str]:
+            with held(session.saving):  # nothing replaces the file before it is copied
+                return (save_file_to_cache(session.save()[place], get_upload_folder()),)
+
+        return self.callback(work, 1, self.side_desk)(key)
 
     def download_format(self, key: str | None, kind: object) -> Any:
         """The tab's result as a ZIP for another tool."""
@@ -305,7 +311,8 @@ class Page:
         def work(session: Session) -> tuple[str]:
             if not isinstance(kind, str) or kind not in FORMATS:
                 raise ConfigError(f"Choose the tool first: {', '.join(form.title for form in FORMATS.values())}.")
-            return (str(session.packed(kind)),)
+            with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
+                return (save_file_to_cache(session.packed(kind, Path(folder)), get_upload_folder()),)
 
         return self.callback(work, 1, self.side_desk)(key)
 
@@ -327,6 +334,7 @@ class Page:
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
+        `photo`: an uploaded file; over MCP a data URI, as addresses are not fetched.
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
         `preset`: a class list to put before the words; with `preset_competes` it only competes, and what it wins is
         one segment "other". `task`: panoptic, semantic or instance; `ensemble`: geometric or arithmetic; the other

@@ -1,4 +1,4 @@
-"""Proxies of the environment: a server never asks itself through one, and one that can't be used is not fatal."""
+"""Proxies of the environment: the server never calls itself through one, and one that can't be used is left out."""
 
 import logging
 import os
@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from urllib.request import getproxies
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("no_proxy", "NO_PROXY")  # both spellings are read, the small one first
+_NAMES = ("no_proxy", "NO_PROXY")  # both spellings are read, the lower-case one first
 
 
 def drop_unusable() -> None:
-    """Use no proxy in this process where httpx, with which Gradio asks, can't use the one of the environment.
+    """Use no proxy in this process where httpx, Gradio's HTTP client, can't use the one of the environment.
 
-    Such are SOCKS proxies without the package `socksio`, and addresses that are none: `import gradio` would fail.
+    That is the case for a SOCKS proxy without the package `socksio`, and for text that is not an address of a proxy;
+    `import gradio` would fail with either.
     """
     if not any(getproxies().get(kind) for kind in ("http", "https", "all")):
         return
-    import httpx  # only here: it takes a while, and most have no proxy
+    import httpx  # only here: the import is slow, and most environments have no proxy
 
     try:
         httpx.Client().close()
@@ -28,7 +29,7 @@ def drop_unusable() -> None:
 
 @contextmanager
 def asked_directly(host: str | None) -> Iterator[None]:
-    """Addresses of this computer, `host` one of them, are asked without a proxy while the block lasts."""
+    """Connect to this computer's own addresses, among them `host`, without a proxy while the block lasts."""
     before = {name: os.environ.get(name) for name in _NAMES}
     given = next((value for value in before.values() if value is not None), "")
     direct = ",".join(filter(None, (given, "127.0.0.1", "localhost", "::1", host)))

@@ -4,10 +4,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from app.gradio_internals import keep_mcp_files_in
 from app.janitor import Janitor
 from app.layout import build, launch_options
 from app.limits import MAX_QUEUE
@@ -20,19 +22,33 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
 
 
 @contextmanager
+def _own_folder() -> Iterator[None]:
+    """Gradio's files lie in a new folder while the block lasts: the janitor deletes whatever is in it."""
+    before = os.environ.get(_FILES)
+    if before:
+        Path(before).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="eovseg-files-", dir=before or None, ignore_cleanup_errors=True) as folder:
+        os.environ[_FILES] = folder
+        mcp_before = keep_mcp_files_in(folder)
+        try:
+            yield
+        finally:
+            keep_mcp_files_in(mcp_before)
+            if before is None:
+                del os.environ[_FILES]
+            else:
+                os.environ[_FILES] = before
+
+
+@contextmanager
 def served(page: Page, **options: Any) -> Iterator[gr.Blocks]:
     """A server of `page` while the block lasts; `options` are those of `Blocks.launch`.
 
-    Uploads and downloads lie in a folder of this server alone, which goes with it, unless GRADIO_TEMP_DIR names one.
-    Raises `OSError` where it can't listen.
+    Uploads and downloads lie in a folder of this server alone, which is deleted when it ends: in the system's folder
+    for temporary files, or in the one that GRADIO_TEMP_DIR names. Raises `OSError` where it can't listen.
     """
     with ExitStack() as stack:
-        if _FILES not in os.environ:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="eovseg-files-", ignore_cleanup_errors=True)
-            )
-            os.environ[_FILES] = folder
-            stack.callback(os.environ.pop, _FILES, None)
+        stack.enter_context(_own_folder())
         demo = build(page)
         # api_open: nobody gets past the queue.
         demo.queue(max_size=MAX_QUEUE, api_open=False)

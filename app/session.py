@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,7 @@ from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
 from eovseg.model.config import ModelConfig
-from eovseg.result import Result
+from eovseg.result import Result, clean_stem
 from eovseg.vocabulary import Vocabulary
 
 LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
@@ -101,7 +101,7 @@ class Session:
     folder: Path | None = None
     files: list[Path] = field(default_factory=list)
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files in `folder`
-    saving: threading.Lock = field(default_factory=threading.Lock)
+    saving: threading.RLock = field(default_factory=threading.RLock)  # held as long as the files must stay
     running: threading.RLock = field(default_factory=threading.RLock)
     used: float = field(default_factory=time.time)  # seconds since 1970
 
@@ -113,7 +113,7 @@ class Session:
         """Overlay, segment ids, segment list, masks and table as files, made once for a result and its opacity."""
         if self.result is None:
             return []
-        with _held(self.saving):
+        with held(self.saving):
             with alone(self):
                 # One result for all files, whatever else this tab asks for meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
@@ -128,14 +128,14 @@ class Session:
                 self.files, self.saved = [*files, table], wanted
             return self.files
 
-    def packed(self, kind: str) -> Path:
-        """The ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`), beside the files of `save`."""
-        files = self.save()
-        with self.saving:
-            assert self.result is not None and self.folder is not None, "a file is asked for after the first run"
-            path = self.folder / files[0].name.replace("-overlay.png", f"-{kind}.zip")
-            path.write_bytes(archive(self.result, kind))
-            return path
+    def packed(self, kind: str, folder: Path) -> Path:
+        """Write the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) into `folder`."""
+        with alone(self):
+            result = self.result
+        assert result is not None, "a file is asked for after the first run"
+        path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
+        path.write_bytes(archive(result, kind))
+        return path
 
 
 class SessionStore:
@@ -196,11 +196,12 @@ class SessionStore:
 
 def alone(session: Session) -> AbstractContextManager[None]:
     """Nobody else works on `session` meanwhile; raises `TookTooLong` where another request does not end."""
-    return _held(session.running)
+    return held(session.running)
 
 
 @contextmanager
-def _held(lock: Any) -> Iterator[None]:
+def held(lock: Any) -> Iterator[None]:
+    """Hold `lock`; raises `TookTooLong` where another request does not give it back within `BUSY_SECONDS`."""
     if not lock.acquire(timeout=BUSY_SECONDS):
         raise TookTooLong("Another request of this page is still being served; try again in a moment.")
     try:
@@ -236,6 +237,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
         begin = time.perf_counter()
         result = composed(predictor, decoded, asked)
         seconds["result"] = time.perf_counter() - begin
+        checkpoint()  # a request that is refused leaves the session as it was
         session.photo, session.digest = photo, digest
         session.image_state, session.shrunk_from = image_state, shrunk_from
         session.predictor, session.vocabulary, session.decoded = predictor, vocabulary, decoded
@@ -252,6 +254,7 @@ def adjust(session: Session, settings: Settings) -> Session:
         asked = dataclasses.replace(session.asked, settings=settings)
         result = composed(session.predictor, session.decoded, asked)
         seconds = {"result": time.perf_counter() - begin}
+        checkpoint()
         _show(session, asked, dataclasses.replace(result, name=session.result.name), seconds)
         return session
 

@@ -13,12 +13,18 @@ TOP = 5
 def why_value(session: Session, segment_id: int) -> dict[str, Any]:
     """What app/why.js shows of the segment `segment_id` of the session's result; {} where there is none.
 
-    Probabilities, shares and router weights lie in 0..1; `routers` has one entry per decoder layer.
+    Probabilities, shares and router weights lie in 0..1; `routers` has one entry per decoder layer. The segment becomes
+    the session's chosen one.
     """
+    value = _value(session, segment_id)
+    session.chosen = segment_id if value else None
+    return value
+
+
+def _value(session: Session, segment_id: int) -> dict[str, Any]:
     result = session.result
     assert result is not None and session.asked is not None
     index = next((i for i, segment in enumerate(result.segments) if segment.id == segment_id), None)
-    session.chosen = None if index is None else segment_id
     if index is None:
         return {}
     segment = result.segments[index]

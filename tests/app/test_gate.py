@@ -9,6 +9,7 @@ import gradio
 import pytest
 from fastapi import Body, FastAPI, HTTPException, UploadFile
 from gradio.route_utils import API_PREFIX
+from gradio.utils import get_upload_folder
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -16,6 +17,7 @@ from app.gate import OPEN, Gate
 from app.layout import build
 from app.limits import BODY_BYTES
 from app.page import Page
+from eovseg.assets import asset_path
 from tests.app.fake_predictor import FakePredictor
 
 # Routes of Gradio 6.31 that the page has no use for: they write files, reach out to other servers or tell of others.
@@ -168,7 +170,60 @@ def test_web_sockets_are_closed() -> None:
         pass
 
 
+def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None:
+    example = asset_path("photos/bear.jpg")
+    client = TestClient(Gate(a_file_server(), [example.parent]))
+    for route in (
+        "/gradio_api/proxy=http://127.0.0.1:1/file=", "/gradio_api/proxy=x/file/", "/monitoring/file=",
+        "/gradio_api/stream/x/file=", "/gradio_api/dev/reload/file=", "/gradio_api/x/gradio_api/file=", "/file=",
+    ):  # fmt: skip
+        answer = client.get(f"{route}{example}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), route
+    for route in ("/gradio_api/file=", "/gradio_api/file/"):
+        assert client.get(f"{route}{example}").json() == "answered", "a control"
+
+
+def a_file_server() -> FastAPI:
+    """Answers whatever is asked."""
+    app = FastAPI()
+
+    @app.get("/{path:path}")
+    def answer() -> str:
+        return "answered"
+
+    return app
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000, "x" * 300 + ".png", "a\0b"])
+def test_a_name_that_no_file_can_have_is_not_served(name: str) -> None:
+    for folder in (get_upload_folder(), ""):
+        with ThreadPoolExecutor(1) as thread:  # the browser tests keep an event loop in this one
+            status = thread.submit(asyncio.run, status_of(f"/gradio_api/file={folder}/{name}")).result()
+        assert status == 403
+
+
+async def status_of(path: str) -> int:
+    """Of an answer to a path that no client would send."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    await Gate(a_file_server())({"type": "http", "path": path, "headers": []}, receive, send)
+    return int(sent[0]["status"])
+
+
+def test_only_an_upload_may_be_as_large_as_one() -> None:
+    client = gated(a_new_gradio())
+    answer = client.post("/gradio_api/call/upload", content=b" " * (BODY_BYTES + 1))
+    assert (answer.status_code, "8 MB" in answer.json()["detail"]) == (413, True)
+
+
 def test_headers_of_every_answer() -> None:
-    answers = [gated(a_new_gradio()).get(path) for path in ("/config", "/brand_new", "/file=/etc/passwd")]
+    paths = ("/config", "/brand_new", "/gradio_api/file=/etc/passwd")
+    answers = [gated(a_new_gradio()).get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [200, 404, 403]
     assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}

@@ -1,9 +1,10 @@
 """The private names of Gradio in app/gradio_internals.py: a failure names the installed version."""
 
 import asyncio
-import importlib.metadata
 import logging
 import threading
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,15 +13,24 @@ import pytest
 from gradio.context import LocalContext
 from gradio.queueing import Event, EventQueue, Queue
 from gradio.state_holder import StateHolder
+from packaging.requirements import Requirement
 
 from app import gradio_internals
-from app.gradio_internals import KNOWN_GOOD, forget_callers, forget_messages, superseded, visitor_waits
+from app.gradio_internals import (
+    KNOWN_GOOD,
+    forget_callers,
+    forget_messages,
+    keep_mcp_files_in,
+    superseded,
+    visitor_waits,
+)
 from app.page import Page
 from app.server import served
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
 
+ROOT = Path(__file__).parent.parent.parent
 HERE = f"gradio {gradio.__version__} (last known to be good: {KNOWN_GOOD})"
 
 
@@ -41,6 +51,7 @@ def test_the_names_are_there() -> None:
         "gradio.queueing.EventQueue": (EventQueue("c", 1), ("queue",)),
         "gradio.queueing.Event": (event, ("alive", "concurrency_id", "fn", "session_hash")),
         "gradio.state_holder.StateHolder": (holder, ("session_data", "time_last_used")),
+        "gradio.mcp": (gradio.mcp, ("DEFAULT_TEMP_DIR",)),
         "gradio.Blocks": (blocks, ("state_holder", "process_api", "fns")),
     }  # fmt: skip
     missing = [
@@ -50,9 +61,14 @@ def test_the_names_are_there() -> None:
 
 
 def test_the_pins_are_the_version_that_was_checked() -> None:
-    assert importlib.metadata.version("gradio") == KNOWN_GOOD, f"check app/gradio_internals.py with {HERE}"
-    extras = [line for line in importlib.metadata.requires("eovseg") or [] if line.startswith("gradio")]
-    assert extras
+    """That of requirements.txt, whatever happens to be installed here; the extras of pyproject.toml allow it."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if line.startswith("gradio==")]
+    assert pinned == [f"gradio=={KNOWN_GOOD}"], f"check app/gradio_internals.py with {pinned}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
+    allowed = [extra.specifier.contains(KNOWN_GOOD) for extra in extras if extra.name == "gradio"]
+    assert len(allowed) == 2 and all(allowed)
 
 
 class Waiting(FakePredictor):
@@ -115,11 +131,13 @@ def test_a_gradio_that_is_built_differently_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gradio_internals, "LocalContext", SimpleNamespace())
+    monkeypatch.delattr("gradio.mcp.DEFAULT_TEMP_DIR")
     with caplog.at_level(logging.WARNING):
         assert [visitor_waits()() for _ in range(3)] == [True] * 3
         assert superseded() is False
         forget_callers(SimpleNamespace(), 0, 1)
         forget_messages(SimpleNamespace(), {}, 0, 1)
+        assert keep_mcp_files_in("folder") == ""
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 4 and all(gradio.__version__ in text for text in told)
+    assert len(told) == 5 and all(gradio.__version__ in text for text in told)
     assert "visitors who leave" in told[0]

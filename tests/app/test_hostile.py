@@ -1,15 +1,19 @@
 """What a hostile visitor sends: nothing runs, nothing is served that is not theirs, every answer is plain."""
 
+import asyncio
 import io
 import itertools
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gradio.mcp
 import httpx
 import pytest
 from gradio.utils import get_upload_folder
@@ -17,10 +21,13 @@ from PIL import Image
 
 from app.calls import FAILED
 from app.examples import example_paths
-from app.limits import BODY_BYTES, UPLOAD_BYTES
+from app.janitor import Janitor
+from app.layout import build
+from app.limits import BODY_BYTES, FILE_SECONDS, UPLOAD_BYTES
 from app.models import Models
 from app.page import Page, asked_for
 from app.server import served
+from app.session import SessionStore
 from app.tabs.wiring import whole_number
 from eovseg.errors import EovsegError
 from tests.app.conftest import free_port
@@ -405,6 +412,13 @@ def test_a_call_that_cannot_be_read_is_a_sentence(caller: Caller, path: str, bod
     assert answer.status_code == 400 and said in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("number", [9999, -1])
+def test_an_event_that_is_not_there_is_a_sentence(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gradio.Error, match="its log says why"), ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, build(Page(FakePredictor())).process_api(number, [])).result()
+    assert "KeyError" in caplog.text
+
+
 def test_a_fault_of_ours_is_a_sentence_too(server: tuple[str, Page], caplog: pytest.LogCaptureFixture) -> None:
     caller, predictor = Caller(server[0]), server[1].models.get(None)
     predictor.failure = ZeroDivisionError("a secret of the code")  # type: ignore[attr-defined]
@@ -415,14 +429,29 @@ def test_a_fault_of_ours_is_a_sentence_too(server: tuple[str, Page], caplog: pyt
     assert said == FAILED and "a secret of the code" in caplog.text, "the log has its traceback"
 
 
-def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the user names a folder: what else lies in it is not ours to delete."""
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    mcp_files = gradio.mcp.DEFAULT_TEMP_DIR
+    if named:
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files" / "foreign.txt").touch()
     with served(Page(FakePredictor()), server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
         caller = Caller(demo.local_url)
         file = Path(caller.upload("p.png", png()))
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))
         assert caller.segment(str(file), "sky: stuff").labels == {"sky"}
-    assert not folder.exists() and "GRADIO_TEMP_DIR" not in os.environ
+        assert (folder.parent == tmp_path / "files") == named
+        assert str(folder) == gradio.mcp.DEFAULT_TEMP_DIR, "what language models send, too"
+        Janitor(demo, SessionStore()).tidy(time.time() + 2 * FILE_SECONDS)
+        assert not file.exists()
+    assert not folder.exists() and os.environ.get("GRADIO_TEMP_DIR") == (str(tmp_path / "files") if named else None)
+    assert (tmp_path / "files" / "foreign.txt").exists() == named
+    assert mcp_files == gradio.mcp.DEFAULT_TEMP_DIR
 
 
 @pytest.mark.parametrize(

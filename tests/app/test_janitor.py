@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,8 +63,10 @@ def test_a_round_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> 
 def test_files_that_are_being_written_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     session = Page(FakePredictor()).start
-    with session.saving, pytest.raises(TookTooLong, match="still being served"):
-        session.save()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(session.saving.acquire).result()
+        with pytest.raises(TookTooLong, match="still being served"):
+            session.save()
 
 
 def test_what_gradio_keeps_of_callers_goes() -> None:

@@ -5,26 +5,33 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import httpx
 import pytest
+from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from app import layout as layout_module
 from app import page as page_module
 from app.__main__ import main, parser
+from app.desk import Desk, TookTooLong
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.layout import build, launch_options
+from app.models import Models
 from app.page import DOWNLOADS, Page, asked_for, notes_html
 from app.recipe import client_call, curl_call
-from app.session import Asked
-from app.tabs import TITLES
+from app.session import Asked, Session
+from app.tabs import TITLES, Tab
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.formats import FORMATS
@@ -312,6 +319,64 @@ def test_the_layout_asks_for_limits(page: Page) -> None:
     assert len(model_events) > 8 and all(fn.concurrency_limit == 1 for fn in model_events)
     private = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     assert private <= {"segment", *TITLES}
+
+
+def test_a_file_is_handed_over_before_another_takes_its_place(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = page.store.open(None, page.start)
+    copy = page_module.save_file_to_cache
+    free: list[bool] = []
+
+    def copied(file: str, folder: str) -> str:
+        with ThreadPoolExecutor(1) as other:
+            free.append(other.submit(session.saving.acquire, blocking=False).result())
+        return copy(file, folder)
+
+    monkeypatch.setattr(page_module, "save_file_to_cache", copied)
+    path = Path(page.download(session.key, "overlay"))
+    assert free == [False] and path.is_relative_to(get_upload_folder()) and path.name == session.files[0].name
+    packed = Path(page.download_format(session.key, "cvat"))
+    assert packed.is_relative_to(get_upload_folder()) and packed.name == "bus-street-cvat.zip"
+
+
+def test_a_tab_that_was_refused_is_computed_when_it_is_opened_again(page: Page) -> None:
+    session = page.store.open(None, page.start)
+    times: list[int] = []
+
+    def slow(session: Session) -> list[str]:
+        times.append(len(times))
+        if len(times) == 1:
+            time.sleep(0.3)
+        return ["shown"]
+
+    tab = Tab(slow, [], [gr.HTML()])
+    with pytest.raises(TookTooLong):
+        Desk("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
+    assert layout_module._refreshed(session, "vas", tab, []) == ["shown"] and times == [0, 1]
+    assert layout_module._refreshed(session, "vas", tab, []) == [SKIP], "seen"
+
+
+def test_a_model_that_hangs_while_it_is_loaded_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = FakePredictor(), FakePredictor()
+    models = Models(first)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(*_: Any, **__: Any) -> FakePredictor:
+        begun.set()
+        assert go_on.wait(30)
+        return other
+
+    monkeypatch.setattr("app.models.default_checkpoint", lambda variant: Path(f"{variant}.pth"))
+    monkeypatch.setattr("eovseg.load", load)
+    monkeypatch.setattr("app.session.BUSY_SECONDS", 0.1)
+    with ThreadPoolExecutor(1) as thread:
+        loading = thread.submit(models.get, "s")
+        try:
+            assert begun.wait(30) and models.get(None) is first
+            with pytest.raises(TookTooLong, match="still being served"):
+                models.get("m")
+        finally:
+            go_on.set()
+        assert loading.result() is models.get("s") is other and models.key_of(other) == "s"
 
 
 @pytest.mark.parametrize("auth", ["name", ":secret", "name:"])

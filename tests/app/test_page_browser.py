@@ -107,10 +107,11 @@ def test_a_class_list_with_own_words(visit: Visit) -> None:
 
 def test_downloads(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
-    photo = Image.open(asset_path("photos/bus-street.jpg"))
+    with Image.open(asset_path("photos/bus-street.jpg")) as photo:
+        size = photo.size
     files = {title: visit.download(title) for title in ("Overlay", "Panoptic PNG", "Panoptic JSON", "Masks", "Table")}
     with Image.open(files["Overlay"]) as overlay, Image.open(files["Panoptic PNG"]) as ids:
-        assert overlay.size == ids.size == photo.size
+        assert overlay.size == ids.size == size
         values = np.asarray(ids).astype(int) @ [1, 256, 65_536]
     panoptic = json.loads(files["Panoptic JSON"].read_text())
     listed = panoptic["annotations"][0]["segments_info"]

@@ -2,13 +2,18 @@
 
 import gc
 import threading
+import time
+import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app import session as session_module
+from app.desk import Desk, TookTooLong
 from app.session import LONGEST_SIDE, Asked, Session, SessionStore, adjust, run
 from app.settings import Settings
 from eovseg.errors import ImageError
@@ -79,6 +84,65 @@ def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: Phot
     with pytest.raises(RuntimeError):
         run(session, predictor, photo_file(61, name="other.png"), asked("dog"))
     assert vars(session) == before
+
+
+class SlowToCompose(FakePredictor):
+    """Reaches no checkpoint while it composes, and is done after the time limit where it is told to be late."""
+
+    late = False
+
+    def compose(self, *given: Any, **settings: Any) -> Any:
+        if self.late:
+            time.sleep(0.3)
+        return super().compose(*given, **settings)
+
+
+@pytest.mark.parametrize("new", [asked("dog", settings=Settings(alpha=0.1)), Settings(alpha=0.1)])
+def test_a_request_that_was_too_slow_changes_nothing(photo_file: PhotoWriter, new: Asked | Settings) -> None:
+    """Neither another photo and words nor other settings."""
+    predictor = SlowToCompose()
+    session = run(Session(), predictor, photo_file(), WORDS)
+    before = dict(vars(session))
+    predictor.late = True
+
+    def work() -> Session:
+        if isinstance(new, Settings):
+            return adjust(session, new)
+        return run(session, predictor, photo_file(61, name="other.png"), new)
+
+    with pytest.raises(TookTooLong, match="longer than"):
+        Desk("test", seconds=0.1, grace=60).run(work)
+    assert vars(session) == before
+
+
+def test_an_archive_holds_the_photo_of_its_name(
+    predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the tab shows another photo before the archive is written."""
+    session = run(Session(), predictor, photo_file(name="first.png"), WORDS)
+    pack = session_module.archive
+
+    def overtaken(result: Any, kind: str) -> bytes:
+        run(session, predictor, photo_file(61, name="second.png"), WORDS)
+        session.save()
+        return pack(result, kind)
+
+    monkeypatch.setattr(session_module, "archive", overtaken)
+    path = session.packed("cvat", tmp_path)
+    assert path == tmp_path / "first-cvat.zip"
+    with zipfile.ZipFile(path) as packed:
+        assert sorted(packed.namelist()) == ["first-cvat.xml", "first.jpg"]
+
+
+def test_an_archive_is_not_waited_for_without_end(
+    predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
+    session = run(Session(), predictor, photo_file(), WORDS)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(session.running.acquire).result()
+        with pytest.raises(TookTooLong, match="still being served"):
+            session.packed("cvat", tmp_path)
 
 
 def test_a_large_photo_is_scaled_down_and_told(predictor: FakePredictor, photo_file: PhotoWriter) -> None:

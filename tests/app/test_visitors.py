@@ -2,7 +2,9 @@
 
 import contextlib
 import http.server
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,16 @@ import pytest
 from gradio_client import Client, handle_file
 
 from app.__main__ import AUTH_VARIABLE, credentials, main, parser
-from app.limits import MAX_QUEUE, REQUEST_SECONDS
+from app.limits import LARGE_MODEL_SESSIONS, MAX_QUEUE, MAX_SESSIONS, REQUEST_SECONDS
 from app.page import Page
 from app.server import served
 from eovseg.assets import asset_path
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
-from tests.app.troubles import TROUBLES
+from tests.app.troubles import TROUBLES, trouble_of
 from tests.app.visitors import ROOT, TIME_LIMIT, faults, run_visitors, running_page
+from tests.app.visitors import parser as visitors_parser
 
 
 @pytest.mark.slow
@@ -151,6 +154,50 @@ def test_the_password_comes_from_three_places(source: str, tmp_path: Path, monke
     assert credentials(parser().parse_args(given)) == ("ada", "pass:wörd")
 
 
+class Served(Exception):
+    """What `served` would have been called with."""
+
+
+@pytest.fixture
+def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page, dict[str, Any]]]:
+    """Runs `main` with arguments, over the fake predictor, up to the page and the options that it would serve."""
+
+    def refuse(page: Page, **options: Any) -> None:
+        raise Served(page, options)
+
+    monkeypatch.setattr("app.server.served", refuse)
+    monkeypatch.setattr("eovseg.load", lambda *_, **__: FakePredictor())
+
+    def run(*arguments: str) -> tuple[Page, dict[str, Any]]:
+        with pytest.raises(Served) as found:
+            main(arguments)
+        page, options = found.value.args
+        return page, options
+
+    return run
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]]) -> None:
+    """As with a shell's --auth-file <(command): it can be read once only."""
+    reading, writing = os.pipe()
+    os.write(writing, b"ada:secret\n")
+    os.close(writing)
+    try:
+        assert asked_to_serve("--auth-file", f"/dev/fd/{reading}")[1]["auth"] == ("ada", "secret")
+    finally:
+        os.close(reading)
+
+
+def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
+    asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked_to_serve("--checkpoint", "mine.safetensors")[0].store._limit == MAX_SESSIONS
+    assert asked_to_serve("--variant", "m", "--checkpoint", "m.pth")[0].store._limit == LARGE_MODEL_SESSIONS
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"At most {MAX_SESSIONS} tabs are kept, or {LARGE_MODEL_SESSIONS} where S, M or L" in readme
+
+
 def test_no_password_is_given_and_a_bad_one_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +213,33 @@ def test_no_password_is_given_and_a_bad_one_is_not_repeated(
     assert main(["--auth-file", str(file)]) == 2 and "UTF-8" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         parser().parse_args(["--auth", "a:b", "--auth-file", "f"])
+
+
+def test_the_readme_says_what_the_report_of_the_long_run_says() -> None:
+    report = json.loads((ROOT / "assets/evaluation/page-soak.json").read_text(encoding="utf-8"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    said = re.search(
+        r"(\d+) minutes, (\d+) results, none mixed up, memory ([+−-][\d.]+) %, requests that failed: (\d+)"
+        r".*?`OMP_NUM_THREADS=(\d+) python -m tests\.app\.visitors ([^`]*)`",
+        readme,
+    )
+    assert said is not None
+    minutes, results, memory, failed, threads, options = said.groups()
+    given = visitors_parser().parse_args(options.split())
+    assert int(results) == report["requests"] == sum(report["requests_by_visitor"])
+    assert float(memory.replace("−", "-")) == pytest.approx(report["memory_change"] * 100, abs=0.05)
+    assert int(failed) == len(report["wrong"])
+    assert [text for text in report["wrong"] if "foreign" in text or "another photo" in text] == []
+    assert report["seconds_of_a_last_request"] < report["time_limit"], "a free model at the end"
+    # The command is the one that made the report.
+    assert (given.visitors, given.time_limit) == (report["visitors"], report["time_limit"])
+    assert given.seconds == 60 * int(minutes) <= report["seconds"] < given.seconds + 300
+    assert report["options"].endswith(f"OMP_NUM_THREADS={threads}")
+    ordinary = [
+        sum(trouble_of(place, turn) is None for place in range(given.visitors) for turn in range(turns))
+        for turns in (given.warm_up - 1, given.warm_up)
+    ]
+    assert ordinary[0] < report["warm_up_requests"] <= ordinary[1]
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --seconds 1800 --out FILE`.
+"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --out FILE`.
 
 Each has an own photo (own size, own colours), own words that nobody else uses, and a session of its own; half use the
 page's private events, half the public endpoint. Whatever comes back is checked against what that visitor sent. A third
@@ -274,15 +274,20 @@ def faults(found: dict[str, Any]) -> list[str]:
     return [sentence for sentence, right in checks.items() if not right]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and write; 1 with the reasons where `faults` finds any."""
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
     options = argparse.ArgumentParser(prog="python -m tests.app.visitors", description=__doc__)
     options.add_argument("--visitors", type=int, default=20)
     options.add_argument("--seconds", type=float, default=120)
     options.add_argument("--warm-up", type=int, default=12, help="turns of each before memory is measured")
     options.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="the server's; more on a busy machine")
     options.add_argument("--out", type=Path)
-    given = options.parse_args(arguments)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and write; 1 with the reasons where `faults` finds any."""
+    given = parser().parse_args(arguments)
     with running_page("--time-limit", str(given.time_limit)) as (address, process):
         found = run_visitors(address, process, given.visitors, given.seconds, given.warm_up, given.time_limit)
     text = json.dumps(found, indent=2) + "\n"
