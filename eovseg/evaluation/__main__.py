@@ -27,6 +27,7 @@ from eovseg.loading import load
 from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.predictor import Task
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.whole_files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -197,9 +198,8 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
     chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         path = out / "sweep.csv"
-        path.write_text(csv_text(records), encoding="utf-8")
+        write_whole(path, csv_text(records))
         print(path)
 
 

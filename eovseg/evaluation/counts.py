@@ -12,6 +12,7 @@ import numpy as np
 from eovseg.errors import DataError
 from eovseg.evaluation.boundaries import BoundaryPixels
 from eovseg.evaluation.instances import ClassMatches
+from eovseg.whole_files import write_whole
 
 COUNTS_FILE = "counts.json.gz"
 
@@ -135,7 +136,7 @@ class Counts:
         ]
         text = json.dumps({"format": 1, "photos": photos}, ensure_ascii=False, separators=(",", ":"))
         path = folder / COUNTS_FILE
-        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+        write_whole(path, gzip.compress(text.encode(), mtime=0))
         return path
 
 

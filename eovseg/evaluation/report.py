@@ -26,6 +26,7 @@ from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
 from eovseg.evaluation.semantic import SemanticReport, semantic_report
 from eovseg.evaluation.true_masks import CLASSIFIERS
+from eovseg.whole_files import write_whole
 
 # Tables 1, 2, 7 and 8 and section 4 of the paper, by variant and data set; FPS on the authors' GPU. Parameters are the
 # paper's own count: its counter takes a text block of the ViT for the image block, 3.9 M too few.
@@ -209,7 +210,6 @@ class Report:
     def save(self, folder: Path | str) -> list[Path]:
         """Write summary.csv, per_class.csv, report.json, report.txt and the counts into `folder`, made when missing."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         paper = self.paper()
         summary = []
         for name, value in self.summary().items():
@@ -222,7 +222,7 @@ class Report:
             "report.txt": self.table() + "\n",
         }
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_whole(folder / name, text)
         paths = [folder / name for name in texts]
         return paths if self.counts is None else [*paths, self.counts.save(folder)]
 

@@ -18,6 +18,7 @@ from eovseg.evaluation.figures import average_precision, differences
 from eovseg.evaluation.instances import InstanceReport
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import Report, csv_text
+from eovseg.whole_files import write_whole
 
 _HEADER = ("data", "variant", "vocabulary", "settings")
 
@@ -107,7 +108,7 @@ def show_comparison(here: Report, there: Report, out: Path | None = None) -> Non
     print(comparison_table(rows))
     if out:
         path = out / "against.csv"
-        path.write_text(csv_text(rows), encoding="utf-8")
+        write_whole(path, csv_text(rows))
         print(path)
 
 
