@@ -7,11 +7,12 @@ place of its size (2), its length less 1 in that many bits, the value (8). Each 
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from eovseg.formats.photo import PhotoFile, json_bytes, runs
+from eovseg.formats.photo import PhotoFile, json_bytes, runs, printable
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -24,7 +25,8 @@ _LOCAL = "/data/local-files/?d="
 
 def tasks(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     """A list of one task for Label Studio's import; the photo's address is that of its local storage."""
-    task = {"data": {DATA_KEY: _LOCAL + photo.name}, "predictions": [prediction(result)]}
+    address = _LOCAL + quote(photo.name, errors="replace")
+    task = {"data": {DATA_KEY: address}, "predictions": [prediction(result)]}
     return json_bytes([task])
 
 
@@ -41,7 +43,7 @@ def prediction(result: "Result") -> dict[str, Any]:
             "original_height": height,
             "image_rotation": 0,
             "score": segment.score,
-            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [segment.label]},
+            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [printable(segment.label)]},
         }
         for index, segment in enumerate(result.segments)
     ]
@@ -51,12 +53,12 @@ def prediction(result: "Result") -> dict[str, Any]:
 
 def labelling_config(vocabulary: "Vocabulary") -> bytes:
     """The labelling interface (XML) that these tasks belong to."""
-    labels = "".join(f"    <Label value={quoteattr(entry.label)}/>\n" for entry in vocabulary.classes)
+    labels = "".join(f"    <Label value={quoteattr(printable(entry.label))}/>\n" for entry in vocabulary.classes)
     text = (
         f'<View>\n  <Image name="{TO_NAME}" value="${DATA_KEY}" zoom="true"/>\n'
         f'  <BrushLabels name="{FROM_NAME}" toName="{TO_NAME}">\n{labels}  </BrushLabels>\n</View>\n'
     )
-    return text.encode("utf-8", "replace")
+    return text.encode("utf-8")
 
 
 def brush_rle(mask: np.ndarray) -> list[int]:
