@@ -29,9 +29,8 @@ def test_the_file_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_whole(path, b"old")
-    with pytest.raises(KeyError), whole_file(path) as part:
-        part.write_text("half")
-        raise KeyError
+    with pytest.raises(FileNotFoundError), whole_file(path):
+        (tmp_path / "missing").read_bytes()
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 

@@ -18,6 +18,7 @@ from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.evaluation.categories import classes_of_folder
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
@@ -92,7 +93,10 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.sweep:
             raise ConfigError("--against compares reports, and a sweep makes none; leave one of the two out.")
         other = read_report(arguments.against)
-        check_same(other, [photo.file_name for photo in photos], vocabulary.labels)
+        _, words = classes_of_folder(folder, vocabulary, arguments.ignore_unmapped)
+        check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
+    if arguments.out and distributed.is_main():
+        arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
@@ -109,6 +113,9 @@ def run(arguments: argparse.Namespace) -> None:
         if distributed.is_main():
             _show_sweep(rows, arguments.out)
         return
+    # Before the run: both files and the checkout may change while it lasts.
+    weights = arguments.checkpoint or default_checkpoint(arguments.variant)
+    origin = Origin.of(weights) if distributed.is_main() else None
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
         "absent words": arguments.absent_words,
@@ -128,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if not distributed.is_main():
         return
-    report = replace(report, origin=Origin.of(arguments.checkpoint or default_checkpoint(arguments.variant)))
+    report = replace(report, origin=origin)
     print(report.table())
     if arguments.out:
         for path in report.save(arguments.out):

@@ -51,7 +51,6 @@ def measure(
     report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
     found = report.summary()
     seed = re.search(r"-seed(\d+)$", path.stem)
-    assert report.counts is not None
     row = {
         "file": path.name,
         "fusion": predictor.config.fusion,

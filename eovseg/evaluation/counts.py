@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -147,10 +148,10 @@ def read_photo_counts(path: Path) -> tuple[PhotoCounts, ...]:
         if document["format"] != 1:
             raise ValueError
         return tuple(_photo(entry) for entry in document["photos"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(f"{path} holds no counts that this version can read; evaluate the model again.") from error
 
 
 def _photo(entry: Mapping[str, Any]) -> PhotoCounts:
     parts = {name: [make(*row) for row in entry[name]] for name, make in _ROWS.items() if name in entry}
-    return PhotoCounts(entry["photo"], **parts)
+    return PhotoCounts(str(entry["photo"]), **parts)

@@ -132,7 +132,5 @@ def threshold_grid(
     pairs = weights or [(start.alpha, start.beta)]
     return [
         replace(start, score_threshold=score, overlap_threshold=overlap, void_threshold=void, alpha=alpha, beta=beta)
-        for score, overlap, void, (alpha, beta) in itertools.product(
-            score_thresholds, overlap_thresholds, voids, pairs
-        )
+        for score, overlap, void, (alpha, beta) in itertools.product(score_thresholds, overlap_thresholds, voids, pairs)
     ]

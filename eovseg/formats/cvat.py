@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from eovseg.formats.photo import PhotoFile, crop, runs, printable
+from eovseg.formats.photo import PhotoFile, crop, printable, runs
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -49,5 +49,3 @@ def _image(result: "Result", photo: PhotoFile) -> ElementTree.Element:
                 image, "mask", {**values, "rle": lengths, **{key: str(value) for key, value in place.items()}}
             )
     return image
-
-

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from eovseg.formats.photo import PhotoFile, json_bytes, runs, printable
+from eovseg.formats.photo import PhotoFile, json_bytes, printable, runs
 
 if TYPE_CHECKING:
     from eovseg.result import Result
