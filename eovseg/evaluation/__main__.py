@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-threshold", type=float)
     parser.add_argument("--pixel-threshold", type=float)
     parser.add_argument("--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges")
+    parser.add_argument(
+        "--no-calibration", dest="calibration", action="store_const", const=False, help="segments' scores as they are"
+    )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
     parser.add_argument(
         "--against",
