@@ -5,6 +5,7 @@ The brush's run lengths are a stream of bits, as Label Studio's own `brush.encod
 place of its size (2), its length less 1 in that many bits, the value (8). Each pixel is four equal values (RGBA).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -30,8 +31,13 @@ def tasks(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     return json_bytes([task])
 
 
-def prediction(result: "Result") -> dict[str, Any]:
-    """What an ML backend answers for one photo, and what an imported task carries."""
+def prediction(result: "Result", labels: Sequence[str] | None = None) -> dict[str, Any]:
+    """What an ML backend answers for one photo, and what an imported task carries.
+
+    `labels`: what the project calls each class of the vocabulary; by default as `labelling_config` does.
+    """
+    if labels is None:
+        labels = [printable(entry.label) for entry in result.vocabulary.classes]
     height, width = result.segment_map.shape
     regions = [
         {
@@ -43,7 +49,7 @@ def prediction(result: "Result") -> dict[str, Any]:
             "original_height": height,
             "image_rotation": 0,
             "score": segment.score,
-            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [printable(segment.label)]},
+            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [labels[segment.class_id]]},
         }
         for index, segment in enumerate(result.segments)
     ]
