@@ -11,6 +11,7 @@ import eovseg
 from eovseg.assets import asset_path
 from eovseg.command_words import read_words
 from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.whole_files import write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,13 +74,12 @@ def _selection(options: argparse.Namespace) -> None:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     folder, words = PanopticFolder(options.data), eovseg.Vocabulary.read(options.words)
     predictor = eovseg.load(options.variant, options.checkpoint)
-    found = measure_selection(predictor, folder, folder.photos[: options.limit], words)
     origin = Origin.of(options.checkpoint or default_checkpoint(options.variant))
+    found = measure_selection(predictor, folder, folder.photos[: options.limit], words)
     document = {"data": folder.name, "variant": options.variant, "origin": asdict(origin), **found.to_json()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(options.out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print(f"{len(found.spreads)} photos, {len(found.pairs)} pairs of photo and word")
-    for name, row in found.summary().items():
+    for name, row in found.summary.items():
         print(f"{name}: {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
     print(options.out)
 

@@ -8,6 +8,7 @@ class.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from analysis.similarity import concentration, similarity_maps, vas_weight
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.evaluation.bootstrap import RESAMPLES, draws_of, interval
 from eovseg.evaluation.evaluate import Evaluator
+from eovseg.evaluation.means import photo_mean
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
@@ -58,6 +60,7 @@ class Selection:
     pairs: tuple[WordPair, ...]
     samples: tuple[np.ndarray, ...]
 
+    @cached_property
     def summary(self) -> dict[str, dict[str, float]]:
         """Each figure with its value and the bounds "low" and "high" of its 95 % interval (bootstrap over photos)."""
         photos = len(self.spreads)
@@ -68,11 +71,11 @@ class Selection:
         before, after = (np.array([getattr(pair, name) for pair in known]) for name in ("before", "after"))
         ratios = np.array([spread.ratio for spread in self.spreads])
         figures = {
-            "weights, 90th over 10th percentile, mean over photos": _mean(ratios, np.arange(photos), draws),
+            "weights, 90th over 10th percentile, mean over photos": photo_mean(ratios, np.arange(photos), draws),
             "weights, 90th over 10th percentile, all pixels together": _pooled_ratio(self.samples, draws),
-            "share on true segments before": _mean(before, of_pair, draws),
-            "share on true segments after": _mean(after, of_pair, draws),
-            "pairs with a higher share after": _mean((after > before).astype(float), of_pair, draws),
+            "share on true segments before": photo_mean(before, of_pair, draws),
+            "share on true segments after": photo_mean(after, of_pair, draws),
+            "pairs with a higher share after": photo_mean(after > before, of_pair, draws),
         }
         found = {}
         for name, values in figures.items():
@@ -83,7 +86,7 @@ class Selection:
     def to_json(self) -> dict[str, Any]:
         """The summary, and a row for each photo and each pair; NaN becomes null."""
         photos = [asdict(spread) | {"ratio": spread.ratio} for spread in self.spreads]
-        summary = {name: _without_nan(row) for name, row in self.summary().items()}
+        summary = {name: _without_nan(row) for name, row in self.summary.items()}
         return {
             "summary": summary,
             "resamples": RESAMPLES,
@@ -123,15 +126,6 @@ def measure_selection(
         if progress:
             progress(done, len(photos))
     return Selection(tuple(spreads), tuple(pairs), tuple(samples))
-
-
-def _mean(values: np.ndarray, place: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mean of `values` (n,) of the photos `place` (n,) for each row of `draws` (R, photos); NaN values are left out."""
-    known = np.isfinite(values)
-    photos = draws.shape[1]
-    total = draws @ np.bincount(place[known], values[known], minlength=photos)
-    with np.errstate(invalid="ignore"):
-        return total / (draws @ np.bincount(place[known], minlength=photos))
 
 
 def _pooled_ratio(samples: Iterable[np.ndarray], draws: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from eovseg.embeddings import default_cache_directory
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.whole_files import whole_file, write_whole
 
 FORMAT = "eovseg-1"
 
@@ -301,14 +302,9 @@ def save_checkpoint(
         stored[key] = tensor.half() if half and tensor.is_floating_point() else tensor.clone()
     words = None if training_words is None else list(training_words)
     header = json.dumps({"config": config.to_dict(), "complete": complete, "training_words": words}, ensure_ascii=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(stored, temporary, metadata={"format": FORMAT, "header": header})
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as part:
+            save_file(stored, part, metadata={"format": FORMAT, "header": header})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f'The file "{path}" cannot be written ({error}).') from error
 
@@ -364,7 +360,7 @@ def check_record(path: Path, digest: str) -> None:
         recorded = record.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         with contextlib.suppress(OSError):  # a cache that several people read and one may write
-            record.write_text(f"{digest}\n", encoding="ascii")
+            write_whole(record, f"{digest}\n")
         return
     except OSError as error:
         raise CheckpointError(f'The checksum "{record}" cannot be read ({error.strerror}).') from error

@@ -26,7 +26,7 @@ from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
-from eovseg.model.config import Composition, Ensemble, ModelConfig
+from eovseg.model.config import Composition, Ensemble, ModelConfig, check_calibration
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.model.text import text_key
 from eovseg.result import Result
@@ -35,6 +35,7 @@ from eovseg.vocabulary import Vocabulary
 ImageSource = str | Path | Image.Image | np.ndarray
 Words = Vocabulary | str | None
 Task = Literal["panoptic", "semantic", "instance"]
+Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
@@ -228,16 +229,16 @@ class Predictor:
         mask_threshold: float | None = None,
         pixel_threshold: float | None = None,
         edges: bool | None = None,
-        calibration: tuple[float, float] | None = None,
+        calibration: Calibration = None,
     ) -> Result:
         """The third step: a result from logits, without running the network. None keeps the model's default.
 
         `void_threshold` (0..1): kernels whose probability of "none of these words" exceeds it are dropped.
         Panoptic results alone read the last five: `composition` chooses between the rules of
         eovseg/model/postprocess.py, the two thresholds (0..1) belong to "best-first", with `edges` masks follow the
-        photo's edges, and `calibration`, a slope and a bias, makes the segments' scores shares (`shown_score`);
-        thresholds read the score before it.
-        Raises `ConfigError` for values outside 0 to 1 and unknown tasks or compositions.
+        photo's edges, and `calibration`, a slope above 0 and a bias, makes the segments' scores shares (`shown_score`);
+        False leaves the scores as they are. Thresholds read the score before it.
+        Raises `ConfigError` for values outside 0 to 1, unknown tasks or compositions, and what is no calibration.
         """
         if task not in get_args(Task):
             raise ConfigError(f"task={task!r} is not allowed; choose one of {', '.join(get_args(Task))}.")
@@ -257,7 +258,7 @@ class Predictor:
             mask_threshold=_share("mask_threshold", mask_threshold, config.mask_threshold),
             pixel_threshold=_share("pixel_threshold", pixel_threshold, config.pixel_threshold),
             edges=config.edges if edges is None else edges,
-            calibration=calibration or config.calibration,
+            calibration=_calibration(calibration, config.calibration),
         )
         scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
         state = decoded.state
@@ -349,9 +350,17 @@ class Predictor:
         return segment(photos)
 
 
-def _share(name: str, value: float | None, default: float) -> float:
+def _share(name: str, value: Any, default: float) -> float:
     if value is None:
         return default
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{name}={value} is outside 0 to 1.")
+    if not isinstance(value, int | float | np.floating) or not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{name}={value!r} is outside 0 to 1.")
     return float(value)
+
+
+def _calibration(given: Calibration, default: tuple[float, float] | None) -> tuple[float, float] | None:
+    if given is None or given is False:
+        return default if given is None else None
+    pair = tuple(given) if isinstance(given, Sequence) else given
+    check_calibration(pair, "False for scores as they are")
+    return pair[0], pair[1]

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Collection
@@ -23,6 +22,7 @@ from eovseg.formats.photo import PhotoFile
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
 from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import write_whole
 
 _IMAGE_ID = 1  # each file describes one photo
 _MAX_STEM_BYTES = 120
@@ -247,7 +247,7 @@ class Result:
                 content = FORMATS[kind].content(self, photo, paths[kind])
             else:
                 content = self._content(kind, f"{PurePath(stem).name}-{FILES['panoptic-png']}")
-            write_whole(paths[kind], content)
+            _write(paths[kind], content)
         return list(paths.values())
 
     def _write_shared(self, kind: str, folder: Path) -> None:
@@ -258,7 +258,7 @@ class Result:
         try:
             known = path.read_bytes()
         except OSError:
-            write_whole(path, content)
+            _write(path, content)
             return
         if known != content:
             raise EovsegError(
@@ -308,13 +308,10 @@ def file_of(kind: str, stem: str) -> PurePath:
     return path_of(kind, stem) if kind in FORMATS else PurePath(f"{stem}-{FILES[kind]}")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; raises `EovsegError` where its folder cannot be written."""
+def _write(path: Path, content: bytes) -> None:
+    """`write_whole`; raises `EovsegError` where the folder cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_whole(path, content, one_of_many=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{path.parent}" ({reason}).') from error

@@ -191,7 +191,7 @@ def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatc
 
 @pytest.mark.parametrize(
     "settings",
-    [{"alpha": -0.1}, {"beta": 2}, {"task": "depth"}, {"ensemble": "sum"}, {"void_threshold": 1.1}],
+    [{"alpha": -0.1}, {"beta": 2}, {"task": "depth"}, {"ensemble": "sum"}, {"void_threshold": 1.1}, {"alpha": "0.5"}],
     ids=str,
 )
 def test_wrong_settings_are_refused_with_a_sentence(predictor: eovseg.Predictor, photo: Path, settings: dict) -> None:

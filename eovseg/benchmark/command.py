@@ -18,6 +18,7 @@ import torch
 from eovseg.backends import Backend
 from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
 from eovseg.errors import ConfigError
+from eovseg.whole_files import whole_file
 
 # Chosen so that the whole stays below half an hour on two cores: words and sizes are varied for one network.
 QUICK = (
@@ -134,11 +135,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a CSV with the columns of all rows; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    unfinished = path.with_name(f"{path.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(unfinished, path)

@@ -6,7 +6,6 @@ each run the first steps, which fill caches, are left out.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eovseg.benchmark.command import processor
+from eovseg.benchmark.command import processor, write_rows
 from eovseg.errors import EovsegError, any_encoding, exit_code
 
 FIRST = {
@@ -72,10 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with tempfile.TemporaryDirectory() as folder:
                     rows.append({"turn": turn, **run_case(name, options.data, Path(folder))})
                 print(rows[-1], flush=True)
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(options.out, rows)
 
     return exit_code(run)
 

@@ -19,6 +19,7 @@ import numpy as np
 from eovseg.data.label_files import read_json
 from eovseg.data.panoptic_folder import read_segment_ids, write_segment_ids
 from eovseg.errors import DataError, any_encoding, exit_code
+from eovseg.whole_files import write_whole
 
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
@@ -65,7 +66,7 @@ def gather(data: Path, name: Part, output: Path) -> int:
     if wanted:
         raise DataError(f"{len(wanted)} photos of the part {name} are in none of {', '.join(FOLDERS)} below {data}.")
     document = {"images": images, "annotations": annotations, "categories": categories}
-    (output / "panoptic.json").write_text(json.dumps(document), encoding="utf-8")
+    write_whole(output / "panoptic.json", json.dumps(document))
     return len(images)
 
 

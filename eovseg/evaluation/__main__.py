@@ -18,6 +18,7 @@ from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.evaluation.categories import classes_of_folder
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
@@ -27,6 +28,7 @@ from eovseg.loading import load
 from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.predictor import Task
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.whole_files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-threshold", type=float)
     parser.add_argument("--pixel-threshold", type=float)
     parser.add_argument("--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges")
+    parser.add_argument(
+        "--no-calibration", dest="calibration", action="store_const", const=False, help="segments' scores as they are"
+    )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
     parser.add_argument(
         "--against",
@@ -91,7 +96,10 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.sweep:
             raise ConfigError("--against compares reports, and a sweep makes none; leave one of the two out.")
         other = read_report(arguments.against)
-        check_same(other, [photo.file_name for photo in photos], vocabulary.labels)
+        _, words = classes_of_folder(folder, vocabulary, arguments.ignore_unmapped)
+        check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
+    if arguments.out and distributed.is_main():
+        arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
     predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
     settings = _settings(arguments, Settings.of(predictor.config))
     if arguments.sweep:
@@ -108,6 +116,9 @@ def run(arguments: argparse.Namespace) -> None:
         if distributed.is_main():
             _show_sweep(rows, arguments.out)
         return
+    # Before the run: both files and the checkout may change while it lasts.
+    weights = arguments.checkpoint or default_checkpoint(arguments.variant)
+    origin = Origin.of(weights) if distributed.is_main() else None
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
         "absent words": arguments.absent_words,
@@ -127,7 +138,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if not distributed.is_main():
         return
-    report = replace(report, origin=Origin.of(arguments.checkpoint or default_checkpoint(arguments.variant)))
+    report = replace(report, origin=origin)
     print(report.table())
     if arguments.out:
         for path in report.save(arguments.out):
@@ -197,9 +208,8 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
     chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         path = out / "sweep.csv"
-        path.write_text(csv_text(records), encoding="utf-8")
+        write_whole(path, csv_text(records))
         print(path)
 
 

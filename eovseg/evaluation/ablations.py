@@ -24,6 +24,7 @@ from eovseg.evaluation.figures import differences
 from eovseg.evaluation.report import csv_text
 from eovseg.loading import load
 from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import write_whole
 
 # Table 4, variant L on ADE20K: (fusion, VAS) -> PQ, SQ, RQ, mIoU in percent.
 TABLE_4 = {
@@ -50,7 +51,6 @@ def measure(
     report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
     found = report.summary()
     seed = re.search(r"-seed(\d+)$", path.stem)
-    assert report.counts is not None
     row = {
         "file": path.name,
         "fusion": predictor.config.fusion,
@@ -113,9 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(measure(path, data, photos, Vocabulary.preset("coco-panoptic-133")))
             print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1][0].items()))
         table = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in with_gains(rows)]
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(csv_text(table), encoding="utf-8")
-        options.out.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        write_whole(options.out, csv_text(table))
+        write_whole(options.out.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
         print(options.out)
 
     return exit_code(compare)

@@ -1,8 +1,11 @@
-"""Percentile bootstrap over photos: how far a figure could lie off because these photos were drawn and not others.
+"""Recentred percentile bootstrap over photos: how far a figure could lie off because these photos were drawn and not
+others.
 
 Means over classes are biased under resampling: a class found on one photo alone is missed, or left out, in a third of
-the draws, which can carry SQ's whole distribution below SQ itself. So the distribution is moved until its median is the
-figure. It says nothing of classes that none of the photos has.
+the draws, which can carry SQ's whole distribution below SQ itself. So this is not the plain percentile interval, whose
+bounds are two quantiles of the resamples: both quantiles are moved by the difference between the figure and the
+resamples' median. Where that difference is 0 the two are the same. It says nothing of classes that none of the photos
+has.
 """
 
 import numpy as np
@@ -25,7 +28,7 @@ def draws_of(photos: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarr
 
 
 def interval(values: np.ndarray, figure: float) -> tuple[float, float]:
-    """Bounds of the middle 95 % of `values` (resamples,), moved so that their median is `figure`.
+    """Bounds of the middle 95 % of `values` (resamples,), both moved by `figure` less the median of `values`.
 
     NaN values are left out; both bounds are NaN where nothing is left or the figure is NaN.
     """

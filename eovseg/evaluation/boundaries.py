@@ -2,8 +2,9 @@
 
 A boundary pixel has a neighbour (left, right, above or below) of another segment. Precision is the share of predicted
 boundary pixels with a true one within the tolerance, recall the reverse, F their harmonic mean; classes do not matter.
-Pixels without a true label are left out on both sides. Segments that were not found lower the recall, so compare F
-between settings that find the same segments.
+Pixels without a true label are left out on both sides, and so are those within the tolerance of one: the edge of what
+was labelled is no outline, and one beyond it cannot be seen. Segments that were not found lower the recall, so compare
+F between settings that find the same segments.
 """
 
 from typing import NamedTuple
@@ -30,18 +31,24 @@ def boundary_pixels(predicted_map: np.ndarray, true_map: np.ndarray, tolerance: 
     """
     if tolerance is None:
         tolerance = max(1.0, TOLERANCE * float(np.hypot(*true_map.shape)))
-    predicted, true = boundaries(predicted_map), boundaries(true_map)
-    labelled = true_map != 0
-    counted, wanted = predicted & labelled, true & labelled
+    predicted, true = boundaries(predicted_map), boundaries(true_map, nothing_is_a_segment=False)
+    sure = ~_within(tolerance, true_map == 0)
+    counted, wanted = predicted & sure, true & sure
     return BoundaryPixels(
-        int(counted.sum()), _near(counted, true, tolerance), int(wanted.sum()), _near(wanted, predicted, tolerance)
+        int(counted.sum()),
+        int((counted & _within(tolerance, true)).sum()),
+        int(wanted.sum()),
+        int((wanted & _within(tolerance, predicted)).sum()),
     )
 
 
-def boundaries(segment_map: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels beside a pixel of another segment."""
+def boundaries(segment_map: np.ndarray, nothing_is_a_segment: bool = True) -> np.ndarray:
+    """(H, W) bool: pixels beside a pixel of another segment, where 0 may be one too."""
     found = np.zeros(segment_map.shape, dtype=bool)
     down, across = segment_map[1:] != segment_map[:-1], segment_map[:, 1:] != segment_map[:, :-1]
+    if not nothing_is_a_segment:
+        named = segment_map != 0
+        down, across = down & named[1:] & named[:-1], across & named[:, 1:] & named[:, :-1]
     found[1:] |= down
     found[:-1] |= down
     found[:, 1:] |= across
@@ -50,17 +57,20 @@ def boundaries(segment_map: np.ndarray) -> np.ndarray:
 
 
 def boundary_f(counts: np.ndarray) -> np.ndarray:
-    """F-score in 0..1 of the columns of `BoundaryPixels`, summed over photos: (..., 4) -> (...); NaN with no pixel."""
+    """F-score in 0..1 of the columns of `BoundaryPixels`, summed over photos: (..., 4) -> (...).
+
+    0 where one side has no boundary pixel, NaN where neither has.
+    """
     predicted, predicted_near, true, true_near = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall = predicted_near / predicted, true_near / true
-        score = 2 * precision * recall / (precision + recall)
-    return np.where((predicted + true > 0) & ~(predicted_near + true_near > 0), 0.0, score)
+    precision, recall = predicted_near / np.maximum(predicted, 1), true_near / np.maximum(true, 1)
+    both = precision + recall
+    score = 2 * precision * recall / np.where(both > 0, both, 1)
+    return np.where(predicted + true > 0, score, np.nan)
 
 
-def _near(pixels: np.ndarray, others: np.ndarray, tolerance: float) -> int:
-    """How many of `pixels` have one of `others` within `tolerance` pixels."""
-    if not others.any():
-        return 0
-    distance = ndimage.distance_transform_edt(~others)
-    return int((distance[pixels] <= tolerance).sum())
+def _within(tolerance: float, pixels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: what lies within `tolerance` pixels of one of `pixels` (H, W) bool."""
+    if not pixels.any():
+        return np.zeros(pixels.shape, dtype=bool)
+    near: np.ndarray = ndimage.distance_transform_edt(~pixels) <= tolerance
+    return near

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from eovseg.composer import score_logit
-from eovseg.errors import DataError, exit_code
+from eovseg.errors import DataError, any_encoding, exit_code
 from eovseg.evaluation.calibration import reliability
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.stored import read_report
@@ -27,12 +27,13 @@ FOLDS = 10
 
 @dataclass(frozen=True)
 class Fit:
-    """The two numbers, and the expected calibration error in 0..1: of the scores as they are, with the numbers on the
-    segments they were fitted to, and with numbers fitted to other photos (cross-validation)."""
+    """The two numbers, and the expected calibration error in 0..1: of the uncalibrated scores, with the numbers on the
+    segments they were fitted to, and with numbers fitted to other photos (cross-validation in `folds`)."""
 
     slope: float
     bias: float
     segments: int
+    folds: int
     error_before: float
     error_fitted: float
     error_held_out: float
@@ -58,15 +59,23 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
 
 
 def calibrate(counts: Counts, calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
-    """Fit to the scored segments of some photos; `calibration` is the one that their scores already went through."""
+    """Fit to the scored segments of some photos; `calibration` is the one that their scores already went through.
+
+    Photos without segments are in none of the `folds`, of which there are at most as many as other photos. Raises
+    `DataError` where fewer than two photos have segments, and as `fit_calibration` does.
+    """
     rows, place = counts.rows("segments")
+    photos, place = np.unique(place, return_inverse=True)
+    if len(photos) < 2:
+        raise DataError(f"{len(photos)} photos have segments; a calibration needs two or more.")
     scores, right = rows[:, 0], rows[:, 1] > 0
     if calibration is not None:
         scores = expit((score_logit(scores) - calibration[1]) / calibration[0])
     slope, bias = fit_calibration(scores, right)
     held_out = np.empty(len(scores))
-    fold = np.random.default_rng(0).permutation(len(counts.photos))[place] % folds
-    for number in np.unique(fold):
+    folds = min(folds, len(photos))
+    fold = np.random.default_rng(0).permutation(len(photos))[place] % folds
+    for number in range(folds):
         apart = fold == number
         other = fit_calibration(scores[~apart], right[~apart])
         held_out[apart] = expit(other[0] * score_logit(scores[apart]) + other[1])
@@ -74,7 +83,7 @@ def calibrate(counts: Counts, calibration: tuple[float, float] | None = None, fo
     before, after, apart_error = (
         reliability(values, right).expected_calibration_error for values in (scores, fitted, held_out)
     )
-    return Fit(slope, bias, len(scores), before, after, apart_error)
+    return Fit(slope, bias, len(scores), folds, before, after, apart_error)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,13 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Fit, and print the numbers and how `eovseg export` stores them; raises `DataError`."""
     report = read_report(arguments.report)
-    if report.counts is None or not report.counts.has("segments"):
+    if not report.counts.has("segments"):
         raise DataError(f"{arguments.report} holds no panoptic results; evaluate the model with --tasks panoptic.")
-    known = report.settings.get("calibration")
-    fit = calibrate(report.counts, None if known is None else (known[0], known[1]))
+    fit = calibrate(report.counts, report.settings.get("calibration") or None)
     print(f"{fit.segments} segments of {report.photos} photos; expected calibration error in percent:")
-    print(f"{100 * fit.error_before:.1f} of the scores as they are, {100 * fit.error_fitted:.1f} calibrated, ", end="")
-    print(f"{100 * fit.error_held_out:.1f} calibrated on other photos ({FOLDS} folds)")
+    print(f"{100 * fit.error_before:.1f} of the uncalibrated scores, {100 * fit.error_fitted:.1f} calibrated, ", end="")
+    print(f"{100 * fit.error_held_out:.1f} calibrated on other photos ({fit.folds} folds)")
     print(
         f"export with --set calibration={json.dumps([round(fit.slope, 4), round(fit.bias, 4)], separators=(',', ':'))}"
     )
@@ -101,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `python -m eovseg.evaluation.calibrate`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.calibrate", description=__doc__)
     add_arguments(parser)
+    any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))
 

@@ -91,6 +91,20 @@ def class_of_category(
     return mapped
 
 
+def classes_of_folder(
+    folder: LabelledFolder, vocabulary: Vocabulary, ignore_unmapped: bool = False
+) -> tuple[dict[int, int], Vocabulary]:
+    """Class of each category of a folder, and the vocabulary with thing or stuff as the folder has it.
+
+    The own words of a known data set are its classes by place; other words by `class_of_category`, which raises.
+    """
+    if folder.table and folder.table.vocabulary == vocabulary:
+        mapping = {i: folder.table.class_index[i] for i in folder.categories}
+    else:
+        mapping = class_of_category(folder.categories, vocabulary, ignore_unmapped)
+    return mapping, with_kinds_of(vocabulary, folder.categories, mapping)
+
+
 def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], mapping: Mapping[int, int]) -> Vocabulary:
     """The vocabulary with thing or stuff as the data set has it; classes without a category stay as they are."""
     is_thing = vocabulary.is_thing.copy()

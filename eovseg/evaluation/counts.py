@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from eovseg.errors import DataError
 from eovseg.evaluation.boundaries import BoundaryPixels
 from eovseg.evaluation.instances import ClassMatches
+from eovseg.whole_files import write_whole
 
 COUNTS_FILE = "counts.json.gz"
 
@@ -135,7 +137,7 @@ class Counts:
         ]
         text = json.dumps({"format": 1, "photos": photos}, ensure_ascii=False, separators=(",", ":"))
         path = folder / COUNTS_FILE
-        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+        write_whole(path, gzip.compress(text.encode(), mtime=0))
         return path
 
 
@@ -146,10 +148,10 @@ def read_photo_counts(path: Path) -> tuple[PhotoCounts, ...]:
         if document["format"] != 1:
             raise ValueError
         return tuple(_photo(entry) for entry in document["photos"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(f"{path} holds no counts that this version can read; evaluate the model again.") from error
 
 
 def _photo(entry: Mapping[str, Any]) -> PhotoCounts:
     parts = {name: [make(*row) for row in entry[name]] for name, make in _ROWS.items() if name in entry}
-    return PhotoCounts(entry["photo"], **parts)
+    return PhotoCounts(str(entry["photo"]), **parts)

@@ -6,7 +6,7 @@ import torch
 
 from eovseg.evaluation.categories import Truth
 from eovseg.model.config import Composition, Ensemble, ModelConfig
-from eovseg.predictor import Decoded
+from eovseg.predictor import Calibration, Decoded
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Settings:
     mask_threshold: float = 0.5
     pixel_threshold: float = 0.5
     edges: bool = False
-    calibration: tuple[float, float] | None = None
+    calibration: Calibration = None
 
     @classmethod
     def of(cls, config: ModelConfig) -> "Settings":

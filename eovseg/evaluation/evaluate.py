@@ -10,7 +10,7 @@ from eovseg import distributed
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.boundaries import boundary_pixels
-from eovseg.evaluation.categories import Truth, class_of_category, load_truth, preset_of, with_kinds_of
+from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth, preset_of
 from eovseg.evaluation.cost import Cost, measure_cost
 from eovseg.evaluation.counts import ClassPixels, ClassSegments, Counts, PhotoCounts, ScoredSegment
 from eovseg.evaluation.decoded import DecodedPhoto, Settings
@@ -18,7 +18,7 @@ from eovseg.evaluation.instances import InstanceAveragePrecision, short_float
 from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
 from eovseg.evaluation.report import Report
-from eovseg.evaluation.semantic import ConfusionMatrix
+from eovseg.evaluation.semantic import class_pixels
 from eovseg.predictor import Decoded, Predictor, Task
 from eovseg.result import Result
 from eovseg.vocabulary import Vocabulary
@@ -31,8 +31,7 @@ class Evaluator:
 
     `vocabulary` is the given one with thing or stuff as the folder has it; `seen` (K,) bool marks the classes that
     share a word with the training vocabulary. AP's true masks are the folder's segments, which do not overlap, and
-    mIoU's classes theirs, unless the data set has files of its own for them. The own words of a known data set are its
-    classes by place; other words by `class_of_category`.
+    mIoU's classes theirs, unless the data set has files of its own for them.
     Counts of several processes are joined with `merge(other.state())`.
     Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
     """
@@ -46,11 +45,7 @@ class Evaluator:
         ignore_unmapped: bool = False,
     ) -> None:
         self.folder = folder
-        if folder.table and folder.table.vocabulary == vocabulary:
-            self.mapping = {i: folder.table.class_index[i] for i in folder.categories}
-        else:
-            self.mapping = class_of_category(folder.categories, vocabulary, ignore_unmapped)
-        self.vocabulary = with_kinds_of(vocabulary, folder.categories, self.mapping)
+        self.mapping, self.vocabulary = classes_of_folder(folder, vocabulary, ignore_unmapped)
         self.seen = seen
         self.tasks = _allowed_tasks(folder, tasks)
         self._instance = InstanceAveragePrecision(self.vocabulary.is_thing)
@@ -84,9 +79,8 @@ class Evaluator:
             counts["panoptic"], counts["segments"] = self._panoptic_counts(truth, results["panoptic"])
             counts["boundaries"] = [boundary_pixels(results["panoptic"].segment_map, truth.segment_map)]
         if "semantic" in self.tasks:
-            matrix = ConfusionMatrix(len(self.vocabulary))
-            matrix.add(_class_map(results["semantic"]), truth.class_map())
-            counts["semantic"] = [ClassPixels(*row) for row in _rows_with_counts(*matrix.pixels())]
+            pixels = class_pixels(_class_map(results["semantic"]), truth.class_map(), len(self.vocabulary))
+            counts["semantic"] = [ClassPixels(*row) for row in _rows_with_counts(*pixels)]
         if "instance" in self.tasks:
             self._add_instances(truth, results["instance"])
         self._photos.append(PhotoCounts(photo, **counts))

@@ -4,15 +4,17 @@ With weight 1 for every photo these are the report's own numbers; with the draws
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from eovseg.evaluation.bootstrap import draws_of, interval
-from eovseg.evaluation.boundaries import BoundaryPixels, boundary_f
+from eovseg.evaluation.boundaries import boundary_f
 from eovseg.evaluation.calibration import BINS, bin_of, calibration_error
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.instances import ClassMatches
 from eovseg.evaluation.mask_recall import SHARES, share_name, size_groups
+from eovseg.evaluation.means import class_mean, photo_mean, ratio
 from eovseg.evaluation.panoptic_quality import class_scores
 from eovseg.evaluation.semantic import class_iou
 from eovseg.evaluation.true_masks import CLASSIFIERS
@@ -24,13 +26,16 @@ _AT_ONCE = 2**21
 
 
 def figures(counts: Counts, weights: np.ndarray) -> Figures:
-    """Every figure of `counts` in percent, (R,) each, by the names of `Report.summary`; NaN where nothing counts.
+    """Every figure of `counts` in percent, (R,) each, by the name that a report shows; NaN where nothing counts.
 
     `weights` (R, photos) says how often each photo counts. Absent words and cost are not among them.
     """
     found: Figures = {}
     if counts.has("panoptic"):
         found |= _panoptic(counts, weights)
+    if counts.has("boundaries"):
+        table, _ = counts.rows("boundaries")  # one row a photo
+        found["boundary F"] = boundary_f(weights @ table)
     if counts.has("instance"):
         found |= average_precision([photo.instance or [] for photo in counts.photos], weights)
     if counts.has("semantic"):
@@ -39,14 +44,14 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
         found |= _top_k(counts, weights)
     if counts.has("segments"):
         found["calibration error"] = _calibration(counts, weights)
-    if counts.has("boundaries"):
-        table = np.array([photo.boundaries or [BoundaryPixels(0, 0, 0, 0)] for photo in counts.photos])[
-            :, 0
-        ]  # (photos, 4)
-        found["boundary F"] = boundary_f(weights @ table)
     if counts.has("masks"):
         found |= _mask_recall(counts, weights)
     return {name: 100 * values for name, values in found.items()}
+
+
+def once(counts: Counts) -> dict[str, float]:
+    """Every figure of `counts` in percent, each photo counted once."""
+    return {name: float(values[0]) for name, values in figures(counts, draws_of(len(counts.photos), 0)).items()}
 
 
 def intervals(counts: Counts) -> dict[str, tuple[float, float]]:
@@ -62,10 +67,11 @@ def intervals(counts: Counts) -> dict[str, tuple[float, float]]:
 def differences(here: Counts, there: Counts) -> dict[str, tuple[float, float, float, float, float]]:
     """Of every figure that both have: here, there, here - there, and the 95 % interval of that difference, in percent.
 
-    Both counts are of the same photos in the same order; each resample draws the same photos for both.
+    Both counts are of the same photos in the same order; each resample draws the same photos for both. Which classes
+    are seen and unseen is that of `here` for both, so that figures over them compare like with like.
     """
     draws = draws_of(len(here.photos))
-    ours, theirs = figures(here, draws), figures(there, draws)
+    ours, theirs = figures(here, draws), figures(replace(there, seen=here.seen), draws)
     rows = {}
     for name in [name for name in ours if name in theirs]:
         change = ours[name] - theirs[name]
@@ -82,8 +88,8 @@ def _panoptic(counts: Counts, weights: np.ndarray) -> Figures:
     found: Figures = {}
     for suffix, chosen in (("", thing | ~thing), (" things", thing), (" stuff", ~thing)):
         for name, values in zip(("PQ", "SQ", "RQ"), scores, strict=True):
-            found[name + suffix] = _mean(values[:, chosen])
-    return found | {"PQ seen": _mean(scores[0][:, seen]), "PQ unseen": _mean(scores[0][:, ~seen])}
+            found[name + suffix] = class_mean(values[:, chosen])
+    return found | {"PQ seen": class_mean(scores[0][:, seen]), "PQ unseen": class_mean(scores[0][:, ~seen])}
 
 
 def _semantic(counts: Counts, weights: np.ndarray) -> Figures:
@@ -91,10 +97,10 @@ def _semantic(counts: Counts, weights: np.ndarray) -> Figures:
     right, true, predicted = np.moveaxis(np.tensordot(weights, table, 1), 1, 0)
     iou, seen = class_iou(right, true, predicted), counts.seen[classes]
     return {
-        "mIoU": _mean(iou),
-        "pixel accuracy": _ratio(right.sum(1), true.sum(1)),
-        "mIoU seen": _mean(iou[:, seen]),
-        "mIoU unseen": _mean(iou[:, ~seen]),
+        "mIoU": class_mean(iou),
+        "pixel accuracy": ratio(right.sum(1), true.sum(1)),
+        "mIoU seen": class_mean(iou[:, seen]),
+        "mIoU unseen": class_mean(iou[:, ~seen]),
     }
 
 
@@ -105,7 +111,7 @@ def _top_k(counts: Counts, weights: np.ndarray) -> Figures:
     for classifier, rank in zip(CLASSIFIERS, rows[:, 1:].T, strict=True):
         for split, chosen in (("seen", seen), ("unseen", ~seen)):
             for k in (1, 5):
-                found[f"{classifier} top-{k} {split}"] = _share(rank <= k, chosen, place, weights)
+                found[f"{classifier} top-{k} {split}"] = photo_mean(rank[chosen] <= k, place[chosen], weights)
     return found
 
 
@@ -120,7 +126,7 @@ def _calibration(counts: Counts, weights: np.ndarray) -> np.ndarray:
 def _mask_recall(counts: Counts, weights: np.ndarray) -> Figures:
     rows, place = counts.rows("masks")
     return {
-        share_name(share, group): _share(rows[:, column] > 0, chosen, place, weights)
+        share_name(share, group): photo_mean(rows[chosen, column], place[chosen], weights)
         for group, chosen in size_groups(rows).items()
         for column, share in enumerate(SHARES, 1)
     }
@@ -137,7 +143,7 @@ def average_precision(photos: Sequence[Sequence[ClassMatches]], weights: np.ndar
             by_class.setdefault(matches.class_index, []).append((place, matches))
     scores = [_class_precision(matches, weights) for matches in by_class.values()]
     precision = np.array(scores).reshape(-1, len(weights), _THRESHOLDS)  # (C, R, threshold)
-    means = [_mean(precision[..., threshold].T) for threshold in range(_THRESHOLDS)]
+    means = [class_mean(precision[..., threshold].T) for threshold in range(_THRESHOLDS)]
     return {"AP": np.mean(means, axis=0), "AP50": means[0], "AP75": means[5]}
 
 
@@ -169,23 +175,3 @@ def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.nd
         passed = np.searchsorted(_RECALLS, recall, side="right")
         result[rows] += (precision * np.diff(passed, axis=2, prepend=0)).sum(axis=2) / len(_RECALLS)
     return result
-
-
-def _share(hit: np.ndarray, chosen: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the `chosen` rows that are a `hit`, (R,): all (n,), `place` the photo of each row."""
-    photos = weights.shape[1]
-    return _ratio(
-        weights @ np.bincount(place[chosen & hit], minlength=photos),
-        weights @ np.bincount(place[chosen], minlength=photos),
-    )
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return part / whole
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes of (R, C) that have a value: (R,), NaN where none has."""
-    valid = ~np.isnan(values)
-    return _ratio(np.where(valid, values, 0).sum(1), valid.sum(1))

@@ -67,6 +67,7 @@ class InstanceAveragePrecision:
     def __init__(self, is_thing: np.ndarray) -> None:
         self.is_thing = np.asarray(is_thing, dtype=bool)
         self._photos: list[PhotoInstances] = []
+        self._matched: COCOeval | None = None  # of the photos so far, once asked for
 
     def add(
         self,
@@ -95,7 +96,7 @@ class InstanceAveragePrecision:
         ]
         for record, area in zip(true, true_areas or (), strict=bool(true_areas)):
             record["area"] = area
-        self._photos.append(PhotoInstances(masks.shape[1], masks.shape[2], predicted, true))
+        self.merge([PhotoInstances(masks.shape[1], masks.shape[2], predicted, true)])
 
     def state(self) -> list[PhotoInstances]:
         """The records so far, to send to another process."""
@@ -104,6 +105,7 @@ class InstanceAveragePrecision:
     def merge(self, state: list[PhotoInstances]) -> None:
         """Append the photos that another accumulator of the same classes gave with `state`."""
         self._photos.extend(state)
+        self._matched = None
 
     def compute(self) -> InstanceReport:
         """Average precision over everything added so far."""
@@ -112,9 +114,8 @@ class InstanceAveragePrecision:
         has_truth = any(record["category_id"] in things for photo in self._photos for record in photo.true)
         if not has_truth:
             return _report([np.nan] * 6, per_class)
+        evaluation = self._evaluated()
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-            evaluation = self._evaluation()
-            evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class), every size, 100 masks a photo
@@ -130,11 +131,10 @@ class InstanceAveragePrecision:
         found: list[list[ClassMatches]] = [[] for _ in self._photos]
         if not self._photos:
             return found
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = self._evaluation()
-            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
-            evaluation.evaluate()
+        evaluation = self._evaluated()
         for entry in filter(None, evaluation.evalImgs):
+            if entry["aRng"] != evaluation.params.areaRng[0]:  # the first one is every size
+                continue
             scored = ~np.asarray(entry["dtIgnore"], dtype=bool)  # (threshold, mask)
             matched = np.asarray(entry["dtMatches"]) > 0
             found[entry["image_id"] - 1].append(
@@ -148,10 +148,14 @@ class InstanceAveragePrecision:
             )
         return found
 
-    def _evaluation(self) -> COCOeval:
-        evaluation = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
-        evaluation.params.catIds = np.flatnonzero(self.is_thing).tolist()
-        return evaluation
+    def _evaluated(self) -> COCOeval:
+        """pycocotools with the masks of all photos matched, which is most of the work, and done once."""
+        if self._matched is None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._matched = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
+                self._matched.params.catIds = np.flatnonzero(self.is_thing).tolist()
+                self._matched.evaluate()
+        return self._matched
 
     def _coco(self, side: Literal["predicted", "true"]) -> COCO:
         """An in-memory COCO data set of the true or the predicted masks."""

@@ -10,6 +10,7 @@ import eovseg
 from eovseg.checkpoints import file_digest
 
 UNCOMMITTED = "with uncommitted changes"
+UNKNOWN = "unknown"
 _REPORTS = "assets/evaluation"  # what the commands themselves write is no change of the code
 
 
@@ -17,7 +18,8 @@ _REPORTS = "assets/evaluation"  # what the commands themselves write is no chang
 class Origin:
     """`weights` is the file's name and `sha256` its digest, both None without one; `commit` is None outside a checkout.
 
-    `commit` is a hash, followed by "with uncommitted changes" where tracked files differ from it.
+    `commit` is a hash, followed by "with uncommitted changes" where tracked files differ from it, or by "and unknown
+    changes" where git does not tell; "unknown" where git names no commit.
     """
 
     weights: str | None
@@ -27,7 +29,7 @@ class Origin:
 
     @classmethod
     def of(cls, weights: Path | None) -> "Origin":
-        """The origin of numbers that this process makes with a weight file."""
+        """The origin of numbers that this process makes with a weight file; ask before the work, as both may change."""
         digest = None if weights is None else file_digest(weights)
         return cls(None if weights is None else weights.name, digest, commit(), command_line())
 
@@ -45,13 +47,17 @@ def command_line() -> str:
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Commit of the checkout that the package (or `folder`) is, None where it is none or git is missing."""
+    """Commit of the checkout that the package (or `folder`) is, as `Origin` has it; None where it is none."""
     folder = folder or Path(eovseg.__file__).parent.parent
     if not (folder / ".git").exists():
         return None
     head = _git(folder, "rev-parse", "HEAD")
+    if not head:
+        return UNKNOWN
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){_REPORTS}")
-    return f"{head} {UNCOMMITTED}" if head and changes else head
+    if changes is None:
+        return f"{head} and {UNKNOWN} changes"
+    return f"{head} {UNCOMMITTED}" if changes else head
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

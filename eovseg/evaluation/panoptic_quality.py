@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eovseg.errors import DataError
+from eovseg.evaluation.means import class_mean
 
 _VOID = 0
 _DENSE_LIMIT = 4096
@@ -160,12 +161,8 @@ class PanopticQuality:
         pq, sq, rq = class_scores(self._iou_sum, true_positive, false_positive, false_negative)
 
         def average(chosen: np.ndarray) -> PanopticScore:
-            rows = chosen & ~np.isnan(pq)
-            if not rows.any():
-                return PanopticScore(np.nan, np.nan, np.nan, 0)
-            return PanopticScore(
-                float(pq[rows].mean()), float(sq[rows].mean()), float(rq[rows].mean()), int(rows.sum())
-            )
+            means = [float(class_mean(values[chosen])) for values in (pq, sq, rq)]
+            return PanopticScore(means[0], means[1], means[2], int(np.isfinite(pq[chosen]).sum()))
 
         return PanopticReport(
             all=average(np.ones_like(self.is_thing)),

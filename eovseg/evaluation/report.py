@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from eovseg.evaluation.bootstrap import RESAMPLES
-from eovseg.evaluation.boundaries import boundary_f
 from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
 from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import Counts
-from eovseg.evaluation.figures import intervals
+from eovseg.evaluation.figures import intervals, once
 from eovseg.evaluation.instances import InstanceReport
-from eovseg.evaluation.mask_recall import SHARES, MaskRecall, mask_recall, share_name
+from eovseg.evaluation.mask_recall import MaskRecall, mask_recall
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
 from eovseg.evaluation.semantic import SemanticReport, semantic_report
 from eovseg.evaluation.true_masks import CLASSIFIERS
+from eovseg.whole_files import write_whole
 
 # Tables 1, 2, 7 and 8 and section 4 of the paper, by variant and data set; FPS on the authors' GPU. Parameters are the
 # paper's own count: its counter takes a text block of the ViT for the image block, 3.9 M too few.
@@ -53,7 +53,8 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
 class Report:
     """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1].
 
-    `counts` are what each photo added; without them there are no intervals. `origin` says where the numbers come from.
+    `counts` are what each photo added, from which the headline numbers and their intervals come; `origin` says where
+    all of it comes from.
     """
 
     data: str
@@ -74,7 +75,7 @@ class Report:
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
-    counts: Counts | None = field(default=None, repr=False)
+    counts: Counts = field(repr=False, kw_only=True)
 
     @classmethod
     def of(cls, counts: Counts, **header: Any) -> "Report":
@@ -110,38 +111,17 @@ class Report:
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % interval of the headline numbers that come from counts, by the names of `summary`, on their scale."""
-        return {} if self.counts is None else intervals(self.counts)
+        return intervals(self.counts)
+
+    @cached_property
+    def _once(self) -> dict[str, float]:
+        return once(self.counts)
 
     def summary(self) -> dict[str, float]:
         """The headline numbers by name, scores in percent; NaN where there was nothing to score."""
-        rows: dict[str, float] = {}
-        if self.panoptic is not None:
-            for name in ("", " things", " stuff"):
-                score = getattr(self.panoptic, name.strip() or "all")
-                rows |= {f"PQ{name}": score.pq, f"SQ{name}": score.sq, f"RQ{name}": score.rq}
-            for name in ("seen", "unseen"):
-                score = getattr(self.panoptic, name)
-                if score is not None:
-                    rows[f"PQ {name}"] = score.pq
-        if self.counts is not None and self.counts.has("boundaries"):
-            rows["boundary F"] = float(boundary_f(self.counts.rows("boundaries")[0].sum(0)))
-        if self.instance is not None:
-            rows |= {"AP": self.instance.ap, "AP50": self.instance.ap50, "AP75": self.instance.ap75}
-        if self.semantic is not None:
-            rows |= {"mIoU": self.semantic.miou, "pixel accuracy": self.semantic.pixel_accuracy}
-            if self.semantic.seen_miou is not None and self.semantic.unseen_miou is not None:
-                rows |= {"mIoU seen": self.semantic.seen_miou, "mIoU unseen": self.semantic.unseen_miou}
-        for classifier, accuracy in self.classification.items():
-            for split in ("seen", "unseen"):
-                part = getattr(accuracy, split)
-                rows |= {f"{classifier} top-1 {split}": part.top1, f"{classifier} top-5 {split}": part.top5}
-        if self.reliability is not None:
-            rows["calibration error"] = self.reliability.expected_calibration_error
+        rows = dict(self._once)
         if self.absence is not None:
-            rows["absent words noticed (ROC area)"] = self.absence.area
-        for group, recall in self.masks.items():
-            rows |= {share_name(share, group): getattr(recall, share) for share in SHARES}
-        rows = {name: 100 * value for name, value in rows.items()}
+            rows["absent words noticed (ROC area)"] = 100 * self.absence.area
         if self.cost is not None:
             rows["FPS"] = self.cost.frames_per_second
             rows["parameters (M)"] = sum(self.cost.parameters.values()) / 1e6
@@ -209,7 +189,6 @@ class Report:
     def save(self, folder: Path | str) -> list[Path]:
         """Write summary.csv, per_class.csv, report.json, report.txt and the counts into `folder`, made when missing."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         paper = self.paper()
         summary = []
         for name, value in self.summary().items():
@@ -222,9 +201,9 @@ class Report:
             "report.txt": self.table() + "\n",
         }
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_whole(folder / name, text)
         paths = [folder / name for name in texts]
-        return paths if self.counts is None else [*paths, self.counts.save(folder)]
+        return [*paths, self.counts.save(folder)]
 
 
 def _totals(counts: Counts, part: str, classes: int) -> np.ndarray:

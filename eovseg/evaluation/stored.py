@@ -13,54 +13,60 @@ import numpy as np
 
 from eovseg.errors import DataError, any_encoding, exit_code
 from eovseg.evaluation.cost import Cost
-from eovseg.evaluation.counts import COUNTS_FILE, Counts, read_photo_counts
-from eovseg.evaluation.figures import average_precision, differences
+from eovseg.evaluation.counts import COUNTS_FILE, Counts, PhotoCounts, read_photo_counts
+from eovseg.evaluation.figures import differences
 from eovseg.evaluation.instances import InstanceReport
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import Report, csv_text
+from eovseg.whole_files import write_whole
 
-_HEADER = ("data", "variant", "vocabulary", "settings")
+_HEADER = ("data", "variant", "vocabulary")
+# What reading a file that somebody or something has changed can raise.
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, DataError)
 
 
 def read_report(folder: Path) -> Report:
     """A report that `Report.save` wrote, its figures counted again from the counts of its photos.
 
-    What no count tells is read as it was written: cost, and AP by class and size. Raises `DataError` where a file is
-    missing or unreadable, as for reports from before the counts were kept.
+    What no count tells is read as it was written: cost, and pycocotools' own numbers. Raises `DataError` where a file
+    is missing or damaged, as for reports from before the counts were kept.
     """
     path = folder / "report.json"
     if not (folder / COUNTS_FILE).is_file():
         raise DataError(f"{folder} holds no {COUNTS_FILE}; give the folder of a report, and write older ones again.")
+    photos = read_photo_counts(folder / COUNTS_FILE)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        flags = {name: np.array(document[name], dtype=bool) for name in ("is_thing", "seen")}
-        header: dict[str, Any] = {name: document[name] for name in _HEADER}
-        header |= {name: tuple(document[name]) for name in ("labels", "notes")}
-        cost, origin, instance = (document[name] for name in ("cost", "origin", "instance"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no report of this version; evaluate the model again.") from error
-    counts = Counts(read_photo_counts(folder / COUNTS_FILE), **flags)
-    if instance is not None:
-        header["instance"] = _instance(instance, counts)
-    if cost is not None:
+        report = _report(json.loads(path.read_text(encoding="utf-8")), photos)
+        report.summary(), report.per_class()
+    except _DAMAGES as error:
+        raise DataError(
+            f"{path} is no report of this version that fits the {COUNTS_FILE} beside it; evaluate the model again."
+        ) from error
+    return report
+
+
+def _report(document: dict[str, Any], photos: tuple[PhotoCounts, ...]) -> Report:
+    header: dict[str, Any] = {name: str(document[name]) for name in _HEADER}
+    header |= {name: tuple(map(str, document[name])) for name in ("labels", "notes")}
+    flags = {name: np.array(document[name], dtype=bool) for name in ("is_thing", "seen")}
+    if {flag.shape for flag in flags.values()} != {(len(header["labels"]),)}:
+        raise ValueError("labels and flags differ in number")
+    header["settings"] = {  # JSON has no tuples, as a calibration is
+        name: tuple(value) if isinstance(value, list) else value for name, value in document["settings"].items()
+    }
+    if (instance := document["instance"]) is not None:
+        numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in instance.items()}
+        numbers["per_class"] = np.array(instance["per_class"], dtype=np.float64)
+        header["instance"] = InstanceReport(**numbers)
+    if (cost := document["cost"]) is not None:
         header["cost"] = Cost(**cost | {"image_size": tuple(cost["image_size"])})
-    if origin is not None:
+    if (origin := document["origin"]) is not None:
         header["origin"] = Origin(**origin)
-    return Report.of(counts, **header)
+    return Report.of(Counts(photos, **flags), **header)
 
 
-def _instance(stored: dict[str, Any], counts: Counts) -> InstanceReport:
-    numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in stored.items()}
-    numbers["per_class"] = np.array(stored["per_class"], dtype=np.float64)
-    photos = [photo.instance or [] for photo in counts.photos]
-    found = average_precision(photos, np.ones((1, len(photos)), dtype=np.int64))
-    numbers |= {name: float(found[name.upper()][0]) for name in ("ap", "ap50", "ap75")}
-    return InstanceReport(**numbers)
-
-
-def check_same(report: Report, photos: Collection[str], labels: Sequence[str]) -> None:
-    """Raise `DataError` where a report is not of these photos (file names) and classes."""
-    assert report.counts is not None
+def check_same(report: Report, photos: Collection[str], labels: Sequence[str], is_thing: np.ndarray) -> None:
+    """Raise `DataError` where a report is not of these photos (file names) and classes, thing or stuff included."""
     known = {photo.photo for photo in report.counts.photos}
     if known != set(photos):
         raise DataError(
@@ -72,18 +78,17 @@ def check_same(report: Report, photos: Collection[str], labels: Sequence[str]) -
             f"The report to compare with has {len(report.labels)} classes ({report.vocabulary}) and this one "
             f"{len(labels)}; both must be of the same classes in the same order."
         )
+    if (report.is_thing != is_thing).any():
+        raise DataError("Thing and stuff differ between the two reports; both must be of the same classes.")
 
 
 def compare(here: Report, there: Report) -> list[dict[str, Any]]:
     """A row for each figure that both reports have: here, there, their difference, and its paired 95 % interval.
 
-    Raises `DataError` where photos or classes differ.
+    Seen and unseen classes are those of `here`, in both columns. Raises `DataError` where photos or classes differ.
     """
-    assert here.counts is not None and there.counts is not None
     names = [photo.photo for photo in here.counts.photos]
-    check_same(there, names, here.labels)
-    if (here.is_thing != there.is_thing).any():
-        raise DataError("Thing and stuff differ between the two reports; both must be of the same classes.")
+    check_same(there, names, here.labels, here.is_thing)
     rows = differences(here.counts, there.counts.of_photos(names))
     columns = ("here", "there", "difference", "low", "high")
     return [{"metric": name, **dict(zip(columns, row, strict=True))} for name, row in rows.items()]
@@ -107,7 +112,7 @@ def show_comparison(here: Report, there: Report, out: Path | None = None) -> Non
     print(comparison_table(rows))
     if out:
         path = out / "against.csv"
-        path.write_text(csv_text(rows), encoding="utf-8")
+        write_whole(path, csv_text(rows))
         print(path)
 
 
@@ -126,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return
         text, written = report.table(), options.folder / "report.txt"
         print(text)
-        if not written.is_file() or written.read_text(encoding="utf-8") != text + "\n":
+        if not written.is_file() or written.read_text(encoding="utf-8", errors="replace") != text + "\n":
             raise DataError(f"{written} is missing or differs from what the counts give, which is printed here.")
 
     return exit_code(show)

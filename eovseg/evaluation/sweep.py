@@ -120,17 +120,17 @@ def threshold_grid(
     start: Settings,
     score_thresholds: Sequence[float] = (0.0, 0.05, 0.1, 0.2),
     overlap_thresholds: Sequence[float] = (0.3, 0.5, 0.8),
-    void_thresholds: Sequence[float | None] = (None, 0.9),
+    void_thresholds: Sequence[float | None] | None = None,
     weights: Sequence[tuple[float, float]] = (),
 ) -> list[Settings]:
     """Every combination of the thresholds and of `weights`, pairs of alpha and beta (none: those of `start`).
 
-    A void threshold of None is the model's own rule.
+    `void_thresholds` are by default that of `start` and 0.9. One of None leaves it to the model, so it must not stand
+    beside the model's own.
     """
+    voids = tuple(dict.fromkeys((start.void_threshold, 0.9))) if void_thresholds is None else void_thresholds
     pairs = weights or [(start.alpha, start.beta)]
     return [
         replace(start, score_threshold=score, overlap_threshold=overlap, void_threshold=void, alpha=alpha, beta=beta)
-        for score, overlap, void, (alpha, beta) in itertools.product(
-            score_thresholds, overlap_thresholds, void_thresholds, pairs
-        )
+        for score, overlap, void, (alpha, beta) in itertools.product(score_thresholds, overlap_thresholds, voids, pairs)
     ]

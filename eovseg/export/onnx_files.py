@@ -1,8 +1,8 @@
 """`eovseg export-onnx`: image half, word half and a vocabulary's word rows, checked against torch when written."""
 
 import argparse
-import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
 from eovseg.loading import load
 from eovseg.model.config import Variant
 from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
+from eovseg.whole_files import whole_file
 
 TOLERANCE = 1e-4  # of the range of each output
 OPSET = 18
@@ -53,13 +54,14 @@ def run(options: argparse.Namespace) -> None:
         print(f"{name}: differs from torch by {difference:.1e} of its range at most")
     if vocabulary is not None:
         rows = predictor.text_embeddings(vocabulary)
-        np.savez(
-            options.output / "words.npz",
-            words=rows.embeddings.numpy(),
-            class_of_word=vocabulary.class_of_word,
-            labels=np.array(vocabulary.labels),
-            is_thing=vocabulary.is_thing,
-        )
+        with whole_file(options.output / "words.npz") as part, part.open("wb") as file:
+            np.savez(
+                file,
+                words=rows.embeddings.numpy(),
+                class_of_word=vocabulary.class_of_word,
+                labels=np.array(vocabulary.labels),
+                is_thing=vocabulary.is_thing,
+            )
 
 
 def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:
@@ -70,10 +72,9 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
     where the packages are missing or a difference exceeds 1e-4; then no file is left.
     """
     runtime = _packages()
-    output.mkdir(parents=True, exist_ok=True)
-    parts = {"image": output / ".image.onnx.part", "words": output / ".words.onnx.part"}
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
-    try:
+    with ExitStack() as stack:
+        parts = {name: stack.enter_context(whole_file(output / f"{name}.onnx")) for name in ("image", "words")}
         with exportable(network), torch.no_grad():
             halves = ImageHalf(network).eval(), WordHalf(network).eval()
             pixels = torch.zeros(1, 3, 3 * STRIDE, 4 * STRIDE)
@@ -81,13 +82,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             words = F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)
             _trace(halves[0], (pixels,), parts["image"], ["pixels"], names)
             _trace(halves[1], (*features, words), parts["words"], [*names, "words"], ANSWERS)
-        largest = _check(runtime, network, parts, names, whole)
-        for name, part in parts.items():
-            os.replace(part, output / f"{name}.onnx")
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-    return largest
+        return _check(runtime, network, parts, names, whole)
 
 
 def _packages() -> Any:

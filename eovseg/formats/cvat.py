@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from eovseg.formats.photo import PhotoFile, crop, runs
+from eovseg.formats.photo import PhotoFile, crop, printable, runs
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -27,7 +27,7 @@ def frame(vocabulary: "Vocabulary", photos: int) -> tuple[bytes, bytes]:
     labels = ElementTree.SubElement(task, "labels")
     for entry in vocabulary.classes:
         label = ElementTree.SubElement(labels, "label")
-        ElementTree.SubElement(label, "name").text = _text(entry.label)
+        ElementTree.SubElement(label, "name").text = printable(entry.label)
         ElementTree.SubElement(label, "type").text = "mask"
         ElementTree.SubElement(label, "attributes")
     end = b"</annotations>"
@@ -38,21 +38,14 @@ def frame(vocabulary: "Vocabulary", photos: int) -> tuple[bytes, bytes]:
 def _image(result: "Result", photo: PhotoFile) -> ElementTree.Element:
     height, width = result.segment_map.shape
     size = {"width": str(width), "height": str(height)}
-    image = ElementTree.Element("image", {"id": "0", "name": _text(photo.name), **size})
+    image = ElementTree.Element("image", {"id": "0", "name": printable(photo.name), **size})
     for index, segment in enumerate(result.segments):
         mask, left, top = crop(result, index)
         if mask.size:
             place = {"left": left, "top": top, "width": mask.shape[1], "height": mask.shape[0]}
-            values = {"label": _text(segment.label), "source": "auto", "occluded": "0", "z_order": "0"}
+            values = {"label": printable(segment.label), "source": "auto", "occluded": "0", "z_order": "0"}
             lengths = ", ".join(map(str, runs(mask)))
             ElementTree.SubElement(
                 image, "mask", {**values, "rle": lengths, **{key: str(value) for key, value in place.items()}}
             )
     return image
-
-
-def _text(text: str) -> str:
-    """Text that XML can hold: control characters and what is no UTF-8 become "?"."""
-    return "".join(
-        char if char in "\t\n\r" or (char >= " " and not 0xD800 <= ord(char) <= 0xDFFF) else "?" for char in text
-    )

@@ -5,13 +5,15 @@ The brush's run lengths are a stream of bits, as Label Studio's own `brush.encod
 place of its size (2), its length less 1 in that many bits, the value (8). Each pixel is four equal values (RGBA).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from eovseg.formats.photo import PhotoFile, json_bytes, runs
+from eovseg.formats.photo import PhotoFile, json_bytes, printable, runs
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -24,12 +26,18 @@ _LOCAL = "/data/local-files/?d="
 
 def tasks(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     """A list of one task for Label Studio's import; the photo's address is that of its local storage."""
-    task = {"data": {DATA_KEY: _LOCAL + photo.name}, "predictions": [prediction(result)]}
+    address = _LOCAL + quote(photo.name, errors="replace")
+    task = {"data": {DATA_KEY: address}, "predictions": [prediction(result)]}
     return json_bytes([task])
 
 
-def prediction(result: "Result") -> dict[str, Any]:
-    """What an ML backend answers for one photo, and what an imported task carries."""
+def prediction(result: "Result", labels: Sequence[str] | None = None) -> dict[str, Any]:
+    """What an ML backend answers for one photo, and what an imported task carries.
+
+    `labels`: what the project calls each class of the vocabulary; by default as `labelling_config` does.
+    """
+    if labels is None:
+        labels = [printable(entry.label) for entry in result.vocabulary.classes]
     height, width = result.segment_map.shape
     regions = [
         {
@@ -41,7 +49,7 @@ def prediction(result: "Result") -> dict[str, Any]:
             "original_height": height,
             "image_rotation": 0,
             "score": segment.score,
-            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [segment.label]},
+            "value": {"format": "rle", "rle": brush_rle(result.mask(index)), "brushlabels": [labels[segment.class_id]]},
         }
         for index, segment in enumerate(result.segments)
     ]
@@ -51,12 +59,12 @@ def prediction(result: "Result") -> dict[str, Any]:
 
 def labelling_config(vocabulary: "Vocabulary") -> bytes:
     """The labelling interface (XML) that these tasks belong to."""
-    labels = "".join(f"    <Label value={quoteattr(entry.label)}/>\n" for entry in vocabulary.classes)
+    labels = "".join(f"    <Label value={quoteattr(printable(entry.label))}/>\n" for entry in vocabulary.classes)
     text = (
         f'<View>\n  <Image name="{TO_NAME}" value="${DATA_KEY}" zoom="true"/>\n'
         f'  <BrushLabels name="{FROM_NAME}" toName="{TO_NAME}">\n{labels}  </BrushLabels>\n</View>\n'
     )
-    return text.encode("utf-8", "replace")
+    return text.encode("utf-8")
 
 
 def brush_rle(mask: np.ndarray) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from eovseg.result import Result
+
+_UNPRINTABLE = re.compile(r"[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ def runs(mask: np.ndarray) -> list[int]:
     flat = np.concatenate([[False], mask.ravel()])
     borders = np.flatnonzero(flat[1:] != flat[:-1])
     return [int(length) for length in np.diff(np.concatenate([[0], borders, [mask.size]]))]
+
+
+def printable(text: str) -> str:
+    """Text that XML 1.0 and YAML can hold: control characters, lone surrogates, U+FFFE and U+FFFF become "?"."""
+    return _UNPRINTABLE.sub("?", text)
 
 
 def json_bytes(document: Any) -> bytes:

@@ -6,7 +6,6 @@ held in memory.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from eovseg.errors import EovsegError
 from eovseg.formats import coco, cvat, label_studio, path_of
 from eovseg.formats.photo import json_bytes
 from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import whole_file
 
 
 def write_instances(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
@@ -100,13 +100,10 @@ def _parts(folder: Path, kind: str, targets: Sequence[str]) -> Iterator[tuple[st
 
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole or not at all, whoever else writes it at the same time."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A file to write a document to; it appears whole or not at all."""
     try:
-        with part.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             yield file
-        os.replace(part, path)
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise EovsegError(f'"{path}" cannot be put together from the files of the photos ({reason}).') from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eovseg.formats.photo import PhotoFile, crop
+from eovseg.formats.photo import PhotoFile, crop, printable
 from eovseg.formats.polygons import centre_polygons
 
 if TYPE_CHECKING:
@@ -34,5 +34,8 @@ def label_lines(result: "Result", photo: PhotoFile, path: Path) -> bytes:
 def data_yaml(vocabulary: "Vocabulary") -> bytes:
     """The classes, and where the photos belong: in `images` beside `labels`."""
     # A string of JSON is one of YAML; written by hand, so that no YAML library is needed.
-    names = (f"  {number}: {json.dumps(e.label, ensure_ascii=False)}\n" for number, e in enumerate(vocabulary.classes))
-    return "".join(["train: images\n", "val: images\n", "names:\n", *names]).encode("utf-8", "replace")
+    names = (
+        f"  {number}: {json.dumps(printable(e.label), ensure_ascii=False)}\n"
+        for number, e in enumerate(vocabulary.classes)
+    )
+    return "".join(["train: images\n", "val: images\n", "names:\n", *names]).encode("utf-8")

@@ -20,6 +20,10 @@ Ensemble = Literal["geometric", "arithmetic"]
 MaskBias = Literal["none", "constant", "quadratic"]
 Composition = Literal["released", "best-first"]
 
+# Fields from 0 to 1.
+SHARES = (
+    "alpha", "beta", "score_threshold", "overlap_threshold", "void_threshold", "mask_threshold", "pixel_threshold",
+)  # fmt: skip
 _LARGEST = 16_384  # of widths, counts and sides in pixels
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -101,11 +105,12 @@ class ModelConfig:
                 value = getattr(self, field.name)
                 if value not in allowed:
                     raise ConfigError(f"{field.name}={value!r} is not allowed; choose one of {', '.join(allowed)}.")
-        for name in ("alpha", "beta", "score_threshold", "overlap_threshold", "mask_threshold", "pixel_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name}={getattr(self, name)} is outside 0 to 1.")
+        for name in SHARES:
+            value = getattr(self, name)
+            if not (0.0 <= value <= 1.0 if value is not None else name == "void_threshold"):
+                raise ConfigError(f"{name}={value} is outside 0 to 1.")
         if self.calibration is not None:
-            _check_calibration(self.calibration)
+            check_calibration(self.calibration)
         if self.spatial_block not in range(12):
             raise ConfigError(f"spatial_block={self.spatial_block} is outside 0 to 11, the blocks of a ViT-B.")
         if self.attention_stride not in (1, 2, 4, 8):
@@ -145,12 +150,13 @@ def _in_range(name: str, value: object) -> bool:
     return type(value) is not int or (0 if name == "spatial_block" else 1) <= value <= _LARGEST
 
 
-def _check_calibration(calibration: object) -> None:
+def check_calibration(calibration: object, otherwise: str = "null") -> None:
+    """Raise `ConfigError` for what is no slope and bias; `otherwise` is the word for having none."""
     numbers = calibration if isinstance(calibration, tuple) else ()
     finite = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers]
     if finite != [True, True] or numbers[0] <= 0:
         raise ConfigError(
-            f"calibration={calibration!r} is not allowed; give two numbers, a slope above 0 and a bias, or null."
+            f"calibration={calibration!r} is not allowed; give two numbers, a slope above 0 and a bias, or {otherwise}."
         )
 
 

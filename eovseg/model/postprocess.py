@@ -98,11 +98,13 @@ def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: floa
     inside = probability > mask_threshold
     area = inside.flatten(1).sum(1)
     mean = (probability * inside).flatten(1).sum(1) / area.clamp(min=1)
+    order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
+    inside, areas = inside.cpu(), area.tolist()  # each answer depends on the one before, so none is asked of a GPU
     free = inside.new_ones(inside.shape[1:])
     found = []
-    for place in (scores[kept] * mean).argsort(descending=True, stable=True).tolist():
+    for place in order:
         visible = int((inside[place] & free).sum())
-        if visible and visible >= overlap_threshold * int(area[place]):
+        if visible and visible >= overlap_threshold * areas[place]:
             found.append(place)
             free &= ~inside[place]
     return kept[found]

@@ -20,6 +20,7 @@ from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
 from eovseg.training.starting import even_features, starting_network
 from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import write_whole
 
 AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
 RECIPE_FILE = "recipe.json"
@@ -172,8 +173,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     resumed = arguments.resume and trainer.resume()
     if distributed.is_main():
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / RECIPE_FILE).write_text(replace(chosen, words=()).to_json() + "\n", encoding="utf-8")
+        write_whole(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
         print(_summary(network, batches, trainer, resumed), flush=True)
     return trainer.run(arguments.minutes)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from eovseg.checkpoints import names_tensors
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig
+from eovseg.whole_files import whole_file
 
 _NAME = re.compile(r"checkpoint_(\d{7,})\.pt")
 
@@ -23,17 +24,11 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
 
     The file appears under its name only when it is complete and on the disk, so a crash leaves the older ones.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint_{step:07d}.pt"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as part, part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path

@@ -15,6 +15,7 @@ from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
 from eovseg.data.unlabelled import list_photos
 from eovseg.model.xs_towers import PIXEL_MEAN, PIXEL_STD
+from eovseg.whole_files import whole_file
 
 STRIDE = 32
 PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the image tower
@@ -55,9 +56,8 @@ class Regions:
 
     def save(self, path: Path) -> None:
         """Write to an .npz file, complete or not at all."""
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{**vars(self), "features": self.features.numpy()})
-        partial.replace(path)
+        with whole_file(path) as part, part.open("wb") as file:
+            np.savez(file, **{**vars(self), "features": self.features.numpy()})
 
     @staticmethod
     def load(path: Path) -> "Regions":

@@ -30,6 +30,7 @@ from eovseg.model.xs_towers import EfficientNetLite2, load_efficientnet_lite2
 from eovseg.training import joint_report
 from eovseg.training.joint_features import Regions, labelled_regions, unlabelled_regions
 from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import whole_file, write_whole
 
 SHORT_SIDES = (256, 384, 512)  # of the fixed views, pixels
 RANDOM_VIEWS = 4
@@ -278,11 +279,11 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
             class_words,
             {k: coco.classes[k].label for k in hidden},
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     # Half precision for all but the temperature, whose rounding would be the only one that anyone could measure.
     state = {name: t if t.ndim == 0 else t.half() for name, t in space.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, output)
-    output.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with whole_file(output) as part:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+    write_whole(output.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
     return space
 
 

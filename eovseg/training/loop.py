@@ -37,6 +37,7 @@ from eovseg.training.pilots import make_mask_pilots
 from eovseg.training.points import generator_of, points_of_photos
 from eovseg.training.schedule import learning_rate
 from eovseg.training.stopping import StopSignals
+from eovseg.whole_files import write_whole
 
 # So many bad steps in a row are no accident; the run stops instead of burning hours.
 MAX_BAD_STEPS = 50
@@ -387,10 +388,10 @@ def _drop_log_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError):  # the last line of a killed run may be torn
             continue
-    path.write_text("".join(kept))
+    write_whole(path, "".join(kept))

@@ -7,7 +7,6 @@ Yang et al. 2022, who keep what predictions of several checkpoints agree on). Th
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from eovseg.loading import load
 from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.vocabulary import TRAINING_PRESET
+from eovseg.whole_files import write_whole
 
 SMALLEST_AREA = 200  # pixels
 
@@ -78,7 +78,7 @@ class PseudoLabels:
         self.done: dict[str, dict[str, Any]] = {}
         if self._records.exists():
             lines = [line for line in self._records.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            self._records.write_text("".join(line + "\n" for line in lines), encoding="utf-8")  # without a torn end
+            write_whole(self._records, "".join(line + "\n" for line in lines))  # without a torn end
             rows = {row["file_name"]: row for row in map(json.loads, lines)}
             self.done = {name: row for name, row in rows.items() if (folder / "panoptic" / _png_name(name)).is_file()}
 
@@ -119,9 +119,7 @@ class PseudoLabels:
                 {"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self.table.categories.values()
             ],
         }
-        unfinished = self.folder / "panoptic.json.part"
-        unfinished.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(unfinished, self.folder / "panoptic.json")
+        write_whole(self.folder / "panoptic.json", json.dumps(document))
 
 
 def _png_name(file_name: str) -> str:

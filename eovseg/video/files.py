@@ -15,7 +15,7 @@ from eovseg.errors import ConfigError, VideoError
 from eovseg.predictor import Predictor
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
-from eovseg.video.writing import SUFFIXES, cannot_write, whole_file, write_video
+from eovseg.video.writing import SUFFIXES, cannot_write, whole_output, write_video
 from eovseg.vocabulary import Vocabulary
 
 
@@ -118,7 +118,7 @@ def _nothing(frame: Frame) -> None:
 @contextmanager
 def _lines(path: Path) -> Iterator[Callable[[Frame], None]]:
     """Notes frames as JSON lines in a file that appears when the block ends well."""
-    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+    with whole_output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
 
         def note(frame: Frame) -> None:
             try:

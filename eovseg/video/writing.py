@@ -1,7 +1,6 @@
 """Pictures into an mp4 file: H.264 that every player takes, the times kept, sound copied; whole or not there at all."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 from eovseg.errors import VideoError
 from eovseg.video.package import file_address, require_av
 from eovseg.video.reading import Picture, SoundPacket
+from eovseg.whole_files import whole_file
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 _ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, the better first
@@ -117,7 +117,7 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
     `sound`: FFmpeg's stream whose packets will be copied. Raises `VideoError` where the file cannot be written.
     """
     av = require_av()
-    with whole_file(path) as part:
+    with whole_output(path) as part:
         try:
             container = av.open(file_address(part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
@@ -132,23 +132,18 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to, beside `path`, which takes its place when the block ends well and else goes."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"")  # tells at once whether the folder can be written
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        yield part
+def whole_output(path: Path) -> Iterator[Path]:
+    """`whole_file` whose own errors are `VideoError`; those of the block may concern another file and stay."""
+    with contextlib.ExitStack() as stack:
         try:
-            os.replace(part, path)
+            part = stack.enter_context(whole_file(path))
         except OSError as error:
             raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        yield part
+        try:
+            stack.close()
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: Exception) -> VideoError:

@@ -27,7 +27,7 @@ SAMPLES = (np.array([1.0, 2, 3, 4, 5]), np.array([6.0, 7, 8, 9, 10]), np.array([
 
 
 def test_figures_of_rows_that_a_person_can_check() -> None:
-    values = {name: row["value"] for name, row in Selection(SPREADS, PAIRS, SAMPLES).summary().items()}
+    values = {name: row["value"] for name, row in Selection(SPREADS, PAIRS, SAMPLES).summary.items()}
     assert list(values.values()) == pytest.approx([(3 + 1) / 2, 10 / 1, 0.4, 1.6 / 3, 2 / 3])
     assert list(values) == [
         "weights, 90th over 10th percentile, mean over photos",
@@ -42,7 +42,7 @@ def test_an_interval_draws_photos_not_pairs() -> None:
     """Four pairs of a photo share its fate, so they tell no more than one."""
     spreads = tuple(WeightSpread(f"{i}", 0.1, 0.3) for i in range(40))
     pairs = tuple(WordPair(f"{i}", f"{k}", 0.5, 0.4 + 0.2 * (i < 20), 0.1) for i in range(40) for k in range(4))
-    found = Selection(spreads, pairs, (np.ones(4),) * 40).summary()["pairs with a higher share after"]
+    found = Selection(spreads, pairs, (np.ones(4),) * 40).summary["pairs with a higher share after"]
     assert found["value"] == 0.5
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 40), abs=0.05)
 

@@ -19,9 +19,21 @@ def test_a_boundary_off_by_more_or_less_than_the_tolerance() -> None:
     assert boundary_f(np.array([same, (8, 4, 8, 4), (8, 4, 8, 8)])) == pytest.approx([1, 0.5, 2 / 3])
 
 
+def test_the_edge_of_what_is_labelled_is_no_outline() -> None:
+    true = halves(10)
+    true[:, 14:] = 0
+    assert boundary_pixels(halves(10), true, 1) == BoundaryPixels(8, 8, 8, 8), "13 beside 14 is not missed"
+    for column, counted in ((16, 0), (14, 0), (13, 4)):  # 13 lies within the tolerance of 14, 12 does not
+        assert boundary_pixels(halves(column), true, 1) == BoundaryPixels(counted, 0, 8, 0), column
+    # A tolerance of 2 reaches from 11, which is sure, to 13; but 13 is no true boundary.
+    true[:, :14] = 1
+    assert boundary_pixels(halves(11), true, 2) == BoundaryPixels(8, 0, 0, 0)
+
+
 def test_nothing_found_and_nothing_labelled() -> None:
     nothing = np.zeros((4, 20), dtype=int)
     missed = boundary_pixels(nothing, halves(10), 1)
     assert missed == BoundaryPixels(0, 0, 8, 0) and boundary_f(np.array(missed)) == 0
+    assert boundary_f(np.array([(0, 0, 8, 8), (8, 8, 0, 0)])).tolist() == [0, 0], "one side has no boundary"
     unlabelled = boundary_pixels(halves(10), nothing, 1)
     assert unlabelled == BoundaryPixels(0, 0, 0, 0) and np.isnan(boundary_f(np.array(unlabelled)))

@@ -1,6 +1,6 @@
 """A calibration found again from drawn outcomes, stored with the weights, and applied to what is shown alone."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from eovseg.evaluation.calibrate import calibrate, fit_calibration, main
 from eovseg.evaluation.counts import Counts, PhotoCounts, ScoredSegment
 from eovseg.evaluation.decoded import Settings
 from eovseg.evaluation.evaluate import Evaluator, evaluate
+from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import search
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
@@ -30,7 +31,8 @@ def drawn(photos: int, slope: float, bias: float) -> Counts:
     random = np.random.default_rng(3)
     scores = random.uniform(0.05, 0.95, (photos, 10))
     right = random.uniform(size=scores.shape) < expit(slope * logit(scores) + bias)
-    rows = [[ScoredSegment(*pair) for pair in zip(s, r, strict=True)] for s, r in zip(scores, right, strict=True)]
+    pairs = np.stack([scores, right], axis=-1).tolist()
+    rows = [[ScoredSegment(score, bool(hit)) for score, hit in row] for row in pairs]
     photos_ = tuple(PhotoCounts(str(i), segments=row) for i, row in enumerate(rows))
     return Counts(photos_, np.array([True]), np.array([True]))
 
@@ -93,6 +95,53 @@ def test_only_the_shown_scores_change(network: EOVSeg, composition: str, panopti
     for before, after in zip(plain.segments, shown.segments, strict=True):
         assert after.score == pytest.approx(expit(2 * logit(before.score) - 1))
         assert asdict(before) | {"score": 0} == asdict(after) | {"score": 0}
+
+
+def test_the_models_calibration_can_be_left_out(
+    network: EOVSeg, panoptic_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
+    photo = PanopticFolder(panoptic_folder)
+    decoded = predictor.decode(predictor.encode_image(photo.load_image(photo.photos[0])), WORDS)
+    loose = {"score_threshold": 0.0, "overlap_threshold": 0.0, "void_threshold": 1.0}
+    plain = predictor.compose(decoded, **loose)
+    monkeypatch.setattr(predictor, "config", predictor.config.with_changes(calibration=(2.0, -1.0)))
+    own = predictor.compose(decoded, **loose)
+    assert plain.segments and own.segments != plain.segments
+    assert predictor.compose(decoded, calibration=False, **loose).segments == plain.segments
+    assert predictor.compose(decoded, calibration=[2, -1], **loose).segments == own.segments  # type: ignore[arg-type]
+    wrong = ((), (1.0,), (0.0, 1.0), (-2.0, 0.0), (1.0, float("nan")), "ab", True, 3.0, (1.0, 2.0, 3.0), ("a", "b"))
+    for calibration in wrong:
+        with pytest.raises(ConfigError, match="a slope above 0 and a bias, or False for scores as they are"):
+            predictor.compose(decoded, calibration=calibration)  # type: ignore[arg-type]
+
+
+def test_photos_without_segments_take_no_fold() -> None:
+    """Of forty photos two have segments: both are held out once, and fitted to the other."""
+    counts = drawn(2, 0.7, -1.2)
+    empty = tuple(PhotoCounts(f"empty {i}", segments=[]) for i in range(19))
+    sparse = Counts((*empty, counts.photos[0], *empty, counts.photos[1]), counts.is_thing, counts.seen)
+    fit, dense = calibrate(sparse), calibrate(counts)
+    assert fit == dense and fit.folds == 2 and fit.error_held_out != fit.error_fitted
+    with pytest.raises(DataError, match="1 photos have segments; a calibration needs two or more"):
+        calibrate(Counts((*empty, counts.photos[0]), counts.is_thing, counts.seen))
+
+
+def test_the_command_says_what_it_fitted(
+    network: EOVSeg, panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
+    folder, words = PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS + "; zebra")
+    settings = replace(Settings.of(predictor.config), calibration=(1.7, 0.4))
+    report = evaluate(predictor, folder, folder.photos, words, ["panoptic"], settings=settings)
+    report = replace(report, counts=drawn(30, 0.7, -1.2), photos=30)
+    report.save(tmp_path)
+    stored = read_report(tmp_path)
+    assert stored.settings == asdict(settings) and stored.table() == report.table(), "a calibration is a tuple again"
+    assert main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("300 segments of 30 photos;")
+    assert " of the uncalibrated scores, " in printed and "calibrated on other photos (10 folds)" in printed
 
 
 def test_the_search_keeps_the_best_of_what_it_tried(network: EOVSeg, panoptic_folder: Path) -> None:

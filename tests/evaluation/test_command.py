@@ -1,6 +1,7 @@
 """The whole chain with a real, untrained XS: evaluation with every extra, kept logits, and the command."""
 
 import csv
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -133,6 +134,49 @@ def test_command_compares_with_an_earlier_report(
     ):
         assert command.main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_what_would_fail_after_the_run_is_told_before_it(
+    predictor: Predictor,
+    panoptic_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    options = ["--vocabulary", WORDS, "--tasks", "panoptic"]
+    assert command.main([str(panoptic_folder), *options, "--out", str(tmp_path / "earlier")]) == 0
+    path = panoptic_folder / "panoptic.json"
+    document = json.loads(path.read_text())
+    document["categories"][3]["isthing"] = 0  # the lamp
+    path.write_text(json.dumps(document))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(command, "evaluate", lambda *_, **__: pytest.fail("this is the long run"))
+    capsys.readouterr()
+    for more, message in (
+        (["--against", str(tmp_path / "earlier")], "Thing and stuff differ between the two reports;"),
+        (["--out", str(tmp_path / "file")], "file: File exists."),
+    ):
+        assert command.main([str(panoptic_folder), *options, *more]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_the_origin_is_that_from_before_the_run(
+    predictor: Predictor, panoptic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "new.safetensors"
+    weights.write_bytes(b"abc")
+    monkeypatch.setattr(command, "load", lambda *_: predictor)
+
+    def run(*given: object, **named: object) -> object:
+        weights.write_bytes(b"another training has ended")
+        return evaluate(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(command, "evaluate", run)
+    options = ["--vocabulary", WORDS, "--tasks", "panoptic", "--checkpoint", str(weights), "--out", str(tmp_path / "o")]
+    assert command.main([str(panoptic_folder), *options]) == 0
+    origin = json.loads((tmp_path / "o" / "report.json").read_text())["origin"]
+    assert origin["sha256"] == hashlib.sha256(b"abc").hexdigest()
 
 
 @pytest.mark.usefixtures("loaded")

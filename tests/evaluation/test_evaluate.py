@@ -159,5 +159,8 @@ def test_table_10_and_threshold_grids() -> None:
     assert {s.overlap_threshold for s in table_10} == {0.8}
     grid = threshold_grid(start, (0.0, 0.1), (0.5,), (None,), weights=[(0.2, 0.8), (0.4, 0.6)])
     assert [(s.score_threshold, s.alpha) for s in grid] == [(0.0, 0.2), (0.0, 0.4), (0.1, 0.2), (0.1, 0.4)]
+    assert {s.void_threshold for s in threshold_grid(start)} == {None, 0.9}
+    xs = threshold_grid(replace(start, void_threshold=0.9))
+    assert len(xs) == len(set(xs)) == 12 and {s.void_threshold for s in xs} == {0.9}, "None would be 0.9 once more"
     with pytest.raises(ConfigError, match="empty"):
         sweep(OraclePredictor(), [], WORDS, [])

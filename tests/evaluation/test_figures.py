@@ -15,9 +15,9 @@ from eovseg.evaluation.counts import (
     RegionMasks,
     ScoredSegment,
 )
-from eovseg.evaluation.figures import average_precision, differences, figures, intervals
+from eovseg.evaluation.figures import average_precision, differences, figures, intervals, once
 from eovseg.evaluation.instances import ClassMatches
-from eovseg.evaluation.mask_recall import GROUPS
+from eovseg.evaluation.mask_recall import GROUPS, SHARES, share_name
 from eovseg.evaluation.report import Report
 from tests.evaluation.test_instances import accumulate, generated_case
 
@@ -55,12 +55,28 @@ def counts() -> Counts:
 
 
 def test_weight_one_is_what_the_report_says(counts: Counts) -> None:
-    found = figures(counts, np.ones((1, 6), dtype=int))
-    summary = Report.of(counts, **HEADER).summary()
-    assert found.keys() == summary.keys() | {"AP", "AP50", "AP75"}
-    assert len(summary) == 11 + 4 + 12 + 1 + 20  # panoptic, semantic, names, calibration, masks
-    for name, value in summary.items():
-        assert found[name][0] == pytest.approx(value, nan_ok=True), name
+    """The figures by weights and the parts of a report count in two ways."""
+    report = Report.of(counts, **HEADER)
+    expected: dict[str, float] = {}
+    assert report.panoptic is not None and report.semantic is not None and report.reliability is not None
+    for name in ("all", "things", "stuff"):
+        score, suffix = getattr(report.panoptic, name), "" if name == "all" else f" {name}"
+        expected |= {f"PQ{suffix}": score.pq, f"SQ{suffix}": score.sq, f"RQ{suffix}": score.rq}
+    for name in ("seen", "unseen"):
+        expected[f"PQ {name}"] = getattr(report.panoptic, name).pq
+        expected[f"mIoU {name}"] = getattr(report.semantic, f"{name}_miou")
+        for classifier, accuracy in report.classification.items():
+            part = getattr(accuracy, name)
+            expected |= {f"{classifier} top-1 {name}": part.top1, f"{classifier} top-5 {name}": part.top5}
+    expected |= {"mIoU": report.semantic.miou, "pixel accuracy": report.semantic.pixel_accuracy}
+    expected["calibration error"] = report.reliability.expected_calibration_error
+    for group, recall in report.masks.items():
+        expected |= {share_name(share, group): getattr(recall, share) for share in SHARES}
+    found = report.summary()
+    assert found.keys() == expected.keys() | {"AP", "AP50", "AP75"}  # these as pycocotools has them, below
+    assert len(expected) == 11 + 4 + 12 + 1 + 20  # panoptic, semantic, names, calibration, masks
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(100 * value, nan_ok=True), name
 
 
 def test_a_weight_is_a_repeated_photo(counts: Counts) -> None:
@@ -95,13 +111,34 @@ def test_the_interval_of_a_share_is_that_of_the_binomial() -> None:
     assert (low, high) == pytest.approx((30 - spread, 30 + spread), abs=1.1)
 
 
-def test_an_interval_holds_its_figure(counts: Counts) -> None:
-    once = figures(counts, np.ones((1, 6), dtype=int))
-    found = intervals(counts)
-    assert found.keys() == {name for name, values in once.items() if np.isfinite(values[0])}
-    assert all(low <= once[name][0] <= high for name, (low, high) in found.items())
+def test_every_figure_has_an_interval_around_it(counts: Counts) -> None:
+    found, figure = intervals(counts), once(counts)
+    assert found.keys() == {name for name, value in figure.items() if np.isfinite(value)}
     assert interval(np.array([1.0, 2.0, 3.0, np.nan]), 12.0) == pytest.approx((11.05, 12.95))
     assert intervals(replace(counts, photos=counts.photos[:1])) == {}
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """Data sets of 60 photos drawn again and again from one world, whose own figures are known."""
+    random, sets, size = np.random.default_rng(7), 200, 60
+    # Photos are unlike each other: how many of 12 segments are right, and of how many pixels, is the photo's own.
+    rate, pixels = random.beta(2, 3, (sets, size, 2)), random.integers(50, 150, (sets, size))
+    matched, right = random.binomial(12, rate), random.binomial(pixels, rate[..., 0])
+    truth = {"RQ": 40.0, "pixel accuracy": 40.0}  # the mean of the beta distribution; class 2 and 3 are one rate each
+    held = dict.fromkeys(truth, 0)
+    for hits, true, whole in zip(matched, right, pixels, strict=True):
+        photos = tuple(
+            PhotoCounts(
+                f"{number}.jpg",
+                panoptic=[ClassSegments(c, 0.8 * int(hit), int(hit), 12 - int(hit), 12 - int(hit)) for c, hit in pairs],
+                semantic=[ClassPixels(0, int(part), int(all_), int(all_))],
+            )
+            for number, (pairs, part, all_) in enumerate(zip(map(enumerate, hits), true, whole, strict=True))
+        )
+        found = intervals(Counts(photos, IS_THING, SEEN))
+        for name, value in truth.items():
+            held[name] += found[name][0] <= value <= found[name][1]
+    assert all(0.90 <= count / sets <= 0.99 for count in held.values()), held
 
 
 def test_draws_are_the_same_every_time_and_keep_the_number_of_photos() -> None:

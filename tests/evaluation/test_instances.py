@@ -53,6 +53,19 @@ def test_masks_that_a_person_can_check(
     assert report.per_class == pytest.approx([ap, np.nan, np.nan, np.nan], nan_ok=True)
 
 
+def test_masks_are_matched_once_for_all_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    matched = COCOeval.evaluate
+    monkeypatch.setattr(COCOeval, "evaluate", lambda self: (calls.append(1), matched(self))[1])
+    precision = InstanceAveragePrecision(IS_THING)
+    for photo in range(2):
+        precision.add(masks((0, 6)), [0], [0.5], masks((0, 10)), [0])
+        assert precision.compute().ap50 == pytest.approx(1.0)
+        assert [(m.truths, m.matched) for m in precision.matches()[photo]] == [(1, [0b111])]  # 0.5, 0.55, 0.6
+        precision.compute()
+        assert len(calls) == photo + 1
+
+
 def test_nothing_added_gives_nan_not_zero() -> None:
     assert np.isnan(InstanceAveragePrecision(IS_THING).compute().ap)
 

@@ -40,6 +40,14 @@ def test_commit_says_whether_the_code_differs_from_it(checkout: Path) -> None:
     assert commit(checkout) == f"{head} with uncommitted changes"
 
 
+def test_what_git_does_not_tell_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = git(checkout, "rev-parse", "HEAD")
+    (checkout / ".git" / "index").write_bytes(b"broken")  # `git status` fails, `git rev-parse` does not
+    assert commit(checkout) == f"{head} and unknown changes"
+    monkeypatch.setenv("PATH", str(checkout))  # no git there
+    assert commit(checkout) == "unknown"
+
+
 def test_a_package_outside_a_checkout_has_no_commit(checkout: Path) -> None:
     (checkout / "installed").mkdir()
     assert commit(checkout / "installed") is None  # the checkout around it is somebody else's

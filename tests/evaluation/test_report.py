@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eovseg.evaluation.calibration import absence_curve, reliability
-from eovseg.evaluation.classification import classification_accuracy
 from eovseg.evaluation.cost import Cost
+from eovseg.evaluation.counts import (
+    COUNTS_FILE,
+    ClassPixels,
+    ClassSegments,
+    Counts,
+    NamedRegion,
+    PhotoCounts,
+    ScoredSegment,
+    VoidScore,
+)
 from eovseg.evaluation.instances import InstanceAveragePrecision
-from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.report import PAPER, Report
-from eovseg.evaluation.semantic import ConfusionMatrix
 
 LABELS = ("person", "sky", "zebra")
 IS_THING = np.array([True, False, True])
@@ -24,30 +30,26 @@ SEEN = np.array([True, True, False])
 @pytest.fixture
 def report() -> Report:
     """One photo: half a person found (PQ 0, IoU 0.5), the sky whole, no zebra at all."""
-    true = np.array([[1, 1, 1, 1, 2, 2, 2, 2]])
-    predicted = np.array([[1, 1, 0, 0, 2, 2, 2, 2]])
-    classes = {1: 0, 2: 1}
-    panoptic, semantic = PanopticQuality(IS_THING), ConfusionMatrix(3)
-    panoptic.add(predicted, classes, true, classes)
-    semantic.add(predicted - 1, true - 1)
     instance = InstanceAveragePrecision(IS_THING)
-    instance.add(predicted[None] == 1, [0], [0.9], true[None] == 1, [0])
-    scores = np.eye(3)[[0, 1]]
-    return Report(
+    box = np.arange(8)[None, None] < 4
+    instance.add(box & (np.arange(8) < 2), [0], [0.9], box, [0])
+    photo = PhotoCounts(
+        "stripes.png",
+        panoptic=[ClassSegments(0, 0.0, 0, 1, 1), ClassSegments(1, 1.0, 1, 0, 0)],
+        segments=[ScoredSegment(0.9, False), ScoredSegment(0.8, True)],
+        semantic=[ClassPixels(0, 2, 4, 2), ClassPixels(1, 4, 4, 4)],
+        instance=instance.matches()[0],
+        regions=[NamedRegion(0, 1, 6, 1), NamedRegion(1, 2, 6, 1)],
+        absent=[VoidScore(0.9, True), VoidScore(0.1, False)],
+    )
+    return Report.of(
+        Counts((photo,), IS_THING, SEEN),
         data="stripes",
-        photos=1,
         variant="l",
         vocabulary="ade20k-150",
         labels=LABELS,
-        is_thing=IS_THING,
-        seen=SEEN,
         settings={"alpha": 0.4},
-        panoptic=panoptic.compute(SEEN),
-        semantic=semantic.compute(SEEN),
         instance=instance.compute(),
-        classification={"ensemble": classification_accuracy(scores, np.array([0, 1]), SEEN)},
-        reliability=reliability(np.array([0.9, 0.8]), np.array([False, True])),
-        absence=absence_curve(np.array([0.9, 0.1]), np.array([True, False])),
         cost=Cost("cpu", (1, 8), 20.0, {"decoder": 1_500_000, "vas": 500_000}, 3_000_000_000, 250_000_000),
     )
 
@@ -58,7 +60,7 @@ def test_headline_numbers_in_percent(report: Report) -> None:
     assert np.isnan(summary["PQ unseen"])
     assert (summary["mIoU"], summary["pixel accuracy"]) == (75.0, 75.0)
     assert summary["AP50"] == pytest.approx(100.0)
-    assert summary["ensemble top-1 seen"] == 100.0
+    assert (summary["ensemble top-1 seen"], summary["in-vocabulary top-1 seen"]) == (100.0, 50.0)
     assert summary["absent words noticed (ROC area)"] == 100.0
     assert (summary["FPS"], summary["parameters (M)"], summary["FLOPs (G)"]) == (20.0, 2.0, 3.0)
 
@@ -87,7 +89,7 @@ def test_only_classes_with_truth_or_predictions_have_a_row(report: Report) -> No
 
 def test_files_hold_the_same_numbers(report: Report, tmp_path: Path) -> None:
     paths = report.save(tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["summary.csv", "per_class.csv", "report.json", "report.txt"]
+    assert [path.name for path in paths] == ["summary.csv", "per_class.csv", "report.json", "report.txt", COUNTS_FILE]
     document = json.loads(paths[2].read_text(), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
     assert document["summary"]["PQ"] == 50.0
     assert document["summary"]["PQ unseen"] is None
@@ -103,8 +105,8 @@ def test_files_hold_the_same_numbers(report: Report, tmp_path: Path) -> None:
 
 
 def test_parts_that_were_not_measured_are_absent(report: Report, tmp_path: Path) -> None:
-    only_semantic = replace(
-        report, panoptic=None, instance=None, classification={}, reliability=None, absence=None, cost=None
-    )
+    photo = PhotoCounts("stripes.png", semantic=report.counts.photos[0].semantic)
+    header = {name: getattr(report, name) for name in ("data", "variant", "vocabulary", "labels", "settings")}
+    only_semantic = Report.of(Counts((photo,), IS_THING, SEEN), **header)
     assert list(only_semantic.summary()) == ["mIoU", "pixel accuracy", "mIoU seen", "mIoU unseen"]
     assert json.loads(only_semantic.save(tmp_path)[2].read_text())["panoptic"] is None

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,30 @@ def test_the_command_counts_again_and_notices_another_text(
     assert captured.out != report.table() + "\n"
 
 
+def spoilt_stream(folder: Path) -> None:
+    """Two bytes of the compressed stream itself, which zlib refuses and not gzip."""
+    data = bytearray((folder / COUNTS_FILE).read_bytes())
+    data[10:12] = b"\xff\xff"
+    (folder / COUNTS_FILE).write_bytes(data)
+
+
+def spoilt_header(name: str, value: object) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        path = folder / "report.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+
+    return spoil
+
+
+def spoilt_counts(part: str, rows: list[object]) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        document = json.loads(gzip.decompress((folder / COUNTS_FILE).read_bytes()))
+        document["photos"][0][part] = rows
+        (folder / COUNTS_FILE).write_bytes(gzip.compress(json.dumps(document).encode()))
+
+    return spoil
+
+
 def test_files_that_are_no_report_are_told_in_one_sentence(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,8 +118,18 @@ def test_files_that_are_no_report_are_told_in_one_sentence(
             lambda folder: (folder / COUNTS_FILE).write_bytes(gzip.compress(b'{"format":9}')),
             "holds no counts",
         ),
+        ("torn", spoilt_stream, "holds no counts that this"),
         ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is no report of this version"),
-    ):
+        *((f"bad {name}", spoilt_header(name, value), "is no report of this version") for name, value in (
+            ("origin", {"sha256": "ab"}), ("cost", {"device": "cpu"}), ("cost", 3), ("instance", {"ap": 1.0}),
+            ("instance", []), ("settings", [1]), ("labels", ["person"]), ("seen", [True]), ("labels", None),
+        )),
+        ("class 99", spoilt_counts("panoptic", [[99, 0.5, 1, 0, 0]]), "is no report of this version"),
+        ("text", spoilt_counts("semantic", [[0, "many", 1, 1]]), "is no report of this version"),
+        ("score 7", spoilt_counts("segments", [[7.0, True]]), "is no report of this version"),
+        ("long row", spoilt_counts("panoptic", [[0, 1, 2, 3, 4, 5]]), "holds no counts that this"),
+        ("latin", lambda folder: (folder / "report.txt").write_bytes(b"\xe9"), "is missing or differs"),
+    ):  # fmt: skip
         report.save(tmp_path / name)
         spoil(tmp_path / name)
         assert stored.main([str(tmp_path / name)]) == 1
@@ -113,8 +148,15 @@ def test_a_comparison_shows_paired_differences(report: Report, folder: PanopticF
     assert not any(row["metric"] in table for row in rows.values() if math.isnan(row["difference"]))
 
 
+def test_seen_classes_are_the_same_on_both_sides(report: Report) -> None:
+    """Of a model that was trained on other words, too; else its "PQ seen" would be of other classes."""
+    other = replace(report, counts=replace(report.counts, seen=~report.seen), seen=~report.seen)
+    rows = {row["metric"]: row for row in stored.compare(report, other)}
+    assert rows["PQ seen"]["here"] == rows["PQ seen"]["there"] == pytest.approx(report.summary()["PQ seen"])
+    assert report.summary()["PQ seen"] != pytest.approx(other.summary()["PQ seen"])
+
+
 def test_photos_are_paired_by_name_not_by_order(report: Report) -> None:
-    assert report.counts is not None
     names = [photo.photo for photo in report.counts.photos]
     turned = replace(report, counts=report.counts.of_photos(names[::-1]))
     assert all(row["difference"] == 0 for row in stored.compare(report, turned) if math.isfinite(row["difference"]))

@@ -5,17 +5,22 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 from pycocotools.coco import COCO
 
 from eovseg.errors import EovsegError
 from eovseg.formats import FORMATS
+from eovseg.formats.label_studio import labelling_config
+from eovseg.formats.photo import printable
 from eovseg.result import Result
+from eovseg.vocabulary import Vocabulary, WordClass
 from tests.formats.shapes import NASTY, VOCABULARY, iou, noise, result_of, with_its_rest
 
 with warnings.catch_warnings():
@@ -229,3 +234,31 @@ def test_odd_names_and_words_reach_xml_and_json(tmp_path: Path) -> None:
     image = ElementTree.parse(tmp_path / "photo-cvat.xml").find("image")
     assert image is not None and image.get("name") == "a<b>&??.jpg"
     assert json.loads((tmp_path / "photo-coco-instances.json").read_bytes())["images"][0]["file_name"].endswith("?.jpg")
+
+
+@pytest.mark.parametrize("char", ["\ufffe", "\uffff", "\x07", "\x80", "\ud800"], ids=ascii)
+def test_text_that_no_reader_of_xml_and_yaml_takes(char: str) -> None:
+    assert printable(f"<é\t{char}😀>") == "<é\t?😀>"
+
+
+def test_words_with_characters_that_xml_and_yaml_lack(tmp_path: Path) -> None:
+    words = Vocabulary((WordClass(("cat\uffff <&>",), True), WordClass(("sky\ufffe",), False), WordClass(("x",), True)))
+    odd = result_of([NASTY["ring"]])
+    odd = replace(odd, vocabulary=words, segments=(replace(odd.segments[0], label=words.labels[0]),))
+    odd.save(tmp_path, "photo", FORMATS)
+    labels = [label.get("value") for label in ElementTree.fromstring(labelling_config(words)).iter("Label")]
+    assert labels == ["cat? <&>", "sky?", "x"]
+    (task,) = json.loads((tmp_path / "photo-label-studio.json").read_bytes())
+    assert task["predictions"][0]["result"][0]["value"]["brushlabels"] == labels[:1], "as the interface calls it"
+    image = ElementTree.parse(tmp_path / "photo-cvat.xml").find("image")
+    assert image is not None and [mask.get("label") for mask in image] == labels[:1]
+    assert yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))["names"] == dict(enumerate(labels))
+
+
+@pytest.mark.parametrize("name", ["a b/c #1?.jpg", "50%+1 & 2.png", "façade.jpg", "no\udcffutf8.jpg"])
+def test_label_studio_reads_the_address_of_any_photo(name: str, tmp_path: Path) -> None:
+    result_of([NASTY["ring"]], name=name).save(tmp_path, "photo", ["label-studio"])
+    (task,) = json.loads((tmp_path / "photo-label-studio.json").read_bytes())
+    address = urlsplit(task["data"]["image"])
+    assert (address.path, address.fragment) == ("/data/local-files/", "")
+    assert parse_qs(address.query) == {"d": [name.replace("\udcff", "?")]}

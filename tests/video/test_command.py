@@ -151,7 +151,7 @@ def test_a_killed_run_leaves_no_half_video(source: Path, tmp_path: Path) -> None
     process.communicate(timeout=PATIENCE)
     assert not (out / "o.mp4").exists()
     assert all(path.name.endswith(".part") for path in out.iterdir())
-    # The next run takes the same names and leaves nothing of the killed one.
+    # The next run leaves nothing of the killed one.
     process = start(source, out / "o.mp4", 0)
     assert process.communicate(timeout=PATIENCE) and process.returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["o.mp4", "o.mp4.jsonl"]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from eovseg.data.class_table import Category
+from eovseg.whole_files import whole_file, write_whole
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -27,10 +28,8 @@ def in_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[
 
 def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """`write` a file beside `path` and move it there, so that `path` is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    write(partial)
-    os.replace(partial, path)
+    with whole_file(path, one_of_many=True) as partial:
+        write(partial)
 
 
 class PanopticBuilder:
@@ -75,7 +74,7 @@ class PanopticBuilder:
             "annotations": [records[stem]["annotation"] for stem in stems],
             "categories": [{"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self._categories],
         }
-        save_atomically(self.json, lambda partial: partial.write_text(json.dumps(document), encoding="utf-8"))
+        write_whole(self.json, json.dumps(document))
         self._progress.unlink()
         return f"{self.json} and {len(stems)} PNGs beside it are built."
 
