@@ -314,12 +314,42 @@ def test_commas_part_the_names_of_a_category_in_training_too(tmp_path: Path) -> 
     assert {category.name for category in folder.categories.values()} == {"robot", "sky"}
 
 
-def test_a_class_list_may_number_the_masks_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "ids", "classes"),
+    [
+        ("7: sky: stuff\n3: robot, android\n", (7, 3), "sky: stuff; robot, android: thing"),
+        ("7：sky：stuff\n3：robot，android\n", (7, 3), "sky: stuff; robot, android: thing"),
+        ("id,name\n7,sky\n3,robot\n", (7, 3), "sky: stuff; robot: thing"),
+        ("name,isthing\npallet,1\nracking,0\n", (0, 1), "pallet: thing; racking: stuff"),
+        ("{1: 'pallet', 2: 'forklift'}", (1, 2), "pallet: thing; forklift: thing"),
+        ('{\n  "1": "pallet",\n  "2": "forklift"\n}\n', (1, 2), "pallet: thing; forklift: thing"),
+        ("['pallet', 'forklift']", (0, 1), "pallet: thing; forklift: thing"),
+        ("- pallet\n- forklift", (0, 1), "pallet: thing; forklift: thing"),
+        ("sky\nrobot\n", (0, 1), "sky: stuff; robot: thing"),
+    ],
+)
+def test_a_class_list_may_number_the_masks_values(
+    tmp_path: Path, text: str, ids: tuple[int, ...], classes: str
+) -> None:
     path = tmp_path / "classes.txt"
-    path.write_text("7: sky: stuff\n3: robot, android\n")
+    path.write_text(text, encoding="utf-8")
     table = read_classes(path)
-    assert (table.ids, table.vocabulary.to_text()) == ((7, 3), "sky: stuff; robot, android: thing")
-    path.write_text("id,name\n7,sky\n3,robot\n")
-    assert read_classes(path).ids == (7, 3)
-    path.write_text("sky\nrobot\n")
-    assert read_classes(path).ids == (0, 1)
+    assert (table.ids, table.vocabulary.to_text()) == (ids, classes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'pallet': 1, 'forklift': 2}", "line 1 has a bracket without its partner"),
+        ("{\n1: pallet,\n2: fork(lift\n}", "line 1 has a bracket without its partner"),
+        ("{1: 'pallet', 'forklift'}", "line 1 has a bracket without its partner"),
+        ("['pallet', '']", "entry 2 must name exactly one class"),
+        ("{1: 'pallet', 1: 'forklift'}", "gives two classes the number 1"),
+        ("id,name\n1,pallet\n2,", "Line 3 of the table of classes has no name"),
+    ],
+)
+def test_a_class_list_whose_values_are_unclear_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_classes(path)
