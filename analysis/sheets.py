@@ -1,5 +1,6 @@
 """The paper's figures for photos of one's own: what `python -m analysis figures` draws."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -44,7 +45,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 def cluster_count(k: object) -> int:
     """k of the cluster sheet from a number or its digits; `ConfigError` unless it is a whole number of at least 2."""
-    if isinstance(k, int | str) and not isinstance(k, bool) and str(k).strip().isdecimal() and int(k) >= 2:
+    if isinstance(k, int | str) and not isinstance(k, bool) and re.fullmatch(r"\s*\d{1,9}\s*", str(k)) and int(k) >= 2:
         return int(k)
     raise ConfigError(f"k={str(k)[:40]!r} is no number of clusters: give a whole number of at least 2.")
 

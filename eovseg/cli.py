@@ -12,7 +12,7 @@ from pathlib import Path
 from eovseg import own_packages
 from eovseg.benchmark import command as benchmark
 from eovseg.data import commands as data_commands
-from eovseg.errors import EovsegError, any_encoding, reader_gone, sentence
+from eovseg.errors import EovsegError, any_encoding, refused
 from eovseg.segmenting import commands as segmenting
 from eovseg.video import commands as video_commands
 
@@ -28,11 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = options.run(options) or 0
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        return reader_gone()
     except (EovsegError, OSError) as error:
-        print(f"eovseg: {sentence(error)}", file=sys.stderr)
-        return 1
+        return refused(error, "eovseg: ")
     except KeyboardInterrupt:
         print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
         return 130

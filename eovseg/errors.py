@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,27 +37,46 @@ class DataError(EovsegError):
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command: 0 when it is done, 1 after the sentence of an error that a person can act on, on standard error.
+    """Run a command: 0 when it is done, else as `refused` says.
 
-    Such errors are `EovsegError` and what the system refuses (`OSError`). Nothing is said where the reader of standard
-    output has gone, as after `| head`.
+    Errors that a person can act on are `EovsegError` and what the system refuses (`OSError`).
     """
     try:
         command()
         sys.stdout.flush()
-    except BrokenPipeError:
-        return reader_gone()
     except (EovsegError, OSError) as error:
-        print(sentence(error), file=sys.stderr)
-        return 1
+        return refused(error)
     return 0
 
 
-def reader_gone() -> int:
-    """Exit code of a command whose standard output nobody reads any more: 141, as shells count SIGPIPE."""
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
-    return 141
+def refused(error: EovsegError | OSError, program: str = "") -> int:
+    """Exit code of a command that ended with `error`: 1 after its sentence on standard error, `program` before it.
+
+    Nothing is said, and the code is 141 as shells count SIGPIPE, where the reader of standard output has gone, as after
+    `| head`.
+    """
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
+        return 141
+    print(f"{program}{sentence(error)}", file=sys.stderr)
+    return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of standard output has gone: another pipe, to a program or a worker, may have broken too."""
+    try:
+        descriptor = sys.stdout.fileno()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # replaced by something in memory, or closed
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    watched = select.poll()  # without a buffer, nothing is left that could be flushed
+    watched.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
 def sentence(error: EovsegError | OSError) -> str:

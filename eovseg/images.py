@@ -19,6 +19,9 @@ ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF photos are accepted"
 
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
@@ -54,11 +57,30 @@ def photo_size(path: str | os.PathLike[str], name: str | None = None) -> tuple[i
     path = Path(path)
     with _opened(path, name or f'"{path.name}"', MAX_PIXELS) as image:
         width, height = image.size
+        # Of a square nothing need be known, and the size of a TIFF file is upright in Pillow already.
+        if width == height or image.format == "TIFF":
+            return width, height
         turned = False
-        if image.format != "TIFF":  # whose size Pillow gives upright
-            with contextlib.suppress(Exception):  # damaged EXIF data, as in `_decode`
-                turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        with contextlib.suppress(Exception):  # damaged EXIF data, as in `_decode`
+            # Pillow decodes a whole PNG for what may be told behind its pixels.
+            before = image.format == "PNG" and not _tells_behind_pixels(path)
+            exif = Image.Image.getexif(image) if before else image.getexif()
+            turned = exif.get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
         return (height, width) if turned else (width, height)
+
+
+def _tells_behind_pixels(path: Path) -> bool:
+    """Whether a PNG file has EXIF data or text behind its pixels; only the headers of its chunks are read."""
+    with path.open("rb") as file:
+        file.seek(len(_PNG_SIGNATURE))
+        pixels = False
+        while len(header := file.read(8)) == 8:
+            kind = header[4:]
+            if pixels and kind in _PNG_METADATA:
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # the chunk and its checksum
+    return False
 
 
 def network_size(height: int, width: int, short_side: int = 640, long_side: int = 2560) -> tuple[int, int]:

@@ -10,6 +10,7 @@ What could mean two things is read by the text form's own rules, and `doubts` sa
 
 import csv
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,20 +18,25 @@ from eovseg.errors import VocabularyError
 
 # Full-width, ideographic and Arabic marks that stand for the separators of the text form.
 MARKS = str.maketrans(dict.fromkeys("；﹔︔؛", ";") | dict.fromkeys("，﹐、､﹑،", ",") | {"：": ":", "﹕": ":"})
+_LINE_ENDS = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_SPACES = re.compile(r"[\v\f]")
+# Removed: control characters, halves of surrogate pairs (no file can hold them), and invisible characters that change
+# how a word is compared or shown but not its meaning. The joiners U+200C and U+200D stay: Persian and emoji need them.
+_REMOVED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 INVALID = "invalid_class_id"  # FC-CLIP's name for pixels without a class
 
 _QUOTES = '"“”„«»'
 _PAIRS = (("'", "'"), ("`", "`"), ("‘", "’"))
 _LIST = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
+# Possessive, as a long item that does not fit would else be tried at each of its lengths.
 _ITEM = re.compile(
-    r"""\s*(?:\d+\s*:\s*)?(?:'(?P<single>[^'\n;]*)'|"(?P<double>[^"\n;]*)"|[\[(](?P<inner>[^\[\]()\n;]*)[\])]"""
-    r"""|(?P<bare>[^\[\](){},;'"\n]+))\s*(?:,|$)\s*"""
+    r"""(?:(?P<mark>["']?)(?P<key>\d{1,9}+)(?P=mark)\s*+:\s*+)?+"""
+    r"""(?:'(?P<single>[^'\n;]*+)'|"(?P<double>[^"\n;]*+)"|[\[(](?P<inner>[^\[\]()\n;]*+)[\])]|(?P<bare>[^\[\](){},;'"\n]++))\s*+(?:,|$)\s*+"""
 )
+_NUMBER = re.compile(r"\d{1,9}")
 _NUMBERED = re.compile(r"\s*(\d{1,9})\s*[:.)]\s*(?=\D)(.*)")
 _BULLET = re.compile(r"\s*[-*•]\s+(.*)")
 _LEADING_NUMBER = re.compile(r"^\d+(?:[.:)]\s*|\s+)(?=[^\W\d_])")
-# "dog | cat", and "dog . cat ." or "dog. cat.", as prompts of detectors have it
-_PARTED = re.compile(r"\||\s\.(?:\s|$)|\.\s.*\.$")
 _NAME_COLUMNS = ("name", "names", "class", "class_name", "classname", "label", "category", "category_name")
 _ID_COLUMNS = ("id", "idx", "index", "number", "value", "class_id", "classid", "label_id", "category_id", "dataset_id")
 _KIND_COLUMNS = ("isthing", "is_thing", "thing", "stuff", "isstuff", "is_stuff", "kind")
@@ -45,17 +51,27 @@ class Line:
     number: int | None = None
 
 
+def clean(text: str) -> tuple[str, bool]:
+    """`text` in Unicode's composed form, with plain line ends, spaces and separators and no control characters; were
+    there any?"""
+    spaced = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
+    kept = _REMOVED.sub("", spaced)
+    # Composing comes before splitting: it turns the Greek question mark into a semicolon.
+    return unicodedata.normalize("NFC", kept).translate(MARKS), len(kept) < len(spaced)
+
+
 def plain_lines(text: str, name_alone: bool = False) -> list[Line]:
     """`text` as lines of classes in the text form: lists in brackets and tables are translated. `name_alone` as in
     `table`."""
-    return _bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
+    return bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
 
 
 def table(text: str, name_alone: bool = False) -> list[Line] | None:
     """The rows of a table whose first line names its columns, else None.
 
     A column of names and another known one are needed; the names alone do where `name_alone`, as in a .csv file.
-    Raises `VocabularyError` for a row without a name or with a number or kind that is none.
+    Rows of blank cells are passed over. Raises `VocabularyError` for a row without a name or with a number or kind that
+    is none.
     """
     rows = text.strip().splitlines()
     for mark in ",;\t":
@@ -68,7 +84,11 @@ def table(text: str, name_alone: bool = False) -> list[Line] | None:
                 cells = list(csv.reader(rows[1:], delimiter=mark))
             except csv.Error as error:
                 raise VocabularyError(f"The table of classes cannot be read ({error}).") from error
-            return [_row(row, place, columns, name, number, kind) for place, row in enumerate(cells, 2) if any(row)]
+            return [
+                _row(row, place, columns, name, number, kind)
+                for place, row in enumerate(cells, 2)
+                if any(map(str.strip, row))
+            ]
     return None
 
 
@@ -81,6 +101,10 @@ def _row(
             "that hold a comma in quotation marks."
         )
     text = cells[name].translate(MARKS).replace(";", ",")
+    if not text.strip(" ,"):
+        raise VocabularyError(
+            f"Line {place} of the table of classes has no {columns[name]}; write one, or delete the line."
+        )
     if kind is not None:
         said = cells[kind].strip().lower()
         if said not in _TRUE + _FALSE:
@@ -91,14 +115,16 @@ def _row(
         text += ": thing" if thing else ": stuff"
     if number is None:
         return Line(text)
-    if not cells[number].strip().isdecimal():
+    if not _NUMBER.fullmatch(cells[number].strip()):
         raise VocabularyError(
-            f'Line {place} of the table of classes has "{cells[number][:40]}" as {columns[number]}; write a number.'
+            f'Line {place} of the table of classes has "{cells[number][:40]}" as {columns[number]}; write a number of '
+            "at most 9 digits."
         )
     return Line(text, int(cells[number]))
 
 
-def _bracketed(text: str) -> list[Line] | None:
+def bracketed(text: str) -> list[Line] | None:
+    """The items of a list in brackets, with the numbers that are their keys; None for other text."""
     whole = _LIST.fullmatch(text.strip())
     if not whole:
         return None
@@ -107,8 +133,11 @@ def _bracketed(text: str) -> list[Line] | None:
         item = _ITEM.match(body, place)
         if not item or item.end() == place:
             return None
-        found.append(Line(next(filter(None, item.groups()), "")))
+        _, key, *forms = item.groups()
+        found.append(Line(next(filter(None, forms), ""), None if key is None else int(key)))
         place = item.end()
+    if len({line.number is None for line in found}) > 1:
+        return None  # some items have a key and others none
     return found or None
 
 
@@ -168,16 +197,21 @@ def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
             f"Numbers were read as words or parts of them ({_listed([words[0] for words, _ in classes])}); where they "
             f'only count the classes, write "{_shown("; ".join(filter(None, uncounted)))}".'
         )
-    parted = next((word for word in names if _PARTED.search(word)), None)
+    parted = next((word for word in names if _is_parted(word)), None)
     if parted:
         pieces = [piece.strip(" .") for piece in re.split(r"\||\.(?:\s|$)", parted) if piece.strip(" .")]
         found.append(f'{_listed([parted])} was read as one word; for a class each write "{_shown("; ".join(pieces))}".')
-    bracket = next((word for word in names if any(word.count(a) != word.count(b) for a, b in ("[]", "()", "{}"))), None)
+    bracket = next(filter(is_unpaired, names), None)
     if bracket:
         found.append(
             f'The bracket in {_listed([bracket])} was read as part of the word; write the classes as "dog; cat".'
         )
     return found
+
+
+def is_unpaired(word: str) -> bool:
+    """Whether a bracket in `word` has no partner: the word may be a piece of a list that was not read as one."""
+    return any(word.count(opening) != word.count(closing) for opening, closing in ("[]", "()", "{}"))
 
 
 def _uncounted(words: Sequence[str]) -> str | None:
@@ -186,6 +220,11 @@ def _uncounted(words: Sequence[str]) -> str | None:
     if bare != words[0]:
         return ", ".join([bare, *words[1:]])
     return ", ".join(words[1:]) if words[0].isdecimal() and len(words) > 1 else None
+
+
+def _is_parted(word: str) -> bool:
+    """Whether a word may be several: "dog | cat", and "dog . cat ." or "dog. cat.", as prompts of detectors have it."""
+    return "|" in word or " . " in f"{word} " or (word.endswith(".") and ". " in word)
 
 
 def _kind_inside(word: str) -> bool:

@@ -50,54 +50,75 @@ def walk(
     """Every photo of a folder as (folder below `folder`, file name): its own first, then those of the folders inside.
 
     Each level is sorted by name, the folder is written with "/" and "" for `folder` itself. Photos end in one of
-    `suffixes`, in upper or lower case. Hidden files and folders (`is_hidden`) and links to folders are passed over;
-    `left_out` counts what is. Entries that are the program's `own` are neither photos nor counted. A folder that is
-    missing has no photos.
+    `suffixes`, in upper or lower case. Hidden files and folders (`is_hidden`) are passed over, and of links to folders
+    those that lead back, into a folder above or one that is read anyway; `left_out` counts what is. Entries that are
+    the program's `own` are neither photos nor counted. A folder that is missing has no photos.
     """
     if not os.path.isdir(folder):  # noqa: PTH112 (as below)
         return
     endings = tuple(suffix.lower() for suffix in suffixes)
-    yield from _level(os.fspath(folder), "", recursive, endings, LeftOut() if left_out is None else left_out, own)
+    walking = _Walk(recursive, endings, LeftOut() if left_out is None else left_out, own, os.path.realpath(folder))
+    yield from walking.level(os.fspath(folder), "")
 
 
-def _level(
-    folder: str,
-    below: str,
-    recursive: bool,
-    endings: tuple[str, ...],
-    left_out: LeftOut,
-    own: Callable[["os.DirEntry[str]"], bool],
-) -> Iterator[tuple[str, str]]:
-    photos: list[str] = []
-    folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if own(entry):
-                continue
-            kind = _kind(entry, recursive, endings)
-            if kind in ("photo", "folder to read"):
-                (photos if kind == "photo" else folders).append(entry.name)
-            elif kind:
-                left_out.add(kind, _joined(below, entry.name))
-    for name in sorted(photos):
-        yield below, name
-    for name in sorted(folders):
-        yield from _level(os.path.join(folder, name), _joined(below, name), recursive, endings, left_out, own)  # noqa: PTH118 (a Path each would cost seconds)
+@dataclass
+class _Walk:
+    """One call of `walk`; `root` is its folder and `linked` those that links led to, as they are really called."""
+
+    recursive: bool
+    endings: tuple[str, ...]
+    left_out: LeftOut
+    own: Callable[["os.DirEntry[str]"], bool]
+    root: str
+    linked: set[str] = field(default_factory=set)
+
+    def level(self, folder: str, below: str, behind_link: bool = False) -> Iterator[tuple[str, str]]:
+        """The photos of `folder`, `below` the walk's own, and of the folders inside."""
+        photos: list[str] = []
+        folders: dict[str, bool] = {}
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if self.own(entry):
+                    continue
+                kind = self._kind(entry)
+                if kind == "photo":
+                    photos.append(entry.name)
+                elif kind == "folder to read":
+                    folders[entry.name] = behind_link or entry.is_symlink()
+                elif kind:
+                    self.left_out.add(kind, _joined(below, entry.name))
+        for name in sorted(photos):
+            yield below, name
+        for name, linked in sorted(folders.items()):
+            path = os.path.join(folder, name)  # noqa: PTH118 (a Path each would cost seconds)
+            if linked and self._leads_back(os.path.realpath(path)):
+                self.left_out.add("linked folders that lead back", _joined(below, name))
+            else:
+                yield from self.level(path, _joined(below, name), linked)
+
+    def _leads_back(self, folder: str) -> bool:
+        """Whether a folder behind a link was or will be read, or holds the walk's own; else it counts as read."""
+        if folder in self.linked or _is_inside(folder, self.root) or _is_inside(self.root, folder):
+            return True
+        self.linked.add(folder)
+        return False
+
+    def _kind(self, entry: "os.DirEntry[str]") -> str:
+        """ "photo", "folder to read", else as what the entry is counted; "" for what nobody would miss."""
+        name, hidden = entry.name, is_hidden(entry.name)
+        if entry.is_dir():
+            if hidden:
+                return "hidden folders" if self.recursive else ""
+            return "folder to read" if self.recursive else "folders"
+        if name.lower().endswith(self.endings):
+            return "hidden files" if hidden else "photo"
+        suffix = PurePath(name).suffix.lower()
+        return "" if hidden else f"{suffix} files" if suffix else "files without an ending"
 
 
-def _kind(entry: "os.DirEntry[str]", recursive: bool, endings: tuple[str, ...]) -> str:
-    """ "photo", "folder to read", else as what the entry is counted; "" for what nobody would miss."""
-    name, hidden = entry.name, is_hidden(entry.name)
-    if entry.is_dir():
-        if hidden:
-            return "hidden folders" if recursive else ""
-        if entry.is_symlink():  # a link may lead back up
-            return "linked folders"
-        return "folder to read" if recursive else "folders"
-    if name.lower().endswith(endings):
-        return "hidden files" if hidden else "photo"
-    suffix = PurePath(name).suffix.lower()
-    return "" if hidden else f"{suffix} files" if suffix else "files without an ending"
+def _is_inside(folder: str, other: str) -> bool:
+    """Whether a folder is `other` or lies in it; both as `os.path.realpath` gives them."""
+    return folder == other or folder.startswith(other.rstrip(os.sep) + os.sep)
 
 
 def _joined(below: str, name: str) -> str:

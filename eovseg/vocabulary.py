@@ -21,7 +21,7 @@ import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, MARKS, doubts, plain_lines, table, unquoted, without_prefixes
+from eovseg.notation import INVALID, MARKS, clean, doubts, plain_lines, table, unquoted, without_prefixes
 
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
@@ -38,11 +38,6 @@ THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 Entry = tuple[list[str], bool | None]
 
 _SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
-_LINE_ENDS = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
-_SPACES = re.compile(r"[\v\f]")
-# Removed: control characters, halves of surrogate pairs (no file can hold them), and invisible characters that change
-# how a word is compared or shown but not its meaning. The joiners U+200C and U+200D stay: Persian and emoji need them.
-_REMOVED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SEPARATORS = re.compile(r"[,;\n]")
 
 
@@ -76,9 +71,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not self.classes:
             raise VocabularyError('The vocabulary is empty; write at least one word, such as "person; sky; car".')
-        count = sum(len(entry.names) for entry in self.classes)
-        if count > MAX_WORDS:
-            raise VocabularyError(f"The vocabulary has {count:,} words; at most {MAX_WORDS:,} are allowed.")
+        _check_count(entry.names for entry in self.classes)
         for entry in self.classes:
             for name in entry.names:
                 _check_word(name)
@@ -239,14 +232,17 @@ def _names_file(value: str) -> bool:
 
 def _parse(text: str, name_alone: bool = False) -> Vocabulary:
     """`Vocabulary.parse`; `name_alone` as in `notation.table`."""
-    text, cleaned = _clean(text)
+    text, cleaned = clean(text)
     entries: list[Entry] = []
-    notes = []
+    notes, blanks = [], 0
     for line in filter(str.strip, (line.text for line in plain_lines(text, name_alone))):
         pieces = line.split(";")
         if not pieces[-1].strip():
             pieces.pop()  # a semicolon at a line's end closes the class and opens none
         for piece in pieces:
+            if not piece.strip():
+                blanks += 1
+                continue
             whole = unquoted(piece)
             suffix = _SUFFIX.fullmatch(whole)
             kind = suffix["kind"].lower() == "thing" if suffix else None
@@ -255,20 +251,29 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
             if whole != piece.strip() or bare != [name.strip() for name in names]:
                 notes.append("Quotation marks around words were removed.")
             entries.append((bare, kind))
+    _check_count(names for names, _ in entries)
     _drop_prefixes(entries)
     if any(names == [INVALID] for names, _ in entries):
         notes.append(f'The class "{INVALID}" stands for pixels without a class and was left out.')
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
-    return _build(entries, cleaned, [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])])
+    told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])]
+    return _build(entries, cleaned, told, blanks)
 
 
 def _drop_prefixes(entries: Sequence[Entry]) -> None:
-    """Take numbers and bullets from the first name of every class, in place, where all of them have one."""
+    """Take numbers and bullets from the first name of every class, in place, where all of them have one.
+
+    Where a name is too long it is left at that: each round takes one number, and an error follows.
+    """
     named = [(names, place) for names, _ in entries if (place := next(_filled(names), None)) is not None]
-    while bare := without_prefixes([_tidy(names[place]) for names, place in named]):
-        for (names, place), line in zip(named, bare, strict=True):
-            names[place] = line.text
+    first = [_tidy(names[place]) for names, place in named]
+    if max(map(len, first), default=0) > MAX_WORD_CHARACTERS:
+        return
+    while bare := without_prefixes(first):
+        first = [line.text for line in bare]
+    for (names, place), name in zip(named, first, strict=True):
+        names[place] = name
 
 
 def _filled(names: Sequence[str]) -> Iterator[int]:
@@ -295,17 +300,20 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
         if not (kind is None or isinstance(kind, bool)):
             raise VocabularyError(f"{expected}; class number {number} has an isthing that is not true, false or null.")
         entries.append((names, kind))
+    _check_count(names for names, _ in entries)
     return entries
 
 
-def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] = ()) -> Vocabulary:
-    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`."""
+def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0) -> Vocabulary:
+    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`.
+
+    `blanks` are those that were dropped before.
+    """
     notes = list(told)
     classes = []
-    blanks = 0
     for raw, is_thing in entries:
         names = [_tidy(name) for name in raw]
-        cleaned = cleaned or any(_clean(name)[1] for name in raw)
+        cleaned = cleaned or any(clean(name)[1] for name in raw)
         filled = [name for name in names if name]
         blanks += len(names) - len(filled) if filled else 1
         if not filled:
@@ -363,18 +371,16 @@ def _known_kinds() -> tuple[dict[str, bool], ...]:
     return tuple(sources)
 
 
-def _clean(text: str) -> tuple[str, bool]:
-    """`text` in Unicode's composed form, with plain line ends, spaces and separators and no control characters; were
-    there any?"""
-    spaced = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
-    kept = _REMOVED.sub("", spaced)
-    # Composing comes before splitting: it turns the Greek question mark into a semicolon.
-    return unicodedata.normalize("NFC", kept).translate(MARKS), len(kept) < len(spaced)
-
-
 def _tidy(word: str) -> str:
     """A word as it is kept: cleaned, without outer space, with single spaces inside."""
-    return " ".join(_clean(word)[0].split())
+    return " ".join(clean(word)[0].split())
+
+
+def _check_count(classes: Iterable[Sequence[str]]) -> None:
+    """Raises for more names than a vocabulary may have; called before anything that takes time for each of them."""
+    count = sum(bool(name.strip()) for names in classes for name in names)
+    if count > MAX_WORDS:
+        raise VocabularyError(f"The vocabulary has {count:,} words; at most {MAX_WORDS:,} are allowed.")
 
 
 def _check_word(word: str) -> None:

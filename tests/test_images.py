@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from eovseg.errors import ImageError
-from eovseg.images import load_image, network_size, resize_for_network
+from eovseg.images import load_image, network_size, photo_size, resize_for_network
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -18,6 +18,19 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 def saved(image: Image.Image, path: Path, **options: object) -> Path:
     image.save(path, **options)  # type: ignore[arg-type]
     return path
+
+
+def _png(path: Path, tail: bytes = b"", **options: object) -> Path:
+    """A PNG of 30 x 20 pixels, with further chunks behind its pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(buffer, "PNG", **options)
+    whole = buffer.getvalue()
+    path.write_bytes(whole[:-12] + tail + whole[-12:])
+    return path
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -197,9 +210,7 @@ def test_decompression_bombs_are_not_decoded(tmp_path: Path, side: int) -> None:
     # A PNG that says it is huge and holds no rows: decoding it would fail with another sentence.
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    content = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
     (tmp_path / "bomb.png").write_bytes(content)
     with pytest.raises(ImageError, match=r'^"bomb.png".* is too large: at most 64 million pixels'):
         load_image(tmp_path / "bomb.png")
@@ -306,3 +317,22 @@ def test_resizing_is_pillows_bilinear_filter() -> None:
     # Antialiased: an average over the source pixels, so a checkerboard becomes grey.
     board = np.tile(np.indices((64, 64)).sum(0)[..., None] % 2 * 255, 3).astype(np.uint8)
     assert np.ptp(resize_for_network(board, short_side=8)[2:-2, 2:-2]) < 16
+
+
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    behind = _chunk(b"eXIf", turned.tobytes().removeprefix(b"Exif\0\0"))
+    sizes = {
+        _png(tmp_path / "plain.png"): (30, 20),
+        _png(tmp_path / "turned.png", exif=turned): (20, 30),
+        _png(tmp_path / "behind.png", behind): (20, 30),
+    }
+    for path, size in sizes.items():
+        assert photo_size(path) == load_image(path).shape[1::-1] == size, path.name
+    square = tmp_path / "square.png"
+    Image.new("L", (9, 9)).save(square)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda _: pytest.fail("the pixels were decoded"))
+    assert photo_size(tmp_path / "plain.png") == (30, 20)
+    assert photo_size(tmp_path / "turned.png") == (20, 30)
+    assert photo_size(square) == (9, 9)

@@ -1,6 +1,8 @@
 """Class lists as other programs write them: read where they have one meaning, else told how they were read."""
 
+import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ QUOTES = "Quotation marks around words were removed."
         ),
         ("(dog, traffic light)", "dog: thing; traffic light: thing"),
         ("{0: 'person', 1: 'bicycle'}", "person: thing; bicycle: thing"),
+        ('{"0": "person", "1": "bicycle"}', "person: thing; bicycle: thing"),
         ("[[dog, puppy], [cat, kitten]]", "dog, puppy: thing; cat, kitten: thing"),
         ("1:person,child\n2:bicycle", "person, child: thing; bicycle: thing"),
         ("1. dog\n2. sky: stuff", "dog: thing; sky: stuff"),
@@ -98,7 +101,12 @@ def test_a_class_that_stands_for_nothing_is_left_out_and_told() -> None:
 
 def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
     assert without_prefixes(["3: dog", "7. cat"]) == [Line("dog", 3), Line("cat", 7)]
-    assert [(line.number, line.text) for line in plain_lines("id,name\n3,dog")] == [(3, "dog")]
+    assert plain_lines("id,name\n3,dog") == [Line("dog", 3)]
+    assert plain_lines("{1: 'pallet', 2: forklift}") == [Line("pallet", 1), Line("forklift", 2)]
+    assert plain_lines('{"7": "pallet"}') == [Line("pallet", 7)]
+    assert plain_lines("['dog', cat]") == [Line("dog"), Line("cat")]
+    for unread in ("{1: 'dog', 'cat'}", "{12345678901: 'dog'}"):
+        assert plain_lines(unread) == [Line(unread)]
     for others in (["3: dog", "3: cat"], ["3: dog", "cat"], ["3: dog", "4:"], ["3: dog"], ["3:30", "4:30"], []):
         assert without_prefixes(others) is None
 
@@ -124,6 +132,54 @@ def test_what_is_read_is_written_and_read_again_as_the_same(text: str) -> None:
 )
 def test_unquoted(word: str, bare: str) -> None:
     assert unquoted(word) == bare == unquoted(bare)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,name\n1,person\n2,", "Line 3 of the table of classes has no name"),
+        ("name,isthing\n\n,1\nsky,0", "Line 3 of the table of classes has no name"),
+        ('id,class\n1," , "', "Line 2 of the table of classes has no class"),
+        (f"id,name\n{'1' * 5_000},person", "as id; write a number of at most 9 digits"),
+        ("id,name\n-1,person", 'Line 2 of the table of classes has "-1" as id; write a number'),
+        ("name,isthing\nsky,maybe", 'has "maybe" as isthing; write 1 or 0'),
+    ],
+)
+def test_a_broken_row_of_a_table_is_named(table: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table)
+    for read, given in ((Vocabulary.parse, table), (Vocabulary.read, str(tmp_path / "a.csv"))):
+        with pytest.raises(VocabularyError) as caught:
+            read(given)
+        assert message in str(caught.value) and len(str(caught.value)) < 200
+    assert Vocabulary.parse("id,name\n1,person\n,\n , \n").labels == ("person",)
+
+
+def many(piece: str) -> str:
+    """`piece` again and again, 400,000 characters."""
+    return piece * (400_000 // len(piece))
+
+
+HOSTILE = {
+    "brackets": "[" + many("("), "pairs": many("[]"), "items": "[" + many("'a',") + "]",
+    "spaces": "[a" + many(" ") + "(]",
+    "numbers": "[1" + many("1") + "(]", "numbers apart": "[" + many("1 ") + "(]", "quoted": "['" + many("a ") + ";']",
+    "single quotes": many("'"), "double quotes": many('"') + "\nb", "digits": many("9"), "commas": many(","),
+    "semicolons": many(";"), "classes": many("a;"), "numbered": many("1:a;"), "points": many("a. ") + "a",
+    "points apart": many(" .") + "a", "kinds": many(": thing") + "s",
+    "numbers before": "1:" + many("1:") + "a\n2:" + many("2:") + "b",
+    "numbers spaced": f"{many('1. ')}a\n2. {many('3. ')}b",
+    "bullets before": many("- ") + "a\n" + many("- ") + "b", "open cell": "name,id\n" + many('"'),
+    "cells": "name,id\n" + many("a,"), "tables": many("id,name\n1,a\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_no_text_takes_a_time_that_grows_with_its_square(kind: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(VocabularyError):
+        Vocabulary.read(HOSTILE[kind])
+    # The slowest takes about 4 s on an old core; a square of the length would take minutes.
+    assert time.process_time() - began < 20
 
 
 def test_files_of_other_programs(tmp_path: Path) -> None:

@@ -111,10 +111,30 @@ def test_errors_say_what_was_refused(
         assert "in fail" in (tmp_path / "errors.log").read_text()
 
 
-def test_nothing_is_said_where_nobody_reads() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nothing_is_said_where_nobody_reads(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "eovseg", "data", "list"]
-    child = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    child = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, env=environment, check=False)
     os.close(writer)
     assert (child.returncode, child.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_another_pipe_that_broke_is_told(
+    in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))
+    if in_memory:
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+
+    def fail(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("eovseg.data.commands.show_list", fail)
+    assert exit_code(fail) == 1
+    assert cli.main(["data", "list"]) == 1
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.startswith("Broken pipe (traceback in ") and second.startswith("eovseg: Broken pipe")

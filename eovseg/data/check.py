@@ -98,7 +98,8 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
         report.notes.append(f"Photos whose labels are all unlabelled: {len(empty)}, the first {empty[0]}.")
     if areas:
         report.notes.append(
-            f"Wrong areas in the annotations, which count for nothing: {len(areas)}, the first in {areas[0]}."
+            f"Wrong areas in the annotations: {len(areas)}, the first in {areas[0]}. Areas of segments count for "
+            "nothing; those of objects decide whether AP counts them as small, medium or large."
         )
     report.notes += folder.notes
     return report

@@ -104,7 +104,7 @@ class InstanceFolder(LabelledFolder):
         self.table, self.categories = self.file.table, self.file.categories
         self.instances_without_mask = self.file.without_mask
         self.photos = tuple(
-            Photo(number, named_file(images, entry.text("file_name")), *entry.size(), (), "", coco_id=number)
+            Photo(number, named_file(images, entry.text("file_name")), *entry.size(), (), "", coco_id=entry.coco_id())
             for number, entry in self.file.images.items()
         )
         if not self.photos:

@@ -12,30 +12,37 @@ _LEAST_NUMBERS = 6  # three points
 
 def is_nothing(shape: Any) -> bool:
     """Whether a `segmentation` has no form at all: null, no polygon, or polygons of fewer than three points."""
-    return shape is None or (isinstance(shape, list) and not _polygons(shape))
+    return shape is None or (isinstance(shape, list) and not _parts(shape))
 
 
 def drawn_mask(shape: Any, height: int, width: int) -> np.ndarray:
     """The mask (height, width) bool of a `segmentation`; without a true pixel where there is nothing to draw.
 
-    Polygons of fewer than three points are passed over; a flat list of numbers is one polygon. Raises `ValueError` with
-    what is wrong with anything else.
+    Polygons of fewer than three points are passed over; a flat list of numbers is one polygon, and of several polygons
+    or run lengths all are drawn. Raises `ValueError` with what is wrong with anything else.
     """
     if isinstance(shape, Mapping):
         return _from_runs(shape, height, width)
+    mask = np.zeros((height, width), dtype=bool)
     if shape is None:
-        return np.zeros((height, width), dtype=bool)
+        return mask
     if not isinstance(shape, list):
         raise ValueError(f"its segmentation is {type(shape).__name__}, not a list of polygons or run lengths")
-    polygons = [_checked(polygon, height, width) for polygon in _polygons(shape)]
-    if not polygons:
-        return np.zeros((height, width), dtype=bool)
-    return rle.decode(rle.merge(rle.frPyObjects(polygons, height, width))).astype(bool)
+    polygons = []
+    for part in _parts(shape):
+        if isinstance(part, Mapping):
+            mask |= _from_runs(part, height, width)
+        else:
+            polygons.append(_checked(part, height, width))
+    if polygons:
+        mask |= rle.decode(rle.merge(rle.frPyObjects(polygons, height, width))).astype(bool)
+    return mask
 
 
-def _polygons(shape: list[Any]) -> list[list[Any]]:
-    """The polygons with at least three points; what is no list of numbers stays, for `_checked` to tell."""
-    given = [shape] if shape and not any(isinstance(part, list) for part in shape) else shape
+def _parts(shape: list[Any]) -> list[Any]:
+    """The run lengths and the polygons with at least three points; what is neither stays, for `_checked` to tell."""
+    flat = bool(shape) and all(type(value) in (int, float) for value in shape)
+    given = [shape] if flat else [part for part in shape if part is not None]
     return [part for part in given if not isinstance(part, list) or len(part) >= _LEAST_NUMBERS]
 
 

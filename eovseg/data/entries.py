@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from eovseg.errors import DataError
+from eovseg.images import MAX_PIXELS
 
 LARGEST_NUMBER = 2**31 - 1
 LARGEST_KEY = 2**63 - 1  # of photos and annotations, which some tools number by hashes
 LARGEST_SEGMENT_ID = 2**24 - 1  # what the three bytes of a PNG's pixel hold
 LONGEST_SIDE = 65_535
-MOST_PIXELS = 2**27  # of a photo; Pillow refuses to open larger ones
 
 
 class Entry:
@@ -73,9 +73,13 @@ class Entry:
     def size(self) -> tuple[int, int]:
         """`width` and `height` of a photo in pixels."""
         width, height = self.whole("width", 1, LONGEST_SIDE), self.whole("height", 1, LONGEST_SIDE)
-        if width * height > MOST_PIXELS:
-            raise DataError(f"{self} has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read.")
+        if width * height > MAX_PIXELS:
+            raise DataError(f"{self} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are read.")
         return width, height
+
+    def coco_id(self) -> int | None:
+        """`coco_id` of a photo that is one of COCO's, where it is given."""
+        return None if self.get("coco_id") is None else self.whole("coco_id")
 
     def entries(self, key: str, kind: str, inside: str = "") -> list["Entry"]:
         """A list of objects, each named `kind` in errors."""

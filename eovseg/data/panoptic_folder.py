@@ -151,7 +151,7 @@ class PanopticFolder(LabelledFolder):
             panoptic_file_name=named_file(self.panoptic, annotation.text("file_name")),
             negative_category_ids=entry.wholes("neg_category_ids"),
             not_exhaustive_category_ids=entry.wholes("not_exhaustive_category_ids"),
-            coco_id=None if entry.get("coco_id") is None else entry.whole("coco_id"),
+            coco_id=entry.coco_id(),
         )
         for path in (self.images / photo.file_name, self.panoptic / photo.panoptic_file_name):
             if not is_file(path):

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError
@@ -24,13 +23,10 @@ def validation_photos(folder: LabelledFolder, fraction: float = VALIDATION_FRACT
 
 
 def photo_identities(folder: LabelledFolder, photos: Iterable[Photo]) -> frozenset[str]:
-    """What makes a photo the same in another source: its COCO id, also read off its name, else source and file name."""
+    """What makes a photo the same in another source: its COCO id where it has one, else source and file name."""
     return frozenset(photo_identity(folder, photo) for photo in photos)
 
 
 def photo_identity(folder: LabelledFolder, photo: Photo) -> str:
     """One photo's identity, see `photo_identities`."""
-    stem = Path(photo.file_name).stem
-    if photo.coco_id is None and len(stem) == 12 and stem.isdecimal():
-        return f"coco/{int(stem)}"  # COCO's own file names, as pseudo-labels keep them
     return f"coco/{photo.coco_id}" if photo.coco_id is not None else f"{folder.name}/{photo.file_name}"

@@ -13,11 +13,18 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from eovseg.errors import ImageError
+from eovseg.formats import FORMATS
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
-from eovseg.result import FILES, clean_stem
+from eovseg.result import FILES, clean_stem, file_of
 
 # By target in lower case: path, bytes and time of last change of the photo whose results have that name.
 Owners = Mapping[str, tuple[str, int, int]]
+
+
+# What stands before and after a photo's target in the names of its results, and the files that all photos share.
+_RESULTS = tuple(tuple(file_of(kind, "*").as_posix().split("*")) for kind in (*FILES, *FORMATS))
+_SHARED = tuple(form.shared[0] for form in FORMATS.values() if form.shared)
+_RESULT_ENDINGS = (*(after for _, after in _RESULTS), *(PurePath(name).name for name in _SHARED), ".jsonl")
 
 
 class Photo(NamedTuple):
@@ -58,21 +65,24 @@ def list_photos(
     of which something was left out. Raises `ImageError` for a folder without photos and a glob without files.
     """
     found: dict[str, tuple[str, str]] = {}
-    for path, folder in _expand(given, recursive, output.resolve() if output else None, note):
+    for path, folder in _expand(given, recursive, _own_results(output, owners or {}), note):
         found.setdefault(os.path.abspath(path), (path, folder))  # noqa: PTH100 (a Path each would cost seconds)
     stems = unique_stems(list(found.values()), owners)
     return [Photo(path, folder, stem) for (path, folder), stem in zip(found.values(), stems, strict=True)]
 
 
 def _expand(
-    given: Iterable[str], recursive: bool, output: Path | None, note: Callable[[str], object]
+    given: Iterable[str],
+    recursive: bool,
+    own: Callable[["os.DirEntry[str]"], bool],
+    note: Callable[[str], object],
 ) -> Iterator[tuple[str, str]]:
     """Path and folder of the results of every photo."""
     for text in given:
         path = Path(text)
         if path.is_dir():
             left_out, empty = LeftOut(), True
-            for below, name in walk(text, recursive, left_out=left_out, own=_own_results(output)):
+            for below, name in walk(text, recursive, left_out=left_out, own=own):
                 empty = False
                 yield os.path.join(text, below, name), below  # noqa: PTH118 (as above)
             if empty:
@@ -90,31 +100,43 @@ def _expand(
             yield text, ""
 
 
-def _own_results(output: Path | None) -> Callable[["os.DirEntry[str]"], bool]:
+def _own_results(output: Path | None, owners: Owners) -> Callable[["os.DirEntry[str]"], bool]:
     """Tells the folder `output`, and the results of earlier runs in it, from what a person has put there."""
     if output is None:
         return lambda entry: False
+    root = output.resolve()
 
     @functools.lru_cache(maxsize=2)
-    def is_output(folder: str) -> bool:
-        return Path(folder).resolve() == output
+    def below(folder: str) -> str | None:
+        """The folder below `output`, with "/" at its end but for `output` itself; None for any other."""
+        inside = Path(folder).resolve()
+        return f"{inside.relative_to(root).as_posix()}/".removeprefix("./") if inside.is_relative_to(root) else None
 
     def own(entry: "os.DirEntry[str]") -> bool:
         if entry.is_dir():
-            return is_output(entry.path)
-        return is_output(os.path.dirname(entry.path)) and _is_result(output, entry.name)  # noqa: PTH120 (as above)
+            return below(entry.path) == ""
+        if not entry.name.endswith(_RESULT_ENDINGS):
+            return False
+        folder = below(os.path.dirname(entry.path))  # noqa: PTH120 (as above)
+        return folder is not None and _is_result(root, folder + entry.name, owners)
 
     return own
 
 
-def _is_result(output: Path, name: str) -> bool:
-    """Whether a file in the output folder was written by an earlier run."""
-    if name.startswith("index") and name.endswith(".jsonl"):
+def _is_result(output: Path, name: str, owners: Owners) -> bool:
+    """Whether a file, `name` with its folders below the output folder, was written by an earlier run."""
+    if name in _SHARED or (name.startswith("index") and name.endswith(".jsonl") and "/" not in name):
         return True
-    stem = next((name.removesuffix(f"-{end}") for end in FILES.values() if name.endswith(f"-{end}")), None)
-    if stem is None:
-        return False
-    return (output / f"{stem}-{FILES['panoptic-json']}").exists() or any(output.glob("index*.jsonl"))
+    for before, after in _RESULTS:
+        if not (name.startswith(before) and name.endswith(after)):
+            continue
+        target = name[len(before) : -len(after)]
+        if target.casefold() in owners or (output / file_of("panoptic-json", target)).exists():
+            return True
+        # What a run was writing when it was cut off is in no index yet.
+        if "/" not in name and any(output.glob("index*.jsonl")):
+            return True
+    return False
 
 
 def unique_stems(found: Sequence[tuple[str, str]], owners: Owners | None = None) -> list[str]:
@@ -150,7 +172,7 @@ def _is_free(owners: Owners | None, photo: tuple[str, str], stem: str) -> bool:
     """Whether no other photo has results of this name. One that was moved since is the same photo."""
     path, folder = photo
     owner = owners.get(Photo(path, folder, stem).target.casefold()) if owners else None
-    if owner is None or owner[0] == path:
+    if owner is None or os.path.abspath(owner[0]) == os.path.abspath(path):  # noqa: PTH100 (as above)
         return True
     return PurePath(owner[0]).name == PurePath(path).name and owner[1:] == version(path)
 

@@ -43,7 +43,9 @@ class TrainConfig:
     vas: bool | None = None  # None: as the variant has it
     fusion: str | None = None
     model: tuple[str, ...] = ()  # further settings of the network, each NAME=VALUE as `setting` reads it
-    openvino: bool = True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers
+    openvino: bool = (
+        True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers within rounding
+    )
     even_features: int = 0  # batches over which F_agg is given mean 0 and deviation 1 at the start
     hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)
     short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
@@ -85,6 +87,11 @@ class TrainConfig:
         for name in (*positive, "pictures_every", "log_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
+        for settings in (self, self.loss):
+            for entry in dataclasses.fields(settings):
+                value = getattr(settings, entry.name)
+                if isinstance(value, int | float) and not value >= 0:
+                    raise ConfigError(f"{entry.name} is {value}; give a number of at least 0.")
         if self.short_side is not None and self.short_side < 32:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
         if self.bf16 and self.fp16:
@@ -171,5 +178,5 @@ def setting(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--set {text} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--set {shown(text)} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error

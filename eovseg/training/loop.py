@@ -105,7 +105,10 @@ class Trainer:
         self._words: dict[str, Tensor] = {}
 
     def _use_frozen_tower(self) -> None:
-        """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it, and its numbers are the same."""
+        """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it.
+
+        Its numbers are the same within rounding.
+        """
         extractor = getattr(self.network, "feature_extractor", None)
         wanted = self.config.openvino and self.device.type == "cpu" and available()
         if not wanted or not isinstance(extractor, EfficientNetLite2Extractor):

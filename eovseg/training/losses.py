@@ -56,7 +56,7 @@ class _Labels:
     valid: Tensor | None  # (B, H, W) bool; None where every pixel is
     unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
     unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
-    cells: Sequence[Tensor] | None = None  # masks as shares of each cell (M, h, w); None where points are sampled
+    cells: Tensor | None = None  # `stacked` as shares of each cell (sum of M, h, w); None where points are sampled
     valid_cells: Tensor | None = None  # (B, h, w) float 0 or 1; None where every one is
 
 
@@ -130,7 +130,8 @@ class SetCriterion:
         """Mask logits (B, Q, P), true masks (M, P) a photo and weights (B, P) at the points that matching looks at."""
         if prepared.cells is not None:
             weight = None if prepared.valid_cells is None else prepared.valid_cells.flatten(1)
-            return mask_logits.flatten(2), [cells.flatten(1) for cells in prepared.cells], weight
+            counts = [len(masks) for masks in prepared.masks]
+            return mask_logits.flatten(2), list(prepared.cells.flatten(1).split(counts)), weight
         batch = len(mask_logits)
         points = self._draw(mask_logits)([1] * batch, self.config.points)  # (B, P, 2), uniform
         weight = None
@@ -177,7 +178,7 @@ class SetCriterion:
         predicted = mask_logits[photos, queries]  # (n, h, w)
         rows = torch.cat([columns + start for (_, columns), start in zip(matches, prepared.starts, strict=True)])
         if prepared.cells is not None:
-            logits, truth = predicted.flatten(1), torch.cat(list(prepared.cells))[rows].flatten(1)
+            logits, truth = predicted.flatten(1), prepared.cells[rows].flatten(1)
             weight = None if prepared.valid_cells is None else prepared.valid_cells[photos].flatten(1)
         else:
             logits, truth, weight = self._sample(predicted, prepared, photos, rows, [len(q) for q, _ in matches])
@@ -243,8 +244,7 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
 
 def _add_cells(prepared: _Labels) -> None:
     """Masks and validity on the masks' own grid, of which each cell is 4x4 pixels."""
-    cells = prepared.stacked.float().unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))  # (sum of M, h, w)
-    prepared.cells = cells.split([len(masks) for masks in prepared.masks])
+    prepared.cells = prepared.stacked.float().unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))
     if prepared.valid is not None:
         prepared.valid_cells = (F.avg_pool2d(prepared.valid.float(), 4) > 0.5).float()
 

@@ -7,6 +7,7 @@ Yang et al. 2022, who keep what predictions of several checkpoints agree on). Th
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -67,9 +68,14 @@ def _shared(one: np.ndarray, two: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 class PseudoLabels:
-    """Writes a COCO-panoptic folder photo by photo; what an interrupted run has written is kept and not made again."""
+    """Writes a COCO-panoptic folder photo by photo; what an interrupted run has written is kept and not made again.
 
-    def __init__(self, folder: Path, preset: str = TRAINING_PRESET) -> None:
+    `coco` says that the photos are COCO's, whose names are their ids: each gets its `coco_id`, so that it stays out of
+    a training that is validated or tested on it.
+    """
+
+    def __init__(self, folder: Path, preset: str = TRAINING_PRESET, coco: bool = False) -> None:
+        self.coco = coco
         self.table = ClassTable.preset(preset)
         self.folder = folder
         self._records = folder / "records.jsonl"
@@ -105,7 +111,12 @@ class PseudoLabels:
         rows = [row for _, row in sorted(self.done.items()) if row["segments"]]
         document = {
             "images": [
-                {"id": i, **{k: row[k] for k in ("file_name", "width", "height")}} for i, row in enumerate(rows)
+                {
+                    "id": i,
+                    **{k: row[k] for k in ("file_name", "width", "height")},
+                    **({"coco_id": coco_id(row["file_name"])} if self.coco else {}),
+                }
+                for i, row in enumerate(rows)
             ],
             "annotations": [
                 {
@@ -120,6 +131,17 @@ class PseudoLabels:
             ],
         }
         write_whole(self.folder / "panoptic.json", json.dumps(document))
+
+
+def coco_id(file_name: str) -> int:
+    """The id in the name of one of COCO's photos, `000000000139.jpg` or with "COCO_val2014_" before it.
+
+    Raises `ConfigError` for other names.
+    """
+    name = re.fullmatch(r"(?:COCO_\w+_)?([0-9]{12})", Path(file_name).stem)
+    if not name:
+        raise ConfigError(f'"{file_name}" is not named as COCO names its photos (12 digits); leave out --coco.')
+    return int(name[1])
 
 
 def _png_name(file_name: str) -> str:
@@ -137,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overlap", type=float, default=0.5, help="agreement that a segment needs, 0..1")
     parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
     parser.add_argument("--limit", type=int, help="only the first N photos")
+    parser.add_argument("--coco", action="store_true", help="the photos are COCO's: keep the ids that are their names")
     any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))
@@ -150,7 +173,10 @@ def run(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     photos = list_photos(options.photos)[: options.limit]
-    labels = PseudoLabels(options.output)
+    if options.coco:
+        for photo in photos:
+            coco_id(photo.name)
+    labels = PseudoLabels(options.output, coco=options.coco)
     left = [photo for photo in photos if photo.name not in labels.done]
     predictor = load(options.variant, options.checkpoint)
     for photo in tqdm(left, unit="photo", disable=None):

@@ -13,8 +13,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
     "step": ×0.1 at each milestone (the paper's). "cosine": from the full rate at the end of the warm-up to
     `final_factor` of it at the last step. "constant": the full rate but for the last `decay` steps, in which it falls
-    linearly to `final_factor`; a run may so be ended at any time. All rise linearly from `warmup_factor` during the
-    warm-up.
+    linearly to `final_factor` of it at the last one; a run may so be ended at any time. All rise linearly from
+    `warmup_factor` during the warm-up.
     """
     if step < config.warmup:
         done = step / config.warmup
@@ -23,10 +23,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         factor = 1.0
     if config.schedule == "step":
         factor *= 0.1 ** sum(step >= milestone for milestone in milestones(config))
-    elif config.schedule == "constant":
-        left = min(1.0, (config.steps - step) / max(1, config.decay))
+    elif config.schedule == "constant" and config.decay:
+        left = min(1.0, (config.steps - 1 - step) / config.decay)
         factor *= config.final_factor + (1 - config.final_factor) * left
-    elif step >= config.warmup:
+    elif config.schedule == "cosine" and step >= config.warmup:
         progress = min(1.0, (step - config.warmup) / max(1, config.steps - 1 - config.warmup))
         factor = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
     return config.learning_rate * factor

@@ -185,7 +185,7 @@ def test_photos_of_one_name_get_sheets_of_their_own(photos: list[str], names: li
     assert sheet_names([Path(photo) for photo in photos]) == names
 
 
-@pytest.mark.parametrize("k", [0, 1, -3, "six", "", "2.5", 2.5, True, None])
+@pytest.mark.parametrize("k", [0, 1, -3, "six", "", "2.5", 2.5, True, None, "9" * 5_000])
 def test_what_is_no_number_of_clusters(k: object) -> None:
     with pytest.raises(ConfigError, match="give a whole number of at least 2"):
         cluster_count(k)

@@ -64,8 +64,8 @@ def test_wrong_areas_are_told_by_data_check(tmp_path: Path) -> None:
     assert report.ok
     (note,) = report.notes
     assert note == (
-        "Wrong areas in the annotations, which count for nothing: 1, the first in a.jpg: -50 pixels for segment 70000 "
-        "that has 192."
+        "Wrong areas in the annotations: 1, the first in a.jpg: -50 pixels for segment 70000 that has 192. Areas of "
+        "segments count for nothing; those of objects decide whether AP counts them as small, medium or large."
     )
     root = trees.own_instances(tmp_path / "instances")
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(area=9_000))
@@ -96,6 +96,10 @@ JUDGED = [
     (lambda d: d["categories"].clear(), "uses unknown category id 9"),
     (lambda d: d["images"][0].update(width=0), "image 1 has width 0; a whole number from 1 to 65,535"),
     (lambda d: d["images"][0].update(width=60_000, height=60_000), "image 1 has 60,000 x 60,000 pixels"),
+    (
+        lambda d: d["images"][0].update(width=8_000, height=8_001),
+        "image 1 has 8,000 x 8,001 pixels; at most 64,000,000",
+    ),
     (lambda d: d["images"][0].update(id=True), "image True has id True"),
     (lambda d: d["images"][0].update(coco_id="x"), "image 1 has coco_id 'x'"),
     (lambda d: d["images"][0].update(file_name="a" * 400), "at most 300 characters"),
@@ -206,6 +210,25 @@ def test_a_polygon_is_drawn_as_pycocotools_draws_it(form: str) -> None:
     assert np.array_equal(drawn_mask(shape, HEIGHT, WIDTH), expected)
 
 
+def test_a_list_of_run_lengths_is_one_object(tmp_path: Path) -> None:
+    halves = [np.zeros((HEIGHT, WIDTH), dtype=np.uint8, order="F") for _ in range(2)]
+    halves[0][:4, :5] = halves[1][2:9, 3:11] = 1
+    packed = [rle.encode(half) for half in halves]
+    runs: list[Any] = [{"size": [HEIGHT, WIDTH], "counts": one["counts"].decode()} for one in packed]
+    square = rle.decode(rle.frPyObjects([SQUARE], HEIGHT, WIDTH))[..., 0]
+    for shape, expected in (
+        (runs[:1], halves[0]),
+        (runs, halves[0] | halves[1]),
+        ([*runs, None, SQUARE], halves[0] | halves[1] | square),
+    ):
+        assert not is_nothing(shape)
+        assert np.array_equal(drawn_mask(shape, HEIGHT, WIDTH), expected)
+    root = trees.own_instances(tmp_path)
+    trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(segmentation=runs))
+    report = check("coco-instances-folder", root)
+    assert report.ok and not report.notes and report.segments == 3
+
+
 def test_run_lengths_are_read_as_pycocotools_reads_them() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
@@ -314,12 +337,42 @@ def test_commas_part_the_names_of_a_category_in_training_too(tmp_path: Path) -> 
     assert {category.name for category in folder.categories.values()} == {"robot", "sky"}
 
 
-def test_a_class_list_may_number_the_masks_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "ids", "classes"),
+    [
+        ("7: sky: stuff\n3: robot, android\n", (7, 3), "sky: stuff; robot, android: thing"),
+        ("7：sky：stuff\n3：robot，android\n", (7, 3), "sky: stuff; robot, android: thing"),
+        ("id,name\n7,sky\n3,robot\n", (7, 3), "sky: stuff; robot: thing"),
+        ("name,isthing\npallet,1\nracking,0\n", (0, 1), "pallet: thing; racking: stuff"),
+        ("{1: 'pallet', 2: 'forklift'}", (1, 2), "pallet: thing; forklift: thing"),
+        ('{\n  "1": "pallet",\n  "2": "forklift"\n}\n', (1, 2), "pallet: thing; forklift: thing"),
+        ("['pallet', 'forklift']", (0, 1), "pallet: thing; forklift: thing"),
+        ("- pallet\n- forklift", (0, 1), "pallet: thing; forklift: thing"),
+        ("sky\nrobot\n", (0, 1), "sky: stuff; robot: thing"),
+    ],
+)
+def test_a_class_list_may_number_the_masks_values(
+    tmp_path: Path, text: str, ids: tuple[int, ...], classes: str
+) -> None:
     path = tmp_path / "classes.txt"
-    path.write_text("7: sky: stuff\n3: robot, android\n")
+    path.write_text(text, encoding="utf-8")
     table = read_classes(path)
-    assert (table.ids, table.vocabulary.to_text()) == ((7, 3), "sky: stuff; robot, android: thing")
-    path.write_text("id,name\n7,sky\n3,robot\n")
-    assert read_classes(path).ids == (7, 3)
-    path.write_text("sky\nrobot\n")
-    assert read_classes(path).ids == (0, 1)
+    assert (table.ids, table.vocabulary.to_text()) == (ids, classes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'pallet': 1, 'forklift': 2}", "line 1 has a bracket without its partner"),
+        ("{\n1: pallet,\n2: fork(lift\n}", "line 1 has a bracket without its partner"),
+        ("{1: 'pallet', 'forklift'}", "line 1 has a bracket without its partner"),
+        ("['pallet', '']", "entry 2 must name exactly one class"),
+        ("{1: 'pallet', 1: 'forklift'}", "gives two classes the number 1"),
+        ("id,name\n1,pallet\n2,", "Line 3 of the table of classes has no name"),
+    ],
+)
+def test_a_class_list_whose_values_are_unclear_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_classes(path)

@@ -33,6 +33,22 @@ def prepare(name: str, root: Path, output: Path | None = None) -> str:
     return builder(root, "val", output, lambda done, total: None)
 
 
+def test_cities_may_be_links_to_folders(tmp_path: Path) -> None:
+    root, store = trees.cityscapes_release(tmp_path / "cityscapes"), tmp_path / "store"
+    for part in ("leftImg8bit", "gtFine"):
+        for city in sorted((root / part / "val").iterdir()):
+            moved = store / part / city.name
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            city.rename(moved)
+            try:
+                city.symlink_to(moved, target_is_directory=True)
+            except OSError:
+                pytest.skip("this system makes no links")
+    prepare("cityscapes", root)
+    report = check("cityscapes", root)
+    assert report.ok and report.photos == 2, report.lines()
+
+
 @pytest.mark.parametrize(("name", "tree"), CASES)
 def test_what_is_built_is_whole_and_built_once(tmp_path: Path, name: str, tree: Callable[[Path], Path]) -> None:
     root = tree(tmp_path)

@@ -1,12 +1,18 @@
 """The validation split and its guard against the same photo in two sources."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from eovseg.data.classes import TrainingClasses
+from eovseg.data.data_sets import open_data_set
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import TrainingSource, open_sources
-from eovseg.data.split import is_validation, photo_identity, validation_photos
+from eovseg.data.split import is_validation, photo_identities, photo_identity, validation_photos
+from eovseg.data.xs_parts import identities, part
 from eovseg.errors import ConfigError
+from tests.data import trees
 from tests.data.conftest import FolderWriter, block_drawing
 
 
@@ -44,3 +50,31 @@ def test_no_photo_leaks_through_another_source(write_folder: FolderWriter) -> No
 def test_identity_without_coco_id_is_source_and_file(write_folder: FolderWriter) -> None:
     folder = PanopticFolder(write_folder("mine", {"a": block_drawing()}))
     assert photo_identity(folder, folder.photos[0]) == "mine/a.png"
+    folder = PanopticFolder(write_folder("dated", {"202401151230": block_drawing()}))
+    assert photo_identity(folder, folder.photos[0]) == "dated/202401151230.png", "12 digits are no id of COCO's"
+
+
+def test_only_cocos_own_files_number_photos_as_coco_does(tmp_path: Path) -> None:
+    for name in ("coco-panoptic", "coco-instances"):
+        folder = open_data_set(name, trees.coco(tmp_path / name))
+        assert photo_identities(folder, folder.photos) == {"coco/139", "coco/285"}
+    root = trees.own_instances(tmp_path / "own")
+    folder = open_data_set("coco-instances-folder", root)
+    assert photo_identities(folder, folder.photos) == {"own/a.jpg", "own/b.jpg"}
+    trees.edit_json(root / "instances.json", lambda d: d["images"][0].update(coco_id=139))
+    folder = open_data_set("coco-instances-folder", root)
+    assert photo_identities(folder, folder.photos) == {"coco/139", "own/b.jpg"}
+
+
+def test_own_photos_numbered_like_the_held_out_ones_are_trained_on(tmp_path: Path) -> None:
+    held_out = min(part("test"))
+    root = trees.own_instances(tmp_path / "own")
+
+    def renumber(document: dict[str, Any]) -> None:
+        document["images"][0]["id"] = held_out
+        document["annotations"][0]["image_id"] = document["annotations"][1]["image_id"] = held_out
+
+    trees.edit_json(root / "instances.json", renumber)
+    source = TrainingSource(root, "instances", 1.0, dataset="coco-instances-folder", leave_out=identities("test"))
+    (opened,) = open_sources([source], TrainingClasses.coco())
+    assert [photo.file_name for photo in opened.photos] == ["a.jpg", "b.jpg"]

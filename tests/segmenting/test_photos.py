@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from eovseg.errors import ImageError
-from eovseg.result import FILES
+from eovseg.formats import FORMATS
+from eovseg.photo_folders import PHOTO_SUFFIXES
+from eovseg.result import FILES, file_of
 from eovseg.segmenting.photos import Photo, list_photos, version
 
 
@@ -28,13 +30,20 @@ def test_a_folder_is_read_in_order_and_the_folders_inside_on_request(tmp_path: P
     assert [photo.target for photo in deep] == ["a", "b", "d/e/f", "z/c"]
 
 
-def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
-    touch(tmp_path, "in/a.png")
+def test_links_to_folders_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/deep/b.png", "else/c.png", "else/more/d.png")
     try:
-        (tmp_path / "in" / "up").symlink_to(tmp_path, target_is_directory=True)
+        for link, target in (
+            ("in/up", "."), ("in/self", "in"), ("in/again", "in/deep"), ("in/linked", "else"), ("in/twice", "else"),
+            ("else/back", "in"), ("else/more/loop", "else"),
+        ):  # fmt: skip
+            (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
     except OSError:
         pytest.skip("this system makes no links")
-    assert len(list_photos([str(tmp_path)], recursive=True)) == 1
+    said: list[str] = []
+    found = list_photos([str(tmp_path / "in")], recursive=True, note=said.append)
+    assert [photo.target for photo in found] == ["a", "deep/b", "linked/c", "linked/more/d"]
+    assert 'linked folders that lead back: 6 ("again", ...)' in said[0]
 
 
 def test_each_photo_once_however_often_it_is_named(tmp_path: Path) -> None:
@@ -58,6 +67,34 @@ def test_every_ending_that_is_read_and_a_count_of_the_rest(tmp_path: Path) -> No
     said.clear()
     assert "h.bmp" not in {Path(photo.path).name for photo in list_photos([str(tmp_path)], note=said.append)}
     assert 'folders: 1 ("more")' in said[0]
+
+
+def test_the_results_in_every_format_are_not_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "d/b.png", "index.jsonl")
+    owned: dict[str, tuple[str, int, int]] = {}
+    for path in ("a.png", "d/b.png"):
+        target = path.removesuffix(".png")
+        owned[target] = (str(tmp_path / path), *version(str(tmp_path / path)))
+        touch(tmp_path, *(file_of(kind, target).as_posix() for kind in (*FILES, *FORMATS)))
+    touch(tmp_path, "yolo/data.yaml", "d/mine-overlay.png", "d/mine.json")
+    said: list[str] = []
+    found = list_photos([str(tmp_path)], True, tmp_path, owned, said.append)
+    assert [photo.target for photo in found] == ["a", "d/b", "d/mine-overlay"]
+    assert said == [
+        f'Left out of "{tmp_path}": .json files: 1 ("d/mine.json"). Photos end in {", ".join(PHOTO_SUFFIXES)}.'
+    ]
+    said.clear()
+    touch(tmp_path / "flat", "a.png", "index.jsonl", "a-cvat.xml", "a-label-studio.json", "a-coco-instances.json")
+    assert list_photos([str(tmp_path / "flat")], output=tmp_path / "flat", note=said.append) and not said
+
+
+def test_a_relative_path_is_the_same_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "photos/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    owned = {"a": ("photos/a.jpg", 7, 7)}  # since then the photo has changed
+    for given in ("photos/a.jpg", "photos/../photos/a.jpg", str(tmp_path / "photos" / "a.jpg")):
+        (photo,) = list_photos([given], owners=owned)
+        assert photo.stem == "a", given
 
 
 def test_the_runs_own_results_are_not_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.model.vas import VocabularyAwareSelection
-from eovseg.training.config import LossConfig, TrainConfig, xs_config
+from eovseg.training.config import LossConfig, TrainConfig, setting, xs_config
 from eovseg.training.optimizer import build_optimizer, weight_decays
 from eovseg.training.schedule import learning_rate
 
@@ -68,7 +68,9 @@ def test_settings_survive_json() -> None:
     assert TrainConfig.from_json(config.to_json()) == config
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"ema": 1.0}, {"schedule": "linear"}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"ema": 1.0}, {"schedule": "linear"}, {"learning_rate": 0.0},
+     {"decay": -1}, {"even_features": -3}, {"warmup": -1}, {"weight_decay": float("nan")}],
+)  # fmt: skip
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         replace(TrainConfig(), **wrong)  # type: ignore[arg-type]
@@ -81,8 +83,10 @@ def test_unknown_settings_in_a_checkpoint_are_named() -> None:
 
 def test_a_constant_rate_falls_in_the_last_steps_only() -> None:
     config = TrainConfig(schedule="constant", steps=100, decay=20, warmup=10, warmup_factor=0.0, final_factor=0.1)
-    rates = [learning_rate(step, config) / config.learning_rate for step in (5, 10, 80, 90, 100)]
+    rates = [learning_rate(step, config) / config.learning_rate for step in (5, 10, 79, 89, 99)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.55, 0.1])
+    assert learning_rate(99, replace(config, decay=0)) == config.learning_rate
+    assert learning_rate(99, replace(config, decay=1)) == pytest.approx(0.1 * config.learning_rate)
 
 
 def test_vas_keeps_its_scale_without_decay() -> None:
@@ -90,3 +94,15 @@ def test_vas_keeps_its_scale_without_decay() -> None:
     assert weight_decays(network, 0.05)["vas.scale"] == 0.05  # as released
     decays = weight_decays(network, 0.05, vas_decay=False)
     assert decays["vas.scale"] == decays["vas.offset"] == 0.0 and decays["vas.guide.weight"] == 0.05
+
+
+def test_a_weight_of_the_losses_is_not_negative() -> None:
+    with pytest.raises(ConfigError, match="dense_weight is -1; give a number of at least 0"):
+        TrainConfig(loss=LossConfig(dense_weight=-1))
+
+
+@pytest.mark.parametrize("text", ["alpha", "alpha=", "alpha=x", "alpha=" + "9" * 5_000, "alpha=" + "[" * 100_000])
+def test_a_setting_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not NAME=VALUE with a JSON value") as caught:
+        setting(text)
+    assert len(str(caught.value)) < 200

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.split import photo_identities
 from eovseg.errors import ConfigError
 from eovseg.result import Result, Segment
 from eovseg.training.data_choice import choose_data
@@ -123,6 +124,26 @@ def test_two_photos_of_one_stem_keep_their_labels(
     monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: teacher)
     assert main([str(folder), "--output", str(output)]) == 0
     assert teacher.calls == 2, "the photo whose PNG is gone, and its mirror image"
+
+
+def test_photos_of_coco_keep_their_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = tmp_path / "photos", tmp_path / "labels"
+    folder.mkdir()
+    for name in ("000000000139.jpg", "COCO_val2014_000000000285.jpg"):
+        Image.new("RGB", (60, 40)).save(folder / name)
+    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: Teacher())
+    assert main([str(folder), "--output", str(output)]) == 0
+    written = PanopticFolder(output)
+    assert photo_identities(written, written.photos[:1]) == {"labels/000000000139.jpg"}
+    assert main([str(folder), "--output", str(output), "--coco"]) == 0
+    written = PanopticFolder(output)
+    assert photo_identities(written, written.photos) == {"coco/139", "coco/285"}
+    Image.new("RGB", (60, 40)).save(folder / "mine.jpg")
+    capsys.readouterr()
+    assert main([str(folder), "--output", str(output), "--coco"]) == 1
+    assert capsys.readouterr().err.startswith('"mine.jpg" is not named as COCO names its photos')
 
 
 def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ coco/  train2017/ val2017/                      photos (train2017.zip, val2017.z
        panoptic_{train,val}2017/*.png   the two zips inside the panoptic archive, unpacked here or in annotations/
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from eovseg.data.class_table import ClassTable
 from eovseg.data.coco_instances import InstanceFile, InstanceFolder
+from eovseg.data.labelled_folder import Photo
 from eovseg.data.layouts.layout import Layout, Part, home
 from eovseg.data.panoptic_folder import PanopticFolder
 
@@ -59,6 +62,7 @@ def open_panoptic(root: Path, split: str) -> PanopticFolder:
         table=table,
         instances=InstanceFile(instances, table) if instances.is_file() else None,
     )
+    folder.photos = _with_coco_ids(folder.photos)
     if not instances.is_file():
         folder.remarks = (f"AP is measured on the panoptic segments, as {instances.name} is not there.",)
     return folder
@@ -72,7 +76,14 @@ def instance_parts(root: Path, split: str) -> tuple[Part, ...]:
 def open_instances(root: Path, split: str) -> InstanceFolder:
     """COCO instances: the 80 things of the 133 classes."""
     photos, annotations = (part.path for part in instance_parts(root, split))
-    return InstanceFolder(root, f"coco-instances {split}", ClassTable.preset(_VOCABULARY), photos, annotations)
+    folder = InstanceFolder(root, f"coco-instances {split}", ClassTable.preset(_VOCABULARY), photos, annotations)
+    folder.photos = _with_coco_ids(folder.photos)
+    return folder
+
+
+def _with_coco_ids(photos: Iterable[Photo]) -> tuple[Photo, ...]:
+    """The photos of COCO's own files, whose ids are the `coco_id` by which other sources know them."""
+    return tuple(replace(photo, coco_id=photo.image_id) for photo in photos)
 
 
 PANOPTIC = Layout(

@@ -4,7 +4,8 @@
     coco-instances-folder:  images/*  instances.json               polygons or run lengths, with categories of your own
     mask-folder:      images/*.jpg or .png  masks/*.png            the class of each pixel, 255 (65535) = unlabelled
                       classes.txt     line 1 names class 0, line 2 class 1, ...: `person, people: thing`;
-                                      or each line with the mask's value: `7: person, people: thing`
+                                      or each line with the mask's value: `7: person, people: thing`;
+                      or a list ['person', 'sky'], {7: 'person', 9: 'sky'} or a table with the columns id and name
                       or classes.json: the form of `assets/vocabularies`; `dataset_id`, where given, is the mask's value
 
 With `--split train` or `val` the files are images/train, panoptic/train, panoptic_train.json, instances_train.json and
@@ -23,7 +24,7 @@ from eovseg.data.label_files import read_json
 from eovseg.data.layouts.layout import Layout, Part
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError, VocabularyError
-from eovseg.notation import Line, plain_lines, without_prefixes
+from eovseg.notation import Line, bracketed, clean, is_unpaired, table, without_prefixes
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut
 from eovseg.vocabulary import Vocabulary, WordClass
 
@@ -103,16 +104,20 @@ def read_classes(path: Path) -> ClassTable:
 
 
 def _read_lines(path: Path) -> ClassTable:
-    text = path.read_text(encoding="utf-8-sig").rstrip()
-    lines = plain_lines(text)
-    if any(line.number is None for line in lines):
-        lines = [Line(line) for line in text.splitlines()]
-        lines = without_prefixes([line.text for line in lines]) or lines
+    text = clean(path.read_text(encoding="utf-8-sig"))[0].rstrip()
+    lines, entry = bracketed(text) or table(text), "entry"
+    if lines is None:
+        lines, entry = without_prefixes(text.splitlines()) or [Line(line) for line in text.splitlines()], "line"
     classes: list[WordClass] = []
     for place, line in enumerate(lines, 1):
         if not line.text.strip() or len(Vocabulary.parse(line.text)) != 1:
-            raise DataError(f"{path}: line {place} must name exactly one class, as its place is the masks' value.")
+            raise DataError(f"{path}: {entry} {place} must name exactly one class, as its place is the masks' value.")
         classes += Vocabulary.parse(line.text).classes
+        if any(map(is_unpaired, classes[-1].names)):
+            raise DataError(
+                f"{path}: {entry} {place} has a bracket without its partner; write one class a line, or a whole list "
+                "such as ['dog', 'cat'] or {1: 'dog', 2: 'cat'}."
+            )
     return _numbered(path, Vocabulary(tuple(classes)), [line.number for line in lines])
 
 
