@@ -52,6 +52,8 @@ class WordHalf(nn.Module):
         classes = text.shape[0]
         rows = torch.arange(classes)
         selected = network.select(aggregated, text)[0]
+        # The exporter takes the sizes behind a scripted loop for fixed; these are open.
+        selected = selected.reshape(*(aggregated.shape[axis] for axis in range(4)))
         if network.early_fusion is not None and spatial is not None:
             selected, spatial = network.early_fusion(selected, spatial), None
         initial, layers = network.decoder(selected, (), spatial, text, rows, classes, final_only=True)

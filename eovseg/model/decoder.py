@@ -34,7 +34,7 @@ def position_waves(like: Tensor) -> Tensor:
 
 
 def _coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
-    height, width = like.shape[-2:]
+    height, width = like.shape[-2], like.shape[-1]  # the tracer of ONNX loses the sizes of a slice
     wide = torch.promote_types(like.dtype, torch.float32)
     x = torch.linspace(-1, 1, width, device=like.device, dtype=wide).expand(height, width)
     y = torch.linspace(-1, 1, height, device=like.device, dtype=wide)[:, None].expand(height, width)
@@ -334,9 +334,8 @@ class Decoder(nn.Module):
 
     def read(self, features: Tensor) -> Tensor:
         """What the interactions of a single scale read: F_vs, for CA its mean over squares of cells, with positions."""
-        stride = self.attention_stride
-        if stride > 1:
-            features = features.unflatten(3, (-1, stride)).unflatten(2, (-1, stride)).mean((3, 5))
+        if self.attention_stride > 1:
+            features = F.avg_pool2d(features, self.attention_stride)
         return self.placed(features)
 
     def placed(self, features: Tensor) -> Tensor:

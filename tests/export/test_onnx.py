@@ -103,6 +103,13 @@ def test_the_network_is_itself_again_afterwards(xs: Predictor) -> None:
     assert all(module.__dict__.keys() == before[id(module)].keys() for module in network.modules())
 
 
+def test_cross_attention_with_positions_runs_at_other_sizes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    largest = export(EOVSeg(variant_config("xs")).eval(), tmp_path)
+    assert set(largest) > {"aggregated", "first_masks"}
+    assert max(largest.values()) <= TOLERANCE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["s", "m", "l"])
 def test_random_weights_up_to_the_first_masks(variant: str, tmp_path: Path) -> None:
