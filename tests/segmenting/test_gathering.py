@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_every_photo_is_named_once_and_its_masks_are_its_own(photos: Path, tmp_p
     assert [one["file_name"] for one in panoptic["annotations"]][1:3] == ["sub/a-panoptic.png", "sub/b c-panoptic.png"]
     assert all((out / one["file_name"]).exists() for one in panoptic["annotations"])
     tasks = json.loads((out / "label-studio.json").read_bytes())
-    assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d={name}" for name in NAMES]
+    assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d={quote(name)}" for name in NAMES]
     images = ElementTree.parse(out / "cvat.xml").findall("image")
     assert [(image.get("id"), image.get("name")) for image in images] == [
         (str(n), name) for n, name in enumerate(NAMES)
