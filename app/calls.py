@@ -1,6 +1,7 @@
 """What is wrong with a call of the page's API, as one sentence: Gradio itself answers `{"error": null}`."""
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,17 @@ def what_is_wrong(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
     for part, value in zip(function.inputs, inputs, strict=True):
         if isinstance(part, gr.Image) and value is not None and not _is_record(value):
             return f"The photo cannot be {_described(value)}; {_UPLOAD}"
+        if isinstance(value, dict) and not _could_exist(value.get("path")):
+            return NOT_UPLOADED
     return None
+
+
+def _could_exist(path: object) -> bool:
+    """Whether the system could have a file of this name: not one with a zero byte or half a character in it."""
+    try:
+        return not isinstance(path, str) or b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_record(value: object) -> bool:

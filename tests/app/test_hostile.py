@@ -375,6 +375,7 @@ def test_nobody_gets_past_the_queue(caller: Caller) -> None:
         (lambda path: {"url": "https://example.com/x.png"}, "an address"),
         (lambda path: 7, "type int"),
         (lambda path: {"path": "/etc/passwd", "meta": META}, "was not uploaded"),
+        (lambda path: {"path": f"{path}\0", "meta": META}, "was not uploaded"),
         (lambda path: None, "Give a photo"),
     ],
 )
