@@ -11,6 +11,7 @@ from tests.fuzz.mutations import mutated
 
 _TEXT = (
     b"person, people: thing; sky: stuff; car\n", b"1:person,child\n2:sky\n", b"['dog', 'traffic light']",
+    b"{1: 'pallet', 2: 'forklift'}",
     b'"dog"; "cat"', b"- dog\n- cat\n", "狗；猫、天空：stuff\n".encode(), b"\xef\xbb\xbfdog\r\ncat\r\n", b"dog . cat .",
     b"id,name,isthing\n1,person,1\n2,\"sky, heaven\",0\n",
 )  # fmt: skip
