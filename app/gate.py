@@ -131,7 +131,8 @@ def _wrong_length(scope: Scope, limit: int) -> tuple[int, str] | None:
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if not length.isdigit():
         return 400, "The length of this request is not a whole number."
-    return (413, _too_large(limit)) if int(length) > limit else None
+    too_large = len(length) > 18 or int(length) > limit  # Python refuses to read thousands of digits
+    return (413, _too_large(limit)) if too_large else None
 
 
 def _too_large(limit: int) -> str:

@@ -144,7 +144,7 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
         present = getattr(settings, name)
         if dataclasses.is_dataclass(present):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"The training setting {name} is {value!r}; give an object of names and values.")
+                raise ConfigError(f"The training setting {name} is {shown(value)}; give an object of names and values.")
             new[name] = changed(present, value)
         elif fits(value, hints[name]):
             new[name] = tuple(value) if isinstance(value, list) else value

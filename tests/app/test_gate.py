@@ -116,6 +116,8 @@ def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
     assert (answer.status_code, "33 MB" in answer.json()["detail"]) == (413, True)
     answer = client.post("/gradio_api/queue/join", content=b"{}", headers={"content-length": "many"})
     assert (answer.status_code, answer.json()["detail"]) == (400, "The length of this request is not a whole number.")
+    answer = client.post("/gradio_api/queue/join", content=b"{}", headers={"content-length": "9" * 5000})
+    assert (answer.status_code, "8 MB" in answer.json()["detail"]) == (413, True)
     assert client.post("/gradio_api/queue/join", json={"a": 1}).json() == "1 values", "a control"
 
 
