@@ -20,6 +20,7 @@ from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import Report
 from tests.evaluation.test_evaluate import WORDS, OraclePredictor
 
+ROOT = Path(__file__).parents[2]
 COMMITTED = sorted(path.parent for path in asset_path("evaluation").rglob(COUNTS_FILE))
 
 
@@ -54,7 +55,7 @@ def test_every_figure_and_interval_comes_back_from_the_counts(report: Report, tm
     assert again.save(tmp_path / "again")[-1].read_bytes() == bytes_before
 
 
-@pytest.mark.parametrize("path", COMMITTED or [pytest.param(None, marks=pytest.mark.skip("no report has counts yet"))])
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_committed_reports_say_what_their_counts_give(path: Path) -> None:
     report = stored.read_report(path)
     assert report.origin is not None and report.origin.commit
@@ -66,6 +67,15 @@ def test_committed_reports_say_what_their_counts_give(path: Path) -> None:
             assert value == pytest.approx(summary[name], nan_ok=True)
             bounds = tuple(float(row[side]) for side in ("low", "high")) if row["low"] else None
             assert bounds == (None if name not in spread else pytest.approx(spread[name], abs=1e-6))
+
+
+@pytest.mark.parametrize("text", ["README.md", "assets/weights/README.md"])
+def test_readme_and_card_print_the_reports_figures(text: str) -> None:
+    report = stored.read_report(asset_path("evaluation/xs-82-photos"))
+    printed = " ".join((ROOT / text).read_text(encoding="utf-8").split()).replace("% [", "[")
+    for name in ("PQ", "mIoU", "ensemble top-1 seen"):
+        low, high = report.intervals[name]
+        assert f"{report.summary()[name]:.1f} [{low:.1f}, {high:.1f}]" in printed
 
 
 def test_the_command_counts_again_and_notices_another_text(
