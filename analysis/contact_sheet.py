@@ -15,7 +15,7 @@ WIDTH = 400  # of one photo; a pair is twice that
 GAP = 12
 
 
-def contact_sheet(results: Sequence[eovseg.Result], columns: int = 2, width: int = WIDTH) -> Image.Image:
+def contact_sheet(results: "Sequence[eovseg.Result]", columns: int = 2, width: int = WIDTH) -> Image.Image:
     """Photo and overlay side by side for every result, `columns` pairs a row, on white.
 
     The photos of a row share its height and fill it: `width` (pixels) is that of one on average.
@@ -35,12 +35,12 @@ def contact_sheet(results: Sequence[eovseg.Result], columns: int = 2, width: int
     return sheet
 
 
-def _row_height(row: Sequence[eovseg.Result], width: int) -> float:
+def _row_height(row: "Sequence[eovseg.Result]", width: int) -> float:
     """Pixels that make the photos of a row together `width` wide."""
     return width / sum(result.image.shape[1] / result.image.shape[0] for result in row)
 
 
-def _pair(result: eovseg.Result, height: float) -> Image.Image:
+def _pair(result: "eovseg.Result", height: float) -> Image.Image:
     photo, overlay = Image.fromarray(result.image), result.overlay(0.6)
     width = round(photo.width * height / photo.height)
     size = width, round(height)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
+from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import Ensemble, ModelConfig
-from eovseg.predictor import Task
 
 TASKS: tuple[str, ...] = get_args(Task)
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)

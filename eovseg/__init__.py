@@ -2,14 +2,34 @@
 
 predictor = eovseg.load("xs")
 result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
+
+Importing this package is quick: a name is loaded, and torch with it, when it is first used.
 """
 
-from eovseg.errors import CheckpointError, ConfigError, DataError, EovsegError, ImageError, VocabularyError
-from eovseg.loading import load
-from eovseg.model.config import ModelConfig
-from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput
-from eovseg.result import Result, Segment
-from eovseg.vocabulary import Vocabulary, WordClass
+from typing import TYPE_CHECKING
+
+from eovseg.errors import CheckpointError, ConfigError, DataError, EovsegError, ImageError, VideoError, VocabularyError
+from eovseg.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from eovseg.loading import load
+    from eovseg.model.config import ModelConfig
+    from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput
+    from eovseg.result import Result, Segment
+    from eovseg.video import segment_video
+    from eovseg.vocabulary import Vocabulary, WordClass, preset_names
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "eovseg.loading": ("load",),
+            "eovseg.model.config": ("ModelConfig",),
+            "eovseg.predictor": ("Decoded", "ImageState", "Predictor", "RawOutput"),
+            "eovseg.result": ("Result", "Segment"),
+            "eovseg.video": ("segment_video",),
+            "eovseg.vocabulary": ("Vocabulary", "WordClass", "preset_names"),
+        },
+    )
 
 __version__ = "0.1.0"
 
@@ -26,8 +46,11 @@ __all__ = [
     "RawOutput",
     "Result",
     "Segment",
+    "VideoError",
     "Vocabulary",
     "VocabularyError",
     "WordClass",
     "load",
+    "preset_names",
+    "segment_video",
 ]

@@ -6,8 +6,9 @@ from typing import get_args
 
 import torch
 
-from eovseg.backends import Backend, Dtype, image_half
+from eovseg.backends import image_half
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
+from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config

@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eovseg.backends import Dtype, ImageHalf
+from eovseg.backends import ImageHalf
 from eovseg.background import merge_background, with_background
+from eovseg.choices import Dtype, Task
 from eovseg.composer import Composer, KeptMasks, PanopticRule
 from eovseg.embeddings import EmbeddingCache
 from eovseg.errors import ConfigError
@@ -34,7 +35,6 @@ from eovseg.vocabulary import Vocabulary
 
 ImageSource = str | Path | Image.Image | np.ndarray
 Words = Vocabulary | str | None
-Task = Literal["panoptic", "semantic", "instance"]
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L

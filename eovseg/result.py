@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from eovseg.errors import EovsegError
-from eovseg.formats import FORMATS, path_of, with_needs
+from eovseg.formats import FILES, FORMATS, path_of, with_needs
 from eovseg.formats.photo import PhotoFile
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
@@ -27,13 +27,6 @@ from eovseg.whole_files import write_whole
 _IMAGE_ID = 1  # each file describes one photo
 _MAX_STEM_BYTES = 120
 _RESERVED_STEMS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-# What can be written of a result, and how its files end.
-FILES = {
-    "overlay": "overlay.png",
-    "panoptic-png": "panoptic.png",
-    "panoptic-json": "panoptic.json",
-    "segments": "segments.json",
-}
 
 
 @dataclass(frozen=True)

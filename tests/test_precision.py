@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.predictor import Task
+from eovseg.choices import Task
 
 WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
 CONVOLUTION = "aten.conv2d.default"

@@ -1,4 +1,4 @@
-"""`python -m eovseg benchmark`: rows of cases, each in a process of its own, appended to one CSV."""
+"""What `eovseg benchmark` does: rows of cases, each in a process of its own, appended to one CSV."""
 
 import argparse
 import csv
@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from eovseg.backends import Backend
 from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
 from eovseg.errors import ConfigError
 from eovseg.whole_files import whole_file
@@ -32,20 +31,6 @@ QUICK = (
     *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
 _CASE = tuple(field.name for field in fields(Case))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the benchmark."""
-    parser.add_argument("--out", type=Path, required=True, help="CSV; rows that it has already are not measured again")
-    parser.add_argument("--variant", nargs="+", choices=("xs", "s", "m", "l"), help="this choice instead of the usual")
-    parser.add_argument("--backend", nargs="+", choices=get_args(Backend), default=["torch"])
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
-    parser.add_argument("--words", nargs="+", type=int, default=[150])
-    parser.add_argument("--side", nargs="+", type=int, default=[640], help="shorter side of the photo in pixels")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, of which the median counts")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's case
 
 
 def cases(options: argparse.Namespace) -> list[Case]:

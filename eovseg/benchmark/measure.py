@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from eovseg.assets import asset_path
-from eovseg.backends import Backend, Dtype, image_half
+from eovseg.backends import image_half
 from eovseg.benchmark import plain
+from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.loading import load

@@ -15,21 +15,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from eovseg.assets import asset_path
-from eovseg.benchmark.command import machine, write_rows
-from eovseg.benchmark.measure import peak_memory, timed
 from eovseg.errors import ConfigError, any_encoding, exit_code
-from eovseg.loading import load
-from eovseg.model.network import TextEmbeddings
-from eovseg.predictor import Decoded
 from eovseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
 
 WORDS = (20, 150, 847, 5_000, 10_000)
 SIZES = ((640, 480), (1_152, 864), (2_000, 1_500), (4_000, 3_000))  # width, height: 0.3 to 12 megapixels
@@ -46,6 +42,13 @@ class Point:
 
 def measure_point(point: Point) -> dict[str, Any]:
     """Seconds and MB above the loaded model: image half with resizing, embedding of the words, word half, results."""
+    import torch
+    from torch.nn import functional as F
+
+    from eovseg.loading import load
+    from eovseg.model.network import TextEmbeddings
+    from eovseg.predictor import Decoded
+
     predictor = load("xs", device="cpu")
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:
         pixels = np.asarray(photo.convert("RGB").resize((point.width, point.height), Image.Resampling.BILINEAR))
@@ -77,7 +80,9 @@ def measure_point(point: Point) -> dict[str, Any]:
 class _Part:
     """Writes a part's seconds and MB into a row."""
 
-    def __init__(self, name: str, row: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, name: str, row: dict[str, Any], device: "torch.device") -> None:
+        from eovseg.benchmark.measure import peak_memory, timed
+
         self.name, self.row = name, row
         self._time, self._memory = timed(device), peak_memory()
 
@@ -105,6 +110,8 @@ def points(words: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Point
 
 def run(options: argparse.Namespace) -> None:
     """Measure every point and write the CSV. Raises `ConfigError` where a point fails."""
+    from eovseg.benchmark.command import machine, write_rows
+
     if min(options.words) < 1:
         raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 1.")
     rows = []

@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from eovseg.assets import asset_path
-from eovseg.benchmark.command import machine, write_rows
-from eovseg.benchmark.measure import peak_memory, timed
 from eovseg.benchmark.memory import PointCommand, measured, return_free_memory
 from eovseg.errors import ConfigError
-from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
-from eovseg.loading import load
 
 MODULE = "eovseg.benchmark.onnx_memory"
 WORDS = (20, 150, 1_000, 5_000, 10_000)
@@ -42,6 +36,12 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
     """Seconds and MB of the word half in onnxruntime, and its outputs' largest differences from torch's, as shares of
     their ranges."""
     import onnxruntime
+    import torch
+    from torch.nn import functional as F
+
+    from eovseg.benchmark.measure import peak_memory, timed
+    from eovseg.export.onnx_files import ANSWERS, difference, torch_answers, word_half_inputs
+    from eovseg.loading import load
 
     network = load("xs", device="cpu").network
     session = onnxruntime.InferenceSession(Path(point.folder) / "words.onnx")
@@ -67,6 +67,10 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> None:
     """Write the ONNX files into a passing folder, measure every point, write the CSV. Raises `ConfigError`."""
+    from eovseg.benchmark.command import machine, write_rows
+    from eovseg.export.onnx_files import export
+    from eovseg.loading import load
+
     if min(options.words) < 3:
         raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 3.")
     rows = []

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eovseg.benchmark.command import processor, write_rows
 from eovseg.errors import EovsegError, any_encoding, exit_code
 
 FIRST = {
@@ -29,6 +28,8 @@ _PORT = 29_611
 
 def run_case(name: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train for some steps; seconds a step and views a second of the later ones. Raises `EovsegError`."""
+    from eovseg.benchmark.command import processor
+
     recipe, processes, threads = CASES[name]
     config = folder / "recipe.json"
     config.write_text(json.dumps(recipe), encoding="utf-8")
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def run() -> None:
+        from eovseg.benchmark.command import write_rows
+
         rows = []
         for turn in range(options.repeats):
             for name in CASES:

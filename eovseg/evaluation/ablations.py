@@ -13,18 +13,16 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
 from eovseg.errors import any_encoding, exit_code
-from eovseg.evaluation.counts import Counts
-from eovseg.evaluation.evaluate import evaluate
-from eovseg.evaluation.figures import differences
-from eovseg.evaluation.report import csv_text
-from eovseg.loading import load
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from eovseg.evaluation.counts import Counts
 
 # Table 4, variant L on ADE20K: (fusion, VAS) -> PQ, SQ, RQ, mIoU in percent.
 TABLE_4 = {
@@ -42,11 +40,14 @@ _MEASURED = ("PQ", "SQ", "RQ", "mIoU")
 
 def measure(
     path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary
-) -> tuple[dict[str, Any], Counts]:
+) -> "tuple[dict[str, Any], Counts]":
     """One row: what the weight file is, and its scores in percent on `photos` of `data`; and the photos' counts.
 
     The seed is read from a name that ends in `-seed<n>`; without it, it is 0.
     """
+    from eovseg.evaluation.evaluate import evaluate
+    from eovseg.loading import load
+
     predictor = load("xs", path)
     report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
     found = report.summary()
@@ -64,7 +65,7 @@ def measure(
     return row, report.counts
 
 
-def with_gains(measured: Iterable[tuple[dict[str, Any], Counts]]) -> list[dict[str, Any]]:
+def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict[str, Any]]:
     """Rows with the gain over the plain network of their seed and its 95 % interval, None without such a network (the
     interval also for the plain network itself and for a single photo), and the paper's numbers and gains."""
     measured = list(measured)
@@ -84,8 +85,10 @@ def with_gains(measured: Iterable[tuple[dict[str, Any], Counts]]) -> list[dict[s
     return result
 
 
-def _gain_bounds(counts: Counts, base: Counts | None) -> dict[str, float | None]:
+def _gain_bounds(counts: "Counts", base: "Counts | None") -> dict[str, float | None]:
     """Bounds of the 95 % interval of each gain over the counts `base` of the same photos."""
+    from eovseg.evaluation.figures import differences
+
     rows = {} if base is None else differences(counts, base)
     bounds: dict[str, float | None] = {}
     for name in _MEASURED:
@@ -106,6 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def compare() -> None:
+        from eovseg.evaluation.report import csv_text
+
         data = PanopticFolder(options.data)
         photos = validation_photos(data)[: options.limit]
         rows: list[tuple[dict[str, Any], Counts]] = []

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
-from eovseg.composer import score_logit
 from eovseg.errors import DataError, any_encoding, exit_code
 from eovseg.evaluation.calibration import reliability
-from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.stored import read_report
+
+if TYPE_CHECKING:
+    from eovseg.evaluation.counts import Counts
 
 FOLDS = 10
 
@@ -44,6 +44,10 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
 
     Raises `DataError` where all or none are right: then no number of segments can tell.
     """
+    from scipy.optimize import minimize
+
+    from eovseg.composer import score_logit
+
     right = np.asarray(right, dtype=bool)
     if right.all() or not right.any():
         raise DataError(
@@ -58,12 +62,16 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
     return float(np.exp(log_slope)), float(bias)
 
 
-def calibrate(counts: Counts, calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
+def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
     """Fit to the scored segments of some photos; `calibration` is the one that their scores already went through.
 
     Photos without segments are in none of the `folds`, of which there are at most as many as other photos. Raises
     `DataError` where fewer than two photos have segments, and as `fit_calibration` does.
     """
+    from scipy.special import expit
+
+    from eovseg.composer import score_logit
+
     rows, place = counts.rows("segments")
     photos, place = np.unique(place, return_inverse=True)
     if len(photos) < 2:

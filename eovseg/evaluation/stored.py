@@ -7,30 +7,30 @@ import math
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eovseg.errors import DataError, any_encoding, exit_code
-from eovseg.evaluation.cost import Cost
-from eovseg.evaluation.counts import COUNTS_FILE, Counts, PhotoCounts, read_photo_counts
-from eovseg.evaluation.figures import differences
-from eovseg.evaluation.instances import InstanceReport
-from eovseg.evaluation.origin import Origin
-from eovseg.evaluation.report import Report, csv_text
 from eovseg.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from eovseg.evaluation.counts import PhotoCounts
+    from eovseg.evaluation.report import Report
 
 _HEADER = ("data", "variant", "vocabulary")
 # What reading a file that somebody or something has changed can raise.
 _DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, DataError)
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: Path) -> "Report":
     """A report that `Report.save` wrote, its figures counted again from the counts of its photos.
 
     What no count tells is read as it was written: cost, and pycocotools' own numbers. Raises `DataError` where a file
     is missing or damaged, as for reports from before the counts were kept.
     """
+    from eovseg.evaluation.counts import COUNTS_FILE, read_photo_counts
+
     path = folder / "report.json"
     if not (folder / COUNTS_FILE).is_file():
         raise DataError(f"{folder} holds no {COUNTS_FILE}; give the folder of a report, and write older ones again.")
@@ -45,7 +45,13 @@ def read_report(folder: Path) -> Report:
     return report
 
 
-def _report(document: dict[str, Any], photos: tuple[PhotoCounts, ...]) -> Report:
+def _report(document: dict[str, Any], photos: "tuple[PhotoCounts, ...]") -> "Report":
+    from eovseg.evaluation.cost import Cost
+    from eovseg.evaluation.counts import Counts
+    from eovseg.evaluation.instances import InstanceReport
+    from eovseg.evaluation.origin import Origin
+    from eovseg.evaluation.report import Report
+
     header: dict[str, Any] = {name: str(document[name]) for name in _HEADER}
     header |= {name: tuple(map(str, document[name])) for name in ("labels", "notes")}
     flags = {name: np.array(document[name], dtype=bool) for name in ("is_thing", "seen")}
@@ -65,7 +71,7 @@ def _report(document: dict[str, Any], photos: tuple[PhotoCounts, ...]) -> Report
     return Report.of(Counts(photos, **flags), **header)
 
 
-def check_same(report: Report, photos: Collection[str], labels: Sequence[str], is_thing: np.ndarray) -> None:
+def check_same(report: "Report", photos: Collection[str], labels: Sequence[str], is_thing: np.ndarray) -> None:
     """Raise `DataError` where a report is not of these photos (file names) and classes, thing or stuff included."""
     known = {photo.photo for photo in report.counts.photos}
     if known != set(photos):
@@ -82,11 +88,13 @@ def check_same(report: Report, photos: Collection[str], labels: Sequence[str], i
         raise DataError("Thing and stuff differ between the two reports; both must be of the same classes.")
 
 
-def compare(here: Report, there: Report) -> list[dict[str, Any]]:
+def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:
     """A row for each figure that both reports have: here, there, their difference, and its paired 95 % interval.
 
     Seen and unseen classes are those of `here`, in both columns. Raises `DataError` where photos or classes differ.
     """
+    from eovseg.evaluation.figures import differences
+
     names = [photo.photo for photo in here.counts.photos]
     check_same(there, names, here.labels, here.is_thing)
     rows = differences(here.counts, there.counts.of_photos(names))
@@ -106,8 +114,10 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def show_comparison(here: Report, there: Report, out: Path | None = None) -> None:
+def show_comparison(here: "Report", there: "Report", out: Path | None = None) -> None:
     """Print how `here` differs from `there`, and write against.csv into `out`."""
+    from eovseg.evaluation.report import csv_text
+
     rows = compare(here, there)
     print(comparison_table(rows))
     if out:

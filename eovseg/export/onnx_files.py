@@ -1,21 +1,17 @@
-"""`eovseg export-onnx`: image half, word half and a vocabulary's word rows, checked against torch when written."""
+"""Image half and word half as ONNX files, checked against torch when written."""
 
-import argparse
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eovseg.command_words import read_words
 from eovseg.errors import ConfigError
 from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
-from eovseg.loading import load
-from eovseg.model.config import Variant
 from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
 from eovseg.whole_files import whole_file
 
@@ -35,33 +31,6 @@ _AXES: dict[str, dict[int, str]] = {
     "first_masks": {2: "height_4", 3: "width_4"},
 }
 ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of an ONNX export."""
-    parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
-    parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
-    parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Write the files that the options describe; raises `EovsegError` subclasses."""
-    vocabulary = read_words(options.vocabulary) if options.vocabulary else None
-    predictor = load(options.variant, options.checkpoint, "cpu")
-    largest = export(predictor.network, options.output)
-    for name, difference in largest.items():
-        print(f"{name}: differs from torch by {difference:.1e} of its range at most")
-    if vocabulary is not None:
-        rows = predictor.text_embeddings(vocabulary)
-        with whole_file(options.output / "words.npz") as part, part.open("wb") as file:
-            np.savez(
-                file,
-                words=rows.embeddings.numpy(),
-                class_of_word=vocabulary.class_of_word,
-                labels=np.array(vocabulary.labels),
-                is_thing=vocabulary.is_thing,
-            )
 
 
 def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:

@@ -27,6 +27,13 @@ class Format:
     shared: tuple[str, Callable[["Vocabulary"], bytes]] | None = None
 
 
+# What else can be written of a result, and how its files end.
+FILES = {
+    "overlay": "overlay.png",
+    "panoptic-png": "panoptic.png",
+    "panoptic-json": "panoptic.json",
+    "segments": "segments.json",
+}
 # By the name that `eovseg segment --write`, `Result.save(formats=…)` and the page use.
 FORMATS = {
     "yolo": Format(

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 # Readers either cut off or round what follows the decimal point; a quarter of a pixel stays in its pixel both ways.
 _IN_PIXEL = 0.25
@@ -96,6 +95,8 @@ def centre_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 def _parts(mask: np.ndarray) -> np.ndarray:
     """(H, W) int, the number of the part that each pixel belongs to; a corner joins nothing."""
+    from scipy import ndimage  # takes a moment, and every list of formats comes by here
+
     numbers: np.ndarray = ndimage.label(mask)[0]
     return numbers
 

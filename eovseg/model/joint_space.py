@@ -3,7 +3,7 @@
 Two parts, both of unit length, are summed:
 - ConSE (Norouzi et al. 2014): the ImageNet classifier's probabilities weigh the text embeddings of its 1,000 class
   names. Nothing is learned, so it knows no word better than another and keeps the space open.
-- a linear projection, learned on labelled regions and distilled from the classifier (`eovseg.training.joint_space`).
+- a linear projection, learned on labelled regions and distilled from the classifier (`eovseg.training.joint_learning`).
   It brings what ImageNet lacks: person, sky, road, grass, wall.
 """
 
@@ -18,7 +18,7 @@ class JointSpace(nn.Module):
     """Maps pooled features (..., 1280) to the text space (..., 384).
 
     `conse_weight` 0 leaves the learned projection alone; `project` and `conse` give the two parts alone.
-    A new module is blank: `eovseg.training.joint_space` fills the buffers and learns the rest, a checkpoint restores
+    A new module is blank: `eovseg.training.joint_learning` fills the buffers and learns the rest, a checkpoint restores
     all of it.
     """
 

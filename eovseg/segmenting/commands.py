@@ -8,27 +8,24 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from eovseg.backends import Backend
-from eovseg.background import with_other
-from eovseg.checkpoints import default_checkpoint, file_digest
+from eovseg.choices import Backend, Dtype, Task
 from eovseg.command_words import read_words, tell_notes
 from eovseg.errors import EovsegError
-from eovseg.formats import FORMATS, with_needs
-from eovseg.loading import load
+from eovseg.formats import FILES, FORMATS, with_needs
 from eovseg.model.config import Composition, Ensemble, Variant
-from eovseg.predictor import Predictor
-from eovseg.result import FILES, Result
-from eovseg.segmenting.folder import Tally, Writing, segment_photos
-from eovseg.segmenting.gathering import gather
-from eovseg.segmenting.index import Index, owners
-from eovseg.segmenting.photos import Photo, list_photos
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
 from eovseg.training.stopping import StopSignals
 from eovseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from eovseg.predictor import Predictor
+    from eovseg.result import Result
+    from eovseg.segmenting.folder import Tally
+    from eovseg.segmenting.photos import Photo
 
 THRESHOLDS = (
     "alpha",
@@ -55,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
     many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
     many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
+    parser.set_defaults(run=run)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +63,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", default="xs", choices=get_args(Variant))
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
+    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype))
     parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino is fastest on CPUs")
-    parser.add_argument("--task", default="panoptic", choices=("panoptic", "semantic", "instance"))
+    parser.add_argument("--task", default="panoptic", choices=get_args(Task))
     parser.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in THRESHOLDS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
@@ -101,21 +99,25 @@ def _count(text: str) -> int:
 class Job:
     """What is asked of every photo: a network, words that are named, words that compete, settings of the result."""
 
-    predictor: Predictor
+    predictor: "Predictor"
     vocabulary: Vocabulary
     background: Vocabulary | None
     settings: dict[str, Any]
 
-    def __call__(self, photo: np.ndarray) -> Result:
+    def __call__(self, photo: np.ndarray) -> "Result":
         return self.predictor(photo, self.vocabulary, background=self.background, **self.settings)
 
     @property
     def named(self) -> Vocabulary:
         """The words that a result's segments have: with a background also "other"."""
+        from eovseg.background import with_other
+
         return self.vocabulary if self.background is None else with_other(self.vocabulary)
 
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
         """Short digest of all that decides what is written; a resumed run trusts results of the same digest only."""
+        from eovseg.checkpoints import default_checkpoint, file_digest
+
         path = options.checkpoint or default_checkpoint(options.variant)
         parts = {
             "vocabulary": self.vocabulary.to_text(),
@@ -132,6 +134,11 @@ class Job:
 
 def run(options: argparse.Namespace) -> int:
     """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
+    from eovseg.loading import load
+    from eovseg.segmenting.gathering import gather
+    from eovseg.segmenting.index import owners
+    from eovseg.segmenting.photos import list_photos
+
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
     shard = options.shard.in_launcher()
@@ -159,9 +166,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_photos(
-    options: argparse.Namespace, job: Job, photos: list[Photo], shard: Shard, signals: StopSignals
-) -> Tally:
+    options: argparse.Namespace, job: Job, photos: "list[Photo]", shard: Shard, signals: StopSignals
+) -> "Tally":
     """This process's share of the photos."""
+    from eovseg.segmenting.folder import Writing, segment_photos
+    from eovseg.segmenting.index import Index
+
     own = [photo for photo in photos if photo.share(shard.count) == shard.number]
     files = with_needs(options.write or FILES)
     writing = Writing(options.output, files, options.json)
@@ -178,7 +188,7 @@ def _run_photos(
         return segment_photos(job, own, writing, index, **choices)
 
 
-def _report(tally: Tally, shard: Shard) -> int:
+def _report(tally: "Tally", shard: Shard) -> int:
     """Say what was left out and what failed, once in a group; the exit code."""
     if shard.rank:
         return int(tally.failed > 0)

@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from eovseg.error_log import keep_traceback
 from eovseg.errors import EovsegError, ImageError
+from eovseg.formats import FILES
 from eovseg.formats.photo import PhotoFile
 from eovseg.images import load_image
-from eovseg.result import FILES, Result
+from eovseg.result import Result
 from eovseg.segmenting.index import Index
 from eovseg.segmenting.photos import Photo
 from eovseg.segmenting.prefetch import ahead

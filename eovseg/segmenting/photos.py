@@ -13,9 +13,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from eovseg.errors import ImageError
-from eovseg.formats import FORMATS
+from eovseg.formats import FILES, FORMATS
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
-from eovseg.result import FILES, clean_stem, file_of
+from eovseg.result import clean_stem, file_of
 
 # By target in lower case: path, bytes and time of last change of the photo whose results have that name.
 Owners = Mapping[str, tuple[str, int, int]]

@@ -4,11 +4,10 @@ import os
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import torch
-
-from eovseg import distributed
-from eovseg.segmenting.folder import Tally
+if TYPE_CHECKING:
+    from eovseg.segmenting.folder import Tally
 
 # A process that has finished its photos waits for the others, or the launcher would stop them when one photo failed.
 _PATIENCE = timedelta(days=30)
@@ -42,19 +41,27 @@ class Shard:
         return "index.jsonl" if self.count == 1 else f"index-{self.number + 1}-of-{self.count}.jsonl"
 
 
-def over_all(tally: Tally) -> Tally:
+def over_all(tally: "Tally") -> "Tally":
     """The tallies of all processes of the launcher, summed; each waits here for the others."""
+    import torch
+
+    from eovseg import distributed
+
     counts = torch.tensor([tally.segmented, tally.skipped, tally.failed])
-    return Tally(*distributed.total(counts).tolist())
+    return type(tally)(*distributed.total(counts).tolist())
 
 
 def join_launcher() -> None:
     """Join the group of a launcher, if there is one, for sums only: no photo travels."""
+    from eovseg import distributed
+
     distributed.start("cpu", _PATIENCE)
 
 
 def own_device(device: str) -> str:
     """The accelerator of this process's number on its machine, where "auto" or "cuda" leaves the choice."""
+    import torch
+
     local = os.environ.get("LOCAL_RANK")
     if local is None or device not in ("auto", "cuda") or not torch.cuda.is_available():
         return device

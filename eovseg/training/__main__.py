@@ -2,40 +2,18 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import torch
-
-from eovseg import distributed
-from eovseg.data.augment import Augmentation
-from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.data.data_sets import DATA_SET_NAMES
-from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
-from eovseg.model.network import EOVSeg
-from eovseg.training.config import TrainConfig, recipe, setting
-from eovseg.training.data_choice import ChosenData, choose_data
-from eovseg.training.loop import Trainer
-from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
-from eovseg.training.starting import even_features, starting_network
-from eovseg.vocabulary import Vocabulary
-from eovseg.whole_files import write_whole
-
-AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
-RECIPE_FILE = "recipe.json"
-# Options that replace a setting of the recipe of the same name.
-_PLAIN = (
-    "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
-    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
-    "pictures_every", "checkpoint_every",
-)  # fmt: skip
+from eovseg.errors import any_encoding, exit_code
+from eovseg.model.config import Fusion, Variant
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a training run; what is not given keeps the variant's recipe."""
-    parser.add_argument("--variant", choices=("xs", "s", "m", "l"), help="default: xs, or the variant of --config")
-    parser.add_argument("--config", type=Path, help=f"a recipe in JSON, such as a run's {RECIPE_FILE}; options win")
+    parser.add_argument("--variant", choices=get_args(Variant), help="default: xs, or the variant of --config")
+    parser.add_argument("--config", type=Path, help="a recipe in JSON, such as a run's recipe.json; options win")
     parser.add_argument("--output", type=Path, required=True, help="folder of the log, pictures and checkpoints")
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, help="the data set's folder, or the folder of XS's sources")
@@ -59,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     views.add_argument("--crop", type=int, help="side of a training view in pixels")
     views.add_argument("--short-side", type=int, help="shorter side of a photo at inference; goes into the weight file")
     views.add_argument(
-        "--augmentation", choices=AUGMENTATIONS, help="none; the paper's scale jitter; XS's, with colour and copy-paste"
+        "--augmentation",
+        choices=("none", "lsj", "full"),
+        help="none; the paper's scale jitter; XS's, with colour and copy-paste",
     )
     views.add_argument("--copy-paste", type=float, metavar="P", help="probability of pasted instances, 0 = none")
     steps = parser.add_argument_group("optimisation")
@@ -76,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--seed", type=int)
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="with or without VAS (Table 4)")
-    method.add_argument("--fusion", choices=("none", "EAF", "SDI", "TDEE"), help="instead of the variant's (Table 4)")
+    method.add_argument("--fusion", choices=get_args(Fusion), help="instead of the variant's (Table 4)")
     method.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="a setting of the network, its value as JSON"
     )
@@ -101,115 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=int, help="CPU threads")
     run.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     run.add_argument("--device", help="cpu, cuda, …; default: cuda where there is one")
+    parser.set_defaults(run=run)
 
 
-def settings(arguments: argparse.Namespace) -> TrainConfig:
-    """The recipe that the options describe; raises `ConfigError` for values that are not allowed."""
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    chosen = _recipe(given.get("variant"), given.get("config"))
-    changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
-    changes["model"] = (*chosen.model, *given.get("set", ()))
-    loss, views = chosen.loss, chosen.views
-    aids = {
-        "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
-    }  # fmt: skip
-    loss = replace(loss, **{field: given[option] for option, field in aids.items() if option in given})
-    if "augmentation" in given:
-        views = replace(views, augmentation=AUGMENTATIONS[given["augmentation"]]())
-    if "copy_paste" in given:
-        views = replace(views, augmentation=replace(views.augmentation, paste_probability=given["copy_paste"]))
-    if "precision" in given:
-        changes |= {name: given["precision"] == name for name in ("bf16", "fp16")}
-    data = tuple(str(folder) for folder in (arguments.data, arguments.also) if folder)
-    return replace(chosen, **changes, loss=loss, views=views, data=data)
+def run(options: argparse.Namespace) -> None:
+    """Train as the options say; raises `EovsegError` subclasses."""
+    from eovseg.training.command import train
 
-
-def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
-    if config is None:
-        return recipe(variant or "xs")
-    try:
-        chosen = TrainConfig.from_json(config.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The recipe {config} cannot be read ({error}).") from error
-    if variant not in (None, chosen.variant):
-        raise ConfigError(f"The recipe {config} is for variant {chosen.variant!r}, not {variant!r}; give only one.")
-    return chosen
-
-
-def train(arguments: argparse.Namespace) -> int:
-    """Run the training that the options describe; returns the steps done. Raises `EovsegError` subclasses."""
-    distributed.start(arguments.device)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    chosen = settings(arguments)
-    if chosen.batch % distributed.count():
-        raise ConfigError(f"A batch of {chosen.batch} photos cannot be parted among {distributed.count()} processes.")
-    hold_out = arguments.validate is True  # the option without a folder
-    validate = None if hold_out else arguments.validate
-    data = choose_data(
-        arguments.data, chosen.dataset, chosen.split, chosen.vocabulary, validate, hold_out, arguments.also,
-        arguments.also_share,
-    )  # fmt: skip
-    batches = _batches(data, chosen)
-    check_targets(batches)
-    vocabulary = Vocabulary(tuple(batches.classes.classes))
-    present = PresentWeights(vocabulary.words)
-    chosen = replace(chosen, words=vocabulary.words)
-    torch.manual_seed(chosen.seed)
-    changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
-    changes = dict(map(setting, chosen.model)) | {name: value for name, value in changes.items() if value is not None}
-    network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
-    if chosen.even_features and not arguments.resume:
-        even_features(network, (batches[step].pixels for step in range(chosen.even_features)))
-    network.hold(chosen.hold)
-    trainer = Trainer(
-        network,
-        lambda steps: batch_stream(batches, steps, arguments.workers),
-        chosen,
-        arguments.output,
-        evaluate=validation(data.validation, present) if data.validation else None,
-        device=arguments.device,
-        monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, present),
-    )
-    resumed = arguments.resume and trainer.resume()
-    if distributed.is_main():
-        write_whole(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
-        print(_summary(network, batches, trainer, resumed), flush=True)
-    return trainer.run(arguments.minutes)
-
-
-def _batches(data: ChosenData, chosen: TrainConfig) -> TrainingBatches:
-    """This process's part of the run's batches."""
-    rank, count = distributed.rank(), distributed.count()
-    views = replace(chosen.views, batch_size=chosen.batch // count)
-    return TrainingBatches(data.sources, views, chosen.seed, classes=data.classes, process=rank, processes=count)
-
-
-def check_targets(batches: TrainingBatches) -> None:
-    """Raise `DataError` for a source that labels areas of things only, which holds no object to learn from."""
-    for source in batches.sources:
-        if source.folder.semantic_only and all(c.is_thing for c in source.folder.categories.values()):
-            raise DataError(
-                f"{source.folder.name} labels areas, not objects, and all its classes are things, so there is no mask "
-                "to learn; write `: stuff` behind the classes, or label the objects (a panoptic folder)."
-            )
-
-
-def _photos(batches: TrainingBatches, data: ChosenData) -> list[ShownPhoto]:
-    """The photos that are drawn during training: two of the first source and two of validation, where there is some."""
-    photos = shown_photos("training", batches.sources[0].folder, batches.sources[0].photos)
-    if data.validation:
-        photos += shown_photos("validation", data.validation.folder, data.validation.photos)
-    return photos
-
-
-def _summary(network: EOVSeg, batches: TrainingBatches, trainer: Trainer, resumed: bool) -> str:
-    count = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    photos = ", ".join(f"{count} of {name}" for name, count in batches.photo_counts().items())
-    return (
-        f"{network.config.variant}: {count / 1e6:.2f} M trained parameters on {trainer.device}, photos: {photos}, "
-        + (f"resumed at step {trainer.step}" if resumed else "from step 0")
-    )
+    train(options)
 
 
 def main() -> int:
@@ -218,7 +97,7 @@ def main() -> int:
     add_arguments(parser)
     any_encoding()
     options = parser.parse_args()
-    return exit_code(lambda: train(options))
+    return exit_code(lambda: run(options))
 
 
 if __name__ == "__main__":

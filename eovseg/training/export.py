@@ -4,18 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
-from eovseg.checkpoints import read_checkpoint, save_checkpoint
-from eovseg.data.batches import xs_batches
 from eovseg.errors import CheckpointError, any_encoding, exit_code
-from eovseg.model.config import ModelConfig
-from eovseg.training import checkpointing
-from eovseg.training.config import TrainConfig, setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from eovseg.model.config import ModelConfig
 
 JOINT = "feature_extractor.joint_space."
 
@@ -31,10 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", action="store_true", help="the last weights instead of their moving average")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a model setting, as JSON")
     parser.add_argument("--data", type=Path, help="for checkpoints without their words: the folder of XS's sources")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file that the options describe; raises `EovsegError` subclasses."""
+    from eovseg.training import checkpointing
+    from eovseg.training.config import setting
+
     path = arguments.checkpoint
     if path.is_dir():
         found = checkpointing.checkpoints(path)
@@ -61,13 +61,17 @@ def export(
     changes: dict[str, Any] | None = None,
     averaged: bool = True,
     towers: Path | None = None,
-) -> ModelConfig:
+) -> "ModelConfig":
     """Write the weights of `checkpoint`, without towers in half precision; `joint_space` in the place of its own.
 
     `training_words` replace those that the run noted; `changes` are settings measured after training (thresholds,
     alpha, beta, sizes); the frozen parts of the official file `towers` make the new one complete. Returns the
     configuration stored. Raises `CheckpointError` and `ConfigError`.
     """
+    from eovseg.checkpoints import read_checkpoint, save_checkpoint
+    from eovseg.training import checkpointing
+    from eovseg.training.config import TrainConfig
+
     state = checkpointing.load(checkpoint)
     weights: dict[str, Tensor] = checkpointing.averaged_weights(state) if averaged else state["model"]
     words = training_words or TrainConfig.from_json(state["train_config"]).words
@@ -88,10 +92,15 @@ def export(
 
 def words_of_xs(data: Path) -> list[str]:
     """Every name that XS's sources train with, synonyms included: what counts as seen."""
+    from eovseg.data.batches import xs_batches
+
     return sorted({name for word_class in xs_batches(data).classes.classes for name in word_class.names})
 
 
-def _with_joint_space(weights: dict[str, Tensor], joint_space: Path) -> dict[str, Tensor]:
+def _with_joint_space(weights: "dict[str, Tensor]", joint_space: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         joint = load_file(joint_space)
     except (OSError, SafetensorError) as error:

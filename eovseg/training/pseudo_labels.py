@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,18 +20,18 @@ from tqdm import tqdm
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import write_segment_ids
-from eovseg.data.unlabelled import list_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
-from eovseg.loading import load
-from eovseg.predictor import Predictor
-from eovseg.result import Result
 from eovseg.vocabulary import TRAINING_PRESET
 from eovseg.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from eovseg.predictor import Predictor
+    from eovseg.result import Result
 
 SMALLEST_AREA = 200  # pixels
 
 
-def agreed(result: Result, mirrored: Result, overlap: float, score: float) -> tuple[np.ndarray, list[int]]:
+def agreed(result: "Result", mirrored: "Result", overlap: float, score: float) -> tuple[np.ndarray, list[int]]:
     """Segment ids (H, W) int32, 0 = unlabelled, and the class index of each id from 1 on.
 
     `mirrored` is the result of the photo's mirror image, as it came out. A stuff region keeps the pixels that both give
@@ -88,7 +88,7 @@ class PseudoLabels:
             rows = {row["file_name"]: row for row in map(json.loads, lines)}
             self.done = {name: row for name, row in rows.items() if (folder / "panoptic" / _png_name(name)).is_file()}
 
-    def add(self, photo: Path, predictor: Predictor, overlap: float, score: float) -> None:
+    def add(self, photo: Path, predictor: "Predictor", overlap: float, score: float) -> None:
         """Label one photo."""
         pixels = read_photo(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
@@ -167,6 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Label what the folder lacks; raises `EovsegError` subclasses."""
+    from eovseg.data.unlabelled import list_photos
+    from eovseg.loading import load
+
     for name in ("overlap", "score"):
         if not 0.0 <= getattr(options, name) <= 1.0:
             raise ConfigError(f"--{name} is {getattr(options, name)}; give a number from 0 to 1.")

@@ -3,12 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from eovseg.loading import load
+from eovseg.choices import TRACK_MEMORY
 from eovseg.segmenting.commands import STOPPED, add_model_arguments, given_settings, given_words
 from eovseg.training.stopping import StopSignals
-from eovseg.video.files import Summary, check_files, segment_video
-from eovseg.video.tracker import MEMORY
+
+if TYPE_CHECKING:
+    from eovseg.video.files import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--end", type=float, metavar="SECONDS", help="leave out what is from there on")
     part.add_argument("--opacity", type=float, default=0.5, metavar="0..1", help="of the colours (0.5)")
     part.add_argument("--no-labels", action="store_true", help="colours only, no names")
-    memory = f"segmented frames that a thing may be missing without losing its number and colour ({MEMORY})"
-    part.add_argument("--memory", type=int, default=MEMORY, metavar="N", help=memory)
+    memory = f"segmented frames that a thing may be missing without losing its number and colour ({TRACK_MEMORY})"
+    part.add_argument("--memory", type=int, default=TRACK_MEMORY, metavar="N", help=memory)
     part.add_argument("--tracks", type=Path, metavar="FILE", help="JSON lines: the segments of each segmented frame")
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Segment one video. Ctrl-C or SIGTERM make what is there by then a whole video; a second one leaves nothing."""
+    from eovseg.loading import load
+    from eovseg.video.files import check_files, segment_video
+
     vocabulary, background = given_words(options)
     check_files(options.source, options.target, options.tracks)
     predictor = load(options.variant, options.checkpoint, options.device, options.dtype, options.backend)
@@ -56,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     return _report(options.target, summary)
 
 
-def _report(target: Path, summary: Summary) -> int:
+def _report(target: Path, summary: "Summary") -> int:
     """Say what was written, what was lost and whether it is all; the exit code."""
     frames = f"{summary.frames:,} frame" + ("s" if summary.frames != 1 else "")
     print(f"{target}: {frames}, {summary.segmented:,} of them segmented, {summary.tracks:,} tracks")

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from eovseg.choices import TRACK_MEMORY
 from eovseg.errors import ConfigError
 from eovseg.overlay import draw_overlay
 from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.video.reading import Picture, VideoReader
-from eovseg.video.tracker import MEMORY, TrackedSegment, Tracker
+from eovseg.video.tracker import TrackedSegment, Tracker
 from eovseg.vocabulary import Vocabulary
 
 
@@ -85,7 +86,7 @@ class FrameSegmenter:
         background: Vocabulary | str | None = None,
         *,
         every: int = 1,
-        memory: int = MEMORY,
+        memory: int = TRACK_MEMORY,
         **settings: Any,
     ) -> None:
         if every < 1:
@@ -127,7 +128,7 @@ def segment_frames(
     every: int = 1,
     start: float | None = None,
     end: float | None = None,
-    memory: int = MEMORY,
+    memory: int = TRACK_MEMORY,
     **settings: Any,
 ) -> Iterator[Frame]:
     """The frames of the video `source` with their tracked segments, one after the other, in bounded memory.

@@ -18,11 +18,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from eovseg.choices import TRACK_MEMORY
 from eovseg.colours import free_colour
 from eovseg.errors import ConfigError
 from eovseg.result import Result, Segment
 
-MEMORY = 10  # frames that a track waits for its segment
 SAME_CLASS_IOU = 0.2
 ANY_CLASS_IOU = 0.5
 INSIDE = 0.5  # share of a segment in the box where a track should be
@@ -156,7 +156,7 @@ class Tracker:
     Raises `ConfigError` where it is negative.
     """
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, memory: int = TRACK_MEMORY) -> None:
         if memory < 0:
             raise ConfigError(f"memory={memory} is not allowed; it is a number of frames, 0 or more.")
         self._memory = memory

@@ -10,7 +10,8 @@ import torch
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.backends import Dtype, openvino
+from eovseg.backends import openvino
+from eovseg.choices import Dtype
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg

@@ -13,7 +13,8 @@ import torch
 from analysis.paper import TABLE_10_PQ
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.evaluation import __main__ as command
+from eovseg.evaluation import command
+from eovseg.evaluation.__main__ import main
 from eovseg.evaluation.cost import measure_cost
 from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
 from eovseg.evaluation.stored import read_report
@@ -101,7 +102,7 @@ def test_command_writes_what_it_prints(
 ) -> None:
     out = tmp_path / "out"
     arguments = [str(panoptic_folder), "--vocabulary", WORDS, "--limit", "1", "--alpha", "0.1", "--out", str(out)]
-    assert command.main(arguments) == 0
+    assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("XS on stripes: 1 photos, 4 classes (own words), 2 of them seen in training\nalpha 0.1, ")
     assert (out / "report.txt").read_text() in printed
@@ -118,10 +119,10 @@ def test_command_compares_with_an_earlier_report(
 ) -> None:
     words = ["--vocabulary", WORDS, "--tasks", "panoptic", "semantic"]
     earlier, out = tmp_path / "earlier", tmp_path / "out"
-    assert command.main([str(panoptic_folder), *words, "--mask-recall", "--out", str(earlier)]) == 0
+    assert main([str(panoptic_folder), *words, "--mask-recall", "--out", str(earlier)]) == 0
     printed = capsys.readouterr().out
     assert "95 % interval" in printed and "masks found and named, stuff over 3 %" in printed
-    assert command.main([str(panoptic_folder), *words, "--out", str(out), "--against", str(earlier)]) == 0
+    assert main([str(panoptic_folder), *words, "--out", str(out), "--against", str(earlier)]) == 0
     assert "here     there  difference    95 % interval\n" in capsys.readouterr().out
     with (out / "against.csv").open(newline="") as file:
         rows = {row["metric"]: row for row in csv.DictReader(file)}
@@ -132,7 +133,7 @@ def test_command_compares_with_an_earlier_report(
         (["--sweep", "ensemble"], "--against compares reports, and a sweep makes none; leave one of the two out."),
         (["--vocabulary", WORDS + "; tree"], "has 4 classes (own words) and this one 5;"),
     ):
-        assert command.main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
+        assert main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
         assert message in capsys.readouterr().err
 
 
@@ -145,7 +146,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
 ) -> None:
     monkeypatch.setattr(command, "load", lambda *_: predictor)
     options = ["--vocabulary", WORDS, "--tasks", "panoptic"]
-    assert command.main([str(panoptic_folder), *options, "--out", str(tmp_path / "earlier")]) == 0
+    assert main([str(panoptic_folder), *options, "--out", str(tmp_path / "earlier")]) == 0
     path = panoptic_folder / "panoptic.json"
     document = json.loads(path.read_text())
     document["categories"][3]["isthing"] = 0  # the lamp
@@ -157,7 +158,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
         (["--against", str(tmp_path / "earlier")], "Thing and stuff differ between the two reports;"),
         (["--out", str(tmp_path / "file")], "file: File exists."),
     ):
-        assert command.main([str(panoptic_folder), *options, *more]) == 1
+        assert main([str(panoptic_folder), *options, *more]) == 1
         assert message in capsys.readouterr().err
 
 
@@ -174,7 +175,7 @@ def test_the_origin_is_that_from_before_the_run(
 
     monkeypatch.setattr(command, "evaluate", run)
     options = ["--vocabulary", WORDS, "--tasks", "panoptic", "--checkpoint", str(weights), "--out", str(tmp_path / "o")]
-    assert command.main([str(panoptic_folder), *options]) == 0
+    assert main([str(panoptic_folder), *options]) == 0
     origin = json.loads((tmp_path / "o" / "report.json").read_text())["origin"]
     assert origin["sha256"] == hashlib.sha256(b"abc").hexdigest()
 
@@ -182,7 +183,7 @@ def test_the_origin_is_that_from_before_the_run(
 @pytest.mark.usefixtures("loaded")
 def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(panoptic_folder), "--vocabulary", WORDS, "--limit", "1", "--out", str(tmp_path)]
-    assert command.main([*arguments, "--sweep", "ensemble"]) == 0
+    assert main([*arguments, "--sweep", "ensemble"]) == 0
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
@@ -211,5 +212,5 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
 def test_command_tells_what_is_wrong_in_one_sentence(
     panoptic_folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert command.main([str(panoptic_folder), *options]) == 1
+    assert main([str(panoptic_folder), *options]) == 1
     assert message in capsys.readouterr().err

@@ -12,7 +12,8 @@ import torch
 from analysis.shapes import SHAPE_WORDS, write_shapes
 from eovseg import distributed
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.evaluation import __main__ as command
+from eovseg.evaluation import command
+from eovseg.evaluation.__main__ import main
 from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
 from eovseg.evaluation.sweep import sweep
 from eovseg.model.config import variant_config
@@ -75,7 +76,7 @@ def by_command(root: Path, out: Path) -> list[str]:
     texts = []
     for options in (["--out", str(out)], ["--out", str(out), "--sweep", "ensemble"], ["--limit", "0"]):
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as errors:
-            code = command.main([str(root), "--vocabulary", words, *options])
+            code = main([str(root), "--vocabulary", words, *options])
         texts.append(f"{code} {printed.getvalue()}{errors.getvalue()}")
     return texts
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eovseg.choices import Task
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
 from eovseg.evaluation.sweep import best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import ModelConfig, variant_config
-from eovseg.predictor import Task
 from eovseg.result import Result, Segment
 from eovseg.vocabulary import Vocabulary
 

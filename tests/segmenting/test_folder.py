@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from eovseg.errors import ConfigError, EovsegError
-from eovseg.result import FILES, Result
+from eovseg.formats import FILES
+from eovseg.result import Result
 from eovseg.segmenting.folder import Tally, Writing, segment_photos
 from eovseg.segmenting.index import Index, owners, read_index
 from eovseg.segmenting.photos import list_photos

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from eovseg.errors import ImageError
-from eovseg.formats import FORMATS
+from eovseg.formats import FILES, FORMATS
 from eovseg.photo_folders import PHOTO_SUFFIXES
-from eovseg.result import FILES, file_of
+from eovseg.result import file_of
 from eovseg.segmenting.photos import Photo, list_photos, version
 
 

@@ -14,7 +14,8 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
 from eovseg.model.joint_space import JointSpace
 from eovseg.training import joint_features, joint_report
-from eovseg.training.joint_space import JointSpaceConfig, Lesson, calibrate, fit, imagenet_names, main
+from eovseg.training.joint_learning import Lesson, calibrate, fit, imagenet_names
+from eovseg.training.joint_space import JointSpaceConfig, main
 from eovseg.vocabulary import Vocabulary
 
 CLASSES, FEATURES, DIMENSION = 4, 8, 4

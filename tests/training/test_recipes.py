@@ -18,7 +18,8 @@ from eovseg.data.sources import VOID, Sample, SegmentLabel, TrainingSource
 from eovseg.errors import ConfigError, DataError
 from eovseg.model.classifier import pool_by_masks
 from eovseg.model.decoder import DDAInteraction
-from eovseg.training.__main__ import add_arguments, check_targets, settings
+from eovseg.training.__main__ import add_arguments
+from eovseg.training.command import check_targets, settings
 from eovseg.training.config import TrainConfig, xs_config
 from eovseg.training.data_choice import choose_data
 from eovseg.training.schedule import milestones

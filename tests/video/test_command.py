@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from eovseg.cli import main
-from eovseg.video import commands
 from tests.video.drawn import BlobPredictor, ball_frames, read_back, write_frames
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,8 +17,8 @@ PATIENCE = 300  # seconds; a busy machine takes one of them to start a process
 # The command with a slow network that says on standard output when a frame begins and when a first Ctrl-C is noted.
 SLOW = """
 import signal, sys, time
+from eovseg import loading
 from eovseg.cli import main
-from eovseg.video import commands
 from tests.video.drawn import BlobPredictor
 
 class Slow(BlobPredictor):
@@ -34,7 +33,7 @@ class Slow(BlobPredictor):
         return super().__call__(*arguments, **settings)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-commands.load = lambda *arguments: Slow()
+loading.load = lambda *arguments: Slow()
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -49,7 +48,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> BlobPredictor:
     made = BlobPredictor()
-    monkeypatch.setattr(commands, "load", lambda *arguments: made)
+    monkeypatch.setattr("eovseg.loading.load", lambda *arguments: made)
     return made
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from eovseg.data.class_table import ClassTable
@@ -93,6 +92,8 @@ def reduced_size(height: int, width: int) -> tuple[int, int]:
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear between the four nearest pixels, without smoothing, as OpenCV's INTER_LINEAR."""
+    import torch
+
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
     resized = torch.nn.functional.interpolate(pixels, (height, width), mode="bilinear", align_corners=False)
     return resized[0].permute(1, 2, 0).round().to(torch.uint8).numpy()

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from eovseg.data.class_table import ClassTable
 from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, list_photos, paired_photos
@@ -98,6 +97,8 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
 
 def _read_label_map(path: Path) -> np.ndarray:
     try:
+        from scipy.io import loadmat
+
         labels = np.asarray(loadmat(path)["LabelMap"])
     except Exception as error:  # scipy raises many kinds for broken files
         raise DataError(f"{path} has no readable LabelMap ({error}).") from error

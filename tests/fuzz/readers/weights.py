@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from eovseg.checkpoints import FORMAT
 from eovseg.model.config import variant_config
-from eovseg.training.__main__ import _recipe
+from eovseg.training.command import _recipe
 from eovseg.training.config import recipe
 from eovseg.training.starting import read_weights
 from tests.fuzz.harness import Reader

@@ -1,0 +1,145 @@
+"""What `eovseg evaluate` does with its options: a report, a comparison or a sweep."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+from eovseg import distributed
+from eovseg.checkpoints import default_checkpoint
+from eovseg.command_words import read_words
+from eovseg.data.data_sets import open_data_set
+from eovseg.data.labelled_folder import LabelledFolder, Photo
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.split import is_validation, validation_photos
+from eovseg.errors import ConfigError
+from eovseg.evaluation.categories import classes_of_folder
+from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.origin import Origin
+from eovseg.evaluation.report import csv_text
+from eovseg.evaluation.stored import check_same, read_report, show_comparison
+from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
+from eovseg.loading import load
+from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.whole_files import write_whole
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
+    distributed.start(arguments.device)
+    folder, photos = _data(arguments)
+    vocabulary = _vocabulary(arguments.vocabulary, folder)
+    other = None
+    if arguments.against:
+        if arguments.sweep:
+            raise ConfigError("--against compares reports, and a sweep makes none; leave one of the two out.")
+        other = read_report(arguments.against)
+        _, words = classes_of_folder(folder, vocabulary, arguments.ignore_unmapped)
+        check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
+    if arguments.out and distributed.is_main():
+        arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
+    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
+    settings = _settings(arguments, Settings.of(predictor.config))
+    if arguments.sweep:
+        evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
+        decoded = evaluator.decode(predictor, distributed.own(photos))
+        if arguments.sweep == "best-first":
+            kept = [photo.logits_only() for photo in decoded]
+            own = sweep(predictor, kept, evaluator.vocabulary, [settings])  # the row to compare with
+            start = replace(settings, composition="best-first")
+            rows = own + search(predictor, kept, evaluator.vocabulary, start)
+        else:
+            grid = ensemble_grid(settings) if arguments.sweep == "ensemble" else threshold_grid(settings)
+            rows = sweep(predictor, decoded, evaluator.vocabulary, grid)
+        if distributed.is_main():
+            _show_sweep(rows, arguments.out)
+        return
+    # Before the run: both files and the checkout may change while it lasts.
+    weights = arguments.checkpoint or default_checkpoint(arguments.variant)
+    origin = Origin.of(weights) if distributed.is_main() else None
+    extras: dict[Extra, bool] = {
+        "true masks": arguments.true_masks,
+        "absent words": arguments.absent_words,
+        "mask recall": arguments.mask_recall,
+        "cost": arguments.cost,
+    }
+    report = evaluate(
+        predictor,
+        folder,
+        photos,
+        vocabulary,
+        arguments.tasks,
+        settings=settings,
+        extras=[name for name, wanted in extras.items() if wanted],
+        ignore_unmapped=arguments.ignore_unmapped,
+        progress=_show_progress,
+    )
+    if not distributed.is_main():
+        return
+    report = replace(report, origin=origin)
+    print(report.table())
+    if arguments.out:
+        for path in report.save(arguments.out):
+            print(path)
+    if other:
+        show_comparison(report, other, arguments.out)
+
+
+def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo]]:
+    """The folder or data set that the options name, and the photos to evaluate on."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {arguments.limit}.")
+    paths = (arguments.annotations, arguments.images, arguments.panoptic)
+    if arguments.dataset:
+        if any(paths):
+            raise ConfigError("--annotations, --images and --panoptic are for plain folders; leave --dataset out.")
+        data = open_data_set(arguments.dataset, arguments.data, arguments.split)
+        return data, data.photos[: arguments.limit]
+    folder = PanopticFolder(arguments.data, *paths)
+    photos: Sequence[Photo] = folder.photos
+    if arguments.split == "validation":
+        photos = validation_photos(folder)
+    elif arguments.split == "training":
+        photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
+    elif arguments.split not in (None, "all"):
+        raise ConfigError(f"A plain folder's --split is all, validation or training, not {arguments.split}.")
+    return folder, photos[: arguments.limit]
+
+
+def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
+    """The words given, else the data set's own, else COCO's."""
+    if words is not None:
+        return read_words(words, distributed.is_main())
+    return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
+
+
+def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
+    """The model's settings with those given on the command line in their place."""
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(start)}
+    return replace(start, **{name: value for name, value in given.items() if value is not None})
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and distributed.is_main():
+        print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
+    """Print one line a setting, the best one last, how to export it, and write sweep.csv."""
+    records = [row.record() for row in rows]
+    for record in [*records, best_setting(rows).record()]:
+        print(
+            "  ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in record.items()
+            )
+        )
+    chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
+    print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
+    if out:
+        path = out / "sweep.csv"
+        write_whole(path, csv_text(records))
+        print(path)

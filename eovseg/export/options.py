@@ -1,0 +1,42 @@
+"""`eovseg export-onnx`: image half, word half and a vocabulary's word rows as files."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from eovseg.command_words import read_words
+from eovseg.model.config import Variant
+from eovseg.whole_files import whole_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of an ONNX export."""
+    parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
+    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
+    parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
+    parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the files that the options describe; raises `EovsegError` subclasses."""
+    from eovseg.export.onnx_files import export
+    from eovseg.loading import load
+
+    vocabulary = read_words(options.vocabulary) if options.vocabulary else None
+    predictor = load(options.variant, options.checkpoint, "cpu")
+    largest = export(predictor.network, options.output)
+    for name, difference in largest.items():
+        print(f"{name}: differs from torch by {difference:.1e} of its range at most")
+    if vocabulary is not None:
+        rows = predictor.text_embeddings(vocabulary)
+        with whole_file(options.output / "words.npz") as part, part.open("wb") as file:
+            np.savez(
+                file,
+                words=rows.embeddings.numpy(),
+                class_of_word=vocabulary.class_of_word,
+                labels=np.array(vocabulary.labels),
+                is_thing=vocabulary.is_thing,
+            )

@@ -1,0 +1,139 @@
+"""What `eovseg train` does with its options: the recipe that they describe, and the run."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eovseg import distributed
+from eovseg.data.augment import Augmentation
+from eovseg.data.batches import TrainingBatches, batch_stream
+from eovseg.errors import ConfigError, DataError
+from eovseg.model.network import EOVSeg
+from eovseg.training.config import TrainConfig, recipe, setting
+from eovseg.training.data_choice import ChosenData, choose_data
+from eovseg.training.loop import Trainer
+from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
+from eovseg.training.starting import even_features, starting_network
+from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import write_whole
+
+RECIPE_FILE = "recipe.json"
+AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
+# Options that replace a setting of the recipe of the same name.
+_PLAIN = (
+    "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
+    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
+    "pictures_every", "checkpoint_every",
+)  # fmt: skip
+
+
+def settings(arguments: argparse.Namespace) -> TrainConfig:
+    """The recipe that the options describe; raises `ConfigError` for values that are not allowed."""
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    chosen = _recipe(given.get("variant"), given.get("config"))
+    changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
+    changes["model"] = (*chosen.model, *given.get("set", ()))
+    loss, views = chosen.loss, chosen.views
+    aids = {
+        "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
+    }  # fmt: skip
+    loss = replace(loss, **{field: given[option] for option, field in aids.items() if option in given})
+    if "augmentation" in given:
+        views = replace(views, augmentation=AUGMENTATIONS[given["augmentation"]]())
+    if "copy_paste" in given:
+        views = replace(views, augmentation=replace(views.augmentation, paste_probability=given["copy_paste"]))
+    if "precision" in given:
+        changes |= {name: given["precision"] == name for name in ("bf16", "fp16")}
+    data = tuple(str(folder) for folder in (arguments.data, arguments.also) if folder)
+    return replace(chosen, **changes, loss=loss, views=views, data=data)
+
+
+def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
+    if config is None:
+        return recipe(variant or "xs")
+    try:
+        chosen = TrainConfig.from_json(config.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The recipe {config} cannot be read ({error}).") from error
+    if variant not in (None, chosen.variant):
+        raise ConfigError(f"The recipe {config} is for variant {chosen.variant!r}, not {variant!r}; give only one.")
+    return chosen
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Run the training that the options describe; returns the steps done. Raises `EovsegError` subclasses."""
+    distributed.start(arguments.device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    chosen = settings(arguments)
+    if chosen.batch % distributed.count():
+        raise ConfigError(f"A batch of {chosen.batch} photos cannot be parted among {distributed.count()} processes.")
+    hold_out = arguments.validate is True  # the option without a folder
+    validate = None if hold_out else arguments.validate
+    data = choose_data(
+        arguments.data, chosen.dataset, chosen.split, chosen.vocabulary, validate, hold_out, arguments.also,
+        arguments.also_share,
+    )  # fmt: skip
+    batches = _batches(data, chosen)
+    check_targets(batches)
+    vocabulary = Vocabulary(tuple(batches.classes.classes))
+    present = PresentWeights(vocabulary.words)
+    chosen = replace(chosen, words=vocabulary.words)
+    torch.manual_seed(chosen.seed)
+    changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
+    changes = dict(map(setting, chosen.model)) | {name: value for name, value in changes.items() if value is not None}
+    network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
+    if chosen.even_features and not arguments.resume:
+        even_features(network, (batches[step].pixels for step in range(chosen.even_features)))
+    network.hold(chosen.hold)
+    trainer = Trainer(
+        network,
+        lambda steps: batch_stream(batches, steps, arguments.workers),
+        chosen,
+        arguments.output,
+        evaluate=validation(data.validation, present) if data.validation else None,
+        device=arguments.device,
+        monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, present),
+    )
+    resumed = arguments.resume and trainer.resume()
+    if distributed.is_main():
+        write_whole(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
+        print(_summary(network, batches, trainer, resumed), flush=True)
+    return trainer.run(arguments.minutes)
+
+
+def _batches(data: ChosenData, chosen: TrainConfig) -> TrainingBatches:
+    """This process's part of the run's batches."""
+    rank, count = distributed.rank(), distributed.count()
+    views = replace(chosen.views, batch_size=chosen.batch // count)
+    return TrainingBatches(data.sources, views, chosen.seed, classes=data.classes, process=rank, processes=count)
+
+
+def check_targets(batches: TrainingBatches) -> None:
+    """Raise `DataError` for a source that labels areas of things only, which holds no object to learn from."""
+    for source in batches.sources:
+        if source.folder.semantic_only and all(c.is_thing for c in source.folder.categories.values()):
+            raise DataError(
+                f"{source.folder.name} labels areas, not objects, and all its classes are things, so there is no mask "
+                "to learn; write `: stuff` behind the classes, or label the objects (a panoptic folder)."
+            )
+
+
+def _photos(batches: TrainingBatches, data: ChosenData) -> list[ShownPhoto]:
+    """The photos that are drawn during training: two of the first source and two of validation, where there is some."""
+    photos = shown_photos("training", batches.sources[0].folder, batches.sources[0].photos)
+    if data.validation:
+        photos += shown_photos("validation", data.validation.folder, data.validation.photos)
+    return photos
+
+
+def _summary(network: EOVSeg, batches: TrainingBatches, trainer: Trainer, resumed: bool) -> str:
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    photos = ", ".join(f"{count} of {name}" for name, count in batches.photo_counts().items())
+    return (
+        f"{network.config.variant}: {count / 1e6:.2f} M trained parameters on {trainer.device}, photos: {photos}, "
+        + (f"resumed at step {trainer.step}" if resumed else "from step 0")
+    )

@@ -1,0 +1,265 @@
+"""Learning XS's joint space (`eovseg.model.joint_space`) and measuring it.
+
+The projection learns two things at once: cross-entropy over words at labelled regions, and the ImageNet classifier's
+probabilities at all regions, labelled or not, read through cosine similarities with the 1,000 class names. The second
+keeps the space open: without it, classes that were never labelled fall to almost nothing.
+"""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from eovseg.data.classes import TrainingClasses
+from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.sources import xs_sources
+from eovseg.data.xs_parts import PARTS, identities
+from eovseg.errors import DataError
+from eovseg.model.config import variant_config
+from eovseg.model.joint_space import JointSpace
+from eovseg.model.text import MiniLMTextEncoder, encode_words
+from eovseg.model.xs_towers import EfficientNetLite2, load_efficientnet_lite2
+from eovseg.training import joint_report
+from eovseg.training.joint_features import Regions, labelled_regions, unlabelled_regions
+from eovseg.training.joint_space import JointSpaceConfig
+from eovseg.vocabulary import Vocabulary
+from eovseg.whole_files import whole_file, write_whole
+
+SHORT_SIDES = (256, 384, 512)  # of the fixed views, pixels
+RANDOM_VIEWS = 4
+UNLABELLED_VIEWS, UNLABELLED_BOXES = 2, 12
+SMALLEST_AREA = 0.0008  # share of a view; smaller regions carry more surroundings than object
+WARM_UP = 50
+TEST_SOURCE = "lvis_val_subset"  # its classes and photos are never trained on
+Log = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What there is to learn from: regions' `features` (M, 1280), their classes `labels` (M,) and every class's words
+    `class_words` (K tensors (n, D), unit rows, the label first); `unlabelled` features (U, 1280) for distillation only.
+    """
+
+    features: Tensor
+    labels: Tensor
+    unlabelled: Tensor
+    class_words: Sequence[Tensor]
+
+    def without(self, classes: Collection[int]) -> "Lesson":
+        """The lesson without some classes: neither their regions nor their words."""
+        kept = [k for k in range(len(self.class_words)) if k not in classes]
+        new_index = torch.full((len(self.class_words),), -1)
+        new_index[kept] = torch.arange(len(kept))
+        keep = new_index[self.labels] >= 0
+        words = [self.class_words[k] for k in kept]
+        return Lesson(self.features[keep], new_index[self.labels[keep]], self.unlabelled, words)
+
+
+def new_space(tower: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
+    """A joint space before learning: the tower's classifier, its class names (1000, D) and the features' statistics."""
+    space = JointSpace(features.shape[1], class_embeddings.shape[1], len(class_embeddings))
+    with torch.no_grad():
+        space.classifier_weight.copy_(tower.classifier.weight)
+        space.classifier_bias.copy_(tower.classifier.bias)
+        space.class_embeddings.copy_(class_embeddings)
+        space.feature_mean.copy_(features.float().mean(0))
+        space.feature_std.copy_(features.float().std(0) + 0.02)  # rare features would otherwise be blown up
+        space.conse_weight.fill_(conse_weight)
+    return space
+
+
+def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = lambda record: None) -> None:
+    """Learn the projection and the temperature in place; `log` gets the losses now and then."""
+    rng = np.random.default_rng(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    teacher_scale = torch.nn.Parameter(torch.tensor(30.0).log())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [space.projection.weight], "weight_decay": config.weight_decay},
+            {"params": [space.projection.bias, space.logit_scale, teacher_scale], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1.0, (s + 1) / WARM_UP) * (1 + np.cos(np.pi * s / config.steps)) / 2
+    )
+    # The classifier sees every region once; 1,000 probabilities in half precision are small beside the features.
+    pool = torch.cat([lesson.unlabelled, lesson.features])
+    probabilities = torch.cat([space.class_probabilities(part.float()).half() for part in pool.split(4096)])
+    first_labelled = len(lesson.unlabelled)
+    chances = _draw_chances(lesson.labels, config.balance)
+    for step in range(config.steps):
+        drawn = torch.from_numpy(rng.choice(len(chances), config.batch, p=chances))
+        anywhere = torch.from_numpy(rng.integers(0, len(pool), config.batch))
+        rows = torch.cat([drawn + first_labelled, anywhere])
+        embeddings = _embed(space, pool[rows].float(), probabilities[rows].float(), config.dropout, generator)
+        labelled, distilled = embeddings.split(config.batch)
+        labels = lesson.labels[drawn]
+        words, competing = _draw_words(lesson.class_words, labels, config, rng)
+        logits = space.logit_scale.exp().clamp(max=100) * labelled @ words.T  # (batch, K)
+        classification = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels)
+        guess = (teacher_scale.exp().clamp(max=100) * distilled @ space.class_embeddings.T).log_softmax(-1)
+        distillation = F.kl_div(guess, probabilities[anywhere].float(), reduction="batchmean")
+        optimizer.zero_grad()
+        (classification + config.distillation * distillation).backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0 or step == config.steps - 1:
+            log(
+                {
+                    "step": step,
+                    "classification": classification.item(),
+                    "distillation": distillation.item(),
+                    "scale": space.logit_scale.exp().item(),
+                }
+            )
+
+
+def calibrate(space: JointSpace, features: Tensor, labels: Tensor, class_words: Sequence[Tensor]) -> None:
+    """Set the temperature to the best of a fine grid: lowest cross-entropy of `features` (M, 1280) with all words."""
+    similarity = joint_report.similarities(space(features.float()), class_words)
+    scales = torch.logspace(0, 2, 81)
+    losses = torch.stack([F.cross_entropy(scale * similarity, labels) for scale in scales])
+    with torch.no_grad():
+        space.logit_scale.copy_(scales[losses.argmin()].log())
+
+
+def _embed(
+    space: JointSpace, features: Tensor, probabilities: Tensor, dropout: float, generator: torch.Generator
+) -> Tensor:
+    """Unit embeddings as in `JointSpace.forward`, with known class probabilities and dropout on the features."""
+    keep = (torch.rand(features.shape, generator=generator) >= dropout) / (1 - dropout)
+    standard = (features - space.feature_mean) / space.feature_std * keep
+    learned = F.normalize(space.projection(standard), dim=-1)
+    conse = F.normalize(probabilities @ space.class_embeddings, dim=-1)
+    return F.normalize(learned + space.conse_weight * conse, dim=-1)
+
+
+def _draw_chances(labels: Tensor, balance: float) -> np.ndarray:
+    counts = torch.bincount(labels).double()
+    chances = counts[labels] ** -balance
+    return (chances / chances.sum()).numpy()
+
+
+def _draw_words(
+    class_words: Sequence[Tensor], labels: Tensor, config: JointSpaceConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """One word of every class (K, D), its label or a synonym, and which classes compete (K,) bool."""
+    synonym = rng.random(len(class_words)) < config.synonym_chance
+    rows = [words[rng.integers(len(words)) if s else 0] for words, s in zip(class_words, synonym, strict=True)]
+    competing = torch.from_numpy(rng.random(len(class_words)) < rng.uniform(config.fewest_words, 1))
+    competing[labels] = True
+    return torch.stack(rows), competing
+
+
+def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) -> dict[str, Regions]:
+    """Regions of every source below `data` and of `unlabelled`, read from `cache` where they were kept."""
+    tower = tower.to(memory_format=torch.channels_last)
+    regions = {}
+    for name in (*(source.root.name for source in xs_sources(data)), TEST_SOURCE, "unlabelled"):
+        path = None if cache is None else cache / f"{name}.npz"
+        if path is not None and path.is_file():
+            regions[name] = Regions.load(path)
+            continue
+        if name == "unlabelled":
+            regions[name] = unlabelled_regions(tower, data / name, UNLABELLED_VIEWS, UNLABELLED_BOXES, seed)
+        else:
+            views = 0 if name == TEST_SOURCE else RANDOM_VIEWS
+            regions[name] = labelled_regions(tower, PanopticFolder(data / name), SHORT_SIDES, views, seed)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            regions[name].save(path)
+    return regions
+
+
+def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Regions, Tensor], tuple[Regions, Tensor]]:
+    """Regions of training and of `xs_parts`' validation photos with their COCO classes; no test photo is in either."""
+    folders = [PanopticFolder(source.root) for source in xs_sources(data)]
+    held, test = (identities(name) for name in PARTS)
+    classes = TrainingClasses.coco()
+    test_photos = np.union1d(regions[TEST_SOURCE].photos, sorted(test))
+    parts: dict[bool, list[tuple[Regions, np.ndarray]]] = {False: [], True: []}
+    for folder in folders:
+        index = {c.id: classes.index(c) for c in folder.categories.values()}
+        found = regions[folder.name]
+        labels = np.array([index[i] for i in found.category_ids.tolist()])
+        usable = (labels < classes.base_size) & ~np.isin(found.photos, test_photos)
+        unseen = np.isin(found.photos, sorted(held))
+        for validation, keep in (
+            (False, usable & ~unseen & (found.areas > SMALLEST_AREA)),
+            (True, usable & unseen & (found.short_sides > 0)),
+        ):
+            parts[validation].append((found.select(keep), labels[keep]))
+    if not sum(len(labels) for _, labels in parts[True]):
+        raise DataError(f"The sources below {data} have no validation photo; the joint space could not be measured.")
+    return _joined(parts[False]), _joined(parts[True])
+
+
+def _joined(parts: Sequence[tuple[Regions, np.ndarray]]) -> tuple[Regions, Tensor]:
+    return Regions.join([part for part, _ in parts]), torch.from_numpy(np.concatenate([labels for _, labels in parts]))
+
+
+def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, held_out: int, log: Log) -> JointSpace:
+    """Extract, learn, calibrate and measure; writes `output` (safetensors, half precision) and a report beside it."""
+    tower, encoder = load_efficientnet_lite2(), MiniLMTextEncoder()
+    prompts = variant_config("xs").prompts
+
+    def encode(words: Sequence[str]) -> Tensor:
+        return encode_words(encoder, words, prompts)
+
+    regions = gather(data, cache, tower, config.seed)
+    (training, labels), (validation, validation_labels) = split_regions(data, regions)
+    coco = Vocabulary.preset("coco-panoptic-133")
+    class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
+    lesson = Lesson(training.features, labels, regions["unlabelled"].features, class_words)
+    class_embeddings = encode(imagenet_names())
+
+    def learn(what: Lesson) -> JointSpace:
+        space = new_space(tower, class_embeddings, what.features, config.conse_weight)
+        fit(space, what, config, log)
+        return space.eval().requires_grad_(False)
+
+    space = learn(lesson)
+    middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[1])
+    calibrate(space, validation.features[middle], validation_labels[middle], class_words)
+    test = joint_report.unseen_test(regions[TEST_SOURCE], PanopticFolder(data / TEST_SOURCE), coco, encode)
+    report = {
+        "seed": config.seed,
+        "config": asdict(config),
+        "prompts": list(prompts),
+        "scale": space.logit_scale.exp().item(),
+        "training_regions": len(labels),
+        "unlabelled_regions": len(lesson.unlabelled),
+        "validation_photos": len(np.unique(validation.photos)),
+        "validation": joint_report.seen_report(space, validation, validation_labels, class_words, SHORT_SIDES),
+        "unseen": joint_report.unseen_report(space, test, class_words, SHORT_SIDES),
+    }
+    if held_out:
+        hidden = joint_report.choose_held_out(validation_labels[middle], held_out, config.seed)
+        report["held_out_control"] = joint_report.held_out_report(
+            learn(lesson.without(hidden)),
+            validation.features[middle],
+            validation_labels[middle],
+            class_words,
+            {k: coco.classes[k].label for k in hidden},
+        )
+    # Half precision for all but the temperature, whose rounding would be the only one that anyone could measure.
+    state = {name: t if t.ndim == 0 else t.half() for name, t in space.state_dict().items()}
+    with whole_file(output) as part:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+    write_whole(output.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    return space
+
+
+def imagenet_names() -> list[str]:
+    """The 1,000 ImageNet classes in the classifier's order, the first of WordNet's names for each."""
+    from timm.data import ImageNetInfo
+
+    information = ImageNetInfo("imagenet1k")
+    return [str(information.index_to_description(index)).split(", ")[0] for index in range(1000)]

@@ -1,0 +1,71 @@
+"""The start: `import eovseg` and the help of every command load neither torch nor anything that comes with it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import eovseg
+from eovseg import own_packages, video
+from eovseg.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("eovseg", "analysis", "app")
+SLOW = {"torch", "torchvision", "timm", "open_clip", "transformers", "safetensors", "scipy", "matplotlib", "gradio"}
+# Asks each program, given as what follows `python -m`, for its help, and tells what it has loaded of SLOW.
+HELP = """
+import contextlib, io, runpy, sys
+for line in sys.stdin.read().splitlines():
+    sys.argv = line.split()
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown):
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        print(line, "did not end")
+    except SystemExit as end:
+        if end.code or not shown.getvalue().startswith("usage: "):
+            print(line, "failed with", end.code)
+    for name in sorted(set({slow}) & set(sys.modules)):
+        print(line, "loads", name)
+"""
+
+
+def programs() -> list[str]:
+    """All that can be run with `python -m`."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.name == "__main__.py" or '__name__ == "__main__"' in path.read_text(encoding="utf-8"):
+                found.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
+    return found
+
+
+def test_every_help_comes_without_torch() -> None:
+    lines = [f"{program} --help" for program in programs()]
+    lines += [f"eovseg {command} --help" for command in (*COMMANDS, *own_packages.COMMANDS)]
+    assert len(lines) > 28
+    done = subprocess.run(
+        [sys.executable, "-c", HELP.replace("{slow}", repr(SLOW))],
+        input="\n".join(lines), cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_importing_loads_what_is_used() -> None:
+    code = (
+        "import sys, eovseg; assert 'numpy' not in sys.modules; eovseg.Vocabulary.read('dog; sky: stuff');"
+        f"print(*sorted({SLOW} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("package", [eovseg, video], ids=lambda package: package.__name__)
+def test_lazy_names_are_the_exported_ones(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name) is getattr(package, name)
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
