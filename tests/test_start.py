@@ -1,5 +1,6 @@
 """The start: `import eovseg` and the help of every command load neither torch nor anything that comes with it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from eovseg.cli import COMMANDS
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("eovseg", "analysis", "app")
 SLOW = {"torch", "torchvision", "timm", "open_clip", "transformers", "safetensors", "scipy", "matplotlib", "gradio"}
+OTHERS = {"timm", "torchvision", "open_clip", "transformers", "torch._dynamo", "sympy"}
 # Asks each program, given as what follows `python -m`, for its help, and tells what it has loaded of SLOW.
 HELP = """
 import contextlib, io, runpy, sys
@@ -69,3 +71,16 @@ def test_lazy_names_are_the_exported_ones(package: ModuleType) -> None:
         assert getattr(package, name) is getattr(package, name)
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
         package.nothing  # noqa: B018
+
+
+def test_the_first_result_of_xs_needs_no_other_implementation() -> None:
+    code = (
+        "import sys, eovseg; from eovseg.assets import asset_path;"
+        "eovseg.load('xs', device='cpu')(asset_path('photos/bear.jpg'), 'bear; grass: stuff');"
+        f"print(*sorted({OTHERS} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "EOVSEG_CACHE": os.devnull + "/none"}  # so that the words are encoded
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

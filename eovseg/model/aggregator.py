@@ -10,7 +10,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d
 
 
 class DeformableUpsample(nn.Module):
@@ -39,6 +38,8 @@ class DeformableUpsample(nn.Module):
             elif x.device.type == "cpu" and not traced:
                 y = deform_by_products(x_wide, offset, mask, weight)
             else:
+                from torchvision.ops import deform_conv2d
+
                 y = deform_conv2d(x_wide, offset, weight, padding=1, mask=mask)
         return y.to(x.dtype)
 

@@ -6,18 +6,21 @@ makes the out-of-vocabulary classifier (App. B): dense features inside a mask ->
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
 from eovseg.errors import CheckpointError
 from eovseg.model.classifier import pool_by_masks, resize_masks
 from eovseg.model.config import ModelConfig
+from eovseg.model.efficientnet import FEATURE_CHANNELS, load_efficientnet_lite2
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.spatial import resize_position_embedding
 from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder
-from eovseg.model.xs_towers import FEATURE_CHANNELS, load_efficientnet_lite2
+
+if TYPE_CHECKING:
+    import open_clip
 
 CLIP_SIZES = {"RN50": "244 MB", "RN50x4": "402 MB", "convnext_large_d_320": "1.4 GB"}
 
@@ -44,7 +47,7 @@ class FrozenAttention:
 class ClipConvNeXt(nn.Module):
     """ConvNeXt image tower of CLIP (variant L); its head takes mask-averaged features."""
 
-    def __init__(self, clip: open_clip.CLIP) -> None:
+    def __init__(self, clip: "open_clip.CLIP") -> None:
         super().__init__()
         self.visual = clip.visual
         self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
@@ -73,7 +76,7 @@ class ClipConvNeXt(nn.Module):
 class ClipResNet(nn.Module):
     """ModifiedResNet image tower of CLIP (variants M and S); its head is CLIP's attention pooling, masked."""
 
-    def __init__(self, clip: open_clip.CLIP) -> None:
+    def __init__(self, clip: "open_clip.CLIP") -> None:
         super().__init__()
         self.visual = clip.visual
         self.logit_scale = nn.Parameter(clip.logit_scale.detach().clone())
@@ -163,6 +166,8 @@ def build_towers(
     """
     if config.backbone == "efficientnet_lite2":
         return EfficientNetLite2Extractor(), MiniLMTextEncoder()
+    import open_clip
+
     try:
         clip = open_clip.create_model(
             config.backbone,

@@ -7,14 +7,13 @@ Only the blocks up to the one that is read are kept and run.
 import math
 from typing import Any
 
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.errors import CheckpointError
 from eovseg.model.config import SpatialExtractorKind
+from eovseg.model.vit import ViT
 
 _TIMM_NAMES = {
     "CLIP": "vit_base_patch16_clip_quickgelu_224.openai",
@@ -46,18 +45,10 @@ class SpatialExtractor(nn.Module):
         self.kind = kind
         depth = block + 1
         if kind == "own":
-            self.vit: Any = VisionTransformer(
-                img_size=256,
-                patch_size=16,
-                embed_dim=dim,
-                depth=depth,
-                num_heads=max(1, dim // 64),
-                class_token=False,
-                global_pool="",
-                num_classes=0,
-                final_norm=False,
-            )
+            self.vit: Any = ViT(dim, depth)
         else:
+            import timm
+
             # Only pretrained weights need the full depth while they load; later blocks are dropped at once.
             shape: dict[str, Any] = {} if pretrained else {"depth": depth}
             try:

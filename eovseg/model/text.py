@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.model.config import ModelConfig
-from eovseg.model.xs_towers import MiniLM, load_minilm
+from eovseg.model.minilm import MiniLM, load_minilm
+
+if TYPE_CHECKING:
+    import open_clip
 
 TREE_TOKENS = 512  # of prompts that share one pass; attention within a tree grows with their square
 
@@ -19,7 +22,9 @@ TREE_TOKENS = 512  # of prompts that share one pass; attention within a tree gro
 class ClipTextEncoder(nn.Module):
     """Text tower of an open_clip model (its image tower removed); encodes prompts to (n, D)."""
 
-    def __init__(self, clip: open_clip.CLIP, backbone: str) -> None:
+    def __init__(self, clip: "open_clip.CLIP", backbone: str) -> None:
+        import open_clip
+
         super().__init__()
         del clip.visual, clip.logit_scale  # both belong to the feature extractor
         self.clip = clip

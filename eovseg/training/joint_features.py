@@ -14,7 +14,7 @@ from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
 from eovseg.data.unlabelled import list_photos
-from eovseg.model.xs_towers import PIXEL_MEAN, PIXEL_STD
+from eovseg.model.efficientnet import PIXEL_MEAN, PIXEL_STD
 from eovseg.whole_files import whole_file
 
 STRIDE = 32

@@ -22,9 +22,9 @@ from eovseg.data.sources import xs_sources
 from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import DataError
 from eovseg.model.config import variant_config
+from eovseg.model.efficientnet import EfficientNetLite2, load_efficientnet_lite2
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.text import MiniLMTextEncoder, encode_words
-from eovseg.model.xs_towers import EfficientNetLite2, load_efficientnet_lite2
 from eovseg.training import joint_report
 from eovseg.training.joint_features import Regions, labelled_regions, unlabelled_regions
 from eovseg.training.joint_space import JointSpaceConfig

