@@ -1,1 +1,1 @@
-"""Files that ship with the project; an installed wheel carries this folder as the package `eovseg_assets`."""
+"""Files that ship with the project; a wheel carries the weights and vocabularies as the package `eovseg.shipped`."""

@@ -4,18 +4,18 @@ from pathlib import Path
 
 from eovseg.errors import EovsegError
 
-_HOME = Path(__file__).resolve().parent.parent
-# In an installed wheel and in a checkout. By place and not by name: many have an `assets` of their own.
-_FOLDERS = ("eovseg_assets", "assets")
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def asset_path(name: str) -> Path:
     """Path of a shipped file or folder, `name` relative to `assets/` ("vocabularies/coco-panoptic-133.json").
 
-    A checkout keeps them in the folder `assets/`; an installed wheel carries the same folder as the
-    package `eovseg_assets`. Raises `EovsegError` where neither has the file.
+    A checkout keeps them in the folder `assets/`; an installed wheel has the weights and vocabularies as the package
+    `eovseg.shipped`. Raises `EovsegError` where the file is not there.
     """
-    for folder in _FOLDERS:
-        if (path := _HOME / folder / name).exists():
-            return path
-    raise EovsegError(f"The shipped file assets/{name} is missing; reinstall the project to get it back.")
+    shipped = _PACKAGE / "shipped"
+    # By place and not by name, and beside a wheel nothing: many have an `assets` of their own.
+    path = (shipped if shipped.is_dir() else _PACKAGE.parent / "assets") / name
+    if not path.exists():
+        raise EovsegError(f"The file assets/{name} is missing; a checkout of the project has it.")
+    return path

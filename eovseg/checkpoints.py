@@ -371,7 +371,13 @@ def check_record(path: Path, digest: str) -> None:
 
 
 def _fetch(drive_id: str, path: Path) -> None:
-    import gdown  # only this command needs it
+    try:
+        import gdown
+    except ImportError as error:
+        raise CheckpointError(
+            'The download needs the package gdown: pip install "eovseg[download]" or gdown; '
+            f"or fetch Google Drive file {drive_id} with a browser and save it as {path}."
+        ) from error
 
     partial = path.with_suffix(".part")
     try:

@@ -55,7 +55,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
         own = commands.add_parser(name, help=purpose)
         if name == command:
             (import_module(module).add_arguments if module else _ADD[name])(own)
-    for name, (_, purpose) in own_packages.COMMANDS.items():
+    for name, (*_, purpose) in own_packages.COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
     return parser
 

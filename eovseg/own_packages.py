@@ -1,4 +1,4 @@
-"""The page and the analysis of this installation, found by where they lie, as many have an `app` of their own."""
+"""The page and the analysis, which a checkout has beside `eovseg`; by place, as many have an `app` of their own."""
 
 import importlib
 import sys
@@ -10,9 +10,10 @@ from pathlib import Path
 from eovseg.errors import EovsegError
 
 HOME = Path(__file__).resolve().parent.parent
+# The package, the extra that brings what it needs, and what it is for.
 COMMANDS = {
-    "page": ("app", "open the page in the browser"),
-    "analysis": ("analysis", "draw the paper's figures, and speed and memory as measured"),
+    "page": ("app", "page", "open the page in the browser"),
+    "analysis": ("analysis", "notebooks", "draw the paper's figures, and speed and memory as measured"),
 }
 _MARKS = {"app": ("page.py", "stage.js"), "analysis": ("sheets.py", "parts.py")}  # files that tell ours from others
 
@@ -20,17 +21,22 @@ _MARKS = {"app": ("page.py", "stage.js"), "analysis": ("sheets.py", "parts.py")}
 def run(command: str, arguments: Sequence[str]) -> int:
     """Run `page` or `analysis` with its own options; returns the exit code.
 
-    Raises `EovsegError` where the package is not installed, or one that it needs.
+    Raises `EovsegError` where the package is not there, or one that it needs.
     """
-    package, _ = COMMANDS[command]
+    package, extra, _ = COMMANDS[command]
+    if not _is_ours(package):
+        raise EovsegError(
+            f"`eovseg {command}` comes with a checkout of the project, not with the package: clone it and run `make`, "
+            f'or in it pip install -e ".[{extra}]".'
+        )
     for name in _MARKS:
-        if name == package or _is_ours(name):
+        if _is_ours(name):
             load(name)
     try:
         return int(importlib.import_module(f"{package}.__main__").main(list(arguments)))
     except ModuleNotFoundError as error:
         raise EovsegError(
-            f'`eovseg {command}` needs the package {error.name}: pip install "eovseg[{package}]".'
+            f'`eovseg {command}` needs the package {error.name}; in the checkout: pip install -e ".[{extra}]".'
         ) from error
 
 
@@ -40,9 +46,7 @@ def load(name: str) -> None:
     Its own `__init__` holds no code and is not run. Raises `EovsegError` where the package is not there.
     """
     if not _is_ours(name):
-        raise EovsegError(
-            f'The package {name} of EOV-Seg is not in "{HOME}" beside eovseg; install the whole project again.'
-        )
+        raise EovsegError(f'The package {name} of EOV-Seg is not in "{HOME}" beside eovseg, as in a checkout.')
     folder = str(HOME / name)
     present = sys.modules.get(name)
     if present is not None and list(getattr(present, "__path__", ())) == [folder]:

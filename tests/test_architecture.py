@@ -75,19 +75,15 @@ def test_every_import_is_declared() -> None:
 
 def test_every_package_is_in_the_wheel() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
-    found = {
-        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
-        for layer in LAYERS
-        for path in (ROOT / layer).rglob("*.py")
-    }
-    assert listed == found | {"eovseg_assets"}
+    found = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in (ROOT / "eovseg").rglob("*.py")}
+    assert listed == found | {"eovseg.shipped"}
 
 
 def test_every_file_beside_the_code_is_in_the_wheel() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     for path in tracked_files():
         folder = path.relative_to(ROOT).parent
-        if folder.parts and folder.parts[0] in LAYERS and path.suffix != ".py":
+        if folder.parts and folder.parts[0] == "eovseg" and path.suffix != ".py":
             patterns = setuptools["package-data"].get(".".join(folder.parts), [])
             assert any(path.match(pattern) for pattern in patterns), path.relative_to(ROOT)
 

@@ -20,7 +20,7 @@ FOREIGN = "print('FOREIGN CODE RAN')\nraise SystemExit(9)\n"
 def elsewhere(tmp_path: Path) -> Path:
     """A folder with packages of the same names as ours."""
     (tmp_path / "app.py").write_text(FOREIGN)
-    for name in ("app", "analysis", "eovseg_assets", "assets"):
+    for name in ("app", "analysis", "assets"):
         (tmp_path / name).mkdir()
         for file in ("__init__.py", "__main__.py", "limits.py"):
             (tmp_path / name / file).write_text(FOREIGN)
@@ -77,11 +77,13 @@ def test_where_the_page_is_not_installed_a_sentence_says_so(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(own_packages, "HOME", elsewhere)
-    with pytest.raises(EovsegError, match=r"The package app of EOV-Seg is not in .* install the whole project again\."):
+    with pytest.raises(EovsegError, match=r"The package app of EOV-Seg is not in .* beside eovseg, as in a checkout\."):
         own_packages.load("app")
     assert main(["page"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("eovseg: The package app of EOV-Seg is not in") and error.count("\n") == 1
+    assert capsys.readouterr().err == (
+        "eovseg: `eovseg page` comes with a checkout of the project, not with the package: clone it and run `make`, or "
+        'in it pip install -e ".[page]".\n'
+    )
 
 
 def test_a_package_that_the_page_needs_is_named(
@@ -92,15 +94,18 @@ def test_a_package_that_the_page_needs_is_named(
 
     monkeypatch.setattr(own_packages.importlib, "import_module", missing)
     assert main(["page"]) == 1
-    assert capsys.readouterr().err == 'eovseg: `eovseg page` needs the package gradio: pip install "eovseg[app]".\n'
+    assert capsys.readouterr().err == (
+        'eovseg: `eovseg page` needs the package gradio; in the checkout: pip install -e ".[page]".\n'
+    )
 
 
 def test_a_wheel_beside_foreign_assets_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("eovseg_assets", "assets"):
+    for folder in ("eovseg/shipped", "assets"):
         (tmp_path / folder / "vocabularies").mkdir(parents=True)
-    (tmp_path / "eovseg_assets" / "vocabularies" / "x.json").write_text("ours")
-    monkeypatch.setattr(assets, "_HOME", tmp_path)
+    (tmp_path / "eovseg" / "shipped" / "vocabularies" / "x.json").write_text("ours")
+    (tmp_path / "assets" / "vocabularies" / "y.json").write_text("foreign")
+    monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "eovseg")
     assert assets.asset_path("vocabularies/x.json").read_text() == "ours"
-    assert assets.asset_path("vocabularies").parent.name == "eovseg_assets"
-    with pytest.raises(EovsegError, match=r"assets/weights/y is missing"):
-        assets.asset_path("weights/y")
+    assert assets.asset_path("vocabularies").parent.name == "shipped"
+    with pytest.raises(EovsegError, match=r"assets/vocabularies/y\.json is missing"):
+        assets.asset_path("vocabularies/y.json")
