@@ -1,0 +1,102 @@
+"""`python -m eovseg.benchmark.start`: how long people wait before anything is computed, each in processes of its own.
+
+`import eovseg`, the help of every command, and XS's first result: load, one photo and three words that no cache knows.
+Seconds are the median from the start of Python to its end, the first run aside, which brings the files into memory;
+"CPU (s)" is the processor's time of the last run, which other programs on the machine hardly change.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eovseg.errors import ConfigError, any_encoding, exit_code
+
+FIRST_RESULT = (
+    "import eovseg; from eovseg.assets import asset_path;"
+    "eovseg.load('xs', device='cpu')(asset_path('photos/bus-street.jpg'), 'bus; road: stuff; sky: stuff')"
+)
+# Runs the given code and prints, on standard error, its CPU seconds, peak memory in MB and whether torch is loaded.
+_CHILD = """
+import sys, time
+try:
+    exec(sys.argv.pop(1))
+except SystemExit as end:
+    if end.code:
+        raise
+seconds, torch = time.process_time(), "torch" in sys.modules
+from eovseg.benchmark.start import peak_megabytes
+sys.stderr.write(f"\\n[{seconds:.2f}, {peak_megabytes()}, {str(torch).lower()}]")
+"""
+
+
+def starts() -> dict[str, list[str]]:
+    """What is measured: Python code and its arguments, by name."""
+    from eovseg import own_packages
+    from eovseg.cli import COMMANDS
+
+    command = "from eovseg.cli import main; raise SystemExit(main())"
+    found = {"import eovseg": ["import eovseg"], "eovseg --help": [command, "--help"]}
+    for name in (*COMMANDS, *own_packages.COMMANDS):
+        found[f"eovseg {name} --help"] = [command, name, "--help"]
+    return found | {"first result of XS": [FIRST_RESULT]}
+
+
+def peak_megabytes() -> float:
+    """The largest memory of this process so far; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def measured(name: str, arguments: Sequence[str], repeats: int) -> dict[str, Any]:
+    """A row: median seconds, CPU seconds, MB, whether torch was loaded. Raises `ConfigError` where a process fails."""
+    seconds = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", _CHILD, *arguments],
+            env={**os.environ, "EOVSEG_CACHE": os.devnull},  # every word is encoded
+            capture_output=True, encoding="utf-8", errors="replace", check=False,
+        )  # fmt: skip
+        seconds.append(time.perf_counter() - begin)
+        if done.returncode:
+            raise ConfigError(f"{name} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    busy, memory, torch = json.loads(done.stderr.splitlines()[-1])
+    middle = round(sorted(seconds[1:])[repeats // 2], 2)
+    return {"start": name, "seconds": middle, "CPU (s)": busy, "memory (MB)": memory, "torch loaded": torch}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure everything and write the CSV. Raises `ConfigError` where a start fails."""
+    if options.repeats < 1:
+        raise ConfigError(f"--repeats is {options.repeats}; give at least 1.")
+    rows = []
+    for name, arguments in starts().items():
+        rows.append(measured(name, arguments, options.repeats))
+        print(", ".join(f"{column} {value}" for column, value in rows[-1].items()), flush=True)
+    from eovseg.benchmark.command import processor, write_rows
+
+    write_rows(options.out, [{**row, "repeats": options.repeats, "processor": processor()} for row in rows])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.start", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/start.csv"), help="CSV to write")
+    parser.add_argument("--repeats", type=int, default=5, help="new processes a row, of which the median counts")
+    any_encoding()
+    options = parser.parse_args(argv)
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
