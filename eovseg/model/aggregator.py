@@ -32,7 +32,8 @@ class DeformableUpsample(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x_wide, offset, mask = x.to(wide).contiguous(), offset.to(wide).contiguous(), mask.to(wide).contiguous()
             weight = self.deform_weight.to(wide)
-            traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # other engines know the operation whole
+            # other engines know the operation whole
+            traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined]
             if x.device.type == "cpu" and torch.is_grad_enabled():
                 y = deform_by_sampling(x_wide, offset, mask, weight)
             elif x.device.type == "cpu" and not traced:

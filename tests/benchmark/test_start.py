@@ -8,6 +8,7 @@ import pytest
 from eovseg.benchmark import start
 
 
+@pytest.mark.slow
 def test_a_row_each_tells_time_memory_and_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
