@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from timm.layers import resample_abs_pos_embed
 from timm.layers.format import Format
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.eva import EvaBlockPostNorm
 from timm.models.vision_transformer import ResPostBlock
 from timm.models.vision_transformer_sam import VisionTransformerSAM

@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from analysis import figures_matplotlib as draw
 from analysis.ablation import RouterRow, compare_results, router_rows, segment_queries, without_fusion
 from analysis.cluster_sheet import all_layers, caption, cluster_columns, layer_numbers, layer_times, paper_layers
@@ -130,7 +132,7 @@ def main_query(predictor: Predictor, decoded: Decoded) -> int:
     return int(predictor.log_probabilities(decoded)[:, :-1].amax(dim=1).argmax())
 
 
-def _similarity_sheet(predictor: Predictor, decoded: Decoded, result: Result, probe: Sequence[str]) -> draw.Figure:
+def _similarity_sheet(predictor: Predictor, decoded: Decoded, result: Result, probe: Sequence[str]) -> Figure:
     labels = [segment.label for segment in sorted(result.segments, key=lambda segment: -segment.area)]
     words = list(probe) or list(dict.fromkeys(labels))[:3] or list(decoded.vocabulary.labels[:2])
     maps = similarity_maps(predictor, decoded, words)

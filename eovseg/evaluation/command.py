@@ -17,7 +17,8 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError
 from eovseg.evaluation.categories import classes_of_folder
-from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.decoded import Settings
+from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison

@@ -100,7 +100,7 @@ def _attention_maximum(self: VocabularyAwareSelection, embedding: Tensor, text: 
     embedded, guide = self._split(embedding, text)
     guide = guide.permute(1, 2, 0)  # (H', d, N)
     # Of traced code a loop leaves as many copies as it ran; only scripted code becomes ONNX's Loop.
-    streamed = torch.jit.script(streamed_maximum) if torch.jit.is_tracing() else streamed_maximum
+    streamed = torch.jit.script(streamed_maximum) if torch.jit.is_tracing() else streamed_maximum  # type: ignore[attr-defined, no-untyped-call]
     return streamed(embedded[0].transpose(1, 2), guide)[None].unflatten(-1, embedding.shape[-2:])
 
 

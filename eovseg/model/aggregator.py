@@ -33,7 +33,7 @@ class DeformableUpsample(nn.Module):
             x_wide, offset, mask = x.to(wide).contiguous(), offset.to(wide).contiguous(), mask.to(wide).contiguous()
             weight = self.deform_weight.to(wide)
             # other engines know the operation whole
-            traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined]
+            traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
             if x.device.type == "cpu" and torch.is_grad_enabled():
                 y = deform_by_sampling(x_wide, offset, mask, weight)
             elif x.device.type == "cpu" and not traced:

@@ -259,7 +259,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
 
 def imagenet_names() -> list[str]:
     """The 1,000 ImageNet classes in the classifier's order, the first of WordNet's names for each."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     information = ImageNetInfo("imagenet1k")
     return [str(information.index_to_description(index)).split(", ")[0] for index in range(1000)]
