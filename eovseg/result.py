@@ -56,7 +56,7 @@ class Segment:
     box: tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """One photo split into the classes of `vocabulary`.
 
@@ -85,6 +85,11 @@ class Result:
         expected = (len(self.segments), *self.segment_map.shape)
         if self.instance_masks is not None and self.instance_masks.shape != expected:
             raise ValueError(f"instance_masks is {self.instance_masks.shape}; {expected} was expected.")
+
+    def __repr__(self) -> str:
+        height, width = self.segment_map.shape
+        shown = ", ".join(self.names[:8]) + (", …" if len(self.names) > 8 else "")
+        return f"Result({self.name or 'photo'}, {width} x {height}, {self.task}, {len(self.names)} segments: {shown})"
 
     @cached_property
     def names(self) -> list[str]:

@@ -196,3 +196,7 @@ def test_parts_must_fit_together() -> None:
         small_result(segment_map=np.zeros((3, 4), dtype=np.int32))
     with pytest.raises(ValueError, match=r"\(3, 2, 4\) was expected"):
         small_result(instance_masks=InstanceMasks.of(np.zeros((1, 2, 4), dtype=bool)))
+
+
+def test_a_result_is_shown_in_one_line() -> None:
+    assert repr(small_result()) == "Result(Straße.jpg, 4 x 2, panoptic, 3 segments: person 1, sky, person 2)"

@@ -1,15 +1,13 @@
 """Ways to compute the image half; the numbers stay those of `eovseg.model`."""
 
 from pathlib import Path
-from typing import Literal
 
 from eovseg.backends import openvino
 from eovseg.backends.compiled import CompiledImageHalf
 from eovseg.backends.folded import FoldedImageHalf
 from eovseg.model.network import EOVSeg
+from eovseg.settings import Backend, Dtype
 
-Dtype = Literal["float32", "float64", "bfloat16"]
-Backend = Literal["torch", "openvino", "compile"]
 ImageHalf = FoldedImageHalf | CompiledImageHalf | openvino.OpenVINOImageHalf
 
 

@@ -5,28 +5,25 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from eovseg import distributed
-from eovseg.backends import Backend, Dtype
 from eovseg.checkpoints import default_checkpoint
-from eovseg.command_words import read_words
+from eovseg.command_options import add_model_options, add_settings_options, chosen_model, chosen_settings, read_words
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.categories import classes_of_folder
-from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
-from eovseg.loading import load
-from eovseg.model.config import Composition, Ensemble, Variant
-from eovseg.predictor import Task
+from eovseg.settings import Settings, Task
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 from eovseg.whole_files import write_whole
 
@@ -43,11 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a plain folder: all (default), validation, training; of a data set: val (default), train",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant), help="default: xs")
-    parser.add_argument("--checkpoint", type=Path, help="weight file; default: the variant's own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
-    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
-    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="default: torch")
     parser.add_argument(
         "--vocabulary",
         help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
@@ -64,20 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("ensemble", "thresholds", "best-first"),
         help="settings on kept logits, instead of a report; best-first: a search for the fields of that composition",
     )
-    parser.add_argument("--alpha", type=float)
-    parser.add_argument("--beta", type=float)
-    parser.add_argument("--ensemble", choices=get_args(Ensemble))
-    parser.add_argument("--score-threshold", type=float)
-    parser.add_argument("--overlap-threshold", type=float)
-    parser.add_argument("--void-threshold", type=float)
-    parser.add_argument("--composition", choices=get_args(Composition), help="how kernels become panoptic segments")
-    parser.add_argument("--mask-threshold", type=float)
-    parser.add_argument("--pixel-threshold", type=float)
-    parser.add_argument("--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges")
-    parser.add_argument(
-        "--no-calibration", dest="calibration", action="store_const", const=False, help="segments' scores as they are"
-    )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
+    add_model_options(parser)
+    add_settings_options(parser, task=False)
     parser.add_argument(
         "--against",
         type=Path,
@@ -89,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
     distributed.start(arguments.device)
+    given = chosen_settings(arguments)
     folder, photos = _data(arguments)
     vocabulary = _vocabulary(arguments.vocabulary, folder)
     other = None
@@ -100,8 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
         check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
     if arguments.out and distributed.is_main():
         arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
-    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
-    settings = _settings(arguments, Settings.of(predictor.config))
+    predictor = chosen_model(arguments)
+    settings = Settings.chosen(Settings.of(predictor.config), **given.given())
     if arguments.sweep:
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
         decoded = evaluator.decode(predictor, distributed.own(photos))
@@ -117,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
             _show_sweep(rows, arguments.out)
         return
     # Before the run: both files and the checkout may change while it lasts.
-    weights = arguments.checkpoint or default_checkpoint(arguments.variant)
+    weights = arguments.checkpoint or default_checkpoint(predictor.config.variant)
     origin = Origin.of(weights) if distributed.is_main() else None
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
@@ -184,12 +166,6 @@ def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
     return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
 
 
-def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
-    """The model's settings with those given on the command line in their place."""
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(start)}
-    return replace(start, **{name: value for name, value in given.items() if value is not None})
-
-
 def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty() and distributed.is_main():
         print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
@@ -205,7 +181,7 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
                 for name, value in record.items()
             )
         )
-    chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
+    chosen = best_setting(rows).settings.model_values() | {"calibration": None}  # one of before would no longer fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         path = out / "sweep.csv"

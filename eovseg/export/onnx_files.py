@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eovseg.command_words import read_words
+from eovseg.command_options import read_words
 from eovseg.errors import ConfigError
 from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
 from eovseg.loading import load
@@ -40,7 +40,7 @@ ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of an ONNX export."""
     parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
+    parser.add_argument("--variant", choices=get_args(Variant), help="default: that of --checkpoint, else xs")
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
 

@@ -93,7 +93,7 @@ def test_evaluate_by_name(
     missing: set[str], classes: int,
 ) -> None:  # fmt: skip
     predictor = Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
-    monkeypatch.setattr(evaluation, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     root, out = tree(tmp_path / "data"), tmp_path / "out"  # type: ignore[operator]
     assert evaluation.main([str(root), "--dataset", name, "--limit", "1", "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,13 @@ from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
 from eovseg.evaluation.cost import measure_cost
-from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person: thing; sky, clouds: stuff; lamp: thing; zebra: thing"
@@ -84,15 +84,15 @@ def test_kept_logits_give_the_same_results_without_the_network(predictor: Predic
     assert len(rows) == 14
     assert kept[0].decoded.state.features.aggregated.numel() == 0
     for settings in grid:
-        from_all = predictor.compose(whole[0].decoded, **asdict(settings))
-        from_kept = predictor.compose(kept[0].decoded, **asdict(settings))
+        from_all = predictor.compose(whole[0].decoded, settings=settings)
+        from_kept = predictor.compose(kept[0].decoded, settings=settings)
         assert from_all.segments == from_kept.segments
         assert np.array_equal(from_all.segment_map, from_kept.segment_map)
 
 
 @pytest.fixture
 def loaded(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
 
 
 @pytest.mark.usefixtures("loaded")
@@ -143,7 +143,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     options = ["--vocabulary", WORDS, "--tasks", "panoptic"]
     assert command.main([str(panoptic_folder), *options, "--out", str(tmp_path / "earlier")]) == 0
     path = panoptic_folder / "panoptic.json"
@@ -166,7 +166,7 @@ def test_the_origin_is_that_from_before_the_run(
 ) -> None:
     weights = tmp_path / "new.safetensors"
     weights.write_bytes(b"abc")
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
 
     def run(*given: object, **named: object) -> object:
         weights.write_bytes(b"another training has ended")

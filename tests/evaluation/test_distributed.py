@@ -13,11 +13,12 @@ from analysis.shapes import SHAPE_WORDS, write_shapes
 from eovseg import distributed
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
-from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, evaluate
 from eovseg.evaluation.sweep import sweep
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from tests.distributed_group import in_two_processes, one_thread
 
 
