@@ -8,8 +8,8 @@ from typing import Any
 import eovseg
 from app.session import StagedPredictor, held
 from eovseg.checkpoints import default_checkpoint
+from eovseg.choices import Backend, Dtype
 from eovseg.errors import ConfigError
-from eovseg.settings import Backend, Dtype
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,6 @@ class Page:
                 self._kept.popitem(last=False)
         return made
 
-    def intermediates(self, session: Session) -> Any:
-        """The session's photo decoded with its inner values (`Decoded`); they are always kept."""
-        return session.decoded
-
     # The frame and the Segment tab.
 
     def open(self) -> Shown:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import Ensemble, ModelConfig
-from eovseg.settings import Settings, Task
+from eovseg.settings import Settings
 from eovseg.typed_settings import shown
 
 TASKS: tuple[str, ...] = get_args(Task)

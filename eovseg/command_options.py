@@ -10,8 +10,9 @@ from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from eovseg.choices import Backend, Dtype, Task
 from eovseg.model.config import SHARES, Composition, Ensemble, Variant
-from eovseg.settings import Backend, Dtype, Settings, Task
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import torch
 
 from eovseg.backends import image_half
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
+from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
-from eovseg.settings import Backend, Dtype
 from eovseg.typed_settings import check_word
 from eovseg.vocabulary import coco_training_words
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from eovseg.backends import ImageHalf
 from eovseg.background import merge_background, with_background
+from eovseg.choices import Dtype, Task
 from eovseg.composer import Composer
 from eovseg.embeddings import EmbeddingCache
 from eovseg.images import load_image, resize_for_network
@@ -32,7 +33,7 @@ from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, T
 from eovseg.model.text import text_key
 from eovseg.model.tiles import TiledMasks
 from eovseg.result import Result
-from eovseg.settings import Calibration, Dtype, Settings, SettingsArguments, Task
+from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.vocabulary import Vocabulary
 
 ImageSource = str | Path | Image.Image | np.ndarray

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from eovseg.colours import id_to_rgb
 from eovseg.errors import EovsegError
 from eovseg.formats import FORMATS, path_of, with_needs
 from eovseg.formats.photo import PhotoFile
@@ -320,12 +321,6 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{path.parent}" ({reason}).') from error
-
-
-def id_to_rgb(segment_map: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of a COCO-panoptic PNG: id = R + 256 G + 65536 B."""
-    ids = segment_map.astype(np.uint32)
-    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
 
 
 def clean_stem(stem: str) -> str:

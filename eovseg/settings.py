@@ -3,13 +3,11 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypedDict
 
+from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import SHARES, Composition, Ensemble, ModelConfig, check_calibration
 from eovseg.typed_settings import check_words, share, shown
 
-Dtype = Literal["float32", "float64", "bfloat16"]
-Backend = Literal["torch", "openvino", "compile"]
-Task = Literal["panoptic", "semantic", "instance"]
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from eovseg.backends import openvino
 from eovseg.backends.compiled import CompiledImageHalf
 from eovseg.backends.folded import FoldedImageHalf
+from eovseg.choices import Backend, Dtype
 from eovseg.model.network import EOVSeg
-from eovseg.settings import Backend, Dtype
 
 ImageHalf = FoldedImageHalf | CompiledImageHalf | openvino.OpenVINOImageHalf
 

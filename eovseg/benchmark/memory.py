@@ -24,11 +24,12 @@ from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine, write_rows
-from eovseg.benchmark.measure import peak_memory, timed
+from eovseg.benchmark.measure import peak_memory
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.loading import load
 from eovseg.model.network import TextEmbeddings
 from eovseg.predictor import Decoded
+from eovseg.timing import timed
 from eovseg.vocabulary import Vocabulary
 
 WORDS = (20, 150, 847, 5_000, 10_000)

@@ -19,11 +19,12 @@ from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.benchmark.command import machine, write_rows
-from eovseg.benchmark.measure import peak_memory, timed
+from eovseg.benchmark.measure import peak_memory
 from eovseg.benchmark.memory import PointCommand, measured, return_free_memory
 from eovseg.errors import ConfigError
 from eovseg.export.onnx_files import ANSWERS, difference, export, torch_answers, word_half_inputs
 from eovseg.loading import load
+from eovseg.timing import timed
 
 MODULE = "eovseg.benchmark.onnx_memory"
 WORDS = (20, 150, 1_000, 5_000, 10_000)

@@ -11,6 +11,7 @@ from typing import get_args
 
 from eovseg import distributed
 from eovseg.checkpoints import default_checkpoint
+from eovseg.choices import Task
 from eovseg.command_options import add_model_options, add_settings_options, chosen_model, chosen_settings, read_words
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
@@ -23,7 +24,7 @@ from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
-from eovseg.settings import Settings, Task
+from eovseg.settings import Settings
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 from eovseg.whole_files import write_whole
 

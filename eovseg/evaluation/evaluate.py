@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from eovseg import distributed
+from eovseg.choices import Task
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.boundaries import boundary_pixels
@@ -21,7 +22,7 @@ from eovseg.evaluation.report import Report
 from eovseg.evaluation.semantic import class_pixels
 from eovseg.predictor import Decoded, Predictor
 from eovseg.result import Result
-from eovseg.settings import Settings, Task
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 Extra = Literal["true masks", "absent words", "mask recall", "cost"]

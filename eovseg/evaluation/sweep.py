@@ -9,6 +9,7 @@ from eovseg import distributed
 from eovseg.errors import ConfigError
 from eovseg.evaluation.decoded import DecodedPhoto
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
+from eovseg.evaluation.paper import TABLE_10
 from eovseg.predictor import Predictor
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -23,8 +24,6 @@ BEST_FIRST: tuple[tuple[Mapping[str, Any], ...], ...] = (
     tuple({"void_threshold": value} for value in (0.5, 0.7, 0.9, 1.0)),
     ({"edges": False}, {"edges": True}),
 )
-# Table 10: (alpha, beta).
-TABLE_10 = ((0.0, 0.0), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8), (0.5, 0.5), (0.8, 0.4), (1.0, 1.0))
 
 
 @dataclass(frozen=True)

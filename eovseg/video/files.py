@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from eovseg.choices import Task
 from eovseg.errors import ConfigError, VideoError
 from eovseg.model.config import Composition, Ensemble
 from eovseg.predictor import Predictor
-from eovseg.settings import Calibration, Settings, Task
+from eovseg.settings import Calibration, Settings
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.tracker import MEMORY

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.paper import TABLE_10_PQ
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
 from eovseg.evaluation.cost import measure_cost
 from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
+from eovseg.evaluation.paper import TABLE_10
 from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
 from eovseg.model.config import variant_config
@@ -186,7 +186,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
-    assert settings == {(*pair, kind) for pair in TABLE_10_PQ for kind in ("arithmetic", "geometric")}
+    assert settings == {(*pair, kind) for pair in TABLE_10 for kind in ("arithmetic", "geometric")}
     assert len(rows) == len(settings) == 14
     assert len(capsys.readouterr().out.splitlines()) == 17  # the rows, the best one, how to export it, the file
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eovseg.choices import Task
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evaluate import Evaluator, evaluate
 from eovseg.evaluation.sweep import best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result, Segment
-from eovseg.settings import Settings, Task
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing; zebra: thing")
