@@ -1,4 +1,4 @@
-"""What alpha, beta and the kind of ensemble do to one photo, on kept logits: no network runs again (Eq. 11)."""
+"""Why a class won a segment: both classifiers' probabilities and what the ensemble makes of them (Eq. 11)."""
 
 from dataclasses import dataclass
 

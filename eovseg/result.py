@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from eovseg.colours import id_to_rgb
 from eovseg.errors import EovsegError
 from eovseg.formats import FORMATS, path_of, with_needs
-from eovseg.formats.photo import PhotoFile
+from eovseg.formats.photo import PhotoFile, json_bytes
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
 from eovseg.vocabulary import Vocabulary
@@ -280,8 +280,8 @@ class Result:
         if kind == "panoptic-json":
             document = self.panoptic_json(png_name)
             document["info"]["photo_digest"] = self._photo_digest()
-            return _json(document)
-        return _json(self.rle_json())
+            return json_bytes(document)
+        return json_bytes(self.rle_json())
 
     def _photo_digest(self) -> str:
         return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
@@ -354,11 +354,6 @@ def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    # A photo's file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analysis.shapes import SHAPE_WORDS, write_shapes
-from eovseg import distributed
+from eovseg import distributed, loading
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import __main__ as command
 from eovseg.evaluation.evaluate import Evaluator, evaluate
@@ -71,7 +71,7 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
 
 def by_command(root: Path, out: Path) -> list[str]:
     """What the command prints in each process."""
-    command.load = lambda *_: untrained()  # type: ignore[assignment]
+    loading.load = lambda *_: untrained()  # type: ignore[assignment]
     words = "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff"
     texts = []
     for options in (["--out", str(out)], ["--out", str(out), "--sweep", "ensemble"], ["--limit", "0"]):

@@ -81,7 +81,7 @@ def test_the_folder_is_coco_panoptic_continues_and_trains(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher = Teacher()
-    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: teacher)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: teacher)
     output = tmp_path / "labels"
     assert main([str(photos), "--output", str(output), "--limit", "2"]) == 0
     with (output / "records.jsonl").open("a") as records:
@@ -112,7 +112,7 @@ def test_two_photos_of_one_stem_keep_their_labels(
     Image.new("RGB", (60, 40), "white").save(folder / "a.png")
     (folder / "._a.jpg").write_bytes(b"no photo")
     (folder / "b.heic").write_bytes(b"no photo that is read")
-    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: Teacher())
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: Teacher())
     assert main([str(folder), "--output", str(output)]) == 0
     assert '.heic files: 1 ("b.heic"); hidden files: 1 ("._a.jpg")' in caplog.text
     written = PanopticFolder(output)
@@ -121,7 +121,7 @@ def test_two_photos_of_one_stem_keep_their_labels(
 
     (output / "panoptic" / written.photos[0].panoptic_file_name).unlink()
     teacher = Teacher()
-    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: teacher)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: teacher)
     assert main([str(folder), "--output", str(output)]) == 0
     assert teacher.calls == 2, "the photo whose PNG is gone, and its mirror image"
 
@@ -133,7 +133,7 @@ def test_photos_of_coco_keep_their_ids(
     folder.mkdir()
     for name in ("000000000139.jpg", "COCO_val2014_000000000285.jpg"):
         Image.new("RGB", (60, 40)).save(folder / name)
-    monkeypatch.setattr("eovseg.training.pseudo_labels.load", lambda *_: Teacher())
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: Teacher())
     assert main([str(folder), "--output", str(output)]) == 0
     written = PanopticFolder(output)
     assert photo_identities(written, written.photos[:1]) == {"labels/000000000139.jpg"}
