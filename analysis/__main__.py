@@ -9,7 +9,7 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.command_words import read_words
+from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.whole_files import write_whole
 
@@ -22,8 +22,7 @@ def parser() -> argparse.ArgumentParser:
     figures.add_argument("--photo", type=Path, nargs="+", help="photos; by default two of the shipped ones")
     figures.add_argument("--words", default="coco-panoptic-133", help='a preset or words, "bus: thing; sky; road"')
     figures.add_argument("--probe", nargs="+", default=[], help="words whose similarity is drawn (Fig. 5)")
-    figures.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"))
-    figures.add_argument("--checkpoint", type=Path, help="weights instead of the variant's own")
+    add_model_options(figures)
     figures.add_argument("--clusters", default="6", metavar="K", help="clusters of Fig. 3/9, 2 or more")
     figures.add_argument("--hub", nargs="+", default=[], help='ViTs of the paper, "DINOv2 ViT-B/14" …: a download each')
     figures.add_argument("--format", nargs="+", default=["pdf", "png"], choices=("pdf", "png", "svg"), dest="formats")
@@ -36,8 +35,7 @@ def parser() -> argparse.ArgumentParser:
     selection = tasks.add_parser("vas-selection", help="spread of VAS's weights, and words on their true segments")
     selection.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")
     selection.add_argument("--words", default="coco-panoptic-133", help="a preset, a file or words; all compete in VAS")
-    selection.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"))
-    selection.add_argument("--checkpoint", type=Path, help="weights instead of the variant's own")
+    add_model_options(selection)
     selection.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
     selection.add_argument("--out", type=Path, required=True, help="JSON to write: figures, photos and pairs")
     return command
@@ -73,10 +71,11 @@ def _selection(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     folder, words = PanopticFolder(options.data), eovseg.Vocabulary.read(options.words)
-    predictor = eovseg.load(options.variant, options.checkpoint)
-    origin = Origin.of(options.checkpoint or default_checkpoint(options.variant))
+    predictor = chosen_model(options)
+    variant = predictor.config.variant
+    origin = Origin.of(options.checkpoint or default_checkpoint(variant))
     found = measure_selection(predictor, folder, folder.photos[: options.limit], words)
-    document = {"data": folder.name, "variant": options.variant, "origin": asdict(origin), **found.to_json()}
+    document = {"data": folder.name, "variant": variant, "origin": asdict(origin), **found.to_json()}
     write_whole(options.out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print(f"{len(found.spreads)} photos, {len(found.pairs)} pairs of photo and word")
     for name, row in found.summary.items():
@@ -88,7 +87,7 @@ def _figures(options: argparse.Namespace) -> None:
     from analysis.sheets import draw_sheets, sheet_names  # matplotlib only once something is drawn
 
     photos = options.photo or [asset_path("photos/bus-street.jpg"), asset_path("photos/savanna.jpg")]
-    predictor = eovseg.load(options.variant, options.checkpoint)
+    predictor = chosen_model(options)
     written = draw_sheets(
         predictor,
         photos,

@@ -34,9 +34,9 @@ def without_fusion(predictor: Predictor) -> Predictor:
         raise ConfigError(
             f"fusion={predictor.config.fusion!r} cannot be switched off afterwards; a model with TDEE or SDI can."
         )
-    network = _twin(predictor.network)
-    network.decoder = _twin(network.decoder)
-    network.decoder.layers = nn.ModuleList(_twin(layer) for layer in predictor.network.decoder.layers)
+    network = twin(predictor.network)
+    network.decoder = twin(network.decoder)
+    network.decoder.layers = nn.ModuleList(twin(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:
         assert isinstance(layer, DecoderLayer)
         layer.fusion = None
@@ -45,7 +45,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
     return without
 
 
-def _twin(module: _Module) -> _Module:
+def twin(module: _Module) -> _Module:
     """A module of its own whose children and tensors are the original's."""
     twin = copy.copy(module)
     twin._modules = dict(module._modules)

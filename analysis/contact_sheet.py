@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 import eovseg
-from eovseg.command_words import read_words
+from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import any_encoding, exit_code
 
 WIDTH = 400  # of one photo; a pair is twice that
@@ -56,8 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.contact_sheet", description=__doc__)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--vocabulary", default="everyday", help="words or a preset; default: everyday")
-    parser.add_argument("--variant", default="xs")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model_options(parser)
     parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file of the sheet")
     options = parser.parse_args()
     return exit_code(lambda: draw(options))
@@ -66,7 +65,7 @@ def main() -> int:
 def draw(options: argparse.Namespace) -> None:
     """Segment the photos and write the sheet; raises `EovsegError`."""
     vocabulary = read_words(options.vocabulary)
-    predictor = eovseg.load(options.variant, options.checkpoint)
+    predictor = chosen_model(options)
     results = [predictor(photo, vocabulary) for photo in options.photos]
     contact_sheet(results).save(options.output, quality=88)
 

@@ -1,28 +1,13 @@
-"""What alpha, beta and the kind of ensemble do to one photo, on kept logits: no network runs again (Eq. 11)."""
+"""Why a class won a segment: both classifiers' probabilities and what the ensemble makes of them (Eq. 11)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from analysis.ablation import SegmentChange, compare_results
 from eovseg.errors import ConfigError
-from eovseg.evaluation.sweep import TABLE_10
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.model.config import Ensemble
 from eovseg.predictor import Decoded, Predictor
-from eovseg.result import Result
-
-
-@dataclass(frozen=True, eq=False)
-class EnsembleRow:
-    """One setting, its result and what changed against the model's own setting (unchanged segments left out)."""
-
-    alpha: float
-    beta: float
-    ensemble: Ensemble
-    result: Result
-    changes: tuple[SegmentChange, ...]
 
 
 @dataclass(frozen=True)
@@ -39,23 +24,6 @@ class ClassVote:
     out_of_vocabulary: float
     score: float
     weighed: bool = True
-
-
-def sweep_photo(
-    predictor: Predictor,
-    decoded: Decoded,
-    weights: Sequence[tuple[float, float]] = TABLE_10,
-    ensembles: Sequence[Ensemble] = ("geometric", "arithmetic"),
-) -> list[EnsembleRow]:
-    """Results of a decoded photo for every pair (alpha, beta) and kind of ensemble, Table 10's pairs by default."""
-    own = predictor.compose(decoded)
-    rows = []
-    for ensemble in ensembles:
-        for alpha, beta in weights:
-            result = predictor.compose(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
-            changes = tuple(change for change in compare_results(own, result) if change.change != "same")
-            rows.append(EnsembleRow(alpha, beta, ensemble, result, changes))
-    return rows
 
 
 @torch.inference_mode()

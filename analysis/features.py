@@ -20,6 +20,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from analysis.ablation import twin
 from eovseg.errors import ConfigError
 from eovseg.model.spatial import SpatialExtractor
 
@@ -167,8 +168,8 @@ def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
         return _timms_of_size(model, grid)
     if native and dynamic is None:
         return model
-    sized = _twin(model)
-    sized.patch_embed = _twin(model.patch_embed)
+    sized = twin(model)
+    sized.patch_embed = twin(model.patch_embed)
     sized.patch_embed.strict_img_size = False
     if dynamic is False and not native:
         sized.dynamic_img_size = True
@@ -200,19 +201,12 @@ def _clip_tower_of_size(tower: Any, grid: tuple[int, int]) -> nn.Module:
     own = tuple(tower.grid_size)
     if own == grid:
         return tower
-    sized = _twin(tower)
+    sized = twin(tower)
     resized = resample_abs_pos_embed(tower.positional_embedding.detach()[None], list(grid), list(own))
     sized._parameters = dict(tower._parameters) | {
         "positional_embedding": nn.Parameter(resized[0], requires_grad=False)
     }
     return sized
-
-
-def _twin(module: Any) -> Any:
-    """A module of its own whose children and tensors are the original's."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    return twin
 
 
 def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -> Tensor:

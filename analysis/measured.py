@@ -3,8 +3,8 @@
 import csv
 from collections.abc import Mapping
 
-from analysis.paper import TABLE_10_PQ
 from eovseg.assets import asset_path
+from eovseg.evaluation.paper import TABLE_10
 
 ABLATION_COLUMNS = ("TDEE", "VAS", "seed", "PQ", "mIoU", "paper's PQ (L)")
 Mixture = tuple[float, float, str]  # alpha, beta and the kind of ensemble
@@ -33,7 +33,7 @@ def table_10_rows(*measured: Mapping[Mixture, float]) -> list[tuple[str, ...]]:
     """A row for each (alpha, beta) of Table 10: both, then arithmetic and geometric PQ of each `measured`, then the
     paper's."""
     rows = []
-    for (alpha, beta), paper in TABLE_10_PQ.items():
+    for (alpha, beta), paper in TABLE_10.items():
         ours = [values[alpha, beta, kind] for values in measured for kind in ("arithmetic", "geometric")]
         rows.append((f"{alpha}", f"{beta}", *(f"{value:.1f}" for value in (*ours, *paper))))
     return rows

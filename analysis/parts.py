@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.timing import machine_name, synchronise
+from analysis.timing import machine_name
 from eovseg.backends.folded import FoldedImageHalf
 from eovseg.errors import ConfigError
 from eovseg.images import resize_for_network
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.predictor import Decoded, ImageState, Predictor
+from eovseg.timing import synchronise, timed
 from eovseg.vocabulary import Vocabulary
 
 Step = Literal["photo", "words", "result"]
@@ -167,9 +168,7 @@ def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
     """Milliseconds of the text tower for one word, as a visitor adds them: the median of a few after one untimed."""
     times = []
     for word in (words[0], *words[:_SAMPLED_WORDS]):
-        synchronise(predictor.device)
-        start = time.perf_counter()
-        predictor.network.encode_words([word])
-        synchronise(predictor.device)
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times[1:]))
+        with timed(predictor.device) as spent:
+            predictor.network.encode_words([word])
+        times += spent
+    return 1000 * float(np.median(times[1:]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from eovseg.data.panoptic_folder import write_segment_ids
 from eovseg.vocabulary import Vocabulary
 
 SHAPE_WORDS = Vocabulary.parse("circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff")
@@ -48,8 +49,7 @@ def write_shapes(root: Path, photos: int, size: int = 128, seed: int = 0) -> Pat
         picture, ids, classes = draw_shapes(size, np.random.default_rng([seed, number]))
         name = f"shapes-{number:03d}.png"
         Image.fromarray(picture).save(root / "images" / name)
-        packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-        Image.fromarray(packed).save(root / "panoptic" / name)
+        write_segment_ids(root / "panoptic" / name, ids)
         images.append({"id": number, "file_name": name, "width": size, "height": size})
         segments = [
             {"id": i, "category_id": class_index + 1, "iscrowd": 0, "area": int((ids == i).sum())}

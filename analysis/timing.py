@@ -13,6 +13,7 @@ from analysis.features import Tap, any_size, patch_size, tap_module, vit_blocks
 from eovseg.errors import ConfigError
 from eovseg.model.backbones import ClipConvNeXt, EfficientNetLite2Extractor
 from eovseg.predictor import Predictor
+from eovseg.timing import synchronise
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,3 @@ def _block_times(model: nn.Module, vit: nn.Module, pixels: Tensor, runs: int, wa
     taps = [tap_module(block, tap) for block in vit_blocks(vit)]
     names = [(f"block {number}", module) for number, (module, _) in enumerate(taps, start=1)]
     return reach_times(model, names, pixels, runs, warm, entered=taps[0][1])
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for what a GPU still has to do, so that the clock shows it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

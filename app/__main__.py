@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import eovseg
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
+from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, EovsegError, any_encoding
 
 AUTH_VARIABLE = "EOVSEG_AUTH"
@@ -24,9 +24,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="eovseg page", description="EOV-Seg Explorer in the browser.", epilog=described()
     )
-    options.add_argument("--variant", default="xs", choices=("xs", "s", "m", "l"), help="the model (default: xs)")
-    options.add_argument("--checkpoint", metavar="FILE", help="the weights of s, m or l")
-    options.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_model_options(options)
     options.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
     options.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     options.add_argument("--root-path", help="path under which a proxy serves the page, such as /eovseg")
@@ -148,8 +146,8 @@ _serving = threading.Event()
 
 
 def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: threading.Event) -> None:
-    print(f"Loading variant {options.variant.upper()} ...", flush=True)
-    predictor = eovseg.load(options.variant, checkpoint=options.checkpoint, device=options.device)
+    print(f"Loading {options.checkpoint or 'variant ' + (options.variant or 'xs').upper()} ...", flush=True)
+    predictor = chosen_model(options)
     # Gradio takes seconds to import; a wrong checkpoint should be told before that.
     from app.models import Models
     from app.page import Page
@@ -157,7 +155,7 @@ def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: thre
     from app.tabs.clustering import feature_files
 
     # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
-    models = Models(predictor, options.variant, options.checkpoint, str(predictor.device))
+    models = Models(predictor, options.checkpoint, options.dtype, options.backend)
     large = any(models.parts(choice.key)[0] != "xs" and not choice.missing for choice in models.choices())
     page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models, options.time_limit)
     page.features = feature_files(options.features)

@@ -1,8 +1,6 @@
 """What the page looks like: theme, style sheet and the fixed pieces of HTML. Whatever is not fixed is escaped."""
 
-import base64
 import html
-import io
 from pathlib import Path
 
 import gradio as gr
@@ -10,6 +8,7 @@ from PIL import Image, ImageOps
 
 from app.examples import example_paths
 from app.models import Models
+from app.pictures import data_address
 
 _HERE = Path(__file__).parent
 XS_SENTENCE = (
@@ -84,11 +83,8 @@ def examples_html() -> str:
     for index, path in enumerate(example_paths()):
         with Image.open(path) as photo:
             small = ImageOps.fit(photo.convert("RGB"), (120, 90))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=80)
-        source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
         name = html.escape(path.stem.replace("-", " "))
-        picture = f'<img src="{source}" alt="Example: {name}">'
+        picture = f'<img src="{data_address(small, "JPEG", quality=80)}" alt="Example: {name}">'
         buttons.append(f'<button type="button" data-index="{index}" title="{name}">{picture}</button>')
     return f'<h2>Or take one of these</h2><div class="strip">{"".join(buttons)}</div>'
 

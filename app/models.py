@@ -3,10 +3,12 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import eovseg
 from app.session import StagedPredictor, held
 from eovseg.checkpoints import default_checkpoint
+from eovseg.choices import Backend, Dtype
 from eovseg.errors import ConfigError
 
 
@@ -20,17 +22,18 @@ class ModelChoice:
 
 
 class Models:
-    """The models by key; another than the first is loaded when it is chosen for the first time, and kept."""
+    """The models by key; another than the first is loaded as that one was when it is first chosen, and kept."""
 
     def __init__(
         self,
         first: StagedPredictor,
-        variant: str = "xs",
         checkpoint: str | Path | None = None,
-        device: str = "cpu",
+        dtype: Dtype = "float32",
+        backend: Backend = "torch",
     ) -> None:
+        variant, self.device = first.config.variant, str(first.device)
         self.first = variant if checkpoint is None else f"{variant}:{Path(checkpoint).name}"
-        self.device = device
+        self._how: dict[str, Any] = {"device": self.device, "dtype": dtype, "backend": backend}
         self._loaded: dict[str, StagedPredictor] = {self.first: first}
         self._lock = threading.Lock()
 
@@ -69,7 +72,7 @@ class Models:
                     raise ConfigError(f'There is no model "{" ".join(key[:40].split())}"; choose one of the list.')
                 if choice.missing:
                     raise ConfigError(choice.missing)
-                self._loaded[key] = eovseg.load(key, device=self.device)
+                self._loaded[key] = eovseg.load(key, **self._how)
             return self._loaded[key]
 
     def key_of(self, predictor: StagedPredictor) -> str:

@@ -26,7 +26,7 @@ from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import read_link, recipe_value
 from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
-from app.settings import Settings, defaults
+from app.settings import defaults, read_settings
 from app.why import why_value
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
@@ -56,7 +56,7 @@ def asked_for(words: str, preset: str | None, competes: bool, settings: object) 
             raise ConfigError(f"{name} must be text, not {type(text).__name__}.")
     if len(words) > MAX_TEXT:
         raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
-    checked = Settings.read(settings)
+    checked = read_settings(settings)
     if not preset:
         return Asked(Vocabulary.parse(words), None, checked, words)
     listed = Vocabulary.preset(preset)
@@ -162,10 +162,6 @@ class Page:
                 self._kept.popitem(last=False)
         return made
 
-    def intermediates(self, session: Session) -> Any:
-        """The session's photo decoded with its inner values (`Decoded`); they are always kept."""
-        return session.decoded
-
     # The frame and the Segment tab.
 
     def open(self) -> Shown:
@@ -239,7 +235,7 @@ class Page:
         if session is None:
             return self.show(key, photo, words, preset, competes, panel)
         settings = part_of(panel, "settings")
-        if self._guarded(lambda s: adjust(s, Settings.read(settings)), session, desk=self.side_desk) is None:
+        if self._guarded(lambda s: adjust(s, read_settings(settings)), session, desk=self.side_desk) is None:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
@@ -277,7 +273,7 @@ class Page:
         return {
             "model": self.models.key_of(session.predictor),
             "models": [asdict(choice) for choice in self.models.choices()],
-            "settings": session.asked.settings.arguments(),
+            "settings": session.asked.settings.given(),
             "defaults": defaults(session.predictor.config),
         }
 

@@ -1,18 +1,16 @@
 """A result as the browser and the endpoint receive it: pictures as data addresses, segments as plain values."""
 
-import base64
-import io
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
+from app.pictures import data_address
 from app.session import Session
-from eovseg.colours import segment_colours, text_colour
-from eovseg.result import Segment, id_to_rgb
+from eovseg.colours import id_to_rgb, segment_colours, text_colour
+from eovseg.result import Segment
 
 _PLACING_SIDE = 200  # labels are placed on a map of about this size
 
@@ -52,9 +50,9 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
     names = ", ".join(entry["name"] for entry in entries[:12]) or "nothing"
     return {
         "token": uuid.uuid4().hex,
-        "photo": _data_address(result.image, "JPEG", quality=90) if whole else None,
+        "photo": data_address(result.image, "JPEG", quality=90) if whole else None,
         "photo_key": session.digest,
-        "ids": _data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
+        "ids": data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
         "segments": entries,
         "description": f"Photo with {len(entries)} segments: {names}",
         "timing": timing(session),
@@ -64,7 +62,7 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 def answer(session: Session) -> dict[str, Any]:
     """The endpoint's answer: `Result.to_json`, the settings that were given, and seconds per step that ran."""
     assert session.result is not None and session.asked is not None
-    return {**session.result.to_json(), "settings": session.asked.settings.arguments(), "seconds": session.seconds}
+    return {**session.result.to_json(), "settings": session.asked.settings.given(), "seconds": session.seconds}
 
 
 def timing(session: Session) -> str:
@@ -101,9 +99,3 @@ def label_anchors(segment_map: np.ndarray, segments: Sequence[Segment]) -> list[
         down = ((int(y) - 1 + y0 // step) * step + step // 2 + 0.5) / height
         anchors.append([round(min(across, 1.0), 4), round(min(down, 1.0), 4)])
     return anchors
-
-
-def _data_address(image: np.ndarray, form: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

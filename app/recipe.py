@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from app.examples import EXAMPLES
 from app.session import OPACITY, Asked, Session
-from app.settings import SHARES
+from app.settings import NAMES
 
 PHOTO = "photo.jpg"
 ADDRESS = "{address}"  # the browser puts the page's own address here
@@ -42,7 +42,7 @@ def python_call(asked: Asked, photo: str, variant: str, checkpoint: str | None =
     arguments = [_quoted(photo), words]
     if asked.background is not None:
         arguments.append(f"background={_quoted(asked.preset)}")
-    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.arguments().items()]
+    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.given().items()]
     lines = "".join(f"    {argument},\n" for argument in arguments)
     save = 'result.save("out")'
     if opacity != OPACITY:
@@ -59,7 +59,7 @@ def command_line(asked: Asked, photo: str, variant: str, checkpoint: str | None 
         parts += ["-v", value] if not value.startswith("-") else [f"--vocabulary={value}"]
     if asked.background is not None:
         parts += ["--background", asked.preset]
-    for name, value in asked.settings.arguments().items():
+    for name, value in asked.settings.given().items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
             parts.append(f"--{option}" if value else f"--no-{option}")
@@ -79,7 +79,7 @@ def client_call(asked: Asked, photo: str) -> str:
         arguments.append(f"preset={_quoted(asked.preset)}")
     if asked.background is not None:
         arguments.append("preset_competes=True")
-    for name, value in asked.settings.arguments().items():
+    for name, value in asked.settings.given().items():
         arguments.append(f"{name}={_literal(str(value).lower() if isinstance(value, bool) else value)}")
     lines = "".join(f"    {argument},\n" for argument in (*arguments, 'api_name="/segment"'))
     return (
@@ -95,7 +95,7 @@ def curl_call(asked: Asked, photo: str) -> str:
         data["preset"] = asked.preset
     if asked.background is not None:
         data["preset_competes"] = True
-    data |= asked.settings.arguments()
+    data |= asked.settings.given()
     body = shlex.quote(json.dumps(data, ensure_ascii=False))
     return (
         f"PAGE={ADDRESS}\n"
@@ -118,7 +118,7 @@ def link_query(asked: Asked, photo: str, model: str) -> str:
         values["competes"] = "1"
     if model != "xs":
         values["model"] = model
-    return urlencode(values | {name: str(value) for name, value in asked.settings.arguments().items()})
+    return urlencode(values | {name: str(value) for name, value in asked.settings.given().items()})
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def read_link(query: Mapping[str, str]) -> Link | None:
         query.get("preset", ""),
         query.get("competes") == "1",
         query.get("model"),
-        {name: query[name] for name in ("task", "ensemble", *SHARES, "edges") if name in query},
+        {name: query[name] for name in NAMES if name in query},
     )
 
 

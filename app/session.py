@@ -26,12 +26,12 @@ from PIL import Image
 
 from app.desk import TookTooLong, checkpoint
 from app.limits import BUSY_SECONDS, MAX_SESSIONS
-from app.settings import Settings
 from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
 from eovseg.model.config import ModelConfig
 from eovseg.result import Result, clean_stem
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
@@ -50,6 +50,9 @@ class StagedPredictor(Protocol):
 
     @property
     def config(self) -> ModelConfig: ...
+
+    @property
+    def device(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ def adjust(session: Session, settings: Settings) -> Session:
 
 def composed(predictor: StagedPredictor, decoded: Any, asked: Asked) -> Result:
     """The result of decoded words with the settings that are asked, a background merged into "other"."""
-    result = predictor.compose(decoded, **asked.settings.arguments())
+    result = predictor.compose(decoded, settings=asked.settings)
     return result if asked.background is None else merge_background(result, asked.words)
 
 

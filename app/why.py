@@ -51,26 +51,24 @@ def _votes(session: Session, query: int) -> dict[str, Any]:
     """The best words of a kernel, and how its two probabilities are weighed for each."""
     predictor, decoded = session.predictor, session.decoded
     assert session.asked is not None
-    settings = session.asked.settings
-    chosen: dict[str, Any] = {"alpha": settings.alpha, "beta": settings.beta, "ensemble": settings.ensemble}
-    votes = class_votes(predictor, decoded, query, TOP, **chosen)
-    alpha = predictor.config.alpha if settings.alpha is None else settings.alpha
-    beta = predictor.config.beta if settings.beta is None else settings.beta
+    rule = session.asked.settings.applied(predictor.config)
+    weights: dict[str, Any] = {"alpha": rule.alpha, "beta": rule.beta, "ensemble": rule.ensemble}
+    votes = class_votes(predictor, decoded, query, TOP, **weights)
     words = [
         {
             "word": vote.label,
             "seen": vote.seen,
-            "weight": (alpha if vote.seen else beta) if vote.weighed else 0.0,
+            "weight": (rule.alpha if vote.seen else rule.beta) if vote.weighed else 0.0,
             "inside": round(vote.in_vocabulary, 4),
             "outside": round(vote.out_of_vocabulary, 4),
             "score": round(vote.score, 4),
         }
         for vote in votes
     ]
-    void = predictor.log_probabilities(decoded, **chosen)[query, -1].exp()
+    void = predictor.log_probabilities(decoded, **weights)[query, -1].exp()
     return {
         "words": words,
-        "ensemble": settings.ensemble or predictor.config.ensemble,
+        "ensemble": rule.ensemble,
         "void": round(float(void), 4),
         "weighed": votes[0].weighed,
     }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eovseg.model.config import ModelConfig
     from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput
     from eovseg.result import Result, Segment
+    from eovseg.settings import Settings
     from eovseg.video import segment_video
     from eovseg.vocabulary import Vocabulary, WordClass, preset_names
 else:
@@ -26,6 +27,7 @@ else:
             "eovseg.model.config": ("ModelConfig",),
             "eovseg.predictor": ("Decoded", "ImageState", "Predictor", "RawOutput"),
             "eovseg.result": ("Result", "Segment"),
+            "eovseg.settings": ("Settings",),
             "eovseg.video": ("segment_video",),
             "eovseg.vocabulary": ("Vocabulary", "WordClass", "preset_names"),
         },
@@ -46,6 +48,7 @@ __all__ = [
     "RawOutput",
     "Result",
     "Segment",
+    "Settings",
     "VideoError",
     "Vocabulary",
     "VocabularyError",

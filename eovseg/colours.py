@@ -196,6 +196,16 @@ def text_colour(background: np.ndarray) -> tuple[int, int, int]:
     return (255, 255, 255) if white_contrast > black_contrast else (0, 0, 0)
 
 
+def id_to_rgb(ids: np.ndarray) -> np.ndarray:
+    """Segment ids (H, W), 0 to 2^24 - 1, as a COCO-panoptic PNG has them: (H, W, 3) uint8, id = R + 256 G + 65536 B."""
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def rgb_to_id(rgb: np.ndarray) -> np.ndarray:
+    """Inverse of `id_to_rgb`: (H, W, 3) -> (H, W) int32."""
+    return rgb.astype(np.int32) @ np.array([1, 256, 65536], dtype=np.int32)
+
+
 @lru_cache(maxsize=4096)
 def _variants(label: str) -> tuple[np.ndarray, np.ndarray]:
     """A word's colour and its variants, nearest first: (V, 3) uint8 and `as_seen` of them."""

@@ -1,7 +1,5 @@
 """The third step: from one photo's scores to the segments of a task. No network runs here."""
 
-import threading
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +13,9 @@ from eovseg.images import resized
 from eovseg.instance_masks import InstanceMasks
 from eovseg.model import postprocess
 from eovseg.model.classifier import in_and_out_log_probabilities
-from eovseg.model.config import Composition
-from eovseg.model.geometry import MaskGeometry
+from eovseg.model.config import ModelConfig
 from eovseg.model.instances import instances
-from eovseg.model.network import ImageFeatures, Logits
+from eovseg.model.network import Logits
 from eovseg.model.tiles import TiledMasks
 from eovseg.result import Segment
 from eovseg.vocabulary import Vocabulary
@@ -34,20 +31,6 @@ class Composed:
     segments: tuple[Segment, ...]
     queries: tuple[int, ...]
     masks: InstanceMasks | None = None
-
-
-@dataclass(frozen=True)
-class PanopticRule:
-    """How kernels become panoptic segments: those fields of `ModelConfig` that decide it, by their names."""
-
-    composition: Composition
-    score_threshold: float
-    overlap_threshold: float
-    void_threshold: float | None
-    mask_threshold: float
-    pixel_threshold: float
-    edges: bool
-    calibration: tuple[float, float] | None
 
 
 def shown_score(score: float, calibration: tuple[float, float] | None) -> float:
@@ -79,8 +62,11 @@ class Composer:
         self.inside, self.outside = inside[0].exp(), outside[0].exp()
 
     @torch.inference_mode()
-    def panoptic(self, rule: PanopticRule, image: np.ndarray) -> Composed:
-        """As `postprocess.panoptic` or `postprocess.best_first`; `image` (H, W, 3) uint8 is the photo."""
+    def panoptic(self, rule: ModelConfig, image: np.ndarray) -> Composed:
+        """As `postprocess.panoptic` or `postprocess.best_first`; `image` (H, W, 3) uint8 is the photo.
+
+        `rule` says how kernels become segments: composition, thresholds, edges and calibration.
+        """
         guide = self._guide(image) if rule.edges else None
         thresholds = (rule.score_threshold, rule.overlap_threshold, rule.void_threshold)
         given = (self.scores, self.tiled, self.is_thing, *thresholds)
@@ -153,42 +139,6 @@ class Composer:
             area=area,
             box=box,
         )
-
-
-class KeptMasks:
-    """The tiled masks of the last few photos, gone with the logits that they belong to.
-
-    The lock is held while masks are made. What removes the masks of logits that are gone does without it: Python calls
-    that in any thread and even within `of`, where waiting for the lock would never end. It is a single operation on the
-    dictionary, which is atomic.
-    """
-
-    def __init__(self, count: int = 2) -> None:
-        self._count = count
-        self._kept: dict[int, tuple[weakref.ref[Logits], TiledMasks]] = {}  # by the id of the logits
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def of(self, logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
-        """The final masks of one photo of `size` (H, W), the same for the same `logits`."""
-        with self._lock:
-            known = self._kept.get(id(logits))
-            if known is not None and known[0]() is logits:
-                return known[1]
-            made = _tiled_masks(logits, features, size)
-            key, pop = id(logits), self._kept.pop
-            self._kept[key] = weakref.ref(logits, lambda _: pop(key, None)), made
-            for oldest in list(self._kept)[: -self._count]:
-                self._kept.pop(oldest, None)
-            return made
-
-
-def _tiled_masks(logits: Logits, features: ImageFeatures, size: tuple[int, int]) -> TiledMasks:
-    masks = logits.mask_logits[-1][0]
-    geometry = MaskGeometry(features.padded_size, features.image_size, size)
-    return TiledMasks(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)
 
 
 def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:

@@ -63,10 +63,9 @@ class EmbeddingCache:
         self._encode_lock = threading.Lock()
         self._disk = _DiskStore(directory / _FILE_NAME, dimension, disk_bytes) if directory else None
 
-    def embed(self, words: Sequence[str], progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+    def embed(self, words: Sequence[str]) -> np.ndarray:
         """(n, dimension) L2-normalised rows of the n `words`, float32 (float64 if `encode` gives float64).
 
-        `progress(done, total)` is called while words are being encoded, counting only those.
         Raises ValueError if `encode` returns another shape or a row that is zero or not finite.
         """
         rows = self._recall(words)
@@ -78,11 +77,7 @@ class EmbeddingCache:
                 rows |= self._read_disk([word for word in missing if word not in rows])
                 missing = [word for word in missing if word not in rows]
                 for start in range(0, len(missing), _ENCODE_WORDS):
-                    if progress:
-                        progress(start, len(missing))
                     rows |= self._encode_and_store(missing[start : start + _ENCODE_WORDS])
-                if progress and missing:
-                    progress(len(missing), len(missing))
         if not words:
             return np.zeros((0, self.dimension), dtype=np.float32)
         return np.stack([rows[word] for word in words])

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -14,17 +13,18 @@ from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.typed_settings import check_word
 from eovseg.vocabulary import coco_training_words
 
 
 def load(
-    variant: str = "xs",
+    variant: str | None = None,
     checkpoint: str | Path | None = None,
     device: str = "auto",
     dtype: Dtype = "float32",
     backend: Backend = "torch",
 ) -> Predictor:
-    """A ready predictor of variant "xs", "s", "m" or "l".
+    """A ready predictor of variant "xs", "s", "m" or "l": by default that of `checkpoint`, "xs" without one.
 
     `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
     the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
@@ -33,11 +33,9 @@ def load(
     image half with that package, the fastest on CPUs; "compile" with what torch compiles at the first photo of a size.
     Raises `ConfigError` and `CheckpointError` with one sentence.
     """
-    config = variant_config(variant)
-    if dtype not in get_args(Dtype):
-        raise ConfigError(f"dtype={dtype!r} is not allowed; choose one of {', '.join(get_args(Dtype))}.")
-    if backend not in get_args(Backend):
-        raise ConfigError(f"backend={backend!r} is not allowed; choose one of {', '.join(get_args(Backend))}.")
+    config = variant_config(variant or "xs")
+    check_word("dtype", dtype, Dtype)
+    check_word("backend", backend, Backend)
     target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
         raise ConfigError(
@@ -53,11 +51,11 @@ def load(
         )
         words, weights = coco_training_words(), config.pretrained
     else:
-        loaded = read_checkpoint(path, config.variant)
+        loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
         # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
         network = EOVSeg(loaded.config, pretrained=not loaded.complete)
         load_into(network, loaded, path.name)
-        if checkpoint is None and config.variant != "xs":
+        if checkpoint is None and loaded.config.variant != "xs":
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
@@ -21,52 +22,68 @@ from torch import Tensor
 from eovseg.backends import ImageHalf
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
-from eovseg.composer import Composer, KeptMasks, PanopticRule
+from eovseg.composer import Composer
 from eovseg.embeddings import EmbeddingCache
-from eovseg.errors import ConfigError
 from eovseg.images import load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
-from eovseg.model.config import Composition, Ensemble, ModelConfig, check_calibration
+from eovseg.model.config import Composition, Ensemble, ModelConfig
+from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.model.text import text_key
+from eovseg.model.tiles import TiledMasks
 from eovseg.result import Result
+from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.vocabulary import Vocabulary
 
 ImageSource = str | Path | Image.Image | np.ndarray
 Words = Vocabulary | str | None
-Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ImageState:
     """A photo's image half: the photo as it was given (H, W, 3) uint8 and the features at network size."""
 
     image: np.ndarray
-    features: ImageFeatures = field(repr=False)
+    features: ImageFeatures
     name: str = ""
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"ImageState({self.name or 'photo'}, {width} x {height})"
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Decoded:
     """A photo's word half: logits of every query for every word of the vocabulary."""
 
     state: ImageState
     vocabulary: Vocabulary
-    logits: Logits = field(repr=False)
+    logits: Logits
     text_seconds: float = 0.0
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Decoded({self.state!r}, {len(self.vocabulary)} classes)"
 
     @property
     def intermediates(self) -> Intermediates | None:
         """Inner values, where `decode(..., intermediates=True)` asked for them."""
         return self.logits.intermediates
 
+    @cached_property
+    def masks(self) -> TiledMasks:
+        """The final masks at the photo's own size, made once for all results."""
+        masks, features = self.logits.mask_logits[-1][0], self.state.features
+        height, width = self.state.image.shape[:2]
+        geometry = MaskGeometry(features.padded_size, features.image_size, (height, width))
+        return TiledMasks(masks.to(torch.promote_types(masks.dtype, torch.float32)), geometry)
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class RawOutput:
     """The network's own numbers for one photo: Q queries, K classes, void last, h and w at stride 4, padded."""
 
@@ -75,6 +92,10 @@ class RawOutput:
     out_of_vocabulary_logits: Tensor  # (Q, K+1)
     class_log_probabilities: Tensor  # (Q, K+1)
     valid_masks: Tensor  # (Q,) bool
+
+    def __repr__(self) -> str:
+        queries, classes = self.class_log_probabilities.shape
+        return f"RawOutput({queries} queries, {classes - 1} classes, {len(self.mask_logits)} layers)"
 
 
 class Predictor:
@@ -107,8 +128,10 @@ class Predictor:
             f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
         )
         self._kept: KeptPhotos[ImageState] = KeptPhotos(KEPT_PHOTOS, KEPT_BYTES)
-        self._masks = KeptMasks()
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Predictor(EOV-Seg {self.config.variant.upper()}, {self.device}, {self.dtype})"
 
     def _encode_words(self, words: list[str]) -> np.ndarray:
         with torch.inference_mode():
@@ -203,22 +226,18 @@ class Predictor:
         ensemble: Ensemble | None = None,
     ) -> Tensor:
         """Class log-probabilities of one photo's queries (Q, K+1), void last; None keeps the model's default."""
+        return self._scores(decoded, Settings(alpha=alpha, beta=beta, ensemble=ensemble).applied(self.config))
+
+    @torch.inference_mode()
+    def _scores(self, decoded: Decoded, rule: ModelConfig) -> Tensor:
         seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
-        config = self.config
-        with torch.inference_mode():
-            return class_log_probabilities(
-                decoded.logits,
-                seen,
-                _share("alpha", alpha, config.alpha),
-                _share("beta", beta, config.beta),
-                ensemble or config.ensemble,
-            )[0]
+        return class_log_probabilities(decoded.logits, seen, rule.alpha, rule.beta, rule.ensemble)[0]
 
     def compose(
         self,
         decoded: Decoded,
         *,
-        task: Task = "panoptic",
+        task: Task | None = None,
         alpha: float | None = None,
         beta: float | None = None,
         ensemble: Ensemble | None = None,
@@ -230,45 +249,25 @@ class Predictor:
         pixel_threshold: float | None = None,
         edges: bool | None = None,
         calibration: Calibration = None,
+        settings: Settings | None = None,
     ) -> Result:
-        """The third step: a result from logits, without running the network. None keeps the model's default.
+        """The third step: a result from logits, without running the network.
 
-        `void_threshold` (0..1): kernels whose probability of "none of these words" exceeds it are dropped.
-        Panoptic results alone read the last five: `composition` chooses between the rules of
-        eovseg/model/postprocess.py, the two thresholds (0..1) belong to "best-first", with `edges` masks follow the
-        photo's edges, and `calibration`, a slope above 0 and a bias, makes the segments' scores shares (`shown_score`);
-        False leaves the scores as they are. Thresholds read the score before it.
-        Raises `ConfigError` for values outside 0 to 1, unknown tasks or compositions, and what is no calibration.
+        The arguments are the fields of `Settings` and stand in the place of those of `settings`; what neither gives is
+        the model's own. Raises `ConfigError` for values that are not allowed.
         """
-        if task not in get_args(Task):
-            raise ConfigError(f"task={task!r} is not allowed; choose one of {', '.join(get_args(Task))}.")
-        if composition is not None and composition not in get_args(Composition):
-            allowed = ", ".join(get_args(Composition))
-            raise ConfigError(f"composition={composition!r} is not allowed; choose one of {allowed}.")
         started = time.perf_counter()
-        config = self.config
-        void = config.void_threshold
-        if void_threshold is not None:
-            void = _share("void_threshold", void_threshold, 1.0)
-        rule = PanopticRule(
-            composition=composition or config.composition,
-            score_threshold=_share("score_threshold", score_threshold, config.score_threshold),
-            overlap_threshold=_share("overlap_threshold", overlap_threshold, config.overlap_threshold),
-            void_threshold=void,
-            mask_threshold=_share("mask_threshold", mask_threshold, config.mask_threshold),
-            pixel_threshold=_share("pixel_threshold", pixel_threshold, config.pixel_threshold),
-            edges=config.edges if edges is None else edges,
-            calibration=_calibration(calibration, config.calibration),
-        )
-        scores = self.log_probabilities(decoded, alpha=alpha, beta=beta, ensemble=ensemble)
-        state = decoded.state
-        size = state.image.shape[0], state.image.shape[1]
-        masks = self._masks.of(decoded.logits, state.features, size)
-        composer = Composer(decoded.vocabulary, decoded.logits, masks, scores)
-        if task == "panoptic":
+        chosen = Settings.chosen(
+            settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+            overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+            mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+        )  # fmt: skip
+        state, rule = decoded.state, chosen.applied(self.config)
+        composer = Composer(decoded.vocabulary, decoded.logits, decoded.masks, self._scores(decoded, rule))
+        if chosen.task == "panoptic":
             made = composer.panoptic(rule, state.image)
-        elif task == "semantic":
-            made = composer.semantic(void)
+        elif chosen.task == "semantic":
+            made = composer.semantic(rule.void_threshold)
         else:
             made = composer.instances(rule.score_threshold)
         timings = {
@@ -282,7 +281,7 @@ class Predictor:
             made.segment_map,
             made.segments,
             decoded.vocabulary,
-            task,
+            chosen.task,
             timings,
             made.masks,
             state.name,
@@ -302,14 +301,14 @@ class Predictor:
         )
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
         self,
         photos: ImageSource,
         vocabulary: Vocabulary | str,
         *,
         background: Words = None,
         keep: bool = True,
-        **settings: Any,
+        **settings: Unpack[SettingsArguments],
     ) -> Result: ...
     @overload
     def __call__(
@@ -319,7 +318,7 @@ class Predictor:
         *,
         background: Words = None,
         keep: bool = True,
-        **settings: Any,
+        **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
     def __call__(
         self,
@@ -328,39 +327,40 @@ class Predictor:
         *,
         background: Words = None,
         keep: bool = True,
-        **settings: Any,
+        task: Task | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: Ensemble | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        void_threshold: float | None = None,
+        composition: Composition | None = None,
+        mask_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+        edges: bool | None = None,
+        calibration: Calibration = None,
+        settings: Settings | None = None,
     ) -> Result | list[Result]:
         """Segment one photo (path, PIL image or array) or a list of photos.
 
-        `settings` are those of `compose`: task, alpha, beta, ensemble, score_threshold, overlap_threshold,
-        void_threshold, composition, mask_threshold, pixel_threshold, edges, calibration.
+        `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`; what neither
+        gives is the model's own.
         `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """
+        chosen = Settings.chosen(
+            settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+            overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+            mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+        )  # fmt: skip
         words = Vocabulary.coerce(vocabulary)
         wide = words if background is None else with_background(words, background)
 
         def segment(photo: ImageSource) -> Result:
-            result = self.compose(self.decode(self.encode_image(photo, keep=keep), wide), **settings)
+            result = self.compose(self.decode(self.encode_image(photo, keep=keep), wide), settings=chosen)
             return result if background is None else merge_background(result, words)
 
         if isinstance(photos, Sequence) and not isinstance(photos, str):
             return [segment(photo) for photo in photos]
         return segment(photos)
-
-
-def _share(name: str, value: Any, default: float) -> float:
-    if value is None:
-        return default
-    if not isinstance(value, int | float | np.floating) or not 0.0 <= value <= 1.0:
-        raise ConfigError(f"{name}={value!r} is outside 0 to 1.")
-    return float(value)
-
-
-def _calibration(given: Calibration, default: tuple[float, float] | None) -> tuple[float, float] | None:
-    if given is None or given is False:
-        return default if given is None else None
-    pair = tuple(given) if isinstance(given, Sequence) else given
-    check_calibration(pair, "False for scores as they are")
-    return pair[0], pair[1]

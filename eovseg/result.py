@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from eovseg.colours import id_to_rgb
 from eovseg.errors import EovsegError
 from eovseg.formats import FILES, FORMATS, path_of, with_needs
-from eovseg.formats.photo import PhotoFile
+from eovseg.formats.photo import PhotoFile, json_bytes
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay, segment_labels
 from eovseg.vocabulary import Vocabulary
@@ -49,7 +50,7 @@ class Segment:
     box: tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """One photo split into the classes of `vocabulary`.
 
@@ -78,6 +79,11 @@ class Result:
         expected = (len(self.segments), *self.segment_map.shape)
         if self.instance_masks is not None and self.instance_masks.shape != expected:
             raise ValueError(f"instance_masks is {self.instance_masks.shape}; {expected} was expected.")
+
+    def __repr__(self) -> str:
+        height, width = self.segment_map.shape
+        shown = ", ".join(self.names[:8]) + (", …" if len(self.names) > 8 else "")
+        return f"Result({self.name or 'photo'}, {width} x {height}, {self.task}, {len(self.names)} segments: {shown})"
 
     @cached_property
     def names(self) -> list[str]:
@@ -267,8 +273,8 @@ class Result:
         if kind == "panoptic-json":
             document = self.panoptic_json(png_name)
             document["info"]["photo_digest"] = self._photo_digest()
-            return _json(document)
-        return _json(self.rle_json())
+            return json_bytes(document)
+        return json_bytes(self.rle_json())
 
     def _photo_digest(self) -> str:
         return hashlib.blake2b(self.image.tobytes(), digest_size=16).hexdigest()
@@ -310,12 +316,6 @@ def _write(path: Path, content: bytes) -> None:
         raise EovsegError(f'Results cannot be written to "{path.parent}" ({reason}).') from error
 
 
-def id_to_rgb(segment_map: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of a COCO-panoptic PNG: id = R + 256 G + 65536 B."""
-    ids = segment_map.astype(np.uint32)
-    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
-
-
 def clean_stem(stem: str) -> str:
     """A file name's stem that Linux, macOS and Windows accept, letters of all scripts kept; "photo" for nothing."""
     kept = "".join(
@@ -347,11 +347,6 @@ def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    # A photo's file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

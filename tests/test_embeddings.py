@@ -245,18 +245,6 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
     assert calls == []
 
 
-def test_progress_counts_what_is_encoded() -> None:
-    told: list[tuple[int, int]] = []
-    cache = EmbeddingCache("tower", DIMENSION, Tower(), None)
-    words = [f"word {index}" for index in range(600)]
-    cache.embed(words[:10])
-    cache.embed(words, progress=lambda done, total: told.append((done, total)))
-    assert told == [(0, 590), (512, 590), (590, 590)]
-    told.clear()
-    cache.embed(words, progress=lambda done, total: told.append((done, total)))
-    assert told == []
-
-
 def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))
     assert default_cache_directory() == tmp_path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eovseg.command_words import read_words
+from eovseg.command_options import read_words
 from eovseg.errors import VocabularyError
 from eovseg.notation import Line, plain_lines, unquoted, without_prefixes
 from eovseg.vocabulary import Vocabulary

@@ -238,17 +238,30 @@ def test_pixels_go_to_any_device(predictor: eovseg.Predictor, monkeypatch: pytes
 def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
     first = predictor.compose(decoded)
-    masks = predictor._masks.of(decoded.logits, decoded.state.features, first.segment_map.shape)
+    tiled = weakref.ref(decoded.masks)
     again = predictor.compose(decoded, alpha=0.1)
-    assert predictor._masks.of(decoded.logits, decoded.state.features, first.segment_map.shape) is masks
+    assert decoded.masks is tiled()
     assert np.array_equal(predictor.compose(decoded).segment_map, first.segment_map)
     assert again.segment_map.shape == first.segment_map.shape
     other = predictor.decode(predictor.encode_image(photo), "grass: stuff")
     predictor.compose(other)
-    assert len(predictor._masks) == 2
-    third = predictor.decode(predictor.encode_image(photo), "bear")
-    tiled = weakref.ref(predictor._masks.of(third.logits, third.state.features, first.segment_map.shape))
-    assert len(predictor._masks) == 2 and tiled() is not None, "the oldest gave way"
-    del third
+    assert other.masks is not decoded.masks
+    del decoded
     gc.collect()
-    assert len(predictor._masks) == 1 and tiled() is None, "masks go with their logits"
+    assert tiled() is None, "masks go with their logits"
+
+
+def test_each_step_is_shown_in_one_line(predictor: eovseg.Predictor, photo: Path) -> None:
+    state = predictor.encode_image(photo)
+    decoded = predictor.decode(state, "bear; grass: stuff")
+    assert repr(predictor) == "Predictor(EOV-Seg XS, cpu, float32)"
+    height, width = state.image.shape[:2]
+    assert repr(decoded) == f"Decoded(ImageState({photo.name}, {width} x {height}), 2 classes)"
+    assert repr(predictor.raw(photo, "bear; grass: stuff")).startswith("RawOutput(64 queries, 2 classes, ")
+
+
+def test_a_checkpoint_says_its_variant(predictor: eovseg.Predictor) -> None:
+    weights = asset_path("weights/eovseg-xs.safetensors")
+    assert eovseg.load(checkpoint=weights).config == eovseg.load("xs", checkpoint=weights).config == predictor.config
+    with pytest.raises(eovseg.CheckpointError, match="holds EOV-Seg XS, not S; load it as variant 'xs'"):
+        eovseg.load("s", checkpoint=weights)

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from eovseg.colours import id_to_rgb, rgb_to_id
 from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks
-from eovseg.result import Result, Segment, clean_stem, id_to_rgb
+from eovseg.result import Result, Segment, clean_stem
 from eovseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.parse("person; sky: stuff; zeppelin")
@@ -44,7 +45,9 @@ def small_result(shade: int = 10, **changes: object) -> Result:
 
 
 def test_ids_become_colours() -> None:
-    rgb = id_to_rgb(np.array([[0, 1, 256, 65_536, 70_000]], dtype=np.int32))
+    ids = np.array([[0, 1, 256, 65_536, 70_000]], dtype=np.int32)
+    rgb = id_to_rgb(ids)
+    np.testing.assert_array_equal(rgb_to_id(rgb), ids)
     assert rgb.tolist() == [[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [112, 17, 1]]]
 
 
@@ -196,3 +199,7 @@ def test_parts_must_fit_together() -> None:
         small_result(segment_map=np.zeros((3, 4), dtype=np.int32))
     with pytest.raises(ValueError, match=r"\(3, 2, 4\) was expected"):
         small_result(instance_masks=InstanceMasks.of(np.zeros((1, 2, 4), dtype=bool)))
+
+
+def test_a_result_is_shown_in_one_line() -> None:
+    assert repr(small_result()) == "Result(Straße.jpg, 4 x 2, panoptic, 3 segments: person 1, sky, person 2)"

@@ -1,8 +1,6 @@
 """Pieces of HTML that the tabs share: every text given here is plain and is escaped here."""
 
-import base64
 import html
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.pictures import colour_table
+from app.pictures import data_address
 
 SIDE = 1024  # longest side of a picture in a tab, pixels
 
@@ -101,18 +100,12 @@ def photo_address(pixels: np.ndarray | Image.Image) -> str:
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image = image.convert("RGB")
     image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return _address(image, "JPEG", quality=88)
+    return data_address(image, "JPEG", quality=88)
 
 
 def exact_address(pixels: np.ndarray) -> str:
     """A small picture (h, w, 3) uint8 as a data address, pixel by pixel: PNG."""
-    return _address(Image.fromarray(pixels), "PNG")
-
-
-def _address(image: Image.Image, form: str, **options: int) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return data_address(pixels, "PNG")
 
 
 def tracks(rows: Sequence[tuple[str, Sequence[float], str]], ends: tuple[str, str, str], label: str, step: str) -> str:

@@ -28,6 +28,7 @@ from eovseg.model.config import variant_config
 from eovseg.model.geometry import MaskGeometry
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.predictor import Decoded, Predictor
+from eovseg.timing import timed
 from eovseg.training.loop import gains_from_bf16
 from eovseg.vocabulary import Vocabulary
 
@@ -290,22 +291,6 @@ def _words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings
     rows = F.normalize(torch.randn(case.words, predictor.config.embed_dim, generator=generator), dim=-1)
     text = TextEmbeddings(rows.to(predictor.device), torch.arange(case.words, device=predictor.device))
     return Vocabulary.parse("; ".join(f"thing {number}: thing" for number in range(case.words))), text
-
-
-@contextmanager
-def timed(device: torch.device) -> Iterator[list[float]]:
-    """Wall-clock seconds of the block, in a list once it has ended; a GPU's work is waited for."""
-    spent: list[float] = []
-    _wait(device)
-    started = time.perf_counter()
-    yield spent
-    _wait(device)
-    spent.append(time.perf_counter() - started)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -81,7 +81,8 @@ class _Part:
     """Writes a part's seconds and MB into a row."""
 
     def __init__(self, name: str, row: dict[str, Any], device: "torch.device") -> None:
-        from eovseg.benchmark.measure import peak_memory, timed
+        from eovseg.benchmark.measure import peak_memory
+        from eovseg.timing import timed
 
         self.name, self.row = name, row
         self._time, self._memory = timed(device), peak_memory()

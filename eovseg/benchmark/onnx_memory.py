@@ -39,9 +39,10 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
     import torch
     from torch.nn import functional as F
 
-    from eovseg.benchmark.measure import peak_memory, timed
+    from eovseg.benchmark.measure import peak_memory
     from eovseg.export.onnx_files import ANSWERS, difference, torch_answers, word_half_inputs
     from eovseg.loading import load
+    from eovseg.timing import timed
 
     network = load("xs", device="cpu").network
     session = onnxruntime.InferenceSession(Path(point.folder) / "words.onnx")

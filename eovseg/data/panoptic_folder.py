@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from eovseg.colours import id_to_rgb, rgb_to_id
 from eovseg.data.class_table import Category, ClassTable
 from eovseg.data.coco_instances import InstanceFile
 from eovseg.data.entries import LARGEST_KEY, LARGEST_SEGMENT_ID, Entry, is_file, named_file, top_level
@@ -179,10 +180,9 @@ class PanopticFolder(LabelledFolder):
 
 def read_segment_ids(path: Path) -> np.ndarray:
     """The ids of a panoptic PNG, (H, W) int32; raises `DataError` naming a file that holds none."""
-    rgb = read_colours(path).astype(np.int32)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    return rgb_to_id(read_colours(path))
 
 
 def write_segment_ids(path: Path, ids: np.ndarray) -> None:
     """Write segment ids (H, W), 0 to 2^24 - 1, as a panoptic PNG."""
-    Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)).save(path)
+    Image.fromarray(id_to_rgb(ids)).save(path)

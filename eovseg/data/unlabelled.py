@@ -1,16 +1,8 @@
-"""Photos without labels, for distillation: a plain folder of image files as augmented batches."""
+"""Photos without labels: a plain folder of image files."""
 
 import logging
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from eovseg.data.augment import Augmentation, augment
-from eovseg.data.label_files import read_photo
-from eovseg.data.sources import VOID, Sample
 from eovseg.errors import DataError
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
 
@@ -32,27 +24,3 @@ def list_photos(folder: Path | str) -> tuple[Path, ...]:
     if left_out.kinds:
         _LOG.warning("%s", left_out.note(root))
     return photos
-
-
-class UnlabelledBatches(Dataset[Tensor]):
-    """`batches[step]` is (B, 3, S, S) float32 RGB 0..255, random views of the photos; seed and step decide all."""
-
-    def __init__(
-        self, folder: Path | str, batch_size: int, crop_size: int, augmentation: Augmentation, seed: int = 0
-    ) -> None:
-        self.photos = list_photos(folder)
-        self.batch_size = batch_size
-        self.crop_size = crop_size
-        self.augmentation = augmentation
-        self.seed = seed
-
-    def __getitem__(self, step: int) -> Tensor:
-        rng = np.random.default_rng([self.seed, step])
-        chosen = rng.choice(len(self.photos), size=self.batch_size, replace=self.batch_size > len(self.photos))
-        views = []
-        for index in chosen:
-            image = read_photo(self.photos[index])
-            segment_map = np.full(image.shape[:2], VOID, dtype=np.uint16)
-            sample = Sample(image, segment_map, {}, np.zeros(0, dtype=bool))
-            views.append(augment(sample, None, self.crop_size, self.augmentation, rng).image)
-        return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float().contiguous()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from eovseg.choices import Backend, Dtype, Task
+from eovseg.choices import Task
+from eovseg.command_options import add_model_options, add_settings_options
 from eovseg.data.data_sets import DATA_SET_NAMES
 from eovseg.errors import any_encoding, exit_code
-from eovseg.model.config import Composition, Ensemble, Variant
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a plain folder: all (default), validation, training; of a data set: val (default), train",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant), help="default: xs")
-    parser.add_argument("--checkpoint", type=Path, help="weight file; default: the variant's own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...; default: auto")
-    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
-    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="default: torch")
     parser.add_argument(
         "--vocabulary",
         help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
@@ -45,20 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("ensemble", "thresholds", "best-first"),
         help="settings on kept logits, instead of a report; best-first: a search for the fields of that composition",
     )
-    parser.add_argument("--alpha", type=float)
-    parser.add_argument("--beta", type=float)
-    parser.add_argument("--ensemble", choices=get_args(Ensemble))
-    parser.add_argument("--score-threshold", type=float)
-    parser.add_argument("--overlap-threshold", type=float)
-    parser.add_argument("--void-threshold", type=float)
-    parser.add_argument("--composition", choices=get_args(Composition), help="how kernels become panoptic segments")
-    parser.add_argument("--mask-threshold", type=float)
-    parser.add_argument("--pixel-threshold", type=float)
-    parser.add_argument("--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges")
-    parser.add_argument(
-        "--no-calibration", dest="calibration", action="store_const", const=False, help="segments' scores as they are"
-    )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
+    add_model_options(parser)
+    add_settings_options(parser, task=False)
     parser.add_argument(
         "--against",
         type=Path,

@@ -18,23 +18,13 @@ from typing import TYPE_CHECKING, Any
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
 from eovseg.errors import any_encoding, exit_code
+from eovseg.evaluation.paper import TABLE_4
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.evaluation.counts import Counts
 
-# Table 4, variant L on ADE20K: (fusion, VAS) -> PQ, SQ, RQ, mIoU in percent.
-TABLE_4 = {
-    ("none", False): (22.1, 67.2, 27.3, 30.3),
-    ("EAF", False): (23.0, 68.2, 28.3, 30.8),
-    ("SDI", False): (22.5, 67.1, 27.8, 31.1),
-    ("TDEE", False): (23.6, 68.7, 30.0, 31.1),
-    ("none", True): (22.7, 67.3, 28.2, 31.4),
-    ("EAF", True): (22.3, 66.9, 27.6, 30.4),
-    ("SDI", True): (22.9, 67.4, 28.5, 31.5),
-    ("TDEE", True): (24.5, 70.2, 30.1, 32.1),
-}
 _MEASURED = ("PQ", "SQ", "RQ", "mIoU")
 
 

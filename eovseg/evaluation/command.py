@@ -5,25 +5,24 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from eovseg import distributed
 from eovseg.checkpoints import default_checkpoint
-from eovseg.command_words import read_words
+from eovseg.command_options import chosen_model, chosen_settings, read_words
 from eovseg.data.data_sets import open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError
 from eovseg.evaluation.categories import classes_of_folder
-from eovseg.evaluation.decoded import Settings
 from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
-from eovseg.loading import load
+from eovseg.settings import Settings
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 from eovseg.whole_files import write_whole
 
@@ -31,6 +30,7 @@ from eovseg.whole_files import write_whole
 def run(arguments: argparse.Namespace) -> None:
     """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
     distributed.start(arguments.device)
+    given = chosen_settings(arguments)
     folder, photos = _data(arguments)
     vocabulary = _vocabulary(arguments.vocabulary, folder)
     other = None
@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
     if arguments.out and distributed.is_main():
         arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
-    predictor = load(arguments.variant, arguments.checkpoint, arguments.device, arguments.dtype, arguments.backend)
-    settings = _settings(arguments, Settings.of(predictor.config))
+    predictor = chosen_model(arguments)
+    settings = Settings.chosen(Settings.of(predictor.config), **given.given())
     if arguments.sweep:
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
         decoded = evaluator.decode(predictor, distributed.own(photos))
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
             _show_sweep(rows, arguments.out)
         return
     # Before the run: both files and the checkout may change while it lasts.
-    weights = arguments.checkpoint or default_checkpoint(arguments.variant)
+    weights = arguments.checkpoint or default_checkpoint(predictor.config.variant)
     origin = Origin.of(weights) if distributed.is_main() else None
     extras: dict[Extra, bool] = {
         "true masks": arguments.true_masks,
@@ -117,12 +117,6 @@ def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
     return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
 
 
-def _settings(arguments: argparse.Namespace, start: Settings) -> Settings:
-    """The model's settings with those given on the command line in their place."""
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(start)}
-    return replace(start, **{name: value for name, value in given.items() if value is not None})
-
-
 def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty() and distributed.is_main():
         print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
@@ -138,7 +132,7 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
                 for name, value in record.items()
             )
         )
-    chosen = asdict(best_setting(rows).settings) | {"calibration": None}  # one of before would no longer fit
+    chosen = best_setting(rows).settings.model_values() | {"calibration": None}  # one of before would no longer fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         path = out / "sweep.csv"

@@ -1,7 +1,6 @@
 """What a photo costs: frames a second at batch 1, parameters without the text tower, floating-point work, memory."""
 
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.timing import timed
 from eovseg.vocabulary import Vocabulary
 
 
@@ -42,11 +42,9 @@ def measure_cost(
     seconds = []
     for run in range(warm + runs):
         photo = _unknown_photo(image, run)
-        _synchronise(device)
-        start = time.perf_counter()
-        predictor.compose(predictor.decode(predictor.encode_image(photo), vocabulary), task="panoptic")
-        _synchronise(device)
-        seconds.append(time.perf_counter() - start)
+        with timed(device) as spent:
+            predictor.compose(predictor.decode(predictor.encode_image(photo), vocabulary), task="panoptic")
+        seconds += spent
     return Cost(
         device=str(device),
         image_size=(image.shape[0], image.shape[1]),
@@ -85,12 +83,6 @@ def _unknown_photo(image: np.ndarray, number: int) -> np.ndarray:
     photo = image.copy()
     photo[0, 0] = (number % 256, number // 256 % 256, 255 - image[0, 0, 2])
     return photo
-
-
-def _synchronise(device: torch.device) -> None:
-    """Wait for the work that a GPU has been given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _peak_memory(device: torch.device) -> int | None:

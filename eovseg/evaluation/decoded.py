@@ -1,34 +1,11 @@
-"""A photo's logits with its truth, and the settings that turn logits into segments without the network."""
+"""A photo's logits with its truth: all that another setting needs."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from eovseg.evaluation.categories import Truth
-from eovseg.model.config import Composition, Ensemble, ModelConfig
-from eovseg.predictor import Calibration, Decoded
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the network's scores become segments; none of these needs the network to run again. Numbers lie in 0..1."""
-
-    alpha: float
-    beta: float
-    ensemble: Ensemble
-    score_threshold: float
-    overlap_threshold: float
-    void_threshold: float | None
-    composition: Composition = "released"
-    mask_threshold: float = 0.5
-    pixel_threshold: float = 0.5
-    edges: bool = False
-    calibration: Calibration = None
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> "Settings":
-        """The defaults of a model."""
-        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
+from eovseg.predictor import Decoded
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Evaluation of a predictor on a folder of labelled photos: one pass, any of the tasks, one report."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +14,7 @@ from eovseg.evaluation.boundaries import boundary_pixels
 from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth, preset_of
 from eovseg.evaluation.cost import Cost, measure_cost
 from eovseg.evaluation.counts import ClassPixels, ClassSegments, Counts, PhotoCounts, ScoredSegment
-from eovseg.evaluation.decoded import DecodedPhoto, Settings
+from eovseg.evaluation.decoded import DecodedPhoto
 from eovseg.evaluation.instances import InstanceAveragePrecision, short_float
 from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
@@ -22,6 +22,7 @@ from eovseg.evaluation.report import Report
 from eovseg.evaluation.semantic import class_pixels
 from eovseg.predictor import Decoded, Predictor
 from eovseg.result import Result
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 Extra = Literal["true masks", "absent words", "mask recall", "cost"]
@@ -67,7 +68,7 @@ class Evaluator:
         results: dict[Task, Result] = {}
         for task in self.tasks:
             used = replace(settings, score_threshold=0.0) if task == "instance" else settings
-            results[task] = predictor.compose(decoded, task=task, **asdict(used))
+            results[task] = predictor.compose(decoded, settings=replace(used, task=task))
         return results
 
     def add(self, photo: str, truth: Truth, results: Mapping[Task, Result], **extras: Any) -> None:
@@ -144,7 +145,7 @@ class Evaluator:
             variant=variant,
             vocabulary=preset_of(self.vocabulary) or "own words",
             labels=self.vocabulary.labels,
-            settings=asdict(settings),
+            settings=settings.model_values(),
             instance=instance,
             cost=cost,
             notes=self.folder.notes,

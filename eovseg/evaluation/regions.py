@@ -1,18 +1,17 @@
 """The extras of an evaluation that ask about the true regions of a photo: rows for its `PhotoCounts`."""
 
-from dataclasses import asdict
-
 import numpy as np
 from torch import Tensor
 
 from eovseg.evaluation.classification import true_ranks
 from eovseg.evaluation.counts import NamedRegion, RegionMasks, VoidScore
-from eovseg.evaluation.decoded import DecodedPhoto, Settings
+from eovseg.evaluation.decoded import DecodedPhoto
 from eovseg.evaluation.instances import short_float
 from eovseg.evaluation.mask_recall import region_masks
 from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores, void_probabilities
 from eovseg.predictor import Predictor
 from eovseg.result import Result
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 
@@ -20,7 +19,8 @@ class Regions:
     """What a network says about the true regions of photos, crowds left out, with the words of an evaluation."""
 
     def __init__(self, predictor: Predictor, vocabulary: Vocabulary, settings: Settings) -> None:
-        self.predictor, self.vocabulary, self.settings = predictor, vocabulary, settings
+        self.predictor, self.vocabulary = predictor, vocabulary
+        self.rule = settings.applied(predictor.config)
 
     def names(self, kept: DecodedPhoto) -> list[NamedRegion]:
         """Rank every class on every true mask of a photo."""
@@ -28,9 +28,8 @@ class Regions:
         if not segments:
             return []
         labels = np.array([kept.truth.classes[i] for i in segments])
-        scores = true_mask_scores(
-            self.predictor, kept.decoded, grid, self.settings.alpha, self.settings.beta, self.settings.ensemble
-        )
+        rule = self.rule
+        scores = true_mask_scores(self.predictor, kept.decoded, grid, rule.alpha, rule.beta, rule.ensemble)
         ranks = [true_ranks(rows, labels, len(self.vocabulary)).tolist() for rows in scores.values()]
         return [NamedRegion(*row) for row in zip(labels.tolist(), *ranks, strict=True)]
 
@@ -51,8 +50,10 @@ class Regions:
 
     def masks(self, kept: DecodedPhoto, result: Result) -> list[RegionMasks]:
         """Which true regions the kernels and the panoptic `result` of a photo reach."""
-        weights = {name: asdict(self.settings)[name] for name in ("alpha", "beta", "ensemble")}
-        scores = self.predictor.log_probabilities(kept.decoded, **weights)
+        rule = self.rule
+        scores = self.predictor.log_probabilities(
+            kept.decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble
+        )
         return region_masks(kept.decoded, scores, kept.truth, result, self.vocabulary.is_thing)
 
 

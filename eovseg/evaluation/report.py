@@ -23,30 +23,10 @@ from eovseg.evaluation.instances import InstanceReport
 from eovseg.evaluation.mask_recall import MaskRecall, mask_recall
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
+from eovseg.evaluation.paper import REPORTED
 from eovseg.evaluation.semantic import SemanticReport, semantic_report
 from eovseg.evaluation.true_masks import CLASSIFIERS
 from eovseg.whole_files import write_whole
-
-# Tables 1, 2, 7 and 8 and section 4 of the paper, by variant and data set; FPS on the authors' GPU. Parameters are the
-# paper's own count: its counter takes a text block of the ViT for the image block, 3.9 M too few.
-_ADE20K = ("PQ", "SQ", "RQ", "AP", "mIoU", "FPS", "parameters (M)", "FLOPs (G)")
-PAPER: dict[tuple[str, str], dict[str, float]] = {
-    ("l", "ade20k-150"): dict(zip(_ADE20K, (24.5, 70.2, 30.1, 13.7, 32.1, 11.6, 225, 377), strict=True)),
-    ("m", "ade20k-150"): dict(zip(_ADE20K, (18.7, 63.5, 23.2, 8.5, 25.5, 18.4, 127, 176), strict=True)),
-    ("s", "ade20k-150"): dict(zip(_ADE20K, (15.1, 57.0, 18.9, 7.2, 21.9, 23.8, 71, 133), strict=True)),
-    ("l", "coco-panoptic-133"): {"PQ": 46.9, "SQ": 80.5, "RQ": 57.3, "mIoU": 60.2, "FPS": 11.9},
-    ("l", "cityscapes-19"): {"PQ": 34.7, "SQ": 73.9, "RQ": 42.9, "mIoU": 50.2, "FPS": 7.9},
-} | {
-    (variant, preset): {"mIoU": miou}
-    for variant, row in {
-        "l": (12.8, 16.8, 56.9, 94.8),
-        "m": (7.8, 12.2, 51.8, 91.2),
-        "s": (6.6, 11.5, 46.0, 87.2),
-    }.items()
-    for preset, miou in zip(
-        ("ade20k-847", "pascal-context-459", "pascal-context-59", "pascal-voc-20"), row, strict=True
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +112,7 @@ class Report:
 
     def paper(self) -> dict[str, float]:
         """The paper's numbers for this variant and vocabulary, by the names of `summary`; empty where it has none."""
-        return PAPER.get((self.variant, self.vocabulary), {})
+        return REPORTED.get((self.variant, self.vocabulary), {})
 
     def table(self) -> str:
         """The headline numbers as aligned plain text, with 95 % intervals, beside the paper's where it has them."""

@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eovseg import distributed
 from eovseg.errors import ConfigError
-from eovseg.evaluation.decoded import DecodedPhoto, Settings
+from eovseg.evaluation.decoded import DecodedPhoto
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
+from eovseg.evaluation.paper import TABLE_10
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 # What `search` tries for "best-first", part by part; the parts that change most come first.
@@ -22,8 +24,6 @@ BEST_FIRST: tuple[tuple[Mapping[str, Any], ...], ...] = (
     tuple({"void_threshold": value} for value in (0.5, 0.7, 0.9, 1.0)),
     ({"edges": False}, {"edges": True}),
 )
-# Table 10: (alpha, beta).
-TABLE_10 = ((0.0, 0.0), (0.2, 0.8), (0.4, 0.6), (0.4, 0.8), (0.5, 0.5), (0.8, 0.4), (1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SweepRow:
         report = self.panoptic
         scores = {"PQ": report.all.pq, "SQ": report.all.sq, "RQ": report.all.rq}
         scores |= {"PQ things": report.things.pq, "PQ stuff": report.stuff.pq}
-        return asdict(self.settings) | {name: 100 * value for name, value in scores.items()}
+        return self.settings.model_values() | {name: 100 * value for name, value in scores.items()}
 
 
 def sweep(
@@ -55,7 +55,7 @@ def sweep(
     counts = [PanopticQuality(vocabulary.is_thing) for _ in grid]
     for photo in photos:
         for settings, quality in zip(grid, counts, strict=True):
-            result = predictor.compose(photo.decoded, task="panoptic", **asdict(settings))
+            result = predictor.compose(photo.decoded, settings=settings)
             classes = {segment.id: segment.class_id for segment in result.segments}
             truth = photo.truth
             quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
@@ -129,7 +129,7 @@ def threshold_grid(
     beside the model's own.
     """
     voids = tuple(dict.fromkeys((start.void_threshold, 0.9))) if void_thresholds is None else void_thresholds
-    pairs = weights or [(start.alpha, start.beta)]
+    pairs: Sequence[tuple[float | None, float | None]] = weights or [(start.alpha, start.beta)]
     return [
         replace(start, score_threshold=score, overlap_threshold=overlap, void_threshold=void, alpha=alpha, beta=beta)
         for score, overlap, void, (alpha, beta) in itertools.product(score_thresholds, overlap_thresholds, voids, pairs)

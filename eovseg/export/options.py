@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from eovseg.command_words import read_words
+from eovseg.command_options import read_words
 from eovseg.model.config import Variant
 from eovseg.whole_files import whole_file
 
@@ -14,7 +14,7 @@ from eovseg.whole_files import whole_file
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of an ONNX export."""
     parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
+    parser.add_argument("--variant", choices=get_args(Variant), help="default: that of --checkpoint, else xs")
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
     parser.set_defaults(run=run)

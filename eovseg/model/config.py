@@ -5,10 +5,10 @@ The defaults are those of the published L, M and S checkpoints; `variant_config`
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from eovseg.errors import ConfigError
-from eovseg.typed_settings import fits, shown
+from eovseg.typed_settings import check_words, fits, share, shown
 
 Variant = Literal["xs", "s", "m", "l"]
 Backbone = Literal["convnext_large_d_320", "RN50x4", "RN50", "efficientnet_lite2"]
@@ -98,17 +98,10 @@ class ModelConfig:
     long_side: int = 2560
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            if get_origin(hints[field.name]) is Literal:
-                allowed = get_args(hints[field.name])
-                value = getattr(self, field.name)
-                if value not in allowed:
-                    raise ConfigError(f"{field.name}={value!r} is not allowed; choose one of {', '.join(allowed)}.")
+        check_words(self)
         for name in SHARES:
-            value = getattr(self, name)
-            if not (0.0 <= value <= 1.0 if value is not None else name == "void_threshold"):
-                raise ConfigError(f"{name}={value} is outside 0 to 1.")
+            if name != "void_threshold" or self.void_threshold is not None:
+                share(name, getattr(self, name))
         if self.calibration is not None:
             check_calibration(self.calibration)
         if self.spatial_block not in range(12):

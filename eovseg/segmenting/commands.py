@@ -5,20 +5,24 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eovseg.choices import Backend, Dtype, Task
-from eovseg.command_words import read_words, tell_notes
+from eovseg.command_options import (
+    add_model_options,
+    add_settings_options,
+    add_word_options,
+    chosen_model,
+    chosen_settings,
+    chosen_words,
+)
 from eovseg.errors import EovsegError
 from eovseg.formats import FILES, FORMATS, with_needs
-from eovseg.model.config import Composition, Ensemble, Variant
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
-from eovseg.training.stopping import StopSignals
+from eovseg.settings import Settings
+from eovseg.stopping import STOPPED, StopSignals
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,16 +31,6 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
     from eovseg.segmenting.photos import Photo
 
-THRESHOLDS = (
-    "alpha",
-    "beta",
-    "score_threshold",
-    "overlap_threshold",
-    "void_threshold",
-    "mask_threshold",
-    "pixel_threshold",
-)
-STOPPED = 130
 WRITE_HELP = f"write these files only; may be repeated: {', '.join(FILES)}; for other tools {', '.join(FORMATS)}"
 
 
@@ -45,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs")
     parser.add_argument("-o", "--output", type=Path, help="folder of the results")
     parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
-    add_model_arguments(parser)
+    add_word_options(parser)
+    add_model_options(parser)
+    add_settings_options(parser)
     many = parser.add_argument_group("many photos")
     many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
     many.add_argument("--write", action="append", choices=(*FILES, *FORMATS), metavar="FILE", help=WRITE_HELP)
@@ -53,40 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
     many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
     parser.set_defaults(run=run)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that photos and videos share: words, weights, and the settings of a result."""
-    words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
-    parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
-    parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
-    parser.add_argument("--variant", default="xs", choices=get_args(Variant))
-    parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype))
-    parser.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino is fastest on CPUs")
-    parser.add_argument("--task", default="panoptic", choices=get_args(Task))
-    parser.add_argument("--ensemble", choices=get_args(Ensemble))
-    for name in THRESHOLDS:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
-    parser.add_argument("--composition", choices=get_args(Composition), help="how kernels become panoptic segments")
-    parser.add_argument(
-        "--edges", action=argparse.BooleanOptionalAction, help="masks follow the photo's edges (panoptic only)"
-    )
-
-
-def given_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabulary, Vocabulary | None]:
-    """The words to be named, and those that only compete; what is to be said about them is printed with `tell`."""
-    background = read_words(options.background, tell) if options.background else None
-    words = reduce(add, map(Vocabulary.read, options.vocabulary))
-    tell_notes(words, tell)
-    return words, background
-
-
-def given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Those settings of a result that were given; the model's own stand for the others."""
-    names = ("task", "ensemble", *THRESHOLDS, "composition", "edges")
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def _count(text: str) -> int:
@@ -102,10 +64,10 @@ class Job:
     predictor: "Predictor"
     vocabulary: Vocabulary
     background: Vocabulary | None
-    settings: dict[str, Any]
+    settings: Settings
 
     def __call__(self, photo: np.ndarray) -> "Result":
-        return self.predictor(photo, self.vocabulary, background=self.background, **self.settings)
+        return self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
 
     @property
     def named(self) -> Vocabulary:
@@ -118,12 +80,13 @@ class Job:
         """Short digest of all that decides what is written; a resumed run trusts results of the same digest only."""
         from eovseg.checkpoints import default_checkpoint, file_digest
 
-        path = options.checkpoint or default_checkpoint(options.variant)
+        variant = self.predictor.config.variant
+        path = options.checkpoint or default_checkpoint(variant)
         parts = {
             "vocabulary": self.vocabulary.to_text(),
             "background": self.background.to_text() if self.background else None,
-            "settings": self.settings,
-            "variant": options.variant,
+            "settings": {"task": self.settings.task, **self.settings.given()},
+            "variant": variant,
             "weights": file_digest(Path(path)) if path else None,
             "dtype": options.dtype,
             "backend": options.backend,
@@ -134,15 +97,14 @@ class Job:
 
 def run(options: argparse.Namespace) -> int:
     """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
-    from eovseg.loading import load
     from eovseg.segmenting.gathering import gather
     from eovseg.segmenting.index import owners
     from eovseg.segmenting.photos import list_photos
 
     if options.output is None and not options.json:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
-    shard = options.shard.in_launcher()
-    vocabulary, background = given_words(options, tell=not shard.rank)
+    shard, settings = options.shard.in_launcher(), chosen_settings(options)
+    vocabulary, background = chosen_words(options, tell=not shard.rank)
 
     def tell(note: str) -> None:
         if not shard.rank:
@@ -151,8 +113,7 @@ def run(options: argparse.Namespace) -> int:
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
-    predictor = load(options.variant, options.checkpoint, own_device(options.device), options.dtype, options.backend)
-    job = Job(predictor, vocabulary, background, given_settings(options))
+    job = Job(chosen_model(options, own_device(options.device)), vocabulary, background, settings)
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:

@@ -10,6 +10,9 @@ from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
 from eovseg.typed_settings import fits, shown
 
+# Settings that recipes and checkpoints of before name; nothing ever gave them another value.
+_RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -25,8 +28,6 @@ class LossConfig:
     # Training aids that the paper does not have; all off by default, none of them changes inference.
     dense_weight: float = 0.0  # cross-entropy of VAS's word similarity at labelled pixels
     dense_pixels: int = 1_024  # per photo
-    dense_balanced: bool = True  # pixels of rare classes are drawn more often
-    dense_reduction: Literal["max", "logsumexp"] = "max"  # over the synonyms of a class
     pilots: int = 0  # extra queries that start from noised ground-truth masks (Zhang et al. 2023)
     pilot_weight: float = 1.0
     instance_weight: float = 0.0  # pixels of one segment alike, of two segments unlike, in F_agg
@@ -105,8 +106,6 @@ class TrainConfig:
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0.")
         object.__setattr__(self, "views", replace(self.views, batch_size=self.batch, crop_size=self.crop))
-        if self.loss.dense_reduction not in ("max", "logsumexp"):
-            raise ConfigError(f"dense_reduction is {self.loss.dense_reduction!r}; choose 'max' or 'logsumexp'.")
 
     def to_json(self) -> str:
         """All settings as JSON text."""
@@ -135,6 +134,7 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
 
     Raises `ConfigError` for unknown names and values of another type.
     """
+    values = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
     names = {entry.name for entry in dataclasses.fields(settings)}
     if unknown := sorted(set(values) - names):
         raise ConfigError(f"Unknown training setting {unknown[0][:60]}; choose from {', '.join(sorted(names))}.")

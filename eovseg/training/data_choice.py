@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eovseg import distributed
-from eovseg.command_words import read_words
+from eovseg.command_options import read_words
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import data_set, missing_parts, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo

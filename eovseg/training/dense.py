@@ -22,8 +22,8 @@ def dense_word_loss(
 
     pixel_embeddings (B, D, h, w) and word_rows (N+1, D), the void row last (unused): their products are the
     similarities; class_index (N,) class of each row; semantic (B, H, W) class per pixel or -1, read at the centre of
-    each cell; known_classes (B, K) bool. A class scores the best (or the log-sum-exp) of its rows; classes unknown to
-    a photo do not compete.
+    each cell; known_classes (B, K) bool. A class scores the best of its rows; classes unknown to a photo do not
+    compete.
     """
     device, classes = pixel_embeddings.device, known_classes.shape[1]
     class_index, known_classes = class_index.to(device), known_classes.to(device)
@@ -38,7 +38,7 @@ def dense_word_loss(
     first = torch.arange(len(wanted), device=device)[:, None] * wanted.shape[1]
     chosen = rows.index_select(0, (pixels + first).flatten()).unflatten(0, pixels.shape).float()  # (B, p, D)
     similarity = torch.einsum("bpd,nd->bnp", chosen, word_rows[: class_index.numel()].float())  # (B, N, p)
-    scores = _per_class(similarity, class_index, classes, config.dense_reduction)  # (B, K, p)
+    scores = _per_class(similarity, class_index, classes)  # (B, K, p)
     scores = scores.masked_fill(~known_classes[:, :, None], -torch.inf)
     # A photo with fewer labelled cells than wanted fills up with unlabelled ones, which are left out here.
     surprise = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
@@ -54,24 +54,19 @@ def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:
 
 def _choose_pixels(wanted: Tensor, classes: int, config: LossConfig, draw: PointSource) -> Tensor:
     """`dense_pixels` cells of each row of `wanted` (B, hw), labelled ones first -> indices (B, p)."""
-    # Exponential race: a cell of weight w draws -log(u) / w and the smallest win; w = 1/√(cells of its class) or 1.
+    # Exponential race: a cell of weight w draws -log(u) / w and the smallest win; w = 1/√(cells of its class).
     cells = wanted.shape[1]
     uniform = draw([1] * len(wanted), -(-cells // 2)).flatten(1)[:, :cells]  # a point is two numbers
     time = -uniform.clamp(min=1e-12).log()
-    if config.dense_balanced:
-        sizes = torch.zeros(len(wanted), classes + 1, device=wanted.device)  # column 0 counts unlabelled cells
-        sizes.scatter_add_(1, wanted + 1, torch.ones_like(time))
-        time = time * sizes.gather(1, wanted + 1).sqrt()
+    sizes = torch.zeros(len(wanted), classes + 1, device=wanted.device)  # column 0 counts unlabelled cells
+    sizes.scatter_add_(1, wanted + 1, torch.ones_like(time))
+    time = time * sizes.gather(1, wanted + 1).sqrt()
     time = time.masked_fill(wanted < 0, torch.inf)
     return time.topk(min(config.dense_pixels, cells), largest=False).indices
 
 
-def _per_class(rows: Tensor, class_index: Tensor, classes: int, reduction: str) -> Tensor:
+def _per_class(rows: Tensor, class_index: Tensor, classes: int) -> Tensor:
     """Scores (B, N, p) of word rows -> (B, K, p) of classes; a class without a row gets -inf."""
     where = class_index[:, None].expand_as(rows)
     shape = rows.shape[0], classes, rows.shape[2]
-    best = rows.new_full(shape, -torch.inf).scatter_reduce(1, where, rows, "amax")
-    if reduction == "max":
-        return best
-    shift = best.detach().clamp(min=torch.finfo(rows.dtype).min)
-    return rows.new_zeros(shape).scatter_add(1, where, (rows - shift[:, class_index]).exp()).log() + shift
+    return rows.new_full(shape, -torch.inf).scatter_reduce(1, where, rows, "amax")

@@ -24,6 +24,7 @@ from eovseg.model.backbones import EfficientNetLite2Extractor
 from eovseg.model.config import ModelConfig
 from eovseg.model.network import EOVSeg, TextEmbeddings
 from eovseg.model.vas import VocabularyAwareSelection
+from eovseg.stopping import StopSignals
 from eovseg.training import checkpointing
 from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
@@ -36,7 +37,6 @@ from eovseg.training.optimizer import build_optimizer
 from eovseg.training.pilots import make_mask_pilots
 from eovseg.training.points import generator_of, points_of_photos
 from eovseg.training.schedule import learning_rate
-from eovseg.training.stopping import StopSignals
 from eovseg.whole_files import write_whole
 
 # So many bad steps in a row are no accident; the run stops instead of burning hours.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from eovseg.command_options import add_model_options, chosen_model
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import write_segment_ids
@@ -154,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.pseudo_labels", description=__doc__)
     parser.add_argument("photos", type=Path, help="folder of photos without labels")
     parser.add_argument("--output", type=Path, required=True, help="COCO-panoptic folder to write; continues")
-    parser.add_argument("--variant", default="xs")
-    parser.add_argument("--checkpoint", type=Path)
+    add_model_options(parser)
     parser.add_argument("--overlap", type=float, default=0.5, help="agreement that a segment needs, 0..1")
     parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
     parser.add_argument("--limit", type=int, help="only the first N photos")
@@ -168,7 +168,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Label what the folder lacks; raises `EovsegError` subclasses."""
     from eovseg.data.unlabelled import list_photos
-    from eovseg.loading import load
 
     for name in ("overlap", "score"):
         if not 0.0 <= getattr(options, name) <= 1.0:
@@ -181,7 +180,7 @@ def run(options: argparse.Namespace) -> None:
             coco_id(photo.name)
     labels = PseudoLabels(options.output, coco=options.coco)
     left = [photo for photo in photos if photo.name not in labels.done]
-    predictor = load(options.variant, options.checkpoint)
+    predictor = chosen_model(options)
     for photo in tqdm(left, unit="photo", disable=None):
         labels.add(photo, predictor, options.overlap, options.score)
     labels.finish()

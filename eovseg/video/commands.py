@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eovseg.choices import TRACK_MEMORY
-from eovseg.segmenting.commands import STOPPED, add_model_arguments, given_settings, given_words
-from eovseg.training.stopping import StopSignals
+from eovseg.command_options import (
+    add_model_options,
+    add_settings_options,
+    add_word_options,
+    chosen_model,
+    chosen_settings,
+    chosen_words,
+)
+from eovseg.stopping import STOPPED, StopSignals
 
 if TYPE_CHECKING:
     from eovseg.video.files import Summary
@@ -17,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `eovseg video`."""
     parser.add_argument("source", metavar="IN", type=Path, help="a video")
     parser.add_argument("target", metavar="OUT", type=Path, help="the mp4 file that is written")
-    add_model_arguments(parser)
+    add_word_options(parser)
+    add_model_options(parser)
+    add_settings_options(parser)
     part = parser.add_argument_group("video")
     part.add_argument("--every", type=int, default=1, metavar="N", help="segment each N-th frame, hold it between (1)")
     part.add_argument("--start", type=float, metavar="SECONDS", help="leave out what is before")
@@ -32,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Segment one video. Ctrl-C or SIGTERM make what is there by then a whole video; a second one leaves nothing."""
-    from eovseg.loading import load
     from eovseg.video.files import check_files, segment_video
 
-    vocabulary, background = given_words(options)
+    vocabulary, background = chosen_words(options)
+    settings = chosen_settings(options)
     check_files(options.source, options.target, options.tracks)
-    predictor = load(options.variant, options.checkpoint, options.device, options.dtype, options.backend)
+    predictor = chosen_model(options)
     with StopSignals() as signals:
         try:
             summary = segment_video(
@@ -54,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
                 labels=not options.no_labels,
                 tracks=options.tracks,
                 stop=lambda: signals.received,
-                **given_settings(options),
+                settings=settings,
             )
         except KeyboardInterrupt:
             print("eovseg: stopped; nothing was written.", file=sys.stderr)

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from eovseg.choices import TRACK_MEMORY, Task
 from eovseg.errors import ConfigError, VideoError
+from eovseg.model.config import Composition, Ensemble
 from eovseg.predictor import Predictor
+from eovseg.settings import Calibration, Settings
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.writing import SUFFIXES, cannot_write, whole_output, write_video
@@ -61,6 +63,9 @@ def segment_video(
     target: str | Path,
     vocabulary: Vocabulary | str,
     *,
+    background: Vocabulary | str | None = None,
+    every: int = 1,
+    memory: int = TRACK_MEMORY,
     start: float | None = None,
     end: float | None = None,
     opacity: float = 0.5,
@@ -68,20 +73,37 @@ def segment_video(
     tracks: str | Path | None = None,
     progress: bool | None = None,
     stop: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    task: Task | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    ensemble: Ensemble | None = None,
+    score_threshold: float | None = None,
+    overlap_threshold: float | None = None,
+    void_threshold: float | None = None,
+    composition: Composition | None = None,
+    mask_threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    edges: bool | None = None,
+    calibration: Calibration = None,
+    settings: Settings | None = None,
 ) -> Summary:
     """Write the video `source` with its segments drawn in to the mp4 file `target`.
 
     Size (sides made even), times and the first sound track stay; a part from `start` to `end` (seconds) begins at 0.
     `opacity` 0..1 and `labels` as in `Result.overlay`; `tracks`: a file of JSON lines, one a segmented frame
     (`Frame.to_json`). `progress` None: on terminals only. `stop` is asked after each frame; what is there by then
-    becomes a whole video. Files appear whole or not at all. `settings` are those of `segment_frames`: `background`,
-    `every`, `memory`, and `Predictor.compose`'s.
+    becomes a whole video. Files appear whole or not at all. `background`, `every` and `memory` are those of
+    `segment_frames`; `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`.
     Raises `VideoError` and `ConfigError` with one sentence.
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
-    segmenter = FrameSegmenter(predictor, vocabulary, **settings)
+    chosen = Settings.chosen(
+        settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+        overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+        mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+    )  # fmt: skip
+    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, settings=chosen)
     check_files(source, target, tracks)
     summary = Summary()
     with contextlib.ExitStack() as stack:

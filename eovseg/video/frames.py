@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from eovseg.errors import ConfigError
 from eovseg.overlay import draw_overlay
 from eovseg.predictor import Predictor
 from eovseg.result import Result
+from eovseg.settings import Settings, SettingsArguments
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.tracker import TrackedSegment, Tracker
 from eovseg.vocabulary import Vocabulary
@@ -24,7 +25,7 @@ class _Drawn(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frame:
     """One frame of a video and what was found in it.
 
@@ -40,6 +41,9 @@ class Frame:
     segments: tuple[TrackedSegment, ...]
     result: Result
     is_new: bool
+
+    def __repr__(self) -> str:
+        return f"Frame({self.index}, {self.time:.3f} s, {len(self.segments)} segments)"
 
     def overlay(self, opacity: float = 0.5, labels: bool = True) -> Image.Image:
         """The frame with its segments drawn over it, each in its track's colour and with its track's name."""
@@ -76,7 +80,7 @@ class Frame:
 class FrameSegmenter:
     """Segments the pictures of one video in order, each `every`-th; the others take the segments of the one before.
 
-    `settings` are those of `Predictor.compose`. Raises `ConfigError` for an `every` below 1.
+    Raises `ConfigError` for an `every` below 1.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class FrameSegmenter:
         *,
         every: int = 1,
         memory: int = TRACK_MEMORY,
-        **settings: Any,
+        settings: Settings | None = None,
     ) -> None:
         if every < 1:
             raise ConfigError(f"every={every} is not allowed; 1 segments each frame, 2 every second one.")
@@ -108,9 +112,9 @@ class FrameSegmenter:
         """The next picture with its segments."""
         held = self._held
         if picture.index % self._every == 0 or held is None:
-            words = self._vocabulary
+            words, chosen = self._vocabulary, self._settings
             # Frames do not come back: none is kept, and kept photos stay.
-            result = self._predictor(picture.image, words, background=self._background, keep=False, **self._settings)
+            result = self._predictor(picture.image, words, background=self._background, keep=False, settings=chosen)
             track_map, segments = self._tracker.update(result)
             frame = Frame(picture.image, picture.index, picture.time, track_map, segments, result, True)
         else:
@@ -129,18 +133,19 @@ def segment_frames(
     start: float | None = None,
     end: float | None = None,
     memory: int = TRACK_MEMORY,
-    **settings: Any,
+    **given: Unpack[SettingsArguments],
 ) -> Iterator[Frame]:
     """The frames of the video `source` with their tracked segments, one after the other, in bounded memory.
 
     `start` and `end` in seconds; each `every`-th frame is segmented, the others hold its segments. A thing keeps its
-    number and colour if it is missing for up to `memory` segmented frames. `background` and `settings` are those of
-    `Predictor.__call__`. Raises `VideoError` for what is no video and `ConfigError` for settings that are not allowed.
+    number and colour if it is missing for up to `memory` segmented frames. `background` and the settings are those
+    of `Predictor.__call__`. Raises `VideoError` for what is no video and `ConfigError` for wrong settings.
 
         for frame in segment_frames(eovseg.load("xs"), "walk.mp4", "dog; grass: stuff", every=5):
             print(frame.time, [segment.name for segment in frame.segments])
     """
-    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, **settings)
+    settings = Settings.chosen(given.pop("settings", None), **given)
+    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, settings=settings)
     with VideoReader(source, start, end) as reader, closing(reader.read()) as pictures:
         for picture in pictures:
             if isinstance(picture, Picture):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.ensemble import class_votes, sweep_photo
+from analysis.ensemble import class_votes
 from analysis.layers import QueryPath, listened_to, mask_agreement, query_path
 from eovseg.errors import ConfigError
 from eovseg.predictor import Decoded, Predictor
@@ -46,19 +46,6 @@ def test_path_refuses_what_is_not_there(predictor: Predictor, decoded: Decoded) 
         query_path(predictor, decoded, 64)
     with pytest.raises(ConfigError, match="intermediates=True"):
         query_path(predictor, predictor.decode(decoded.state, WORDS), 0)
-
-
-def test_sweep_runs_no_network_and_keeps_its_order(predictor: Predictor, decoded: Decoded) -> None:
-    halves = predictor.image_halves, predictor.word_halves
-    own = (predictor.config.alpha, predictor.config.beta)
-    rows = sweep_photo(predictor, decoded, [(0.0, 0.0), own])
-    assert (predictor.image_halves, predictor.word_halves) == halves
-    assert [(row.alpha, row.ensemble) for row in rows] == [
-        (0.0, "geometric"), (own[0], "geometric"), (0.0, "arithmetic"), (own[0], "arithmetic"),
-    ]  # fmt: skip
-    assert rows[1].changes == ()  # the model's own setting changes nothing
-    # without the frozen tower both kinds of ensemble are the in-vocabulary classifier
-    assert np.array_equal(rows[0].result.segment_map, rows[2].result.segment_map)
 
 
 def test_votes_show_both_classifiers(predictor: Predictor, decoded: Decoded) -> None:

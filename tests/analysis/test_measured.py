@@ -7,8 +7,8 @@ import pytest
 
 from analysis import measured
 from analysis.measured import ABLATION_COLUMNS, ablation_rows, table_10_rows, table_10_values
-from analysis.paper import TABLE_4_PQ, TABLE_10_PQ
 from eovseg.assets import asset_path
+from eovseg.evaluation.paper import TABLE_4, TABLE_10
 
 
 def test_each_network_stands_beside_its_own_row_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,12 +24,12 @@ def test_the_kept_table_covers_every_network_with_the_papers_own_number() -> Non
     rows = ablation_rows()
     assert {row[:2] for row in rows} == {("no", "no"), ("no", "yes"), ("yes", "no"), ("yes", "yes")}
     for tdee, vas, _, _, _, paper in rows:
-        assert float(paper) == TABLE_4_PQ["TDEE" if tdee == "yes" else "none"][vas == "yes"]
+        assert float(paper) == TABLE_4["TDEE" if tdee == "yes" else "none", vas == "yes"][0]
     assert all(len(row) == len(ABLATION_COLUMNS) for row in rows)
 
 
 def test_table_10_keeps_its_columns_apart() -> None:
-    mixtures = [(*pair, kind) for pair in TABLE_10_PQ for kind in ("arithmetic", "geometric")]
+    mixtures = [(*pair, kind) for pair in TABLE_10 for kind in ("arithmetic", "geometric")]
     first, second = dict.fromkeys(mixtures, 1.0), {mixture: 2.0 + (mixture[2] == "geometric") for mixture in mixtures}
     rows = table_10_rows(first, second)
     assert rows[3] == ("0.4", "0.8", "1.0", "1.0", "2.0", "3.0", "23.4", "24.5")

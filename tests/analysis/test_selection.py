@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import eovseg
 from analysis import __main__ as command
 from analysis.selection import Selection, WeightSpread, WordPair, measure_selection
 from analysis.shapes import SHAPE_WORDS, write_shapes
@@ -79,7 +78,7 @@ def test_rows_are_those_of_the_maps_of_each_photo(predictor: Predictor, tmp_path
 def test_command_writes_rows_and_intervals(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(eovseg, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     data, out = write_shapes(tmp_path / "shapes", photos=3, size=64), tmp_path / "new" / "vas.json"
     words = "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff"
     assert command.main(["vas-selection", str(data), "--words", words, "--limit", "2", "--out", str(out)]) == 0

@@ -255,7 +255,7 @@ def test_the_command_names_its_sheets_and_refuses_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("eovseg.load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     photos = [str(drawn(tmp_path / folder, photo)) for folder in ("a", "b")]
     out = tmp_path / "out"
     command = ["figures", "--photo", *photos, "--words", "sky: stuff", "--format", "png", "--out", str(out)]

@@ -1,13 +1,15 @@
 """A predictor shaped as the real one, quick and predictable: stuff lies in bands, things stand in ellipses."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result, Segment
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
+
+_OWN = Settings()
 
 
 @dataclass
@@ -19,7 +21,7 @@ class FakePredictor:
     composed: int = 0
     device: str = "cpu"
     failure: Exception | None = None
-    settings: dict[str, Any] = field(default_factory=dict)  # of the last composition
+    settings: Settings = field(default_factory=Settings)  # of the last composition
     config: ModelConfig = field(default_factory=lambda: variant_config("xs"))
 
     def encode_image(self, image: np.ndarray) -> np.ndarray:
@@ -34,7 +36,7 @@ class FakePredictor:
         self.vocabularies_decoded += 1
         return image_state, vocabulary
 
-    def compose(self, decoded: tuple[np.ndarray, Vocabulary], **settings: Any) -> Result:
+    def compose(self, decoded: tuple[np.ndarray, Vocabulary], *, settings: Settings = _OWN) -> Result:
         self.composed += 1
         self.settings = settings
         image, vocabulary = decoded
@@ -42,10 +44,11 @@ class FakePredictor:
         segments = tuple(
             segment_of(segment_map, number, class_id, vocabulary) for number, class_id in enumerate(class_ids, start=1)
         )
-        least = settings.get("score_threshold", -np.inf)  # scores of long lists fall below 0
+        given = settings.score_threshold
+        least = -np.inf if given is None else given  # scores of long lists fall below 0
         segment_map[np.isin(segment_map, [segment.id for segment in segments if segment.score < least])] = 0
         kept = tuple(segment for segment in segments if segment.area and segment.score >= least)
-        return Result(image, segment_map, kept, vocabulary, settings.get("task", "panoptic"), {})
+        return Result(image, segment_map, kept, vocabulary, settings.task, {})
 
 
 def draw(shape: tuple[int, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, list[int]]:

@@ -15,8 +15,8 @@ import pytest
 from app import session as session_module
 from app.desk import Desk, TookTooLong
 from app.session import LONGEST_SIDE, Asked, Session, SessionStore, adjust, run
-from app.settings import Settings
 from eovseg.errors import ImageError
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor
 
@@ -52,7 +52,7 @@ def test_settings_compose_only(predictor: FakePredictor, photo_file: PhotoWriter
     session.chosen, revision, decoding = 1, session.revision, session.decoding
     adjust(session, Settings(alpha=0.1, task="semantic"))
     assert ran(predictor) == (1, 1, 2) and set(session.seconds) == {"result"}
-    assert predictor.settings == {"alpha": 0.1, "task": "semantic"}
+    assert predictor.settings == Settings(alpha=0.1, task="semantic")
     assert (session.revision, session.decoding, session.chosen) == (revision + 1, decoding, None)
     assert session.result is not None and session.result.name == "photo.png"
 

@@ -22,11 +22,11 @@ from analysis.similarity import concentration, similarity_maps, word_competition
 from analysis.sources import HUB_MODELS
 from app.page import Page
 from app.session import Asked, Session, run
-from app.settings import Settings
 from app.tabs import clustering, decoder, pieces, speed, tdee, vas, wiring
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, VocabularyError
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor
 

@@ -26,6 +26,7 @@ from app.limits import LARGE_MODEL_SESSIONS, MAX_QUEUE, MAX_SESSIONS, REQUEST_SE
 from app.page import Page
 from app.server import served
 from eovseg.assets import asset_path
+from eovseg.model.config import variant_config
 from tests.app.conftest import free_port
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
@@ -165,8 +166,11 @@ def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page,
     def refuse(page: Page, **options: Any) -> None:
         raise Served(page, options)
 
+    def load(variant: str | None, *_: object) -> FakePredictor:
+        return FakePredictor(config=variant_config(variant or "xs"))
+
     monkeypatch.setattr("app.server.served", refuse)
-    monkeypatch.setattr("eovseg.load", lambda *_, **__: FakePredictor())
+    monkeypatch.setattr("eovseg.loading.load", load)
 
     def run(*arguments: str) -> tuple[Page, dict[str, Any]]:
         with pytest.raises(Served) as found:

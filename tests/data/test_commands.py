@@ -13,7 +13,6 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.sources import UNLABELLED, VOID, TrainingSource, open_sources
 from eovseg.evaluation import __main__ as evaluation
-from eovseg.evaluation import command
 from eovseg.evaluation.evaluate import Evaluator
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -94,7 +93,7 @@ def test_evaluate_by_name(
     missing: set[str], classes: int,
 ) -> None:  # fmt: skip
     predictor = Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     root, out = tree(tmp_path / "data"), tmp_path / "out"  # type: ignore[operator]
     assert evaluation.main([str(root), "--dataset", name, "--limit", "1", "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())

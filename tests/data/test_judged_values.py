@@ -21,7 +21,6 @@ from eovseg.data.layouts.own import read_classes
 from eovseg.data.sources import TrainingSource
 from eovseg.errors import DataError
 from eovseg.evaluation import __main__ as evaluation
-from eovseg.evaluation import command
 from eovseg.evaluation.evaluate import Evaluator
 from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.model.network import EOVSeg
@@ -306,7 +305,7 @@ def test_own_polygons_are_evaluated_in_their_own_classes(
     tmp_path: Path, network: EOVSeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     root, out = trees.own_instances(tmp_path / "data"), tmp_path / "out"
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(segmentation=[]))
     assert evaluation.main([str(root), "--dataset", "coco-instances-folder", "--out", str(out)]) == 0

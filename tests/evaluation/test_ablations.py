@@ -8,8 +8,9 @@ import pytest
 
 from eovseg.assets import asset_path
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.evaluation.ablations import TABLE_4, main, measure, with_gains
+from eovseg.evaluation.ablations import main, measure, with_gains
 from eovseg.evaluation.counts import ClassSegments, Counts, PhotoCounts
+from eovseg.evaluation.paper import TABLE_4
 from eovseg.vocabulary import Vocabulary
 
 

@@ -3,25 +3,25 @@
 import csv
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.paper import TABLE_10_PQ
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import command
 from eovseg.evaluation.__main__ import main
 from eovseg.evaluation.cost import measure_cost
-from eovseg.evaluation.evaluate import Evaluator, Extra, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
+from eovseg.evaluation.paper import TABLE_10
 from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person: thing; sky, clouds: stuff; lamp: thing; zebra: thing"
@@ -85,15 +85,15 @@ def test_kept_logits_give_the_same_results_without_the_network(predictor: Predic
     assert len(rows) == 14
     assert kept[0].decoded.state.features.aggregated.numel() == 0
     for settings in grid:
-        from_all = predictor.compose(whole[0].decoded, **asdict(settings))
-        from_kept = predictor.compose(kept[0].decoded, **asdict(settings))
+        from_all = predictor.compose(whole[0].decoded, settings=settings)
+        from_kept = predictor.compose(kept[0].decoded, settings=settings)
         assert from_all.segments == from_kept.segments
         assert np.array_equal(from_all.segment_map, from_kept.segment_map)
 
 
 @pytest.fixture
 def loaded(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
 
 
 @pytest.mark.usefixtures("loaded")
@@ -144,7 +144,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
     options = ["--vocabulary", WORDS, "--tasks", "panoptic"]
     assert main([str(panoptic_folder), *options, "--out", str(tmp_path / "earlier")]) == 0
     path = panoptic_folder / "panoptic.json"
@@ -167,7 +167,7 @@ def test_the_origin_is_that_from_before_the_run(
 ) -> None:
     weights = tmp_path / "new.safetensors"
     weights.write_bytes(b"abc")
-    monkeypatch.setattr(command, "load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
 
     def run(*given: object, **named: object) -> object:
         weights.write_bytes(b"another training has ended")
@@ -187,7 +187,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
-    assert settings == {(*pair, kind) for pair in TABLE_10_PQ for kind in ("arithmetic", "geometric")}
+    assert settings == {(*pair, kind) for pair in TABLE_10 for kind in ("arithmetic", "geometric")}
     assert len(rows) == len(settings) == 14
     assert len(capsys.readouterr().out.splitlines()) == 17  # the rows, the best one, how to export it, the file
 

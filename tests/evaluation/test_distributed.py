@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from analysis.shapes import SHAPE_WORDS, write_shapes
-from eovseg import distributed
+from eovseg import distributed, loading
 from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.evaluation import command
 from eovseg.evaluation.__main__ import main
-from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, evaluate
 from eovseg.evaluation.sweep import sweep
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.settings import Settings
 from tests.distributed_group import in_two_processes, one_thread
 
 
@@ -71,7 +71,7 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
 
 def by_command(root: Path, out: Path) -> list[str]:
     """What the command prints in each process."""
-    command.load = lambda *_: untrained()  # type: ignore[assignment]
+    loading.load = lambda *_: untrained()  # type: ignore[assignment]
     words = "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff"
     texts = []
     for options in (["--out", str(out)], ["--out", str(out), "--sweep", "ensemble"], ["--limit", "0"]):

@@ -11,10 +11,11 @@ import pytest
 from eovseg.choices import Task
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
-from eovseg.evaluation.evaluate import Evaluator, Settings, evaluate
+from eovseg.evaluation.evaluate import Evaluator, evaluate
 from eovseg.evaluation.sweep import best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result, Segment
+from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing; zebra: thing")
@@ -45,12 +46,12 @@ class OraclePredictor:
         self.network_calls += 1
         return state.ids, vocabulary
 
-    def compose(self, decoded: tuple[np.ndarray, Vocabulary], *, task: Task, **settings: object) -> Result:
+    def compose(self, decoded: tuple[np.ndarray, Vocabulary], *, settings: Settings) -> Result:
         ids, vocabulary = decoded
         classes = np.full(256, -1)
         classes[list(CLASS_OF_ID)] = list(CLASS_OF_ID.values())
         class_map = classes[ids]
-        if float(settings["score_threshold"]) > 0.5:  # type: ignore[arg-type]
+        if settings.score_threshold > 0.5:
             class_map[class_map == 2] = -1
         present = [int(c) for c in np.unique(class_map) if c >= 0]
         segment_map = (class_map + 1).astype(np.int32)
@@ -60,6 +61,7 @@ class OraclePredictor:
             for c in present
         )
         image = np.zeros((*ids.shape, 3), dtype=np.uint8)
+        task = settings.task
         return Result(image, segment_map, segments, vocabulary, task, {}, masks if task == "instance" else None)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eovseg.colours import id_to_rgb
 from eovseg.data.check import check
 from eovseg.data.label_files import image_size, read_photo, read_rgb
 from eovseg.data.panoptic_folder import PanopticFolder
@@ -18,7 +19,6 @@ from eovseg.images import load_image
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
-from eovseg.result import id_to_rgb
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing; zebra: thing")

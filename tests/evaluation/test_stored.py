@@ -15,9 +15,10 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError
 from eovseg.evaluation import stored
 from eovseg.evaluation.counts import COUNTS_FILE
-from eovseg.evaluation.evaluate import Settings, evaluate
+from eovseg.evaluation.evaluate import evaluate
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import Report
+from eovseg.settings import Settings
 from tests.evaluation.test_evaluate import WORDS, OraclePredictor
 
 ROOT = Path(__file__).parents[2]

@@ -106,3 +106,10 @@ def test_a_setting_that_is_none_is_one_sentence(text: str) -> None:
     with pytest.raises(ConfigError, match="is not NAME=VALUE with a JSON value") as caught:
         setting(text)
     assert len(str(caught.value)) < 200
+
+
+def test_recipes_of_before_are_read_as_far_as_they_mean_the_same() -> None:
+    old = '{"variant": "xs", "loss": {"dense_balanced": true, "dense_reduction": "max"}}'
+    assert TrainConfig.from_json(old) == xs_config()
+    with pytest.raises(ConfigError, match="Unknown training setting dense_reduction"):
+        TrainConfig.from_json(old.replace("max", "logsumexp"))

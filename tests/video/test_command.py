@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from eovseg.cli import main
+from eovseg.settings import Settings
 from tests.video.drawn import BlobPredictor, ball_frames, read_back, write_frames
 
 ROOT = Path(__file__).parent.parent.parent
@@ -19,6 +20,7 @@ SLOW = """
 import signal, sys, time
 from eovseg import loading
 from eovseg.cli import main
+import eovseg.loading
 from tests.video.drawn import BlobPredictor
 
 class Slow(BlobPredictor):
@@ -33,7 +35,7 @@ class Slow(BlobPredictor):
         return super().__call__(*arguments, **settings)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-loading.load = lambda *arguments: Slow()
+eovseg.loading.load = lambda *arguments: Slow()
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -59,7 +61,7 @@ def test_options_reach_the_network_and_the_files(
     options += ["--task", "semantic", "--every", "2", "--start", "0.4", "--end", "1.2", "--opacity", "0.2"]
     options += ["--no-labels", "--tracks", str(tmp_path / "t.jsonl")]
     assert main(["video", str(source), str(tmp_path / "o.mp4"), *options]) == 0
-    assert {key: predictor.calls[0][key] for key in ("alpha", "task")} == {"alpha": 0.3, "task": "semantic"}
+    assert predictor.calls[0]["settings"] == Settings(alpha=0.3, task="semantic")
     assert predictor.calls[0]["background"].words == ("tree",)
     assert predictor.calls[0]["vocabulary"].labels == ("ball", "ground", "sky")
     assert len(read_back(tmp_path / "o.mp4").frames) == 20

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from eovseg.colours import id_to_rgb
 from eovseg.data.class_table import Category
 from eovseg.whole_files import whole_file, write_whole
 
@@ -24,12 +25,6 @@ def in_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[
         yield from pool.map(work, items)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` a file beside `path` and move it there, so that `path` is whole or absent."""
-    with whole_file(path, one_of_many=True) as partial:
-        write(partial)
 
 
 class PanopticBuilder:
@@ -59,9 +54,8 @@ class PanopticBuilder:
 
         def finish(stem: str) -> tuple[str, dict[str, Any]]:
             ids, record = make(stem)
-            packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-            path = self.target / record["annotation"]["file_name"]
-            save_atomically(path, lambda partial: Image.fromarray(packed).save(partial, format="PNG"))
+            with whole_file(self.target / record["annotation"]["file_name"], one_of_many=True) as part:
+                Image.fromarray(id_to_rgb(ids)).save(part, format="PNG")
             return stem, record
 
         with self._progress.open("a", encoding="utf-8") as file:
@@ -122,7 +116,8 @@ def build_masks(
 
     def finish(stem: str) -> None:
         mask = Image.fromarray(make(stem))
-        save_atomically(partial / f"{stem}{suffix}", lambda path: mask.save(path, format=kind))
+        with whole_file(partial / f"{stem}{suffix}", one_of_many=True) as part:
+            mask.save(part, format=kind)
 
     for done, _ in enumerate(in_threads(finish, missing), len(stems) - len(missing) + 1):
         progress(done, len(stems))

@@ -21,10 +21,11 @@ import numpy as np
 from eovseg.data.class_table import ClassTable
 from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, list_photos, paired_photos
 from eovseg.data.label_files import check_size, image_size
-from eovseg.data.layouts.building import build_masks, save_atomically
+from eovseg.data.layouts.building import build_masks
 from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
 from eovseg.data.layouts.pascal_voc import photos_of_masks, read_names
 from eovseg.errors import DataError
+from eovseg.whole_files import whole_file
 
 # The 59 classes by their number among the 459, in the order of the benchmark (59_labels.txt).
 NUMBERS_59 = (
@@ -85,7 +86,8 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
         check_size(path, labels, *image_size(photo))
         copy = prepared / "images" / folder / photo.name
         if not copy.is_file():
-            save_atomically(copy, lambda target: shutil.copyfile(photo, target))
+            with whole_file(copy, one_of_many=True) as part:
+                shutil.copyfile(photo, part)
         return number[labels].astype(np.uint8 if classes == 59 else np.uint16)
 
     # Where the other masks are built, both are of the same photos.

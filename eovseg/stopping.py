@@ -5,6 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+STOPPED = 130  # exit code of a command that Ctrl-C or SIGTERM ended, as shells count SIGINT
+
 
 class StopSignals:
     """Within `with`, the first SIGTERM and the first SIGINT only set `received`; a second one acts at once."""
