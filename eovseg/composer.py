@@ -11,15 +11,16 @@ from scipy import ndimage
 from scipy.special import expit, logit
 from torch import Tensor
 
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.instance import instances
+from eovseg.composition.panoptic import best_first, panoptic
+from eovseg.composition.semantic import semantic_argmax
+from eovseg.composition.tiles import TiledMasks
 from eovseg.images import resized
 from eovseg.instance_masks import InstanceMasks
-from eovseg.model import postprocess
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.model.config import Composition
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.instances import instances
-from eovseg.model.network import ImageFeatures, Logits
-from eovseg.model.tiles import TiledMasks
+from eovseg.model.values import ImageFeatures, Logits
 from eovseg.result import Segment
 from eovseg.vocabulary import Vocabulary
 
@@ -80,15 +81,15 @@ class Composer:
 
     @torch.inference_mode()
     def panoptic(self, rule: PanopticRule, image: np.ndarray) -> Composed:
-        """As `postprocess.panoptic` or `postprocess.best_first`; `image` (H, W, 3) uint8 is the photo."""
+        """As `panoptic` or `best_first`; `image` (H, W, 3) uint8 is the photo."""
         guide = self._guide(image) if rule.edges else None
         thresholds = (rule.score_threshold, rule.overlap_threshold, rule.void_threshold)
         given = (self.scores, self.tiled, self.is_thing, *thresholds)
         if rule.composition == "released":
-            segment_map, records = postprocess.panoptic(*given, guide=guide)
+            segment_map, records = panoptic(*given, guide=guide)
         else:
             pixels = (rule.mask_threshold, rule.pixel_threshold)
-            segment_map, records = postprocess.best_first(*given, *pixels, guide=guide)
+            segment_map, records = best_first(*given, *pixels, guide=guide)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
         segments = tuple(
@@ -111,7 +112,7 @@ class Composer:
             keep = self.scores.softmax(-1)[:, -1] <= void
         if not bool(keep.any()):
             return Composed(np.zeros(self.geometry.output_size, np.int32), (), ())
-        best, _ = postprocess.semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
+        best, _ = semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
         classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
         ids = (ids.reshape(best.shape) + 1).astype(np.int32)
         extents = _extents(ids, len(classes))

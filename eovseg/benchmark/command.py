@@ -15,8 +15,8 @@ from typing import Any, get_args
 
 import torch
 
-from eovseg.backends import Backend
 from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
+from eovseg.choices import Backend
 from eovseg.errors import ConfigError
 from eovseg.whole_files import whole_file
 

@@ -27,7 +27,7 @@ from eovseg.benchmark.command import machine, write_rows
 from eovseg.benchmark.measure import peak_memory, timed
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.loading import load
-from eovseg.model.network import TextEmbeddings
+from eovseg.model.values import TextEmbeddings
 from eovseg.predictor import Decoded
 from eovseg.vocabulary import Vocabulary
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from eovseg import distributed
-from eovseg.backends import Backend, Dtype
 from eovseg.checkpoints import default_checkpoint
+from eovseg.choices import Backend, Dtype
 from eovseg.command_words import read_words
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.labelled_folder import LabelledFolder, Photo

@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from eovseg.backends import Backend
 from eovseg.background import with_other
 from eovseg.checkpoints import default_checkpoint, file_digest
+from eovseg.choices import Backend
 from eovseg.command_words import read_words, tell_notes
 from eovseg.errors import EovsegError
 from eovseg.formats import FORMATS, with_needs
