@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from eovseg.errors import DataError, any_encoding, exit_code
+from eovseg.evaluation.average_precision import InstanceReport
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import COUNTS_FILE, Counts, PhotoCounts, read_photo_counts
 from eovseg.evaluation.figures import differences
-from eovseg.evaluation.instances import InstanceReport
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import Report, csv_text
 from eovseg.whole_files import write_whole

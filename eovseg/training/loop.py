@@ -33,7 +33,7 @@ from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
 from eovseg.training.ema import WeightAverage
 from eovseg.training.frozen_tower import FrozenTower, available
-from eovseg.training.instances import instance_loss
+from eovseg.training.instance_loss import instance_loss
 from eovseg.training.losses import SetCriterion
 from eovseg.training.monitor import Monitor
 from eovseg.training.optimizer import build_optimizer
