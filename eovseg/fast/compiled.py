@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eovseg.errors import ConfigError
 from eovseg.fast.folded import FoldedImageHalf
+from eovseg.fast.halves import features_of
 from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.values import PreparedFeatures
 
@@ -35,7 +36,8 @@ class CompiledImageHalf:
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
         with self._lock:
-            return self.folded.half.features(self._run(images), size, (images.shape[-2], images.shape[-1]))
+            found = self._run(images)
+        return features_of(self.folded.half.names, found, size, (images.shape[-2], images.shape[-1]))
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))

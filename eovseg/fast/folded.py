@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from eovseg.fast.halves import ImageHalf
+from eovseg.fast.halves import ImageHalf, features_of
 from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.values import PreparedFeatures
 from eovseg.fast.vas import StreamedSelection
@@ -54,7 +54,7 @@ class FoldedImageHalf:
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
-        return self.half.features(self.run(images), size, (images.shape[-2], images.shape[-1]))
+        return features_of(self.half.names, self.run(images), size, (images.shape[-2], images.shape[-1]))
 
 
 class _InPlaceSelection(StreamedSelection):

@@ -38,18 +38,21 @@ class ImageHalf(nn.Module):
             found.append(self.network.vas.embed(features.aggregated))
         return (*found, *features.levels)
 
-    def features(self, found: Sequence[Tensor], size: tuple[int, int], padded: tuple[int, int]) -> PreparedFeatures:
-        """What the network's own image half would give, of the tensors that some engine has made."""
-        given = dict(zip(self.names, found, strict=False))
-        return PreparedFeatures(
-            aggregated=given["aggregated"],
-            levels=tuple(found[len(self.names) :]),
-            spatial=given.get("spatial"),
-            dense=given["dense"],
-            image_size=size,
-            padded_size=padded,
-            pixel_embeddings=given.get("pixel_embeddings"),
-        )
+
+def features_of(
+    names: Sequence[str], found: Sequence[Tensor], size: tuple[int, int], padded: tuple[int, int]
+) -> PreparedFeatures:
+    """What the network's own image half would give, of the tensors of an `ImageHalf` that some engine has made."""
+    given = dict(zip(names, found, strict=False))
+    return PreparedFeatures(
+        aggregated=given["aggregated"],
+        levels=tuple(found[len(names) :]),
+        spatial=given.get("spatial"),
+        dense=given["dense"],
+        image_size=size,
+        padded_size=padded,
+        pixel_embeddings=given.get("pixel_embeddings"),
+    )
 
 
 class FromPixels(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eovseg.errors import ConfigError
-from eovseg.fast.halves import ImageHalf
+from eovseg.fast.halves import ImageHalf, features_of
 from eovseg.fast.values import PreparedFeatures
 from eovseg.model.network import EOVSeg
 
@@ -42,7 +42,7 @@ class OpenVINOImageHalf:
     """The compiled image half; call it with normalised, padded pixels, sides multiples of 32."""
 
     compiled: Any
-    half: ImageHalf
+    names: list[str]
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (1, 3, H, W) whose first `size` rows and columns are the photo."""
@@ -50,7 +50,7 @@ class OpenVINOImageHalf:
         request = self.compiled.create_infer_request()
         values = request.infer([images.float().contiguous().numpy()], share_inputs=True, share_outputs=True)
         found = [torch.from_numpy(value).permute(0, 3, 1, 2) for value in values.values()]
-        return self.half.features(found, size, (images.shape[-2], images.shape[-1]))
+        return features_of(self.names, found, size, (images.shape[-2], images.shape[-1]))
 
 
 def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVINOImageHalf:
@@ -72,7 +72,7 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     precision = "bf16" if bfloat16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(model, "CPU", options)
-    made = OpenVINOImageHalf(compiled, half.image_half)
+    made = OpenVINOImageHalf(compiled, half.image_half.names)
     _check(half, made, bfloat16)
     return made
 

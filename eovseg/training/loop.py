@@ -74,7 +74,7 @@ class Trainer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if config.fp16 and self.device.type != "cuda":
             raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; train in bf16 or float32 here.")
-        self.network = optimise(network).to(self.device)
+        self.network = network = optimise(network).to(self.device)
         self.network.text_encoder.to("cpu")  # there until a new word comes; it is the largest part of L
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ class Trainer:
         self.monitor = monitor if distributed.is_main() else None
         self.criterion = SetCriterion(config.loss)
         self.auxiliary = similarity_head(network) if config.loss.dense_weight else None
-        trained = nn.ModuleList([self.network] if self.auxiliary is None else [self.network, self.auxiliary])
+        trained = nn.ModuleList([network] if self.auxiliary is None else [network, self.auxiliary])
         if distributed.count() > 1:
             share_batch_norms(trained)
             distributed.copy_from_main(_trained_tensors(network, self.auxiliary))
