@@ -35,6 +35,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
             f"fusion={predictor.config.fusion!r} cannot be switched off afterwards; a model with TDEE or SDI can."
         )
     network = twin(predictor.network)
+    network.image_half = predictor.network.image_half  # no part of it is switched off
     network.decoder = twin(network.decoder)
     network.decoder.layers = nn.ModuleList(twin(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eovseg.model.geometry import MaskGeometry
+from eovseg.composition.geometry import MaskGeometry
 from eovseg.predictor import ImageState
 
 STRIDE = 4

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from analysis.timing import machine_name
-from eovseg.backends.folded import FoldedImageHalf
 from eovseg.errors import ConfigError
+from eovseg.fast.folded import FoldedImageHalf
 from eovseg.images import resize_for_network
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import TextEmbeddings
 from eovseg.predictor import Decoded, ImageState, Predictor
 from eovseg.timing import synchronise, timed
 from eovseg.vocabulary import Vocabulary
@@ -122,13 +123,14 @@ def _one_pass(
     pixels = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None].to(predictor.device, dtype)
     clock.lap("resize", "photo")
     precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
-    half = predictor.image_half
+    half = network.image_half
     folded = half if isinstance(half, FoldedImageHalf) else None  # other engines have no parts to look into
+    size = pixels.shape[-2], pixels.shape[-1]
     with precision, _laps_of_modules(network, network if folded is None else folded.network, clock):
         if folded is None:
-            features = network.encode_image(pixels)
+            features = network.encode_normalised(network.normalise(pixels), size)
         else:
-            features = folded(network.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
+            features = folded(network.normalise(pixels), size)
         logits = network.decode(features, text)
         clock.lap("frozen classifier", "words")
     predictor.compose(Decoded(ImageState(image, features), vocabulary, logits))

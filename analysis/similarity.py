@@ -154,9 +154,9 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
     if inside is not None and inside.vas_weights is not None:
         return network.vas, aggregated, inside.selected, inside.vas_weights
     text, _ = network.text_rows(predictor.text_embeddings(decoded.vocabulary))
-    selected, _, _, weights = network.select(aggregated, text)
-    assert weights is not None
-    return network.vas, aggregated, selected, weights
+    selection = network.select(aggregated, text)
+    assert selection.weights is not None
+    return network.vas, aggregated, selection.selected, selection.weights
 
 
 def _on_photo(weights: Tensor, decoded: Decoded) -> np.ndarray:

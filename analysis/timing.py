@@ -27,7 +27,7 @@ class ReachTimes:
 
 def machine_name(device: torch.device | str = "cpu") -> str:
     """What the numbers were measured on, for labels: the GPU's name, or the processor's and the threads in use."""
-    from eovseg.benchmark.command import machine  # not above: the plain implementation comes along with it
+    from eovseg.benchmark.command import machine  # not above: the whole benchmark comes along with it
 
     row = machine(str(device))
     if torch.device(device).type == "cuda":

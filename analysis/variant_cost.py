@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.parts import PartTimes, part_times
-from eovseg.backends.folded import FoldedImageHalf
 from eovseg.evaluation.cost import count_multiply_adds, parameter_counts
+from eovseg.fast import optimise
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -65,8 +65,8 @@ def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Pred
     finally:
         logger.setLevel(before)
     network.text_encoder = RandomTextEncoder(config.embed_dim)  # type: ignore[assignment]  # frees the tower's memory
-    half = FoldedImageHalf(network.eval())
-    return Predictor(network, (), device=torch.device("cpu"), text_weights="random", image_half=half)
+    fast = optimise(network.eval(), "torch")
+    return Predictor(fast, (), device=torch.device("cpu"), text_weights="random")
 
 
 def variant_cost(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, runs: int = 2) -> VariantCost:

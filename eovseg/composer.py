@@ -9,14 +9,15 @@ from scipy import ndimage
 from scipy.special import expit, logit
 from torch import Tensor
 
+from eovseg.composition.instance import instances
+from eovseg.composition.panoptic import best_first, panoptic
+from eovseg.composition.semantic import semantic_argmax
+from eovseg.composition.tiles import TiledMasks
 from eovseg.images import resized
 from eovseg.instance_masks import InstanceMasks
-from eovseg.model import postprocess
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.model.config import ModelConfig
-from eovseg.model.instances import instances
-from eovseg.model.network import Logits
-from eovseg.model.tiles import TiledMasks
+from eovseg.model.values import Logits
 from eovseg.result import Segment
 from eovseg.vocabulary import Vocabulary
 
@@ -63,7 +64,7 @@ class Composer:
 
     @torch.inference_mode()
     def panoptic(self, rule: ModelConfig, image: np.ndarray) -> Composed:
-        """As `postprocess.panoptic` or `postprocess.best_first`; `image` (H, W, 3) uint8 is the photo.
+        """As `panoptic` or `best_first`; `image` (H, W, 3) uint8 is the photo.
 
         `rule` says how kernels become segments: composition, thresholds, edges and calibration.
         """
@@ -71,10 +72,10 @@ class Composer:
         thresholds = (rule.score_threshold, rule.overlap_threshold, rule.void_threshold)
         given = (self.scores, self.tiled, self.is_thing, *thresholds)
         if rule.composition == "released":
-            segment_map, records = postprocess.panoptic(*given, guide=guide)
+            segment_map, records = panoptic(*given, guide=guide)
         else:
             pixels = (rule.mask_threshold, rule.pixel_threshold)
-            segment_map, records = postprocess.best_first(*given, *pixels, guide=guide)
+            segment_map, records = best_first(*given, *pixels, guide=guide)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
         segments = tuple(
@@ -97,7 +98,7 @@ class Composer:
             keep = self.scores.softmax(-1)[:, -1] <= void
         if not bool(keep.any()):
             return Composed(np.zeros(self.geometry.output_size, np.int32), (), ())
-        best, _ = postprocess.semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
+        best, _ = semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
         classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
         ids = (ids.reshape(best.shape) + 1).astype(np.int32)
         extents = _extents(ids, len(classes))

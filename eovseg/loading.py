@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from eovseg.backends import image_half
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
+from eovseg.fast import optimise
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -62,13 +62,12 @@ def load(
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
-        network,
+        optimise(network, backend, dtype, cache),
         words,
         device=target,
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
-        image_half=image_half(network, backend, dtype, cache),
     )
 
 

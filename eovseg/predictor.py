@@ -19,19 +19,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eovseg.backends import ImageHalf
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
 from eovseg.composer import Composer
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.tiles import TiledMasks
 from eovseg.embeddings import EmbeddingCache
+from eovseg.fast import FastEOVSeg, optimise
 from eovseg.images import load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import Composition, Ensemble, ModelConfig
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.network import EOVSeg, ImageFeatures, Intermediates, Logits, TextEmbeddings
+from eovseg.model.network import EOVSeg
 from eovseg.model.text import text_key
-from eovseg.model.tiles import TiledMasks
+from eovseg.model.values import ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.result import Result
 from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.vocabulary import Vocabulary
@@ -101,8 +102,8 @@ class RawOutput:
 class Predictor:
     """An EOV-Seg network with the settings that people change; safe to share between threads.
 
-    `image_half` is the network's image half arranged for speed; without it the network's own is run. `image_halves` and
-    `word_halves` count how often each half ran.
+    `network` may be one of `eovseg.fast.optimise` or a readable one, which is then made fast but for its image half.
+    `image_halves` and `word_halves` count how often each half ran.
     """
 
     def __init__(
@@ -114,10 +115,8 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
-        image_half: ImageHalf | None = None,
     ) -> None:
-        self.image_half = image_half
-        self.network = network.eval()
+        self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
         self.device = device
@@ -170,7 +169,7 @@ class Predictor:
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
         wide = torch.float64 if self.dtype == "float64" else torch.float32
         with torch.inference_mode(), self._precision():
-            features = self.network.prepare(self._features(self._on_device(tensor).to(wide)))
+            features = self.network.encode_image(self._on_device(tensor).to(wide))
         state = ImageState(pixels, features, name, time.perf_counter() - started)
         with self._lock:
             self.image_halves += 1
@@ -187,11 +186,6 @@ class Predictor:
         # Bytes travel, not floats; to a GPU from pinned memory, so that the copy does not hold up the CPU.
         pinned = self.device.type == "cuda"
         return (pixels.pin_memory() if pinned else pixels).to(self.device, non_blocking=pinned)
-
-    def _features(self, pixels: Tensor) -> ImageFeatures:
-        if self.image_half is None:
-            return self.network.encode_image(pixels)
-        return self.image_half(self.network.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
 
     def decode(
         self,

@@ -19,7 +19,7 @@ class Settings:
     "arithmetic") joins to the other one. Kernels that score below `score_threshold` are dropped, and those whose
     probability of "none of these words" exceeds `void_threshold`. Panoptic results alone read the rest: kernels whose
     visible share of the mask is below `overlap_threshold` are dropped; `composition` chooses between the rules of
-    eovseg/model/postprocess.py, `mask_threshold` and `pixel_threshold` belong to "best-first"; with `edges` masks
+    eovseg/composition/panoptic.py, `mask_threshold` and `pixel_threshold` belong to "best-first"; with `edges` masks
     follow the photo's edges; `calibration`, a slope above 0 and a bias, shows the segments' scores as shares
     (`eovseg.composer.shown_score`), False leaves them as they are. Thresholds read the score before it.
     All numbers but those of `calibration` lie in 0..1. Raises `ConfigError` for values that are not allowed.

@@ -52,6 +52,30 @@ def test_imports_point_one_way(layer: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
 
 
+def module_imports(path: Path, modules: set[str]) -> set[str]:
+    """The modules of `modules` that importing the file imports by name; not those of functions and type checkers."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                name if (name := f"{node.module}.{alias.name}") in modules else node.module for alias in node.names
+            }
+    return found & modules
+
+
+def test_no_module_imports_itself_by_others() -> None:
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "eovseg").rglob("*.py")}
+    named = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    waiting = {name: module_imports(path, set(named)) - {name} for name, path in named.items()}
+    while ready := [name for name, wanted in waiting.items() if not wanted]:
+        for name in ready:
+            del waiting[name]
+        waiting = {name: wanted - set(ready) for name, wanted in waiting.items()}
+    assert not waiting, "each of these imports another of them, all around, or one that is in such a circle"
+
+
 def test_importing_the_method_loads_no_page_and_no_plots() -> None:
     code = "import sys, eovseg; print(*sorted({'gradio', 'matplotlib', 'plotly', 'IPython'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

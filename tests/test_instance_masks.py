@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from eovseg.benchmark.measure import peak_memory
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.instance import instances
 from eovseg.instance_masks import InstanceMasks, MaskCrop
-from eovseg.model.instances import instances
-from eovseg.model.postprocess import MaskGeometry
 
 
 @st.composite

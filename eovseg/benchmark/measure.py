@@ -1,4 +1,4 @@
-"""One row of the benchmark: the plain and the fast implementation of one network, in turns on the same photo and words.
+"""One row of the benchmark: the readable network ("plain") and the fast one, in turns on the same photo and words.
 
 Each row runs in a process of its own, so its memory is its own and a row that fails leaves the others alone.
 """
@@ -18,18 +18,19 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from eovseg.assets import asset_path
-from eovseg.backends import image_half
-from eovseg.benchmark import plain
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
+from eovseg.fast import optimise, readable
+from eovseg.fast.precision import has_bfloat16
 from eovseg.loading import load
+from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
+from eovseg.model.postprocess import masks_on_photo, panoptic
+from eovseg.model.values import TextEmbeddings
 from eovseg.predictor import Decoded, Predictor
 from eovseg.timing import timed
-from eovseg.training.loop import gains_from_bf16
 from eovseg.vocabulary import Vocabulary
 
 PARTS = ("image", "words", "result")
@@ -51,7 +52,7 @@ class Case:
     @property
     def emulated(self) -> bool:
         """Whether the processor has no bfloat16 of its own: the numbers can be had, the time says nothing."""
-        return self.dtype == "bfloat16" and not gains_from_bf16(torch.device(self.device))
+        return self.dtype == "bfloat16" and not has_bfloat16(torch.device(self.device))
 
     def why_not(self) -> str | None:
         """Why this machine cannot run the case, or None."""
@@ -89,7 +90,7 @@ def measure(case: Case) -> dict[str, Any]:
                 times.setdefault(f"{name} {part}", []).append(seconds)
         times.setdefault("changed word", []).append(fast.changed_word())
         times.setdefault("changed alpha", []).append(fast.changed_alpha())
-    return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(fast.predictor, slow.pixels)
+    return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(fast.predictor, slow)
 
 
 def measure_difference(case: Case) -> dict[str, Any]:
@@ -147,35 +148,34 @@ class _Fast:
         return Decoded(self.state, self.vocabulary, logits)
 
     def _compose(self, decoded: Decoded | None = None, alpha: float = 0.4) -> None:
-        # The rule and the masks of the released code, which `plain` has, whatever the weights prefer.
+        # The rule and the masks of the released code, which `eovseg.model` has, whatever the weights prefer.
         rule: dict[str, Any] = {"composition": "released", "edges": False, **_thresholds(self.predictor)}
         self.result = self.predictor.compose(decoded or self.decoded, alpha=alpha, **rule)
 
 
 class _Plain:
-    """The same network in the released implementation's way."""
+    """The same network as `eovseg.model` has it: as released, step by step, all masks and words held at once."""
 
     def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
-        self.network, self.text, self.device = predictor.network, text, predictor.device
+        self.network, self.text, self.device = readable(predictor.network), text, predictor.device
         self.pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(self.device, torch.float32)
         self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))
         self.thresholds = _thresholds(predictor)
 
+    @torch.inference_mode()
     def run(self) -> dict[str, float]:
         """Seconds of each part."""
         config = self.network.config
         with timed(self.device) as image:
-            features = plain.encode_image(self.network, self.pixels)
+            features = self.network.encode_image(self.pixels)
         with timed(self.device) as words:
-            self.decoded = plain.decode(self.network, features, self.text)
+            self.logits = self.network.decode(features, self.text)
         size = self.pixels.shape[-2], self.pixels.shape[-1]
-        geometry = MaskGeometry(features.padded_size, features.image_size, size)
         with timed(self.device) as result:
-            plain.panoptic(
-                self.decoded.logits, self.seen, self.is_thing, geometry, config.alpha, config.beta,
-                overlap_threshold=config.overlap_threshold, **self.thresholds,
-            )  # fmt: skip
+            scores = class_log_probabilities(self.logits, self.seen, config.alpha, config.beta)[0]
+            masks = masks_on_photo(self.logits.mask_logits[-1][0], features.padded_size, features.image_size, size)
+            panoptic(scores, masks, self.is_thing, overlap_threshold=config.overlap_threshold, **self.thresholds)
         return {"image": image[0], "words": words[0], "result": result[0]}
 
 
@@ -220,18 +220,18 @@ def _difference_columns(difference: list[float]) -> dict[str, Any]:
     return {name: float(f"{value:.2e}") for name, value in zip(names, difference, strict=True)}
 
 
-def _floor(predictor: Predictor, pixels: torch.Tensor) -> dict[str, Any]:
+def _floor(predictor: Predictor, slow: "_Plain") -> dict[str, Any]:
     """The image half's matrix products and convolutions, done as such, at the machine's own rate.
 
     The rate is that of one large matrix product in the predictor's precision, measured here and now; torch's counter
     knows all of the image half but the sampling of deformable convolutions, whatever the precision. Nothing on GPUs,
     whose convolutions may compute less exactly.
     """
-    network, device = predictor.network, predictor.device
+    device = predictor.device
     if device.type != "cpu":
         return {}
-    with FlopCounterMode(display=False) as counter:
-        plain.encode_image(network, pixels)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        slow.network.encode_image(slow.pixels)
     with torch.inference_mode(), predictor._precision():
         one, other = torch.randn(2, 4096, 2048, device=device)
         seconds = []
@@ -253,12 +253,13 @@ def _difference(fast: _Fast, slow: _Plain) -> list[float]:
     network = fast.predictor.network
     with torch.inference_mode(), fast.predictor._precision():
         logits = network.decode(fast.state.features, fast.text, intermediates=True)
-    assert logits.intermediates is not None
+    inside, wanted = logits.intermediates, slow.logits.intermediates
+    assert inside is not None and wanted is not None
     pairs = (
-        (logits.intermediates.selected, slow.decoded.selected),
-        (logits.intermediates.initial_mask_logits, slow.decoded.first_masks),
+        (inside.selected, wanted.selected),
+        (inside.initial_mask_logits, wanted.initial_mask_logits),
     )
-    return [float((found - wanted).abs().max() / (wanted.max() - wanted.min())) for found, wanted in pairs]
+    return [float((found - plain).abs().max() / (plain.max() - plain.min())) for found, plain in pairs]
 
 
 def _predictor(case: Case) -> Predictor:
@@ -269,8 +270,8 @@ def _predictor(case: Case) -> Predictor:
     torch.manual_seed(0)
     device = torch.device(case.device)
     network = EOVSeg(variant_config(case.variant)).to(device).eval()
-    half = image_half(network, case.backend, case.dtype, default_cache_directory())
-    return Predictor(network, (), device=device, dtype=case.dtype, text_weights="random", image_half=half)
+    fast = optimise(network, case.backend, case.dtype, default_cache_directory())
+    return Predictor(fast, (), device=device, dtype=case.dtype, text_weights="random")
 
 
 def _photo(case: Case) -> np.ndarray:

@@ -46,7 +46,7 @@ def measure_point(point: Point) -> dict[str, Any]:
     from torch.nn import functional as F
 
     from eovseg.loading import load
-    from eovseg.model.network import TextEmbeddings
+    from eovseg.model.values import TextEmbeddings
     from eovseg.predictor import Decoded
 
     predictor = load("xs", device="cpu")

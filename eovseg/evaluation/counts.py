@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eovseg.errors import DataError
+from eovseg.evaluation.average_precision import ClassMatches
 from eovseg.evaluation.boundaries import BoundaryPixels
-from eovseg.evaluation.instances import ClassMatches
 from eovseg.whole_files import write_whole
 
 COUNTS_FILE = "counts.json.gz"

@@ -10,12 +10,12 @@ from eovseg import distributed
 from eovseg.choices import Task
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
+from eovseg.evaluation.average_precision import InstanceAveragePrecision, short_float
 from eovseg.evaluation.boundaries import boundary_pixels
 from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth, preset_of
 from eovseg.evaluation.cost import Cost, measure_cost
 from eovseg.evaluation.counts import ClassPixels, ClassSegments, Counts, PhotoCounts, ScoredSegment
 from eovseg.evaluation.decoded import DecodedPhoto
-from eovseg.evaluation.instances import InstanceAveragePrecision, short_float
 from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
 from eovseg.evaluation.report import Report

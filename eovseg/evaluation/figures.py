@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from eovseg.evaluation.average_precision import ClassMatches
 from eovseg.evaluation.bootstrap import draws_of, interval
 from eovseg.evaluation.boundaries import boundary_f
 from eovseg.evaluation.calibration import BINS, bin_of, calibration_error
 from eovseg.evaluation.counts import Counts
-from eovseg.evaluation.instances import ClassMatches
 from eovseg.evaluation.mask_recall import SHARES, share_name, size_groups
 from eovseg.evaluation.means import class_mean, photo_mean, ratio
 from eovseg.evaluation.panoptic_quality import class_scores

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from eovseg.composition.geometry import MaskGeometry
 from eovseg.evaluation.categories import Truth
 from eovseg.evaluation.counts import RegionMasks
 from eovseg.evaluation.panoptic_quality import shared_pixels
-from eovseg.model.geometry import MaskGeometry
 from eovseg.predictor import Decoded
 from eovseg.result import Result
 

@@ -3,10 +3,10 @@
 import numpy as np
 from torch import Tensor
 
+from eovseg.evaluation.average_precision import short_float
 from eovseg.evaluation.classification import true_ranks
 from eovseg.evaluation.counts import NamedRegion, RegionMasks, VoidScore
 from eovseg.evaluation.decoded import DecodedPhoto
-from eovseg.evaluation.instances import short_float
 from eovseg.evaluation.mask_recall import region_masks
 from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores, void_probabilities
 from eovseg.predictor import Predictor

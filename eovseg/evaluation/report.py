@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from eovseg.evaluation.average_precision import InstanceReport
 from eovseg.evaluation.bootstrap import RESAMPLES
 from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
 from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.figures import intervals, once
-from eovseg.evaluation.instances import InstanceReport
 from eovseg.evaluation.mask_recall import MaskRecall, mask_recall
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport

@@ -46,9 +46,9 @@ def read_report(folder: Path) -> "Report":
 
 
 def _report(document: dict[str, Any], photos: "tuple[PhotoCounts, ...]") -> "Report":
+    from eovseg.evaluation.average_precision import InstanceReport
     from eovseg.evaluation.cost import Cost
     from eovseg.evaluation.counts import Counts
-    from eovseg.evaluation.instances import InstanceReport
     from eovseg.evaluation.origin import Origin
     from eovseg.evaluation.report import Report
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eovseg.model.classifier import class_log_probabilities, in_and_out_log_probabilities
 from eovseg.model.config import Ensemble
-from eovseg.model.network import ImageFeatures, Logits
+from eovseg.model.values import ImageFeatures, Logits
 from eovseg.predictor import Decoded, Predictor
 
 # The decoder and both poolings read only the sign of a mask logit.

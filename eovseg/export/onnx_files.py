@@ -1,7 +1,8 @@
 """Image half and word half as ONNX files, checked against torch when written."""
 
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eovseg.errors import ConfigError
-from eovseg.export.halves import STRIDE, ImageHalf, WordHalf, exportable
-from eovseg.model.network import EOVSeg, ImageFeatures, TextEmbeddings
+from eovseg.fast import exportable, optimise
+from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, WordHalf
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import ImageFeatures, TextEmbeddings
 from eovseg.whole_files import whole_file
 
 TOLERANCE = 1e-4  # of the range of each output
@@ -44,14 +47,26 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
     with ExitStack() as stack:
         parts = {name: stack.enter_context(whole_file(output / f"{name}.onnx")) for name in ("image", "words")}
-        with exportable(network), torch.no_grad():
-            halves = ImageHalf(network).eval(), WordHalf(network).eval()
+        with torch.no_grad(), _no_fused_attention():
+            writable = exportable(network)
+            halves = FromPixels(ImageHalf(writable, embeddings=False)).eval(), WordHalf(writable).eval()
             pixels = torch.zeros(1, 3, 3 * STRIDE, 4 * STRIDE)
             features = halves[0](pixels)
             words = F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)
             _trace(halves[0], (pixels,), parts["image"], ["pixels"], names)
             _trace(halves[1], (*features, words), parts["words"], [*names, "words"], ANSWERS)
         return _check(runtime, network, parts, names, whole)
+
+
+@contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """Without one fused operation of torch's attention, which ONNX lacks."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _packages() -> Any:
@@ -113,7 +128,8 @@ def word_half_inputs(features: ImageFeatures, words: Tensor) -> dict[str, np.nda
 @torch.no_grad()
 def torch_answers(network: EOVSeg, features: ImageFeatures, words: Tensor, whole: bool = True) -> dict[str, np.ndarray]:
     """The network's own numbers for what `words.onnx` answers, by name; the first masks only where not `whole`."""
-    logits = network.decode(features, TextEmbeddings(words, torch.arange(len(words))), intermediates=True)
+    given = TextEmbeddings(words, torch.arange(len(words)))
+    logits = optimise(network).decode(features, given, intermediates=True)
     assert logits.intermediates is not None
     answers = {"first_masks": logits.intermediates.initial_mask_logits}
     if whole:

@@ -4,7 +4,6 @@
 makes the out-of-vocabulary classifier (App. B): dense features inside a mask -> a point of the image-text space.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,22 +17,12 @@ from eovseg.model.efficientnet import FEATURE_CHANNELS, load_efficientnet_lite2
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.spatial import resize_position_embedding
 from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder
+from eovseg.model.values import TowerFeatures
 
 if TYPE_CHECKING:
     import open_clip
 
 CLIP_SIZES = {"RN50": "244 MB", "RN50x4": "402 MB", "convnext_large_d_320": "1.4 GB"}
-
-
-TowerOutput = tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]  # levels, dense
-
-
-@dataclass
-class TowerFeatures:
-    """Levels res2..res5 at strides 4, 8, 16, 32 and the dense last map (B, C_d, H/32, W/32)."""
-
-    levels: tuple[Tensor, Tensor, Tensor, Tensor]
-    dense: Tensor
 
 
 @dataclass
@@ -97,7 +86,7 @@ class ClipResNet(nn.Module):
         return TowerFeatures((levels[0], levels[1], levels[2], levels[3]), x)
 
     def attention(self, dense: Tensor) -> FrozenAttention:
-        """Scores and values of CLIP's attention pooling, the part of `embed_masks` that depends on the photo alone."""
+        """Scores and values of CLIP's attention pooling for every pixel, whatever the masks."""
         pool = self.visual.attnpool
         size = (dense.shape[-2], dense.shape[-1])
         positions = resize_position_embedding(pool.positional_embedding[None], size, 1)[0]  # (1 + hw, C_d)
@@ -111,17 +100,20 @@ class ClipResNet(nn.Module):
         score = torch.einsum("bhd,bphd->bhp", query, key) / query.shape[-1] ** 0.5
         return FrozenAttention(score, value)
 
-    def embed_masks(self, dense: Tensor, mask_logits: Tensor, attention: FrozenAttention | None = None) -> Tensor:
-        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised.
+    def pool(self, attention: FrozenAttention, mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+        """Attention pooling inside each mask, resized to the dense map's `size` (h, w): (B, Q, h', w') -> (B, Q, D).
 
         One query for all masks, the mean of *all* pixels plus the first position; keys and values are the pixels
         inside the mask. A mask without a pixel gives the output bias, as recent attention kernels do.
         """
-        known = attention or self.attention(dense)
-        inside = resize_masks(mask_logits, dense.shape[-2:]).flatten(2) > 0  # (B, Q, hw)
-        score = known.score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
+        inside = resize_masks(mask_logits, size).flatten(2) > 0  # (B, Q, hw)
+        score = attention.score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
         weights = score.softmax(-1).nan_to_num(0.0)
-        return self.visual.attnpool.c_proj(torch.einsum("bqhp,bphd->bqhd", weights, known.value).flatten(2))
+        return self.visual.attnpool.c_proj(torch.einsum("bqhp,bphd->bqhd", weights, attention.value).flatten(2))
+
+    def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
+        """CLIP embedding of every mask: (B, C_d, h, w), (B, Q, h', w') -> (B, Q, D), not normalised."""
+        return self.pool(self.attention(dense), mask_logits, dense.shape[-2:])
 
 
 class EfficientNetLite2Extractor(nn.Module):
@@ -133,7 +125,6 @@ class EfficientNetLite2Extractor(nn.Module):
         super().__init__()
         self.tower = load_efficientnet_lite2()
         self.joint_space = JointSpace()
-        self.program: Callable[[Tensor], TowerOutput | None] | None = None  # the tower in another engine, in training
 
     @property
     def logit_scale(self) -> Tensor:
@@ -141,10 +132,7 @@ class EfficientNetLite2Extractor(nn.Module):
         return self.joint_space.logit_scale
 
     def forward(self, images: Tensor) -> TowerFeatures:
-        # Never in bfloat16, whose rounding adds up over 60 narrow layers; the tower is small.
-        with torch.autocast(images.device.type, enabled=False):
-            known = self.program(images) if self.program else None
-            levels, dense = known or self.tower(images)
+        levels, dense = self.tower(images)
         return TowerFeatures(levels, dense)
 
     def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:

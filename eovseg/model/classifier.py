@@ -1,18 +1,12 @@
 """Class scores: mask pooling, cosine logits, the two classifiers' ensemble (paper Eq. 11, App. B, Table 10)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from eovseg.errors import ConfigError
 from eovseg.model.config import Ensemble
-
-if TYPE_CHECKING:
-    from eovseg.model.network import Logits
+from eovseg.model.values import Logits
 
 MAX_LOGIT_SCALE = 100.0
 
@@ -22,34 +16,18 @@ def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
 
     Masks are resized bilinearly to the features first; an empty mask gives zeros.
     """
-    if uses_float16(features):
-        with torch.autocast(features.device.type, enabled=False):
-            return pool_by_masks(features.float(), mask_logits.float())
     masks = hard_masks(mask_logits, features)
-    return mean_inside(sum_inside(features, masks), masks)
+    return sum_inside(features, masks) / (masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8)
 
 
 def hard_masks(mask_logits: Tensor, features: Tensor) -> Tensor:
-    """1 where a mask's logit is above 0 at the features' size, else 0: (B, Q, h', w') -> (B, Q, h, w)."""
+    """1 where a mask's logit is above 0 (sigmoid > 0.5), else 0: (B, Q, h', w') -> (B, Q, h, w) of the features."""
     return (resize_masks(mask_logits, features.shape[-2:]) > 0).to(features.dtype)
 
 
 def sum_inside(features: Tensor, masks: Tensor) -> Tensor:
     """Sum of the features (B, C, h, w) inside hard masks (B, Q, h, w) of their size -> (B, Q, C)."""
     return torch.einsum("bqhw,bchw->bqc", masks, features)
-
-
-def mean_inside(total: Tensor, masks: Tensor) -> Tensor:
-    """Mean from `sum_inside`'s sum (B, Q, C); an empty mask gives zeros."""
-    area = masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8
-    return total / area.to(total.dtype)
-
-
-def uses_float16(features: Tensor) -> bool:
-    """Whether a product with `features` would be float16, whose range sums over a photo's pixels leave."""
-    kind = features.device.type
-    autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
-    return autocast or features.dtype == torch.float16
 
 
 def resize_masks(mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

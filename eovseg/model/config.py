@@ -84,10 +84,10 @@ class ModelConfig:
     score_threshold: float = 0.0
     overlap_threshold: float = 0.8
     void_threshold: float | None = None  # None: a kernel is void when void is its most probable class
-    composition: Composition = "released"  # how kernels become segments: `postprocess.panoptic` or `best_first`
+    composition: Composition = "released"  # how kernels become segments, see `eovseg.composition.panoptic`
     mask_threshold: float = 0.5  # best-first only: mask probability from which a cell counts as the kernel's
     pixel_threshold: float = 0.5  # best-first only: least mask probability of a named pixel
-    edges: bool = False  # masks follow the photo's edges, see `model/edges.py`
+    edges: bool = False  # masks follow the photo's edges, see `composition/edges.py`
     # Slope and bias that turn a panoptic segment's score into the share of such segments that are right, see
     # `shown_score`; None shows the score itself. Which segments are found never depends on it.
     calibration: tuple[float, float] | None = None

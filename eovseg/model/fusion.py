@@ -1,12 +1,19 @@
-"""The two alternatives to TDEE that the paper compares (App. D, Fig. 7 and 8; Table 4)."""
+"""How the spatial map joins the decoder (Table 4): TDEE, or the alternatives that the paper compares (App. D).
+
+EAF acts once, before the decoder; TDEE and SDI fuse the embeddings of every mask in every layer. Another fusion of the
+second kind is a module here, a line in `build_fusion`, and a word in `config.Fusion`.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eovseg.model.config import ModelConfig
+from eovseg.model.tdee import TDEE
 
-class EarlyAdditiveFusion(nn.Module):
-    """EAF: the spatial map joins the features before decoding; decoding then goes on without a spatial embedding.
+
+class EarlyAggregationFusion(nn.Module):
+    """EAF (Fig. 7): the spatial map joins the features before decoding, which goes on without spatial embeddings.
 
     The raw map of the spatial block (stride 16) is upsampled bilinearly to the features' size, concatenated on
     channels and brought back to C by a 3x3 convolution.
@@ -22,8 +29,8 @@ class EarlyAdditiveFusion(nn.Module):
         return self.merge(torch.cat([features, spatial.to(features.dtype)], dim=1))
 
 
-class SemanticDrivenInteraction(nn.Module):
-    """SDI: the mask embedding generates a separable convolution that is applied to the spatial embedding.
+class SeparableDynamicInteraction(nn.Module):
+    """SDI (Fig. 8): the mask embedding generates a separable convolution that is applied to the spatial embedding.
 
     The paper draws the block without shapes. Ours: each query's E_m gives a 3-tap depthwise kernel that runs along
     the channels of its own E_s (as DDA's), and a row of Q pointwise weights that mixes the queries' results; the sum
@@ -49,11 +56,16 @@ class SemanticDrivenInteraction(nn.Module):
 
 def correlate_channels(value: Tensor, taps: Tensor) -> Tensor:
     """Cross-correlate each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded."""
-    reach = taps.shape[-1] // 2
-    padded = F.pad(value, (reach, reach))
-    if torch.onnx.is_in_onnx_export():  # ONNX has no sliding windows
-        width = value.shape[-1]
-        parts = [padded[..., tap : tap + width] * taps[..., tap : tap + 1] for tap in range(2 * reach + 1)]
-        return torch.stack(parts).sum(dim=0)
-    windows = padded.unfold(-1, taps.shape[-1], 1)  # (B, Q, C, taps)
-    return (windows * taps.unsqueeze(-2)).sum(dim=-1)
+    length, width = taps.shape[-1], value.shape[-1]
+    padded = F.pad(value, (length // 2, length // 2))
+    shifted = [padded[..., tap : tap + width] * taps[..., tap : tap + 1] for tap in range(length)]
+    return torch.stack(shifted).sum(dim=0)
+
+
+def build_fusion(config: ModelConfig) -> nn.Module | None:
+    """The module of a decoder layer that makes E_I (B, Q, C) of E_m and E_s; None where E_I = E_m."""
+    if config.fusion == "TDEE":
+        return TDEE(config.hidden_dim)
+    if config.fusion == "SDI":
+        return SeparableDynamicInteraction(config.hidden_dim, config.queries)
+    return None

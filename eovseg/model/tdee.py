@@ -3,19 +3,11 @@
 Layer names are those of the published checkpoints.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-@dataclass
-class RouterWeights:
-    """TDEE's two router outputs of one layer, one weight a channel: each (B, Q, C), in (0, 1)."""
-
-    mask_weight: Tensor  # alpha_m
-    spatial_weight: Tensor  # alpha_s
+from eovseg.model.values import RouterWeights
 
 
 class TDEE(nn.Module):
@@ -47,4 +39,5 @@ class TDEE(nn.Module):
         return fused, RouterWeights(mask_weight, spatial_weight)
 
     def forward(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> Tensor:
+        """E_m and E_s, each (B, Q, C) -> E_I (B, Q, C)."""
         return self.route(mask_embedding, spatial_embedding)[0]

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from eovseg.model.backbones import TowerOutput
+from eovseg.fast.towers import TowerOutput
 
 
 class FrozenTower:

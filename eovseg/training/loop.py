@@ -20,9 +20,13 @@ from tqdm import tqdm
 from eovseg import distributed
 from eovseg.data.batches import TrainingBatch
 from eovseg.errors import CheckpointError, ConfigError, EovsegError
-from eovseg.model.backbones import EfficientNetLite2Extractor
+from eovseg.fast import optimise
+from eovseg.fast.precision import has_bfloat16
+from eovseg.fast.towers import FastLite2Extractor
+from eovseg.fast.vas import word_rows
 from eovseg.model.config import ModelConfig
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import TextEmbeddings
 from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.stopping import StopSignals
 from eovseg.training import checkpointing
@@ -30,7 +34,7 @@ from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
 from eovseg.training.ema import WeightAverage
 from eovseg.training.frozen_tower import FrozenTower, available
-from eovseg.training.instances import instance_loss
+from eovseg.training.instance_loss import instance_loss
 from eovseg.training.losses import SetCriterion
 from eovseg.training.monitor import Monitor
 from eovseg.training.optimizer import build_optimizer
@@ -70,7 +74,7 @@ class Trainer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if config.fp16 and self.device.type != "cuda":
             raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; train in bf16 or float32 here.")
-        self.network = network.to(self.device)
+        self.network = network = optimise(network).to(self.device)
         self.network.text_encoder.to("cpu")  # there until a new word comes; it is the largest part of L
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -99,7 +103,7 @@ class Trainer:
             for buffer in module.buffers(recurse=False)
         ]
         self._half = torch.float16 if config.fp16 else torch.bfloat16
-        self._autocast = config.fp16 or (config.bf16 and gains_from_bf16(self.device))
+        self._autocast = config.fp16 or (config.bf16 and has_bfloat16(self.device))
         self._use_frozen_tower()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.fp16)
         self._words: dict[str, Tensor] = {}
@@ -111,7 +115,7 @@ class Trainer:
         """
         extractor = getattr(self.network, "feature_extractor", None)
         wanted = self.config.openvino and self.device.type == "cpu" and available()
-        if not wanted or not isinstance(extractor, EfficientNetLite2Extractor):
+        if not wanted or not isinstance(extractor, FastLite2Extractor):
             return
         if next(extractor.tower.parameters()).dtype == torch.float32:
             side = -(-self.config.crop // 32) * 32
@@ -293,7 +297,7 @@ class Trainer:
             )
             if self.auxiliary is not None:
                 logits.pixel_embeddings = self.auxiliary.embed(features.aggregated)
-                logits.word_rows = self.auxiliary.word_rows(self.network.text_rows(words)[0])
+                logits.word_rows = word_rows(self.auxiliary, self.network.text_rows(words)[0])
         self.criterion.draw = points_of_photos(self._generators(self.device, index, len(targets), 1))
         losses = self.criterion(logits, targets, words.class_index, assignment)
         if self.config.loss.instance_weight:
@@ -368,14 +372,6 @@ def similarity_head(network: EOVSeg) -> VocabularyAwareSelection | None:
     if config.initialisation == "short":
         nn.init.normal_(head.guide.weight, std=2.5)
     return head.to(network.void_embedding.weight)  # its device and precision
-
-
-def gains_from_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed in hardware there; emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _trained_tensors(network: EOVSeg, auxiliary: nn.Module | None) -> list[Tensor]:

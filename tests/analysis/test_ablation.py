@@ -26,11 +26,10 @@ from tests.analysis.conftest import WORDS, MakeResult
 def test_fusion_off_is_the_mask_embedding_alone(predictor: Predictor, decoded: Decoded) -> None:
     without = without_fusion(predictor)
     layer = without.network.decoder.layers[-1]
-    features = torch.randn(1, predictor.config.hidden_dim, 8, 8)
-    masks = torch.randn(1, predictor.config.queries, 8, 8)
-    spatial = torch.randn(1, predictor.config.spatial_dim, 8, 8)
-    fused, routers = layer.instance_embedding(features, spatial, masks)
-    plain, _ = predictor.network.decoder.layers[-1].instance_embedding(features, None, masks)
+    features = torch.randn(1, predictor.config.queries, predictor.config.hidden_dim)
+    spatial = torch.randn(1, predictor.config.queries, predictor.config.spatial_dim)
+    fused, routers = layer.instance_embedding(features, spatial)
+    plain, _ = predictor.network.decoder.layers[-1].instance_embedding(features, None)
     assert routers is None and torch.equal(fused, plain)
 
 

@@ -38,7 +38,7 @@ def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytes
 
 def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("eovseg.benchmark.measure.gains_from_bf16", lambda _: False)
+    monkeypatch.setattr("eovseg.benchmark.measure.has_bfloat16", lambda _: False)
     monkeypatch.setattr(command, "QUICK", (Case("s", device="cuda"), Case("l", "openvino", "bfloat16")))
     assert main(["benchmark", "--out", str(tmp_path / "speed.csv")]) == 0
     assert [row["not run"] for row in rows(tmp_path / "speed.csv")] == [
@@ -50,7 +50,7 @@ def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("able", [True, False], ids=["computed", "emulated"])
 def test_bfloat16_on_any_processor(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row's own process, called in this one: a processor that has bfloat16 is timed, another's numbers compared."""
-    monkeypatch.setattr("eovseg.benchmark.measure.gains_from_bf16", lambda _: able)
+    monkeypatch.setattr("eovseg.benchmark.measure.has_bfloat16", lambda _: able)
     case = Case("xs", dtype="bfloat16", words=6, side=224, repeats=1)
     assert case.emulated != able
     row = measure(case) if able else measure_difference(case)

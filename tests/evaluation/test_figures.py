@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eovseg.evaluation.average_precision import ClassMatches
 from eovseg.evaluation.bootstrap import draws_of, interval
 from eovseg.evaluation.counts import (
     ClassPixels,
@@ -16,7 +17,6 @@ from eovseg.evaluation.counts import (
     ScoredSegment,
 )
 from eovseg.evaluation.figures import average_precision, differences, figures, intervals, once
-from eovseg.evaluation.instances import ClassMatches
 from eovseg.evaluation.mask_recall import GROUPS, SHARES, share_name
 from eovseg.evaluation.report import Report
 from tests.evaluation.test_instances import accumulate, generated_case

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eovseg.evaluation.average_precision import InstanceAveragePrecision
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import (
     COUNTS_FILE,
@@ -19,7 +20,6 @@ from eovseg.evaluation.counts import (
     ScoredSegment,
     VoidScore,
 )
-from eovseg.evaluation.instances import InstanceAveragePrecision
 from eovseg.evaluation.paper import REPORTED
 from eovseg.evaluation.report import Report
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.cli import main
-from eovseg.export.halves import exportable, streamed_maximum
 from eovseg.export.onnx_files import ANSWERS, TOLERANCE, difference, export, torch_answers, word_half_inputs
+from eovseg.fast import exportable
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -66,13 +66,6 @@ def test_any_number_of_words_gives_torchs_numbers(
     )
 
 
-@pytest.mark.parametrize("words", [1, 40, 3_001])
-def test_the_streamed_maximum_is_that_of_the_softmax(words: int) -> None:
-    pixels, guide = torch.randn(2, 1_500, 8) * 4, torch.randn(2, 8, words) * 4
-    expected = (pixels @ guide).softmax(-1).amax(-1)
-    torch.testing.assert_close(streamed_maximum(pixels, guide), expected, rtol=1e-4, atol=1e-6)
-
-
 def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
     graph = onnx.load(folder / "words.onnx").graph
     loops = [node for node in graph.node if node.op_type == "Loop"]
@@ -95,12 +88,14 @@ def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert found["classes"].shape[1:] == (queries, 4)  # three classes and void
 
 
-def test_the_network_is_itself_again_afterwards(xs: Predictor) -> None:
+def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
     network = xs.network
-    before = {id(module): dict(module.__dict__) for module in network.modules()}
-    with exportable(network):
-        assert any(dict(module.__dict__) != before[id(module)] for module in network.modules())
-    assert all(module.__dict__.keys() == before[id(module)].keys() for module in network.modules())
+    kinds = {name: type(module) for name, module in network.named_modules()}
+    other = exportable(network)
+    assert kinds == {name: type(module) for name, module in network.named_modules()}
+    assert kinds != {name: type(module) for name, module in other.named_modules()}
+    own, shared = network.state_dict(keep_vars=True), other.state_dict(keep_vars=True)
+    assert list(own) == list(shared) and all(shared[name] is own[name] for name in own)
 
 
 def test_cross_attention_with_positions_runs_at_other_sizes(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from eovseg.model.config import variant_config
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import TextEmbeddings
 
 Build = Callable[..., EOVSeg]
 

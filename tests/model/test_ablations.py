@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from eovseg.errors import ConfigError
+from eovseg.fast import optimise
+from eovseg.fast.decoder import FastCrossAttention
+from eovseg.model.aggregator import DeformableUpsample
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.decoder import CrossAttentionInteraction
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
 from eovseg.model.spatial import SpatialExtractor
+from eovseg.model.values import TextEmbeddings
 
 CHOICES: list[dict[str, Any]] = [
     {},
@@ -28,7 +32,7 @@ CHOICES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", CHOICES, ids=str)
 def test_shapes_and_gradients(build: Any, words: TextEmbeddings, changes: dict[str, Any]) -> None:
-    network: EOVSeg = build(**changes).train()
+    network = optimise(build(**changes)).train()
     features = network.encode_image(255 * torch.rand(2, 3, 50, 70))  # padded to 64 x 96
     extra = torch.randn(2, 3, 16, 24)
     logits = network.decode(features, words, extra_masks=extra, intermediates=True)
@@ -57,10 +61,37 @@ def test_shapes_and_gradients(build: Any, words: TextEmbeddings, changes: dict[s
             assert parameter.grad is None, name
 
 
+@pytest.mark.parametrize("changes", CHOICES, ids=str)
+def test_the_readable_network_trains_to_the_same_gradients(
+    build: Any, words: TextEmbeddings, changes: dict[str, Any]
+) -> None:
+    network: EOVSeg = build(**changes).double().train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.0  # the second pass starts from the statistics of the first
+        elif isinstance(module, DeformableUpsample):
+            torch.nn.init.normal_(module.offset.weight, std=0.01)  # bilinear sampling has a kink at 0
+    pixels, text = 255 * torch.rand(2, 3, 50, 70).double(), TextEmbeddings(words.embeddings.double(), words.class_index)
+    found = []
+    for one in (network, optimise(network)):
+        logits = one.decode(one.encode_image(pixels), text)
+        loss = sum((x**2).mean() for group in (logits.mask_logits, logits.class_logits) for x in group)
+        assert isinstance(loss, torch.Tensor)
+        loss.backward()
+        found.append((loss.item(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}))
+        network.zero_grad()
+    (loss_of_one, readable), (loss_of_other, fast) = found
+    assert loss_of_one == pytest.approx(loss_of_other, rel=1e-9)
+    assert readable.keys() == fast.keys()
+    largest = max(gradient.abs().max() for gradient in readable.values())
+    for name, gradient in readable.items():
+        assert (gradient - fast[name]).abs().max() <= 1e-7 * gradient.abs().max() + 1e-12 * largest, name
+
+
 @pytest.mark.parametrize("heads", [1, 4])
 def test_cross_attention_is_torchs_own_with_a_mask(heads: int) -> None:
     torch.manual_seed(0)
-    interaction = CrossAttentionInteraction(8, heads).double()
+    interaction = FastCrossAttention(8, heads).double()
     kernels, features, masks = (torch.randn(*size).double() for size in ((2, 3, 8), (2, 8, 4, 6), (2, 3, 4, 6)))
     masks[0, 1] = -1.0  # an empty mask sees all pixels
     outside = (masks <= 0).flatten(2)
@@ -70,6 +101,8 @@ def test_cross_attention_is_torchs_own_with_a_mask(heads: int) -> None:
     expected, _ = interaction.attention(kernels, pixels, pixels, attn_mask=mask, need_weights=False)
     found = interaction(kernels, features, masks)
     assert torch.allclose(found, interaction.norm(kernels + expected), atol=1e-12)
+    readable = CrossAttentionInteraction.attend(interaction, kernels, pixels, outside)
+    assert torch.allclose(readable, expected, atol=1e-12)
 
 
 def test_none_builds_no_spatial_extractor(build: Any) -> None:
@@ -78,7 +111,7 @@ def test_none_builds_no_spatial_extractor(build: Any) -> None:
 
 
 def test_own_queries_do_not_see_extra_ones(build: Any, words: TextEmbeddings) -> None:
-    network = build().eval()
+    network = optimise(build()).eval()
     with torch.inference_mode():
         features = network.encode_image(255 * torch.rand(1, 3, 64, 64))
         alone = network.decode(features, words)

@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from eovseg.model.backbones import ClipConvNeXt, ClipResNet
 from eovseg.model.config import variant_config
-from eovseg.model.network import EOVSeg, TextEmbeddings
+from eovseg.model.network import EOVSeg
 from eovseg.model.spatial import SpatialExtractor
 from eovseg.model.text import ClipTextEncoder, prompt_trees
+from eovseg.model.values import TextEmbeddings
 
 
 @pytest.fixture(scope="module")

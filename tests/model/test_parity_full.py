@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from eovseg.checkpoints import sort_official_keys
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.panoptic import panoptic
+from eovseg.composition.tiles import TiledMasks
+from eovseg.model import postprocess
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.network import EOVSeg, ImageFeatures, Logits, TextEmbeddings
-from eovseg.model.postprocess import panoptic
-from eovseg.model.tiles import TiledMasks
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import ImageFeatures, Logits, TextEmbeddings
 from tests.parity import arrays, assert_close, description, fill, official_keys
 
 TOLERANCE = 1e-5
@@ -54,9 +56,7 @@ def run(request: pytest.FixtureRequest) -> Run:
         network.double()
         index = torch.tensor([k for k, words in enumerate(classes) for _ in words])
         features = network.encode_image(torch.from_numpy(recorded["image"])[None].double())
-        logits = network.decode(
-            features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index), intermediates=True
-        )
+        logits = network.decode(features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index))
     return Run(variant, recorded, network, text, features, logits)
 
 
@@ -117,11 +117,15 @@ def test_scores_and_panoptic_maps(run: Run) -> None:
     masks = torch.cat([band for _, band in geometry.bands(logits.mask_logits[-1][0])], dim=1)
     assert_summary(masks, recorded, "final_mask_pred")
     expected = names.get("segments_info_f64", names["segments_info_by_overlap_threshold"])
+    on_photo = postprocess.masks_on_photo(
+        logits.mask_logits[-1][0], features.padded_size, features.image_size, features.image_size
+    )
     tiled = TiledMasks(logits.mask_logits[-1][0], geometry)
     for overlap in (0.8, 0.5, 0.1, 0.0):
         segment_map, records = panoptic(scores, tiled, is_thing, 0.0, overlap)
         key = "panoptic_seg" if overlap == 0.8 else f"panoptic_seg_ov{overlap}"
         assert np.array_equal(segment_map.numpy(), recorded[key].astype(np.int32)), f"overlap threshold {overlap}"
+        assert torch.equal(postprocess.panoptic(scores, on_photo, is_thing, 0.0, overlap)[0], segment_map)
         found = [{"id": r.id, "isthing": r.is_thing, "category_id": r.class_id} for r in records]
         assert found == expected[str(overlap)]
 

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.instance import instances
+from eovseg.composition.panoptic import panoptic
+from eovseg.composition.semantic import semantic, semantic_argmax
+from eovseg.composition.tiles import TiledMasks
+from eovseg.model import postprocess
 from eovseg.model.aggregator import LiteAggregator
 from eovseg.model.classifier import classification_logits, pool_by_masks
 from eovseg.model.config import variant_config
 from eovseg.model.decoder import Decoder, DecoderLayer, DynamicDepthwiseAttention
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.instances import instances
-from eovseg.model.postprocess import panoptic, semantic, semantic_argmax
 from eovseg.model.spatial import SpatialUpscaling
 from eovseg.model.tdee import TDEE
-from eovseg.model.tiles import TiledMasks
+from eovseg.model.values import Scene
 from eovseg.model.vas import VocabularyAwareSelection
 from tests.parity import assert_close, description, load_module, tensors
 
@@ -57,16 +60,8 @@ def test_decoder_layer() -> None:
     index = torch.arange(len(templates) + 1).repeat_interleave(torch.cat([templates, torch.ones(1)]).long())
     features = recorded["features"]
     with torch.no_grad():
-        output = layer(
-            features,
-            features,
-            recorded["vit_feats"],
-            recorded["proposal_kernels"],
-            recorded["mask_preds"],
-            recorded["text_classifier"],
-            index,
-            len(templates) + 1,
-        )
+        scene = Scene(features, (), recorded["vit_feats"], recorded["text_classifier"], index, len(templates) + 1)
+        output = layer(scene, features, recorded["proposal_kernels"], recorded["mask_preds"])
     assert_close(output.class_logits, recorded["cls_score"], TOLERANCE)
     assert_close(output.mask_logits, recorded["new_mask_preds"], TOLERANCE)
     assert_close(output.kernels.reshape_as(recorded["obj_feat"]), recorded["obj_feat"], TOLERANCE)
@@ -122,7 +117,7 @@ def test_decoder() -> None:
     with torch.no_grad():
         spatial = upscaling(recorded["vit_feats"])
         selected = vas(recorded["features"], recorded["text_classifier"])
-        _, layers = decoder(selected, (), spatial, recorded["text_classifier"], index, len(templates) + 1)
+        _, layers = decoder(Scene(selected, (), spatial, recorded["text_classifier"], index, len(templates) + 1))
     assert_close(spatial[:, ::4], recorded["vit_up_c4"], TOLERANCE)
     assert_close(selected[:, ::4], recorded["vas_out_c4"], TOLERANCE)
     for i, layer in enumerate(layers):
@@ -141,6 +136,9 @@ def test_panoptic(score: float, overlap: float) -> None:
     assert torch.equal(segment_map, recorded[f"panoptic_{case}"].to(torch.int32))
     found = [{"id": r.id, "isthing": r.is_thing, "category_id": r.class_id} for r in records]
     assert found == MODULES["postprocess"]["segments_info"][case]
+    plain_map, plain = postprocess.panoptic(recorded["mask_cls"], recorded["mask_pred"], is_thing, score, overlap)
+    assert torch.equal(plain_map, segment_map)
+    assert [(r.id, r.class_id, r.query) for r in plain] == [(r.id, r.class_id, r.query) for r in records]
 
 
 def test_semantic() -> None:
@@ -148,6 +146,7 @@ def test_semantic() -> None:
     size = tuple(recorded["mask_pred"].shape[-2:])
     geometry = MaskGeometry(size, size, size)
     assert_close(semantic(recorded["mask_cls"], recorded["mask_pred"], geometry), recorded["semantic"], TOLERANCE)
+    assert_close(postprocess.semantic(recorded["mask_cls"], recorded["mask_pred"]), recorded["semantic"], TOLERANCE)
     best, score = semantic_argmax(recorded["mask_cls"], recorded["mask_pred"], geometry)
     assert torch.equal(best, recorded["semantic"].argmax(0))
     assert_close(score, recorded["semantic"].amax(0), TOLERANCE)
@@ -165,6 +164,9 @@ def test_instances(case: str, things_only: bool) -> None:
         detections=20,
         things_only=things_only,
     )
-    assert_close(found.scores, recorded[f"inst_{case}_scores"], TOLERANCE)
-    assert torch.equal(found.labels, recorded[f"inst_{case}_classes"].long())
-    assert torch.equal(torch.from_numpy(np.asarray(found.masks)), recorded[f"inst_{case}_masks"].bool())
+    things = torch.tensor([True, True, False, False, False])
+    plain = postprocess.instances(recorded["mask_cls"], recorded["mask_pred"], things, 20, things_only)
+    for one in (found, plain):
+        assert_close(one.scores, recorded[f"inst_{case}_scores"], TOLERANCE)
+        assert torch.equal(one.labels, recorded[f"inst_{case}_classes"].long())
+        assert torch.equal(torch.from_numpy(np.asarray(one.masks)), recorded[f"inst_{case}_masks"].bool())

@@ -4,12 +4,12 @@ import copy
 
 import torch
 
-from eovseg.model.backbones import EfficientNetLite2Extractor
+from eovseg.fast.towers import FastLite2Extractor
 from eovseg.training.frozen_tower import FrozenTower
 
 
 def test_openvino_gives_the_towers_own_features() -> None:
-    extractor = EfficientNetLite2Extractor()
+    extractor = FastLite2Extractor()
     program = FrozenTower(extractor.tower, (2, 3, 64, 96))
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     expected = extractor(images)

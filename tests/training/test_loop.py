@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from eovseg.data.batches import Target, TrainingBatch
 from eovseg.errors import CheckpointError, EovsegError
 from eovseg.model.config import ModelConfig
-from eovseg.model.network import TextEmbeddings
+from eovseg.model.values import TextEmbeddings
 from eovseg.training import checkpointing, loop
 from eovseg.training.config import LossConfig, TrainConfig
 from eovseg.training.ema import WeightAverage

@@ -16,8 +16,9 @@ from eovseg.data.augment import PADDING_GREY, Augmentation, augment, random_view
 from eovseg.data.batches import BatchSettings, TrainingBatches
 from eovseg.data.sources import VOID, Sample, SegmentLabel, TrainingSource
 from eovseg.errors import ConfigError, DataError
+from eovseg.fast.decoder import FastDDA
+from eovseg.fast.pooling import pool
 from eovseg.model.classifier import pool_by_masks
-from eovseg.model.decoder import DDAInteraction
 from eovseg.training.__main__ import add_arguments
 from eovseg.training.command import check_targets, settings
 from eovseg.training.config import TrainConfig, xs_config
@@ -301,10 +302,10 @@ def test_sums_over_pixels_stay_in_range_in_fp16() -> None:
     masks[0, 0], masks[0, 1, :2] = 1.0, 1.0  # the whole photo, two rows, nothing
     features, kernels = torch.randint(90, 110, (1, 8, 80, 80)).float(), torch.randn(1, 3, 8)
     assert features.sum((2, 3)).min() > torch.finfo(torch.float16).max
-    interaction = DDAInteraction(8)
+    interaction = FastDDA(8)
     wanted_mean, wanted = pool_by_masks(features, masks), interaction(kernels, features, masks)
     with torch.autocast("cpu", dtype=torch.float16):
         for given in (features, features.half()):
-            assert torch.equal(pool_by_masks(given, masks), wanted_mean)
+            assert torch.equal(pool(given, masks).mean, wanted_mean)
             assert torch.equal(interaction(kernels, given, masks), wanted)
     assert wanted_mean[0, 2].abs().max() == 0

@@ -3,22 +3,23 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import fields
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from eovseg.backends.folded import FoldedImageHalf
 from eovseg.errors import ConfigError
-from eovseg.model.network import EOVSeg, ImageFeatures
+from eovseg.fast.folded import FoldedImageHalf
+from eovseg.fast.halves import features_of
+from eovseg.fast.network import FastEOVSeg
+from eovseg.fast.values import PreparedFeatures
 
 _OPTIONS: dict[str, Any] = {}  # more of torch.compile's, as for tests
 KEPT_SIZES = 8  # compiled programs kept; sizes are multiples of 32 already, and padding to fewer would change numbers
 # How torch tells that there is none; the same exceptions carry every other fault of compiling.
 _NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing", "C++ compiler", "working triton installation")
-_Program = Callable[[Tensor], dict[str, Any]]
+_Program = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class CompiledImageHalf:
@@ -27,23 +28,20 @@ class CompiledImageHalf:
     Raises `ConfigError` at the first photo where torch finds no compiler.
     """
 
-    def __init__(self, network: EOVSeg) -> None:
+    def __init__(self, network: FastEOVSeg) -> None:
         self.folded = FoldedImageHalf(network)
         self._programs: OrderedDict[tuple[Any, ...], _Program] = OrderedDict()
         self._lock = threading.Lock()  # compile once, and copy a graph's outputs before its next run
 
-    def _pass(self, images: Tensor) -> dict[str, Any]:
-        features = self.folded(images, (images.shape[-2], images.shape[-1]))
-        return {field.name: getattr(features, field.name) for field in fields(features)}
-
-    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
         with self._lock:
-            return ImageFeatures(**self._run(images) | {"image_size": size})
+            found = self._run(images)
+        return features_of(self.folded.half.names, found, size, (images.shape[-2], images.shape[-1]))
 
-    def _run(self, images: Tensor) -> dict[str, Any]:
+    def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))
-        program = self._programs.pop(key, None) or _compiled(self._pass, images.device)
+        program = self._programs.pop(key, None) or _compiled(self.folded.run, images.device)
         self._programs[key] = program  # the latest last
         while len(self._programs) > KEPT_SIZES:
             self._programs.popitem(last=False)
@@ -56,16 +54,14 @@ class CompiledImageHalf:
             raise ConfigError(
                 "The backend compile finds no compiler (C++, or triton on GPUs); take 'torch'."
             ) from error
-        if images.is_cuda:  # a graph's outputs are overwritten by its next run
-            found = {name: value.clone() if isinstance(value, Tensor) else value for name, value in found.items()}
-            found["levels"] = tuple(level.clone() for level in found["levels"])
-        return found
+        # A CUDA graph's outputs are overwritten by its next run.
+        return tuple(value.clone() for value in found) if images.is_cuda else found
 
 
 def _compiled(function: _Program, device: torch.device) -> _Program:
     mode = "reduce-overhead" if device.type == "cuda" else None
 
-    def program(images: Tensor) -> dict[str, Any]:
+    def program(images: Tensor) -> tuple[Tensor, ...]:
         return function(images)
 
     # A code object of its own for every size: torch counts programs by code, and gives up on the ninth.

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from eovseg.backends import compiled
-from eovseg.backends.compiled import CompiledImageHalf
 from eovseg.benchmark.measure import Case
 from eovseg.errors import ConfigError
+from eovseg.fast import compiled, optimise
+from eovseg.fast.compiled import CompiledImageHalf
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 
@@ -24,7 +24,7 @@ def network() -> EOVSeg:
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 def test_compiled_numbers(network: EOVSeg) -> None:
-    half, images = CompiledImageHalf(network), torch.randn(1, 3, 64, 96)
+    half, images = CompiledImageHalf(optimise(network)), torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         wanted, found = half.folded(images, (60, 90)), half(images, (60, 90))
     assert found.image_size == (60, 90) and found.padded_size == (64, 96)
@@ -42,7 +42,7 @@ def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytes
 
     monkeypatch.setattr(torch, "compile", stand_in)
     monkeypatch.setattr(compiled, "KEPT_SIZES", 2)
-    half = CompiledImageHalf(network)
+    half = CompiledImageHalf(optimise(network))
     for width in (64, 96, 64, 128, 64, 96):
         with torch.inference_mode():
             half(torch.zeros(1, 3, 32, width), (32, width))
@@ -53,7 +53,7 @@ def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytes
 def test_more_sizes_than_torch_compiles_for_one_function(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a compiler: torch traces each program and then runs it as it is."""
     monkeypatch.setattr(compiled, "_OPTIONS", {"backend": "eager"})
-    half = CompiledImageHalf(network)
+    half = CompiledImageHalf(optimise(network))
     limits = torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True)
     with torch.inference_mode(), limits:
         for width in (32, 64, 96, 64):
@@ -73,9 +73,9 @@ def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
     with pytest.raises(ConfigError, match=r"finds no compiler \(C\+\+, or triton on GPUs\); take 'torch'\.$"):
-        CompiledImageHalf(network)(torch.zeros(1, 3, 32, 32), (32, 32))
+        CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     message = "RuntimeError: out of memory"
     with pytest.raises(InductorError, match="out of memory"):  # another fault is told as it is
-        CompiledImageHalf(network)(torch.zeros(1, 3, 32, 32), (32, 32))
+        CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert Case("xs", "compile").why_not() == "no C++ compiler for torch.compile"

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eovseg.model import geometry, tiles
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.postprocess import panoptic
-from eovseg.model.tiles import TILE, TiledMasks
+from eovseg.composition import geometry, tiles
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.panoptic import panoptic
+from eovseg.composition.tiles import TILE, TiledMasks
 
 GEOMETRIES = {
     "as the network saw it": MaskGeometry((96, 160), (90, 150), (90, 150)),

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from eovseg.model.network import EOVSeg, ImageFeatures
+from eovseg.fast.halves import ImageHalf, features_of
+from eovseg.fast.network import FastEOVSeg
+from eovseg.fast.values import PreparedFeatures
+from eovseg.fast.vas import StreamedSelection
+from eovseg.model.network import EOVSeg
 from eovseg.model.spatial import LayerNorm2d
-from eovseg.model.vas import VocabularyAwareSelection
 
 _PARTS = ("feature_extractor", "aggregator", "spatial_extractor", "spatial_upscaling", "vas")
 _PROBE = 64  # side of the picture that shows which batch norm follows which convolution
@@ -27,10 +30,11 @@ class FoldedImageHalf:
     Its own are the convolutions' weights only, the rest it shares with `network`. After weights change, make another.
     """
 
-    def __init__(self, network: EOVSeg) -> None:
+    def __init__(self, network: FastEOVSeg) -> None:
         self.network = _twin(network)
+        self.half = ImageHalf(self.network).eval()
         with torch.no_grad():
-            _fold(self.network, lambda: self(network.pixel_mean.new_zeros(1, 3, _PROBE, _PROBE), (_PROBE, _PROBE)))
+            _fold(self.network, lambda: self.half(network.pixel_mean.new_zeros(1, 3, _PROBE, _PROBE)))
             for module in [module for part in _own_parts(self.network) for module in part.modules()]:
                 for name, child in module.named_children():
                     if isinstance(child, LayerNorm2d):
@@ -40,20 +44,26 @@ class FoldedImageHalf:
                 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                     weight = module.weight.contiguous(memory_format=torch.channels_last)
                     module.weight = nn.Parameter(weight, requires_grad=False)
+                elif isinstance(module, StreamedSelection):
+                    module.__class__ = _InPlaceSelection
 
-    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+    def run(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of `ImageHalf`."""
+        found: tuple[Tensor, ...] = self.half(images.contiguous(memory_format=torch.channels_last))
+        return found
+
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
-        network = self.network
-        features = network.encode_normalised(images.contiguous(memory_format=torch.channels_last), size)
-        if network.vas is not None:
-            features.pixel_embeddings = _embed(network.vas, features.aggregated)
-        return features
+        return features_of(self.half.names, self.run(images), size, (images.shape[-2], images.shape[-1]))
 
 
-def _embed(vas: VocabularyAwareSelection, features: Tensor) -> Tensor:
-    """`VocabularyAwareSelection.embed`, its norms folded, with GELU in place."""
-    x = _gelu(vas.embed_depthwise_norm(vas.embed_depthwise(features)))
-    return _gelu(vas.embed_pointwise_norm(vas.embed_pointwise(x)))
+class _InPlaceSelection(StreamedSelection):
+    """VAS, its norms folded, with GELU in place."""
+
+    def embed(self, features: Tensor) -> Tensor:
+        """E of Eq. 3: features (B, C, h, w) -> (B, D, h, w)."""
+        x = _gelu(self.embed_depthwise_norm(self.embed_depthwise(features)))
+        return _gelu(self.embed_pointwise_norm(self.embed_pointwise(x)))
 
 
 def _gelu(x: Tensor) -> Tensor:
@@ -80,7 +90,7 @@ class _ChannelsLastNorm(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-def _twin(network: EOVSeg) -> EOVSeg:
+def _twin(network: FastEOVSeg) -> FastEOVSeg:
     """The network with image parts of its own, whose tensors are the original's until they are replaced."""
     twin = copy.copy(network)
     twin._modules = dict(network._modules)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from eovseg.model.edges import along_edges
-from eovseg.model.geometry import MaskGeometry
-from eovseg.model.postprocess import best_first, panoptic
-from eovseg.model.tiles import TiledMasks
+from eovseg.composition.edges import along_edges
+from eovseg.composition.geometry import MaskGeometry
+from eovseg.composition.panoptic import best_first, panoptic
+from eovseg.composition.tiles import TiledMasks
 
 SIZE = (32, 64)  # of the photo; masks are 8 x 16
 WAY = MaskGeometry(SIZE, SIZE, SIZE)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.composition.edges import along_edges
+from eovseg.composition.geometry import MaskGeometry, bilinear_axis
 from eovseg.instance_masks import MaskCrop
-from eovseg.model.edges import along_edges
-from eovseg.model.geometry import MaskGeometry, bilinear_axis
 
 TILE = 16  # pixels a side
 CHUNK_ELEMENTS = {"cpu": 2**20, "other": 2**25}  # mask values held at once

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eovseg.training.config import LossConfig
-from eovseg.training.instances import instance_loss
+from eovseg.training.instance_loss import instance_loss
 from tests.training.conftest import TinyTarget, make_target
 
 CONFIG = LossConfig(instance_pixels=16)

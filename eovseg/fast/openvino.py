@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from eovseg.errors import ConfigError
-from eovseg.model.network import EOVSeg, ImageFeatures
+from eovseg.fast.halves import ImageHalf, features_of
+from eovseg.fast.values import PreparedFeatures
+from eovseg.model.network import EOVSeg
 
 FORMAT = "2"  # of the kept files; another number makes them anew
 TOLERANCE = 1e-3  # of the standard deviation of each output, root mean square, float32
@@ -24,25 +26,15 @@ BFLOAT16_SHARE = 2  # times what torch itself loses when it computes the whole i
 _CHECKED_SIZE = (160, 192)
 
 
-class _ImageHalf(nn.Module):
-    """Normalised, padded pixels (B, 3, H, W) -> F_agg, dense map, and S and E of VAS where the network has them.
-
-    All (B, h, w, C).
-    """
+class _ChannelsLast(nn.Module):
+    """`ImageHalf` with outputs (B, h, w, C), as the engine computes: turning them around takes a tenth of its time."""
 
     def __init__(self, network: EOVSeg) -> None:
         super().__init__()
-        self.network = network
+        self.image_half = ImageHalf(network)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features = self.network.encode_normalised(images, (0, 0))
-        outputs = [features.aggregated, features.dense]
-        if features.spatial is not None:
-            outputs.append(features.spatial)
-        if self.network.vas is not None:
-            outputs.append(self.network.vas.embed(features.aggregated))
-        # Channels last, as the engine computes: it would spend a tenth of its time to turn the results around.
-        return tuple(output.permute(0, 2, 3, 1) for output in outputs)
+        return tuple(output.permute(0, 2, 3, 1) for output in self.image_half(images))
 
 
 @dataclass(eq=False)
@@ -50,24 +42,15 @@ class OpenVINOImageHalf:
     """The compiled image half; call it with normalised, padded pixels, sides multiples of 32."""
 
     compiled: Any
-    has_spatial: bool
-    has_vas: bool
+    names: list[str]
 
-    def __call__(self, images: Tensor, size: tuple[int, int]) -> ImageFeatures:
+    def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (1, 3, H, W) whose first `size` rows and columns are the photo."""
         # A request of its own: its outputs are its memory, which the arrays keep, and calls may overlap.
         request = self.compiled.create_infer_request()
         values = request.infer([images.float().contiguous().numpy()], share_inputs=True, share_outputs=True)
         found = [torch.from_numpy(value).permute(0, 3, 1, 2) for value in values.values()]
-        return ImageFeatures(
-            aggregated=found[0],
-            levels=(),
-            spatial=found[2] if self.has_spatial else None,
-            dense=found[1],
-            image_size=size,
-            padded_size=(images.shape[-2], images.shape[-1]),
-            pixel_embeddings=found[-1] if self.has_vas else None,
-        )
+        return features_of(self.names, found, size, (images.shape[-2], images.shape[-1]))
 
 
 def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVINOImageHalf:
@@ -80,7 +63,7 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     openvino = _package()
     if network.config.scales == "multi":
         raise ConfigError("The backend openvino has no multi-scale decoder; take backend 'torch' for this network.")
-    half = _ImageHalf(network).eval()
+    half = _ChannelsLast(network).eval()
     core = openvino.Core()
     path = None if cache is None else cache / "openvino" / f"{_digest(network)}.xml"
     model = core.read_model(path) if path is not None and path.exists() else _convert(openvino, half)
@@ -89,7 +72,7 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     precision = "bf16" if bfloat16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(model, "CPU", options)
-    made = OpenVINOImageHalf(compiled, network.spatial_extractor is not None, network.vas is not None)
+    made = OpenVINOImageHalf(compiled, half.image_half.names)
     _check(half, made, bfloat16)
     return made
 
@@ -142,7 +125,7 @@ def _weights(network: EOVSeg) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _check(half: _ImageHalf, made: OpenVINOImageHalf, bfloat16: bool) -> None:
+def _check(half: _ChannelsLast, made: OpenVINOImageHalf, bfloat16: bool) -> None:
     """Compare with torch's float32 on one noise picture of another size than the converted one."""
     images = torch.randn(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
     features = made(images, _CHECKED_SIZE)
@@ -150,8 +133,11 @@ def _check(half: _ImageHalf, made: OpenVINOImageHalf, bfloat16: bool) -> None:
     wanted = half(images)
     allowed = [TOLERANCE] * len(wanted)
     if bfloat16:
-        weights = {f"network.{k}": v.bfloat16() for k, v in _weights(half.network).items() if v.is_floating_point()}
-        rounded = torch.func.functional_call(half, weights, images.bfloat16())
+        weights = _weights(half.image_half.network).items()
+        narrow = {
+            f"image_half.network.{name}": value.bfloat16() for name, value in weights if value.is_floating_point()
+        }
+        rounded = torch.func.functional_call(half, narrow, images.bfloat16())
         allowed = [BFLOAT16_SHARE * _error(one, other) for one, other in zip(wanted, rounded, strict=True)]
     for one, other, bound in zip(wanted, (g for g in given if g is not None), allowed, strict=True):
         error = _error(one, other.permute(0, 2, 3, 1))

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from eovseg.errors import DataError
-from eovseg.evaluation.instances import InstanceAveragePrecision
+from eovseg.evaluation.average_precision import InstanceAveragePrecision
 
 IS_THING = np.array([True, True, True, False])
 Case = list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[int]]]

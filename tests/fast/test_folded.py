@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import eovseg
-from eovseg.backends.folded import FoldedImageHalf
+from eovseg.fast import optimise
+from eovseg.fast.folded import FoldedImageHalf
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
 
@@ -28,11 +29,11 @@ def random_norms(network: EOVSeg) -> EOVSeg:
 
 def compare(network: EOVSeg, tolerance: float) -> FoldedImageHalf:
     images = torch.randn(SIZE, generator=torch.Generator().manual_seed(0)).to(network.pixel_mean.dtype)
-    half = FoldedImageHalf(network)
+    half = FoldedImageHalf(optimise(network))
     with torch.inference_mode():
         expected, found = network.encode_normalised(images, (90, 150)), half(images, (90, 150))
-        if network.vas is not None:
-            expected.pixel_embeddings = network.vas.embed(expected.aggregated)
+        expected = optimise(network).prepare(expected)
+        found = optimise(network).prepare(found)
     compared = 0
     for field in fields(expected):
         one, other = getattr(expected, field.name), getattr(found, field.name)
@@ -51,7 +52,7 @@ def test_xs_with_its_weights(xs: eovseg.Predictor) -> None:
     half = compare(xs.network, 3e-5)
     left = [name for name, m in half.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
     assert all("deform_norm" in name for name in left), left  # behind no convolution module
-    assert isinstance(xs.image_half, FoldedImageHalf), "load gives it"
+    assert isinstance(xs.network.image_half, FoldedImageHalf), "load gives it"
 
 
 @pytest.mark.parametrize("changes", [{}, {"vas": False}, {"fusion": "none"}, {"fusion": "EAF"}, {"scales": "multi"}])
@@ -74,7 +75,7 @@ def test_the_network_is_left_alone(changes: dict[str, object]) -> None:
     kinds = {name: type(module) for name, module in network.named_modules()}
     trained = {name: (id(p), p.requires_grad) for name, p in network.named_parameters()}
     before = copy.deepcopy(network.state_dict())
-    half = FoldedImageHalf(network)
+    half = FoldedImageHalf(optimise(network))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.is_contiguous() for p in network.parameters())
     assert kinds == {name: type(module) for name, module in network.named_modules()}

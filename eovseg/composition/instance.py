@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eovseg.composition.geometry import BAND_ELEMENTS, MaskGeometry
 from eovseg.instance_masks import InstanceMasks, MaskCrop
-from eovseg.model.geometry import BAND_ELEMENTS, MaskGeometry
 
 
 @dataclass(frozen=True)

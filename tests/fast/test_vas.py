@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from eovseg.fast.vas import StreamedSelection, streamed_maximum
 from eovseg.model.vas import VocabularyAwareSelection
 
 
@@ -13,25 +14,35 @@ from eovseg.model.vas import VocabularyAwareSelection
 @pytest.mark.parametrize("words", [1, 63, 64, 200])
 def test_streamed_equals_whole_with_gradients(heads: int, words: int) -> None:
     torch.manual_seed(0)
-    vas = VocabularyAwareSelection(16, 24, 32, heads).double().eval()
+    vas = StreamedSelection(16, 24, 32, heads).double().eval()
     features, text = torch.randn(2, 16, 5, 6).double(), torch.randn(words, 24).double()
     embedding = vas.embed(features).detach().requires_grad_()
-    whole = vas.similarity(embedding, text).softmax(dim=2).amax(dim=2).unflatten(-1, (5, 6))
+    whole = VocabularyAwareSelection.attention_maximum(vas, embedding, text)
     streamed = vas.attention_maximum(embedding, text)
     torch.testing.assert_close(streamed, whole)
-    weights = torch.randn_like(whole)
-    (expected,) = torch.autograd.grad((whole * weights).sum(), embedding)
-    (found,) = torch.autograd.grad((streamed * weights).sum(), embedding)
+    weights, learned = torch.randn_like(whole), (embedding, vas.guide.weight, vas.guide.bias)
+    expected = torch.autograd.grad((whole * weights).sum(), learned)
+    found = torch.autograd.grad((streamed * weights).sum(), learned)
     torch.testing.assert_close(found, expected)
     with torch.no_grad():
         torch.testing.assert_close(vas.attention_maximum(embedding, text), whole)
 
 
+@pytest.mark.parametrize("words", [1, 40, 3_001])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("scripted", [False, True])
+def test_several_blocks(words: int, scripted: bool) -> None:
+    embedding, guide = torch.randn(2, 8, 1_500) * 4, torch.randn(2, words, 8) * 4
+    expected = (guide @ embedding).softmax(1).amax(1)
+    streamed = torch.jit.script(streamed_maximum) if scripted else streamed_maximum
+    torch.testing.assert_close(streamed(embedding, guide), expected, rtol=1e-4, atol=1e-6)
+
+
 PEAK = """
 import resource, sys, torch
-from eovseg.model.vas import VocabularyAwareSelection
+from eovseg.fast.vas import StreamedSelection
 torch.set_num_threads(1)
-vas = VocabularyAwareSelection(32, 64, 64).eval()
+vas = StreamedSelection(32, 64, 64).eval()
 features = torch.randn(1, 32, 60, 80)
 with torch.inference_mode():
     vas(features, torch.randn(20, 64))

@@ -10,25 +10,25 @@ import torch
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.backends import openvino
 from eovseg.choices import Dtype
 from eovseg.errors import ConfigError
+from eovseg.fast import FastEOVSeg, openvino, optimise
+from eovseg.fast.precision import has_bfloat16
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.training.loop import gains_from_bf16
 
 NARROW = {"hidden_dim": 32, "queries": 6, "ffn_dim": 32, "aggregator_dim": 16, "spatial_dim": 64}
 
 
-def network(**changes: Any) -> EOVSeg:
+def network(**changes: Any) -> FastEOVSeg:
     torch.manual_seed(0)
-    return EOVSeg(variant_config("xs").with_changes(**{**NARROW, **changes})).eval()
+    return optimise(EOVSeg(variant_config("xs").with_changes(**{**NARROW, **changes})).eval())
 
 
 def same(half: openvino.OpenVINOImageHalf, net: EOVSeg, height: int, width: int) -> None:
     pixels = 255 * torch.rand(1, 3, height, width)
     with torch.inference_mode():
-        wanted = net.prepare(net.encode_image(pixels))
+        wanted = optimise(net).encode_image(pixels)
         found = half(net.normalise(pixels), (height, width))
     assert found.image_size == wanted.image_size and found.padded_size == wanted.padded_size
     for name in ("aggregated", "dense", "spatial", "pixel_embeddings"):
@@ -82,7 +82,7 @@ def test_bfloat16_is_held_to_torchs_own(tmp_path: Path, monkeypatch: pytest.Monk
     images = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         wanted, found = net.encode_normalised(images, (96, 128)), half(images, (96, 128))
-    if gains_from_bf16(torch.device("cpu")):
+    if has_bfloat16(torch.device("cpu")):
         assert openvino._error(wanted.aggregated, found.aggregated) > 1e-4, "it is computed in bfloat16"
     assert openvino._error(wanted.aggregated, found.aggregated) < 0.2
     blocks = net.feature_extractor.tower.network.blocks

@@ -1,0 +1,1 @@
+"""From logits to results in bounded memory: what `eovseg.model.postprocess` says, and XS's own rule, made fast."""

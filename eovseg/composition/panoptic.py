@@ -1,0 +1,147 @@
+"""Panoptic segments of one photo, in bounded memory.
+
+Two rules make panoptic segments: `panoptic` is that of the released code, `best_first` the one of XS.
+
+Masks stay at stride 4 until they are needed: kept queries only, and a band of output rows at a time.
+"""
+
+import torch
+from torch import Tensor
+
+from eovseg.composition.geometry import BAND_ELEMENTS
+from eovseg.composition.tiles import TiledMasks
+from eovseg.model.postprocess import kept_kernels
+from eovseg.model.values import SegmentRecord
+
+
+def panoptic(
+    class_log_probabilities: Tensor,
+    masks: TiledMasks,
+    is_thing: Tensor,
+    score_threshold: float = 0.0,
+    overlap_threshold: float = 0.8,
+    void_threshold: float | None = None,
+    guide: Tensor | None = None,
+) -> tuple[Tensor, list[SegmentRecord]]:
+    """Panoptic segments of one photo: scores (Q, K+1), masks, is_thing (K,) -> (H, W) int32 map and records.
+
+    Kept are kernels whose best class scores above `score_threshold` and that are not void: void is their most
+    probable class, or, with a `void_threshold` (0..1), their void probability exceeds it. Each pixel goes to the kernel
+    with the highest score x mask probability; a segment needs a mask probability of at least 0.5, and its share of
+    the kernel's own area must reach `overlap_threshold`. Stuff of one class is one segment, reporting its best kernel.
+    With a `guide`, as in `TiledMasks.along_edges`, the masks of all kernels that win a pixel follow its edges.
+    """
+    scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
+    kept = keep.nonzero().flatten()
+    places = kept
+    if guide is not None and len(kept):
+        kept = kept[masks.compete(kept, scores[kept]).unique().long().div(2, rounding_mode="floor").unique()]
+        masks, places = masks.along_edges(kept, guide), torch.arange(len(kept), device=kept.device)
+    if not len(kept):
+        return _nothing(masks)
+    code = masks.compete(places, scores[kept])
+    own_area = masks.areas(places)
+    lost_area, segment_area = _count(code, len(kept))
+    # Python divides: exact for areas of any size, and not every GPU has float64.
+    areas = torch.stack([segment_area, lost_area, own_area], dim=1).tolist()
+    large = [bool(segment and own) and (segment + lost) / own >= overlap_threshold for segment, lost, own in areas]
+    return _segments(code, kept, scores[kept], labels[kept], large, is_thing)
+
+
+def best_first(
+    class_log_probabilities: Tensor,
+    masks: TiledMasks,
+    is_thing: Tensor,
+    score_threshold: float = 0.2,
+    overlap_threshold: float = 0.7,
+    void_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    pixel_threshold: float = 0.5,
+    guide: Tensor | None = None,
+) -> tuple[Tensor, list[SegmentRecord]]:
+    """As `panoptic`, but kernels are judged one after the other, the best first, and not where they win pixels.
+
+    The best kernel has the highest score x mean mask probability inside its mask, which is where its probability
+    exceeds `mask_threshold`. A kernel is found if at least `overlap_threshold` of its mask is not yet covered by
+    kernels found before it; this is decided at the masks' own stride. Each pixel then goes to the found kernel of the
+    highest mask probability, score or not, if that is at least `pixel_threshold`: between two found neighbours no
+    pixel stays unnamed that either of them claims.
+    """
+    scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
+    kept = _found(scores, keep, masks, mask_threshold, overlap_threshold)
+    if not len(kept):
+        return _nothing(masks)
+    places = kept
+    if guide is not None:
+        masks, places = masks.along_edges(kept, guide), torch.arange(len(kept), device=kept.device)
+    code = masks.compete(places, masks.mask_logits.new_ones(len(kept)), pixel_threshold)
+    _, segment_area = _count(code, len(kept))
+    return _segments(code, kept, scores[kept], labels[kept], (segment_area > 0).tolist(), is_thing)
+
+
+def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
+    """The kernels (n,) that `best_first` finds among those to `keep` (Q,), the best first."""
+    kept = keep.nonzero().flatten()
+    probability = masks.cells(kept)
+    inside = probability > mask_threshold
+    area = inside.flatten(1).sum(1)
+    mean = (probability * inside).flatten(1).sum(1) / area.clamp(min=1)
+    order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
+    inside, areas = inside.cpu(), area.tolist()  # each answer depends on the one before, so none is asked of a GPU
+    free = inside.new_ones(inside.shape[1:])
+    found = []
+    for place in order:
+        visible = int((inside[place] & free).sum())
+        if visible and visible >= overlap_threshold * areas[place]:
+            found.append(place)
+            free &= ~inside[place]
+    return kept[found]
+
+
+def _nothing(masks: TiledMasks) -> tuple[Tensor, list[SegmentRecord]]:
+    return torch.zeros(masks.geometry.output_size, dtype=torch.int32, device=masks.mask_logits.device), []
+
+
+def _bands(code: Tensor) -> list[Tensor]:
+    """Winners and their hard masks, as `TiledMasks.compete` gives them, some rows at a time."""
+    return list(code.split(max(1, BAND_ELEMENTS // code.shape[1])))
+
+
+def _count(code: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
+    """Pixels that each kernel wins outside and inside its hard mask, both (n,)."""
+    counts = torch.stack([torch.bincount(band.flatten(), minlength=2 * kernels) for band in _bands(code)]).sum(0)
+    return counts[0::2], counts[1::2]
+
+
+def _segments(
+    code: Tensor, kept: Tensor, scores: Tensor, labels: Tensor, found: list[bool], is_thing: Tensor
+) -> tuple[Tensor, list[SegmentRecord]]:
+    """Map and records of the kernels `kept` that are `found`, all (n,); only pixels inside a hard mask are named."""
+    ids, records = _number_segments(kept, scores, labels, found, is_thing)
+    table = torch.stack([torch.zeros_like(ids), ids], dim=1).flatten()
+    return torch.cat([table[band.int()] for band in _bands(code)]), records
+
+
+def _number_segments(
+    queries: Tensor, scores: Tensor, labels: Tensor, large: list[bool], is_thing: Tensor
+) -> tuple[Tensor, list[SegmentRecord]]:
+    """Segment id of every kept kernel (0 = dropped), in the kernels' order; stuff of one class shares its first."""
+    ids = torch.zeros(len(queries), dtype=torch.int32)
+    records: list[SegmentRecord] = []
+    stuff_ids: dict[int, int] = {}
+    rows = zip(queries.tolist(), scores.tolist(), labels.tolist(), large, strict=True)
+    for index, (query, score, label, is_large) in enumerate(rows):
+        if not is_large:
+            continue
+        thing = bool(is_thing[label])
+        known = None if thing else stuff_ids.get(label)
+        if known is None:
+            records.append(SegmentRecord(len(records) + 1, label, thing, query, score))
+            ids[index] = len(records)
+            if not thing:
+                stuff_ids[label] = len(records)
+            continue
+        ids[index] = known
+        if score > records[known - 1].score:
+            records[known - 1] = SegmentRecord(known, label, thing, query, score)
+    return ids.to(queries.device), records

@@ -1,0 +1,34 @@
+"""Semantic segmentation of one photo, a band of rows at a time."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from eovseg.composition.geometry import BAND_ELEMENTS, MaskGeometry
+
+
+def semantic(class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry) -> Tensor:
+    """Class scores of every pixel, sum over queries of class x mask probability: -> (K, H, W). Large for many words."""
+    return torch.cat([scores for _, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry)], dim=1)
+
+
+def semantic_argmax(
+    class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry
+) -> tuple[Tensor, Tensor]:
+    """Best class of every pixel (H, W) long and its score (H, W), without holding all classes at once."""
+    bands = [scores.max(0) for _, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry)]
+    return torch.cat([b.indices for b in bands]), torch.cat([b.values for b in bands])
+
+
+def _semantic_bands(
+    class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry
+) -> Iterator[tuple[slice, Tensor]]:
+    classes = class_log_probabilities.softmax(-1)[:, :-1]  # (Q, K)
+    for rows, band in geometry.bands(mask_logits):
+        probability = band.sigmoid()
+        step = max(1, BAND_ELEMENTS // (max(1, classes.shape[1]) * probability.shape[-1]))
+        for start in range(0, probability.shape[1], step):
+            part = probability[:, start : start + step]
+            stop = rows.start + start + part.shape[1]
+            yield slice(rows.start + start, stop), torch.einsum("qk,qhw->khw", classes, part)

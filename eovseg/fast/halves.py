@@ -1,0 +1,98 @@
+"""The network's two halves as modules of tensors alone: what engines other than eager torch compile, convert or write.
+
+The numbers are the network's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eovseg.fast.network import FastEOVSeg
+from eovseg.fast.values import PreparedFeatures, Wanted
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import ImageFeatures
+
+STRIDE = 32
+
+
+class ImageHalf(nn.Module):
+    """Normalised, padded pixels (B, 3, H, W) -> F_agg, the dense map, and by `names` what else the network has: S, E of
+    VAS unless `embeddings` is False, and the levels p5, p4, p3 of multi-scale networks."""
+
+    def __init__(self, network: EOVSeg, embeddings: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.names = ["aggregated", "dense"]
+        self.names += ["spatial"] if network.spatial_extractor is not None else []
+        self.names += ["pixel_embeddings"] if embeddings and network.vas is not None else []
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of `names` and the levels, each (B, C, h, w)."""
+        features = self.network.encode_normalised(images, (0, 0))
+        found = [features.aggregated, features.dense]
+        if features.spatial is not None:
+            found.append(features.spatial)
+        if "pixel_embeddings" in self.names and self.network.vas is not None:
+            found.append(self.network.vas.embed(features.aggregated))
+        return (*found, *features.levels)
+
+
+def features_of(
+    names: Sequence[str], found: Sequence[Tensor], size: tuple[int, int], padded: tuple[int, int]
+) -> PreparedFeatures:
+    """What the network's own image half would give, of the tensors of an `ImageHalf` that some engine has made."""
+    given = dict(zip(names, found, strict=False))
+    return PreparedFeatures(
+        aggregated=given["aggregated"],
+        levels=tuple(found[len(names) :]),
+        spatial=given.get("spatial"),
+        dense=given["dense"],
+        image_size=size,
+        padded_size=padded,
+        pixel_embeddings=given.get("pixel_embeddings"),
+    )
+
+
+class FromPixels(nn.Module):
+    """`half` of pixels (1, 3, H, W), RGB 0..255, H and W multiples of 32."""
+
+    def __init__(self, half: ImageHalf) -> None:
+        super().__init__()
+        self.image_half = half
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Without `normalise`'s padding: the sides are multiples of 32 already, and a graph without it is simpler."""
+        network = self.image_half.network
+        outputs: tuple[Tensor, ...] = self.image_half((pixels - network.pixel_mean) / network.pixel_std)
+        return outputs
+
+
+class WordHalf(nn.Module):
+    """The image half's outputs without E, and word rows (N, D) -> masks (1, Q, h, w), in- and out-of-vocabulary logits
+    (1, Q, N + 1), void last, and the initial masks.
+
+    Every word is a class of its own, so that synonyms are the caller's maximum over columns.
+    """
+
+    def __init__(self, network: FastEOVSeg) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, aggregated: Tensor, dense: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """`rest`: S where the network has a spatial extractor, then the word rows."""
+        network = self.network
+        size = (aggregated.shape[-2] * 4, aggregated.shape[-1] * 4)
+        features = ImageFeatures(aggregated, (), rest[0] if len(rest) == 2 else None, dense, size, size)
+        text = torch.cat([rest[-1], F.normalize(network.void_embedding.weight, dim=-1)])
+        classes = text.shape[0]
+        rows = torch.arange(classes)
+        selected = network.select(aggregated, text).selected
+        # The exporter takes the sizes behind a scripted loop for fixed; these are open.
+        selected = selected.reshape(*(aggregated.shape[axis] for axis in range(4)))
+        scene = network.scene(features, selected, text, rows, classes)
+        initial, layers = network.decoder(scene, Wanted(every_layer=False))
+        masks = layers[-1].mask_logits
+        outside, _ = network.out_of_vocabulary_logits(features, masks, text, rows, classes)
+        return masks, layers[-1].class_logits, outside, initial

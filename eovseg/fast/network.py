@@ -1,0 +1,118 @@
+"""The network that predictors and training run: `EOVSeg`'s weights and numbers, less time and memory."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eovseg.fast.decoder import FastDecoder
+from eovseg.fast.pooling import uses_float16
+from eovseg.fast.values import FastLayerOutput, FastLogits, PreparedFeatures, Wanted
+from eovseg.fast.vas import word_rows
+from eovseg.model.backbones import ClipResNet
+from eovseg.model.network import EOVSeg
+from eovseg.model.values import ImageFeatures, Selection, TextEmbeddings
+
+ImageEngine = Callable[[Tensor, tuple[int, int]], PreparedFeatures]  # normalised, padded pixels and the photo's size
+
+
+class FastEOVSeg(EOVSeg):
+    """`EOVSeg` with fast parts; `eovseg.fast.optimise` makes it, with the tensors of the network that it is given.
+
+    `image_half` is the image half arranged for inference, whose weights stay as they were; without it, and where
+    gradients are wanted, the image half is that of the present weights.
+    """
+
+    image_half: ImageEngine | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's weights may go their own way.
+        return self.__dict__ | {"image_half": None}
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features that no word changes."""
+        images, size = self.normalise(pixels), (pixels.shape[-2], pixels.shape[-1])
+        if torch.is_grad_enabled():
+            return self.encode_normalised(images, size)
+        return self.prepare((self.image_half or self.encode_normalised)(images, size))
+
+    @torch.no_grad()
+    def prepare(self, features: ImageFeatures) -> PreparedFeatures:
+        """Also keep what the word half needs of the photo alone; costs memory, spares time with every vocabulary."""
+        if not isinstance(features, PreparedFeatures):
+            features = PreparedFeatures(**{field.name: getattr(features, field.name) for field in fields(features)})
+        if self.vas is not None and features.pixel_embeddings is None:
+            features.pixel_embeddings = self.vas.embed(features.aggregated)
+        if isinstance(self.feature_extractor, ClipResNet) and features.frozen_attention is None:
+            features.frozen_attention = self.feature_extractor.attention(features.dense)
+        return features
+
+    def decode(
+        self,
+        features: ImageFeatures,
+        words: TextEmbeddings,
+        *,
+        pixel_embeddings: bool = False,
+        intermediates: bool = False,
+        extra_masks: Tensor | None = None,
+        final_only: bool = False,
+    ) -> FastLogits:
+        """The word half: VAS, decoder and both classifiers.
+
+        `final_only`: masks and classes of the last layer alone, with the same values; the least work.
+
+        `pixel_embeddings` also returns what VAS compares, for the dense loss of training. `extra_masks`
+        (B, P, h, w) are initial mask logits of P further queries, returned apart in `extra_...`.
+        """
+        text, class_index = self.text_rows(words)
+        embedding = self._pixel_embeddings(features)
+        selection = self.select(features.aggregated, text, embedding)
+        scene = self.scene(features, selection.selected, text, class_index, words.classes + 1)
+        assert isinstance(self.decoder, FastDecoder)
+        initial, layers = self.decoder(scene, Wanted(intermediates, not final_only), extra_masks)
+        kept: list[FastLayerOutput] = layers[-1:] if final_only else layers
+        own, extra = slice(self.config.queries), slice(self.config.queries, None)
+        final_masks = kept[-1].mask_logits[:, own]
+        outside, valid = self.out_of_vocabulary_logits(features, final_masks, text, class_index, scene.classes)
+        inside = (
+            self.intermediates(features.aggregated, selection, scene.features, initial, layers)
+            if intermediates
+            else None
+        )
+        return FastLogits(
+            mask_logits=tuple(layer.mask_logits[:, own] for layer in kept),
+            class_logits=tuple(layer.class_logits[:, own] for layer in kept),
+            class_embeddings=kept[-1].class_embeddings[:, own],
+            out_of_vocabulary_logits=outside,
+            valid_masks=valid,
+            intermediates=inside,
+            pixel_embeddings=embedding if pixel_embeddings else None,
+            word_rows=word_rows(self.vas, text) if pixel_embeddings and self.vas is not None else None,
+            extra_mask_logits=() if extra_masks is None else tuple(layer.mask_logits[:, extra] for layer in kept),
+            extra_class_logits=() if extra_masks is None else tuple(layer.class_logits[:, extra] for layer in kept),
+        )
+
+    def _pixel_embeddings(self, features: ImageFeatures) -> Tensor | None:
+        known = features.pixel_embeddings if isinstance(features, PreparedFeatures) else None
+        return self.vas.embed(features.aggregated) if known is None and self.vas is not None else known
+
+    def select(self, aggregated: Tensor, text: Tensor, embedding: Tensor | None = None) -> Selection:
+        """As the readable one; `embedding` is E (B, D, h, w), if it is known."""
+        if self.vas is None or embedding is None:
+            return super().select(aggregated, text)
+        attention = self.vas.attention_maximum(embedding, text)
+        weights = self.vas.weights(attention)
+        return Selection(self.vas.select(aggregated, weights), attention, weights)
+
+    def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
+        """As the readable one, with what is known of CLIP's attention pooling, and in float32 instead of float16."""
+        tower, dense = self.feature_extractor, features.dense
+        if isinstance(tower, ClipResNet):
+            known = features.frozen_attention if isinstance(features, PreparedFeatures) else None
+            return tower.pool(known or tower.attention(dense), mask_logits, dense.shape[-2:])
+        if not uses_float16(dense):
+            return tower.embed_masks(dense, mask_logits)
+        with torch.autocast(dense.device.type, enabled=False):
+            return tower.embed_masks(dense.float(), mask_logits.float())

@@ -1,0 +1,96 @@
+"""The fast network of a readable one: `optimise` is the one call that everything fast is behind."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eovseg.choices import Backend, Dtype
+from eovseg.errors import ConfigError
+from eovseg.fast import openvino
+from eovseg.fast.compiled import CompiledImageHalf
+from eovseg.fast.decoder import FastCrossAttention, FastDDA, FastDecoder, FastDecoderLayer
+from eovseg.fast.deformable import FastDeformableUpsample, SampledDeformableUpsample
+from eovseg.fast.folded import FoldedImageHalf
+from eovseg.fast.network import FastEOVSeg, ImageEngine
+from eovseg.fast.towers import FastLite2Extractor
+from eovseg.fast.vas import ScriptedSelection, StreamedSelection
+from eovseg.model import aggregator, backbones, decoder, network, vas
+
+Kinds = dict[type[nn.Module], type[nn.Module]]
+
+FAST: Kinds = {
+    network.EOVSeg: FastEOVSeg,
+    backbones.EfficientNetLite2Extractor: FastLite2Extractor,
+    aggregator.DeformableUpsample: FastDeformableUpsample,
+    vas.VocabularyAwareSelection: StreamedSelection,
+    decoder.DDAInteraction: FastDDA,
+    decoder.CrossAttentionInteraction: FastCrossAttention,
+    decoder.DecoderLayer: FastDecoderLayer,
+    decoder.Decoder: FastDecoder,
+}
+# Of these an ONNX file can be written; both kinds, so that a fast network can be given as well.
+EXPORTABLE: Kinds = FAST | {
+    aggregator.DeformableUpsample: SampledDeformableUpsample,
+    FastDeformableUpsample: SampledDeformableUpsample,
+    vas.VocabularyAwareSelection: ScriptedSelection,
+    StreamedSelection: ScriptedSelection,
+}
+
+
+def optimise(
+    given: network.EOVSeg, backend: Backend | None = None, dtype: Dtype = "float32", cache: Path | None = None
+) -> FastEOVSeg:
+    """A network with the same tensors (not copies), names and numbers as the readable `given`, in less time and memory.
+
+    Gradients reach the shared weights, and training one trains the other. With a `backend` the image half is also
+    arranged, compiled or converted for inference: it keeps the present weights. `cache` is a folder for what a backend
+    converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend cannot be had.
+    """
+    fast: Any = twin(given, FAST)
+    if getattr(fast, "image_half", None) is not None:
+        fast = copy.copy(fast)
+    if backend is not None:
+        fast.image_half = _image_half(fast, backend, dtype, cache)
+    return fast
+
+
+def readable(fast: network.EOVSeg) -> network.EOVSeg:
+    """The inverse of `optimise`: the network of `eovseg.model` with the same tensors."""
+    made = twin(fast, {kind: origin for origin, kind in FAST.items()})
+    assert isinstance(made, network.EOVSeg)
+    return made
+
+
+def exportable(any_network: network.EOVSeg) -> FastEOVSeg:
+    """The same network of operations that every ONNX runtime has.
+
+    Raises `ConfigError` for models that read several levels, which no published variant does.
+    """
+    if any_network.config.scales == "multi":
+        raise ConfigError("A model with scales='multi' cannot be written as ONNX; single-scale models can.")
+    made = twin(any_network, EXPORTABLE)
+    assert isinstance(made, FastEOVSeg)
+    return made
+
+
+def twin(module: nn.Module, kinds: Kinds) -> nn.Module:
+    """`module` with the classes inside replaced by `kinds`; it shares the tensors, and modules with no such class.
+
+    A module with nothing to replace is returned as it is.
+    """
+    children = {name: child and twin(child, kinds) for name, child in module._modules.items()}
+    kind = kinds.get(type(module), type(module))
+    if kind is type(module) and all(children[name] is child for name, child in module._modules.items()):
+        return module
+    made = copy.copy(module)
+    made._modules = children
+    made.__class__ = kind
+    return made
+
+
+def _image_half(fast: FastEOVSeg, backend: Backend, dtype: Dtype, cache: Path | None) -> ImageEngine:
+    if backend == "openvino":
+        return openvino.load(fast, cache, dtype == "bfloat16")
+    return CompiledImageHalf(fast) if backend == "compile" else FoldedImageHalf(fast)

@@ -1,0 +1,106 @@
+"""VAS without pixels x words in memory: the maximum of the softmax over words, a block of pixels at a time.
+
+With m the largest similarity of a pixel, the maximum of its softmax is 1 / Σ exp(s − m).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from eovseg.model.vas import VocabularyAwareSelection
+
+
+def streamed_maximum(embedding: Tensor, guide: Tensor, block: int = 1 << 20) -> Tensor:
+    """max over words of the softmax over words: (H', d, P), (H', N, d) -> (H', P), float32 or wider.
+
+    `block` similarities are held at once.
+
+    Words run down and pixels along a block, so that the reductions over words are sums of rows. torch can script it:
+    in an ONNX file it is one loop.
+    """
+    pixels = embedding.size(2)
+    step = max(16, block // (guide.size(0) * guide.size(1)))
+    found: list[Tensor] = []
+    for part in range((pixels + step - 1) // step):
+        similarity = torch.matmul(guide, embedding[:, :, part * step : (part + 1) * step])  # (H', N, p)
+        if similarity.dtype == torch.bfloat16 or similarity.dtype == torch.float16:
+            similarity = similarity.float()
+        similarity = similarity.sub_(similarity.amax(1, keepdim=True)).exp_()
+        found.append(similarity.sum(1).reciprocal_())
+    return torch.cat(found, -1)
+
+
+def block_elements(like: Tensor) -> int:
+    """Similarities held at once: 4 MB on a CPU; a GPU wants fewer, larger blocks."""
+    return 1 << 20 if like.device.type == "cpu" else 1 << 26
+
+
+class StreamedMaximum(torch.autograd.Function):
+    """`streamed_maximum` of a batch with gradients; what backward needs of a block it computes again."""
+
+    @staticmethod
+    def forward(ctx: Any, embedding: Tensor, guide: Tensor) -> Tensor:
+        """(B, H', d, P), (H', N, d) -> (B, H', P)."""
+        attention = torch.stack([streamed_maximum(image, guide, block_elements(guide)) for image in embedding])
+        ctx.save_for_backward(embedding, guide, attention)
+        return attention
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """d max / d s = max · (1 at the winner − softmax)."""
+        embedding, guide, attention = ctx.saved_tensors
+        embedding_gradient = torch.empty_like(embedding)
+        guide_gradient = guide.new_zeros(guide.shape, dtype=attention.dtype)
+        step = max(16, block_elements(guide) // guide.shape[:2].numel())
+        for image, own_embedding in enumerate(embedding):
+            for start in range(0, embedding.shape[-1], step):
+                block = slice(start, start + step)
+                pixels = own_embedding[..., block].mT  # (H', p, d)
+                maximum = attention[image, :, block, None]  # (H', p, 1)
+                similarity = (pixels @ guide.mT).to(attention.dtype)  # (H', p, N)
+                largest, winner = similarity.max(dim=-1, keepdim=True)
+                share = similarity.sub_(largest).exp_()
+                factor = gradient[image, :, block, None] * maximum
+                share.mul_(-factor * maximum).scatter_add_(2, winner, factor)
+                share = share.to(embedding.dtype)
+                embedding_gradient[image, :, :, block] = (share @ guide).mT
+                guide_gradient += share.mT @ pixels
+        return embedding_gradient, guide_gradient.to(guide.dtype)
+
+
+class StreamedSelection(VocabularyAwareSelection):
+    """`VocabularyAwareSelection` whose memory does not hold pixels x words, with gradients or without."""
+
+    def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
+        """max over words of softmax over words: (B, D, h, w), (N, D) -> (B, H', h, w), in (0, 1]."""
+        pixels, guide = self.split_heads(embedding, text)
+        guide = guide.to(pixels.dtype).transpose(0, 1)  # (H', N, d)
+        if torch.is_grad_enabled() and (pixels.requires_grad or guide.requires_grad):
+            attention: Tensor = StreamedMaximum.apply(pixels, guide)
+        else:
+            attention = torch.stack([streamed_maximum(image, guide, block_elements(guide)) for image in pixels])
+        return attention.unflatten(-1, embedding.shape[-2:])
+
+    def select(self, features: Tensor, weights: Tensor) -> Tensor:
+        """As the readable one; under autocast F_vs keeps the type of F_agg."""
+        return super().select(features, weights.to(features.dtype))
+
+
+class ScriptedSelection(StreamedSelection):
+    """For tracers: of traced code a loop leaves as many copies as it ran, scripted code stays one loop. One photo."""
+
+    def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
+        """As above, of one photo."""
+        pixels, guide = self.split_heads(embedding, text)
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        streamed = torch.jit.script(streamed_maximum) if tracing else streamed_maximum
+        return streamed(pixels[0], guide.transpose(0, 1))[None].unflatten(-1, embedding.shape[-2:])
+
+
+def word_rows(vas: VocabularyAwareSelection, text: Tensor) -> Tensor:
+    """Rows (N, D) whose dot product with E is VAS's similarity, mean over heads: text (N, D)."""
+    guide = vas.guide(text)
+    return guide / ((guide.shape[1] // vas.heads) ** 0.5 * vas.heads)

@@ -1,0 +1,28 @@
+"""What a map knows of its places: x from left to right, y from top to bottom, both from -1 to 1."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def coordinates(like: Tensor) -> Tensor:
+    """x and y of each cell of a map `like` (..., h, w): (2, h, w), float32 or wider."""
+    height, width = like.shape[-2], like.shape[-1]
+    wide = torch.promote_types(like.dtype, torch.float32)
+    x = torch.linspace(-1, 1, width, device=like.device, dtype=wide).expand(height, width)
+    y = torch.linspace(-1, 1, height, device=like.device, dtype=wide)[:, None].expand(height, width)
+    return torch.stack([x, y])
+
+
+def position_terms(like: Tensor) -> Tensor:
+    """1, x, y, x², y² and xy at each cell of a map `like` (..., h, w): (6, h, w)."""
+    x, y = coordinates(like)
+    return torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).to(like.dtype)
+
+
+def position_waves(like: Tensor) -> Tensor:
+    """Sine and cosine of x and y at each cell of a map `like` (..., h, w), 1 to 16 periods across it: (20, h, w)."""
+    periods = math.pi * 2 ** torch.arange(5, device=like.device)[:, None, None]
+    waves = [wave(axis * periods) for axis in coordinates(like) for wave in (torch.sin, torch.cos)]
+    return torch.cat(waves).to(like.dtype)
