@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "export": ("eovseg.training.export", "turn a training checkpoint into a weight file"),
     "export-onnx": ("eovseg.export.options", "write both halves as ONNX files, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "PQ, AP, mIoU and calibration on labelled photos"),
-    "benchmark": ("eovseg.benchmark.options", "speed of the variants beside a plain implementation"),
+    "benchmark": ("eovseg.benchmark.options", "speed of the variants beside the readable network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),
 }
 

@@ -1,1 +1,1 @@
-"""Speed measured beside a plain implementation of the same network, in one process (`python -m eovseg benchmark`)."""
+"""Speed of the fast network beside the readable one, in one process (`python -m eovseg benchmark`)."""

@@ -1,4 +1,4 @@
-"""`eovseg benchmark`: speed of the variants beside a plain implementation."""
+"""`eovseg benchmark`: speed of the variants beside the readable network."""
 
 import argparse
 from pathlib import Path
