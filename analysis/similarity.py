@@ -150,9 +150,10 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
     network = predictor.network
     if network.vas is None:
         raise ConfigError("This model was built without VAS, so there is nothing before and after it.")
-    aggregated, inside = decoded.state.features.aggregated, decoded.intermediates
+    wide = network.void_embedding.weight.dtype  # a bfloat16 predictor's maps are narrower than its weights
+    aggregated, inside = decoded.state.features.aggregated.to(wide), decoded.intermediates
     if inside is not None and inside.vas_weights is not None:
-        return network.vas, aggregated, inside.selected, inside.vas_weights
+        return network.vas, aggregated, inside.selected.to(wide), inside.vas_weights
     text, _ = network.text_rows(predictor.text_embeddings(decoded.vocabulary))
     selection = network.select(aggregated, text)
     assert selection.weights is not None

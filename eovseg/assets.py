@@ -14,7 +14,7 @@ def asset_path(name: str) -> Path:
     `eovseg.shipped`. Raises `EovsegError` where the file is not there.
     """
     shipped = _PACKAGE / "shipped"
-    # By place and not by name, and beside a wheel nothing: many have an `assets` of their own.
+    # An installed wheel does not look beside itself, where another project may have put its `assets`.
     path = (shipped if shipped.is_dir() else _PACKAGE.parent / "assets") / name
     if not path.exists():
         raise EovsegError(f"The file assets/{name} is missing; a checkout of the project has it.")

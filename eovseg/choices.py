@@ -1,4 +1,4 @@
-"""Choices and defaults that functions and their commands share; apart, so that parsers need import nothing heavy."""
+"""Choices and defaults that functions and commands share, in a module that parsers can import without torch."""
 
 from typing import Literal
 

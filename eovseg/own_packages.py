@@ -1,4 +1,4 @@
-"""The page and the analysis, which a checkout has beside `eovseg`; by place, as many have an `app` of their own."""
+"""The page and the analysis of a checkout, found by their place beside `eovseg`: other projects have an `app` too."""
 
 import importlib
 import sys

@@ -70,6 +70,10 @@ class Decoded:
     def __repr__(self) -> str:
         return f"Decoded({self.state!r}, {len(self.vocabulary)} classes)"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies make `masks` again: they hold a lock, which cannot be copied or pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "masks"}
+
     @property
     def intermediates(self) -> Intermediates | None:
         """Inner values, where `decode(..., intermediates=True)` asked for them."""

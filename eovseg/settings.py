@@ -66,6 +66,10 @@ class Settings:
         values = {name: value for name, value in self.model_values().items() if value is not None}
         return replace(config, **values | ({"calibration": None} if self.calibration is False else {}))
 
+    def completed(self, config: ModelConfig) -> "Settings":
+        """These settings with the model's own values in the place of None."""
+        return replace(Settings.of(config), **self.given())
+
     def given(self) -> dict[str, Any]:
         """Those values that were chosen, by name: not None, and no panoptic task."""
         return {field.name: v for field in fields(self) if (v := getattr(self, field.name)) != field.default}

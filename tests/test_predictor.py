@@ -1,6 +1,8 @@
 """The public API on the shipped XS weights: halves are reused, settings act alone, every task gives a sound result."""
 
+import copy
 import gc
+import pickle
 import weakref
 from pathlib import Path
 
@@ -249,6 +251,13 @@ def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, 
     del decoded
     gc.collect()
     assert tiled() is None, "masks go with their logits"
+
+
+def test_steps_can_be_copied_and_pickled_after_a_result(predictor: eovseg.Predictor, photo: Path) -> None:
+    decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
+    first = predictor.compose(decoded)
+    for other in (copy.deepcopy(decoded), pickle.loads(pickle.dumps(decoded))):
+        assert np.array_equal(predictor.compose(other).segment_map, first.segment_map)
 
 
 def test_each_step_is_shown_in_one_line(predictor: eovseg.Predictor, photo: Path) -> None:

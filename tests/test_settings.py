@@ -1,7 +1,7 @@
 """One type of settings for all that makes results: what it refuses, and that every call names its fields."""
 
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -48,6 +48,7 @@ def test_none_is_the_models_own() -> None:
     calibrated = XS.with_changes(calibration=(2.0, 0.0))
     assert Settings().applied(calibrated).calibration == (2.0, 0.0)
     assert Settings(calibration=False).applied(calibrated).calibration is None
+    assert Settings(calibration=False).completed(calibrated) == replace(Settings.of(XS), calibration=False)
 
 
 def test_named_values_stand_before_those_of_settings() -> None:

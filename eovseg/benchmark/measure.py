@@ -224,8 +224,8 @@ def _floor(predictor: Predictor, slow: "_Plain") -> dict[str, Any]:
     """The image half's matrix products and convolutions, done as such, at the machine's own rate.
 
     The rate is that of one large matrix product in the predictor's precision, measured here and now; torch's counter
-    knows all of the image half but the sampling of deformable convolutions, whatever the precision. Nothing on GPUs,
-    whose convolutions may compute less exactly.
+    knows all of the image half but its three deformable convolutions. Nothing on GPUs, whose convolutions may compute
+    less exactly.
     """
     device = predictor.device
     if device.type != "cpu":

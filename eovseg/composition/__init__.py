@@ -1,1 +1,1 @@
-"""From logits to results in bounded memory: what `eovseg.model.postprocess` says, and XS's own rule, made fast."""
+"""Results from logits, fast and in bounded memory: those of `eovseg.model.postprocess`, and XS's own rule."""

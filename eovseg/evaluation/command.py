@@ -22,7 +22,6 @@ from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
-from eovseg.settings import Settings
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 from eovseg.whole_files import write_whole
 
@@ -43,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out and distributed.is_main():
         arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
     predictor = chosen_model(arguments)
-    settings = Settings.chosen(Settings.of(predictor.config), **given.given())
+    settings = given.completed(predictor.config)
     if arguments.sweep:
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
         decoded = evaluator.decode(predictor, distributed.own(photos))

@@ -1,10 +1,11 @@
-"""A photo's logits with its truth: all that another setting needs."""
+"""What is kept of a labelled photo to try other settings of a result on it."""
 
 from dataclasses import dataclass, replace
 
 import torch
 
 from eovseg.evaluation.categories import Truth
+from eovseg.model.values import ImageFeatures
 from eovseg.predictor import Decoded
 
 
@@ -18,7 +19,7 @@ class DecodedPhoto:
     def logits_only(self) -> "DecodedPhoto":
         """The same without features and earlier layers, which are most of the memory and which settings do not need."""
         logits, state = self.decoded.logits, self.decoded.state
-        nothing = torch.empty(0)
-        features = replace(state.features, aggregated=nothing, levels=(), spatial=None, dense=nothing)
+        nothing, sizes = torch.empty(0), (state.features.image_size, state.features.padded_size)
+        features = ImageFeatures(nothing, (), None, nothing, *sizes)
         last = replace(logits, mask_logits=logits.mask_logits[-1:], class_logits=logits.class_logits[-1:])
         return DecodedPhoto(replace(self.decoded, logits=last, state=replace(state, features=features)), self.truth)

@@ -166,15 +166,15 @@ def evaluate(
 ) -> Report:
     """Evaluate a predictor on photos of a folder, the network running once a photo.
 
-    `tasks` defaults to all that the folder's labels allow, `settings` to the model's. `extras`: "true masks" scores the
-    classifiers on the true regions, "absent words" decodes each photo twice more with half of its own words left out,
-    "mask recall" looks for true segments that no mask reaches, "cost" times the first photo. `progress(done, total)`
-    is called after each photo. Several processes share the photos and all return the report of the whole. Raises as
-    `Evaluator` does.
+    `tasks` defaults to all that the folder's labels allow; what `settings` leave open is the model's own. `extras`:
+    "true masks" scores the classifiers on the true regions, "absent words" decodes each photo twice more with half of
+    its own words left out, "mask recall" looks for true segments that no mask reaches, "cost" times the first photo.
+    `progress(done, total)` is called after each photo. Several processes share the photos and all return the report of
+    the whole. Raises as `Evaluator` does.
     """
     if not photos:
         raise DataError(f"There is no photo of {folder.name} to evaluate on.")
-    settings = settings or Settings.of(predictor.config)
+    settings = (settings or Settings()).completed(predictor.config)
     evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped)
     if "mask recall" in extras and "panoptic" not in evaluator.tasks:
         raise ConfigError("Mask recall needs the panoptic task; add it, or leave --mask-recall out.")

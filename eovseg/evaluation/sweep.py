@@ -54,8 +54,9 @@ def sweep(
         raise ConfigError("The grid of settings is empty.")
     counts = [PanopticQuality(vocabulary.is_thing) for _ in grid]
     for photo in photos:
+        decoded = replace(photo.decoded)  # its masks at photo size go with it, or a list of photos would keep them all
         for settings, quality in zip(grid, counts, strict=True):
-            result = predictor.compose(photo.decoded, settings=settings)
+            result = predictor.compose(decoded, settings=settings)
             classes = {segment.id: segment.class_id for segment in result.segments}
             truth = photo.truth
             quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
@@ -125,8 +126,8 @@ def threshold_grid(
 ) -> list[Settings]:
     """Every combination of the thresholds and of `weights`, pairs of alpha and beta (none: those of `start`).
 
-    `void_thresholds` are by default that of `start` and 0.9. One of None leaves it to the model, so it must not stand
-    beside the model's own.
+    `void_thresholds` are by default that of `start` and 0.9. None stands for the model's own value, which must then not
+    be listed as well.
     """
     voids = tuple(dict.fromkeys((start.void_threshold, 0.9))) if void_thresholds is None else void_thresholds
     pairs: Sequence[tuple[float | None, float | None]] = weights or [(start.alpha, start.beta)]

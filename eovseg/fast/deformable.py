@@ -8,9 +8,9 @@ from eovseg.model.aggregator import DeformableUpsample
 
 
 class FastDeformableUpsample(DeformableUpsample):
-    """`DeformableUpsample` as is fastest: on CPUs two ways of ours, with gradients and without; else torchvision's.
+    """`DeformableUpsample` in the fastest way: on CPUs by the functions below, elsewhere by torchvision's operation.
 
-    Engines that trace (`torch.compile`, OpenVINO) know torchvision's operation and get it whole.
+    Engines that trace (`torch.compile`, OpenVINO) know that operation and get it on CPUs as well.
     """
 
     def deform(self, x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class SampledDeformableUpsample(FastDeformableUpsample):
 def deform_by_sampling(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """`torchvision.ops.deform_conv2d` with 3x3 kernel and padding 1, through `grid_sample` and one matrix product.
 
-    For training on the CPU only: torchvision's backward pass runs on one thread there and took a third of a step.
+    For training on CPUs, where torchvision's backward pass runs on one thread and took a third of a step, and for ONNX.
     """
     batch, channels, height, width = x.shape
     y, z = _sampled_places(offset)

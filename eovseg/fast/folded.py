@@ -27,7 +27,8 @@ _PROBE = 64  # side of the picture that shows which batch norm follows which con
 class FoldedImageHalf:
     """The rearranged image half; call it with normalised, padded pixels, sides multiples of 32.
 
-    Its own are the convolutions' weights only, the rest it shares with `network`. After weights change, make another.
+    Only the weights of convolutions are its own, all else is shared with `network`. After a change of weights, make
+    another.
     """
 
     def __init__(self, network: FastEOVSeg) -> None:

@@ -18,8 +18,10 @@ STRIDE = 32
 
 
 class ImageHalf(nn.Module):
-    """Normalised, padded pixels (B, 3, H, W) -> F_agg, the dense map, and by `names` what else the network has: S, E of
-    VAS unless `embeddings` is False, and the levels p5, p4, p3 of multi-scale networks."""
+    """Normalised, padded pixels (B, 3, H, W) -> the maps of `names`, then p5, p4 and p3 of multi-scale networks.
+
+    `names` are F_agg, the dense map, S where the network has it, and E of VAS unless `embeddings` is False.
+    """
 
     def __init__(self, network: EOVSeg, embeddings: bool = True) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class ImageHalf(nn.Module):
 def features_of(
     names: Sequence[str], found: Sequence[Tensor], size: tuple[int, int], padded: tuple[int, int]
 ) -> PreparedFeatures:
-    """What the network's own image half would give, of the tensors of an `ImageHalf` that some engine has made."""
+    """The features that the network's own image half gives, from the tensors of an `ImageHalf` in any engine."""
     given = dict(zip(names, found, strict=False))
     return PreparedFeatures(
         aggregated=given["aggregated"],
@@ -89,7 +91,7 @@ class WordHalf(nn.Module):
         classes = text.shape[0]
         rows = torch.arange(classes)
         selected = network.select(aggregated, text).selected
-        # The exporter takes the sizes behind a scripted loop for fixed; these are open.
+        # Behind a scripted loop the exporter takes the sizes as fixed; this makes them variable again.
         selected = selected.reshape(*(aggregated.shape[axis] for axis in range(4)))
         scene = network.scene(features, selected, text, rows, classes)
         initial, layers = network.decoder(scene, Wanted(every_layer=False))

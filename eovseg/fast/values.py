@@ -35,7 +35,7 @@ class FastLayerOutput(LayerOutput):
 class FastLogits(Logits):
     """With what training asks for."""
 
-    pixel_embeddings: Tensor | None = None  # E (B, D, h, w) and rows (N+1, D), void last, whose products are VAS's
-    word_rows: Tensor | None = None  # scaled similarities (mean over heads)
+    pixel_embeddings: Tensor | None = None  # E of VAS (B, D, h, w)
+    word_rows: Tensor | None = None  # (N+1, D), void last; times E they are VAS's similarities, mean over heads
     extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
     extra_class_logits: tuple[Tensor, ...] = ()

@@ -90,7 +90,7 @@ class StreamedSelection(VocabularyAwareSelection):
 
 
 class ScriptedSelection(StreamedSelection):
-    """For tracers: of traced code a loop leaves as many copies as it ran, scripted code stays one loop. One photo."""
+    """For the ONNX tracer, one photo at a time: it would unroll the loop over blocks, and keeps a scripted one."""
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
         """As above, of one photo."""

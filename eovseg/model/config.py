@@ -57,7 +57,7 @@ class ModelConfig:
     embed_dim: int = 768  # D, width of the text embedding
     aggregator_dim: int = 96
     lateral_channels: tuple[int, int, int, int] | None = None  # strides 4, 8, 16, 32; None: half the tower's
-    initialisation: Literal["released", "short"] = "released"  # "short": starts sooner, see `EOVSeg.__init__`
+    initialisation: Literal["released", "short"] = "released"  # "short": starts sooner, see `EOVSeg._start_sooner`
     hidden_dim: int = 256  # C
     queries: int = 100  # Q, object kernels
     decoder_layers: int = 3

@@ -9,7 +9,7 @@ from eovseg.errors import ConfigError
 
 
 class PartlyTrained(nn.Module):
-    """A network with `frozen_towers`, which stay in evaluation mode and out of its own weights."""
+    """A network whose `frozen_towers` stay in evaluation mode and are no part of its trained weights."""
 
     def __init__(self) -> None:
         super().__init__()

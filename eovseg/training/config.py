@@ -10,7 +10,7 @@ from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
 from eovseg.typed_settings import fits, shown
 
-# Settings that recipes and checkpoints of before name; nothing ever gave them another value.
+# Settings that older recipes and checkpoints name; they never had other values than these.
 _RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
 
 

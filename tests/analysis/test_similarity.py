@@ -1,6 +1,8 @@
 """Words against pixels: by hand where a hand can, else against the network's own numbers."""
 
 import math
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from analysis.grids import grid_cell
 from analysis.similarity import (
     VOID,
+    Measure,
     SimilarityMaps,
     concentration,
     similarity_maps,
@@ -66,6 +69,22 @@ def test_maps_are_vas_own_scaled_dot_product(predictor: Predictor, decoded: Deco
         # two bilinear steps, to the padded input and from there to the photo
         whole = F.interpolate(padded, (60, 100), mode="bilinear")[0].numpy()
         assert np.allclose(found, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("intermediates", [True, False])
+def test_maps_of_a_bfloat16_predictor(predictor: Predictor, decoded: Decoded, intermediates: bool) -> None:
+    """Its features are narrower than its weights."""
+    features, logits = decoded.state.features, decoded.logits
+    features = replace(features, aggregated=features.aggregated.bfloat16())
+    assert logits.intermediates is not None
+    inside = replace(logits.intermediates, selected=logits.intermediates.selected.bfloat16()) if intermediates else None
+    narrow = replace(
+        decoded, state=replace(decoded.state, features=features), logits=replace(logits, intermediates=inside)
+    )
+    for measure in get_args(Measure):
+        wide, found = (similarity_maps(predictor, one, ["bus"], measure).after for one in (decoded, narrow))
+        assert np.abs(found - wide).max() < 0.1 * np.ptp(wide)
+    assert len(word_competition(predictor, narrow, 10, 10)) > 1
 
 
 def test_limits_span_both_maps(predictor: Predictor, decoded: Decoded) -> None:
