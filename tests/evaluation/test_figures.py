@@ -19,7 +19,7 @@ from eovseg.evaluation.counts import (
 from eovseg.evaluation.figures import average_precision, differences, figures, intervals, once
 from eovseg.evaluation.mask_recall import GROUPS, SHARES, share_name
 from eovseg.evaluation.report import Report
-from tests.evaluation.test_instances import accumulate, generated_case
+from tests.evaluation.test_average_precision import accumulate, generated_case
 
 IS_THING = np.array([True, True, False, False, True])
 SEEN = np.array([True, False, True, False, True])
