@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/python -m app --open $(ARGS)
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks $(ARGS)
+	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks $(ARGS)
 
 test: $(STAMP) chromium
 	$(BIN)/python -m pytest $(ARGS)

@@ -14,6 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("eovseg", "analysis", "app")  # each may import itself and those before it
+# The extras of pyproject.toml that bring what a layer and those before it import; `dev` is for the tests alone.
+EXTRAS = {
+    "eovseg": {"download", "training", "video", "onnx", "openvino", "supervision"},
+    "analysis": {"notebooks"},
+    "app": {"page", "mcp"},
+}
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".yaml", ".yml", ".cff", ".css", ".js", ".html", ".svg", ".ipynb", ""}
 
 
@@ -82,19 +88,33 @@ def test_importing_the_method_loads_no_page_and_no_plots() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_every_import_is_declared() -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_import_is_declared(layer: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    extras = project["optional-dependencies"]
+    assert set(extras) == set().union(*EXTRAS.values()) | {"dev"}
+    chosen = sorted(EXTRAS["eovseg"] | EXTRAS[layer])
+    requirements = [*project["dependencies"], *itertools.chain(*(extras[name] for name in chosen))]
     declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in requirements}
     distributions = metadata.packages_distributions()
     missing = {}
-    for path in itertools.chain(*((ROOT / layer).rglob("*.py") for layer in LAYERS)):
+    for path in imported_files(layer):
         for name in set(imported_packages(path.read_text(encoding="utf-8"))) - sys.stdlib_module_names - set(LAYERS):
             known = {one.lower().replace("_", "-") for one in distributions.get(name, [name])}
             if not known & declared:
                 missing[name] = str(path.relative_to(ROOT))
     missing.pop("playwright", None)  # only for `make screenshots`, which is run from a clone
     assert not missing, "imported, and not among the dependencies of pyproject.toml"
+
+
+def imported_files(layer: str) -> set[Path]:
+    """The files of a layer; for the page also those of the analysis that it uses, as its extra has to do alone."""
+    files, new = set[Path](), set((ROOT / layer).rglob("*.py"))
+    while new:
+        files |= new
+        names = set(re.findall(r"analysis\.(\w+)", "".join(path.read_text(encoding="utf-8") for path in new)))
+        new = {path for name in names if (path := ROOT / "analysis" / f"{name}.py").is_file()} - files
+    return files
 
 
 def test_every_package_is_in_the_wheel() -> None:

@@ -10,6 +10,7 @@ from eovseg.checkpoints import sort_official_keys
 from eovseg.composition.geometry import MaskGeometry
 from eovseg.composition.panoptic import panoptic
 from eovseg.composition.tiles import TiledMasks
+from eovseg.fast import optimise
 from eovseg.model import postprocess
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
@@ -41,6 +42,7 @@ class Run(NamedTuple):
     text: torch.Tensor
     features: ImageFeatures
     logits: Logits
+    fast_logits: Logits
 
 
 @pytest.fixture(scope="module", params=["S", "L"])  # of a module, so that all tests of one variant follow each other
@@ -56,8 +58,10 @@ def run(request: pytest.FixtureRequest) -> Run:
         network.double()
         index = torch.tensor([k for k, words in enumerate(classes) for _ in words])
         features = network.encode_image(torch.from_numpy(recorded["image"])[None].double())
-        logits = network.decode(features, TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index))
-    return Run(variant, recorded, network, text, features, logits)
+        words = TextEmbeddings(torch.from_numpy(recorded["text_classifier"]), index)
+        logits, fast = network.decode(features, words), optimise(network)
+        fast_logits = fast.decode(fast.prepare(features), words, intermediates=True)
+    return Run(variant, recorded, network, text, features, logits, fast_logits)
 
 
 def assert_summary(actual: torch.Tensor, recorded: dict[str, Any], name: str) -> None:
@@ -76,10 +80,11 @@ def test_text(run: Run) -> None:
 
 
 def test_image_half(run: Run) -> None:
-    _, recorded, network, _, features, _ = run
+    recorded, network, features = run.recorded, run.network, run.features
     with torch.inference_mode():
         images = network.normalise(torch.from_numpy(recorded["image"])[None].double())
         tower = network.feature_extractor(images)
+        fast_aggregated, _ = optimise(network).aggregator(tower.levels)
         assert network.spatial_extractor is not None
         assert_summary(network.spatial_extractor(images), recorded, "vit_feats")
     for name, level in zip(("res2", "res3", "res4", "res5"), tower.levels, strict=True):
@@ -88,25 +93,31 @@ def test_image_half(run: Run) -> None:
     assert features.spatial is not None
     assert_summary(features.spatial, recorded, "vit_upscaled")
     assert_summary(features.aggregated, recorded, "neck_feats")
+    assert_summary(fast_aggregated, recorded, "neck_feats")
 
 
-def test_word_half(run: Run) -> None:
-    _, recorded, network, _, features, logits = run
+@pytest.mark.parametrize("network", ["readable", "fast"])
+def test_word_half(run: Run, network: str) -> None:
+    recorded, logits = run.recorded, run.logits if network == "readable" else run.fast_logits
     assert logits.intermediates is not None
     assert_summary(logits.intermediates.selected, recorded, "vas_feats")
     for layer in range(3):
         assert_summary(logits.mask_logits[layer], recorded, f"stage{layer}_mask_logits")
         assert_close(logits.class_logits[layer], recorded[f"stage{layer}_cls_logits"], TOLERANCE)
     assert_close(logits.mask_logits[2][..., ::2, ::2], recorded["stage2_mask_logits_s2"], TOLERANCE)
-    with torch.inference_mode():
-        pooled = network.feature_extractor.embed_masks(features.dense, logits.mask_logits[-1])
-    assert_summary(pooled, recorded, "pooled_clip_feature")
-    assert_close(pooled[..., ::4], recorded["pooled_clip_feature_c4"], TOLERANCE)
     assert_close(logits.out_of_vocabulary_logits, recorded["out_vocab_logits"], TOLERANCE)
 
 
+def test_frozen_tower_of_masks(run: Run) -> None:
+    recorded, masks = run.recorded, run.logits.mask_logits[-1]
+    with torch.inference_mode():
+        pooled = run.network.feature_extractor.embed_masks(run.features.dense, masks)
+    assert_summary(pooled, recorded, "pooled_clip_feature")
+    assert_close(pooled[..., ::4], recorded["pooled_clip_feature_c4"], TOLERANCE)
+
+
 def test_scores_and_panoptic_maps(run: Run) -> None:
-    variant, recorded, network, _, features, logits = run
+    variant, recorded, network, _, features, logits, _ = run
     seen = torch.from_numpy(recorded["category_overlapping_mask"]).bool()
     scores = class_log_probabilities(logits, seen, network.config.alpha, network.config.beta)[0]
     assert_close(scores, recorded["final_mask_cls"], TOLERANCE)
