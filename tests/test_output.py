@@ -3,7 +3,6 @@
 import importlib
 import io
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eovseg import cli
+from eovseg import cli, own_packages
 from eovseg.errors import ConfigError, exit_code
 
 ROOT = Path(__file__).parent.parent
 JAPAN = "日本"
-COMMANDS = re.findall(r'add_parser\(\s*"([\w-]+)"', (ROOT / "eovseg" / "cli.py").read_text(encoding="utf-8"))
+COMMANDS = [*cli.COMMANDS, *own_packages.COMMANDS]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for layer in ("eovseg", "analysis", "app")

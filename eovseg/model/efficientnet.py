@@ -163,7 +163,7 @@ def load_efficientnet_lite2() -> EfficientNetLite2:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"The image tower's weights in {path.name} cannot be read: {error}.") from error
-    tower.network.to_empty(device="cpu").load_state_dict(rename_tensors(weights, tower.network.state_dict()))
+    tower.network.load_state_dict(rename_tensors(weights, tower.network.state_dict()), assign=True)
     check_output(tower)
     return tower
 

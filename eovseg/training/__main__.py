@@ -64,23 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity, 0 = none")
     method.add_argument("--pilot-weight", type=float, help="weight of the pilots' losses")
     method.add_argument("--instance", type=float, help="weight of the loss that sets segments apart, 0 = none")
-    run = parser.add_argument_group("the run")
-    run.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
-    run.add_argument(
+    course = parser.add_argument_group("the run")
+    course.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
+    course.add_argument(
         "--start-parts",
         nargs="+",
         metavar="NAME",
         help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
     )
     even = "rescale F_agg at the start to mean 0 and deviation 1 a channel over so many batches"
-    run.add_argument("--even-features", type=int, metavar="N", help=even)
-    run.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
-    run.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
-    run.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
-    run.add_argument("--checkpoint-every", type=int, metavar="STEPS")
-    run.add_argument("--threads", type=int, help="CPU threads")
-    run.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
-    run.add_argument("--device", help="cpu, cuda, …; default: cuda where there is one")
+    course.add_argument("--even-features", type=int, metavar="N", help=even)
+    course.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
+    course.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
+    course.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
+    course.add_argument("--checkpoint-every", type=int, metavar="STEPS")
+    course.add_argument("--threads", type=int, help="CPU threads")
+    course.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
+    course.add_argument("--device", help="cpu, cuda, …; default: cuda where there is one")
     parser.set_defaults(run=run)
 
 
