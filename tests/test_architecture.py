@@ -71,7 +71,7 @@ def module_imports(path: Path, modules: set[str]) -> set[str]:
     return found & modules
 
 
-def test_no_module_imports_itself_by_others() -> None:
+def test_no_modules_import_each_other_in_a_circle() -> None:
     paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "eovseg").rglob("*.py")}
     named = {name.removesuffix(".__init__"): path for name, path in paths.items()}
     waiting = {name: module_imports(path, set(named)) - {name} for name, path in named.items()}
@@ -79,7 +79,7 @@ def test_no_module_imports_itself_by_others() -> None:
         for name in ready:
             del waiting[name]
         waiting = {name: wanted - set(ready) for name, wanted in waiting.items()}
-    assert not waiting, "each of these imports another of them, all around, or one that is in such a circle"
+    assert not waiting, "these modules import each other in a circle, or import one that does"
 
 
 def test_importing_the_method_loads_no_page_and_no_plots() -> None:

@@ -272,9 +272,16 @@ def test_footer_tells_both_routes(path: Path) -> None:
     assert "\n## Notebooks and figures\n" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_make_lab_lets_notebooks_import_the_analysis() -> None:
+    """An installed checkout has `eovseg` on the path alone, and a kernel starts in the folder of its notebook."""
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlab:")[2].partition("\n\n")[0]
+    assert '\tPYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks' in recipe
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as `make lab` does, and for worktrees without an installation of their own
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -20,7 +20,6 @@ SLOW = """
 import signal, sys, time
 from eovseg import loading
 from eovseg.cli import main
-import eovseg.loading
 from tests.video.drawn import BlobPredictor
 
 class Slow(BlobPredictor):
@@ -35,7 +34,7 @@ class Slow(BlobPredictor):
         return super().__call__(*arguments, **settings)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-eovseg.loading.load = lambda *arguments: Slow()
+loading.load = lambda *arguments: Slow()
 sys.exit(main(sys.argv[2:]))
 """
 
