@@ -11,7 +11,9 @@ from PIL import Image
 
 from app.layout import build, launch_options
 from app.page import Page
+from app.server import served
 from tests.app.fake_predictor import FakePredictor
+from tests.app.gradio_calls import Caller
 from tests.app.visit import Visit
 
 
@@ -55,6 +57,18 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
     yield visit
     visit.context.close()
     assert visit.complaints == []
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Page]]:
+    page = Page(FakePredictor())
+    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+        yield demo.local_url, page
+
+
+@pytest.fixture
+def caller(server: tuple[str, Page]) -> Caller:
+    return Caller(server[0])
 
 
 def free_port() -> int:
