@@ -29,6 +29,8 @@ class CompiledImageHalf:
     """
 
     def __init__(self, network: FastEOVSeg) -> None:
+        import torchvision.ops  # noqa: F401 (imported while torch compiles, it would part the program)
+
         self.folded = FoldedImageHalf(network)
         self._programs: OrderedDict[tuple[Any, ...], _Program] = OrderedDict()
         self._lock = threading.Lock()  # compile once, and copy a graph's outputs before its next run

@@ -88,6 +88,8 @@ def _package() -> ModuleType:
 
 
 def _convert(openvino: ModuleType, half: nn.Module) -> Any:
+    import torchvision.ops  # noqa: F401 (what its import runs must not be traced)
+
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer: branches on sizes that the check below covers
         model = openvino.convert_model(half, example_input=torch.zeros(1, 3, 96, 128))

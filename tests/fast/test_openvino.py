@@ -1,5 +1,7 @@
 """OpenVINO's image half against torch's, kept on disk; what cannot be is one sentence."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,20 @@ def test_every_size_from_one_conversion(changes: dict[str, Any], tmp_path: Path)
     half = openvino.load(net, tmp_path)
     for size in ((96, 128), (70, 100), (256, 256), (33, 300)):
         same(half, net, *size)
+
+
+@pytest.mark.slow
+def test_torchvision_is_not_imported_while_tracing() -> None:
+    """In a process of its own: here other tests have imported it, and what its import runs would not be traced."""
+    code = (
+        "import sys, eovseg; assert 'torchvision' not in sys.modules;"
+        "print(type(eovseg.load('xs', device='cpu', backend='openvino').network.image_half).__name__)"
+    )
+    environment = {**os.environ, "EOVSEG_CACHE": os.devnull}  # so that the network is converted
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "OpenVINOImageHalf", done.stderr[-500:]
 
 
 @pytest.mark.slow
