@@ -24,7 +24,7 @@ def ablation_rows() -> list[tuple[str, ...]]:
 
 
 def table_10_values() -> dict[Mixture, float]:
-    """PQ in percent of XS on its 34 validation photos for every setting of Table 10."""
+    """PQ in percent of XS on its 82 validation photos for every setting of Table 10."""
     rows = _records("xs-table-10/sweep.csv")
     return {(float(row["alpha"]), float(row["beta"]), row["ensemble"]): float(row["PQ"]) for row in rows}
 
