@@ -122,7 +122,7 @@ def test_each_segment_names_its_kernel(predictor: eovseg.Predictor, photo: Path)
     decoded = predictor.decode(predictor.encode_image(photo), WORDS)
     probabilities = predictor.log_probabilities(decoded).softmax(-1)
     for task in ("panoptic", "semantic"):
-        result = predictor.compose(decoded, task=task)
+        result = predictor.compose(decoded, task=task, calibration=False)
         assert len(result.queries) == len(result.segments) > 0
         for segment, query in zip(result.segments, result.queries, strict=True):
             assert segment.score == pytest.approx(float(probabilities[query, segment.class_id]))
@@ -188,7 +188,7 @@ def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatc
     result = predictor(photo, Vocabulary.parse("; ".join([*made_up, WORDS])))
     assert encoded == made_up
     assert all(segment.class_id >= 10_000 for segment in result.segments)
-    assert (names(result) == names(alone)).mean() > 0.95
+    assert (names(result) == names(alone)).mean() > 0.9  # VAS's weights depend on the list
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def optimise(
     converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend cannot be had.
     """
     fast: Any = twin(given, FAST)
-    if fast is given and (backend is not None or fast.image_half is not None):  # what is given stays as it is
+    arranged = getattr(fast, "image_half", None) is not None
+    if fast is given and (backend is not None or arranged):  # what is given stays as it is
         fast = copy.copy(fast)
     if backend is not None:
         fast.image_half = _image_half(fast, backend, dtype, cache)

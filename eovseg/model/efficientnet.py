@@ -174,7 +174,7 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
     renamed = {}
     for given, tensor in weights.items():
         module, _, part = given.rpartition(".")
-        renamed[f"{names.get(module, module)}.{part}"] = tensor
+        renamed[f"{names.get(module, module)}.{part}"] = tensor.contiguous()
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
             f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}; "
