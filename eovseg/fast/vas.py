@@ -15,10 +15,8 @@ from eovseg.model.vas import VocabularyAwareSelection
 def streamed_maximum(embedding: Tensor, guide: Tensor, block: int = 1 << 20) -> Tensor:
     """max over words of the softmax over words: (H', d, P), (H', N, d) -> (H', P), float32 or wider.
 
-    `block` similarities are held at once.
-
-    Words run down and pixels along a block, so that the reductions over words are sums of rows. torch can script it:
-    in an ONNX file it is one loop.
+    `block` similarities are held at once. Words run down and pixels along a block, so that the reductions over words
+    are sums of rows.
     """
     pixels = embedding.size(2)
     step = max(16, block // (guide.size(0) * guide.size(1)))
@@ -89,6 +87,24 @@ class StreamedSelection(VocabularyAwareSelection):
         return super().select(features, weights.to(features.dtype))
 
 
+def maximum_word_by_word(pixels: Tensor, guide: Tensor) -> Tensor:
+    """`streamed_maximum`, a block of words at a time: (H', P, d), (H', d, N) -> (H', P).
+
+    With m the largest similarity so far, the sum of exp(s - m) is carried from block to block. In onnxruntime a loop
+    that carries two maps stays small, whereas one that collects parts of the map keeps what each round has allocated.
+    """
+    words = guide.size(2)
+    step = max(1, 4194304 // (pixels.size(0) * pixels.size(1)))  # 16 MB of float32
+    largest = torch.full_like(pixels[:, :, 0], -1e30)
+    total = torch.zeros_like(largest)
+    for block in range((words + step - 1) // step):
+        similarity = torch.matmul(pixels, guide[:, :, block * step : (block + 1) * step])  # (H', P, n)
+        larger = torch.maximum(largest, similarity.amax(2))
+        total = total * (largest - larger).exp() + (similarity - larger.unsqueeze(2)).exp().sum(2)
+        largest = larger
+    return total.reciprocal()
+
+
 class ScriptedSelection(StreamedSelection):
     """For the ONNX tracer, one photo at a time: it would unroll the loop over blocks, and keeps a scripted one."""
 
@@ -96,8 +112,8 @@ class ScriptedSelection(StreamedSelection):
         """As above, of one photo."""
         pixels, guide = self.split_heads(embedding, text)
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        streamed = torch.jit.script(streamed_maximum) if tracing else streamed_maximum
-        return streamed(pixels[0], guide.transpose(0, 1))[None].unflatten(-1, embedding.shape[-2:])
+        streamed = torch.jit.script(maximum_word_by_word) if tracing else maximum_word_by_word
+        return streamed(pixels[0].transpose(1, 2), guide.permute(1, 2, 0))[None].unflatten(-1, embedding.shape[-2:])
 
 
 def word_rows(vas: VocabularyAwareSelection, text: Tensor) -> Tensor:
