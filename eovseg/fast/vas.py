@@ -110,7 +110,10 @@ class ScriptedSelection(StreamedSelection):
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
         """As above, of one photo."""
-        pixels, guide = self.split_heads(embedding, text)
+        batch, width = embedding.shape[:2]
+        depth = width // self.heads
+        guide = self.guide(text).view(-1, self.heads, depth) / depth**0.5  # -1: the tracer must not fix these sizes
+        pixels = embedding.reshape(batch, self.heads, depth, -1)
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         streamed = torch.jit.script(maximum_word_by_word) if tracing else maximum_word_by_word
         return streamed(pixels[0].transpose(1, 2), guide.permute(1, 2, 0))[None].unflatten(-1, embedding.shape[-2:])
