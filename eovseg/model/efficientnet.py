@@ -163,7 +163,8 @@ def load_efficientnet_lite2() -> EfficientNetLite2:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"The image tower's weights in {path.name} cannot be read: {error}.") from error
-    tower.network.load_state_dict(rename_tensors(weights, tower.network.state_dict()), assign=True)
+    renamed = rename_tensors(weights, tower.network.state_dict())
+    tower.network.load_state_dict({name: tensor.contiguous() for name, tensor in renamed.items()}, assign=True)
     check_output(tower)
     return tower
 
@@ -174,7 +175,7 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
     renamed = {}
     for given, tensor in weights.items():
         module, _, part = given.rpartition(".")
-        renamed[f"{names.get(module, module)}.{part}"] = tensor.contiguous()
+        renamed[f"{names.get(module, module)}.{part}"] = tensor
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
             f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}; "
