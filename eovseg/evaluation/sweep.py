@@ -1,5 +1,6 @@
 """Settings swept over kept logits: alpha, beta, ensemble, composition and thresholds, the network run once a photo."""
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +55,9 @@ def sweep(
         raise ConfigError("The grid of settings is empty.")
     counts = [PanopticQuality(vocabulary.is_thing) for _ in grid]
     for photo in photos:
-        decoded = replace(photo.decoded)  # its masks at photo size go with it, or a list of photos would keep them all
+        decoded = copy.copy(
+            photo.decoded
+        )  # its masks at photo size go with it, or a list of photos would keep them all
         for settings, quality in zip(grid, counts, strict=True):
             result = predictor.compose(decoded, settings=settings)
             classes = {segment.id: segment.class_id for segment in result.segments}
