@@ -1,5 +1,6 @@
 """Which parts of a network learn: frozen towers never do, and a recipe may hold others as they are."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
@@ -8,16 +9,16 @@ from torch import Tensor, nn
 from eovseg.errors import ConfigError
 
 
-class PartlyTrained(nn.Module):
+class PartlyTrained(nn.Module, ABC):
     """A network whose `frozen_towers` stay in evaluation mode and are no part of its trained weights."""
 
     def __init__(self) -> None:
         super().__init__()
         self.held: tuple[str, ...] = ()
 
+    @abstractmethod
     def frozen_towers(self) -> list[nn.Module]:
         """Parts that are never trained."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the trained parts only."""
