@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis.style import CATEGORIES, INK, MATPLOTLIB, PAPER
 from eovseg.errors import ConfigError
 
-PARTS = {"image": "ours: image half", "words": "ours: words", "result": "ours: result"}
+PARTS = {"image": "ours: image half", "words": "ours: word half", "result": "ours: composition"}
 PROBLEMS = ("not run", "failed")
 Row = Mapping[str, str]
 _VARIANTS = ("xs", "s", "m", "l")
