@@ -45,7 +45,7 @@ class Settings:
             if value is not None:
                 object.__setattr__(self, name, share(name, value))
         if self.edges is not None and not isinstance(self.edges, bool):
-            raise ConfigError(f"edges={shown(self.edges)} is invalid; choose True or False.")
+            raise ConfigError(f"edges={shown(self.edges)} is not allowed; choose True or False.")
         pair = tuple(self.calibration) if isinstance(self.calibration, list) else self.calibration
         if pair is not None and pair is not False:
             check_calibration(pair, "False for uncalibrated scores")

@@ -44,7 +44,7 @@ def check_word(name: str, value: object, hint: Any) -> None:
     for part in (hint, *get_args(hint)):
         words = get_args(part) if get_origin(part) is Literal else ()
         if words and isinstance(words[0], str) and not fits(value, hint):
-            raise ConfigError(f"{name}={shown(value)} is invalid; choose one of {', '.join(words)}.")
+            raise ConfigError(f"{name}={shown(value)} is not allowed; choose one of {', '.join(words)}.")
 
 
 def check_words(settings: Any) -> None:
@@ -56,5 +56,5 @@ def check_words(settings: Any) -> None:
 def share(name: str, value: Any) -> float:
     """`value` as a float; raises `ConfigError` unless it is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or value < 0 or not value <= 1:
-        raise ConfigError(f"{name}={shown(value)} is invalid; give a number from 0 to 1.")
+        raise ConfigError(f"{name}={shown(value)} is outside 0 to 1.")
     return float(value)

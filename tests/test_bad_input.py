@@ -1,4 +1,4 @@
-"""Odd words, photos and settings from end to end: one sentence each, nothing lost, nothing that a browser would run."""
+"""Unusual words, photos and settings end to end: plain messages, no data loss, no script injection."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ODD_WORDS = '<script>alert("sky")</script>: stuff; 🐻, ours, 熊; a&b "quoted"
 
 
 def bad_photos(folder: Path) -> dict[str, str]:
-    """Writes one photo of each kind; the part of the sentence that each must get."""
+    """Writes one photo of each kind; returns the expected part of each message."""
     whole = asset_path("photos/bear.jpg").read_bytes()
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 3])
@@ -28,9 +28,9 @@ def bad_photos(folder: Path) -> dict[str, str]:
     Image.new("RGB", (20_000, 30)).save(folder / "ribbon.png")
     return {
         "empty.jpg": "is empty (0 bytes)",
-        "cut.jpg": "damaged or cut off",
-        "text.jpg": "not a photo that can be read",
-        "page.png": "not a photo that can be read",
+        "cut.jpg": "damaged or truncated",
+        "text.jpg": "not a readable photo",
+        "page.png": "not a readable photo",
         "ribbon.png": "20,000 x 30 pixels",
     }
 
@@ -95,7 +95,9 @@ def test_the_checkpoint_of_another_variant(tmp_path: Path, capsys: pytest.Captur
     save_checkpoint(path, variant_config("m"), {}, complete=True)
     arguments = ["segment", "never read.jpg", "-v", "sky", "--json", "--variant", "s", "--checkpoint", str(path)]
     assert main(arguments) == 1
-    assert capsys.readouterr().err == ("eovseg: medium.safetensors holds EOV-Seg M, not S; load it as variant 'm'.\n")
+    assert capsys.readouterr().err == (
+        "eovseg: medium.safetensors contains EOV-Seg M, not S. Load it as variant 'm'.\n"
+    )
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,5 +111,5 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_what_is_no_photo_at_all(xs: eovseg.Predictor) -> None:
     for given in (b"photo.jpg", 7, None, [3]):
-        with pytest.raises(eovseg.ImageError, match="A photo is a path"):
+        with pytest.raises(eovseg.ImageError, match="A photo must be a path"):
             xs(given, "sky")  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""What the predictor remembers of photos is bounded by their number and by bytes."""
+"""The predictor's photo cache is limited in number and bytes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which number types a prediction computes with: not every GPU has float64, and not every operation has bfloat16."""
+"""The dtypes used by a prediction: not every GPU supports float64, and not every operation supports bfloat16."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PHOTO = asset_path("photos/paris-street.jpg")
 
 
 class Types(TorchDispatchMode):
-    """Notes every operation by the type of each tensor that it reads or makes."""
+    """Records every operation by the dtypes of its inputs and outputs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ def class_log_probabilities(
     grid (`logits.valid_masks` False), only the in-vocabulary probability is used.
     """
     if ensemble not in ("geometric", "arithmetic"):
-        raise ConfigError(f"ensemble={ensemble!r} is invalid; choose geometric or arithmetic.")
+        raise ConfigError(f"ensemble={ensemble!r} is not allowed; choose geometric or arithmetic.")
     inside, outside = in_and_out_log_probabilities(logits)
     weight = torch.where(seen, inside.new_tensor(alpha), inside.new_tensor(beta))  # (K,)
     weight = weight * logits.valid_masks.unsqueeze(-1).to(inside.dtype)  # (B, Q, K)

@@ -107,7 +107,7 @@ class ModelConfig:
         if self.spatial_block not in range(12):
             raise ConfigError(f"spatial_block={self.spatial_block} is invalid; a ViT-B has the blocks 0 to 11.")
         if self.attention_stride not in (1, 2, 4, 8):
-            raise ConfigError(f"attention_stride={self.attention_stride} is invalid; choose 1, 2, 4 or 8.")
+            raise ConfigError(f"attention_stride={self.attention_stride} is not allowed; choose 1, 2, 4 or 8.")
         if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:
             raise ConfigError(
                 f"hidden_dim={self.hidden_dim} must be a multiple of attention_heads={self.attention_heads} "
@@ -132,7 +132,9 @@ class ModelConfig:
         default, hints = cls(), get_type_hints(cls)
         for name, value in values.items():
             if name in hints and not (fits(value, hints[name]) and _in_range(name, value)):
-                raise ConfigError(f"{name}={shown(value)} is invalid; give a value like {getattr(default, name)!r}.")
+                raise ConfigError(
+                    f"{name}={shown(value)} is not allowed; give a value like {getattr(default, name)!r}."
+                )
         return default.with_changes(**values)
 
 
@@ -147,7 +149,7 @@ def check_calibration(calibration: object, otherwise: str = "null") -> None:
     finite = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers]
     if finite != [True, True] or numbers[0] <= 0:
         raise ConfigError(
-            f"calibration={calibration!r} is invalid; give two numbers, a positive slope and a bias, or {otherwise}."
+            f"calibration={calibration!r} is not allowed; give two numbers, a positive slope and a bias, or {otherwise}."
         )
 
 

@@ -34,9 +34,9 @@ class JointSpaceConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
-                raise ConfigError(f"{name}={getattr(self, name)} is invalid; it must be positive.")
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; it must be positive.")
         if not 0 < self.fewest_words <= 1:
-            raise ConfigError(f"fewest_words={self.fewest_words} is invalid; it must be in (0, 1].")
+            raise ConfigError(f"fewest_words={self.fewest_words} is not allowed; it must be in (0, 1].")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

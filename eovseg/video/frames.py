@@ -94,7 +94,9 @@ class FrameSegmenter:
         settings: Settings | None = None,
     ) -> None:
         if every < 1:
-            raise ConfigError(f"every={every} is invalid; give 1 to segment all frames, 2 for every second frame, ...")
+            raise ConfigError(
+                f"every={every} is not allowed; give 1 to segment all frames, 2 for every second frame, ..."
+            )
         self._predictor = predictor
         self._vocabulary = Vocabulary.coerce(vocabulary)
         self._background = None if background is None else Vocabulary.coerce(background)

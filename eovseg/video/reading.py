@@ -56,7 +56,7 @@ class VideoReader:
         self._end = float("inf") if end is None else end
         if not 0 <= self._start < self._end:
             raise ConfigError(
-                f"The part from {self._start:g} s to {self._end:g} s is invalid; give 0 <= start < end in seconds."
+                f"The part from {self._start:g} s to {self._end:g} s is not allowed; give 0 <= start < end in seconds."
             )
         self._av = require_av()
         self.path = Path(path)

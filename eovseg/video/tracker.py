@@ -158,7 +158,7 @@ class Tracker:
 
     def __init__(self, memory: int = TRACK_MEMORY) -> None:
         if memory < 0:
-            raise ConfigError(f"memory={memory} is invalid; give a number of frames, at least 0.")
+            raise ConfigError(f"memory={memory} is not allowed; give a number of frames, at least 0.")
         self._memory = memory
         self._things: list[_Track] = []
         self._stuff: dict[int, _Track] = {}

@@ -161,4 +161,4 @@ def test_labels_that_differ_by_a_turn_are_named(tmp_path: Path, labels: str) -> 
         (tmp_path / "panoptic.json").write_text(json.dumps(document))
         report, said = check("panoptic-folder", tmp_path), "a.jpg is 48x64 pixels, its data set says 64x48"
     (sentence,) = report.broken
-    assert said in sentence and "They differ only by a turn" in sentence
+    assert said in sentence and "Width and height are swapped" in sentence

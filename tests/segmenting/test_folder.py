@@ -1,4 +1,4 @@
-"""A run over photos: bounded memory, failures that are not fatal, and what a second run trusts."""
+"""A run over photos: bounded memory, failures that are not fatal, and resuming."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.segmenting.conftest import threshold, write_photos
 
 
 class Counted:
-    """The stand-in network, counting the photos that it was given."""
+    """The fake network, counting its calls."""
 
     def __init__(self) -> None:
         self.photos = 0
@@ -57,7 +57,7 @@ def test_hundreds_of_photos_in_the_memory_of_a_few(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
 
-    peak(4)  # what is imported and cached once
+    peak(4)  # warm-up of imports and caches
     few, many = peak(12), peak(240)
     assert many - few < 8 * one_photo, "228 more photos would be 20 MB"
     assert len(list(read_index(tmp_path / "out240" / "index.jsonl"))) == 240

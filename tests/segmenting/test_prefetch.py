@@ -1,4 +1,4 @@
-"""Work ahead: in order, never more at once than allowed, errors where their turn is."""
+"""Prefetching: in order, with bounded concurrency, raising errors at the right item."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""From file to file: frames, times, size, sound, memory; and files that appear whole or not at all."""
+"""From file to file: frames, timestamps, size, sound, memory, and atomic output."""
 
 import json
 import weakref
@@ -58,7 +58,7 @@ def test_a_varying_frame_rate_stays(tmp_path: Path, suffix: str) -> None:
     write_frames(source, ball_frames(10), TIMES, sound="aac")
     segment_video(BlobPredictor(), source, tmp_path / "o.mp4", VOCABULARY)
     after, before = read_back(tmp_path / "o.mp4"), read_back(source)
-    start = max(before.times[0], 0) if suffix != "ts" else before.sound_times[0]  # where the file begins
+    start = max(before.times[0], 0) if suffix != "ts" else before.sound_times[0]  # start of the file
     assert after.times == pytest.approx([time - start for time in before.times], abs=2e-5)
     assert after.times == pytest.approx([after.times[0] + time / 1000 for time in TIMES], abs=2e-5)
     assert len(after.sound) == len(before.sound)
@@ -131,7 +131,7 @@ def test_tracks_tell_each_frames_segments(source: Path, tmp_path: Path) -> None:
 
 
 class Watching(BlobPredictor):
-    """Counts how many of the frames that it saw are still alive."""
+    """Counts how many of the frames passed to it are still alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,10 +216,10 @@ def test_names_that_cannot_work_are_one_sentence(source: Path, tmp_path: Path) -
     (tmp_path / "link.mp4").symlink_to(source)
     (tmp_path / "file").write_text("")
     cases: list[tuple[Path, Path | None, str]] = [
-        (source, None, "would replace"),
-        (tmp_path / "link.mp4", None, "would replace"),
-        (tmp_path / "o.mp4", source, "would replace"),
-        (tmp_path / "o.mp4", tmp_path / "o.mp4", "two names"),
+        (source, None, "is also the input video"),
+        (tmp_path / "link.mp4", None, "is also the input video"),
+        (tmp_path / "o.mp4", source, "is also the input video"),
+        (tmp_path / "o.mp4", tmp_path / "o.mp4", "different names"),
         (tmp_path / "folder.mp4", None, "is a folder"),
         (tmp_path / "o.avi", None, "ends in .mp4"),
         (tmp_path / "file" / "o.mp4", None, "cannot be written"),

@@ -1,4 +1,4 @@
-"""Tracks of drawn shapes: moving, crossing, vanishing, changing their class, in whatever order segments come."""
+"""Tracks of drawn shapes that move, cross, vanish and change their class, with segments in any order."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ WHOLE = (0, 0, 80, 120)
 
 
 def at(frame: tuple[np.ndarray, tuple[TrackedSegment, ...]], row: int, column: int) -> TrackedSegment:
-    """The segment drawn at a place."""
+    """The segment drawn at a position."""
     (found,) = [segment for segment in frame[1] if segment.track == frame[0][row, column]]
     return found
 
@@ -136,7 +136,7 @@ def test_colours_of_what_is_there_together_differ_and_come_from_the_class() -> N
 def test_a_new_thing_does_not_take_a_colour_that_is_in_use() -> None:
     tracker = Tracker()
     first = at(tracker.update(scene([Block(BALL, 0, 0, 20, 20)])), 5, 5)
-    frame = tracker.update(scene([Block(BALL, 60, 60, 80, 80)]))  # the first one is only missing
+    frame = tracker.update(scene([Block(BALL, 60, 60, 80, 80)]))  # the first one is only temporarily missing
     second = at(frame, 70, 70)
     assert second.track != first.track and second.colour != first.colour
 
@@ -168,5 +168,5 @@ def test_an_instance_behind_others_is_left_out() -> None:
 
 
 def test_a_negative_memory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="0 or more"):
+    with pytest.raises(ConfigError, match="at least 0"):
         Tracker(memory=-1)
