@@ -110,7 +110,7 @@ def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise ImageError(f"The photo {name} was not found.") from error
+        raise ImageError(f"The photo {name} was not found ({ACCEPTED}).") from error
     except OSError as error:
         raise ImageError(_reason(name, error, "")) from error
     if stat.S_ISDIR(status.st_mode):

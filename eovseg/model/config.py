@@ -149,7 +149,8 @@ def check_calibration(calibration: object, otherwise: str = "null") -> None:
     finite = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers]
     if finite != [True, True] or numbers[0] <= 0:
         raise ConfigError(
-            f"calibration={calibration!r} is not allowed; give two numbers, a positive slope and a bias, or {otherwise}."
+            f"calibration={calibration!r} is not allowed; "
+            f"give two numbers, a positive slope and a bias, or {otherwise}."
         )
 
 

@@ -93,7 +93,7 @@ JUDGED = [
     (lambda d: d["categories"][0].update(name="tv; monitor"), 'category 4 has the name "tv; monitor". .* semicolon'),
     (lambda d: d["categories"][0].update(name="tv\u0000"), "category 4 has the name"),
     (lambda d: d["categories"][0].update(name="x" * 300), "category 4 has the name .* at most 200 characters"),
-    (lambda d: d["categories"][0].update(isthing="yes"), "category 4 has isthing 'yes'; write 1 or 0"),
+    (lambda d: d["categories"][0].update(isthing="yes"), "category 4 has isthing 'yes'; it must be 1 or 0"),
     (lambda d: d["categories"][0].pop("isthing"), "category 4 has no isthing"),
     (lambda d: d["categories"][0].update(id=2**40), "category 1099511627776 has id 1099511627776"),
     (lambda d: d["categories"].clear(), "uses unknown category id 9"),
@@ -107,7 +107,7 @@ JUDGED = [
     (lambda d: d["images"][0].update(coco_id="x"), "image 1 has coco_id 'x'"),
     (lambda d: d["images"][0].update(file_name="a" * 400), "at most 300 characters"),
     (lambda d: d["images"][0].update(file_name="a\u0000.jpg"), "is missing"),
-    (lambda d: d.update(semantic_only="no"), "the file has semantic_only 'no'; write 1 or 0"),
+    (lambda d: d.update(semantic_only="no"), "the file has semantic_only 'no'; it must be 1 or 0"),
     (lambda d: d.update(exhaustive_category_ids=7), "has exhaustive_category_ids 7; it must be a list of integers"),
     (lambda d: d.update(images={}), "is not COCO panoptic JSON; it must contain the lists `images`"),
 ]
@@ -246,11 +246,11 @@ def test_run_lengths_are_read_as_pycocotools_reads_them() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"segmentation": 7}, "its segmentation is int"),
+        ({"segmentation": 7}, "its segmentation is of type int"),
         ({"segmentation": [["a"] * 6]}, "a polygon is not a list of numbers"),
         ({"segmentation": [7, [1, 1, 5, 1, 5, 5]]}, "a polygon is not a list of numbers"),
         ({"segmentation": [[1, 1, 5, 1, 5, 5, 3]]}, "a polygon has 7 numbers"),
-        ({"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, "the coordinate 1000000000.0, far outside the 24x16 photo of 24x16"),
+        ({"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, "the coordinate 1000000000.0, far outside the 24x16 photo"),
         ({"segmentation": [[1, 1, float("nan"), 1, 5, 5]]}, "the coordinate nan"),
         ({"segmentation": [[1, 1, 10**400, 1, 5, 5]]}, "far outside the 24x16 photo"),
         ({"segmentation": {"counts": [384]}}, "no valid size"),
@@ -260,7 +260,7 @@ def test_run_lengths_are_read_as_pycocotools_reads_them() -> None:
         ({"segmentation": {"size": [16, 24], "counts": "0`"}}, "compressed run lengths are truncated"),
         ({"area": -1}, "its area is '-1'"),
         ({"area": "x"}, "its area is 'x'"),
-        ({"iscrowd": "x"}, "annotation 1 of a.jpg has iscrowd 'x'; write 1 or 0"),
+        ({"iscrowd": "x"}, "annotation 1 of a.jpg has iscrowd 'x'; it must be 1 or 0"),
     ],
 )
 def test_a_broken_object_is_named_in_plain_words(tmp_path: Path, change: dict[str, Any], message: str) -> None:

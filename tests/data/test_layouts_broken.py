@@ -52,8 +52,8 @@ def panoptic_damages(name: str, tree: Tree, annotations: str, png: str, photo: s
         "broken JSON": (lambda root: (root / annotations).write_text("{"), f"{listed} is not valid JSON"),
         "missing PNG": (_remove(png), f"{mask} is missing"),
         "missing photo": (_remove(photo), f"{picture} is missing"),
-        "wrong size of PNG": (_resize(png), rf"{mask} is 23x16 pixels, its data set says 24x16"),
-        "wrong size of photo": (_resize(photo), rf"{picture} is 23x16 pixels, its data set says 24x16"),
+        "wrong size of PNG": (_resize(png), rf"{mask} is 23x16 pixels, but its data set says 24x16"),
+        "wrong size of photo": (_resize(photo), rf"{picture} is 23x16 pixels, but its data set says 24x16"),
         "cut PNG": (_cut(png), f"{mask} cannot be read as an image"),
         "unknown category": (
             _json(annotations, lambda d: _first(d)[0].update(category_id=999)),
@@ -86,8 +86,8 @@ def mask_damages(name: str, tree: Tree, mask: str, photo: str, unknown: int) -> 
     damages: dict[str, tuple[Damage, str]] = {
         "missing mask": (_remove(mask), f"{file} is missing|{file[:-4]}.* is missing"),
         "missing photo": (_remove(photo), f"{picture} was not found"),
-        "wrong size of mask": (_resize(mask), f"{file} is 23x16 pixels, its photo is 24x16"),
-        "wrong size of photo": (_resize(photo), f"{file} is 24x16 pixels, its photo is 23x16"),
+        "wrong size of mask": (_resize(mask), f"{file} is 23x16 pixels, but its photo is 24x16"),
+        "wrong size of photo": (_resize(photo), f"{file} is 24x16 pixels, but its photo is 23x16"),
         "cut mask": (_cut(mask), f"{file} cannot be read as an image"),
         "colour image": (lambda root: Image.new("RGB", (24, 16)).save(root / mask), rf"{file} is a colour image"),
         "unknown class": (
@@ -201,7 +201,7 @@ INSTANCES = "annotations/instances_val2017.json"
         (_remove(INSTANCES), "instances_val2017.json is missing"),
         (lambda root: (root / INSTANCES).write_text("[]"), "instances_val2017.json is not COCO instances JSON"),
         (_remove("val2017/000000000285.jpg"), "000000000285.jpg is missing"),
-        (_resize("val2017/000000000285.jpg"), "000000000285.jpg is 23x16 pixels, its data set says 24x16"),
+        (_resize("val2017/000000000285.jpg"), "000000000285.jpg is 23x16 pixels, but its data set says 24x16"),
         (_json(INSTANCES, lambda d: d["annotations"][0].update(id=6)), "lists annotation id 6 twice"),
         (_json(INSTANCES, lambda d: d["images"].append(d["images"][0])), "lists image id 139 twice"),
         (_json(INSTANCES, lambda d: d["annotations"][0].update(image_id=1)), "annotation 5 for image id 1, which"),
