@@ -280,7 +280,7 @@ def check(network: EOVSeg, checkpoint: Checkpoint, name: str) -> None:
     )
     for what, names in problems:
         if names:
-            raise CheckpointError(f"{name} {what} tensors ({len(names)}, first {names[0]}): it is another model's.")
+            raise CheckpointError(f"{name} {what} {len(names)} tensors, first {names[0]}; it belongs to another model.")
 
 
 def save_checkpoint(
@@ -376,7 +376,7 @@ def _fetch(drive_id: str, path: Path) -> None:
         import gdown
     except ImportError as error:
         raise CheckpointError(
-            'The download needs the package gdown: run pip install "eovseg[download]" or pip install gdown, '
+            "The download needs the package gdown. Run pip install gdown, "
             f"or download Google Drive file {drive_id} in a browser and save it as {path}."
         ) from error
 

@@ -56,7 +56,7 @@ def load_module(module: nn.Module, prefix: str, keys: list[tuple[str, list[int]]
 def assert_close(actual: Tensor, expected: Any, tolerance: float) -> None:
     """Largest difference relative to the recorded array's range."""
     expected = torch.as_tensor(expected)
-    assert actual.shape == expected.shape, f"{tuple(actual.shape)} instead of {tuple(expected.shape)}"
+    assert actual.shape == expected.shape, f"{tuple(actual.shape)}, expected {tuple(expected.shape)}"
     value_range = (expected.max() - expected.min()).item() or 1.0
     difference = (actual.detach().double() - expected.double()).abs().max().item() / value_range
     assert difference <= tolerance, f"differs by {difference:.2e} of the range, {tolerance:.0e} allowed"

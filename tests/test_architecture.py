@@ -79,7 +79,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for name in ready:
             del waiting[name]
         waiting = {name: wanted - set(ready) for name, wanted in waiting.items()}
-    assert not waiting, "these modules import each other in a circle, or import one that does"
+    assert not waiting, "circular imports of or below these modules"
 
 
 def test_importing_the_method_loads_no_page_and_no_plots() -> None:
@@ -104,7 +104,7 @@ def test_every_import_is_declared(layer: str) -> None:
             if not known & declared:
                 missing[name] = str(path.relative_to(ROOT))
     missing.pop("playwright", None)  # only for `make screenshots`, which is run in a checkout
-    assert not missing, "imported, and not among the dependencies of pyproject.toml"
+    assert not missing, "imported, but not in the dependencies of pyproject.toml"
 
 
 def imported_files(layer: str) -> set[Path]:

@@ -45,13 +45,13 @@ def test_bad_photos_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["segment", str(folder), "-v", ODD_WORDS, "-o", str(out), "--json"]) == 1
     captured = capsys.readouterr()
     said = [line for line in captured.err.splitlines() if line.startswith("eovseg: ")]
-    assert len(said) == len(expected) + 1, "one sentence for each, and the count at the end"
+    assert len(said) == len(expected) + 1, "one line for each and the total"
     for name, words in expected.items():
         assert sum(name in line and words in line for line in said) == 1, name
     assert said[-1].endswith(f"{len(expected)} of 7 photos could not be segmented.")
     assert "Traceback" not in captured.err
     found = {line["file_name"]: line for line in map(json.loads, captured.out.splitlines())}
-    assert sorted(found) == ["dot.png", "zebra.jpg"], "what could be segmented was"
+    assert sorted(found) == ["dot.png", "zebra.jpg"], "the valid photos were segmented"
     assert {segment["label"] for line in found.values() for segment in line["segments"]} <= {
         '<script>alert("sky")</script>', "🐻", 'a&b "quoted"', "grass",
     }  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     try:
         Image.new("RGB", (40, 30)).save(tmp_path / name)
     except (OSError, UnicodeEncodeError):
-        pytest.skip("this file system refuses the name")
+        pytest.skip("this file system does not allow the name")
     vocabulary = eovseg.Vocabulary.parse("sky: stuff")
     result = eovseg.Result(np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.int32), (), vocabulary, name=name)
     for path in result.save(tmp_path / "out"):

@@ -215,9 +215,7 @@ def test_misshapen_or_unnamed_official_tensors_get_one_sentence(tmp_path: Path) 
     with pytest.raises(eovseg.CheckpointError, match="has no tensors under the key 'model'"):
         read_checkpoint(path)
     torch.save({"model": {**void, "vit_backbone.clip_model.visual.class_embedding": torch.zeros(5)}}, path)
-    assert read_checkpoint(path).tensors["spatial_extractor.vit.cls_token"].shape == (5,), (
-        "left for `load_into` to tell"
-    )
+    assert read_checkpoint(path).tensors["spatial_extractor.vit.cls_token"].shape == (5,), "reported by `load_into`"
 
 
 def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, 
     assert other.masks is not decoded.masks
     del decoded
     gc.collect()
-    assert tiled() is None, "masks go with their logits"
+    assert tiled() is None, "masks are released with their logits"
 
 
 def test_steps_can_be_copied_and_pickled_after_a_result(predictor: eovseg.Predictor, photo: Path) -> None:

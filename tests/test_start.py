@@ -68,7 +68,7 @@ def test_importing_loads_what_is_used() -> None:
 def test_lazy_names_are_the_exported_ones(package: ModuleType) -> None:
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:
-        assert getattr(package, name) is vars(package)[name], "it is kept"
+        assert getattr(package, name) is vars(package)[name], "it is cached"
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
         package.nothing  # noqa: B018
 

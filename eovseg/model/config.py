@@ -105,7 +105,7 @@ class ModelConfig:
         if self.calibration is not None:
             check_calibration(self.calibration)
         if self.spatial_block not in range(12):
-            raise ConfigError(f"spatial_block={self.spatial_block} is invalid; a ViT-B has the blocks 0 to 11.")
+            raise ConfigError(f"spatial_block={self.spatial_block} is not allowed; a ViT-B has the blocks 0 to 11.")
         if self.attention_stride not in (1, 2, 4, 8):
             raise ConfigError(f"attention_stride={self.attention_stride} is not allowed; choose 1, 2, 4 or 8.")
         if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:

@@ -178,7 +178,7 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
         renamed[f"{names.get(module, module)}.{part}"] = tensor
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
-            f"The image tower's file differs from EfficientNet-Lite2 in {len(different)} tensors, e.g. {different[0]}. "
+            f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}. "
             "Install the versions listed in requirements.txt."
         )
     for name, tensor in renamed.items():

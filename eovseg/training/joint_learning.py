@@ -2,7 +2,7 @@
 
 The projection is trained with two losses: cross-entropy over words at labelled regions, and distillation of the
 ImageNet classifier's probabilities at all regions, from cosine similarities with the 1,000 class names. The second
-keeps the vocabulary open: without it, accuracy on unlabelled classes drops to almost nothing.
+keeps the vocabulary open: without it, accuracy on classes without labels drops to almost nothing.
 """
 
 import json

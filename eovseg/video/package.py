@@ -11,7 +11,9 @@ def require_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise VideoError('Videos need the package av. Run pip install "eovseg[video]" or pip install av.') from error
+        raise VideoError(
+            'Videos need the package av. Run pip install av, or pip install -e ".[video]" in the checkout.'
+        ) from error
     return av
 
 

@@ -63,7 +63,9 @@ def test_no_unnamed_pixels_between_two_found_neighbours() -> None:
     assert (gap == 0).any()
     found, records = best_first(scores, masks, THINGS, pixel_threshold=0.3)
     assert len(records) == 2 and not (found == 0).any()
-    assert (found[:, :32] == 1).all() and (found[:, 32:] == 2).all(), "the surer mask wins, whatever its score"
+    assert (found[:, :32] == 1).all() and (found[:, 32:] == 2).all(), (
+        "the more confident mask wins, regardless of score"
+    )
 
 
 def test_nothing_found() -> None:

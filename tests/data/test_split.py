@@ -51,7 +51,7 @@ def test_identity_without_coco_id_is_source_and_file(write_folder: FolderWriter)
     folder = PanopticFolder(write_folder("mine", {"a": block_drawing()}))
     assert photo_identity(folder, folder.photos[0]) == "mine/a.png"
     folder = PanopticFolder(write_folder("dated", {"202401151230": block_drawing()}))
-    assert photo_identity(folder, folder.photos[0]) == "dated/202401151230.png", "12 digits are no id of COCO's"
+    assert photo_identity(folder, folder.photos[0]) == "dated/202401151230.png", "12 digits are not a COCO id"
 
 
 def test_only_cocos_own_files_number_photos_as_coco_does(tmp_path: Path) -> None:

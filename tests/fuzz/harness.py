@@ -66,7 +66,7 @@ def all_readers() -> dict[str, Reader]:
     found: dict[str, Reader] = {}
     for module in _modules():
         for reader in importlib.import_module(module).READERS:
-            assert reader.name not in found, f"two readers are called {reader.name}"
+            assert reader.name not in found, f"two readers are named {reader.name}"
             found[reader.name] = reader
     return found
 
@@ -98,7 +98,7 @@ def _follow(child: "_Child", seeds: list[int], report: Report, seconds: float, m
         kind, text, took, peak = answer
         report.slowest, report.memory = max(report.slowest, took), max(report.memory, peak)
         if peak > memory:
-            report.faults[seed] = f"{peak / 1e6:.0f} MB were held"
+            report.faults[seed] = f"{peak / 1e6:.0f} MB of memory used"
             return done
         if kind == "fault":
             report.faults[seed] = text

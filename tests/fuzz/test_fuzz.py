@@ -72,5 +72,5 @@ def test_hangs_crashes_and_memory_are_found() -> None:
     assert list(report.faults) == [1, 2, 3, 5]
     assert report.faults[1] == "no answer within 3 s"
     assert report.faults[2] == "the process ended with exit code 7"
-    assert "MB were held" in report.faults[3]
+    assert "MB of memory used" in report.faults[3]
     assert "ZeroDivisionError" in report.faults[5]

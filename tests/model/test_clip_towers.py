@@ -52,7 +52,7 @@ def test_trees_share_what_prompts_begin_with() -> None:
     rows = [[9, 1, 2, 99, 0], [9, 1, 3, 99, 0], [9, 4, 99, 0, 0], [9, 1, 2, 99, 0]]
     (whole,) = prompt_trees(rows, 100)
     assert whole.tokens == [9, 1, 2, 99, 3, 99, 4, 99] and whole.depth == [0, 1, 2, 3, 2, 3, 1, 2]
-    assert whole.ends == [3, 5, 7, 3], "equal prompts are one"
+    assert whole.ends == [3, 5, 7, 3], "equal prompts are merged"
     assert whole.sees[5].nonzero()[0].tolist() == [0, 1, 4, 5]
     few = list(prompt_trees(rows, 5))
     assert [tree.tokens for tree in few] == [[9, 1, 2, 99], [9, 1, 3, 99], [9, 4, 99], [9, 1, 2, 99]][: len(few)]

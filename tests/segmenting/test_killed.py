@@ -78,10 +78,10 @@ def test_a_killed_run_goes_on_where_it_was(photos: Path, alone: dict[str, bytes]
     code, errors = finish(start(command(photos, out)))
     assert code == 1
     assert f"{len(good)} of {COUNT} photos were already finished" in errors
-    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was done twice"
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was repeated"
     assert index.read_bytes().startswith(finished)
     whole = {name: content for name, content in tree(out).items() if not name.endswith(".part")}
-    assert whole == alone, "as if it had never been killed, but for a file that it was just writing"
+    assert whole == alone, "equal to an uninterrupted run, except for a file that was being written"
 
 
 @pytest.mark.slow
@@ -123,8 +123,8 @@ def test_two_processes_of_a_launcher_share_the_photos(
 ) -> None:
     out = tmp_path / "out"
     code, errors = finish(start([*LAUNCHERS[launcher], *command(photos, out)]))
-    assert code == 1, "a photo failed, in whichever process"
-    assert errors.count("1 of 8 photos could not be segmented.") == 1, "said once, for both"
+    assert code == 1, "a photo failed in one of the processes"
+    assert errors.count("1 of 8 photos could not be segmented.") == 1, "reported once for both processes"
     parts = assert_both_have_done_all(out, alone)
     code, errors = finish(start(command(photos, out, "--shard", "2/2")))
     own, failed = parts[1].count(b"\n"), b'"error"' in parts[1]
@@ -151,7 +151,7 @@ def test_one_of_two_processes_killed_and_the_command_again(
 
     code, errors = finish(start(typed))
     assert code == 1 and "1 of 8 photos could not be segmented." in errors
-    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was done twice"
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was repeated"
     assert_both_have_done_all(out, alone)
 
 

@@ -123,7 +123,7 @@ def test_two_photos_of_one_stem_keep_their_labels(
     teacher = Teacher()
     monkeypatch.setattr("eovseg.loading.load", lambda *_: teacher)
     assert main([str(folder), "--output", str(output)]) == 0
-    assert teacher.calls == 2, "the photo whose PNG is gone, and its mirror image"
+    assert teacher.calls == 2, "the photo with the deleted PNG, and its mirror image"
 
 
 def test_photos_of_coco_keep_their_ids(

@@ -38,8 +38,8 @@ def test_frames_times_and_sound_stay(source: Path, tmp_path: Path) -> None:
     assert after.times == pytest.approx(before.times) and after.end == pytest.approx(before.end)
     assert after.sound == before.sound and after.sound_times == pytest.approx(before.sound_times)
     assert (summary.frames, summary.segmented, summary.tracks) == (25, 25, 2)
-    assert all(call["keep"] is False for call in predictor.calls), "frames push no photo out of the predictor"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["o.mp4"], "nothing else is left"
+    assert all(call["keep"] is False for call in predictor.calls), "frames evict no photo from the cache"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["o.mp4"], "no other files are left"
 
 
 def test_the_picture_is_the_frame_with_its_segments(source: Path, tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_a_turned_video_is_written_upright(tmp_path: Path) -> None:
     write_frames(tmp_path / "in.mp4", ball_frames(3), turn=90)
     predictor = BlobPredictor()
     segment_video(predictor, tmp_path / "in.mp4", tmp_path / "o.mp4", VOCABULARY, opacity=0, labels=False)
-    assert set(predictor.shapes) == {(96, 64, 3)}, "the network sees it upright too"
+    assert set(predictor.shapes) == {(96, 64, 3)}, "the network also gets it upright"
     assert near(read_back(tmp_path / "o.mp4").frames[0], np.rot90(ball_frames(3)[0]), 5)
     with av.open(str(tmp_path / "o.mp4")) as container:
-        assert next(container.decode(video=0)).rotation == 0, "and no player turns it once more"
+        assert next(container.decode(video=0)).rotation == 0, "players do not rotate it again"
 
 
 def test_pixels_that_are_not_square_stay_so(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_decoding_does_not_run_far_ahead(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading.Picture, "__init__", counted)
         most = max(len(alive) for _ in segment_frames(BlobPredictor(), tmp_path / "in.mp4", VOCABULARY))
-    assert 2 <= most <= 40, "packets ahead, and what the decoder's threads held back at the end"
+    assert 2 <= most <= 40, "prefetched packets, and frames buffered by the decoder at the end"
 
 
 def test_stopped_between_frames_it_is_a_whole_shorter_video(source: Path, tmp_path: Path) -> None:

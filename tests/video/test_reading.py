@@ -152,7 +152,7 @@ def test_names_with_colons_are_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "end"), [(-1.0, None), (2.0, 1.0), (1.0, 1.0), (float("nan"), None)])
 def test_times_that_are_none_are_refused(tmp_path: Path, start: float, end: float | None) -> None:
-    with pytest.raises(ConfigError, match="is invalid"):
+    with pytest.raises(ConfigError, match="is not allowed"):
         VideoReader(tmp_path / "a.mp4", start, end)
 
 

@@ -51,7 +51,7 @@ def kept_share(frames: list[Frame], pictures: list[np.ndarray], stuff: bool) -> 
         colours = pictures[index - 1][-rows:, -columns:], pictures[index][:rows, :columns]
         same += int(both.sum())
         kept += int((both & (colours[0] == colours[1]).all(-1)).sum())
-    assert same > 100_000, "or the test says nothing"
+    assert same > 100_000, "otherwise the test is meaningless"
     return kept / same
 
 
@@ -60,7 +60,7 @@ def test_colours_stay_with_what_they_belong_to(tmp_path: Path) -> None:
     predictor = eovseg.load("xs")
     write_frames(tmp_path / "pan.mp4", panned())
     frames = list(segment_frames(predictor, tmp_path / "pan.mp4", WORDS))
-    assert len(frames) == FRAMES and not predictor._kept, "and the predictor keeps no frame"
+    assert len(frames) == FRAMES and not predictor._kept, "the predictor caches no frames"
     tracked = [painted(f.track_map, {segment.track: segment.colour for segment in f.segments}) for f in frames]
     alone = []
     for frame in frames:
