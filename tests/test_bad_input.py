@@ -59,7 +59,7 @@ def test_bad_photos_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert ids.size == (1, 1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps file names that are no UTF-8")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are not UTF-8")
 def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     try:
