@@ -208,11 +208,11 @@ INSTANCES = "annotations/instances_val2017.json"
         (_json(INSTANCES, lambda d: d["annotations"][0].update(category_id=187)), "category id 187 in 0+139.jpg"),
         (
             _json(INSTANCES, lambda d: d["annotations"][1]["segmentation"].update(size=[9, 9])),
-            "annotation 6 of 0+139.jpg cannot be drawn",
+            "annotation 6 of 0+139.jpg is invalid",
         ),
         (
             _json(INSTANCES, lambda d: d["annotations"][2]["segmentation"].update(size=[8, 24])),
-            r"instances_val2017.json: annotation 7 of 0+285.jpg cannot be drawn \(its mask is 24x8, the photo 24x16\)",
+            r"instances_val2017.json: annotation 7 of 0+285.jpg is invalid: its mask is 24x8, but the photo is 24x16",
         ),
     ],
 )  # fmt: skip
