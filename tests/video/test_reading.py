@@ -179,5 +179,5 @@ def test_a_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
 
 def test_without_the_package_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(VideoError, match=r"pip install .eovseg\[video\]"):
+    with pytest.raises(VideoError, match=r"pip install av"):
         package.require_av()
