@@ -306,7 +306,7 @@ def test_letters_that_no_font_has_become_the_number(monkeypatch: pytest.MonkeyPa
 
 def test_misuse_is_one_sentence() -> None:
     photo, ids = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.int32)
-    with pytest.raises(ConfigError, match=r"between 0 and 1, and 1\.5 does not"):
+    with pytest.raises(ConfigError, match=r"between 0 and 1, not 1\.5"):
         draw_overlay(photo, ids, pieces("sky"), 1.5)
     with pytest.raises(ConfigError, match="must match"):
         draw_overlay(photo, ids[:3], pieces("sky"), 0.5)

@@ -20,7 +20,7 @@ def list_photos(folder: Path | str) -> tuple[Path, ...]:
     left_out = LeftOut()
     photos = tuple(root / name for _, name in walk(root, recursive=False, left_out=left_out))
     if not photos:
-        raise DataError(f"{root} contains no photos ({', '.join(PHOTO_SUFFIXES)}).")
+        raise DataError(f"{root} has no photos ({', '.join(PHOTO_SUFFIXES)}).")
     if left_out.kinds:
         _LOG.warning("%s", left_out.note(root))
     return photos

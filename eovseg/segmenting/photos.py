@@ -88,7 +88,7 @@ def _expand(
             if empty:
                 hint = "" if recursive else "; add --recursive to include subfolders"
                 left = left_out.note(text) or f"Photos end in {', '.join(PHOTO_SUFFIXES)}."
-                raise ImageError(f"The folder {text} contains no photos{hint}. {left}")
+                raise ImageError(f"The folder {text} has no photos{hint}. {left}")
             if left_out.kinds:
                 note(left_out.note(text))
         elif glob.has_magic(text) and not path.exists():

@@ -221,7 +221,7 @@ def test_names_that_cannot_work_are_one_sentence(source: Path, tmp_path: Path) -
         (tmp_path / "o.mp4", source, "is also the input video"),
         (tmp_path / "o.mp4", tmp_path / "o.mp4", "different names"),
         (tmp_path / "folder.mp4", None, "is a folder"),
-        (tmp_path / "o.avi", None, "ends in .mp4"),
+        (tmp_path / "o.avi", None, "must end in .mp4"),
         (tmp_path / "file" / "o.mp4", None, "cannot be written"),
     ]
     for target, tracks, sentence in cases:
