@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.data_sets import DATA_SET_NAMES
 from eovseg.errors import any_encoding, exit_code
 from eovseg.model.config import Fusion, Variant
@@ -52,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--warmup", type=int, help="steps of rising learning rate")
     steps.add_argument("--clip", type=float, help="largest gradient norm")
     steps.add_argument("--ema", type=float, metavar="DECAY", help="moving average of the weights, 0 = none")
-    steps.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="bf16 where faster, fp16 on CUDA only")
+    steps.add_argument(
+        "--precision", choices=get_args(Precision), type=lambda text: OLD_PRECISIONS.get(text, text),
+        help="bfloat16 only where the machine has it, float16 only on CUDA",
+    )  # fmt: skip
     steps.add_argument("--seed", type=int)
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="with or without VAS (Table 4)")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_type_hints
 
+from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
-from eovseg.typed_settings import fits, shown
+from eovseg.typed_settings import check_words, fits, shown
 
 # Settings that older recipes and checkpoints name; they never had other values than these.
 _RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
@@ -72,8 +73,7 @@ class TrainConfig:
     clip: float = 0.01
     clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
     ema: float = 0.0  # 0: off
-    bf16: bool = False  # only where the machine is faster with it
-    fp16: bool = False  # CUDA only, with a gradient scaler
+    precision: Precision = "float32"  # bfloat16: where the machine has it; float16: CUDA only, with a gradient scaler
     channels_last: bool = False
     checkpoint_every: int = 5_000
     keep: int = 3
@@ -95,12 +95,7 @@ class TrainConfig:
                     raise ConfigError(f"{entry.name} is {value}; give a number of at least 0.")
         if self.short_side is not None and self.short_side < 32:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
-        if self.bf16 and self.fp16:
-            raise ConfigError("bf16 and fp16 are both on; choose one of them.")
-        if self.schedule not in ("step", "cosine", "constant"):
-            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step', 'cosine' or 'constant'.")
-        if self.clip_per not in ("model", "tensor"):
-            raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
+        check_words(self)
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}; give a decay of 0 (off) up to, but not including, 1.")
         if self.learning_rate <= 0:
@@ -126,6 +121,10 @@ class TrainConfig:
             raise ConfigError(f"The training settings are not JSON ({error}).") from error
         if not isinstance(values, dict):
             raise ConfigError("The training settings are not a JSON object of names and values.")
+        switches = {name: values.pop(name) for name in OLD_PRECISIONS if isinstance(values.get(name), bool)}
+        if switches.get("bf16") is not None or any(switches.values()):
+            on = [OLD_PRECISIONS[name] for name, value in switches.items() if value]
+            values = {"precision": on[0] if on else "float32"} | values
         return changed(recipe(str(values.get("variant", "l"))), values)
 
 
@@ -167,8 +166,8 @@ def xs_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
         "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998,
-        "bf16": True, "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500,
-        "loss": loss, "views": BatchSettings(),
+        "precision": "bfloat16", "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000,
+        "pictures_every": 500, "loss": loss, "views": BatchSettings(),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
 

@@ -4,7 +4,7 @@ Where every pixel is labelled with every class the numbers are the released ones
 nobody labelled out of the loss: mask losses and mask costs use only points on `valid` pixels; classes that a photo's
 source does not know leave its softmax; an unmatched query whose predicted mask lies mostly on unlabelled pixels is
 not told that it is no object. What a loss is divided by (targets, weights, pixels) is counted over all processes, so
-that the mean over processes is the loss of the whole batch. Masks, matching and losses are float32, also under bf16
+that the mean over processes is the loss of the whole batch. Masks, matching and losses are float32, also under
 autocast.
 """
 
