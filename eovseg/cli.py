@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "download": (None, "fetch the authors' checkpoint of S, M or L (resumes)"),
     "convert": (None, "turn a checkpoint into safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
-    "export": ("eovseg.training.export", "turn a training checkpoint into a weight file"),
+    "export": ("eovseg.training.weight_file", "turn a training checkpoint into a weight file"),
     "export-onnx": ("eovseg.export.options", "write both halves as ONNX files, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "speed of the variants beside the readable network"),
