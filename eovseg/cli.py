@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from eovseg import own_packages
-from eovseg.errors import EovsegError, any_encoding, refused
+from eovseg.errors import any_encoding, exit_code
 
 # By name: the module whose `add_arguments` declares its options and sets `run`, None for this one; what it is for.
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -33,18 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script; returns the exit code."""
     any_encoding()
     given = sys.argv[1:] if arguments is None else arguments
-    try:
+
+    def run() -> int | None:
         if given and given[0] in own_packages.COMMANDS:  # they have options of their own
             return own_packages.run(given[0], given[1:])
         options = build_parser(given[0] if given else None).parse_args(given)
-        code = options.run(options) or 0
-        sys.stdout.flush()
+        code: int | None = options.run(options)
         return code
-    except (EovsegError, OSError) as error:
-        return refused(error, "eovseg: ")
-    except KeyboardInterrupt:
-        print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
-        return 130
+
+    return exit_code(run, "eovseg: ")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

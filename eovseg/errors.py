@@ -1,10 +1,11 @@
 """Errors that a person can act on: one sentence with what was given, what is allowed and what to do."""
 
+import argparse
 import io
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -36,31 +37,38 @@ class DataError(EovsegError):
     """A data set folder is incomplete or inconsistent; the message names the file."""
 
 
-def exit_code(command: Callable[[], object]) -> int:
-    """Run a command: 0 when it is done, else as `refused` says.
-
-    Errors that a person can act on are `EovsegError` and what the system refuses (`OSError`).
-    """
-    try:
-        command()
-        sys.stdout.flush()
-    except (EovsegError, OSError) as error:
-        return refused(error)
-    return 0
+def run_command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int | None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """`exit_code` of `run` with the options in `arguments`, those of the process where it is None."""
+    any_encoding()
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
 
 
-def refused(error: EovsegError | OSError, program: str = "") -> int:
-    """Exit code of a command that ended with `error`: 1 after its sentence on standard error, `program` before it.
+def exit_code(command: Callable[[], int | None], program: str = "") -> int:
+    """Run a command: its own exit code or 0; 1 after one sentence on standard error, with `program` before it, for what
+    a person can act on, `EovsegError` and what the system refuses (`OSError`); 130 after Ctrl-C.
 
     Nothing is said, and the code is 141 as shells count SIGPIPE, where the reader of standard output has gone, as after
     `| head`.
     """
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
-        return 141
-    print(f"{program}{sentence(error)}", file=sys.stderr)
-    return 1
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except (EovsegError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
+            return 141
+        print(f"{program}{sentence(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}stopped; what was finished is kept.", file=sys.stderr)
+        return 130
 
 
 def _nobody_reads() -> bool:

@@ -7,7 +7,7 @@ from typing import get_args
 
 from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.data_sets import DATA_SET_NAMES
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import run_command
 from eovseg.model.config import Fusion, Variant
 
 
@@ -99,9 +99,7 @@ def main() -> int:
     """Entry of `python -m eovseg.training`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training", description=__doc__)
     add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args()
-    return exit_code(lambda: run(options))
+    return run_command(parser, run)
 
 
 if __name__ == "__main__":
