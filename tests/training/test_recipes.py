@@ -196,7 +196,7 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
         ('{"loss": 3}', "loss is 3"),
         ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.0"),
         ('{"steps": 1.5}', "steps is 1.5"),
-        ('{"precision": "int8"}', "precision is 'int8'; give a value like 'bfloat16'"),
+        ('{"precision": "int8"}', "precision is 'int8'; give a value like 'float32'"),
         ('{"bf16": 1}', "Unknown training setting bf16"),
         ('{"views": {"augmentation": {"scale": [2, 1]}}}', "scale is"),
     ],
