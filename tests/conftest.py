@@ -33,6 +33,14 @@ def xs() -> "Predictor":
 
 
 @pytest.fixture(scope="session")
+def xs_float64() -> "Predictor":
+    """The same in float64."""
+    import eovseg
+
+    return eovseg.load("xs", device="cpu", dtype="float64")
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Headless Chromium. Without one the test is skipped, and in continuous integration it fails."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -55,7 +55,7 @@ def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovse
     one = held_bytes(xs.encode_image(photos[0]))
     assert one > photos[0].nbytes + 4 * 24 * 16
     monkeypatch.setattr("eovseg.predictor.KEPT_BYTES", int(2.5 * one))
-    predictor = eovseg.load("xs", device="cpu")
+    predictor = eovseg.Predictor(xs.network, xs.training_words, device=xs.device, text_weights="none")
     for photo in (photos[0], photos[1], photos[2]):
         predictor.encode_image(photo)
     predictor.encode_image(photos[2])

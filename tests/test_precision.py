@@ -33,7 +33,9 @@ class Types(TorchDispatchMode):
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16", "float64"])
 def predictor(request: pytest.FixtureRequest, xs: eovseg.Predictor) -> eovseg.Predictor:
-    return xs if request.param == "float32" else eovseg.load("xs", device="cpu", dtype=request.param)
+    if request.param == "bfloat16":
+        return eovseg.load("xs", device="cpu", dtype="bfloat16")
+    return xs if request.param == "float32" else request.getfixturevalue("xs_float64")
 
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
