@@ -24,6 +24,19 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_SCRATCH, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2` a file is one process's, as its tests share fixtures; all in the browser, too, one at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "browser" if file.endswith("_browser.py") else file
+
+    return FilesAndOneBrowser(config, log)
+
+
 @pytest.fixture(scope="session")
 def xs() -> "Predictor":
     """The shipped XS in float32 on the CPU, for all tests that change nothing of it."""
