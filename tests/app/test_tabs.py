@@ -364,7 +364,7 @@ def test_an_endpoint_answers_and_leaves_nothing(page: Page, predictor: Predictor
 
     numbers, files = wiring.answered(page, {"path": photo}, "sky; bus", None, "real", work)
     assert numbers == {"words": 2} and [Path(file).read_text() for file in files] == ["here"]
-    assert len(page.store) == 0 and kept[0].folder is None
+    assert len(page.store) == 0 and not kept[0].files
 
 
 @pytest.mark.parametrize(
