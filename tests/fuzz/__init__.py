@@ -18,7 +18,8 @@ The contract: `read` returns, or raises one of `errors` with a message of one li
 broken by any other exception, by an end of the process, by more than `SECONDS` for one input and by more than `MEMORY`
 bytes. Inputs are read in a child process, so that a crash or a hang is found and the run goes on.
 
-`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader and needs at least one answer and one refusal of each.
+`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader, in `make check` the first 300 of them, and needs at
+least one answer and one refusal of each.
 `python -m tests.fuzz --count 50000 --out LOG` is the longer run; `--reader NAME` and `--first SEED` choose.
 To see what one seed does: `READERS[0].make(seed)` gives its input; the log names the seeds that broke the contract.
 """
