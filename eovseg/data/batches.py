@@ -79,7 +79,7 @@ class BatchSettings:
     for each step from this range ((1, 1) = the whole vocabulary each time). `keep_label`: probability that a class's
     first name is among its names; other names stay with a probability drawn for each step from `keep_names`.
     `smallest_mask`: masks below this area, in pixels of stride 4, are neither targets nor labelled.
-    `unknown_is_background`: as released, unlabelled pixels, crowds and padding count as parts of no segment, and a
+    `unlabelled_is_negative`: as released, unlabelled pixels, crowds and padding count as parts of no segment, and a
     query that finds something there is punished. `cache_side`: decoded photos are kept at this longer side at most, in
     pixels; 0 = at their own size, and none is kept.
     """
@@ -91,7 +91,7 @@ class BatchSettings:
     keep_label: float = 0.8
     keep_names: tuple[float, float] = (0.0, 1.0)
     smallest_mask: int = 6
-    unknown_is_background: bool = False
+    unlabelled_is_negative: bool = False
     cache_side: int = 448
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class BatchSettings:
             keep_label=1.0,
             keep_names=(1.0, 1.0),
             smallest_mask=0,
-            unknown_is_background=True,
+            unlabelled_is_negative=True,
             cache_side=0,
         )
 
@@ -178,7 +178,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
                 donor = self._sample(drawn[(slot + int(rng.integers(1, len(drawn)))) % len(drawn)])
             views.append(augment(self._sample(drawn[slot]), donor, settings.crop_size, settings.augmentation, rng))
         smallest = settings.smallest_mask * STRIDE**2
-        tables = [LabelTables.of(view, smallest, settings.unknown_is_background) for view in views]
+        tables = [LabelTables.of(view, smallest, settings.unlabelled_is_negative) for view in views]
         chosen, names = self._step_vocabulary(drawn, self._generator(step, 1))
         position = np.full(len(self.classes), -1, dtype=np.int64)
         position[chosen] = np.arange(len(chosen))
@@ -236,11 +236,11 @@ class LabelTables:
     complete: bool = False
 
     @classmethod
-    def of(cls, view: Sample, smallest_area: int, unknown_is_background: bool = False) -> "LabelTables":
+    def of(cls, view: Sample, smallest_area: int, unlabelled_is_negative: bool = False) -> "LabelTables":
         """Tables of a view; segments under `smallest_area` pixels become unknown, crowds are labelled but no target."""
         areas = np.bincount(view.segment_map.ravel(), minlength=_ID_COUNT)
         classes = np.full(_ID_COUNT, -1, dtype=np.int64)
-        valid = np.full(_ID_COUNT, unknown_is_background)
+        valid = np.full(_ID_COUNT, unlabelled_is_negative)
         valid[UNLABELLED] = True
         targets = []
         for number, label in view.segments.items():
@@ -250,7 +250,7 @@ class LabelTables:
             if not label.is_crowd:
                 valid[number] = True
                 targets.append(number)
-        return cls(classes, valid, targets, unknown_is_background)
+        return cls(classes, valid, targets, unlabelled_is_negative)
 
 
 def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen: np.ndarray) -> Target:

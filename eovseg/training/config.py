@@ -13,6 +13,7 @@ from eovseg.typed_settings import check_words, fits, shown
 
 # Settings that older recipes and checkpoints name; they never had other values than these.
 _RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
+_RENAMED = {"unknown_is_background": "unlabelled_is_negative"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
 
     Raises `ConfigError` for unknown names and values of another type.
     """
-    values = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
+    kept = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
+    values = {_RENAMED.get(name, name): value for name, value in kept.items()}
     names = {entry.name for entry in dataclasses.fields(settings)}
     if unknown := sorted(set(values) - names):
         raise ConfigError(f"Unknown training setting {unknown[0][:60]}; choose from {', '.join(sorted(names))}.")

@@ -210,6 +210,11 @@ def test_recipes_that_cannot_be_get_one_sentence(tmp_path: Path, text: str | Non
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
+def test_an_older_name_of_a_setting_still_works() -> None:
+    older = TrainConfig.from_json('{"variant": "xs", "views": {"unknown_is_background": true}}')
+    assert older == replace(xs_config(), views=replace(xs_config().views, unlabelled_is_negative=True))
+
+
 @pytest.mark.parametrize(
     ("text", "precision"),
     [
