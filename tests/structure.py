@@ -29,8 +29,7 @@ def in_circles(trees: dict[str, ast.Module], types: bool) -> int:
     imports = np.zeros((len(names), len(names)), dtype=bool)
     for name, path in names.items():
         body = trees[path].body
-        inner = [node for outer in body if types and isinstance(outer, ast.If) for node in outer.body]
-        for node in [*body, *inner]:
+        for node in body + [node for outer in body if types and isinstance(outer, ast.If) for node in outer.body]:
             for alias in node.names if isinstance(node, ast.ImportFrom) and node.module else ():
                 found = one if (one := f"{node.module}.{alias.name}") in places else node.module
                 if found in places and found != name:
@@ -48,8 +47,7 @@ def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
     trees = {path: ast.parse(text) for path, text in texts.items()}
     lines: Counter[str] = Counter()
     for path, text in texts.items():
-        place = "/".join(Path(path).parent.parts[: 2 if path.startswith("eovseg/") else 1])
-        lines[place] += text.count("\n")
+        lines["/".join(Path(path).parent.parts[: 2 if path.startswith("eovseg/") else 1])] += text.count("\n")
     yield from ((f"lines of `{place}/`", f"{count:,}") for place, count in sorted(lines.items()))
     yield "lines outside tests", f"{lines.total() - lines['tests']:,}"
     functions = [(path, n) for path, tree in trees.items() for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
@@ -61,8 +59,8 @@ def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
     yield "modules in import circles", f"{in_circles(own, False)}, with imports for types {in_circles(own, True)}"
     for file, key in (("start.csv", "start"), ("tests.csv", "tests")):
         if (path := folder / "assets" / "benchmarks" / file).exists():
-            with path.open(newline="", encoding="utf-8") as rows:
-                yield from ((f"{row[key]}, seconds", row["seconds"]) for row in csv.DictReader(rows))
+            rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+            yield from ((f"{row[key]}, seconds", row["seconds"]) for row in rows)
     subprocess.run([*WHEEL, str(folder / "wheel"), str(folder)], check=True)
     (wheel,) = (folder / "wheel").glob("*.whl")
     top = sorted({name.split("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info/" not in name})
