@@ -24,12 +24,10 @@ from eovseg.errors import ConfigError
 from eovseg.result import Result, Segment
 
 SAME_CLASS_IOU = 0.2
-ANY_CLASS_IOU = 0.5
-INSIDE = 0.5  # share of a segment in the box where a track should be
+HALF = 0.5  # the IoU for any class, and the share of a segment in the box where a track should be
 _HALF_HIDDEN = 0.8  # of the area of late
-_SHRINKING = 0.9  # that a track's area of late can lose in a frame
 _LEAST_OF_HIDDEN = 0.1  # of a track's area, for what comes out from behind something
-_PATIENCE = 0.9  # a match counts so much less for each frame of waiting, and for half hiding
+_LASTING = 0.9  # a frame: what a match counts after waiting, or half hiding, and a track's area of late
 _GROWN_UP = 10  # frames after which a track counts in full; a new one, at half
 _FADING = 0.8  # of the votes, a frame
 _CLEAR_LEAD = 1.5
@@ -114,7 +112,7 @@ class _Track:
     @property
     def trust(self) -> float:
         """How much a match with this track counts: where two would do, the older and present one gets it."""
-        return float(_PATIENCE ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
+        return float(_LASTING ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
 
     def predicted(self) -> _Shape:
         assert self.shape is not None, "things have one from their first frame on"
@@ -129,7 +127,7 @@ class _Track:
         else:
             if not self.hidden:
                 self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
-            late = 0.0 if self.hidden >= memory else _SHRINKING * self.area  # small for so long: it is small now
+            late = 0.0 if self.hidden >= memory else _LASTING * self.area  # small for so long: it is small now
             self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1
@@ -240,9 +238,9 @@ class Tracker:
         trust = np.array([track.trust for track in self._things])[:, None]
         rounds = (
             (overlap * same, SAME_CLASS_IOU),
-            (inside * (same & appears), INSIDE),
+            (inside * (same & appears), HALF),
             (behind * same, SAME_CLASS_IOU),
-            (overlap, ANY_CLASS_IOU),
+            (overlap, HALF),
         )
         return _in_rounds([(np.where(values >= least, values * trust, 0.0)) for values, least in rounds])
 
