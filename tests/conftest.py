@@ -26,13 +26,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2` a file is one process's, as its tests share fixtures; all in the browser, too, one at a time."""
+    """With `-n 2` a file is one process's, as its tests share fixtures; so are all that serve the page to a browser."""
     from xdist.scheduler import LoadFileScheduling
 
     class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            return "browser" if file.endswith("_browser.py") else file
+            return "page" if file.endswith(("_browser.py", "test_visitors.py", "test_container.py")) else file
 
     return FilesAndOneBrowser(config, log)
 
