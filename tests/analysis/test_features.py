@@ -203,7 +203,7 @@ def test_open_clips_wrapped_timm_tower() -> None:
 @pytest.mark.parametrize(
     ("name", "small", "side", "message"),
     [
-        ("mixer_s16_224", {"num_blocks": 1}, 192, "patches of one size"),
+        ("mixer_s16_224", {}, 192, "patches of one size"),
         ("hiera_tiny_224", {"embed_dim": 32}, 168, "native size"),
         ("cait_xxs24_224", {"depth": 1}, 192, "native size"),
     ],
