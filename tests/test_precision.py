@@ -31,7 +31,8 @@ class Types(TorchDispatchMode):
         return made
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16", "float64"])
+# bfloat16 that the processor does not compute itself takes several times as long.
+@pytest.fixture(scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow), "float64"])
 def predictor(request: pytest.FixtureRequest, xs: eovseg.Predictor) -> eovseg.Predictor:
     if request.param == "bfloat16":
         return eovseg.load("xs", device="cpu", dtype="bfloat16")
