@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "convert": (None, "turn a checkpoint into safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
     "export": ("eovseg.training.export", "turn a training checkpoint into a weight file"),
-    "export-onnx": ("eovseg.export.options", "write both halves as ONNX files, checked against torch"),
+    "export-onnx": ("eovseg.export.options", "write both halves and the text tower as ONNX, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "speed of the variants beside the readable network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),

@@ -15,7 +15,7 @@ from eovseg.fast.deformable import FastDeformableUpsample, SampledDeformableUpsa
 from eovseg.fast.folded import FoldedImageHalf
 from eovseg.fast.network import FastEOVSeg, ImageEngine
 from eovseg.fast.towers import FastLite2Extractor
-from eovseg.fast.vas import ScriptedSelection, StreamedSelection
+from eovseg.fast.vas import ScannedSelection, StreamedSelection
 from eovseg.model import aggregator, backbones, decoder, network, vas
 
 Kinds = dict[type[nn.Module], type[nn.Module]]
@@ -34,8 +34,8 @@ FAST: Kinds = {
 EXPORTABLE: Kinds = FAST | {
     aggregator.DeformableUpsample: SampledDeformableUpsample,
     FastDeformableUpsample: SampledDeformableUpsample,
-    vas.VocabularyAwareSelection: ScriptedSelection,
-    StreamedSelection: ScriptedSelection,
+    vas.VocabularyAwareSelection: ScannedSelection,
+    StreamedSelection: ScannedSelection,
 }
 
 
