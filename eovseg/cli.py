@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eovseg import own_packages
 from eovseg.errors import EovsegError, any_encoding, refused
+from eovseg.waiting import wait_asleep
 
 # By name: the module whose `add_arguments` declares its options and sets `run`, None for this one; what it is for.
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script; returns the exit code."""
     any_encoding()
+    wait_asleep()
     given = sys.argv[1:] if arguments is None else arguments
     try:
         if given and given[0] in own_packages.COMMANDS:  # they have options of their own
