@@ -10,6 +10,7 @@ from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.fast import optimise
+from eovseg.fast.precision import has_bfloat16
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -29,8 +30,9 @@ def load(
     `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
     the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
     loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
-    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast). `backend` "openvino" computes the
-    image half with that package, the fastest on CPUs; "compile" with what torch compiles at the first photo of a size.
+    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast; a warning where the device only
+    emulates it), or "int8" for the image half in openvino. `backend` "openvino" computes the image half with that
+    package, the fastest on CPUs; "compile" with what torch compiles at the first photo of a size.
     Raises `ConfigError` and `CheckpointError` with one sentence.
     """
     config = variant_config(variant or "xs")
@@ -39,7 +41,15 @@ def load(
     target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
         raise ConfigError(
-            f"The backend openvino runs in float32 or bfloat16 on the CPU, not in {dtype} on {target}; leave one out."
+            f"The backend openvino runs in float32, bfloat16 or int8 on the CPU, not in {dtype} on {target}; leave one "
+            "out."
+        )
+    if dtype == "int8" and backend != "openvino":
+        raise ConfigError(f"dtype='int8' needs the backend openvino, not {backend}; add backend='openvino'.")
+    if dtype == "bfloat16" and not has_bfloat16(target):
+        warnings.warn(
+            f"dtype='bfloat16' is slower than float32 here: {target} has none in hardware, so torch emulates it.",
+            stacklevel=2,
         )
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
     if path is None:
