@@ -3,7 +3,7 @@
 from typing import Literal
 
 Task = Literal["panoptic", "semantic", "instance"]
-Dtype = Literal["float32", "float64", "bfloat16"]
+Dtype = Literal["float32", "float64", "bfloat16", "int8"]
 Backend = Literal["torch", "openvino", "compile"]
 
 TRACK_MEMORY = 10  # segmented frames of a video that a track waits for its segment
