@@ -1,6 +1,7 @@
 """Image half, word half and text tower as ONNX files, checked against torch when written."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from eovseg.errors import ConfigError
 from eovseg.export.tokenizer import write_tokenizer
 from eovseg.fast import exportable, optimise
 from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, TextHalf, WordHalf
+from eovseg.fast.vas import WORDS_AT_ONCE
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, TextEmbeddings
 from eovseg.whole_files import whole_file
@@ -50,12 +52,14 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             features = dict(zip(names, image(pixels), strict=True))
             _write(image, parts["image.onnx"], {"pixels": pixels}, {"pixels": _sides(STRIDE)}, names)
             sizes = {name: _sides(value.shape[-2] // 3) for name, value in features.items()}
-            given = {**features, "words": F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)}
-            _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes | {"words": {0: Dim("words")}}, ANSWERS)
+            given = {**features, "words": F.normalize(torch.ones(2 * WORDS_AT_ONCE, network.config.embed_dim), dim=-1)}
+            # torch takes a loop over one block for no loop; the file runs with fewer words too, see `_CHECKED`.
+            sizes["words"] = {0: Dim("words", min=WORDS_AT_ONCE)}
+            _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, ANSWERS)
             tokens = {"tokens": torch.ones(3, len(network.config.prompts), 7, dtype=torch.long)}
             text, open_sizes = TextHalf(network.text_encoder).eval(), {"tokens": {0: Dim("words"), 2: Dim("places")}}
             prompts = {"prompts": json.dumps(network.config.prompts)}
-            _write(text, parts["text.onnx"], tokens, open_sizes, ["words"], prompts)
+            _write(text, parts["text.onnx"], tokens, open_sizes, ["rows"], prompts)
         return _check(runtime, network, parts, names, whole)
 
 
@@ -94,15 +98,17 @@ def _write(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a module; `given` is an example of each input, `sizes` says which of its sizes are open."""
-    program = torch.export.export(
-        half,
-        (),
-        given,
-        dynamic_shapes=sizes,
-        # Some ways are shorter for one size; the other way is right for that size too.
-        prefer_deferred_runtime_asserts_over_guards=True,
-    )
-    written = torch.onnx.export(program, opset_version=OPSET, output_names=outputs, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter, about its own parts
+        program = torch.export.export(
+            half,
+            (),
+            given,
+            dynamic_shapes=sizes,
+            # Some ways are shorter for one size; the other way is right for that size too.
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        written = torch.onnx.export(program, opset_version=OPSET, output_names=outputs, verbose=False)
     assert written is not None
     written.model.metadata_props.update(metadata or {})
     written.save(path, external_data=False)

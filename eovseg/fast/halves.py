@@ -125,4 +125,4 @@ def _clip_embeddings(clip: Any, tokens: Tensor) -> Tensor:
     places = tokens.shape[1]
     x = clip.token_embedding(tokens) + clip.positional_embedding[:places]
     x = clip.transformer(x, attn_mask=clip.attn_mask[:places, :places])
-    return clip.ln_final(x[torch.arange(len(x)), tokens.argmax(-1)]) @ clip.text_projection
+    return clip.ln_final(x[torch.arange(x.shape[0]), tokens.argmax(-1)]) @ clip.text_projection

@@ -106,7 +106,7 @@ class ScannedSelection(StreamedSelection):
 
 def scanned_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
     """`streamed_maximum`, `WORDS_AT_ONCE` at a time: (H', d, P), (N, H', d) -> (H', P)."""
-    words = len(guide)
+    words = guide.shape[0]
     blocks = (words + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE
     spare = guide.new_zeros(WORDS_AT_ONCE - 1, *guide.shape[1:])  # of which as many as the last block lacks
     rows = torch.cat([guide, spare])[: blocks * WORDS_AT_ONCE].unflatten(0, (blocks, WORDS_AT_ONCE))
