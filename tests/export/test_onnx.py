@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,8 @@ from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.cli import main
+from eovseg.errors import ConfigError
+from eovseg.export import onnx_files
 from eovseg.export.onnx_files import ANSWERS, TOLERANCE, export, prompt_tokens, torch_answers, word_half_inputs
 from eovseg.export.tokenizer import clip_tokenizer
 from eovseg.fast import exportable
@@ -128,6 +131,19 @@ def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyte
         assert (len(wanted) > 0) == (name in found["found"])
         if len(wanted):
             assert (found["found"][name] != wanted).mean() < 1e-3
+
+
+def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predictor) -> None:
+    """The check at the end of an export, with files that are right and an answer of torch's that is no number."""
+    right = onnx_files.torch_answers
+
+    def wrong(*given: Any) -> dict[str, np.ndarray]:
+        return {name: np.where(name == "masks", np.nan, value) for name, value in right(*given).items()}
+
+    monkeypatch.setattr(onnx_files, "torch_answers", wrong)
+    parts = {name: folder / name for name in onnx_files.FILES}
+    with pytest.raises(ConfigError, match=r"other numbers than torch \(masks by nan of the range\)"):
+        onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)
 
 
 def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
