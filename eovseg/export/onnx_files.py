@@ -115,6 +115,7 @@ def _write(
         assert written is not None
         optimizer.inline(written.model)
         optimizer.fold_constants(written.model)
+        optimizer.remove_unused_nodes(written.model)
     written.model.metadata_props.update(metadata or {})
     written.save(path, external_data=False)
 
