@@ -1,4 +1,4 @@
-"""Where the time of one photo goes: milliseconds in every part of the network, measured here and now."""
+"""Where the time for one photo goes: milliseconds in each part of the network, measured when called."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _SAMPLED_WORDS = 8
 class PartTime:
     """Median milliseconds of a part and the step it belongs to.
 
-    "photo" runs once a photo, "words" again for other words, "result" for other weights and thresholds as well.
+    "photo" runs once per photo, "words" again for every vocabulary, "result" again for every change of settings.
     """
 
     name: str
@@ -38,9 +38,9 @@ class PartTime:
 class PartTimes:
     """The parts of one photo in the order they run.
 
-    `word_milliseconds` is what the text tower takes for a word that it has not met; words that it has met cost nothing,
-    so no part holds it. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
-    `runs` the passes behind the medians.
+    `word_milliseconds` is the text tower's time for one new word; it is not included in any part, because known words
+    come from the cache. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
+    `runs` the number of passes behind each median.
     """
 
     parts: tuple[PartTime, ...]
@@ -57,7 +57,7 @@ class PartTimes:
 
     @property
     def by_name(self) -> dict[str, float]:
-        """Milliseconds of each part, the decoder's layers as one."""
+        """Milliseconds of each part, with the decoder layers summed."""
         found: dict[str, float] = {}
         for part in self.parts:
             name = "decoder layers" if part.name.startswith("decoder layer") else part.name
@@ -73,9 +73,9 @@ class PartTimes:
 def part_times(
     predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3, warm: int = 1
 ) -> PartTimes:
-    """Time every part for a photo (H, W, 3) uint8 and a vocabulary: median of `runs` passes after `warm` untimed ones.
+    """Time each part for a photo (H, W, 3) uint8 and a vocabulary: the median of `runs` passes after `warm` warm-ups.
 
-    What the predictor keeps and counts is neither used nor changed. Raises `ConfigError` for `runs` below 1.
+    The predictor's photo cache and counters are neither used nor changed. Raises `ConfigError` for `runs` below 1.
     """
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
@@ -99,7 +99,7 @@ def _one_pass(
     clock.lap(("resize", "photo"))
     precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
     half = network.image_half
-    folded = half if isinstance(half, FoldedImageHalf) else None  # other engines have no parts to look into
+    folded = half if isinstance(half, FoldedImageHalf) else None  # other backends do not expose their parts
     size = pixels.shape[-2], pixels.shape[-1]
     after = _modules(network, network if folded is None else folded.network)
     first = "VAS" if network.vas is not None else "text rows"  # ends where the decoder begins
@@ -132,7 +132,7 @@ def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str,
 
 
 def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
-    """Milliseconds of the text tower for one word, as a visitor adds them: the median of a few after one untimed."""
+    """Milliseconds of the text tower for one word: the median of a few words, encoded one by one after a warm-up."""
     sample = (words[0], *words[:_SAMPLED_WORDS])
     encode = predictor.network.encode_words
     return 1000 * float(np.median(repeated(lambda number: encode([sample[number]]), predictor.device, len(sample) - 1)))
