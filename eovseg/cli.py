@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eovseg import own_packages
 from eovseg.errors import any_encoding, exit_code
+from eovseg.waiting import wait_asleep
 
 # Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -21,7 +22,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
     "export": ("eovseg.training.weight_file", "convert a training checkpoint to a weight file"),
-    "export-onnx": ("eovseg.export.options", "export the network as two ONNX files, checked against torch"),
+    "export-onnx": ("eovseg.export.options", "export the network and its text tower as ONNX, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "measure PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "compare the speed of the variants with that of the reference network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     any_encoding()
+    wait_asleep()
     given = sys.argv[1:] if arguments is None else arguments
 
     def run() -> int | None:
