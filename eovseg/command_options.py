@@ -32,9 +32,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="official .pth or converted .safetensors file (default: the variant's own weights)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    group.add_argument(
-        "--dtype", default="float32", choices=get_args(Dtype), help="default: float32; int8 needs openvino"
-    )
+    group.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
     group.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino is fastest on CPUs")
 
 

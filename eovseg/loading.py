@@ -31,20 +31,15 @@ def load(
     with the project, and S, M and L those fetched by `eovseg download`. If these are missing, open_clip loads CLIP's
     towers, and a warning says that the head is untrained. `device` is "auto" (CUDA if available, else CPU), "cpu",
     "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64", "bfloat16" (autocast; warns where the device only
-    emulates it) or "int8" (image encoder in OpenVINO only). The `backend` "openvino" runs the image encoder with
-    OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first photo of each size. Raises
-    `ConfigError` and `CheckpointError`.
+    emulates it). The `backend` "openvino" runs the image encoder with OpenVINO and is the fastest on CPUs; "compile"
+    compiles it with torch at the first photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)
     check_word("backend", backend, Backend)
     target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
-        raise ConfigError(
-            f"The backend openvino supports float32, bfloat16 and int8 on the CPU, not {dtype} on {target}."
-        )
-    if dtype == "int8" and backend != "openvino":
-        raise ConfigError(f"dtype='int8' needs the backend openvino, not {backend}; add backend='openvino'.")
+        raise ConfigError(f"The backend openvino supports float32 and bfloat16 on the CPU, not {dtype} on {target}.")
     if dtype == "bfloat16" and not has_bfloat16(target):
         warnings.warn(
             f"dtype='bfloat16' is slower than float32 here: {target} has none in hardware, so torch emulates it.",

@@ -24,7 +24,6 @@ QUICK = (
     *(Case(variant, backend, words=150) for variant in ("xs", "s", "m", "l") for backend in ("torch", "openvino")),
     *(Case(variant, "compile", words=150, repeats=2) for variant in ("s", "l")),
     *(Case(variant, backend, "bfloat16") for variant in ("xs", "s", "l") for backend in ("torch", "openvino")),
-    *(Case(variant, "openvino", "int8") for variant in ("xs", "s", "l")),
     *(Case("s", "openvino", words=words) for words in (20, 847, 5000)),
     *(Case("xs", backend, words=50, side=384, repeats=9) for backend in ("torch", "openvino")),
     *(Case("xs", "openvino", words=50, side=side) for side in (512, 1024)),
@@ -32,7 +31,7 @@ QUICK = (
     *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
 # What decides which number types are fast.
-INSTRUCTIONS = ("avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+INSTRUCTIONS = ("avx512f", "avx512_bf16", "amx_bf16")
 _CASE = tuple(field.name for field in fields(Case))
 
 

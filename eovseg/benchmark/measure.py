@@ -62,8 +62,6 @@ class Case:
             return "no bfloat16 in this processor's hardware"
         if self.backend == "openvino" and self.device != "cpu":
             return "OpenVINO is for CPUs here"
-        if self.dtype == "int8" and self.backend != "openvino":
-            return "int8 is for OpenVINO"
         if self.backend == "compile" and self.device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             return "no C++ compiler for torch.compile"
         return None

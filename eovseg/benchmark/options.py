@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="CSV; rows that it has already are not measured again")
     parser.add_argument("--variant", nargs="+", choices=get_args(Variant), help="this choice instead of the usual")
     parser.add_argument("--backend", nargs="+", choices=get_args(Backend), default=["torch"])
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16", "int8"), default=["float32"])
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32"])
     parser.add_argument("--words", nargs="+", type=int, default=[150])
     parser.add_argument("--side", nargs="+", type=int, default=[640], help="shorter side of the photo in pixels")
     parser.add_argument("--device", default="cpu")

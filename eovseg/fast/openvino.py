@@ -15,26 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eovseg.choices import Dtype
 from eovseg.errors import ConfigError
 from eovseg.fast.halves import ImageHalf, features_of
-from eovseg.fast.network import FastEOVSeg
-from eovseg.fast.quantised import quantised
 from eovseg.fast.values import PreparedFeatures
 from eovseg.model.network import EOVSeg
 
 FORMAT = "2"  # of the kept files; another number makes them anew
 TOLERANCE = 1e-3  # of the standard deviation of each output, root mean square, float32
-ROUNDED_SHARE = 2  # times what torch itself loses by the same rounding: of everything in bfloat16, of layers in int8
+BFLOAT16_SHARE = 2  # times what torch itself loses when it computes the whole image half in bfloat16
 _CHECKED_SIZE = (160, 192)
 
 
 class _ChannelsLast(nn.Module):
     """`ImageHalf` with outputs (B, h, w, C), as the engine computes: turning them around takes a tenth of its time."""
 
-    def __init__(self, image_half: ImageHalf) -> None:
+    def __init__(self, network: EOVSeg) -> None:
         super().__init__()
-        self.image_half = image_half
+        self.image_half = ImageHalf(network)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(output.permute(0, 2, 3, 1) for output in self.image_half(images))
@@ -56,28 +53,27 @@ class OpenVINOImageHalf:
         return features_of(self.names, found, size, (images.shape[-2], images.shape[-1]))
 
 
-def load(network: FastEOVSeg, cache: Path | None, dtype: Dtype = "float32") -> OpenVINOImageHalf:
+def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVINOImageHalf:
     """The image half of a float32 network on the CPU; converted at first, then read from the folder `cache`.
 
-    "bfloat16" lets the engine compute in it where the processor can, "int8" is `quantised`. Raises `ConfigError` where
-    openvino is not installed, for multi-scale networks, and where the engine's outputs are not torch's: float32 within
-    `TOLERANCE`, the others within `ROUNDED_SHARE` times the error of torch with the same rounding, all against torch's
-    float32.
+    `bfloat16` lets the engine compute in bfloat16 where the processor can. Raises `ConfigError` where openvino is not
+    installed, for multi-scale networks, and where the engine's outputs are not torch's: float32 within `TOLERANCE`,
+    bfloat16 within `BFLOAT16_SHARE` times the error of torch's own bfloat16, both against torch's float32.
     """
     openvino = _package()
     if network.config.scales == "multi":
         raise ConfigError("The backend openvino has no multi-scale decoder; take backend 'torch' for this network.")
-    half = _ChannelsLast(quantised(network) if dtype == "int8" else ImageHalf(network)).eval()
+    half = _ChannelsLast(network).eval()
     core = openvino.Core()
-    path = None if cache is None else cache / "openvino" / f"{_digest(network, dtype == 'int8')}.xml"
+    path = None if cache is None else cache / "openvino" / f"{_digest(network)}.xml"
     model = core.read_model(path) if path is not None and path.exists() else _convert(openvino, half)
     if path is not None and not path.exists():
         _keep(openvino, model, path)
-    precision = "bf16" if dtype == "bfloat16" else "f32"
+    precision = "bf16" if bfloat16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(model, "CPU", options)
     made = OpenVINOImageHalf(compiled, half.image_half.names)
-    _check(network, half, made, dtype)
+    _check(half, made, bfloat16)
     return made
 
 
@@ -114,10 +110,10 @@ def _keep(openvino: ModuleType, model: Any, path: Path) -> None:
         warnings.warn(f"The converted model cannot be kept in {path.parent} ({error.strerror}).", stacklevel=3)
 
 
-def _digest(network: EOVSeg, int8: bool) -> str:
+def _digest(network: EOVSeg) -> str:
     """Of the format, the configuration and every weight of the image half."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{FORMAT} {'int8 ' if int8 else ''}{_package().__version__} {network.config.to_dict()}".encode())
+    digest.update(f"{FORMAT} {_package().__version__} {network.config.to_dict()}".encode())
     for name, tensor in _weights(network).items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
@@ -131,21 +127,20 @@ def _weights(network: EOVSeg) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _check(network: FastEOVSeg, half: _ChannelsLast, made: OpenVINOImageHalf, dtype: Dtype) -> None:
+def _check(half: _ChannelsLast, made: OpenVINOImageHalf, bfloat16: bool) -> None:
     """Compare with torch's float32 on one noise picture of another size than the converted one."""
     images = torch.randn(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
     features = made(images, _CHECKED_SIZE)
     given = (features.aggregated, features.dense, features.spatial, features.pixel_embeddings)
     wanted = half(images)
     allowed = [TOLERANCE] * len(wanted)
-    if dtype in ("bfloat16", "int8"):
-        if dtype == "bfloat16":
-            weights = _weights(network).items()
-            narrow = {f"image_half.network.{name}": v.bfloat16() for name, v in weights if v.is_floating_point()}
-            rounded = torch.func.functional_call(half, narrow, images.bfloat16())
-        else:
-            rounded, wanted = wanted, _ChannelsLast(ImageHalf(network))(images)
-        allowed = [ROUNDED_SHARE * _error(one, other) for one, other in zip(wanted, rounded, strict=True)]
+    if bfloat16:
+        weights = _weights(half.image_half.network).items()
+        narrow = {
+            f"image_half.network.{name}": value.bfloat16() for name, value in weights if value.is_floating_point()
+        }
+        rounded = torch.func.functional_call(half, narrow, images.bfloat16())
+        allowed = [BFLOAT16_SHARE * _error(one, other) for one, other in zip(wanted, rounded, strict=True)]
     for one, other, bound in zip(wanted, (g for g in given if g is not None), allowed, strict=True):
         error = _error(one, other.permute(0, 2, 3, 1))
         if not error <= bound:

@@ -46,8 +46,7 @@ def optimise(
 
     Gradients reach the shared weights, and training one trains the other. With a `backend` the image half is also
     arranged, compiled or converted for inference: it keeps the present weights. `cache` is a folder for what a backend
-    converts, and `dtype` "bfloat16" or "int8" what OpenVINO computes in. Raises `ConfigError` where the backend cannot
-    be had.
+    converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend is not available.
     """
     fast: Any = twin(given, FAST)
     arranged = getattr(fast, "image_half", None) is not None
@@ -94,5 +93,5 @@ def twin(module: nn.Module, kinds: Kinds) -> nn.Module:
 
 def _image_half(fast: FastEOVSeg, backend: Backend, dtype: Dtype, cache: Path | None) -> ImageEngine:
     if backend == "openvino":
-        return openvino.load(fast, cache, dtype)
+        return openvino.load(fast, cache, dtype == "bfloat16")
     return CompiledImageHalf(fast) if backend == "compile" else FoldedImageHalf(fast)
