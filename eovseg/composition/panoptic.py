@@ -68,7 +68,7 @@ def best_first(
     pixel stays unnamed that either of them claims.
     """
     scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
-    kept = _found(scores, keep, masks, mask_threshold, overlap_threshold)
+    kept = found_kernels(scores, keep, masks, mask_threshold, overlap_threshold)
     if not len(kept):
         return _nothing(masks)
     places = kept
@@ -79,7 +79,9 @@ def best_first(
     return _segments(code, kept, scores[kept], labels[kept], (segment_area > 0).tolist(), is_thing)
 
 
-def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
+def found_kernels(
+    scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float
+) -> Tensor:
     """The kernels (n,) that `best_first` finds among those to `keep` (Q,), the best first."""
     kept = keep.nonzero().flatten()
     probability = masks.cells(kept)
