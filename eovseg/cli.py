@@ -18,6 +18,8 @@ from eovseg.errors import EovsegError, any_encoding, refused
 COMMANDS: dict[str, tuple[str | None, str]] = {
     "segment": ("eovseg.segmenting.commands", "segment photos, folders or globs with your words"),
     "video": ("eovseg.video.commands", "draw the segments into a video, with tracks and steady colours"),
+    "suggest": ("eovseg.advice.suggest_command", "everyday words for what photos hold"),
+    "doctor": ("eovseg.advice.doctor_command", "what is odd about a list of words on your photos"),
     "download": (None, "fetch the authors' checkpoint of S, M or L (resumes)"),
     "convert": (None, "turn a checkpoint into safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),

@@ -22,7 +22,7 @@ from torch import Tensor
 from eovseg.advice.counterfactuals import Counterfactual, counterfactuals
 from eovseg.advice.doctor import Diagnosis, diagnose
 from eovseg.advice.honesty import FALSE_ALARMS, Honesty, verdicts, words_of_kernels
-from eovseg.advice.suggest import Suggestion, suggest
+from eovseg.advice.suggest import Suggestion, likeliest, noun_scores
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
 from eovseg.composer import Composed, Composer
@@ -319,7 +319,7 @@ class Predictor:
 
     def suggest(self, photo: ImageSource, k: int = 20) -> list[Suggestion]:
         """The `k` everyday nouns that the photo most likely holds, the likeliest first; see `eovseg.advice.suggest`."""
-        return suggest(self, [self.encode_image(photo)], k)
+        return likeliest(noun_scores(self, self.encode_image(photo)), k)
 
     def doctor(
         self,
@@ -329,8 +329,8 @@ class Predictor:
     ) -> Diagnosis:
         """What is odd about a list of words on one photo or several; see `eovseg.advice.doctor`."""
         several = isinstance(photos, Sequence) and not isinstance(photos, str)
-        given = photos if several else [photos]
-        states = [self.encode_image(photo, keep=len(given) == 1) for photo in given]
+        given: Any = photos if several else [photos]
+        states = (self.encode_image(photo, keep=len(given) == 1) for photo in given)
         return diagnose(self, states, Vocabulary.coerce(vocabulary), settings or Settings())
 
     def counterfactuals(

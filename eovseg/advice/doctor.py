@@ -5,7 +5,7 @@ What it proposes to add are the likeliest nouns of `eovseg.advice.suggest` that 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
-from eovseg.advice.suggest import WEIGHT, Suggestion, shares_name, starts, suggest
+from eovseg.advice.suggest import WEIGHT, Suggestion, likeliest, noun_scores, shares_name, starts
+from eovseg.errors import ConfigError
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -80,18 +81,25 @@ class Diagnosis:
 
 
 def diagnose(
-    predictor: "Predictor", states: "Sequence[ImageState]", words: Vocabulary, settings: Settings
+    predictor: "Predictor", states: "Iterable[ImageState]", words: Vocabulary, settings: Settings
 ) -> Diagnosis:
-    """The check-up of a list on some encoded photos."""
+    """The check-up of a list on some encoded photos, of which one is held at a time.
+
+    Raises `ConfigError` without any.
+    """
     wins = np.zeros(len(words), dtype=bool)
     close: Counter[tuple[int, int]] = Counter()
     gaps: list[Gap] = []
-    for state in states:
+    scores, photos = np.zeros(len(nouns())), 0
+    for photos, state in enumerate(states, 1):
         decoded = predictor.decode(state, words)
         result = predictor.compose(decoded, settings=settings)
         wins |= winners(predictor, decoded, settings)
         close.update(_rivals(predictor, decoded, result, settings))
         gaps += _gaps(predictor, decoded, result)
+        scores += noun_scores(predictor, state)
+    if not photos:
+        raise ConfigError("There is no photo to check the list on.")
     rivals = [
         Rivals(
             (words.labels[a], words.labels[b]),
@@ -102,7 +110,7 @@ def diagnose(
     ]
     never = tuple(label for label, won in zip(words.labels, wins, strict=True) if not won)
     return Diagnosis(
-        len(states), never, tuple(rivals), tuple(gaps), tuple(suggest(predictor, states, PROPOSED, words.words))
+        photos, never, tuple(rivals), tuple(gaps), tuple(likeliest(scores / photos, PROPOSED, words.words))
     )
 
 

@@ -1,7 +1,7 @@
 """A photo's object kernels as points that any words can be compared with, whatever list they were decoded with."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Kernels:
 def scales(predictor: "Predictor") -> tuple[float, float]:
     """What multiplies the cosine in the trained classifier's logits and in the frozen tower's."""
     network = predictor.network
-    learned = (network.decoder.logit_scale, network.feature_extractor.logit_scale)
+    last: Any = network.decoder.layers[-1]
+    learned = (last.logit_scale, network.feature_extractor.logit_scale)
     trained, frozen = (float(scale.exp().clamp(max=MAX_LOGIT_SCALE)) for scale in learned)
     return trained, frozen

@@ -5,7 +5,7 @@ its logarithm and that of how usual the noun is add up. What else was tried, and
 assets/evaluation/advice/suggest.csv (`python -m eovseg.evaluation.advice`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -37,11 +37,8 @@ class Suggestion:
         return self.names[0]
 
 
-def suggest(
-    predictor: "Predictor", states: "Sequence[ImageState]", count: int, listed: Collection[str] = ()
-) -> list[Suggestion]:
-    """The `count` likeliest nouns in all of some photos, without those that share a name with `listed`."""
-    scores = np.mean([noun_scores(predictor, state) for state in states], axis=0)
+def likeliest(scores: np.ndarray, count: int, listed: Collection[str] = ()) -> list[Suggestion]:
+    """The `count` nouns with the highest of `scores` (K,), without those that share a name with `listed`."""
     entries, taken = nouns().classes, {name.casefold() for name in listed}
     free = [i for i in np.argsort(-scores, kind="stable").tolist() if not shares_name(entries[i], taken)]
     return [Suggestion(entries[i].names, entries[i].is_thing, float(scores[i])) for i in free[:count]]
