@@ -91,7 +91,8 @@ def diagnose(
     close: Counter[tuple[int, int]] = Counter()
     gaps: list[Gap] = []
     scores, photos = np.zeros(len(nouns())), 0
-    for photos, state in enumerate(states, 1):
+    for state in states:
+        photos += 1
         decoded = predictor.decode(state, words)
         result = predictor.compose(decoded, settings=settings)
         wins |= winners(predictor, decoded, settings)

@@ -39,22 +39,19 @@ if TYPE_CHECKING:
 FOLDS = 10
 LEVEL = 0.9
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
-SHIPPED = "kernels + prior"
 TIMED = 5  # photos
 Row = dict[str, Any]
 
 
 def suggest_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
     """Recall at 10 and 20 of every way to rank nouns, and of the one that half of the photos chooses on the rest."""
-    rows, hits = [], {}
+    hits = {name: {k: np.zeros(len(photos), dtype=np.int64) for k in (10, 20)} for name in methods.names}
+    for number, photo in enumerate(photos):
+        for name, order in methods.orders(photo).items():
+            for k, found in hits[name].items():
+                found[number] = methods.found(order[:k], photo)
     true = np.array([int((photo.share > 0).sum()) for photo in photos])
-    for name in methods.names:
-        ranked = [methods.order(photo, name) for photo in photos]
-        hits[name] = {
-            k: np.array([methods.found(order[:k], photo) for order, photo in zip(ranked, photos, strict=True)])
-            for k in (10, 20)
-        }
-        rows.append(_recall_row(name, hits[name], true))
+    rows = [_recall_row(name, found, true) for name, found in hits.items()]
     half = np.arange(len(photos)) % 2
     chosen = {k: np.zeros(len(photos), dtype=np.int64) for k in (10, 20)}
     for own in (0, 1):
@@ -80,10 +77,10 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
 
     hits: dict[str, list[int]] = {}
     for photo in photos:
-        own = np.flatnonzero(photo.share)
+        own, likely = np.flatnonzero(photo.share), methods.likely(photo)
         counts: dict[str, int] = {}
         for gone in own:
-            for name, order in methods.proposals(photo, [index for index in own if index != gone]).items():
+            for name, order in methods.proposals(likely, [index for index in own if index != gone]).items():
                 counts[name] = counts.get(name, 0) + int(gone in methods.coco[order[:PROPOSED]])
         for name, count in counts.items():
             hits.setdefault(name, []).append(count)
@@ -132,30 +129,30 @@ class Methods:
         }
         return found | {"kernels and VAS": found["kernels"] + 0.5 * found["VAS"]}
 
-    def order(self, photo: "PhotoValues", name: str) -> np.ndarray:
-        """All nouns, the likeliest first."""
+    def orders(self, photo: "PhotoValues") -> dict[str, np.ndarray]:
+        """All nouns by every way, the likeliest first."""
         from eovseg.advice.suggest import prior
 
-        part = name.removesuffix(" + prior")
-        if name == self.names[0]:
-            return np.argsort(-prior(), kind="stable")
-        if getattr(self, "_known", (None,))[0] is not photo:
-            self._known = (photo, self.scores(photo))
-        return np.argsort(-(self._known[1][part] + (prior() if part != name else 0)), kind="stable")
+        found = {self.names[0]: prior()}
+        for part, scores in self.scores(photo).items():
+            found |= {part: scores, f"{part} + prior": scores + prior()}
+        return {name: np.argsort(-found[name], kind="stable") for name in self.names}
 
     def found(self, places: np.ndarray, photo: "PhotoValues") -> int:
         """How many of the photo's true classes some nouns name."""
         return len(set(self.coco[places].tolist()) & set(np.flatnonzero(photo.share).tolist()))
 
-    def proposals(self, photo: "PhotoValues", listed: Sequence[int]) -> dict[str, np.ndarray]:
-        """Nouns that the list of the classes `listed` does not have, by ways that know the list and ways that don't."""
-        from eovseg.advice.suggest import WEIGHT, prior, starts
+    def likely(self, photo: "PhotoValues") -> np.ndarray:
+        """Probability (Q, K) of every noun for every kernel, times that of being anything."""
+        from eovseg.advice.suggest import WEIGHT, starts
 
-        if getattr(self, "_probable", (None,))[0] is not photo:
-            kernels = self.kernels(photo.full)
-            likely = np.exp(kernels.log_probabilities(self.rows, starts(), WEIGHT)) * (1 - kernels.void[:, None])
-            self._probable = (photo, likely)
-        likely = self._probable[1]
+        kernels = self.kernels(photo.full)
+        return np.exp(kernels.log_probabilities(self.rows, starts(), WEIGHT)) * (1 - kernels.void[:, None])
+
+    def proposals(self, likely: np.ndarray, listed: Sequence[int]) -> dict[str, np.ndarray]:
+        """Nouns that the list of the classes `listed` does not have, by ways that know the list and ways that don't."""
+        from eovseg.advice.suggest import prior, starts
+
         on_list = np.isin(self.coco, listed)
         labels = self.rows[starts()]
         near = (labels @ labels[on_list].T).max(1) if on_list.any() else np.zeros(len(labels))
