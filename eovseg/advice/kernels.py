@@ -58,5 +58,5 @@ def scales(predictor: "Predictor") -> tuple[float, float]:
     network = predictor.network
     last: Any = network.decoder.layers[-1]
     learned = (last.logit_scale, network.feature_extractor.logit_scale)
-    trained, frozen = (float(scale.exp().clamp(max=MAX_LOGIT_SCALE)) for scale in learned)
+    trained, frozen = (float(scale.detach().exp().clamp(max=MAX_LOGIT_SCALE)) for scale in learned)
     return trained, frozen

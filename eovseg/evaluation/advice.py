@@ -85,7 +85,13 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
         for name, count in counts.items():
             hits.setdefault(name, []).append(count)
     true = np.array([int((photo.share > 0).sum()) for photo in photos])
-    return [{"proposed by": name} | _named("found", *_share(np.array(found), true)) for name, found in hits.items()]
+    plain = np.array(hits["suggest"])
+    return [
+        {"proposed by": name}
+        | _named("found", *_share(np.array(found), true))
+        | _named("more than suggest", *_share(np.array(found) - plain, true))
+        for name, found in hits.items()
+    ]
 
 
 class Methods:
