@@ -5,16 +5,20 @@ found is replayed through the public predictor before it is returned, and left o
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from eovseg.advice.doctor import on_grid
 from eovseg.advice.nouns import synonyms
 from eovseg.background import merge_background, with_background
-from eovseg.composition.panoptic import found_kernels
+from eovseg.composition.panoptic import mask_cells, uncovered
 from eovseg.errors import ConfigError
+from eovseg.model.config import ModelConfig
 from eovseg.model.postprocess import kept_kernels
 from eovseg.result import Result
 from eovseg.settings import Settings
@@ -31,7 +35,7 @@ DIALS = {
     "void_threshold": "none of these words",
 }
 STEPS = 100  # of a dial from 0 to 1, as on the page
-MAX_DECODED = 60  # lists of words that are tried for one kind of change
+MAX_DECODED = 40  # lists of words that are tried for one kind of change
 
 
 @dataclass(frozen=True)
@@ -175,28 +179,26 @@ class _Search:
         if now is None:  # "the model decides" is no place to start from
             return None
         steps = sorted((step / STEPS for step in range(STEPS + 1)), key=lambda value: (abs(value - now), value))
-        name_of = self._names_by_value()
         for value in steps:
             if value == now:
                 continue
             settings = replace(self.settings, **{setting: value})
-            name = name_of(settings)
+            name = self._names_by_value(settings)
             if name != self.name:
                 text = f"With {DIALS[setting]} at {value:.2f} (now {now:.2f})"
                 return self._change(setting, round(abs(value - now), 4), self.words, settings, name, text)
         return None
 
+    @cached_property
     def _names_by_value(self) -> Callable[[Settings], str | None]:
-        """The segment's name with other settings; results that must be equal are made once."""
-        known: dict[Any, str | None] = {}
+        """The segment's name with other settings; results that must give it the same one are made once."""
+        outcomes = _Outcomes(self.predictor, self.decoded, self.mask, self.settings.applied(self.predictor.config))
+        known: dict[Hashable, str | None] = {outcomes(self.settings): self.name}
 
         def name_of(settings: Settings) -> str | None:
-            key = outcome(self.predictor, self.decoded, settings)
-            if key is None or key not in known:
-                name = name_under(self._result(self.decoded, self.words, settings), self.mask)
-                if key is None:
-                    return name
-                known[key] = name
+            key = outcomes(settings)
+            if key not in known:
+                known[key] = name_under(self._result(self.decoded, self.words, settings), self.mask)
             return known[key]
 
         return name_of
@@ -232,15 +234,32 @@ def without(words: Vocabulary, gone: Iterable[str]) -> Vocabulary | None:
     return Vocabulary(classes) if classes else None
 
 
-def outcome(predictor: "Predictor", decoded: "Decoded", settings: Settings) -> tuple[tuple[int, ...], ...] | None:
-    """What a result's map and names follow from: the kernels that are found, best first, and their classes.
-
-    None where they follow from more than that, which is so for all but panoptic results of "best-first".
+class _Outcomes:
+    """What a segment's name follows from in panoptic results of "best-first": the kernels that are found and may reach
+    its mask (H, W) bool, with their classes. Other results are told apart by all their settings.
     """
-    rule = settings.applied(predictor.config)
-    if settings.task != "panoptic" or rule.composition != "best-first":
-        return None
-    scores = predictor.log_probabilities(decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble)
-    values, labels, keep = kept_kernels(scores, rule.score_threshold, rule.void_threshold)
-    found = found_kernels(values, keep, decoded.masks, rule.mask_threshold, rule.overlap_threshold)
-    return tuple(found.tolist()), tuple(labels[found].tolist())
+
+    def __init__(self, predictor: "Predictor", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:
+        self.predictor, self.decoded = predictor, decoded
+        everyone = torch.arange(predictor.config.queries, device=predictor.device)
+        self.inside, self.areas, self.mean = mask_cells(decoded.masks, everyone, rule.mask_threshold)
+        probability = decoded.masks.cells(everyone).cpu().numpy()
+        height, width = probability.shape[1:]
+        near = probability[:, on_grid(mask, decoded)[:height, :width]]
+        # Half the threshold, because with edges a mask moves a little.
+        self.near = near.max(axis=1, initial=0) > rule.pixel_threshold / 2
+
+    def __call__(self, settings: Settings) -> Hashable:
+        """Equal for results in which the segment must have the same name."""
+        rule = settings.applied(self.predictor.config)
+        if settings.task != "panoptic" or rule.composition != "best-first":
+            return repr(settings)
+        scores = self.predictor.log_probabilities(
+            self.decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble
+        )
+        values, labels, keep = kept_kernels(scores, rule.score_threshold, rule.void_threshold)
+        ranked = (values * self.mean).argsort(descending=True, stable=True)
+        order = ranked[keep[ranked]].tolist()
+        found = uncovered(order, self.inside, self.areas, rule.overlap_threshold)
+        classes = labels.tolist()
+        return frozenset((place, classes[place]) for place in found if self.near[place])

@@ -1,7 +1,7 @@
 """A word list's check-up on photos: words that can never win, words that take from each other, areas that no word fits,
 and what to add or merge.
 
-What it proposes to add are the likeliest nouns of `eovseg.advice.suggest` that the list does not have.
+What it proposes to add are nouns as `eovseg.advice.suggest` ranks them, of kernels that no word of the list fits.
 """
 
 from collections import Counter
@@ -98,7 +98,7 @@ def diagnose(
         wins |= winners(predictor, decoded, settings)
         close.update(_rivals(predictor, decoded, result, settings))
         gaps += _gaps(predictor, decoded, result)
-        scores += noun_scores(predictor, state)
+        scores += noun_scores(predictor, state, words.words)
     if not photos:
         raise ConfigError("There is no photo to check the list on.")
     rivals = [
@@ -174,7 +174,7 @@ def _gaps(predictor: "Predictor", decoded: "Decoded", result: "Result") -> list[
     masks = (decoded.logits.mask_logits[-1][0] > 0).cpu().numpy()
     gaps = []
     for number in sorted(large, key=lambda i: -areas[i]):
-        covered = _on_grid(labels == number, decoded)
+        covered = on_grid(labels == number, decoded)
         overlap = (masks & covered).sum((1, 2)) / np.maximum((masks | covered).sum((1, 2)), 1)
         order = np.argsort(-likely[int(overlap.argmax())], kind="stable").tolist()
         fitting = [nouns().classes[i] for i in order[:10] if not shares_name(nouns().classes[i], taken)]
@@ -185,7 +185,7 @@ def _gaps(predictor: "Predictor", decoded: "Decoded", result: "Result") -> list[
     return gaps
 
 
-def _on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:
+def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:
     """A mask (H, W) at the stride of the kernels' masks, the padding empty."""
     height, width = decoded.logits.mask_logits[-1].shape[-2:]
     features = decoded.state.features

@@ -49,15 +49,27 @@ def shares_name(entry: WordClass, taken: Collection[str]) -> bool:
     return any(name.casefold() in taken for name in entry.names)
 
 
-def noun_scores(predictor: "Predictor", state: "ImageState") -> np.ndarray:
-    """The score (K,) of every noun; the kernels are decoded with COCO's words, whatever a visitor's words are."""
+def noun_scores(predictor: "Predictor", state: "ImageState", listed: Collection[str] = ()) -> np.ndarray:
+    """The score (K,) of every noun; the kernels are decoded with COCO's words, whatever a visitor's words are.
+
+    With the names of a list, kernels count as far as no noun of the list fits them.
+    """
     kernels = Kernels.of(predictor, predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)))
-    return evidence(kernels, noun_rows(predictor)) + USUAL * prior()
+    taken = {name.casefold() for name in listed}
+    on_list = np.array([shares_name(entry, taken) for entry in nouns().classes])
+    return evidence(kernels, noun_rows(predictor), on_list=on_list) + USUAL * prior()
 
 
-def evidence(kernels: Kernels, rows: np.ndarray, weight: float = WEIGHT) -> np.ndarray:
-    """log of the sum over kernels of p(noun) (1 - p(void)): rows (N, D) of all names -> (K,)."""
+def evidence(
+    kernels: Kernels, rows: np.ndarray, weight: float = WEIGHT, on_list: np.ndarray | None = None
+) -> np.ndarray:
+    """log of the sum over kernels of p(noun) (1 - p(void)): rows (N, D) of all names -> (K,).
+
+    `on_list` (K,) bool: nouns that a list has; a kernel counts by the probability that it is none of these.
+    """
     probabilities = np.exp(kernels.log_probabilities(rows, starts(), weight)) * (1 - kernels.void[:, None])
+    if on_list is not None:
+        probabilities *= 1 - probabilities[:, on_list].sum(1, keepdims=True) / probabilities.sum(1, keepdims=True)
     return np.asarray(np.log(probabilities.sum(0) + 1e-9))
 
 

@@ -77,10 +77,10 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
 
     hits: dict[str, list[int]] = {}
     for photo in photos:
-        own, likely = np.flatnonzero(photo.share), methods.likely(photo)
+        own, kernels = np.flatnonzero(photo.share), methods.kernels(photo.full)
         counts: dict[str, int] = {}
         for gone in own:
-            for name, order in methods.proposals(likely, [index for index in own if index != gone]).items():
+            for name, order in methods.proposals(kernels, [index for index in own if index != gone]).items():
                 counts[name] = counts.get(name, 0) + int(gone in methods.coco[order[:PROPOSED]])
         for name, count in counts.items():
             hits.setdefault(name, []).append(count)
@@ -148,26 +148,18 @@ class Methods:
         """How many of the photo's true classes some nouns name."""
         return len(set(self.coco[places].tolist()) & set(np.flatnonzero(photo.share).tolist()))
 
-    def likely(self, photo: "PhotoValues") -> np.ndarray:
-        """Probability (Q, K) of every noun for every kernel, times that of being anything."""
-        from eovseg.advice.suggest import WEIGHT, starts
-
-        kernels = self.kernels(photo.full)
-        return np.exp(kernels.log_probabilities(self.rows, starts(), WEIGHT)) * (1 - kernels.void[:, None])
-
-    def proposals(self, likely: np.ndarray, listed: Sequence[int]) -> dict[str, np.ndarray]:
+    def proposals(self, kernels: "Kernels", listed: Sequence[int]) -> dict[str, np.ndarray]:
         """Nouns that the list of the classes `listed` does not have, by ways that know the list and ways that don't."""
-        from eovseg.advice.suggest import prior, starts
+        from eovseg.advice.suggest import evidence, prior, starts
 
         on_list = np.isin(self.coco, listed)
         labels = self.rows[starts()]
         near = (labels @ labels[on_list].T).max(1) if on_list.any() else np.zeros(len(labels))
-        free = 1 - likely[:, on_list].sum(1) / likely.sum(1)  # of the kernel's mass, what no listed word has
-        plain = np.log(likely.sum(0) + 1e-9) + prior()
+        plain = evidence(kernels, self.rows) + prior()
         scores = {
             "most frequent classes": prior(),
             "suggest": plain,
-            "suggest, where no listed word fits": np.log((likely * free[:, None]).sum(0) + 1e-9) + prior(),
+            "suggest, where no listed word fits": evidence(kernels, self.rows, on_list=on_list) + prior(),
             "suggest, far from listed words": plain - 2 * near,
         }
         return {name: np.argsort(-np.where(on_list, -np.inf, s), kind="stable") for name, s in scores.items()}

@@ -10,7 +10,7 @@ import pytest
 
 from eovseg import cli
 from eovseg.advice import nouns as noun_list
-from eovseg.advice.doctor import _on_grid, winners
+from eovseg.advice.doctor import on_grid, winners
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
 from eovseg.advice.suggest import likeliest, noun_scores
 from eovseg.assets import asset_path
@@ -90,7 +90,7 @@ def test_masks_on_the_kernels_grid(xs: "Predictor") -> None:
     decoded = xs.decode(xs.encode_image(BEAR), "bear")
     mask = np.zeros(decoded.state.image.shape[:2], dtype=bool)
     mask[: len(mask) // 2] = True
-    grid = _on_grid(mask, decoded)
+    grid = on_grid(mask, decoded)
     assert grid.shape == decoded.logits.mask_logits[-1].shape[-2:]
     height = decoded.state.features.image_size[0] / 4
     assert grid.any(1).sum() == pytest.approx(height / 2, abs=1)
