@@ -95,7 +95,6 @@ find(".check").addEventListener("click", (event) => {
   busy(event.target, "Checking …");
   trigger("check", {});
 });
-new MutationObserver(() => free(find(".suggest"))).observe(document.querySelector("#stage"), { subtree: true, attributeFilter: ["data-ready"] });
 const answered = (event) => element.isConnected && explain(event.detail);
 document.addEventListener("eovseg-why", answered);
 watch("value", () => {
@@ -103,4 +102,5 @@ watch("value", () => {
   if (value?.kind === "check") showCheck(value);
   if (value?.kind === "changes") showChanges(value);
   free(find(".check"));
+  free(find(".suggest"));
 });

@@ -33,7 +33,9 @@ def build() -> gr.HTML:
 def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
     """Which event runs which callback; `heavy` and `after` are those of a new result."""
     model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, **PRIVATE}
-    filled = part.suggest(page.callback(suggested, 1), parts.session, parts.words, show_progress="hidden", **model)
+    filled = part.suggest(
+        page.callback(suggested, 2), parts.session, [parts.words, part], show_progress="hidden", **model
+    )
     filled.then(page.show, **heavy).then(**after)
     part.check(page.callback(checked, 1), parts.session, part, show_progress="hidden", **model)
 
@@ -45,10 +47,11 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     part.change(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
 
 
-def suggested(session: Session) -> tuple[str]:
+def suggested(session: Session) -> tuple[str, dict[str, Any]]:
     """Words for the box: the nouns that the session's photo most likely holds."""
     assert session.result is not None
-    return (text_of(session.predictor.suggest(session.result.image, SUGGESTED)),)
+    found = session.predictor.suggest(session.result.image, SUGGESTED)
+    return text_of(found), {"kind": "suggested", "revision": session.revision}
 
 
 def text_of(found: "Sequence[Suggestion]") -> str:

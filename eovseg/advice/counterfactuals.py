@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from eovseg.advice.doctor import on_grid
+from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import synonyms
 from eovseg.background import merge_background, with_background
 from eovseg.composition.panoptic import mask_cells, uncovered
@@ -35,6 +36,7 @@ DIALS = {
     "void_threshold": "none of these words",
 }
 STEPS = 100  # of a dial from 0 to 1, as on the page
+NEAR = 1.0  # a synonym is tried where its logit is at most so far below the winner's
 MAX_DECODED = 40  # lists of words that are tried for one kind of change
 
 
@@ -142,14 +144,17 @@ class _Search:
 
     def addition(self) -> Counterfactual | None:
         """A known synonym, as one more name of another class of the list."""
+        if self.winner >= len(self.words) or self.query < 0:
+            return None
         offered = [
             (index, name)
             for index, entry in enumerate(self.words.classes)
             if index != self.winner
             for name in synonyms(entry.names, self.words.words)
         ]
-        ranked = self._by_score([name for _, name in offered])
-        offered.sort(key=lambda pair: ranked.index(pair[1]))
+        logit = self._logits([name for _, name in offered] + list(self.words.classes[self.winner].names))
+        least = max(logit[name] for name in self.words.classes[self.winner].names) - NEAR
+        offered = sorted((one for one in offered if logit[one[1]] >= least), key=lambda one: -logit[one[1]])
         for index, name in offered[:MAX_DECODED]:
             classes = list(self.words.classes)
             classes[index] = WordClass((*classes[index].names, name), classes[index].is_thing)
@@ -162,14 +167,22 @@ class _Search:
 
     def _by_score(self, names: Iterable[str]) -> list[str]:
         """Names in the order in which the segment's kernel prefers them."""
+        logit = self._logits(names) if self.query >= 0 else {}
+        return sorted(names, key=lambda name: -logit.get(name, 0.0))
+
+    def _logits(self, names: Iterable[str]) -> dict[str, float]:
+        """The segment's kernel and each name: both classifiers' logits, mixed by alpha or by beta, what is more."""
         names = list(dict.fromkeys(names))
-        if not names or self.query < 0:
-            return names
         text = Vocabulary(tuple(WordClass((name,), True) for name in names))
-        rows = self.predictor.text_embeddings(text).embeddings
-        kernel = self.decoded.logits.class_embeddings[0, self.query]
-        order = (rows.to(kernel.dtype) @ kernel).argsort(descending=True).tolist()
-        return [names[place] for place in order]
+        rows = self.predictor.text_embeddings(text).embeddings.float().cpu().numpy()
+        kernels, rule = Kernels.of(self.predictor, self.decoded), self.settings.applied(self.predictor.config)
+        inside, outside = (
+            scale * points[self.query] @ rows.T
+            for scale, points in zip(kernels.scales, (kernels.trained, kernels.frozen), strict=True)
+        )
+        weights = [w * float(kernels.valid[self.query]) for w in (rule.alpha, rule.beta)]
+        best = np.maximum(*((1 - w) * inside + w * outside for w in weights))
+        return dict(zip(names, best.tolist(), strict=True))
 
     # Settings.
 
