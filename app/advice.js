@@ -73,7 +73,7 @@ function explain(value) {
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
-    trigger("change", { segment: pinned.segment });
+    trigger("whatif", { segment: pinned.segment });
   }, "change");
   why.append(ask);
 }
