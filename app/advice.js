@@ -58,7 +58,7 @@ function showCheck({ sentences, add: words }) {
   found.hidden = false;
 }
 
-// Below "Why this class", which app/stage.js has filled on the same event.
+// Below "Why this class", which app/stage.js fills on the same event.
 function explain(value) {
   pinned = value?.name && !value.other ? value : null;
   const why = document.querySelector(".stage .why");
@@ -95,7 +95,7 @@ find(".check").addEventListener("click", (event) => {
   busy(event.target, "Checking …");
   trigger("check", {});
 });
-const answered = (event) => element.isConnected && explain(event.detail);
+const answered = (event) => element.isConnected && setTimeout(() => explain(event.detail));
 document.addEventListener("eovseg-why", answered);
 watch("value", () => {
   const value = props.value;
