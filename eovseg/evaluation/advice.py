@@ -28,7 +28,6 @@ import numpy as np
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.bootstrap import draws_of, interval
-from eovseg.evaluation.report import csv_text
 from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -378,6 +377,7 @@ def run(options: argparse.Namespace) -> None:
     from eovseg.checkpoints import default_checkpoint
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.evaluation.origin import Origin
+    from eovseg.evaluation.report import csv_text
     from eovseg.evaluation.word_values import collect, read
 
     folder = PanopticFolder(options.data)
