@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from eovseg.advice.honesty import read_honesty
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
@@ -53,7 +54,7 @@ def load(
             f"Run `eovseg download {config.variant}` or give a checkpoint.",
             stacklevel=2,
         )
-        words, weights = coco_training_words(), config.pretrained
+        words, weights, honesty = coco_training_words(), config.pretrained, None
     else:
         loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
         # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
@@ -63,6 +64,7 @@ def load(
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
+        honesty = read_honesty(path, loaded.digest)
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -72,6 +74,7 @@ def load(
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
+        honesty=honesty,
     )
 
 
