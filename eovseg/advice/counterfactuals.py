@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -195,7 +195,8 @@ class _Search:
         for value in steps:
             if value == now:
                 continue
-            settings = replace(self.settings, **{setting: value})
+            changed: dict[str, Any] = {setting: value}
+            settings = replace(self.settings, **changed)
             name = self._names_by_value(settings)
             if name != self.name:
                 text = f"With {DIALS[setting]} at {value:.2f} (now {now:.2f})"

@@ -76,7 +76,7 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
 
     hits: dict[str, list[int]] = {}
     for photo in photos:
-        own, kernels = np.flatnonzero(photo.share), methods.kernels(photo.full)
+        own, kernels = np.flatnonzero(photo.share).tolist(), methods.kernels(photo.full)
         counts: dict[str, int] = {}
         for gone in own:
             for name, order in methods.proposals(kernels, [index for index in own if index != gone]).items():
