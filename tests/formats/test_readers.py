@@ -1,4 +1,4 @@
-"""Each format read back by its tool's own reader; where that is too large to install, by the format as documented."""
+"""Each format read back by a reader of its tool that is small to install; test_own_readers.py runs the others."""
 
 import json
 import sys
@@ -106,7 +106,7 @@ def test_only_holes_need_run_lengths(tmp_path: Path) -> None:
 
 
 def test_coco_panoptic_by_its_own_rule(result: Result, tmp_path: Path) -> None:
-    # panopticapi is in no package index. Its rule: id = R + 256 G + 65536 B, and segments_info names each id once.
+    # panopticapi is in no package index (Datumaro's reader: test_own_readers.py). Its rule: id = R + 256 G + 65536 B, and segments_info names each id once.
     document = json.loads(written(result, tmp_path, "coco-panoptic").read_text(encoding="utf-8"))
     (annotation,) = document["annotations"]
     ids = np.asarray(Image.open(tmp_path / annotation["file_name"])).astype(int) @ [1, 256, 65_536]
@@ -160,7 +160,7 @@ def brush_pixels(rle: list[int]) -> np.ndarray:
 
 
 def test_label_studio_as_documented(result: Result, tmp_path: Path) -> None:
-    # label-studio-sdk needs two dozen packages (black, nltk, OpenCV, …), too many for the tests; its decoder agrees.
+    # The decoder of label-studio-sdk itself runs in test_own_readers.py.
     (task,) = json.loads(written(result, tmp_path, "label-studio").read_text(encoding="utf-8"))
     assert task["data"]["image"] == f"/data/local-files/?d={result.name}"
     (prediction,) = task["predictions"]
