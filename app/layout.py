@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from app import subject
 from app.calls import PageBlocks
 from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
@@ -75,6 +76,7 @@ class Parts:
     tool: gr.Dropdown
     pack: gr.Button
     file: gr.File
+    subject: gr.HTML
 
     @property
     def asked(self) -> list[gr.components.Component]:
@@ -167,10 +169,12 @@ def _segment() -> dict[str, Any]:
                 show_label=False, container=False, min_width=0, elem_id="tool",
             )  # fmt: skip
             pack = gr.Button("ZIP for this tool", size="sm", min_width=0, elem_id="pack")
+    pictures = _scripted("subject")
     recipe = _scripted("recipe")
     file = gr.File(visible=False)
     return {
         "stage": stage, "why": why, "downloads": downloads, "tool": tool, "pack": pack, "recipe": recipe, "file": file,
+        "subject": pictures,
     }  # fmt: skip
 
 
@@ -217,6 +221,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,
     )  # fmt: skip
+    subject.wire(page, parts.session, parts.subject, parts.file, _SAVE_SCRIPT)
     asks: list[tuple[gr.Button, Any, list[Any]]] = [
         *((button, partial(page.download, kind=kind), [parts.session]) for kind, button in parts.downloads.items()),
         (parts.pack, page.download_format, [parts.session, parts.tool]),

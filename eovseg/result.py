@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from eovseg import pictures
 from eovseg.colours import id_to_rgb
-from eovseg.errors import EovsegError
-from eovseg.formats import FILES, FORMATS, path_of, with_needs
-from eovseg.formats.photo import PhotoFile, json_bytes
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats import FILES, WRITERS, path_of, with_needs
+from eovseg.formats.photo import PhotoFile, json_bytes, png_bytes
 from eovseg.instance_masks import InstanceMasks
-from eovseg.overlay import draw_overlay, segment_labels
+from eovseg.overlay import draw_overlay, segment_colours, segment_labels
+from eovseg.pictures import Ground
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
 
@@ -58,7 +60,8 @@ class Result:
     "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
     `instance_masks`, which read as (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is
     the photo's file name. `queries`: the object kernel whose scores each segment reports. `background`: what
-    eovseg.background merged into the last segment, "other".
+    eovseg.background merged into the last segment, "other". `subject`: labels of the classes that pictures with a
+    background keep in front.
     Raises ValueError where these do not fit together.
     """
 
@@ -72,6 +75,7 @@ class Result:
     name: str = ""
     queries: tuple[int, ...] = ()
     background: tuple[Segment, ...] = ()
+    subject: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.segment_map.shape != self.image.shape[:2]:
@@ -113,8 +117,65 @@ class Result:
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
     ) -> Image.Image:
         """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
-        shown = self.segments[:-1] if self.background else self.segments  # "other" is the photo as it is
-        return draw_overlay(self.image, self.segment_map, shown, opacity, labels, highlight)
+        # "other" is the photo as it is.
+        return draw_overlay(self.image, self.segment_map, self.named, opacity, labels, highlight)
+
+    @property
+    def named(self) -> tuple[Segment, ...]:
+        """The segments that are one of the words: all but "other"."""
+        return self.segments[:-1] if self.background else self.segments
+
+    def subject_ids(self) -> list[int]:
+        """The segments that pictures keep in front by default: those of `subject`, else all things, else all."""
+        chosen = [segment.id for segment in self.named if segment.label in self.subject]
+        things = [segment.id for segment in self.named if segment.is_thing]
+        return chosen if self.subject else things or [segment.id for segment in self.named]
+
+    def cutout(self, ids: int | Collection[int]) -> Image.Image:
+        """Segments by id as RGBA, transparent around them and cut to them; see `eovseg.pictures.cutout`.
+
+        Raises `ConfigError` for an id that no segment has.
+        """
+        return pictures.cutout(self.image, self._subject(ids))
+
+    def cutouts(self) -> dict[str, Image.Image]:
+        """Each named segment by its unique name ("person 2") as RGBA, transparent around it."""
+        return {name: self.cutout(segment.id) for name, segment in zip(self.names, self.named, strict=False)}
+
+    def spotlight(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments darkened, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.spotlight(self.image, self._subject(ids))
+
+    def grey_background(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments in grey, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.grey_background(self.image, self._subject(ids))
+
+    def blurred_background(self, ids: int | Collection[int] | None = None, strength: float = 1.0) -> Image.Image:
+        """The photo with all but some segments out of focus, by default but `subject_ids()`; `strength` 0..4.
+
+        Raises `ConfigError` for an id that no segment has and for another strength.
+        """
+        return pictures.blurred_background(self.image, self._subject(ids), strength)
+
+    def outlines(self, on: Ground = "white") -> Image.Image:
+        """The borders of the named segments in their colours, on "white", the "photo" or "transparent" ground."""
+        places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
+        for place, segment in enumerate(self.named, start=1):
+            if segment.id < len(places):  # an instance that others cover may be missing in the map
+                places[segment.id] = place
+        return pictures.outlines(self.image, places[self.segment_map], segment_colours(self.named), on)
+
+    def _subject(self, ids: int | Collection[int] | None) -> np.ndarray:
+        """(H, W) bool, the pixels of some segments together."""
+        wanted = self.subject_ids() if ids is None else [ids] if isinstance(ids, int) else list(ids)
+        places = {segment.id: place for place, segment in enumerate(self.segments)}
+        if unknown := [one for one in wanted if one not in places]:
+            known = ", ".join(map(str, list(places)[:12])) + (", …" if len(places) > 12 else "")
+            raise ConfigError(f"There is no segment {unknown[0]}; this result has {known or 'none'}.")
+        mask = np.zeros(self.segment_map.shape, dtype=bool)
+        for one in wanted:
+            mask |= self.mask(places[one])
+        return mask
 
     def to_json(self) -> dict[str, Any]:
         """Segments, sizes, classes, notes and timings for machines, ready for json.dumps."""
@@ -209,14 +270,14 @@ class Result:
     def save(self, folder: str | Path, stem: str | None = None, formats: Collection[str] = ()) -> list[Path]:
         """Write overlay PNG, COCO-panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
 
-        `formats`: names of `eovseg.formats.FORMATS` whose files are written too, such as "yolo" or "cvat".
+        `formats`: names of `eovseg.formats.WRITERS` whose files are written too, such as "yolo", "cvat" or "cutouts".
         `stem` is by default the photo's name; characters that file systems refuse become "_". A second result of the
         same photo replaces the first; where the name is taken by another photo, "-2", "-3", ... is added.
         Raises `EovsegError` when the folder cannot be written, and for a format that does not exist.
         """
-        unknown = sorted(set(formats) - FORMATS.keys())
+        unknown = sorted(set(formats) - WRITERS.keys())
         if unknown:
-            raise EovsegError(f'"{unknown[0]}" is not a format; choose among {", ".join(FORMATS)}.')
+            raise EovsegError(f'"{unknown[0]}" is not a format; choose among {", ".join(WRITERS)}.')
         folder = Path(folder)
         digest = self._photo_digest()
         wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
@@ -229,7 +290,7 @@ class Result:
     def write(
         self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES), photo: PhotoFile | None = None
     ) -> list[Path]:
-        """Write `files` (names of `FILES` and `FORMATS`) of `stem` in `folder`, over what is there; returns the paths.
+        """Write `files` (names of `FILES` and `WRITERS`) of `stem` in `folder`, over what is there; returns the paths.
 
         `stem` may have folders before it; `photo` is what formats call the photo, by default the result's name. Each
         file appears whole or not at all, also when the process is killed.
@@ -237,13 +298,13 @@ class Result:
         """
         folder = Path(folder)
         photo = photo or PhotoFile(self.name)
-        wanted = with_needs(kind for kind in (*FILES, *FORMATS) if kind in files)
+        wanted = with_needs(kind for kind in (*FILES, *WRITERS) if kind in files)
         paths = {kind: folder / file_of(kind, stem) for kind in wanted}
         # The document with the photo's digest first: by it `save` knows its own after a cut.
         for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
-            if kind in FORMATS:
+            if kind in WRITERS:
                 self._write_shared(kind, folder)
-                content = FORMATS[kind].content(self, photo, paths[kind])
+                content = WRITERS[kind].content(self, photo, paths[kind])
             else:
                 content = self._content(kind, f"{PurePath(stem).name}-{FILES['panoptic-png']}")
             _write(paths[kind], content)
@@ -251,7 +312,7 @@ class Result:
 
     def _write_shared(self, kind: str, folder: Path) -> None:
         """The file that all photos of a format share, once; raises where it is one of other classes."""
-        if not (shared := FORMATS[kind].shared):
+        if not (shared := WRITERS[kind].shared):
             return
         path, content = folder / shared[0], shared[1](self.vocabulary)
         try:
@@ -267,9 +328,9 @@ class Result:
     def _content(self, kind: str, png_name: str) -> bytes:
         """The bytes of one of `FILES`."""
         if kind == "overlay":
-            return _png(self.overlay())
+            return png_bytes(self.overlay())
         if kind == "panoptic-png":
-            return _png(Image.fromarray(id_to_rgb(self.segment_map)))
+            return png_bytes(Image.fromarray(id_to_rgb(self.segment_map)))
         if kind == "panoptic-json":
             document = self.panoptic_json(png_name)
             document["info"]["photo_digest"] = self._photo_digest()
@@ -303,8 +364,8 @@ class Result:
 
 
 def file_of(kind: str, stem: str) -> PurePath:
-    """Where the file of a kind (of `FILES` and `FORMATS`) of the photo `stem` lies below the folder of results."""
-    return path_of(kind, stem) if kind in FORMATS else PurePath(f"{stem}-{FILES[kind]}")
+    """Where the file of a kind (of `FILES` and `WRITERS`) of the photo `stem` lies below the folder of results."""
+    return path_of(kind, stem) if kind in WRITERS else PurePath(f"{stem}-{FILES[kind]}")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -341,12 +402,6 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
 def _cell(text: str) -> str:
     """A word that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

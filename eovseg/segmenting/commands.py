@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from eovseg.command_options import (
     chosen_settings,
     chosen_words,
 )
-from eovseg.errors import EovsegError
-from eovseg.formats import FILES, FORMATS, with_needs
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats import FILES, FORMATS, PICTURES, WRITERS, with_needs
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
 from eovseg.settings import Settings
 from eovseg.stopping import STOPPED, StopSignals
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
     from eovseg.segmenting.photos import Photo
 
-WRITE_HELP = f"write these files only; may be repeated: {', '.join(FILES)}; for other tools {', '.join(FORMATS)}"
+WRITE_HELP = (
+    f"write these files only, separated by commas: {', '.join(FILES)}; for other tools {', '.join(FORMATS)}; pictures "
+    f"{', '.join(PICTURES)}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
     many = parser.add_argument_group("many photos")
     many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
-    many.add_argument("--write", action="append", choices=(*FILES, *FORMATS), metavar="FILE", help=WRITE_HELP)
+    many.add_argument("--write", action="extend", type=_kinds, metavar="FILE", help=WRITE_HELP)
+    subject = "the word that spotlight, blurred and grey keep in front; may be repeated (all things)"
+    many.add_argument("--subject", action="append", default=[], metavar="WORD", help=subject)
     many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
     many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
     many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
@@ -57,17 +62,34 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _kinds(text: str) -> list[str]:
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    if unknown := [kind for kind in kinds if kind not in FILES and kind not in WRITERS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join((*FILES, *WRITERS))}")
+    return kinds
+
+
 @dataclass(frozen=True)
 class Job:
-    """What is asked of every photo: a network, words that are named, words that compete, settings of the result."""
+    """What is asked of every photo: a network, words that are named, words that compete, settings of the result.
+
+    `subject`: the words that pictures keep in front. Raises `ConfigError` where one is not among those that are named.
+    """
 
     predictor: "Predictor"
     vocabulary: Vocabulary
     background: Vocabulary | None
     settings: Settings
+    subject: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := [word for word in self.subject if word not in self.vocabulary.labels]:
+            known = ", ".join(self.vocabulary.labels[:12]) + (", …" if len(self.vocabulary) > 12 else "")
+            raise ConfigError(f'--subject "{unknown[0]}" is not among the words: {known}.')
 
     def __call__(self, photo: np.ndarray) -> "Result":
-        return self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
+        result = self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
+        return replace(result, subject=self.subject)
 
     @property
     def named(self) -> Vocabulary:
@@ -91,7 +113,7 @@ class Job:
             "dtype": options.dtype,
             "backend": options.backend,
             "files": sorted(files),
-        }
+        } | ({"subject": self.subject} if self.subject else {})
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -113,7 +135,8 @@ def run(options: argparse.Namespace) -> int:
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
-    job = Job(chosen_model(options, own_device(options.device)), vocabulary, background, settings)
+    predictor = chosen_model(options, own_device(options.device))
+    job = Job(predictor, vocabulary, background, settings, tuple(options.subject))
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:

@@ -106,7 +106,7 @@ def test_only_holes_need_run_lengths(tmp_path: Path) -> None:
 
 
 def test_coco_panoptic_by_its_own_rule(result: Result, tmp_path: Path) -> None:
-    # panopticapi is in no package index (Datumaro's reader: test_own_readers.py). Its rule: id = R + 256 G + 65536 B, and segments_info names each id once.
+    # panopticapi is in no package index. Its rule: id = R + 256 G + 65536 B, and segments_info names each id once.
     document = json.loads(written(result, tmp_path, "coco-panoptic").read_text(encoding="utf-8"))
     (annotation,) = document["annotations"]
     ids = np.asarray(Image.open(tmp_path / annotation["file_name"])).astype(int) @ [1, 256, 65_536]
