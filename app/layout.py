@@ -19,7 +19,7 @@ from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, t
 from app.page import DOWNLOADS, MODEL, Page
 from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
-from app.tabs import TITLES, Tab, clustering, decoder, speed, tdee, vas
+from app.tabs import TITLES, Tab, clustering, decoder, many, speed, tdee, vas
 from app.uploads import uploaded_photo
 from eovseg.assets import asset_path
 from eovseg.formats import FORMATS
@@ -27,7 +27,7 @@ from eovseg.vocabulary import preset_names
 
 _HERE = Path(__file__).parent
 _WORDS_HELP = "Put ; between classes and , between synonyms, then press Enter"
-_TABS = {"vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
+_TABS = {"many": many, "vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Composing needs no network, so it does not wait for another visitor's photo.
 _COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}

@@ -2,18 +2,15 @@
 
 import tempfile
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import numpy as np
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
-from PIL import Image
 
-from app.pictures import data_address
+from app.pictures import data_address, shrunk
 from app.session import Session, alone
 from eovseg.errors import ConfigError
 from eovseg.formats import PICTURES
@@ -46,7 +43,7 @@ def subject_value(session: Session) -> dict[str, Any]:
     ids, name = _in_front(result, pinned)
     if not ids:
         return {}
-    small = _small(result)
+    small = shrunk(result, SIDE)
     items = []
     for kind, (title, of_one, of_all) in TITLES.items():
         picture = small.cutout(ids) if kind == "cutouts" else DRAWN[kind](small, ids)
@@ -114,15 +111,3 @@ def _in_front(result: Result, pinned: int | None) -> tuple[Collection[int], str]
         if segment.id == pinned:
             return [segment.id], name
     return result.subject_ids(), ""
-
-
-def _small(result: Result) -> Result:
-    """The result at most `SIDE` pixels long, for pictures that are only looked at."""
-    height, width = result.segment_map.shape
-    scale = min(1.0, SIDE / max(height, width))
-    if scale == 1 or result.instance_masks is not None:
-        return result
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = np.asarray(Image.fromarray(result.image).resize(size, Image.Resampling.BOX, reducing_gap=2))
-    segment_map = np.asarray(Image.fromarray(result.segment_map).resize(size, Image.Resampling.NEAREST))
-    return replace(result, image=image, segment_map=segment_map)

@@ -215,7 +215,7 @@ class Result:
         for segment, name in zip(self.segments, self.names, strict=True):
             scores = (f"{s:.4f}" for s in (segment.score, segment.in_vocabulary, segment.out_of_vocabulary))
             kind = "thing" if segment.is_thing else "stuff"
-            words = (_cell(name), _cell(segment.label))
+            words = (plain_cell(name), plain_cell(segment.label))
             writer.writerow((segment.id, *words, kind, *scores, segment.area, *segment.box))
         return text.getvalue()
 
@@ -399,7 +399,7 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
         return False
 
 
-def _cell(text: str) -> str:
+def plain_cell(text: str) -> str:
     """A word that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 

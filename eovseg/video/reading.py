@@ -15,6 +15,8 @@ from eovseg.segmenting.prefetch import ahead
 from eovseg.video.package import file_address, require_av
 
 _AHEAD = 8  # packets that are decoded before their turn
+# FFmpeg's readers of files that name no other file.
+_WHOLE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
 _MICROSECOND = Fraction(1, 1_000_000)
 _UNKNOWN_MATRIX = 2  # FFmpeg's "unspecified" colour space
 _HIGH_DEFINITION = 720  # rows from which players take an unmarked video for BT.709
@@ -47,18 +49,21 @@ class SoundPacket:
 class VideoReader:
     """A video file, opened; use it in `with`. `read` may be called once.
 
-    `start` and `end` in seconds cut a part out. Raises `VideoError` for what is no video, `ConfigError` for times that
-    are none.
+    `start` and `end` in seconds cut a part out. `strangers`: take only files that hold their pictures themselves, no
+    playlist, which could name any video of this machine. Raises `VideoError` for what is no video, `ConfigError` for
+    times that are none.
     """
 
-    def __init__(self, path: str | Path, start: float | None = None, end: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, start: float | None = None, end: float | None = None, *, strangers: bool = False
+    ) -> None:
         self._start = 0.0 if start is None else start
         self._end = float("inf") if end is None else end
         if not 0 <= self._start < self._end:
             raise ConfigError(f"A part of a video from {self._start:g} s to {self._end:g} s has no length.")
         self._av = require_av()
         self.path = Path(path)
-        self._container = _open(self._av, self.path)
+        self._container = _open(self._av, self.path, strangers)
         try:
             self._stream = _picture_stream(self._av, self._container, self.path)
         except VideoError:
@@ -206,12 +211,13 @@ def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bo
     return np.ascontiguousarray(pixels), turned
 
 
-def _open(av: Any, path: Path) -> Any:
+def _open(av: Any, path: Path, strangers: bool) -> Any:
     if path.is_dir():
         raise VideoError(f'"{path}" is a folder; give a video.')
     try:
         # Only files: a playlist must not make the reader ask the network.
-        container = av.open(file_address(path), options={"protocol_whitelist": "file"})
+        options = {"protocol_whitelist": "file"} | ({"format_whitelist": _WHOLE_FORMATS} if strangers else {})
+        container = av.open(file_address(path), options=options)
     except FileNotFoundError as error:
         raise VideoError(f'The video "{path.name}" was not found.') from error
     except PermissionError as error:
