@@ -85,7 +85,7 @@ class Go:
         words = [
             {
                 "word": word,
-                "pictures": len({row["picture"] for row in rows}),
+                "pictures": len({row["number"] for row in rows}),
                 "segments": len(rows),
                 "score": float(np.mean([row["score"] for row in rows])),
                 "share": sum(row["share"] for row in rows) / max(self.done, 1),
@@ -100,7 +100,7 @@ class Go:
         for segment, name in zip(result.named, result.names, strict=False):
             self.rows.append(
                 {
-                    "picture": picture, "name": name, "class": segment.label,
+                    "number": self.done, "picture": picture, "name": name, "class": segment.label,
                     "kind": "thing" if segment.is_thing else "stuff", "score": segment.score,
                     "share": segment.area / pixels,
                 }

@@ -178,3 +178,44 @@ def test_nothing_of_the_machine_and_no_tag_is_in_it(
             assert str(tmp_path) not in text and str(Path.home()) not in text and evil not in text
             assert not re.search(r"https?://(?!www\.w3\.org)", text), "it asks nobody for anything"
     assert data_of(tmp_path / "out")["labels"][0] == evil
+
+
+@pytest.mark.browser
+def test_a_reader_finds_the_error_behind_a_number(
+    report: tuple[Report, PanopticFolder], browser: Any, tmp_path: Path
+) -> None:
+    made, folder = report
+    evil = "<b>person</b>"
+    object.__setattr__(made, "labels", (evil, *made.labels[1:]))
+    page = html_report.write(made, folder, folder.photos, tmp_path / "out")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab, asked, errors = context.new_page(), [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    assert tab.locator(".card").count() == 2 and tab.locator(".fates li").count() == 5
+    first = "document.querySelector('.classes tbody th').textContent"
+    tab.click(".classes thead button >> text=Class")
+    assert tab.evaluate(first) == evil and tab.locator(".classes th b").count() == 0
+    tab.click(".classes thead button >> text=Class")
+    assert tab.evaluate(first) == "zebra"
+    tab.click(".classes tbody tr:first-child td:nth-last-child(2) a")  # its one wrong segment
+    tab.wait_for_function("document.querySelectorAll('.card').length === 1")
+    assert tab.inner_text(".chosen").startswith("1 of 2 photos with “zebra” predicted wrongly")
+    tab.click(".card")
+    tab.wait_for_selector(".viewer[data-shown]")
+    assert "2.png" in tab.inner_text(".viewer h2")
+    rows = [text.split("\n") for text in tab.locator(".viewer .predicted li").all_inner_texts()]
+    assert ["zebra", "wrong name"] in [row[:2] for row in rows]
+    assert f"is {evil}" in next(row for row in rows if row[0] == "zebra")[2]
+    tab.hover(".viewer .predicted li >> text=zebra")
+    assert tab.locator(".viewer .true path.on").count() == 1, "what it was taken for lights up on the other side"
+    tab.keyboard.press("Escape")
+    tab.click(".diagram a >> nth=0")
+    tab.wait_for_function("location.hash.startsWith('#bin=')")
+    tab.click(".matrix tbody tr:first-child a >> nth=0")
+    tab.wait_for_function("location.hash.includes('from=')")
+    context.close()
+    assert errors == [] and all(url.startswith("file:") for url in asked)
