@@ -73,7 +73,7 @@ def _kinds(text: str) -> list[str]:
 class Job:
     """What is asked of every photo: a network, words that are named, words that compete, settings of the result.
 
-    `subject`: the words that pictures keep in front. Raises `ConfigError` where one is not among those that are named.
+    `subject`: the words that pictures keep in front.
     """
 
     predictor: "Predictor"
@@ -81,11 +81,6 @@ class Job:
     background: Vocabulary | None
     settings: Settings
     subject: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if unknown := [word for word in self.subject if word not in self.vocabulary.labels]:
-            known = ", ".join(self.vocabulary.labels[:12]) + (", …" if len(self.vocabulary) > 12 else "")
-            raise ConfigError(f'--subject "{unknown[0]}" is not among the words: {known}.')
 
     def __call__(self, photo: np.ndarray) -> "Result":
         result = self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
@@ -127,6 +122,9 @@ def run(options: argparse.Namespace) -> int:
         raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
     shard, settings = options.shard.in_launcher(), chosen_settings(options)
     vocabulary, background = chosen_words(options, tell=not shard.rank)
+    if unknown := [word for word in options.subject if word not in vocabulary.labels]:
+        known = ", ".join(vocabulary.labels[:12]) + (", …" if len(vocabulary) > 12 else "")
+        raise ConfigError(f'--subject "{unknown[0]}" is not among the words; choose of {known}.')
 
     def tell(note: str) -> None:
         if not shard.rank:
