@@ -67,6 +67,7 @@ class Go:
     of: int
     clip: bool = False
     done: int = 0
+    made: int = 0  # of them with a result
     cards: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
@@ -74,7 +75,7 @@ class Go:
 
     def value(self) -> dict[str, Any]:
         """What app/many.js draws."""
-        shown = {name: getattr(self, name) for name in ("token", "of", "clip", "done", "note", "state")}
+        shown = {name: getattr(self, name) for name in ("token", "of", "clip", "done", "made", "note", "state")}
         return {**shown, "cards": list(self.cards), "words": self._words()}
 
     def _words(self) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ class Go:
                 "pictures": len({row["number"] for row in rows}),
                 "segments": len(rows),
                 "score": float(np.mean([row["score"] for row in rows])),
-                "share": sum(row["share"] for row in rows) / max(self.done, 1),
+                "share": sum(row["share"] for row in rows) / self.made,
             }
             for word, rows in found.items()
         ]
@@ -106,6 +107,7 @@ class Go:
                 }
             )  # fmt: skip
         self.done += 1
+        self.made += 1
         if card:
             self.cards.append({"name": picture, "seconds": round(seconds, 2), **_card(result)})
 

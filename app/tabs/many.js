@@ -97,7 +97,7 @@ function render() {
   for (const one of value.words) {
     const row = make("tr");
     row.append(make("th", "", one.word));
-    for (const text of [`${one.pictures} of ${value.done}`, one.segments, percent(one.score), percent(one.share)]) {
+    for (const text of [`${one.pictures} of ${value.made}`, one.segments, percent(one.score), percent(one.share)]) {
       row.append(make("td", "n", text));
     }
     rows.append(row);

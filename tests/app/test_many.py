@@ -100,6 +100,9 @@ def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: st
     last = of(list(goes(page, key, [upload("text.jpg", tmp_path / "x"), upload("b.png")])))[-1]
     assert "text.jpg" in last["cards"][0]["error"] and str(get_upload_folder()) not in json.dumps(last)
     assert last["cards"][1]["words"] and last["state"] == "done"
+    assert (last["done"], last["made"]) == (2, 1) and sum(w["share"] for w in last["words"]) == pytest.approx(
+        1, abs=0.01
+    )
 
 
 def test_only_own_uploads_and_no_more_than_the_limit(
