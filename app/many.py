@@ -29,8 +29,7 @@ from app.session import Asked, composed, page_sized
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.images import load_image
-from eovseg.result import Result, plain_cell
-from eovseg.segmenting.photos import unique_stems
+from eovseg.result import Result, clean_stem, plain_cell
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.writing import write_video
@@ -158,7 +157,7 @@ def segment_photos(
 
     `goes_on` is asked before each. Raises `VisitorLeft`.
     """
-    stems = unique_stems([(one.name, "") for one in given])
+    stems = file_stems([one.name for one in given])
     end = time.monotonic() + GO_SECONDS
 
     def work(photo: Given, stem: str) -> Result:
@@ -188,6 +187,21 @@ def segment_photos(
         yield
 
 
+def file_stems(names: list[str]) -> list[str]:
+    """What the files of each photo are called: its own name, with "-2", "-3", … where others have it too."""
+    taken: set[str] = set()
+    stems = []
+    for name in names:
+        stem = own = clean_stem(PurePath(name).stem)
+        number = 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{own}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
 class _EachOnce:
     """A predictor as `FrameSegmenter` calls it, made of the three steps that the page's have."""
 
@@ -209,7 +223,7 @@ def segment_clip(
 
     Raises `VideoError` for what is no video, and `VisitorLeft`.
     """
-    stem = unique_stems([(clip.name, "")])[0]
+    (stem,) = file_stems([clip.name])
     end = time.monotonic() + GO_SECONDS
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, strangers=True))

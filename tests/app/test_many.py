@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.desk import VisitorLeft
 from app.limits import MAX_CLIP_FRAMES, MAX_FILES
-from app.many import uploaded
+from app.many import file_stems, uploaded
 from app.page import Page
 from app.tabs import many as many_tab
 from app.tabs.many import goes
@@ -93,6 +93,12 @@ def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, uploa
             assert overlay.size == (50, 70)
     assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "two photos of one name have two names"
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
+
+
+def test_no_two_photos_have_files_of_one_name() -> None:
+    assert file_stems(["a.png", "A.jpg", "a-2.png", "b/c.jpg", "..jpg", "a.gif"]) == [
+        "a", "A-2", "a-2-2", "c", "photo", "a-3",
+    ]  # fmt: skip
 
 
 def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
