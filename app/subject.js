@@ -5,7 +5,8 @@ const details = element.querySelector("details");
 const cards = element.querySelector(".cards");
 const hint = element.querySelector(".hint");
 
-const look = () => details.open && trigger("look", {});
+// The listeners of a script whose tab was closed stay; its element is no longer in the page.
+const look = () => element.isConnected && details.open && trigger("look", {});
 
 function make(tag, className, text) {
   const node = document.createElement(tag);

@@ -39,6 +39,7 @@ async function take(list) {
   if (busy || !files.length) return;
   if (files.length > MAX_FILES) return tell(`${files.length} files are too many; at most MAX_FILES photos go at once.`);
   tell("");
+  window.eovsegMany = null;
   going(true, "");
   find(".halt").hidden = true;
   const sent = [];
@@ -110,9 +111,11 @@ function render() {
   element.firstElementChild.dataset.state = value.state;
 }
 
-// The files arrive after the last value, as addresses that only this tab of the browser was told.
-document.addEventListener("eovseg-many", (event) => {
-  const { pack, film } = event.detail;
+// The files arrive after the last value, as addresses that only this tab of the browser was told. The window keeps them
+// while another of our tabs is open and this script is gone.
+function showFiles() {
+  if (!element.isConnected || !window.eovsegMany) return;
+  const { pack, film } = window.eovsegMany;
   find(".ready").hidden = !pack;
   if (pack) {
     find(".save").href = pack.url;
@@ -122,7 +125,9 @@ document.addEventListener("eovseg-many", (event) => {
   find(".film").hidden = !film;
   if (film) find("video").src = film.url;
   going(false);
-});
+}
+
+document.addEventListener("eovseg-many", showFiles);
 
 watch("value", render);
 input.addEventListener("change", () => take(input.files));
@@ -141,3 +146,5 @@ drop.addEventListener("drop", (event) => {
   event.preventDefault();
   take(event.dataTransfer.files);
 });
+render();
+if (props.value?.state === "done") showFiles();

@@ -29,8 +29,10 @@ LEAD = (
     f"The same words for up to {MAX_FILES} photos, or for a clip of which the first {MAX_CLIP_SECONDS} seconds count. "
     "Pictures come as they are done; at the end there is one file with all of them."
 )
-_FILES_SCRIPT = """(pack, film) => document.dispatchEvent(new CustomEvent("eovseg-many", {
-  detail: { pack: pack && { url: pack.url, name: pack.orig_name }, film: film && { url: film.url } } }))"""
+_FILES_SCRIPT = """(pack, film) => {
+  window.eovsegMany = { pack: pack && { url: pack.url, name: pack.orig_name }, film: film && { url: film.url } };
+  document.dispatchEvent(new CustomEvent("eovseg-many"));
+}"""
 _MOST_WORDS = 12
 
 
