@@ -106,6 +106,7 @@ class Visitor:
     wrong: list[str] = field(default_factory=list)
     path: str = ""
     goes: int = 0  # of the tab Many
+    pressed: bool = False  # whether the page shows a result of the own words
 
     def prepare(self) -> None:
         self.path = self.caller.photo(self.pixels.shape[1], self.pixels.shape[0], self.pixels)
@@ -122,7 +123,7 @@ class Visitor:
                 return
             if self.place % 2:
                 self.over_the_api(words)
-            elif self.place % 4 == 0 and turn % 3 == 2:
+            elif self.place % 4 == 0 and turn % 3 == 2 and self.pressed:
                 self.with_many_photos()
             else:
                 self.on_the_page(words, turn)
@@ -153,6 +154,7 @@ class Visitor:
         if stage["photo"] is not None:
             self.check_photo(decoded(stage["photo"]), blended=False)
         self.check_size(decoded(stage["ids"]))
+        self.pressed = True
 
     def with_many_photos(self) -> None:
         """Two photos in one go, with the words that this visitor asked for before."""
