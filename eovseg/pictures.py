@@ -106,5 +106,5 @@ def _grey(image: np.ndarray) -> np.ndarray:
 def _ink(colours: np.ndarray, dark: bool) -> np.ndarray:
     """Colours that are told from white: those too light for a line are darkened to the same luminance."""
     luminance = colours.astype(np.float32) @ _LUMA
-    scale = np.minimum(1, 120 / np.maximum(luminance, 1))[:, None] if dark else 1
-    return np.asarray(colours * scale).astype(np.uint8)
+    scale = np.minimum(1, 120 / np.maximum(luminance, 1)) if dark else np.ones(len(colours))
+    return np.asarray(colours * scale[:, None]).astype(np.uint8)

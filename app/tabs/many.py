@@ -132,8 +132,8 @@ def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any,
         name = clean_stem(Path(given[0].name).stem) if go.clip else "photos"
         whole_pack = pack(folder, go, Path(home) / f"{name}-segments.zip")
         film = next(folder.glob("*.mp4"), None)
-        kept = [save_file_to_cache(path, get_upload_folder()) if path else None for path in (whole_pack, film)]
-        yield go.value(), *kept
+        packed = save_file_to_cache(whole_pack, get_upload_folder())
+        yield go.value(), packed, save_file_to_cache(film, get_upload_folder()) if film else None
 
 
 def endpoints(page: Page) -> None:

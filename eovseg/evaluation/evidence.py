@@ -19,6 +19,8 @@ from eovseg.result import Result
 Verdict = Literal["right", "wrong name", "bad mask", "missed", "invented", "not judged"]
 SIDE = 360  # pixels of the longer side of the map that outlines follow
 _MATCH, _TOUCH = 0.5, 0.1
+Fate = tuple[Verdict, int, float]  # verdict, partner, IoU with it
+_NOT_JUDGED: Fate = ("not judged", 0, 0.0)
 NOTHING = -1  # of a confusion: no class was predicted, or none is labelled
 
 
@@ -78,10 +80,10 @@ def photo_evidence(photo: str, truth: Truth, result: Result, matching: Matching)
     found = {match.true_id: (match.predicted_id, match.iou) for match in matching.matches}
     right = {match.predicted_id: (match.true_id, match.iou) for match in matching.matches}
     wrong, lost = set(matching.false_positives), set(matching.false_negatives)
-    predicted: dict[int, tuple[Verdict, int, float]] = {i: ("right", *pair) for i, pair in right.items()}
-    predicted |= dict.fromkeys(matching.forgiven, ("not judged", 0, 0.0))
-    true: dict[int, tuple[Verdict, int, float]] = {i: ("right", *pair) for i, pair in found.items()}
-    true |= dict.fromkeys(truth.crowd, ("not judged", 0, 0.0))
+    predicted: dict[int, Fate] = {i: ("right", other, iou) for i, (other, iou) in right.items()}
+    predicted |= dict.fromkeys(matching.forgiven, _NOT_JUDGED)
+    true: dict[int, Fate] = {i: ("right", other, iou) for i, (other, iou) in found.items()}
+    true |= dict.fromkeys(truth.crowd, _NOT_JUDGED)
     best: dict[tuple[int, int], tuple[float, int]] = {}  # (side, id): IoU, id of the other side
     for (true_id, predicted_id), iou in ious.items():
         if true_id not in truth.classes or predicted_id not in classes or true_id in truth.crowd:
@@ -125,7 +127,7 @@ def _kind(same_class: bool) -> Verdict:
 def _judged(
     number: int,
     class_index: int,
-    found: tuple[Verdict, int, float],
+    found: Fate,
     score: float | None,
     segment_map: np.ndarray,
     small: np.ndarray,

@@ -99,7 +99,7 @@ class Job:
 
         variant = self.predictor.config.variant
         path = options.checkpoint or default_checkpoint(variant)
-        parts = {
+        parts: dict[str, Any] = {
             "vocabulary": self.vocabulary.to_text(),
             "background": self.background.to_text() if self.background else None,
             "settings": {"task": self.settings.task, **self.settings.given()},
