@@ -201,7 +201,9 @@ def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path
     playlist = tmp_path / "list.mp4"
     playlist.write_text(f"ffconcat version 1.0\nfile '{clip}'\n")
     last = of(list(goes(page, key, [upload("list.mp4", playlist)])))[-1]
-    assert last["state"] == "nothing" and "is not a readable video" in last["note"] and str(tmp_path) not in last["note"]
+    assert (
+        last["state"] == "nothing" and "is not a readable video" in last["note"] and str(tmp_path) not in last["note"]
+    )
 
 
 def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Caller) -> None:
