@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check format screenshots clean chromium
+.PHONY: help demo lab test check format screenshots clean chromium readers
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
@@ -31,7 +31,7 @@ demo: $(STAMP)
 lab: $(STAMP)
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks $(ARGS)
 
-test: $(STAMP) chromium
+test: $(STAMP) chromium readers
 	$(PYTEST) $(ARGS)
 
 check: $(STAMP)
@@ -46,6 +46,15 @@ format: $(STAMP)
 
 screenshots: $(STAMP) chromium
 	$(BIN)/python -m app.screenshots $(ARGS)
+
+# Readers of other tools that the tests of the formats run, without what they depend on (tests/formats/readers.txt).
+readers: $(VENV)/readers/.stamp
+
+$(VENV)/readers/.stamp: $(STAMP) tests/formats/readers.txt
+	rm -rf $(VENV)/readers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/readers \
+		--requirement tests/formats/readers.txt
+	@touch $@
 
 # The browser tests need a Chromium. Where Debian's can be installed it is; elsewhere the tests say that they skip.
 chromium:

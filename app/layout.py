@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from app import advice
+from app import advice, subject
 from app.calls import PageBlocks
 from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
@@ -19,7 +19,7 @@ from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, t
 from app.page import DOWNLOADS, MODEL, Page
 from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
-from app.tabs import TITLES, Tab, clustering, decoder, speed, tdee, vas
+from app.tabs import TITLES, Tab, clustering, decoder, many, speed, tdee, vas
 from app.uploads import uploaded_photo
 from eovseg.assets import asset_path
 from eovseg.formats import FORMATS
@@ -27,7 +27,7 @@ from eovseg.vocabulary import preset_names
 
 _HERE = Path(__file__).parent
 _WORDS_HELP = "Put ; between classes and , between synonyms, then press Enter"
-_TABS = {"vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
+_TABS = {"many": many, "vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Composing needs no network, so it does not wait for another visitor's photo.
 _COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}
@@ -77,6 +77,7 @@ class Parts:
     tool: gr.Dropdown
     pack: gr.Button
     file: gr.File
+    subject: gr.HTML
 
     @property
     def asked(self) -> list[gr.components.Component]:
@@ -170,10 +171,12 @@ def _segment() -> dict[str, Any]:
                 show_label=False, container=False, min_width=0, elem_id="tool",
             )  # fmt: skip
             pack = gr.Button("ZIP for this tool", size="sm", min_width=0, elem_id="pack")
+    pictures = _scripted("subject")
     recipe = _scripted("recipe")
     file = gr.File(visible=False)
     return {
         "stage": stage, "why": why, "downloads": downloads, "tool": tool, "pack": pack, "recipe": recipe, "file": file,
+        "subject": pictures,
     }  # fmt: skip
 
 
@@ -221,6 +224,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,
     )  # fmt: skip
+    subject.wire(page, parts.session, parts.subject, parts.file, _SAVE_SCRIPT)
     asks: list[tuple[gr.Button, Any, list[Any]]] = [
         *((button, partial(page.download, kind=kind), [parts.session]) for kind, button in parts.downloads.items()),
         (parts.pack, page.download_format, [parts.session, parts.tool]),

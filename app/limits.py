@@ -16,12 +16,19 @@ MAX_SESSIONS = 24
 LARGE_MODEL_SESSIONS = 6
 MAX_CALLERS = 96  # browsers and scripts of which Gradio remembers anything
 KEPT_VALUES = 6  # what tabs computed for a photo and its words, over all visitors: some are tens of megabytes
+MAX_FILES = 24  # photos of one go of the tab Many
+MAX_CLIP_SECONDS = 20  # of a clip; what comes later is left out
+MAX_CLIP_FRAMES = 60  # of a clip that are segmented, evenly spread
+CLIP_SIDE = 640  # pixels of a clip's longer side; larger ones are scaled down
+MAX_GOES = 4  # of the tab Many at once, over all visitors; others wait
+GO_SECONDS = 1200.0  # for one of them; what is there by then is kept
 FILE_SECONDS = 7200  # after which uploads and downloads are deleted
 FILES_BYTES = 2_000_000_000  # of uploads and downloads together; beyond it the oldest go earlier
 
 __all__ = [
-    "BODY_BYTES", "BUSY_SECONDS", "FILES_BYTES", "FILE_SECONDS", "KEPT_VALUES", "LARGE_MODEL_SESSIONS", "MAX_CALLERS",
-    "MAX_FILE_SIZE", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
+    "BODY_BYTES", "BUSY_SECONDS", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "GO_SECONDS", "KEPT_VALUES",
+    "LARGE_MODEL_SESSIONS", "MAX_CALLERS", "MAX_CLIP_FRAMES", "MAX_CLIP_SECONDS", "MAX_FILES", "MAX_FILE_SIZE",
+    "MAX_GOES", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
     "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UPLOAD_BYTES", "described",
 ]  # fmt: skip
 
@@ -31,6 +38,7 @@ def described() -> str:
     return (
         f"Limits: photos up to {MAX_FILE_SIZE.upper()} and {MAX_PIXELS // 1_000_000} million pixels, "
         f"{MAX_WORDS:,} words of {MAX_WORD_CHARACTERS} characters and {MAX_TEXT:,} characters in all, "
+        f"{MAX_FILES} photos or a clip of {MAX_CLIP_SECONDS} seconds in one go ({GO_SECONDS / 60:g} minutes), "
         f"{MAX_QUEUE} waiting requests, {REQUEST_SECONDS:g} seconds for one (--time-limit), {MAX_SESSIONS} tabs with "
         f"their results ({LARGE_MODEL_SESSIONS} with a larger model), forgotten after {SESSION_SECONDS // 60} minutes, "
         f"files deleted after {FILE_SECONDS // 3600} hours or beyond {FILES_BYTES / 1e9:g} GB."

@@ -2,10 +2,13 @@
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from eovseg.result import Result
 
 
 def data_address(picture: np.ndarray | Image.Image, form: str, **options: Any) -> str:
@@ -14,3 +17,15 @@ def data_address(picture: np.ndarray | Image.Image, form: str, **options: Any) -
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(buffer, form, **options)
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def shrunk(result: Result, side: int) -> Result:
+    """The result at most `side` pixels long, for pictures that are only looked at; one with instance masks as it is."""
+    height, width = result.segment_map.shape
+    scale = min(1.0, side / max(height, width))
+    if scale == 1 or result.instance_masks is not None:
+        return result
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = np.asarray(Image.fromarray(result.image).resize(size, Image.Resampling.BOX, reducing_gap=2))
+    segment_map = np.asarray(Image.fromarray(result.segment_map).resize(size, Image.Resampling.NEAREST))
+    return replace(result, image=image, segment_map=segment_map)

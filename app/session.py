@@ -100,6 +100,7 @@ class Session:
     opacity: float = OPACITY
     home: str | None = None
     files: list[Path] = field(default_factory=list)  # in a folder of their own
+    go: int = 0  # counts the goes of the tab Many; one that is not the last ends
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
     saving: threading.RLock = field(default_factory=threading.RLock)  # held as long as the files must stay
     running: threading.RLock = field(default_factory=threading.RLock)
@@ -227,7 +228,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
         digest = photo_digest(photo)
         if digest != session.digest or image_state is None or not same_model:
             begin = time.perf_counter()
-            image, shrunk_from = _page_sized(load_image(photo))
+            image, shrunk_from = page_sized(load_image(photo))
             image_state = predictor.encode_image(image)
             seconds["photo"] = time.perf_counter() - begin
         decoded = session.decoded
@@ -292,7 +293,7 @@ def _copy(start: Session) -> Session:
     return Session(**{name: getattr(start, name) for name in names})
 
 
-def _page_sized(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
+def page_sized(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
     """`image` with at most `LONGEST_SIDE` pixels a side, and its (width, height) before if it had more."""
     height, width = image.shape[:2]
     if max(height, width) <= LONGEST_SIDE:

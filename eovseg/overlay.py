@@ -124,6 +124,14 @@ def _blend(
     return blended
 
 
+def outline_pixels(indices: np.ndarray) -> np.ndarray:
+    """(H, W) bool: lines along the borders of the segments of a map, those at the photo's edge left out.
+
+    `indices` (H, W) int: 0 = no segment, which has no line of its own.
+    """
+    return _border(indices, 3 * _line_width(indices.shape)) & (indices > 0)
+
+
 def _border(indices: np.ndarray, thickness: int) -> np.ndarray:
     """(H, W) bool: pixels with a different index at most `thickness` pixels away along an axis."""
     lines = np.zeros(indices.shape, dtype=bool)

@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from eovseg import pictures
 from eovseg.colours import id_to_rgb
-from eovseg.errors import EovsegError
-from eovseg.formats import FILES, FORMATS, path_of, with_needs
-from eovseg.formats.photo import PhotoFile, json_bytes
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats import FILES, WRITERS, path_of, with_needs
+from eovseg.formats.photo import PhotoFile, json_bytes, png_bytes
 from eovseg.instance_masks import InstanceMasks
-from eovseg.overlay import draw_overlay, segment_labels
+from eovseg.overlay import draw_overlay, segment_colours, segment_labels
+from eovseg.pictures import Ground
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
 
@@ -69,7 +71,7 @@ class Result:
     `instance_masks`, (n, H, W) bool, one per segment in the same order. `timings` are in seconds. `name` is the photo's
     file name. `queries`: the object kernel whose scores each segment reports. `background`: the segments that
     eovseg.background merged into the last segment, "other". `verdicts`: which words are in the photo, as far as
-    that was measured.
+    that was measured. `subject`: labels of the classes that pictures with a background keep in front.
     Raises ValueError if the shapes do not match.
     """
 
@@ -84,6 +86,7 @@ class Result:
     queries: tuple[int, ...] = ()
     background: tuple[Segment, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    subject: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.segment_map.shape != self.image.shape[:2]:
@@ -125,8 +128,65 @@ class Result:
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
     ) -> Image.Image:
         """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
-        shown = self.segments[:-1] if self.background else self.segments  # "other" is not tinted
-        return draw_overlay(self.image, self.segment_map, shown, opacity, labels, highlight)
+        # "other" is the photo as it is.
+        return draw_overlay(self.image, self.segment_map, self.named, opacity, labels, highlight)
+
+    @property
+    def named(self) -> tuple[Segment, ...]:
+        """The segments that are one of the words: all but "other"."""
+        return self.segments[:-1] if self.background else self.segments
+
+    def subject_ids(self) -> list[int]:
+        """The segments that pictures keep in front by default: those of `subject`, else all things, else all."""
+        chosen = [segment.id for segment in self.named if segment.label in self.subject]
+        things = [segment.id for segment in self.named if segment.is_thing]
+        return chosen if self.subject else things or [segment.id for segment in self.named]
+
+    def cutout(self, ids: int | Collection[int]) -> Image.Image:
+        """Segments by id as RGBA, transparent around them and cut to them; see `eovseg.pictures.cutout`.
+
+        Raises `ConfigError` for an id that no segment has.
+        """
+        return pictures.cutout(self.image, self._subject(ids))
+
+    def cutouts(self) -> dict[str, Image.Image]:
+        """Each named segment by its unique name ("person 2") as RGBA, transparent around it."""
+        return {name: self.cutout(segment.id) for name, segment in zip(self.names, self.named, strict=False)}
+
+    def spotlight(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments darkened, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.spotlight(self.image, self._subject(ids))
+
+    def grey_background(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments in grey, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.grey_background(self.image, self._subject(ids))
+
+    def blurred_background(self, ids: int | Collection[int] | None = None, strength: float = 1.0) -> Image.Image:
+        """The photo with all but some segments out of focus, by default but `subject_ids()`; `strength` 0..4.
+
+        Raises `ConfigError` for an id that no segment has and for another strength.
+        """
+        return pictures.blurred_background(self.image, self._subject(ids), strength)
+
+    def outlines(self, on: Ground = "white") -> Image.Image:
+        """The borders of the named segments in their colours, on "white", the "photo" or "transparent" ground."""
+        places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
+        for place, segment in enumerate(self.named, start=1):
+            if segment.id < len(places):  # an instance that others cover may be missing in the map
+                places[segment.id] = place
+        return pictures.outlines(self.image, places[self.segment_map], segment_colours(self.named), on)
+
+    def _subject(self, ids: int | Collection[int] | None) -> np.ndarray:
+        """(H, W) bool, the pixels of some segments together."""
+        wanted = self.subject_ids() if ids is None else [ids] if isinstance(ids, int) else list(ids)
+        places = {segment.id: place for place, segment in enumerate(self.segments)}
+        if unknown := [one for one in wanted if one not in places]:
+            known = ", ".join(map(str, list(places)[:12])) + (", …" if len(places) > 12 else "")
+            raise ConfigError(f"There is no segment {unknown[0]}; this result has {known or 'none'}.")
+        mask = np.zeros(self.segment_map.shape, dtype=bool)
+        for one in wanted:
+            mask |= self.mask(places[one])
+        return mask
 
     def to_json(self) -> dict[str, Any]:
         """Segments, sizes, classes, notes and timings as plain values for json.dumps."""
@@ -167,7 +227,7 @@ class Result:
         for segment, name in zip(self.segments, self.names, strict=True):
             scores = (f"{s:.4f}" for s in (segment.score, segment.in_vocabulary, segment.out_of_vocabulary))
             kind = "thing" if segment.is_thing else "stuff"
-            words = (_cell(name), _cell(segment.label))
+            words = (plain_cell(name), plain_cell(segment.label))
             writer.writerow((segment.id, *words, kind, *scores, segment.area, *segment.box))
         return text.getvalue()
 
@@ -222,14 +282,14 @@ class Result:
     def save(self, folder: str | Path, stem: str | None = None, formats: Collection[str] = ()) -> list[Path]:
         """Writes overlay PNG, COCO panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
 
-        `formats`: additional formats from `eovseg.formats.FORMATS`, such as "yolo" or "cvat".
+        `formats`: additional formats from `eovseg.formats.WRITERS`, such as "yolo", "cvat" or "cutouts".
         `stem` defaults to the photo's name; characters that file systems do not allow become "_". A second result of
         the same photo replaces the first; if another photo has the same name, "-2", "-3", ... is added.
         Raises `EovsegError` if the folder is not writable, or for an unknown format.
         """
-        unknown = sorted(set(formats) - FORMATS.keys())
+        unknown = sorted(set(formats) - WRITERS.keys())
         if unknown:
-            raise EovsegError(f'There is no format "{unknown[0]}"; choose from {", ".join(FORMATS)}.')
+            raise EovsegError(f'There is no format "{unknown[0]}"; choose from {", ".join(WRITERS)}.')
         folder = Path(folder)
         digest = self._photo_digest()
         wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
@@ -242,7 +302,7 @@ class Result:
     def write(
         self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES), photo: PhotoFile | None = None
     ) -> list[Path]:
-        """Writes `files` (names of `FILES` and `FORMATS`) of `stem` to `folder`, overwriting; returns the paths.
+        """Writes `files` (names of `FILES` and `WRITERS`) of `stem` to `folder`, overwriting; returns the paths.
 
         `stem` may include folders; `photo` is the photo's name in the files, by default the result's name. Files are
         written atomically, even if the process is killed.
@@ -250,13 +310,13 @@ class Result:
         """
         folder = Path(folder)
         photo = photo or PhotoFile(self.name)
-        wanted = with_needs(kind for kind in (*FILES, *FORMATS) if kind in files)
+        wanted = with_needs(kind for kind in (*FILES, *WRITERS) if kind in files)
         paths = {kind: folder / file_of(kind, stem) for kind in wanted}
         # Write the document with the photo's digest first, so that `save` recognises interrupted results.
         for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
-            if kind in FORMATS:
+            if kind in WRITERS:
                 self._write_shared(kind, folder)
-                content = FORMATS[kind].content(self, photo, paths[kind])
+                content = WRITERS[kind].content(self, photo, paths[kind])
             else:
                 content = self._content(kind, f"{PurePath(stem).name}-{FILES['panoptic-png']}")
             _write(paths[kind], content)
@@ -264,7 +324,7 @@ class Result:
 
     def _write_shared(self, kind: str, folder: Path) -> None:
         """Writes the file that all photos of a format share, if missing; raises if it has other classes."""
-        if not (shared := FORMATS[kind].shared):
+        if not (shared := WRITERS[kind].shared):
             return
         path, content = folder / shared[0], shared[1](self.vocabulary)
         try:
@@ -280,9 +340,9 @@ class Result:
     def _content(self, kind: str, png_name: str) -> bytes:
         """Content of one of `FILES`."""
         if kind == "overlay":
-            return _png(self.overlay())
+            return png_bytes(self.overlay())
         if kind == "panoptic-png":
-            return _png(Image.fromarray(id_to_rgb(self.segment_map)))
+            return png_bytes(Image.fromarray(id_to_rgb(self.segment_map)))
         if kind == "panoptic-json":
             document = self.panoptic_json(png_name)
             document["info"]["photo_digest"] = self._photo_digest()
@@ -322,8 +382,8 @@ class Result:
 
 
 def file_of(kind: str, stem: str) -> PurePath:
-    """Path of a file kind (of `FILES` and `FORMATS`) for the photo `stem`, relative to the output folder."""
-    return path_of(kind, stem) if kind in FORMATS else PurePath(f"{stem}-{FILES[kind]}")
+    """Path of a file kind (of `FILES` and `WRITERS`) for the photo `stem`, relative to the output folder."""
+    return path_of(kind, stem) if kind in WRITERS else PurePath(f"{stem}-{FILES[kind]}")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -357,15 +417,9 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
         return False
 
 
-def _cell(text: str) -> str:
+def plain_cell(text: str) -> str:
     """Escapes text that a spreadsheet would read as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _xywh(box: tuple[int, int, int, int]) -> list[int]:

@@ -1,6 +1,7 @@
 """`eovseg segment`, `convert` and errors, as typed in a shell."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,25 @@ def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsy
 
 
 @pytest.mark.usefixtures("loaded")
+def test_pictures_with_a_subject(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, photo = tmp_path / "out", photos / "b.png"
+    asked = ["segment", str(photo), "-v", WORDS, "-o", str(out), "--write", "cutouts, grey", "--write", "segments"]
+    assert main([*asked, "--subject", "grass"]) == 0
+    assert sorted(path.name for path in out.glob("b-*")) == ["b-cutouts.zip", "b-grey.png", "b-segments.json"]
+    labels = [line["label"] for line in json.loads((out / "index.jsonl").read_text())["segments"]]
+    with zipfile.ZipFile(out / "b-cutouts.zip") as packed:
+        assert len(packed.namelist()) == len(labels) > 0
+    with Image.open(out / "b-grey.png") as grass:
+        first = grass.tobytes()
+    assert main([*asked, "--subject", "bear"]) == 0, "another subject is another run"
+    with Image.open(out / "b-grey.png") as bear:
+        assert bear.tobytes() != first
+    with pytest.raises(SystemExit):
+        main([*asked, "--write", "cutouts,mosaic"])
+    assert "'mosaic' is not one of overlay," in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loaded")
 def test_vocabulary_from_a_file_and_tasks(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tmp_path / "words.txt"
     words.write_text("bear\ngrass: stuff\n")
@@ -70,6 +90,7 @@ def test_vocabulary_from_a_file_and_tasks(photos: Path, tmp_path: Path, capsys: 
         (["segment", "no*match.jpg", "-v", WORDS, "--json"], "no*match.jpg"),
         (["segment", "x.jpg", "-v", " ; ", "--json"], "word"),
         (["segment", "x.jpg", "-v", WORDS], "-o"),
+        (["segment", "x.jpg", "-v", WORDS, "--json", "--subject", "cat"], "choose of bear, grass, road."),
         (["segment", "x.jpg", "-v", WORDS, "--json", "--checkpoint", "none.pth"], "none.pth"),
         (["convert", "none.pth", "out.safetensors"], "none.pth"),
     ],

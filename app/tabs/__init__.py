@@ -23,7 +23,14 @@ from typing import Any
 
 from gradio.components import Component
 
-TITLES = {"vas": "VAS", "tdee": "TDEE", "clustering": "Clustering", "decoder": "Decoder", "speed": "Speed"}
+TITLES = {
+    "many": "Many",
+    "vas": "VAS",
+    "tdee": "TDEE",
+    "clustering": "Clustering",
+    "decoder": "Decoder",
+    "speed": "Speed",
+}
 
 
 @dataclass(frozen=True)

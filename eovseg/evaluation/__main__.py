@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings on kept logits, instead of a report; best-first: a search for the fields of that composition",
     )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts of each photo")
+    parser.add_argument(
+        "--html", type=Path, metavar="FOLDER", help="a report with the photos and their errors, for any browser"
+    )
     add_model_options(parser)
     add_settings_options(parser, task=False)
     parser.add_argument(

@@ -16,6 +16,7 @@ from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import is_validation, validation_photos
 from eovseg.errors import ConfigError
+from eovseg.evaluation import html_report
 from eovseg.evaluation.categories import classes_of_folder
 from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.origin import Origin
@@ -41,6 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
         check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
     if arguments.out and distributed.is_main():
         arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
+    if arguments.html and arguments.sweep:
+        raise ConfigError("--html shows one report, and a sweep makes none; leave one of the two out.")
+    if arguments.html and distributed.is_main():
+        html_report.check_folder(arguments.html)
     predictor = chosen_model(arguments)
     settings = given.completed(predictor.config)
     if arguments.sweep:
@@ -65,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         "absent words": arguments.absent_words,
         "mask recall": arguments.mask_recall,
         "cost": arguments.cost,
+        "evidence": arguments.html is not None,
     }
     report = evaluate(
         predictor,
@@ -84,6 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out:
         for path in report.save(arguments.out):
             print(path)
+    if arguments.html:
+        print(html_report.write(report, folder, photos, arguments.html))
     if other:
         show_comparison(report, other, arguments.out)
 

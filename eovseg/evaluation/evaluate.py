@@ -16,6 +16,7 @@ from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth, p
 from eovseg.evaluation.cost import Cost, measure_cost
 from eovseg.evaluation.counts import ClassPixels, ClassSegments, Counts, PhotoCounts, ScoredSegment
 from eovseg.evaluation.decoded import DecodedPhoto
+from eovseg.evaluation.evidence import PhotoEvidence, photo_evidence
 from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
 from eovseg.evaluation.report import Report
@@ -25,7 +26,7 @@ from eovseg.result import Result
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
-Extra = Literal["true masks", "absent words", "mask recall", "cost"]
+Extra = Literal["true masks", "absent words", "mask recall", "cost", "evidence"]
 
 
 class Evaluator:
@@ -34,8 +35,8 @@ class Evaluator:
     `vocabulary` is the given one with thing or stuff as the folder has it; `seen` (K,) bool marks the classes that
     share a word with the training vocabulary. AP's true masks are the folder's segments, which do not overlap, and
     mIoU's classes theirs, unless the data set has files of its own for them.
-    Counts of several processes are joined with `merge(other.state())`.
-    Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
+    Counts of several processes are joined with `merge(other.state())`. `with_evidence`: what became of each segment is
+    kept too. Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Evaluator:
         seen: np.ndarray,
         tasks: Sequence[Task] | None = None,
         ignore_unmapped: bool = False,
+        with_evidence: bool = False,
     ) -> None:
         self.folder = folder
         self.mapping, self.vocabulary = classes_of_folder(folder, vocabulary, ignore_unmapped)
@@ -52,6 +54,7 @@ class Evaluator:
         self.tasks = _allowed_tasks(folder, tasks)
         self._instance = InstanceAveragePrecision(self.vocabulary.is_thing)
         self._photos: list[PhotoCounts] = []
+        self._evidence: list[PhotoEvidence] | None = [] if with_evidence else None
 
     def truth(self, photo: Photo) -> Truth:
         """A photo's labels in the classes of the vocabulary."""
@@ -78,7 +81,7 @@ class Evaluator:
         """
         counts: dict[str, Any] = dict(extras)
         if "panoptic" in self.tasks:
-            counts["panoptic"], counts["segments"] = self._panoptic_counts(truth, results["panoptic"])
+            counts["panoptic"], counts["segments"] = self._panoptic_counts(photo, truth, results["panoptic"])
             counts["boundaries"] = [boundary_pixels(results["panoptic"].segment_map, truth.segment_map)]
         if "semantic" in self.tasks:
             pixels = class_pixels(_class_map(results["semantic"]), truth.class_map(), len(self.vocabulary))
@@ -87,10 +90,14 @@ class Evaluator:
             self._add_instances(truth, results["instance"])
         self._photos.append(PhotoCounts(photo, **counts))
 
-    def _panoptic_counts(self, truth: Truth, result: Result) -> tuple[list[ClassSegments], list[ScoredSegment]]:
+    def _panoptic_counts(
+        self, photo: str, truth: Truth, result: Result
+    ) -> tuple[list[ClassSegments], list[ScoredSegment]]:
         quality = PanopticQuality(self.vocabulary.is_thing)
         classes = {segment.id: segment.class_id for segment in result.segments}
         matching = quality.add(result.segment_map, classes, truth.segment_map, truth.classes, truth.crowd)
+        if self._evidence is not None:
+            self._evidence.append(photo_evidence(photo, truth, result, matching))
         state = quality.state()
         right = {match.predicted_id for match in matching.matches}
         scored = [
@@ -125,12 +132,14 @@ class Evaluator:
 
     def state(self) -> dict[str, Any]:
         """All counts so far, to send to another process."""
-        return {"photos": list(self._photos), "instance": self._instance.state()}
+        return {"photos": list(self._photos), "instance": self._instance.state(), "evidence": self._evidence}
 
     def merge(self, state: Mapping[str, Any]) -> None:
         """Add the counts that an evaluator of the same folder and vocabulary gave with `state`."""
         self._photos += state["photos"]
         self._instance.merge(state["instance"])
+        if self._evidence is not None:
+            self._evidence += state["evidence"]
 
     def report(self, variant: str, settings: Settings, cost: Cost | None = None) -> Report:
         """The report of everything added."""
@@ -149,6 +158,7 @@ class Evaluator:
             instance=instance,
             cost=cost,
             notes=self.folder.notes,
+            evidence=None if self._evidence is None else tuple(self._evidence),
         )
 
 
@@ -168,14 +178,19 @@ def evaluate(
 
     `tasks` defaults to all that the folder's labels allow; what `settings` leave open is the model's own. `extras`:
     "true masks" scores the classifiers on the true regions, "absent words" decodes each photo twice more with half of
-    its own words left out, "mask recall" looks for true segments that no mask reaches, "cost" times the first photo.
+    its own words left out, "mask recall" looks for true segments that no mask reaches, "cost" times the first photo,
+    "evidence" keeps what became of each segment, for `eovseg.evaluation.html_report`.
     `progress(done, total)` is called after each photo. Several processes share the photos and all return the report of
     the whole. Raises as `Evaluator` does.
     """
     if not photos:
         raise DataError(f"There is no photo of {folder.name} to evaluate on.")
     settings = (settings or Settings()).completed(predictor.config)
-    evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped)
+    evaluator = Evaluator(
+        folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped, with_evidence="evidence" in extras
+    )
+    if "evidence" in extras and "panoptic" not in evaluator.tasks:
+        raise ConfigError("The HTML report needs the panoptic task; add it, or leave --html out.")
     if "mask recall" in extras and "panoptic" not in evaluator.tasks:
         raise ConfigError("Mask recall needs the panoptic task; add it, or leave --mask-recall out.")
     regions = Regions(predictor, evaluator.vocabulary, settings)

@@ -19,6 +19,7 @@ from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_cur
 from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import Counts
+from eovseg.evaluation.evidence import PhotoEvidence
 from eovseg.evaluation.figures import intervals, once
 from eovseg.evaluation.mask_recall import MaskRecall, mask_recall
 from eovseg.evaluation.origin import Origin
@@ -34,7 +35,7 @@ class Report:
     """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1].
 
     `counts` are what each photo added, from which the headline numbers and their intervals come; `origin` says where
-    all of it comes from.
+    all of it comes from. `evidence` is what became of each segment, where that was asked for; no file keeps it.
     """
 
     data: str
@@ -56,6 +57,7 @@ class Report:
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
     counts: Counts = field(repr=False, kw_only=True)
+    evidence: tuple[PhotoEvidence, ...] | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
     def of(cls, counts: Counts, **header: Any) -> "Report":
@@ -162,8 +164,9 @@ class Report:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the counts as plain JSON values; NaN becomes null."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "counts"}
+        """Everything but counts and evidence as plain JSON values; NaN becomes null."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("counts", "evidence")]
+        parts = {name: getattr(self, name) for name in names}
         return _plain({"summary": self.summary(), "intervals": self.intervals, "paper": self.paper(), **parts})
 
     def save(self, folder: Path | str) -> list[Path]:

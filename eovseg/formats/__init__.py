@@ -1,11 +1,11 @@
-"""Results as the files of the tools that people label, train and look at data with: one list of names for all."""
+"""Results as the files of tools that people label, train and look at data with, and as pictures: all by one name."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from eovseg.formats import coco, cvat, label_studio, labelme, yolo
+from eovseg.formats import coco, cvat, label_studio, labelme, pictures, yolo
 from eovseg.formats.photo import PhotoFile
 
 if TYPE_CHECKING:
@@ -45,6 +45,15 @@ FORMATS = {
     "label-studio": Format("Label Studio", "*-label-studio.json", label_studio.tasks),
     "cvat": Format("CVAT", "*-cvat.xml", cvat.document),
 }
+# Pictures with a subject; see eovseg/pictures.py.
+PICTURES = {
+    "cutouts": Format("Cut-outs", "*-cutouts.zip", pictures.cutouts),
+    "spotlight": Format("Spotlight", "*-spotlight.png", pictures.content("spotlight")),
+    "blurred": Format("Blurred background", "*-blurred.png", pictures.content("blurred")),
+    "grey": Format("Grey background", "*-grey.png", pictures.content("grey")),
+    "outlines": Format("Outlines", "*-outlines.png", pictures.content("outlines")),
+}
+WRITERS = FORMATS | PICTURES
 
 
 def with_needs(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -54,9 +63,9 @@ def with_needs(kinds: Iterable[str]) -> tuple[str, ...]:
 
 def needs(kind: str) -> tuple[str, ...]:
     """The further files that a kind of file needs."""
-    return FORMATS[kind].needs if kind in FORMATS else ()
+    return WRITERS[kind].needs if kind in WRITERS else ()
 
 
 def path_of(kind: str, stem: str) -> PurePosixPath:
-    """Where a format's file of the photo `stem` (with the folders before it) lies below the folder of results."""
-    return PurePosixPath(FORMATS[kind].path.replace("*", stem))
+    """Where a file of the photo `stem` (with the folders before it) lies below the folder of results."""
+    return PurePosixPath(WRITERS[kind].path.replace("*", stem))

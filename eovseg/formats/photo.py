@@ -1,5 +1,6 @@
 """What formats ask of a result besides its segments: which photo it shows, and masks without the empty photo around."""
 
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from eovseg.result import Result
@@ -66,3 +68,10 @@ def printable(text: str) -> str:
 def json_bytes(document: Any) -> bytes:
     """JSON as UTF-8. A photo's name may hold bytes that are no UTF-8, kept as lone surrogates: they become "?"."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """The PNG file of a picture."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from eovseg.command_options import (
     chosen_settings,
     chosen_words,
 )
-from eovseg.errors import EovsegError
-from eovseg.formats import FILES, FORMATS, with_needs
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats import FILES, FORMATS, PICTURES, WRITERS, with_needs
 from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
 from eovseg.settings import Settings
 from eovseg.stopping import STOPPED, StopSignals
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
     from eovseg.segmenting.photos import Photo
 
-WRITE_HELP = f"write only this file, repeatable: {', '.join(FILES)}; for other tools: {', '.join(FORMATS)}"
+WRITE_HELP = (
+    f"write only these files, separated by commas: {', '.join(FILES)}; for other tools: {', '.join(FORMATS)}; "
+    f"pictures: {', '.join(PICTURES)}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
     many = parser.add_argument_group("many photos")
     many.add_argument("-r", "--recursive", action="store_true", help="include subfolders")
-    many.add_argument("--write", action="append", choices=(*FILES, *FORMATS), metavar="FILE", help=WRITE_HELP)
+    many.add_argument("--write", action="extend", type=_kinds, metavar="FILE", help=WRITE_HELP)
+    subject = "the word that spotlight, blurred and grey keep in front, repeatable (default: all things)"
+    many.add_argument("--subject", action="append", default=[], metavar="WORD", help=subject)
     many.add_argument("--redo", action="store_true", help="segment photos again that are already finished")
     many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, e.g. 2/4")
     many.add_argument("--workers", type=_count, default=2, metavar="N", help="decoding threads (default: 2)")
@@ -57,17 +62,29 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _kinds(text: str) -> list[str]:
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    if unknown := [kind for kind in kinds if kind not in FILES and kind not in WRITERS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join((*FILES, *WRITERS))}")
+    return kinds
+
+
 @dataclass(frozen=True)
 class Job:
-    """How every photo is segmented: the network, the vocabulary, the background and the settings."""
+    """How every photo is segmented: the network, the vocabulary, the background and the settings.
+
+    `subject`: the words that pictures keep in front.
+    """
 
     predictor: "Predictor"
     vocabulary: Vocabulary
     background: Vocabulary | None
     settings: Settings
+    subject: tuple[str, ...] = ()
 
     def __call__(self, photo: np.ndarray) -> "Result":
-        return self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
+        result = self.predictor(photo, self.vocabulary, background=self.background, settings=self.settings)
+        return replace(result, subject=self.subject)
 
     @property
     def named(self) -> Vocabulary:
@@ -82,7 +99,7 @@ class Job:
 
         variant = self.predictor.config.variant
         path = options.checkpoint or default_checkpoint(variant)
-        parts = {
+        parts: dict[str, Any] = {
             "vocabulary": self.vocabulary.to_text(),
             "background": self.background.to_text() if self.background else None,
             "settings": {"task": self.settings.task, **self.settings.given()},
@@ -91,7 +108,7 @@ class Job:
             "dtype": options.dtype,
             "backend": options.backend,
             "files": sorted(files),
-        }
+        } | ({"subject": self.subject} if self.subject else {})
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -105,6 +122,9 @@ def run(options: argparse.Namespace) -> int:
         raise EovsegError("No output was given: give a folder with -o, or --json for standard output.")
     shard, settings = options.shard.in_launcher(), chosen_settings(options)
     vocabulary, background = chosen_words(options, tell=not shard.rank)
+    if unknown := [word for word in options.subject if word not in vocabulary.labels]:
+        known = ", ".join(vocabulary.labels[:12]) + (", …" if len(vocabulary) > 12 else "")
+        raise ConfigError(f'--subject "{unknown[0]}" is not among the words; choose of {known}.')
 
     def tell(note: str) -> None:
         if not shard.rank:
@@ -113,7 +133,8 @@ def run(options: argparse.Namespace) -> int:
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
-    job = Job(chosen_model(options, own_device(options.device)), vocabulary, background, settings)
+    predictor = chosen_model(options, own_device(options.device))
+    job = Job(predictor, vocabulary, background, settings, tuple(options.subject))
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:

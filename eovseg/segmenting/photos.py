@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from eovseg.errors import ImageError
-from eovseg.formats import FILES, FORMATS
+from eovseg.formats import FILES, WRITERS
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
 from eovseg.result import clean_stem, file_of
 
@@ -22,8 +22,8 @@ Owners = Mapping[str, tuple[str, int, int]]
 
 
 # Prefix and suffix of a photo's target in the names of its results, and the files shared by all photos.
-_RESULTS = tuple(tuple(file_of(kind, "*").as_posix().split("*")) for kind in (*FILES, *FORMATS))
-_SHARED = tuple(form.shared[0] for form in FORMATS.values() if form.shared)
+_RESULTS = tuple(tuple(file_of(kind, "*").as_posix().split("*")) for kind in (*FILES, *WRITERS))
+_SHARED = tuple(form.shared[0] for form in WRITERS.values() if form.shared)
 _RESULT_ENDINGS = (*(after for _, after in _RESULTS), *(PurePath(name).name for name in _SHARED), ".jsonl")
 
 

@@ -15,6 +15,8 @@ from eovseg.segmenting.prefetch import ahead
 from eovseg.video.package import file_address, require_av
 
 _AHEAD = 8  # packets to decode in advance
+# FFmpeg demuxers of files that cannot refer to other files.
+_WHOLE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
 _MICROSECOND = Fraction(1, 1_000_000)
 _UNKNOWN_MATRIX = 2  # FFmpeg's "unspecified" colour space
 _HIGH_DEFINITION = 720  # rows from which players assume BT.709 for untagged videos
@@ -47,11 +49,14 @@ class SoundPacket:
 class VideoReader:
     """An open video file, to be used in `with`; `read` may be called once.
 
-    `start` and `end` select a part in seconds. Raises `VideoError` if the file is not a video, and `ConfigError` for
-    invalid times.
+    `start` and `end` select a part in seconds. `strangers`: accept only files that contain their pictures themselves;
+    a playlist could refer to any video on this machine. Raises `VideoError` if the file is not a video, and
+    `ConfigError` for invalid times.
     """
 
-    def __init__(self, path: str | Path, start: float | None = None, end: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, start: float | None = None, end: float | None = None, *, strangers: bool = False
+    ) -> None:
         self._start = 0.0 if start is None else start
         self._end = float("inf") if end is None else end
         if not 0 <= self._start < self._end:
@@ -60,7 +65,7 @@ class VideoReader:
             )
         self._av = require_av()
         self.path = Path(path)
-        self._container = _open(self._av, self.path)
+        self._container = _open(self._av, self.path, strangers)
         try:
             self._stream = _picture_stream(self._av, self._container, self.path)
         except VideoError:
@@ -208,12 +213,13 @@ def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bo
     return np.ascontiguousarray(pixels), turned
 
 
-def _open(av: Any, path: Path) -> Any:
+def _open(av: Any, path: Path, strangers: bool) -> Any:
     if path.is_dir():
         raise VideoError(f'"{path}" is a folder; give a video file.')
     try:
         # Only local files: a playlist must not cause network requests.
-        container = av.open(file_address(path), options={"protocol_whitelist": "file"})
+        options = {"protocol_whitelist": "file"} | ({"format_whitelist": _WHOLE_FORMATS} if strangers else {})
+        container = av.open(file_address(path), options=options)
     except FileNotFoundError as error:
         raise VideoError(f'The video "{path.name}" was not found.') from error
     except PermissionError as error:

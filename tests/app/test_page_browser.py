@@ -134,6 +134,32 @@ def test_a_zip_for_a_tool(visit: Visit) -> None:
     assert image is not None and image.get("name") == "bus-street.jpg" and len(image) == len(visit.names)
 
 
+def test_pictures_follow_what_is_pinned(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
+    visit.tab.click(".subject summary")
+    visit.tab.wait_for_function("document.querySelectorAll('.subject .card img').length === 5")
+    assert "In front: all things" in visit.tab.inner_text(".subject .hint")
+    with visit.tab.expect_download() as waiting:
+        visit.tab.click(".subject .card.cutouts")
+    assert waiting.value.suggested_filename == "bus-street-cutouts.zip"
+    with zipfile.ZipFile(waiting.value.path()) as packed:
+        assert packed.namelist() == ["01 sky.png", "02 boat 1.png", "03 boat 2.png"]
+    before = visit.tab.get_attribute(".subject .spotlight img", "src")
+    visit.tab.click(".stage .chip >> text=boat 2")
+    visit.tab.wait_for_selector(".subject .hint >> text=In front: boat 2")
+    assert visit.tab.get_attribute(".subject .spotlight img", "src") != before
+    with visit.tab.expect_download() as waiting:
+        visit.tab.click(".subject .card.cutouts")
+    assert waiting.value.suggested_filename == "bus-street-boat 2-cutout.png"
+    with Image.open(waiting.value.path()) as picture:
+        assert picture.mode == "RGBA" and np.asarray(picture)[..., 3].max() == 255
+    with visit.tab.expect_download() as waiting:
+        visit.tab.click(".subject .card.blurred")
+    assert waiting.value.suggested_filename == "bus-street-boat 2-blurred.png"
+    visit.changes(lambda: visit.words("sea: stuff"))
+    visit.tab.wait_for_selector(".subject .hint >> text=In front: all segments")
+
+
 def test_a_slider_acts_on_the_kept_result(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
     before = visit.picture()

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,6 +105,8 @@ class Visitor:
     troubles: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     path: str = ""
+    goes: int = 0  # of the tab Many
+    pressed: bool = False  # whether the page shows a result of the own words
 
     def prepare(self) -> None:
         self.path = self.caller.photo(self.pixels.shape[1], self.pixels.shape[0], self.pixels)
@@ -120,6 +123,8 @@ class Visitor:
                 return
             if self.place % 2:
                 self.over_the_api(words)
+            elif self.place % 4 == 0 and turn % 3 == 2 and self.pressed:
+                self.with_many_photos()
             else:
                 self.on_the_page(words, turn)
             self.seconds.append(time.monotonic() - begin)
@@ -149,6 +154,22 @@ class Visitor:
         if stage["photo"] is not None:
             self.check_photo(decoded(stage["photo"]), blended=False)
         self.check_size(decoded(stage["ids"]))
+        self.pressed = True
+
+    def with_many_photos(self) -> None:
+        """Two photos in one go, with the words that this visitor asked for before."""
+        files = [{"path": self.path, "name": f"{self.place}-{number}.png"} for number in range(2)]
+        done = self.caller.do(self.caller.event("many", "begin"), [None], {"files": files})
+        value = done["output"]["data"][0]
+        assert [card["name"] for card in value["cards"]] == [file["name"] for file in files], value["note"]
+        for card in value["cards"]:
+            assert "error" not in card, card
+            self.check({word["word"] for word in card["words"]}, self.words)
+        packed = self.caller.client.get(done["output"]["data"][1]["url"])
+        packed.raise_for_status()
+        with zipfile.ZipFile(io.BytesIO(packed.content)) as pack:
+            self.check_photo(pack.read(f"{self.place}-1-overlay.png"), blended=True)
+        self.goes += 1
 
     def check(self, labels: set[str], words: Sequence[str]) -> None:
         assert labels <= set(words), f"foreign labels {labels - set(words)}"
@@ -218,6 +239,7 @@ def run_visitors(
     for visitor in visitors:
         visitor.seconds.clear()
         visitor.troubles.clear()
+        visitor.goes = 0
     before, cpu = rss(process), sum(process.cpu_times()[:2])
     begin = time.monotonic()
 
@@ -246,6 +268,7 @@ def run_visitors(
         "options": "xs on the CPU, OMP_NUM_THREADS=" + os.environ.get("OMP_NUM_THREADS", "not set"),
         "requests": len(waits),
         "requests_by_visitor": [len(visitor.seconds) for visitor in visitors],
+        "goes_of_many_photos": sum(visitor.goes for visitor in visitors),
         "troubles": dict(sorted(sum((visitor.troubles for visitor in visitors), Counter()).items())),
         "refused_queue_full": sum(visitor.refused for visitor in visitors),
         "wrong": [f"visitor {visitor.place}: {text}" for visitor in visitors for text in visitor.wrong],
@@ -266,6 +289,7 @@ def faults(found: dict[str, Any]) -> list[str]:
     """What is not as it should be in a report of `run_visitors`, as sentences; none where all is well."""
     checks = {
         f"answers were wrong: {found['wrong'][:5]}": found["wrong"] == [],
+        "nobody got many photos": found["goes_of_many_photos"] >= 1,
         "a visitor never got a result": min(found["requests_by_visitor"]) >= 1,
         "a kind of trouble was never made": set(found["troubles"]) == set(TROUBLES),
         f"memory changed by {found['memory_change']:+.1%}, more than 10 %": abs(found["memory_change"]) < 0.1,

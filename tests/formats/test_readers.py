@@ -1,4 +1,4 @@
-"""Each format read back by its tool's own reader; where that is too large to install, by the format as documented."""
+"""Each format read back by a reader of its tool that is small to install; test_own_readers.py runs the others."""
 
 import json
 import sys
@@ -160,7 +160,7 @@ def brush_pixels(rle: list[int]) -> np.ndarray:
 
 
 def test_label_studio_as_documented(result: Result, tmp_path: Path) -> None:
-    # label-studio-sdk needs two dozen packages (black, nltk, OpenCV, …), too many for the tests; its decoder agrees.
+    # The decoder of label-studio-sdk itself runs in test_own_readers.py.
     (task,) = json.loads(written(result, tmp_path, "label-studio").read_text(encoding="utf-8"))
     assert task["data"]["image"] == f"/data/local-files/?d={result.name}"
     (prediction,) = task["predictions"]
@@ -215,7 +215,7 @@ def test_without_supervision_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_format_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(EovsegError, match=r'^There is no format "voc"; choose from yolo, .*cvat\.$'):
+    with pytest.raises(EovsegError, match=r'^There is no format "voc"; choose from yolo, .*outlines\.$'):
         RESULTS["ring"].save(tmp_path, formats=["voc"])
     assert not any(tmp_path.iterdir())
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from eovseg.errors import EovsegError
-from eovseg.formats import FORMATS, with_needs
+from eovseg.formats import WRITERS, with_needs
 from eovseg.segmenting.folder import Writing, segment_photos
 from eovseg.segmenting.gathering import gather
 from eovseg.segmenting.index import Index
@@ -19,7 +19,7 @@ from eovseg.segmenting.photos import list_photos
 from eovseg.segmenting.sharding import Shard
 from tests.segmenting.conftest import VOCABULARY, threshold, write_photos
 
-KINDS = with_needs(FORMATS)
+KINDS = with_needs(WRITERS)
 NAMES = ["a.png", "sub/a.png", "sub/b c.png", "z.png"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eovseg.errors import ImageError
-from eovseg.formats import FILES, FORMATS
+from eovseg.formats import FILES, WRITERS
 from eovseg.photo_folders import PHOTO_SUFFIXES
 from eovseg.result import file_of
 from eovseg.segmenting.photos import Photo, list_photos, version
@@ -75,7 +75,7 @@ def test_the_results_in_every_format_are_not_told(tmp_path: Path) -> None:
     for path in ("a.png", "d/b.png"):
         target = path.removesuffix(".png")
         owned[target] = (str(tmp_path / path), *version(str(tmp_path / path)))
-        touch(tmp_path, *(file_of(kind, target).as_posix() for kind in (*FILES, *FORMATS)))
+        touch(tmp_path, *(file_of(kind, target).as_posix() for kind in (*FILES, *WRITERS)))
     touch(tmp_path, "yolo/data.yaml", "d/mine-overlay.png", "d/mine.json")
     said: list[str] = []
     found = list_photos([str(tmp_path)], True, tmp_path, owned, said.append)

@@ -1,0 +1,299 @@
+"""Many photos, or a short clip, with the words and settings of a session: one after the other, each at its turn.
+
+Every photo and every frame is a request of its own at the page's desk, so that other visitors get theirs in between,
+and one who leaves frees the model at once. What a go made lies in a folder that ends with it; its ZIP is a download.
+"""
+
+import csv
+import io
+import json
+import logging
+import os
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from app.desk import VisitorLeft
+from app.limits import CLIP_SIDE, GO_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES
+from app.pictures import data_address, shrunk
+from app.session import Asked, composed, page_sized
+from eovseg.colours import segment_colours
+from eovseg.errors import ConfigError, EovsegError
+from eovseg.images import load_image
+from eovseg.result import Result, clean_stem, plain_cell
+from eovseg.video.frames import Frame, FrameSegmenter
+from eovseg.video.reading import Picture, VideoReader
+from eovseg.video.writing import write_video
+
+_LOG = logging.getLogger(__name__)
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+CARD_SIDE = 360  # pixels of a picture of the gallery
+MAX_CARDS = 24  # of a clip, evenly spread
+_SHOWN_NAMES = 6
+FAILED = "The model failed on this photo; the server's log says why."
+Run = Callable[[Callable[[], Any]], Any]  # the desk: does a piece of work at its turn, or raises
+
+
+@dataclass(frozen=True)
+class Given:
+    """An uploaded file, and what its visitor calls it."""
+
+    path: Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass
+class Go:
+    """What the page shows of a go: cards in their order, counts of words, and how far it is.
+
+    `rows` are the lines of the table of all segments.
+    """
+
+    token: str
+    of: int
+    clip: bool = False
+    done: int = 0
+    made: int = 0  # of them with a result
+    cards: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    note: str = ""
+    state: str = "running"
+
+    def value(self) -> dict[str, Any]:
+        """What app/many.js draws."""
+        shown = {name: getattr(self, name) for name in ("token", "of", "clip", "done", "made", "note", "state")}
+        return {**shown, "cards": list(self.cards), "words": self._words()}
+
+    def _words(self) -> list[dict[str, Any]]:
+        """By word, the most frequent first: in how many pictures, how many segments, mean score, mean share."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows:
+            found.setdefault(row["class"], []).append(row)
+        words = [
+            {
+                "word": word,
+                "pictures": len({row["number"] for row in rows}),
+                "segments": len(rows),
+                "score": float(np.mean([row["score"] for row in rows])),
+                "share": sum(row["share"] for row in rows) / self.made,
+            }
+            for word, rows in found.items()
+        ]
+        return sorted(words, key=lambda one: (-int(one["pictures"]), -float(one["share"])))
+
+    def add(self, picture: str, result: Result, seconds: float, card: bool = True) -> None:
+        """A picture that is done; `card`: whether the gallery shows it."""
+        pixels = result.segment_map.size
+        for segment, name in zip(result.named, result.names, strict=False):
+            self.rows.append(
+                {
+                    "number": self.done, "picture": picture, "name": name, "class": segment.label,
+                    "kind": "thing" if segment.is_thing else "stuff", "score": segment.score,
+                    "share": segment.area / pixels,
+                }
+            )  # fmt: skip
+        self.done += 1
+        self.made += 1
+        if card:
+            self.cards.append({"name": picture, "seconds": round(seconds, 2), **_card(result)})
+
+    def fail(self, picture: str, sentence: str) -> None:
+        self.done += 1
+        self.cards.append({"name": picture, "error": sentence})
+
+    def table_csv(self) -> str:
+        """Every segment of every picture, as spreadsheets read it."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(("picture", "name", "class", "kind", "score", "share"))
+        for row in self.rows:
+            words = (plain_cell(str(row[name])) for name in ("picture", "name", "class"))
+            writer.writerow((*words, row["kind"], f"{row['score']:.4f}", f"{row['share']:.5f}"))
+        return text.getvalue()
+
+
+def uploaded(files: object) -> list[Given]:
+    """The uploads that an event of the page names: photos, or one clip.
+
+    Raises `ConfigError` for too many, for both, and for what is no upload.
+    """
+    listed = files if isinstance(files, list) else []
+    if not listed:
+        raise ConfigError("Choose some photos or a clip first.")
+    if len(listed) > MAX_FILES:
+        raise ConfigError(f"{len(listed):,} files are too many; at most {MAX_FILES} photos go at once.")
+    folder = os.path.realpath(get_upload_folder())
+    given = []
+    for entry in listed:
+        path, name = (entry.get(key) if isinstance(entry, dict) else None for key in ("path", "name"))
+        if not isinstance(path, str) or not isinstance(name, str) or "\0" in path:
+            raise ConfigError("A file was not uploaded to this page; choose it again.")
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(folder) or not os.path.isfile(real):  # noqa: PTH113 (any name may come)
+            raise ConfigError("A file was not uploaded to this page, or was deleted meanwhile; choose it again.")
+        given.append(Given(real, PurePath(name[:200]).name or "photo"))
+    if any(one.is_video for one in given) and len(given) > 1:
+        raise ConfigError("Give photos, or one clip alone.")
+    return given
+
+
+def segment_photos(
+    run: Run, predictor: Any, asked: Asked, given: list[Given], go: Go, folder: Path, goes_on: Callable[[], bool]
+) -> Iterator[None]:
+    """Segment the photos in their order, yielding after each; files of the results go to `folder`.
+
+    `goes_on` is asked before each. Raises `VisitorLeft`.
+    """
+    stems = file_stems([one.name for one in given])
+    end = time.monotonic() + GO_SECONDS
+
+    def work(photo: Given, stem: str) -> Result:
+        image, _ = page_sized(load_image(photo.path))
+        state = predictor.encode_image(image)
+        result = composed(predictor, predictor.decode(state, asked.vocabulary), asked)
+        result = replace(result, name=photo.name)
+        result.write(folder, stem)
+        return result
+
+    for photo, stem in zip(given, stems, strict=True):
+        if not goes_on() or time.monotonic() > end:
+            go.note = _ended_early(go, "photos")
+            return
+        begin = time.perf_counter()
+        try:
+            result = run(lambda photo=photo, stem=stem: work(photo, stem))
+        except VisitorLeft:
+            raise
+        except EovsegError as error:
+            go.fail(photo.name, str(error).replace(photo.path.name, photo.name))
+        except Exception:
+            _LOG.exception("A photo of many failed")
+            go.fail(photo.name, FAILED)
+        else:
+            go.add(photo.name, result, time.perf_counter() - begin)
+        yield
+
+
+def file_stems(names: list[str]) -> list[str]:
+    """What the files of each photo are called: its own name, with "-2", "-3", … where others have it too."""
+    taken: set[str] = set()
+    stems = []
+    for name in names:
+        stem = own = clean_stem(PurePath(name).stem)
+        number = 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{own}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+class _EachOnce:
+    """A predictor as `FrameSegmenter` calls it, made of the three steps that the page's have."""
+
+    def __init__(self, predictor: Any) -> None:
+        self._predictor = predictor
+
+    def __call__(
+        self, image: np.ndarray, words: Any, *, background: Any = None, keep: bool = False, settings: Any = None
+    ) -> Result:
+        asked = Asked(words, background, settings)
+        state = self._predictor.encode_image(image)
+        return composed(self._predictor, self._predictor.decode(state, asked.vocabulary), asked)
+
+
+def segment_clip(
+    run: Run, predictor: Any, asked: Asked, clip: Given, go: Go, folder: Path, goes_on: Callable[[], bool]
+) -> Iterator[None]:
+    """Segment a clip's frames, evenly spread, yielding after each; video and tracks go to `folder`.
+
+    Raises `VideoError` for what is no video, and `VisitorLeft`.
+    """
+    (stem,) = file_stems([clip.name])
+    end = time.monotonic() + GO_SECONDS
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, strangers=True))
+        frames = reader.expected or round(MAX_CLIP_SECONDS * reader.rate)
+        every = max(1, -(-frames // MAX_CLIP_FRAMES))
+        go.of = max(1, -(-frames // every))
+        each_card = max(1, -(-go.of // MAX_CARDS))
+        segmenter = FrameSegmenter(
+            _EachOnce(predictor), asked.words, asked.background, every=every, settings=asked.settings  # type: ignore[arg-type]
+        )  # fmt: skip
+        writer = stack.enter_context(write_video(folder / f"{stem}-segments.mp4", reader.rate, reader.time_base))
+        tracks = stack.enter_context((folder / f"{stem}-tracks.jsonl").open("w", encoding="utf-8", errors="replace"))
+        pictures = reader.read()
+        stack.callback(pictures.close)
+        for picture in pictures:
+            if not isinstance(picture, Picture):
+                continue
+            if not goes_on() or time.monotonic() > end:
+                go.note = _ended_early(go, "frames")
+                break
+            begin = time.perf_counter()
+            picture = replace(picture, image=_clip_sized(picture.image))
+            frame: Frame = run(lambda picture=picture: segmenter(picture))
+            writer.write(np.asarray(frame.overlay()), picture)
+            if frame.is_new:
+                tracks.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")
+                name = f"{frame.time:.1f} s"
+                go.add(name, frame.result, time.perf_counter() - begin, card=go.done % each_card == 0)
+                yield
+
+
+def pack(folder: Path, go: Go, path: Path) -> Path:
+    """The ZIP of all that lies in `folder`, with the table of all segments."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("table.csv", go.table_csv())
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                stored = file.suffix in (".png", ".mp4")
+                name = file.relative_to(folder).as_posix()
+                packed.write(file, name, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+    return path
+
+
+def _card(result: Result) -> dict[str, Any]:
+    """What the gallery shows of a result: a small picture, the words with their colours, what was left over."""
+    picture = shrunk(result, CARD_SIDE).overlay(0.5, labels=False)
+    picture.thumbnail((CARD_SIDE, CARD_SIDE))
+    counts = Counter(segment.label for segment in result.named)
+    colours = {
+        segment.label: "#" + bytes(colour).hex()
+        for segment, colour in zip(reversed(result.named), reversed(segment_colours(result.named)), strict=True)
+    }
+    words = [
+        {"word": word, "count": count, "colour": colours[word]} for word, count in counts.most_common(_SHOWN_NAMES)
+    ]
+    return {
+        "source": data_address(picture, "JPEG", quality=80),
+        "words": words,
+        "more": max(0, len(counts) - _SHOWN_NAMES),
+    }
+
+
+def _clip_sized(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    scale = CLIP_SIDE / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
+
+
+def _ended_early(go: Go, what: str) -> str:
+    return f"Stopped after {go.done:,} of {go.of:,} {what}; what was done by then is kept."

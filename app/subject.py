@@ -1,0 +1,113 @@
+"""Pictures with a subject under the result: what they look like, and their files."""
+
+import tempfile
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from app.pictures import data_address, shrunk
+from app.session import Session, alone
+from eovseg.errors import ConfigError
+from eovseg.formats import PICTURES
+from eovseg.formats.photo import PhotoFile, png_bytes
+from eovseg.formats.pictures import DRAWN
+from eovseg.result import Result, clean_stem
+
+if TYPE_CHECKING:
+    from app.page import Page
+
+SIDE = 420  # pixels of the longer side of a picture that is only looked at
+TITLES = {
+    "cutouts": ("Cut out", "A transparent PNG", "A ZIP with a transparent PNG for each segment"),
+    "spotlight": ("Spotlight", "The rest goes dark", "The rest goes dark"),
+    "blurred": ("Blurred background", "The rest out of focus", "The rest out of focus"),
+    "grey": ("Grey background", "The rest in grey", "The rest in grey"),
+    "outlines": ("Outlines", "Lines alone, of all segments", "Lines alone, of all segments"),
+}  # title, what it is of a pinned segment, and of all
+assert TITLES.keys() == PICTURES.keys()
+
+
+def subject_value(session: Session) -> dict[str, Any]:
+    """What app/subject.js shows: who is in front, and each picture small; `{}` where nothing was found.
+
+    A pinned segment is in front, else what `Result.subject_ids` says.
+    """
+    with alone(session):
+        result, pinned = session.result, session.chosen
+    assert result is not None, "pictures are asked for after the first run"
+    ids, name = _in_front(result, pinned)
+    if not ids:
+        return {}
+    small = shrunk(result, SIDE)
+    items = []
+    for kind, (title, of_one, of_all) in TITLES.items():
+        picture = small.cutout(ids) if kind == "cutouts" else DRAWN[kind](small, ids)
+        items.append(
+            {
+                "kind": kind,
+                "title": title,
+                "note": of_one if name else of_all,
+                "source": data_address(picture, "WEBP", quality=80) if kind in ("cutouts", "outlines")
+                else data_address(picture, "JPEG", quality=84),
+            }
+        )  # fmt: skip
+    things = bool([segment for segment in result.named if segment.is_thing])
+    return {"name": name, "all": "all things" if things else "all segments", "items": items}
+
+
+def picture_file(session: Session, kind: object, folder: Path) -> Path:
+    """Write a picture of the session's result into `folder`, as `eovseg segment --write KIND` names it.
+
+    Raises `ConfigError` for a kind that does not exist and where there is no segment.
+    """
+    if not isinstance(kind, str) or kind not in PICTURES:
+        raise ConfigError(f"Choose one of these pictures: {', '.join(form.title for form in PICTURES.values())}.")
+    with alone(session):
+        result, pinned = session.result, session.chosen
+    assert result is not None
+    ids, name = _in_front(result, pinned)
+    if not ids:
+        raise ConfigError("Nothing was found in this photo, so there is nothing to put in front.")
+    stem = clean_stem(PurePath(result.name).stem)
+    if not name:
+        path = folder / PICTURES[kind].path.replace("*", stem)
+        path.write_bytes(PICTURES[kind].content(result, PhotoFile(result.name), path))
+        return path
+    picture = result.cutout(ids) if kind == "cutouts" else DRAWN[kind](result, ids)
+    of_whom = "" if kind == "outlines" else f"-{clean_stem(name)}"
+    path = folder / f"{stem}{of_whom}-{'cutout' if kind == 'cutouts' else kind}.png"
+    path.write_bytes(png_bytes(picture))
+    return path
+
+
+def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_script: str) -> None:
+    """The events of app/subject.js: `look` when the pictures are in sight, `take` for one of them."""
+    private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
+
+    def look(key: str | None) -> Any:
+        return page.callback(lambda session: (subject_value(session),), 1, page.side_desk)(key)
+
+    def take(key: str | None, event: gr.EventData) -> Any:
+        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_desk)(key)
+
+    part.look(look, session, part, show_progress="hidden", trigger_mode="always_last", **private)
+    taken = part.take(take, session, file, show_progress="hidden", **private)
+    taken.then(None, file, None, js=save_script, api_visibility="private")
+
+
+def _taken(session: Session, kind: object) -> tuple[str]:
+    with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
+        return (save_file_to_cache(picture_file(session, kind, Path(folder)), get_upload_folder()),)
+
+
+def _in_front(result: Result, pinned: int | None) -> tuple[Collection[int], str]:
+    """The ids in front, and the name of the segment where it is the pinned one."""
+    for segment, name in zip(result.named, result.names, strict=False):
+        if segment.id == pinned:
+            return [segment.id], name
+    return result.subject_ids(), ""
