@@ -1,26 +1,31 @@
 """The words as a table: what app/editor.js shows, and which words an English text tower can't read."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eovseg.colours import class_colour
 from eovseg.vocabulary import Vocabulary
+from eovseg.word import Word
 
 MAX_ROWS = 300
 
 
-def table_value(words: str) -> dict[str, Any]:
+def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dict[str, Any]:
     """The classes that `words` spell, as rows: names, whether a thing, and the colour of the first name.
 
-    `more` counts the classes beyond `MAX_ROWS`, `rest` is their text: the table leaves them as they are. Empty words
-    give no rows; raises `VocabularyError` for words that cannot be used.
+    Words by example stand in it as the text calls them. `more` counts the classes beyond `MAX_ROWS`, `rest` is their
+    text: the table leaves them as they are. Empty words give no rows; raises `VocabularyError` for words that cannot be used.
     """
     if not words.strip(" ;,\r\n\t"):
         return {"rows": [], "more": 0, "rest": ""}
-    classes = Vocabulary.parse(words).classes
+    classes = Vocabulary.parse(words, by_example).classes
     rows = [
-        {"names": list(entry.names), "thing": entry.is_thing, "colour": "#" + bytes(class_colour(entry.label)).hex()}
+        {
+            "names": list(entry.references),
+            "thing": entry.is_thing,
+            "colour": "#" + bytes(class_colour(entry.label)).hex(),
+        }
         for entry in classes[:MAX_ROWS]
     ]
     rest = Vocabulary(classes[MAX_ROWS:]).to_text() if len(classes) > MAX_ROWS else ""

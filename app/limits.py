@@ -15,6 +15,8 @@ SESSION_SECONDS = 3600  # a tab that was left alone so long is forgotten
 MAX_SESSIONS = 24
 LARGE_MODEL_SESSIONS = 6
 MAX_CALLERS = 96  # browsers and scripts of which Gradio remembers anything
+REMEMBERED_WORDS = 30  # words by example that a tab keeps
+UNDO_STEPS = 20  # corrections of a result that can be taken back
 KEPT_VALUES = 6  # what tabs computed for a photo and its words, over all visitors: some are tens of megabytes
 FILE_SECONDS = 7200  # after which uploads and downloads are deleted
 FILES_BYTES = 2_000_000_000  # of uploads and downloads together; beyond it the oldest go earlier
@@ -22,7 +24,8 @@ FILES_BYTES = 2_000_000_000  # of uploads and downloads together; beyond it the 
 __all__ = [
     "BODY_BYTES", "BUSY_SECONDS", "FILES_BYTES", "FILE_SECONDS", "KEPT_VALUES", "LARGE_MODEL_SESSIONS", "MAX_CALLERS",
     "MAX_FILE_SIZE", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
-    "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UPLOAD_BYTES", "described",
+    "REMEMBERED_WORDS", "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UNDO_STEPS", "UPLOAD_BYTES",
+    "described",
 ]  # fmt: skip
 
 

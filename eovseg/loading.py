@@ -49,7 +49,7 @@ def load(
             f"`eovseg download {config.variant}` or give a checkpoint.",
             stacklevel=2,
         )
-        words, weights = coco_training_words(), config.pretrained
+        words, weights, digest = coco_training_words(), config.pretrained, ""
     else:
         loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
         # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
@@ -59,6 +59,7 @@ def load(
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
+        digest = loaded.digest
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -68,6 +69,7 @@ def load(
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
+        weights=digest,
     )
 
 

@@ -35,10 +35,10 @@ from eovseg.model.text import text_key
 from eovseg.model.values import ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.result import Result
 from eovseg.settings import Calibration, Settings, SettingsArguments
-from eovseg.vocabulary import Vocabulary
+from eovseg.vocabulary import Vocabulary, Words
+from eovseg.word import Word
 
 ImageSource = str | Path | Image.Image | np.ndarray
-Words = Vocabulary | str | None
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
@@ -119,12 +119,14 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
+        weights: str = "",
     ) -> None:
         self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
         self.device = device
         self.dtype = dtype
+        self.weights = weights  # SHA-256 of the weight file, "" for none
         self.image_halves = 0
         self.word_halves = 0
         self.words = EmbeddingCache(
@@ -144,13 +146,19 @@ class Predictor:
         # bfloat16: matrix products and convolutions only; weights, norms, softmax and sums stay in float32.
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
-    def text_embeddings(self, vocabulary: Vocabulary | str) -> TextEmbeddings:
-        """Word rows of a vocabulary on the predictor's device; words seen before are not encoded again."""
+    def text_embeddings(self, vocabulary: Words) -> TextEmbeddings:
+        """Word rows of a vocabulary on the predictor's device; words seen before are not encoded again.
+
+        Raises `VocabularyError` for a word by example of another text space.
+        """
         vocabulary = Vocabulary.coerce(vocabulary)
-        rows = torch.from_numpy(self.words.embed(vocabulary.words)).to(self.device)
+        embedded = self.words.embed(vocabulary.words)
+        for place, word in vocabulary.examples.items():
+            embedded[place] = word.row(embedded[place], self.config.variant)
+        rows = torch.from_numpy(embedded).to(self.device)
         return TextEmbeddings(rows, torch.from_numpy(np.array(vocabulary.class_of_word)).to(self.device))
 
-    def seen(self, vocabulary: Vocabulary | str) -> np.ndarray:
+    def seen(self, vocabulary: Words) -> np.ndarray:
         """(K,) bool: the class shares a word with the training vocabulary of these weights."""
         return Vocabulary.coerce(vocabulary).seen(self.training_words)
 
@@ -194,7 +202,7 @@ class Predictor:
     def decode(
         self,
         state: ImageState,
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
         intermediates: bool = False,
         every_layer: bool = False,
@@ -286,7 +294,18 @@ class Predictor:
             made.queries,
         )
 
-    def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
+    def word_from(
+        self, name: str, state: ImageState, mask: np.ndarray, is_thing: bool | None = None, before: Word | None = None
+    ) -> Word:
+        """A word by example of a mask (H, W) of an encoded photo, or `before` with one example more.
+
+        `Word.from_examples` takes several photos at once. Raises as it does.
+        """
+        from eovseg.examples import add_example
+
+        return add_example(self, name, state, mask, is_thing, before)
+
+    def raw(self, image: ImageSource, vocabulary: Words, resize: bool = False) -> RawOutput:
         """The network's numbers for one photo, before any threshold; by default the photo is not resized."""
         decoded = self.decode(self.encode_image(image, resize), vocabulary, every_layer=True)
         logits = decoded.logits
@@ -302,9 +321,9 @@ class Predictor:
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
         self,
         photos: ImageSource,
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> Result: ...
@@ -312,18 +331,18 @@ class Predictor:
     def __call__(
         self,
         photos: Sequence[ImageSource],
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         task: Task | None = None,
         alpha: float | None = None,
@@ -343,7 +362,8 @@ class Predictor:
 
         `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`; what neither
         gives is the model's own.
-        `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
+        `vocabulary` is a `Vocabulary`, a preset's name, words ("person, people: thing; sky"), a `Word` by example, or a
+        list of these.
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """

@@ -1,0 +1,114 @@
+"""How a word by example gets its vector.
+
+An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
+mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
+its embedding by the frozen tower less the mean of everything else in the same photo. The directions of all examples,
+and that of the name among texts, are averaged and put where texts are: mean of the training words plus as much of the
+direction as those words have on average. `docs/words-by-example.md` has the measurements behind it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eovseg.errors import VocabularyError
+from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
+from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
+from eovseg.word import MAX_EXAMPLES, Word
+
+if TYPE_CHECKING:
+    from eovseg.predictor import ImageSource, ImageState, Predictor
+
+
+def word_from_examples(
+    name: str, examples: "Sequence[tuple[ImageSource, Any]]", predictor: "Predictor", is_thing: bool | None
+) -> Word:
+    """See `Word.from_examples`."""
+    pairs = list(examples)
+    if not 1 <= len(pairs) <= MAX_EXAMPLES:
+        raise VocabularyError(
+            f"A word needs 1 to {MAX_EXAMPLES} examples, pairs of a photo and a mask, not {len(pairs)}."
+        )
+    word = None
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise VocabularyError("Each example is a pair of a photo and a mask; give (photo, mask).")
+        word = add_example(predictor, name, predictor.encode_image(pair[0]), pair[1], is_thing, word)
+    assert word is not None
+    return word
+
+
+def add_example(
+    predictor: "Predictor",
+    name: str,
+    state: "ImageState",
+    mask: Any,
+    is_thing: bool | None = None,
+    before: Word | None = None,
+) -> Word:
+    """The word `before`, or a new one, with one example more: a mask (H, W) of an encoded photo.
+
+    Raises `VocabularyError` for a name that cannot be used, a mask that does not fit and a word of another text space.
+    """
+    name = checked_name(name)
+    inside = _checked_mask(mask, state.image.shape[:2])
+    if is_thing is None:
+        is_thing = Vocabulary.parse(name).classes[0].is_thing
+    text = predictor.words.embed([name])[0].astype(np.float32)
+    known = np.zeros((0, len(text)), dtype=np.float32)
+    if before is not None:
+        before.row(text if before.name == name else predictor.words.embed([before.name])[0], predictor.config.variant)
+        known, is_thing = before.examples, before.is_thing
+    rows = np.concatenate([known, direction(predictor, state, inside)[None]])
+    vector = placed(rows, text, predictor.words.embed(Vocabulary.preset(TRAINING_PRESET).words))
+    return Word(name, is_thing, vector, rows, text, predictor.config.variant, predictor.weights)
+
+
+@torch.inference_mode()
+def direction(predictor: "Predictor", state: "ImageState", mask: np.ndarray) -> np.ndarray:
+    """(D,) float32, unit length: how a mask (H, W) bool differs from what else the kernels find in the photo."""
+    network, features = predictor.network, state.features
+    grid = masks_on_grid(mask[None], features)
+    own = torch.where(grid, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
+    found = predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)).logits.mask_logits[-1]
+    filled = (found[0] > 0).flatten(1).any(1)
+    with predictor._precision():
+        embedded = torch.cat([network.embed_masks(features, masks)[0] for masks in (own, found[:, filled])])
+    return _unit(_difference(embedded.double())).float().cpu().numpy()
+
+
+def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """The vector (D,) float32 of directions (n, D) and a name's embedding (D,), among the embeddings `words` (N, D)."""
+    middle = words.mean(0, dtype=np.float64)
+    spread = np.linalg.norm(words - middle, axis=1).mean()
+    both = _unit(torch.from_numpy(examples.mean(0, dtype=np.float64))).numpy() * len(examples)
+    both = both + _unit(torch.from_numpy(text - middle)).numpy()  # the name counts as much as one example
+    vector = middle + spread * _unit(torch.from_numpy(both)).numpy()
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _difference(embedded: Tensor) -> Tensor:
+    """The first of the embeddings (1 + n, D), less the mean of the others, each of unit length."""
+    rows = torch.nn.functional.normalize(embedded, dim=-1)
+    return rows[0] - rows[1:].mean(0) if len(rows) > 1 else rows[0]
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm().clamp(min=1e-12)
+
+
+def _checked_mask(mask: Any, size: tuple[int, ...]) -> np.ndarray:
+    """The mask as (H, W) bool; raises `VocabularyError` for what is none of a photo of this size."""
+    given = np.asarray(mask)
+    if given.shape != size or given.dtype.kind not in "bui":
+        raise VocabularyError(
+            f"The mask of an example is {' x '.join(map(str, given.shape)) or 'no array'} of {given.dtype}, and the "
+            f"photo {' x '.join(map(str, size))}; give one whole number or truth value a pixel, above 0 inside."
+        )
+    inside = given > 0
+    if not inside.any():
+        raise VocabularyError("The mask of an example covers no pixel; mark what the word stands for.")
+    return inside
