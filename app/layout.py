@@ -213,7 +213,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
     parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
-    chosen = parts.examples.choose(page.choose, None, parts.asked[:3], show_progress="hidden", **_PRIVATE)
+    chosen = parts.examples.choose(page.choose, parts.session, parts.asked[:3], show_progress="hidden", **_PRIVATE)
     chosen.then(page.show, **heavy).then(**after)
     edited = parts.editor.edit(
         page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE

@@ -18,7 +18,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from app.desk import Desk, VisitorLeft
-from app.editor import foreign_words, table_value
+from app.editor import foreign_words, table_value, with_reference
 from app.examples import EXAMPLES, example_paths
 from app.gradio_internals import superseded
 from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
@@ -243,10 +243,14 @@ class Page:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
-    def choose(self, event: gr.EventData) -> tuple[str, str, str]:
-        """An example's photo and words into the inputs."""
+    def choose(self, event: gr.EventData, key: str | None = None) -> tuple[str, str, str]:
+        """An example's photo and words into the inputs; the visitor's words by example stay among them."""
         name = list(EXAMPLES)[whole(event, "index") % len(EXAMPLES)]
-        return str(asset_path(f"photos/{name}")), EXAMPLES[name], ""
+        session = self.store.get(key)
+        words = EXAMPLES[name]
+        for word in session.words.values() if session else ():
+            words = with_reference(words, word.reference)
+        return str(asset_path(f"photos/{name}")), words, ""
 
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer where the click took the pin away."""

@@ -34,7 +34,7 @@ function show() {
 async function bring(files) {
   for (const file of files) {
     const content = file.size > LIMIT ? "" : await read(file);
-    trigger("load", { name: file.name, data: file.size > LIMIT ? null : content });
+    trigger("bring", { name: file.name, data: file.size > LIMIT ? null : content });
   }
 }
 

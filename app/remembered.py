@@ -6,12 +6,12 @@ The files are small, so they travel inside the page: no file lies on the server.
 import base64
 import binascii
 import html
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from app.editor import with_reference, without_reference
 from app.limits import REMEMBERED_WORDS
 from app.page import MODEL, whole
 from app.session import Session, alone
@@ -59,7 +59,7 @@ def wire(page: "Page", parts: "Parts") -> None:
     both = [parts.remembered, parts.words]
     given = [parts.session, parts.words]
     parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
-    parts.remembered.load(page.callback(loaded, 2, page.side_desk), given, both, **_PRIVATE)
+    parts.remembered.bring(page.callback(loaded, 2, page.side_desk), given, both, **_PRIVATE)
     parts.remembered.forget(page.callback(forgotten, 2, page.side_desk), given, both, **_PRIVATE)
 
 
@@ -131,25 +131,3 @@ def _keep(session: Session, word: Word) -> Word:
 
 def _key(name: str) -> str:
     return Word.file_name_of(name).casefold()
-
-
-def with_reference(text: str, reference: str) -> str:
-    """The words with `reference` at their end, if it is not among them."""
-    text = text if isinstance(text, str) else ""
-    if any(reference.casefold() == item.casefold() for item in _items(text)):
-        return text
-    return f"{text.strip().rstrip(';').rstrip()}; {reference}" if text.strip(" ;\n") else reference
-
-
-def without_reference(text: str, reference: str) -> str:
-    """The words without `reference`, where it is a class or a name of one."""
-    text = text if isinstance(text, str) else ""
-    named = re.compile(rf"(?<![^,;\n])\s*{re.escape(reference)}\s*(:\s*(thing|stuff)\s*)?(?=[,;\n]|$)", re.IGNORECASE)
-    kept = [piece for piece in (named.sub("", piece).strip(" ,") for piece in re.split(r"[;\n]", text)) if piece]
-    return "; ".join(kept) if len(_items(text)) > 0 and named.search(text) else text
-
-
-def _items(text: str) -> list[str]:
-    return [
-        re.sub(r":\s*(thing|stuff)\s*$", "", item.strip(), flags=re.IGNORECASE) for item in re.split(r"[;,\n]", text)
-    ]

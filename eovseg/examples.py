@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.nn import functional as F
 
 from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
@@ -62,42 +62,47 @@ def add_example(
     if before is not None:
         before.row(text if before.name == name else predictor.words.embed([before.name])[0], predictor.config.variant)
         known, is_thing = before.examples, before.is_thing
-    rows = np.concatenate([known, direction(predictor, state, inside)[None]])
-    vector = placed(rows, text, predictor.words.embed(Vocabulary.preset(TRAINING_PRESET).words))
+    rows = np.concatenate([known, directions(predictor, state, inside[None])])
+    return word_of(predictor, name, is_thing, rows)
+
+
+def word_of(predictor: "Predictor", name: str, is_thing: bool, rows: np.ndarray) -> Word:
+    """The word whose examples have the directions `rows` (n, D)."""
+    text, *words = predictor.words.embed([name, *Vocabulary.preset(TRAINING_PRESET).words]).astype(np.float32)
+    vector = placed(rows, text, np.stack(words))
     return Word(name, is_thing, vector, rows, text, predictor.config.variant, predictor.weights)
 
 
 @torch.inference_mode()
-def direction(predictor: "Predictor", state: "ImageState", mask: np.ndarray) -> np.ndarray:
-    """(D,) float32, unit length: how a mask (H, W) bool differs from what else the kernels find in the photo."""
+def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -> np.ndarray:
+    """(M, D) float32, unit length: how masks (M, H, W) bool differ from what the kernels find in the photo.
+
+    The kernels' masks are those that the training words give.
+    """
     network, features = predictor.network, state.features
-    grid = masks_on_grid(mask[None], features)
+    grid = masks_on_grid(masks, features)
     own = torch.where(grid, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
     found = predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)).logits.mask_logits[-1]
     filled = (found[0] > 0).flatten(1).any(1)
     with predictor._precision():
-        embedded = torch.cat([network.embed_masks(features, masks)[0] for masks in (own, found[:, filled])])
-    return _unit(_difference(embedded.double())).float().cpu().numpy()
+        given, others = (network.embed_masks(features, logits)[0].double() for logits in (own, found[:, filled]))
+    middle = F.normalize(others, dim=-1).mean(0) if len(others) else 0.0
+    rows: np.ndarray = F.normalize(F.normalize(given, dim=-1) - middle, dim=-1).float().cpu().numpy()
+    return rows
 
 
 def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
     """The vector (D,) float32 of directions (n, D) and a name's embedding (D,), among the embeddings `words` (N, D)."""
     middle = words.mean(0, dtype=np.float64)
     spread = np.linalg.norm(words - middle, axis=1).mean()
-    both = _unit(torch.from_numpy(examples.mean(0, dtype=np.float64))).numpy() * len(examples)
-    both = both + _unit(torch.from_numpy(text - middle)).numpy()  # the name counts as much as one example
-    vector = middle + spread * _unit(torch.from_numpy(both)).numpy()
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    # The name counts as much as one example.
+    both = len(examples) * _unit(examples.mean(0, dtype=np.float64)) + _unit(text - middle)
+    return _unit(middle + spread * _unit(both)).astype(np.float32)
 
 
-def _difference(embedded: Tensor) -> Tensor:
-    """The first of the embeddings (1 + n, D), less the mean of the others, each of unit length."""
-    rows = torch.nn.functional.normalize(embedded, dim=-1)
-    return rows[0] - rows[1:].mean(0) if len(rows) > 1 else rows[0]
-
-
-def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm().clamp(min=1e-12)
+def _unit(vector: np.ndarray) -> np.ndarray:
+    length = max(float(np.linalg.norm(vector)), 1e-12)
+    return vector / length
 
 
 def _checked_mask(mask: Any, size: tuple[int, ...]) -> np.ndarray:

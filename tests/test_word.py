@@ -79,7 +79,7 @@ def test_files_that_are_not_there_or_not_words(tmp_path: Path) -> None:
     with pytest.raises(VocabularyError, match=r"must end in"):
         word().save(tmp_path / "mug.txt")
     with pytest.raises(VocabularyError, match="cannot be written"):
-        word().save(tmp_path / "nowhere" / "mug.word")
+        word().save(word().save(tmp_path) / "mug.word")  # a file is no folder
 
 
 def test_a_command_lines_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
