@@ -256,7 +256,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="FOLDER", help="photos with true masks, a COCO-panoptic folder")
     parser.add_argument("-v", "--vocabulary", required=True, help="the words to choose among: a preset or a file")
     parser.add_argument("--draws", type=int, default=3, help="how often examples are drawn for each photo (3)")
-    parser.add_argument("--limit", type=int, help="the first photos only")
+    parser.add_argument("--limit", type=int, help="name the first photos only; examples come from all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write")
     add_model_options(parser)
 
@@ -269,14 +269,14 @@ def run(options: argparse.Namespace) -> None:
     if options.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {options.draws}.")
     folder = PanopticFolder(options.data)
-    folder.photos = folder.photos[: options.limit]
     trial = Trial(chosen_model(options), folder, read_words(options.vocabulary), options.draws)
     if not trial.examples:
         raise DataError(f"No class of {folder.name} that training never saw is on two photos; take more photos.")
-    for place in range(len(folder.photos)):
+    total = len(folder.photos[: options.limit])
+    for place in range(total):
         trial.photo(place)
         if sys.stderr.isatty():
-            print(f"\r{place + 1} of {len(folder.photos)} photos", end="", file=sys.stderr, flush=True)
+            print(f"\r{place + 1} of {total} photos", end="", file=sys.stderr, flush=True)
     rows = list(trial.table())
     for row in rows:
         print("  ".join(str(value) for value in row.values()))
