@@ -9,6 +9,7 @@ let start = null; // of the one that the page began with
 let tab = "segment";
 let segment = 0;
 let restored = !first.has("words");
+let waiting = ""; // the tab that the address asks for, until the result is drawn
 
 const tabOf = (button) => button?.textContent.trim().toLowerCase();
 
@@ -30,14 +31,21 @@ function write() {
 function read() {
   const node = document.querySelector(".notes .link");
   if (!node || node.dataset.query === undefined) return;
+  if (query !== node.dataset.query && tab !== "segment") segment = 0; // that of another result
   query = node.dataset.query;
   start ??= query;
-  if (!restored && node.dataset.tab !== undefined) {
+  if (!restored && (node.dataset.tab !== undefined || query !== start)) {
     restored = true;
-    const button = [...document.querySelectorAll("#tabs button")].find((one) => tabOf(one) === node.dataset.tab);
-    if (button && node.dataset.tab !== "segment") button.click();
+    waiting = node.dataset.tab ?? "";
+    setTimeout(openTab, 3000); // however it went with the picture
   }
   write();
+}
+
+function openTab() {
+  const button = [...document.querySelectorAll("#tabs button")].find((one) => tabOf(one) === waiting);
+  if (waiting && waiting !== tab) button?.click();
+  waiting = "";
 }
 
 document.addEventListener("click", (event) => {
@@ -49,6 +57,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("eovseg-pin", (event) => {
   segment = event.detail.id;
+  if (waiting) openTab();
   write();
 });
 new MutationObserver(read).observe(document.body, { childList: true, subtree: true });

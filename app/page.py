@@ -183,7 +183,10 @@ class Page:
 
         def work(session: Session) -> Session:
             asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings, session.words)
-            return run(session, self.models.get(linked.model), path, asked)
+            run(session, self.models.get(linked.model), path, asked)
+            assert session.result is not None
+            session.chosen = next((s.id for s in session.result.segments if s.id == linked.segment), None)
+            return session
 
         if self._guarded(work, session) is None:
             return (key, *[gr.skip()] * 8)

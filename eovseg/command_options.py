@@ -67,7 +67,7 @@ def chosen_settings(options: argparse.Namespace) -> Settings:
 
 def add_word_options(parser: argparse.ArgumentParser) -> None:
     """The words of a result: what `chosen_words` reads."""
-    words = 'words ("dog; sky: stuff"), a preset or a file; again: those words too'
+    words = 'words ("dog; mug.word; sky: stuff"), a preset or a file; again: those words too'
     parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
     parser.add_argument("--background", help="words that only compete; what they win is one segment, other")
 

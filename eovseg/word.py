@@ -100,7 +100,8 @@ class Word:
 
         try:
             word = _word(load(content), _header(content), source)
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, VocabularyError) as error:
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+                VocabularyError) as error:  # fmt: skip
             raise VocabularyError(f"{wrong} is damaged or is something else; save the word again.") from error
         return word
 
