@@ -65,7 +65,7 @@ def correct(session: Session, asked: dict[str, Any]) -> int:
             changed, pin = session.before[-1], 0
             before = session.before[:-1]
         else:
-            changed, pin = _CORRECTIONS.get(asked["kind"], _unknown)(result, asked)
+            changed, pin = _CORRECTIONS.get(str(asked["kind"]), _unknown)(result, asked)
             before = (*session.before, result)[-UNDO_STEPS:]
         checkpoint()
         session.result, session.before = changed, before
@@ -107,7 +107,7 @@ def _split(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
     return changed, max(segment.id for segment in changed.segments)
 
 
-_CORRECTIONS: dict[Any, Callable[[Result, dict[str, Any]], tuple[Result, int]]] = {
+_CORRECTIONS: dict[str, Callable[[Result, dict[str, Any]], tuple[Result, int]]] = {
     "rename": _rename,
     "merge": _merge,
     "delete": _delete,

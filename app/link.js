@@ -43,7 +43,9 @@ function read() {
 }
 
 function openTab() {
-  const button = [...document.querySelectorAll("#tabs button")].find((one) => tabOf(one) === waiting);
+  // Gradio has each button twice: once unseen, to measure it, and once more in a menu where there is no room.
+  const buttons = [...document.querySelectorAll("#tabs [role=tab], #tabs .overflow-dropdown button")];
+  const button = buttons.find((one) => tabOf(one) === waiting && !one.closest("[aria-hidden=true]"));
   if (waiting && waiting !== tab) button?.click();
   waiting = "";
 }
