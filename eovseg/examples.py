@@ -2,9 +2,9 @@
 
 An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
 mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
-its embedding by the frozen tower less the mean of everything else in the same photo. The directions of all examples,
-and that of the name among texts, are averaged and put where texts are: mean of the training words plus as much of the
-direction as those words have on average. `docs/words-by-example.md` has the measurements behind it.
+its embedding less the mean of everything else in the same photo, by the frozen tower and by the trained classifier. The
+directions of all examples, and that of the name among texts, are averaged and put where texts are: mean of the training
+words plus as much of the direction as those words have on average. `docs/words-by-example.md` has the measurements.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
+
+# Share of the frozen tower's direction. Without the trained classifier's, that one never names the word.
+_FROZEN = 0.7
 
 if TYPE_CHECKING:
     from eovseg.predictor import ImageSource, ImageState, Predictor
@@ -77,18 +81,29 @@ def word_of(predictor: "Predictor", name: str, is_thing: bool, rows: np.ndarray)
 def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -> np.ndarray:
     """(M, D) float32, unit length: how masks (M, H, W) bool differ from what the kernels find in the photo.
 
-    The kernels' masks are those that the training words give.
+    The kernels are those that the training words give; for the trained classifier one starts from each mask.
     """
     network, features = predictor.network, state.features
-    grid = masks_on_grid(masks, features)
-    own = torch.where(grid, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
-    found = predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)).logits.mask_logits[-1]
-    filled = (found[0] > 0).flatten(1).any(1)
-    with predictor._precision():
-        given, others = (network.embed_masks(features, logits)[0].double() for logits in (own, found[:, filled]))
-    middle = F.normalize(others, dim=-1).mean(0) if len(others) else 0.0
-    rows: np.ndarray = F.normalize(F.normalize(given, dim=-1) - middle, dim=-1).float().cpu().numpy()
-    return rows
+    words = predictor.text_embeddings(Vocabulary.preset(TRAINING_PRESET))
+    rows = []
+    for part in masks_on_grid(masks, features).split(network.config.queries):
+        own = torch.where(part, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
+        with predictor._precision():
+            logits = network.decode(features, words, extra_masks=own, final_only=True)
+            found = logits.mask_logits[-1]
+            filled = (found[0] > 0).flatten(1).any(1)
+            frozen, others = (network.embed_masks(features, given)[0] for given in (own, found[:, filled]))
+        assert logits.extra_class_embeddings is not None
+        trained = _away(logits.extra_class_embeddings[0], logits.class_embeddings[0, filled])
+        rows.append(F.normalize(_FROZEN * _away(frozen, others) + (1 - _FROZEN) * trained, dim=-1))
+    directions: np.ndarray = torch.cat(rows).float().cpu().numpy()
+    return directions
+
+
+def _away(given: Tensor, others: Tensor) -> Tensor:
+    """Unit directions (M, D) in which embeddings (M, D) lie from the mean of others (n, D), all of unit length."""
+    middle = F.normalize(others.double(), dim=-1).mean(0) if len(others) else 0.0
+    return F.normalize(F.normalize(given.double(), dim=-1) - middle, dim=-1)
 
 
 def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:

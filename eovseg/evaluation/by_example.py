@@ -4,10 +4,11 @@ Measured on the classes of a folder that training never saw and that several pho
 comes from an example of that photo: each is tried with examples drawn from the others, 1, 3 or 5 masks a class, of as
 many photos as there are. Three lists are compared on the same regions: the words as they are; with examples in the
 place of those words; and with the examples of another class in the place of each (shuffled), which tells whether it is
-what they show that counts. With all such classes by example at once, and with 3 examples also one alone among typed
-words and the panoptic result.
+what they show that counts. With one class by example among typed words (scope one) and, with 3 examples, with all such
+classes by example at once (all), for which there is the panoptic result too.
 
-`own` regions are those of the classes by example, `rest` all others on the same photos, which the new words may take.
+`own` regions are those of the classes by example, `rest` all others on the same photos; `taken` is the share of these
+that get the name of a class by example.
 Panoptic figures pool the segments of the classes by example over the photos that have one. All in percent, with 95 %
 intervals (bootstrap over photos); `gain` is the difference to the words alone on the same draws of photos.
 """
@@ -132,54 +133,35 @@ class Trial:
         predictor = self.predictor
         state = predictor.encode_image(self.folder.load_image(self.folder.photos[place]), keep=False)
         plain = predictor.decode(state, self.vocabulary)
-        words_alone, plain_result = self._right(plain, truth, ids, labels), predictor.compose(plain)
+        words_alone, plain_result = self._named(plain, truth, ids), predictor.compose(plain)
         for count in COUNTS:
             for draw in range(self.draws):
                 rows = self.drawn(count, place)
-                own = np.isin(labels, list(rows))
-                if not own.any():
+                present = sorted(set(labels.tolist()) & set(rows))
+                if not present:
                     break
-                self.classes[count] |= set(labels[own].tolist())
-                tried = self.words(rows)
-                shuffled = self.words(_shuffled(rows, self.random)) if len(rows) > 1 else None
-                for condition, vocabulary in (("word", None), ("examples", tried), ("shuffled", shuffled)):
-                    if vocabulary is None and condition != "word":
-                        continue
-                    right = words_alone
-                    if vocabulary is not None:
-                        right = self._right(replace(plain, vocabulary=vocabulary), truth, ids, labels)
-                    self._add(place, "all", count, condition, right, own)
+                self.classes[count] |= set(present)
+                lists = {"examples": rows} | ({"shuffled": _shuffled(rows, self.random)} if len(rows) > 1 else {})
+                scopes = [("one", [index]) for index in present] + [("all", list(rows))] * (count == USUAL)
+                for scope, chosen in scopes:
+                    self._add(place, scope, count, "word", words_alone, labels, chosen)
+                    for condition, given in lists.items():
+                        words = self.words({index: given[index] for index in chosen})
+                        named = self._named(replace(plain, vocabulary=words), truth, ids)
+                        self._add(place, scope, count, condition, named, labels, chosen)
                 if draw == 0 and count == USUAL:
-                    self._one_by_one(place, plain, truth, ids, labels, count, rows, words_alone)
-                    self._panoptic(place, plain_result, truth, count, "word", list(rows))
-                    tried_result = predictor.compose(predictor.decode(state, tried))
-                    self._panoptic(place, tried_result, truth, count, "examples", list(rows))
+                    tried = predictor.compose(predictor.decode(state, self.words(rows)))
+                    for condition, result in (("word", plain_result), ("examples", tried)):
+                        self._panoptic(place, result, truth, count, condition, list(rows))
 
-    def _one_by_one(
-        self,
-        place: int,
-        plain: "Decoded",
-        truth: "Truth",
-        ids: Sequence[int],
-        labels: np.ndarray,
-        count: int,
-        rows: Mapping[int, np.ndarray],
-        words_alone: np.ndarray,
-    ) -> None:
-        for index in sorted(set(labels.tolist()) & set(rows)):
-            tried = replace(plain, vocabulary=self.words({index: rows[index]}))
-            self._add(place, "one", count, "word", words_alone, labels == index)
-            self._add(place, "one", count, "examples", self._right(tried, truth, ids, labels), labels == index)
-
-    def _right(self, decoded: "Decoded", truth: "Truth", ids: Sequence[int], labels: np.ndarray) -> np.ndarray:
-        """(classifiers, regions) bool: which true regions get their own name first."""
-        from eovseg.evaluation.classification import true_ranks
+    def _named(self, decoded: "Decoded", truth: "Truth", ids: Sequence[int]) -> np.ndarray:
+        """(classifiers, regions): the class that each true region gets."""
         from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores
 
         rule = self.predictor.config
         grid = masks_on_grid(truth.masks(ids), decoded.state.features)
         scores = true_mask_scores(self.predictor, decoded, grid, rule.alpha, rule.beta, rule.ensemble)
-        return np.stack([true_ranks(scores[name], labels, len(self.vocabulary)) == 1 for name in CLASSIFIERS])
+        return np.stack([scores[name].argmax(1) for name in CLASSIFIERS])
 
     def _panoptic(
         self, place: int, result: "Result", truth: "Truth", count: int, condition: str, classes: Sequence[int]
@@ -194,10 +176,25 @@ class Trial:
         self._count(("panoptic recall", "all", count, condition), place, hit, hit + missed)
         self._count(("panoptic quality", "all", count, condition), place, iou, hit + (wrong + missed) / 2)
 
-    def _add(self, place: int, scope: str, count: int, condition: str, right: np.ndarray, own: np.ndarray) -> None:
-        for name, row in zip(CLASSIFIERS, right, strict=True):
-            for group, chosen in (("own", own), ("rest", ~own)):
-                self._count((f"{name} top-1, {group}", scope, count, condition), place, row[chosen].sum(), chosen.sum())
+    def _add(
+        self,
+        place: int,
+        scope: str,
+        count: int,
+        condition: str,
+        named: np.ndarray,
+        labels: np.ndarray,
+        classes: Sequence[int],
+    ) -> None:
+        own = np.isin(labels, classes)
+        for name, row in zip(CLASSIFIERS, named, strict=True):
+            right, taken = row == labels, np.isin(row, classes)
+            for figure, hits, among in (
+                ("top-1, own", right, own),
+                ("top-1, rest", right, ~own),
+                ("taken", taken, ~own),
+            ):
+                self._count((f"{name} {figure}", scope, count, condition), place, hits[among].sum(), among.sum())
 
     def _count(self, key: Key, place: int, numerator: float, denominator: float) -> None:
         kept = self.counts.setdefault(key, {})
@@ -205,7 +202,8 @@ class Trial:
 
     def table(self) -> Iterator[dict[str, Any]]:
         """One row a figure, scope, number of examples and condition."""
-        order = [f"{name} top-1, {group}" for group in ("own", "rest") for name in CLASSIFIERS[::-1]] + list(PANOPTIC)
+        figures = ("top-1, own", "top-1, rest", "taken")
+        order = [f"{name} {figure}" for figure in figures for name in CLASSIFIERS[::-1]] + list(PANOPTIC)
         for key in sorted(self.counts, key=lambda k: (order.index(k[0]), k[1], k[2], "wes".index(k[3][0]))):
             figure, scope, count, condition = key
             word = self.counts[figure, scope, count, "word"]
@@ -215,7 +213,7 @@ class Trial:
             low, high = interval(value[1:], value[0])
             gain = value - compared
             bounds = interval(gain[1:], gain[0]) if condition != "word" else (np.nan, np.nan)
-            repeats = 1 if figure in PANOPTIC else self.draws if scope == "all" else 1
+            repeats = 1 if figure in PANOPTIC else self.draws
             yield {
                 "figure": figure,
                 "scope": scope,
