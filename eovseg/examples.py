@@ -2,9 +2,10 @@
 
 An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
 mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
-its embedding less the mean of everything else in the same photo, by the frozen tower and by the trained classifier. The
-directions of all examples, and that of the name among texts, are averaged and put where texts are: mean of the training
-words plus as much of the direction as those words have on average. `docs/words-by-example.md` has the measurements.
+its embedding by the frozen tower less the mean of what else is in the same photo, and a share of the trained classifier's
+embedding less the mean of the training words, among which it lies. The directions of all examples, and that of the name,
+are averaged and put where texts are: mean of the training words plus as much of the direction as those words have on
+average. `docs/words-by-example.md` has the measurements.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
-# Share of the frozen tower's direction. Without the trained classifier's, that one never names the word.
+# Share of the frozen tower's direction. Without some of the trained classifier's, void takes what the word stands for.
 _FROZEN = 0.7
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ def word_of(predictor: "Predictor", name: str, is_thing: bool, rows: np.ndarray)
 
 @torch.inference_mode()
 def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -> np.ndarray:
-    """(M, D) float32, unit length: how masks (M, H, W) bool differ from what the kernels find in the photo.
+    """(M, D) float32, unit length: how masks (M, H, W) bool differ from what else the kernels find in the photo.
 
-    The kernels are those that the training words give; for the trained classifier one starts from each mask.
+    The kernels are those that the training words give; for the trained classifier one starts from each mask. Kernels
+    that lie mostly in a mask are no other thing, unless all do.
     """
     network, features = predictor.network, state.features
     words = predictor.text_embeddings(Vocabulary.preset(TRAINING_PRESET))
@@ -91,19 +93,28 @@ def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -
         with predictor._precision():
             logits = network.decode(features, words, extra_masks=own, final_only=True)
             found = logits.mask_logits[-1]
-            filled = (found[0] > 0).flatten(1).any(1)
-            frozen, others = (network.embed_masks(features, given)[0] for given in (own, found[:, filled]))
+            frozen, others = (network.embed_masks(features, given)[0] for given in (own, found))
         assert logits.extra_class_embeddings is not None
-        trained = _away(logits.extra_class_embeddings[0], logits.class_embeddings[0, filled])
-        rows.append(F.normalize(_FROZEN * _away(frozen, others) + (1 - _FROZEN) * trained, dim=-1))
+        middle = _elsewhere(part, found[0] > 0) @ F.normalize(others.double(), dim=-1)
+        # The trained classifier's embeddings lie among texts already.
+        trained = _away(logits.extra_class_embeddings[0], words.embeddings.double().mean(0))
+        rows.append(F.normalize(_FROZEN * _away(frozen, middle) + (1 - _FROZEN) * trained, dim=-1))
     directions: np.ndarray = torch.cat(rows).float().cpu().numpy()
     return directions
 
 
-def _away(given: Tensor, others: Tensor) -> Tensor:
-    """Unit directions (M, D) in which embeddings (M, D) lie from the mean of others (n, D), all of unit length."""
-    middle = F.normalize(others.double(), dim=-1).mean(0) if len(others) else 0.0
-    return F.normalize(F.normalize(given.double(), dim=-1) - middle, dim=-1)
+def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
+    """(M, Q) weights, of sum 1 or 0: the kernels whose masks (Q, h, w) bool lie mostly outside masks (M, h, w) bool."""
+    area = found.flatten(1).sum(1).double()  # (Q,)
+    inside = masks.flatten(1).double() @ found.flatten(1).double().T  # (M, Q)
+    outside = (inside < 0.5 * area) & (area > 0)
+    weights = torch.where(outside.any(1, keepdim=True), outside, area > 0).double()
+    return weights / weights.sum(1, keepdim=True).clamp(min=1)
+
+
+def _away(embeddings: Tensor, middle: Tensor) -> Tensor:
+    """Unit directions (M, D) in which embeddings (M, D), taken at unit length, lie from `middle` (M, D) or (D,)."""
+    return F.normalize(F.normalize(embeddings.double(), dim=-1) - middle, dim=-1)
 
 
 def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:

@@ -53,14 +53,15 @@ def test_the_table_tells_both_lists_on_the_same_regions(trial: Trial) -> None:
         trial.photo(place)
     rows = list(trial.table())
     chosen = {(r["figure"], r["scope"], r["examples"], r["condition"]): r for r in rows}
-    for figure in ("ensemble top-1, own", "out-of-vocabulary top-1, own"):
-        word, examples, shuffled = (chosen[figure, "all", 1, name] for name in ("word", "examples", "shuffled"))
-        assert word["regions"] == examples["regions"] == shuffled["regions"] > 0
-        assert word["gain"] == "" and examples["gain"] == pytest.approx(examples["percent"] - word["percent"], abs=0.11)
-        assert 0 <= examples["percent"] <= 100
-    # The photos are alike, so the frozen tower sees the example itself again.
-    assert chosen["out-of-vocabulary top-1, own", "all", 1, "examples"]["percent"] == 100
-    assert not any(r["examples"] == 5 for r in rows)
+    for figure, regions in (("top-1, own", 3), ("top-1, rest", 6), ("taken", 6)):  # of three, for each of three classes
+        for name in ("ensemble", "out-of-vocabulary", "in-vocabulary"):
+            kinds = (chosen[f"{name} {figure}", "one", 1, kind] for kind in ("word", "examples", "shuffled"))
+            word, examples, shuffled = kinds
+            assert word["regions"] == examples["regions"] == shuffled["regions"] == 2 * regions
+            assert word["gain"] == ""
+            assert examples["gain"] == pytest.approx(examples["percent"] - word["percent"], abs=0.11)
+            assert 0 <= examples["percent"] <= 100
+    assert not any(r["examples"] > 1 for r in rows), "no class has three masks on the other photo"
 
 
 def test_the_command_writes_the_table(
@@ -76,5 +77,5 @@ def test_the_command_writes_the_table(
         table = list(csv.DictReader(file))
     assert {row["photos"] for row in table} == {"1"} and table[0].keys() >= {"percent", "low", "high", "gain"}
     assert main([*call, "--draws", "0"]) == 1 and "--draws must be at least 1" in capsys.readouterr().err
-    words.write_text("zebra")
+    monkeypatch.setattr(predictor, "training_words", ("person", "sky", "lamp"))
     assert main(call) == 1 and "never saw" in capsys.readouterr().err
