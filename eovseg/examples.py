@@ -2,10 +2,10 @@
 
 An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
 mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
-its embedding by the frozen tower less the mean of what else is in the same photo, and a share of the trained classifier's
-embedding less the mean of the training words, among which it lies. The directions of all examples, and that of the name,
-are averaged and put where texts are: mean of the training words plus as much of the direction as those words have on
-average. `docs/words-by-example.md` has the measurements.
+its embedding by the frozen tower less the mean of what else is in the same photo, and a share of the trained
+classifier's embedding less the mean of the training words, among which it lies. The directions of all examples, and
+that of the name, are averaged and put where texts are: mean of the training words plus as much of the direction as
+those words have on average. `docs/words-by-example.md` has the measurements.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -
     """(M, D) float32, unit length: how masks (M, H, W) bool differ from what else the kernels find in the photo.
 
     The kernels are those that the training words give; for the trained classifier one starts from each mask. Kernels
-    that lie mostly in a mask are no other thing, unless all do.
+    that lie mostly in a mask are no other thing, unless all do. Masks that are given together see each other a little.
     """
     network, features = predictor.network, state.features
     words = predictor.text_embeddings(Vocabulary.preset(TRAINING_PRESET))
