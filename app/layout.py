@@ -105,6 +105,7 @@ def build(page: Page) -> gr.Blocks:
                     asked |= _segment()
                 tabs = _tabs(page, session)
         link.part()
+        _scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
         parts = Parts(session=session, **asked)
         _wire(demo, page, parts, tabs)
