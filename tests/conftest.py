@@ -1,4 +1,4 @@
-"""What every test gets: caches of its own, no hub, and a browser where one is installed."""
+"""Common fixtures: separate caches, no access to hubs, and a browser if one is installed."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
-# Set before anything imports Gradio or a hub client: no test may leave traces in the user's caches or ask a hub.
+# Set before Gradio or a hub client is imported: tests must not write to the user's caches or contact a hub.
 _SCRATCH = tempfile.mkdtemp(prefix="eovseg-tests-")
 os.environ["EOVSEG_CACHE"] = _SCRATCH
 os.environ["GRADIO_TEMP_DIR"] = f"{_SCRATCH}/gradio"
@@ -24,17 +24,38 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_SCRATCH, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2` a file is one process's, as its tests share fixtures; so are all that serve the page to a browser."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "page" if file.endswith(("_browser.py", "test_visitors.py", "test_container.py")) else file
+
+    return FilesAndOneBrowser(config, log)
+
+
 @pytest.fixture(scope="session")
 def xs() -> "Predictor":
-    """The shipped XS in float32 on the CPU, for all tests that change nothing of it."""
+    """The shipped XS in float32 on the CPU, shared by all tests that do not modify it."""
     import eovseg
 
     return eovseg.load("xs", device="cpu")
 
 
 @pytest.fixture(scope="session")
+def xs_float64() -> "Predictor":
+    """The same in float64."""
+    import eovseg
+
+    return eovseg.load("xs", device="cpu", dtype="float64")
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium. Without one the test is skipped, and in continuous integration it fails."""
+    """Headless Chromium. If it is not installed, the test is skipped, or fails in continuous integration."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         reason = f"no browser found: install one of {', '.join(BROWSERS)}, or name one in EOVSEG_CHROMIUM"

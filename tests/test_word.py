@@ -129,7 +129,7 @@ def test_lists_of_words_of_all_kinds() -> None:
     assert mixed.words == ("dog", "grass", "our mug", "sky") and mixed.examples == {2: word()}
     assert (Vocabulary.parse("dog") + word()).examples == {1: word()}
     for nothing in ([], None, 3):
-        with pytest.raises(VocabularyError, match="A vocabulary is text"):
+        with pytest.raises(VocabularyError, match="A vocabulary must be text"):
             Vocabulary.coerce(nothing)  # type: ignore[arg-type]
     with pytest.raises(VocabularyError, match="2 names and 1 entries"):
         WordClass(("a", "b"), True, (word(),))

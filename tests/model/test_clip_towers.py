@@ -1,4 +1,6 @@
-"""CLIP's towers against open_clip's own forward passes, M's widths, padding, and masked attention pooling."""
+"""CLIP's towers against the forward passes of open_clip, M's widths, padding, and masked attention pooling."""
+
+import copy
 
 import open_clip
 import pytest
@@ -20,6 +22,7 @@ def clip_m() -> open_clip.CLIP:
     return open_clip.create_model("RN50x4", pretrained=None, force_quick_gelu=True).eval()
 
 
+@pytest.mark.slow
 def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
     images = torch.randn(1, 3, 288, 288)
     tokens = open_clip.get_tokenizer("RN50x4")(["a photo of a cat.", "sky"])
@@ -29,14 +32,12 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
         features = extractor(images)
         assert [f.shape[1] for f in features.levels] == [320, 640, 1280, 2560] == list(extractor.channels)
         torch.testing.assert_close(clip_m.visual.attnpool(features.dense), image_embedding)
-        encoder = ClipTextEncoder(open_clip.create_model("RN50x4", pretrained=None, force_quick_gelu=True), "RN50x4")
-        encoder.clip.load_state_dict(clip_m.state_dict(), strict=False)
-        encoder.eval()
+        encoder = ClipTextEncoder(copy.deepcopy(clip_m), "RN50x4").eval()
         torch.testing.assert_close(encoder.encode_prompts(["a photo of a cat.", "sky"]), text_embedding)
 
 
 def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
-    """Words that share prompts, one longer than the tower reads, none at all, in trees of several sizes."""
+    """Words with shared prompts, a word longer than the tower's context, and no word, in trees of several sizes."""
     torch.manual_seed(0)
     clip = open_clip.create_model("RN50", pretrained=None, force_quick_gelu=True).eval()
     words = ("dog", "traffic light", "an unheard-of thing", "very " * 90, "", "dog")
@@ -52,7 +53,7 @@ def test_trees_share_what_prompts_begin_with() -> None:
     rows = [[9, 1, 2, 99, 0], [9, 1, 3, 99, 0], [9, 4, 99, 0, 0], [9, 1, 2, 99, 0]]
     (whole,) = prompt_trees(rows, 100)
     assert whole.tokens == [9, 1, 2, 99, 3, 99, 4, 99] and whole.depth == [0, 1, 2, 3, 2, 3, 1, 2]
-    assert whole.ends == [3, 5, 7, 3], "equal prompts are one"
+    assert whole.ends == [3, 5, 7, 3], "equal prompts are merged"
     assert whole.sees[5].nonzero()[0].tolist() == [0, 1, 4, 5]
     few = list(prompt_trees(rows, 5))
     assert [tree.tokens for tree in few] == [[9, 1, 2, 99], [9, 1, 3, 99], [9, 4, 99], [9, 1, 2, 99]][: len(few)]
@@ -60,10 +61,11 @@ def test_trees_share_what_prompts_begin_with() -> None:
     assert list(prompt_trees([], 5)) == []
 
 
+@pytest.mark.slow
 def test_masked_attention_pooling_equals_attention_over_the_pixels_inside(clip_m: open_clip.CLIP) -> None:
     extractor, pool = ClipResNet(clip_m), clip_m.visual.attnpool
-    dense, masks = torch.randn(1, 2560, 9, 9), torch.randn(1, 3, 9, 9)  # M's native grid: positions not resized
-    masks[0, 2] = -1.0  # an empty mask gives the output bias
+    dense, masks = torch.randn(1, 2560, 9, 9), torch.randn(1, 3, 9, 9)  # M's native grid, without resizing positions
+    masks[0, 2] = -1.0  # an empty mask yields the output bias
     with torch.inference_mode():
         found = extractor.embed_masks(dense, masks)[0]
         pixels = dense.flatten(2)[0].T  # (81, C)
@@ -99,6 +101,7 @@ def test_whole_m_pads_to_multiples_of_32_and_judges_valid_masks_only() -> None:
     assert torch.equal(logits.valid_masks, (small > 0).flatten(2).any(-1))
 
 
+@pytest.mark.slow
 def test_convnext_head_on_a_full_mask_equals_clips_embedding() -> None:
     torch.manual_seed(0)
     clip = open_clip.create_model("convnext_large_d_320", pretrained=None).eval()
@@ -112,7 +115,7 @@ def test_convnext_head_on_a_full_mask_equals_clips_embedding() -> None:
 
 @pytest.mark.parametrize(("kind", "name", "size"), [
     ("CLIP", "vit_base_patch16_clip_quickgelu_224", (224, 224)),
-    ("SAM", "samvit_base_patch16", (1024, 1024)),
+    pytest.param("SAM", "samvit_base_patch16", (1024, 1024), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_spatial_block_equals_timms_own_at_its_native_size(kind: str, name: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)

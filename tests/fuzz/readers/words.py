@@ -53,7 +53,7 @@ def documents(seed: int) -> bytes:
 
 
 def from_file(path: Path) -> object:
-    """A class file; what was read is written in the text form and read again."""
+    """Reads a class file, writes it in the text format and reads it again."""
     vocabulary = Vocabulary.read(str(path))
     assert Vocabulary.parse(vocabulary.to_text()) == vocabulary, vocabulary.to_text()
     assert all(note and "\n" not in note for note in vocabulary.notes), vocabulary.notes
@@ -61,7 +61,7 @@ def from_file(path: Path) -> object:
 
 
 def typed(path: Path) -> object:
-    """The words as somebody types or pastes them."""
+    """Words as typed or pasted."""
     return Vocabulary.coerce(path.read_bytes().decode("utf-8", "surrogateescape"))
 
 
