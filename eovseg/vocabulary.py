@@ -186,8 +186,8 @@ class Vocabulary:
         if isinstance(value, list | tuple) and value:
             return reduce(add, map(cls.coerce, value))
         raise VocabularyError(
-            'A vocabulary must be text such as "person; sky", the name of a preset or file, a Vocabulary, a Word or a list '
-            f"of these, not {'an empty list' if value == [] else type(value).__name__}."
+            'A vocabulary must be text such as "person; sky", the name of a preset or file, a Vocabulary, a Word or a '
+            f"list of these, not {'an empty list' if value == [] else type(value).__name__}."
         )
 
     def __len__(self) -> int:
