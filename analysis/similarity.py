@@ -66,7 +66,11 @@ def similarity_maps(
         raise ConfigError("Give at least one word to compare with the photo.")
     vas, *features, weights = _features(predictor, decoded)
     before, after = map(vas.embed, features)
-    rows = torch.from_numpy(predictor.words.embed(list(words))).to(before)
+    embedded = predictor.words.embed(list(words))
+    for word in decoded.vocabulary.examples.values():
+        if word.name in words:
+            embedded[words.index(word.name)] = word.vector
+    rows = torch.from_numpy(embedded).to(before)
     maps = [on_photo(_compare(vas, embedding, rows, measure)[0], decoded.state) for embedding in (before, after)]
     weight = _on_photo(weights, decoded)
     return SimilarityMaps(tuple(words), maps[0], maps[1], measure, (float(weight.min()), float(weight.max())))

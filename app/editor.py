@@ -1,26 +1,33 @@
 """The words as a table: what app/editor.js shows, and which words an English text tower can't read."""
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eovseg.colours import class_colour
 from eovseg.vocabulary import Vocabulary
+from eovseg.word import Word
 
 MAX_ROWS = 300
 
 
-def table_value(words: str) -> dict[str, Any]:
+def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dict[str, Any]:
     """The classes that `words` spell, as rows: names, whether a thing, and the colour of the first name.
 
-    `more` counts the classes beyond `MAX_ROWS`, `rest` is their text: the table leaves them as they are. Empty words
-    give no rows; raises `VocabularyError` for words that cannot be used.
+    Words by example stand in it as the text calls them. `more` counts the classes beyond `MAX_ROWS`, `rest` is their
+    text: the table leaves them as they are. Empty words give no rows; raises `VocabularyError` for words that cannot be
+    used.
     """
     if not words.strip(" ;,\r\n\t"):
         return {"rows": [], "more": 0, "rest": ""}
-    classes = Vocabulary.parse(words).classes
+    classes = Vocabulary.parse(words, by_example).classes
     rows = [
-        {"names": list(entry.names), "thing": entry.is_thing, "colour": "#" + bytes(class_colour(entry.label)).hex()}
+        {
+            "names": list(entry.references),
+            "thing": entry.is_thing,
+            "colour": "#" + bytes(class_colour(entry.label)).hex(),
+        }
         for entry in classes[:MAX_ROWS]
     ]
     rest = Vocabulary(classes[MAX_ROWS:]).to_text() if len(classes) > MAX_ROWS else ""
@@ -31,4 +38,26 @@ def foreign_words(words: Sequence[str]) -> list[str]:
     """Those with letters beyond a-z, which an English text tower splits into pieces and matches by chance."""
     return [
         word for word in words if any(ord(letter) > 127 and unicodedata.category(letter)[0] in "LM" for letter in word)
+    ]
+
+
+def with_reference(text: str, reference: str) -> str:
+    """The words with `reference` at their end, if it is not among them."""
+    text = text if isinstance(text, str) else ""
+    if any(reference.casefold() == item.casefold() for item in _items(text)):
+        return text
+    return f"{text.strip().rstrip(';').rstrip()}; {reference}" if text.strip(" ;\n") else reference
+
+
+def without_reference(text: str, reference: str) -> str:
+    """The words without `reference`, where it is a class or a name of one."""
+    text = text if isinstance(text, str) else ""
+    named = re.compile(rf"(?<![^,;\n])\s*{re.escape(reference)}\s*(:\s*(thing|stuff)\s*)?(?=[,;\n]|$)", re.IGNORECASE)
+    kept = [piece for piece in (named.sub("", piece).strip(" ,") for piece in re.split(r"[;\n]", text)) if piece]
+    return "; ".join(kept) if len(_items(text)) > 0 and named.search(text) else text
+
+
+def _items(text: str) -> list[str]:
+    return [
+        re.sub(r":\s*(thing|stuff)\s*$", "", item.strip(), flags=re.IGNORECASE) for item in re.split(r"[;,\n]", text)
     ]

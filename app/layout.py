@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from app import advice, subject
+from app import advice, corrections, link, remembered, subject
 from app.calls import PageBlocks
 from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
@@ -70,6 +70,8 @@ class Parts:
     notes: gr.HTML
     examples: gr.HTML
     stage: gr.HTML
+    correct: gr.HTML
+    remembered: gr.HTML
     why: gr.HTML
     advice: gr.HTML
     recipe: gr.HTML
@@ -104,10 +106,13 @@ def build(page: Page) -> gr.Blocks:
                 with gr.Tab("Segment", id="segment", render_children=True) as first:
                     asked |= _segment()
                 tabs = _tabs(page, session)
+        link.part()
         _scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
         parts = Parts(session=session, **asked)
         _wire(demo, page, parts, tabs)
+        corrections.wire(page, parts)
+        remembered.wire(page, parts)
         _wire_tabs(page, parts, first, tabs)
         _endpoints(page)
     return demo
@@ -142,8 +147,12 @@ def _question() -> dict[str, Any]:
         )  # fmt: skip
     go = gr.Button("Segment", variant="primary", elem_id="go")
     editor = _scripted("editor")
+    own = remembered.part()
     notes = gr.HTML(elem_classes="notes", apply_default_css=False)
-    return {"words": words, "preset": preset, "competes": competes, "go": go, "editor": editor, "notes": notes}
+    return {
+        "words": words, "preset": preset, "competes": competes, "go": go, "editor": editor, "notes": notes,
+        "remembered": own,
+    }  # fmt: skip
 
 
 def _rail(page: Page) -> dict[str, Any]:
@@ -161,6 +170,7 @@ def _rail(page: Page) -> dict[str, Any]:
 def _segment() -> dict[str, Any]:
     """The tab Segment."""
     stage = _scripted("stage")
+    correct = corrections.part()
     why = _scripted("why")
     with gr.Row(elem_classes="downloads"):
         gr.HTML("<h2>Take it with you</h2>", apply_default_css=False, elem_classes="heading")
@@ -175,8 +185,8 @@ def _segment() -> dict[str, Any]:
     recipe = _scripted("recipe")
     file = gr.File(visible=False)
     return {
-        "stage": stage, "why": why, "downloads": downloads, "tool": tool, "pack": pack, "recipe": recipe, "file": file,
-        "subject": pictures,
+        "stage": stage, "correct": correct, "why": why, "downloads": downloads, "tool": tool, "pack": pack,
+        "recipe": recipe, "file": file, "subject": pictures,
     }  # fmt: skip
 
 
@@ -207,12 +217,19 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
     parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
-    chosen = parts.examples.choose(page.choose, None, parts.asked[:3], show_progress="hidden", **_PRIVATE)
+    chosen = parts.examples.choose(page.choose, parts.session, parts.asked[:3], show_progress="hidden", **_PRIVATE)
     chosen.then(page.show, **heavy).then(**after)
-    edited = parts.editor.edit(page.edited, None, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE)
+    edited = parts.editor.edit(
+        page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE
+    )
     edited.then(page.show, **heavy).then(**after)
     parts.editor.read(
-        page.table, parts.words, parts.editor, show_progress="hidden", trigger_mode="always_last", **_PRIVATE
+        page.table,
+        [parts.words, parts.session],
+        parts.editor,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **_PRIVATE,
     )
     parts.panel.adjust(page.adjust, **light, trigger_mode="always_last").then(**after)
     switched = parts.panel.model(page.show, **heavy, trigger_mode="always_last")

@@ -15,6 +15,8 @@ SESSION_SECONDS = 3600  # a tab that was left alone so long is forgotten
 MAX_SESSIONS = 24
 LARGE_MODEL_SESSIONS = 6
 MAX_CALLERS = 96  # browsers and scripts of which Gradio remembers anything
+REMEMBERED_WORDS = 30  # words by example that a tab keeps
+UNDO_STEPS = 20  # corrections of a result that can be taken back
 KEPT_VALUES = 6  # what tabs computed for a photo and its words, over all visitors: some are tens of megabytes
 MAX_FILES = 24  # photos of one go of the tab Many
 MAX_CLIP_SECONDS = 20  # of a clip; what comes later is left out
@@ -29,7 +31,8 @@ __all__ = [
     "BODY_BYTES", "BUSY_SECONDS", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "GO_SECONDS", "KEPT_VALUES",
     "LARGE_MODEL_SESSIONS", "MAX_CALLERS", "MAX_CLIP_FRAMES", "MAX_CLIP_SECONDS", "MAX_FILES", "MAX_FILE_SIZE",
     "MAX_GOES", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
-    "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UPLOAD_BYTES", "described",
+    "REMEMBERED_WORDS", "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UNDO_STEPS", "UPLOAD_BYTES",
+    "described",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -174,7 +175,7 @@ def segment_photos(
             return
         begin = time.perf_counter()
         try:
-            result = run(lambda photo=photo, stem=stem: work(photo, stem))
+            result = run(partial(work, photo, stem))
         except VisitorLeft:
             raise
         except EovsegError as error:
@@ -246,7 +247,7 @@ def segment_clip(
                 break
             begin = time.perf_counter()
             picture = replace(picture, image=_clip_sized(picture.image))
-            frame: Frame = run(lambda picture=picture: segmenter(picture))
+            frame: Frame = run(partial(segmenter, picture))
             writer.write(np.asarray(frame.overlay()), picture)
             if frame.is_new:
                 tracks.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")

@@ -73,7 +73,8 @@ def theme() -> gr.themes.Base:
 
 def head() -> str:
     """The page's own style sheets, as they stand: Gradio rewrites the selectors of what is passed as `css`."""
-    sheets = (_HERE / name for name in ("page.css", "advice.css", "subject.css", "tabs/tabs.css", "tabs/many.css"))
+    names = ("page.css", "advice.css", "subject.css", "corrections.css", "tabs/tabs.css", "tabs/many.css")
+    sheets = (_HERE / name for name in names)
     return "".join(f"<style>{sheet.read_text(encoding='utf-8')}</style>" for sheet in sheets)
 
 

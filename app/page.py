@@ -8,7 +8,7 @@ import math
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from app.desk import Desk, VisitorLeft
-from app.editor import foreign_words, table_value
+from app.editor import foreign_words, table_value, with_reference
 from app.examples import EXAMPLES, example_paths
 from app.gradio_internals import superseded
 from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
+from app.link import note
 from app.models import Models
 from app.payload import answer, stage_value
-from app.recipe import read_link, recipe_value
+from app.recipe import Link, read_link, recipe_value
 from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
@@ -32,6 +33,7 @@ from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
 from eovseg.vocabulary import Vocabulary
+from eovseg.word import Word
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -46,10 +48,12 @@ DOWNLOADS = {
 Shown = tuple[Any, ...]
 
 
-def asked_for(words: str, preset: str | None, competes: bool, settings: object) -> Asked:
+def asked_for(
+    words: str, preset: str | None, competes: bool, settings: object, by_example: Mapping[str, Word] | None = None
+) -> Asked:
     """What the inputs ask for: words alone, a class list and then the words, or words against a list that competes.
 
-    Raises `VocabularyError` and `ConfigError`.
+    `by_example`: the words by example that `words` may name. Raises `VocabularyError` and `ConfigError`.
     """
     for name, text in (("words", words), ("preset", preset or "")):
         if not isinstance(text, str):
@@ -58,11 +62,11 @@ def asked_for(words: str, preset: str | None, competes: bool, settings: object) 
         raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
     checked = read_settings(settings)
     if not preset:
-        return Asked(Vocabulary.parse(words), None, checked, words)
+        return Asked(Vocabulary.parse(words, by_example), None, checked, words)
     listed = Vocabulary.preset(preset)
     if competes:
-        return Asked(Vocabulary.parse(words), listed, checked, words, preset)
-    both = listed + Vocabulary.parse(words) if words.strip() else listed
+        return Asked(Vocabulary.parse(words, by_example), listed, checked, words, preset)
+    both = listed + Vocabulary.parse(words, by_example) if words.strip() else listed
     return Asked(both, None, checked, words, preset)
 
 
@@ -178,14 +182,17 @@ class Page:
         path = str(asset_path(f"photos/{linked.photo}"))
 
         def work(session: Session) -> Session:
-            asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings)
-            return run(session, self.models.get(linked.model), path, asked)
+            asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings, session.words)
+            run(session, self.models.get(linked.model), path, asked)
+            assert session.result is not None
+            session.chosen = next((s.id for s in session.result.segments if s.id == linked.segment), None)
+            return session
 
         if self._guarded(work, session) is None:
             return (key, *[gr.skip()] * 8)
         competes = gr.update(value=linked.competes, visible=True if linked.preset else "hidden")
         inputs = (path, linked.words, linked.preset, competes, self.panel(key))
-        return (key, *self._shown(session, whole=True), *inputs)
+        return (key, *self._shown(session, True, linked), *inputs)
 
     def show(
         self,
@@ -206,7 +213,7 @@ class Page:
         before = session.digest if known else None
 
         def work(session: Session) -> Session:
-            asked = asked_for(words or "", preset, bool(competes), part_of(panel, "settings"))
+            asked = asked_for(words or "", preset, bool(competes), part_of(panel, "settings"), session.words)
             return run(session, self.models.get(part_of(panel, "model")), path, asked)
 
         if self._guarded(work, session) is None:
@@ -239,28 +246,33 @@ class Page:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
-    def choose(self, event: gr.EventData) -> tuple[str, str, str]:
-        """An example's photo and words into the inputs."""
+    def choose(self, event: gr.EventData, key: str | None = None) -> tuple[str, str, str]:
+        """An example's photo and words into the inputs; the visitor's words by example stay among them."""
         name = list(EXAMPLES)[whole(event, "index") % len(EXAMPLES)]
-        return str(asset_path(f"photos/{name}")), EXAMPLES[name], ""
+        session = self.store.get(key)
+        words = EXAMPLES[name]
+        for word in session.words.values() if session else ():
+            words = with_reference(words, word.reference)
+        return str(asset_path(f"photos/{name}")), words, ""
 
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer where the click took the pin away."""
         number = whole(event, "segment")
         return self.callback(lambda session: (why_value(session, number),), 1, self.side_desk)(key)
 
-    def table(self, words: str) -> Any:
+    def table(self, words: str, key: str | None = None) -> Any:
         """The words as rows of the table view."""
+        session = self.store.get(key)
         try:
-            return table_value(words)
+            return table_value(words, session.words if session else None)
         except EovsegError as error:
             gr.Warning(html.escape(str(error)))
             return gr.skip()
 
-    def edited(self, event: gr.EventData) -> Shown:
+    def edited(self, event: gr.EventData, key: str | None = None) -> Shown:
         """The table was edited: its words as text, and the rows with their colours."""
         text = str(getattr(event, "text", ""))[:MAX_TEXT]
-        return text, self.table(text)
+        return text, self.table(text, key)
 
     def offer_competing(self, preset: str | None) -> Any:
         """Only a class list can compete. Hidden, not taken away: a box that comes back says that it was changed."""
@@ -289,7 +301,7 @@ class Page:
         with contextlib.suppress(TypeError, ValueError, AttributeError):  # a forged event moves nothing
             value = float(event.value)
             session.opacity = min(max(value, 0.0), 1.0) if math.isfinite(value) else session.opacity
-        return self._recipe(session)
+        return self.recipe(session)
 
     def download(self, key: str | None, kind: str) -> Any:
         """A file of the tab's result."""
@@ -372,12 +384,18 @@ class Page:
             gr.Warning("The model failed on this photo; the server's log says why.")
         return None
 
-    def _shown(self, session: Session, whole: bool = False) -> Shown:
-        """Stage, notes and recipe of a result; the photo itself only where the browser does not have it yet."""
+    def _shown(self, session: Session, whole: bool = False, linked: Link | None = None) -> Shown:
+        """Stage, notes and recipe of a result; the photo itself only where the browser does not have it yet.
+
+        `linked`: the address that asked for the result, whose segment is then pinned.
+        """
         assert session.asked is not None
         reads = self.models.title(self.models.key_of(session.predictor))
         notes = notes_html(session.asked, session.shrunk_from, reads)
-        return (stage_value(session, whole), notes, self._recipe(session))
+        stage, recipe = stage_value(session, whole), self.recipe(session)
+        pinned = {} if linked is None else {"pin": linked.segment}
+        return (stage | pinned, notes + note(recipe["link"], linked), recipe)
 
-    def _recipe(self, session: Session) -> dict[str, Any]:
+    def recipe(self, session: Session) -> dict[str, Any]:
+        """The calls that make what the session shows."""
         return recipe_value(session, *self.models.parts(self.models.key_of(session.predictor)))

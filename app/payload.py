@@ -56,6 +56,7 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
         "segments": entries,
         "description": f"Photo with {len(entries)} segments: {names}",
         "timing": timing(session),
+        "undo": len(session.before),
     }
 
 

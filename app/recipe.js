@@ -8,6 +8,7 @@ const KINDS = [
   ["curl", "API, curl", "Asks this server."],
 ];
 let kind = "python";
+let segment = 0; // that is pinned
 
 const address = () => location.origin + location.pathname.replace(/\/$/, "");
 
@@ -17,7 +18,9 @@ function show() {
   const [, , hint] = KINDS.find(([name]) => name === kind);
   const shrunk = value.shrunk ? " The page scaled your photo down first; the call works on the photo as it is." : "";
   find("code").textContent = value[kind].replaceAll("{address}", address());
-  find(".hint").textContent = hint + shrunk;
+  const corrected = value.corrected && kind !== "python" ? " Your corrections are in the Python call only." : "";
+  const words = kind === "python" || kind === "cli" ? " Save the .word files beside it." : " The API takes typed words only.";
+  find(".hint").textContent = hint + shrunk + corrected + (value.examples ? words : "");
   for (const tab of find(".kinds").children) tab.setAttribute("aria-selected", String(tab.dataset.kind === kind));
 }
 
@@ -46,7 +49,9 @@ async function copy(text, said) {
 find(".copy").addEventListener("click", () => copy(find("code").textContent, "Copied."));
 find(".link").addEventListener("click", () => {
   const example = new URLSearchParams(props.value.link).has("photo");
-  copy(address() + "/?" + props.value.link, example ? "Link copied." : "Link copied; it opens with an example photo.");
+  const pinned = segment && example ? "&segment=" + segment : "";
+  copy(address() + "/?" + props.value.link + pinned, example ? "Link copied." : "Link copied; it opens with an example photo.");
 });
+document.addEventListener("eovseg-pin", (event) => (segment = event.detail.id));
 watch("value", show);
 show();

@@ -1,8 +1,9 @@
 """The call that reproduces what the page shows: in Python, on the command line, and over the page's API."""
 
 import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from app.session import OPACITY, Asked, Session
 from app.settings import NAMES
 
 PHOTO = "photo.jpg"
+_SEGMENT, _TAB = re.compile(r"[0-9]{1,8}"), re.compile(r"[a-z][a-z ]{0,19}")
 ADDRESS = "{address}"  # the browser puts the page's own address here
 
 
@@ -22,17 +24,26 @@ def recipe_value(session: Session, variant: str, checkpoint: str | None) -> dict
     photo = session.result.name or PHOTO
     model = variant if checkpoint is None else f"{variant}:{checkpoint}"
     return {
-        "python": python_call(asked, photo, variant, checkpoint, session.opacity),
+        "python": python_call(asked, photo, variant, checkpoint, session.opacity, session.result.corrections),
         "cli": command_line(asked, photo, variant, checkpoint),
         "client": client_call(asked, photo),
         "curl": curl_call(asked, photo),
         "link": link_query(asked, photo, model),
         "shrunk": session.shrunk_from is not None,
+        "corrected": bool(session.result.corrections),
+        "examples": bool(asked.vocabulary.examples),
     }
 
 
-def python_call(asked: Asked, photo: str, variant: str, checkpoint: str | None = None, opacity: float = OPACITY) -> str:
-    """A script around `eovseg.load` that writes the same files."""
+def python_call(
+    asked: Asked,
+    photo: str,
+    variant: str,
+    checkpoint: str | None = None,
+    opacity: float = OPACITY,
+    corrections: Sequence[str] = (),
+) -> str:
+    """A script around `eovseg.load` that writes the same files; `corrections` are calls of the result's methods."""
     load = [_quoted(variant)] + ([f"checkpoint={_quoted(checkpoint)}"] if checkpoint else [])
     words = _quoted(asked.text)
     if asked.preset and asked.background is None:
@@ -44,7 +55,7 @@ def python_call(asked: Asked, photo: str, variant: str, checkpoint: str | None =
         arguments.append(f"background={_quoted(asked.preset)}")
     arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.given().items()]
     lines = "".join(f"    {argument},\n" for argument in arguments)
-    save = 'result.save("out")'
+    save = "".join(f"result = result.{call}\n" for call in corrections) + 'result.save("out")'
     if opacity != OPACITY:
         save += f'\nresult.overlay(opacity={opacity:g}).save("out/overlay.png")'
     return f"import eovseg\n\npredictor = eovseg.load({', '.join(load)})\nresult = predictor(\n{lines})\n{save}\n"
@@ -131,12 +142,19 @@ class Link:
     competes: bool
     model: str | None
     settings: dict[str, str]
+    tab: str = "segment"
+    segment: int = 0
 
 
 def read_link(query: Mapping[str, str]) -> Link | None:
-    """Inverse of `link_query`; None where the address names no words. An unknown photo gives the first example."""
+    """Inverse of `link_query`, with the tab and the pinned segment that the browser adds.
+
+    None where the address names no words. An unknown photo gives the first example, and what is no tab's title the
+    first tab.
+    """
     if "words" not in query:
         return None
+    tab, segment = query.get("tab", "").lower(), query.get("segment", "")
     photo = query.get("photo", "")
     return Link(
         photo if photo in EXAMPLES else next(iter(EXAMPLES)),
@@ -145,6 +163,8 @@ def read_link(query: Mapping[str, str]) -> Link | None:
         query.get("competes") == "1",
         query.get("model"),
         {name: query[name] for name in NAMES if name in query},
+        tab if _TAB.fullmatch(tab) else "segment",
+        int(segment) if _SEGMENT.fullmatch(segment) else 0,
     )
 
 

@@ -33,6 +33,7 @@ from eovseg.model.config import ModelConfig
 from eovseg.result import Result, clean_stem
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
+from eovseg.word import Word
 
 LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
 OPACITY = 0.5  # what `Result.save` draws with
@@ -47,6 +48,9 @@ class StagedPredictor(Protocol):
 
     @property
     def compose(self) -> Callable[..., Result]: ...
+
+    @property
+    def word_from(self) -> Callable[..., Word]: ...
 
     @property
     def config(self) -> ModelConfig: ...
@@ -78,8 +82,10 @@ class Asked:
 class Session:
     """One tab of the browser: kept halves, what they were made from, and a folder for its downloads.
 
-    `revision` counts results, `decoding` what was decoded; `chosen` is the id of the segment that was clicked last;
-    `open_tab` the name of the open tab and `seen` the revision that each tab showed last.
+    `vocabulary` is what the network was given, a background's classes at its end; `revision` counts results,
+    `decoding` what was decoded; `chosen` is the id of the segment that was clicked last; `open_tab` the name of the
+    open tab and `seen` the revision that each tab showed last. `before` are the results before each correction, the
+    latest last; `words` the words by example, by how a list calls them in lower case.
     """
 
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -96,6 +102,8 @@ class Session:
     chosen: int | None = None
     open_tab: str = ""
     seen: dict[str, int] = field(default_factory=dict)
+    before: tuple[Result, ...] = ()
+    words: dict[str, Word] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     opacity: float = OPACITY
     home: str | None = None
@@ -272,6 +280,7 @@ def composed(predictor: StagedPredictor, decoded: Any, asked: Asked) -> Result:
 
 def _show(session: Session, asked: Asked, result: Result, seconds: dict[str, float]) -> None:
     session.asked, session.result, session.seconds = asked, result, seconds
+    session.before = ()
     session.revision += 1
     session.chosen = None
 

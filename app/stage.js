@@ -19,6 +19,7 @@ let ids = null; // segment id of every pixel, row by row
 let size = [0, 0];
 let byId = new Map();
 let pinned = 0;
+let point = null; // pixel of the photo that pinned a segment, null where the legend or the table did
 let shown = 0;
 let order = ["share", -1]; // column of the table's order, and 1 for ascending
 let newest = 0; // number of the newest picture asked for; an older one that arrives late is dropped
@@ -89,20 +90,32 @@ function show(id) {
   }
 }
 
-function pin(id) {
+// What is pinned, for app/correct.js and app/link.js.
+function tellPinned() {
+  const { segments, undo } = props.value;
+  document.dispatchEvent(new CustomEvent("eovseg-pin", { detail: { id: pinned, point, segments, undo } }));
+}
+
+function pin(id, at = null) {
   pinned = id === pinned ? 0 : id;
+  point = pinned ? at : null;
   for (const node of legend.querySelectorAll("button")) {
     node.setAttribute("aria-pressed", String(Number(node.dataset.id) === pinned));
   }
   show(pinned);
   why.hidden = true;
   trigger("explain", { segment: pinned });
+  tellPinned();
+}
+
+function pixelUnder(event) {
+  const box = overlay.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - box.left) / box.width) * size[0]);
+  return [x, Math.floor(((event.clientY - box.top) / box.height) * size[1])];
 }
 
 function idUnder(event) {
-  const box = overlay.getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * size[0]);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * size[1]);
+  const [x, y] = pixelUnder(event);
   return x < 0 || y < 0 || x >= size[0] || y >= size[1] || !ids ? 0 : ids[y * size[0] + x];
 }
 
@@ -336,7 +349,8 @@ async function render() {
   picture.style.setProperty("--ratio", size[0] / size[1]);
   picture.classList.toggle("broad", size[0] > 1.2 * size[1]);
   // A pinned segment stays so while settings change, as long as it is found again.
-  const again = value.photo ? undefined : value.segments.find((segment) => segment.name === before);
+  // The server may say which one is pinned: after a correction, and where the address asks for it.
+  const again = "pin" in value ? byId.get(value.pin) : value.photo ? undefined : value.segments.find((one) => one.name === before);
   pinned = 0;
   shown = -1;
   tip.hidden = true;
@@ -346,8 +360,10 @@ async function render() {
   placeNames(value.segments);
   if (again) pin(again.id);
   else {
+    point = null;
     show(0);
     explain(null);
+    tellPinned();
   }
   find(".timing").textContent = value.timing;
   find(".nothing").hidden = value.segments.length > 0;
@@ -364,7 +380,7 @@ picture.addEventListener("pointerleave", () => {
   tip.hidden = true;
   show(pinned);
 });
-picture.addEventListener("click", (event) => pin(idUnder(event)));
+picture.addEventListener("click", (event) => pin(idUnder(event), pixelUnder(event)));
 element.addEventListener("keydown", (event) => event.key === "Escape" && pinned && pin(pinned));
 opacity.addEventListener("input", () => picture.style.setProperty("--opacity", opacity.value / 100));
 opacity.addEventListener("change", () => trigger("opacity", { value: opacity.value / 100 }));

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eovseg.settings import Settings
     from eovseg.video import segment_video
     from eovseg.vocabulary import Vocabulary, WordClass, preset_names
+    from eovseg.word import Word
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -30,6 +31,7 @@ else:
             "eovseg.settings": ("Settings",),
             "eovseg.video": ("segment_video",),
             "eovseg.vocabulary": ("Vocabulary", "WordClass", "preset_names"),
+            "eovseg.word": ("Word",),
         },
     )
 
@@ -52,6 +54,7 @@ __all__ = [
     "VideoError",
     "Vocabulary",
     "VocabularyError",
+    "Word",
     "WordClass",
     "load",
     "preset_names",

@@ -9,20 +9,20 @@ import numpy as np
 from scipy import ndimage
 
 from eovseg.result import Result, Segment
-from eovseg.vocabulary import Vocabulary, WordClass
+from eovseg.vocabulary import Vocabulary, WordClass, Words
 
 OTHER = "other"
 
 
-def with_background(words: Vocabulary, background: Vocabulary | str) -> Vocabulary:
-    """`words` followed by the classes of `background` that share no name with them (case-insensitive).
+def with_background(words: Vocabulary, background: Words) -> Vocabulary:
+    """`words`, then those classes of `background` that share no name with them (compared without case).
 
     If `background` is text, its parsing notes are added to those of `words`.
     """
     added = Vocabulary.coerce(background)
     own = {name.casefold() for name in words.words}
     rest = tuple(c for c in added.classes if own.isdisjoint(name.casefold() for name in c.names))
-    told = added.notes if isinstance(background, str) else ()
+    told = added.notes if not isinstance(background, Vocabulary) else ()
     return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *told))))
 
 

@@ -66,8 +66,8 @@ def chosen_settings(options: argparse.Namespace) -> Settings:
 
 
 def add_word_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the vocabulary options, read by `chosen_words`."""
-    words = 'words ("dog; sky: stuff"), a preset or a file; repeat the option to add more words'
+    """The words of a result: what `chosen_words` reads."""
+    words = 'words ("dog; mug.word; sky: stuff"), a preset or a file; repeat the option to add more words'
     parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
     parser.add_argument("--background", help="words that only compete; their pixels become one segment, other")
 

@@ -54,7 +54,7 @@ def load(
             f"Run `eovseg download {config.variant}` or give a checkpoint.",
             stacklevel=2,
         )
-        words, weights, honesty = coco_training_words(), config.pretrained, None
+        words, weights, digest, honesty = coco_training_words(), config.pretrained, "", None
     else:
         loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
         # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
@@ -64,7 +64,7 @@ def load(
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
-        honesty = read_honesty(path, loaded.digest)
+        digest, honesty = loaded.digest, read_honesty(path, loaded.digest)
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -74,6 +74,7 @@ def load(
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
+        weights=digest,
         honesty=honesty,
     )
 

@@ -39,10 +39,10 @@ from eovseg.model.text import text_key
 from eovseg.model.values import ImageFeatures, Intermediates, Logits, TextEmbeddings
 from eovseg.result import Result, Segment, Verdict
 from eovseg.settings import Calibration, Settings, SettingsArguments
-from eovseg.vocabulary import Vocabulary
+from eovseg.vocabulary import Vocabulary, Words
+from eovseg.word import Word
 
 ImageSource = str | Path | Image.Image | np.ndarray
-Words = Vocabulary | str | None
 KEPT_PHOTOS = 4
 KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
@@ -123,6 +123,7 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
+        weights: str = "",
         honesty: Honesty | None = None,
     ) -> None:
         self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
@@ -131,6 +132,7 @@ class Predictor:
         self.device = device
         self.dtype = dtype
         self.honesty = honesty
+        self.weights = weights  # SHA-256 of the weight file, "" for none
         self.image_halves = 0
         self.word_halves = 0
         self.words = EmbeddingCache(
@@ -150,14 +152,20 @@ class Predictor:
         # bfloat16 only for matrix products and convolutions; weights, norms, softmax and sums stay in float32.
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
-    def text_embeddings(self, vocabulary: Vocabulary | str) -> TextEmbeddings:
-        """Embeddings of a vocabulary's words on the predictor's device; cached per word."""
+    def text_embeddings(self, vocabulary: Words) -> TextEmbeddings:
+        """Word rows of a vocabulary on the predictor's device; words seen before are not encoded again.
+
+        Raises `VocabularyError` for a word by example of another text space.
+        """
         vocabulary = Vocabulary.coerce(vocabulary)
-        rows = torch.from_numpy(self.words.embed(vocabulary.words)).to(self.device)
+        embedded = self.words.embed(vocabulary.words)
+        for place, word in vocabulary.examples.items():
+            embedded[place] = word.row(embedded[place], self.config.variant)
+        rows = torch.from_numpy(embedded).to(self.device)
         return TextEmbeddings(rows, torch.from_numpy(np.array(vocabulary.class_of_word)).to(self.device))
 
-    def seen(self, vocabulary: Vocabulary | str) -> np.ndarray:
-        """(K,) bool: whether the class shares a word with the training vocabulary of these weights."""
+    def seen(self, vocabulary: Words) -> np.ndarray:
+        """(K,) bool: the class shares a word with the training vocabulary of these weights."""
         return Vocabulary.coerce(vocabulary).seen(self.training_words)
 
     def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
@@ -200,7 +208,7 @@ class Predictor:
     def decode(
         self,
         state: ImageState,
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
         intermediates: bool = False,
         every_layer: bool = False,
@@ -324,7 +332,7 @@ class Predictor:
     def doctor(
         self,
         photos: ImageSource | Sequence[ImageSource],
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         settings: Settings | None = None,
     ) -> Diagnosis:
         """What is odd about a list of words on one photo or several; see `eovseg.advice.doctor`."""
@@ -336,16 +344,27 @@ class Predictor:
     def counterfactuals(
         self,
         photo: ImageSource,
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         segment: int,
         *,
-        background: Words = None,
+        background: Words | None = None,
         settings: Settings | None = None,
     ) -> list[Counterfactual]:
         """The smallest changes that rename a segment of this result; see `eovseg.advice.counterfactuals`."""
         return counterfactuals(self, photo, vocabulary, segment, background=background, settings=settings)
 
-    def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
+    def word_from(
+        self, name: str, state: ImageState, mask: np.ndarray, is_thing: bool | None = None, before: Word | None = None
+    ) -> Word:
+        """A word by example of a mask (H, W) of an encoded photo, or `before` with one example more.
+
+        `Word.from_examples` takes several photos at once. Raises as it does.
+        """
+        from eovseg.examples import add_example
+
+        return add_example(self, name, state, mask, is_thing, before)
+
+    def raw(self, image: ImageSource, vocabulary: Words, resize: bool = False) -> RawOutput:
         """The raw network output for one photo, before any threshold; by default the photo is not resized."""
         decoded = self.decode(self.encode_image(image, resize), vocabulary, every_layer=True)
         logits = decoded.logits
@@ -361,9 +380,9 @@ class Predictor:
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
         self,
         photos: ImageSource,
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> Result: ...
@@ -371,18 +390,18 @@ class Predictor:
     def __call__(
         self,
         photos: Sequence[ImageSource],
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],
-        vocabulary: Vocabulary | str,
+        vocabulary: Words,
         *,
-        background: Words = None,
+        background: Words | None = None,
         keep: bool = True,
         task: Task | None = None,
         alpha: float | None = None,
@@ -400,10 +419,11 @@ class Predictor:
     ) -> Result | list[Result]:
         """Segments one photo (path, PIL image or array) or a list of photos.
 
-        `task`, `alpha`, ... are the fields of `Settings` and override those of `settings`; unset fields default to the
-        model's own.
-        `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
-        `background`: words that compete but are not reported; their pixels become one segment, "other".
+        `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`; what neither
+        gives is the model's own.
+        `vocabulary` is a `Vocabulary`, a preset's name, words ("person, people: thing; sky"), a `Word` by example, or a
+        list of these.
+        `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """
         chosen = Settings.chosen(

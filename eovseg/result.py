@@ -71,7 +71,8 @@ class Result:
     `instance_masks`, (n, H, W) bool, one per segment in the same order. `timings` are in seconds. `name` is the photo's
     file name. `queries`: the object kernel whose scores each segment reports. `background`: the segments that
     eovseg.background merged into the last segment, "other". `verdicts`: which words are in the photo, as far as
-    that was measured. `subject`: labels of the classes that pictures with a background keep in front.
+    that was measured. `subject`: labels of the classes that pictures with a background keep in front. `corrections`:
+    the calls of `rename`, `merge`, `delete` and `split` made by a person.
     Raises ValueError if the shapes do not match.
     """
 
@@ -87,6 +88,7 @@ class Result:
     background: tuple[Segment, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     subject: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.segment_map.shape != self.image.shape[:2]:
@@ -117,6 +119,42 @@ class Result:
         for index in range(len(self.segments)):
             dense[index] = self.mask(index)
         return dense
+
+    def rename(self, id: int, name: str) -> "Result":
+        """The result with segment `id` named `name`: a class of the vocabulary, or a new one, which is added to it.
+
+        A new class is a thing or stuff as the segment was, unless `name` says so ("grass: stuff"). Regions (stuff), and
+        all classes of a semantic result, are there once, so a segment that has the class already is merged into this
+        one. Scores stay as they were. Raises `EovsegError` for an id that is not there or a name that cannot be used.
+        """
+        from eovseg.corrections import rename
+
+        return rename(self, id, name)
+
+    def merge(self, id: int, *others: int) -> "Result":
+        """The result with the pixels of the segments `others` given to segment `id`, which keeps its class.
+
+        Raises `EovsegError` for ids that are not there.
+        """
+        from eovseg.corrections import merge
+
+        return merge(self, id, *others)
+
+    def delete(self, id: int) -> "Result":
+        """The result without segment `id`; its pixels belong to nothing. Raises `EovsegError` where it is not there."""
+        from eovseg.corrections import delete
+
+        return delete(self, id)
+
+    def split(self, id: int, x: int, y: int) -> "Result":
+        """The result with that connected part of segment `id` that holds the pixel (x, y) as a segment of its own.
+
+        The part has the largest id plus 1 and the same class; pixels that meet at a corner are connected. Raises
+        `EovsegError` where the segment is in one piece or the pixel is not in it.
+        """
+        from eovseg.corrections import split
+
+        return split(self, id, x, y)
 
     def to_supervision(self) -> Any:
         """The segments as `supervision.Detections`; see `eovseg.formats.detections`."""
@@ -203,6 +241,7 @@ class Result:
             "vocabulary": self.vocabulary.to_text(),
             "notes": list(self.vocabulary.notes),
             "timings": dict(self.timings),
+            **({"corrections": list(self.corrections)} if self.corrections else {}),
         }
 
     def table_csv(self) -> str:

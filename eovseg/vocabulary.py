@@ -1,9 +1,9 @@
 """Open vocabularies: words, synonyms, thing or stuff, and the class lists of benchmarks as presets.
 
-Text format: `person, people: thing; sky: stuff; car`, with `;` or a new line between classes, `,` between the
-synonyms of one class, and an optional `: thing` or `: stuff` at the end of a class. Other notations are supported as
-well (`eovseg.notation`). Nothing is skipped or guessed silently: anything skipped, duplicate or ambiguous is reported
-in `Vocabulary.notes`.
+Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
+synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. A name that ends in `.word` is a word by
+example (`eovseg.word`). Other programs' notation is read too (`eovseg.notation`). Nothing is dropped or guessed
+silently: what is skipped, doubled or may have been meant otherwise is told in `Vocabulary.notes`.
 """
 
 import difflib
@@ -11,9 +11,10 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.notation import INVALID, MARKS, clean, doubts, plain_lines, table, unquoted, without_prefixes
+from eovseg.word import Word, names_word
 
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
@@ -37,6 +39,8 @@ THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 
 # Names of one class; True for thing, False for stuff, None if unspecified.
 Entry = tuple[list[str], bool | None]
+# From what a list calls a word by example to the word.
+Found = Callable[[str], Word]
 
 _SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[,;\n]")
@@ -44,14 +48,37 @@ _SEPARATORS = re.compile(r"[,;\n]")
 
 @dataclass(frozen=True)
 class WordClass:
-    """One class: its names (the first is the label, the others are synonyms), and whether it is a countable thing."""
+    """One class: its names (the first is the label, the others are synonyms) and whether it is a countable thing.
+
+    `examples` is empty, or has an entry for each name: the word by example that stands for it, None for a typed one.
+    """
 
     names: tuple[str, ...]
     is_thing: bool
+    examples: tuple[Word | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
             raise VocabularyError("A class of the vocabulary has no name; give at least one word.")
+        if self.examples and len(self.examples) != len(self.names):
+            raise VocabularyError(
+                f"The class {_quote(self.names[0])} has {len(self.names)} names and {len(self.examples)} entries for "
+                "words by example; give one for each name, None for a typed one."
+            )
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What a text calls each name: a typed word itself, a word by example by its file."""
+        by_example = self.examples or (None,) * len(self.names)
+        return tuple(
+            name if word is None else word.reference for name, word in zip(self.names, by_example, strict=True)
+        )
+
+    @property
+    def typed_names(self) -> tuple[str, ...]:
+        """The names that are typed words, not words by example."""
+        by_example = self.examples or (None,) * len(self.names)
+        return tuple(name for name, word in zip(self.names, by_example, strict=True) if word is None)
 
     @property
     def label(self) -> str:
@@ -78,12 +105,14 @@ class Vocabulary:
                 _check_word(name)
 
     @classmethod
-    def parse(cls, text: str) -> "Vocabulary":
-        """Parses `text` (see the module's docstring for the format).
+    def parse(cls, text: str, words: Mapping[str, Word] | None = None) -> "Vocabulary":
+        """The vocabulary that `text` spells (text form in the module's header); no file is read.
 
-        Raises `VocabularyError` for text without words, too many words, or words of more than 200 characters.
+        `words`: the words by example that `text` may name, by what it calls them ("mug.word"), compared without case.
+        Raises `VocabularyError` for text without a word, too many words, words beyond 200 characters, and words by
+        example that are not among `words`.
         """
-        return _parse(text)
+        return _parse(text, _among(words or {}))
 
     @classmethod
     def preset(cls, name: str) -> "Vocabulary":
@@ -97,8 +126,9 @@ class Vocabulary:
     def from_file(cls, path: str | Path) -> "Vocabulary":
         """Reads a `.txt` file (text format), a `.json` file (format of the presets) or a `.csv` file, all in UTF-8.
 
-        A `.csv` file needs a header line with the column `name` and optionally `id` and `isthing`.
-        Raises `VocabularyError` naming the file if it is missing, unreadable or in another format.
+        A `.csv` file needs a first line that names its columns: `name`, and where they are there `id` and `isthing`.
+        Words by example ("mug.word") are files beside it.
+        Raises `VocabularyError` naming the file when it is missing, unreadable or in another form.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -116,27 +146,28 @@ class Vocabulary:
             reason = getattr(error, "strerror", None) or str(error)
             raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
         if kind == ".json":
-            return _build(_read_json(text, path.name))
+            return _build(_read_json(text, path.name), _beside(path.parent))
         if kind == ".csv" and table(text, name_alone=True) is None:
             raise VocabularyError(
                 f'The vocabulary file {_quote(path.name)} has no header line; add one, e.g. "id,name".'
             )
-        return _parse(text, name_alone=kind == ".csv")
+        return _parse(text, _beside(path.parent), name_alone=kind == ".csv")
 
     @classmethod
     def read(cls, value: str) -> "Vocabulary":
         """Interprets text from the command line or the API: a class file, the name of a preset, or words.
 
-        A single word is a file if it has a known extension (".txt", ".json", ".csv", ...), so a mistyped path is not
-        read as a word, or if it is the path of an existing file ("./dog"). A file "dog" in the current folder is not
-        used. Raises the `VocabularyError`s of `from_file` and `parse`.
+        A lone word is a file where it ends like one (".txt", ".json", ".csv", ...), so that a mistyped path is not
+        taken for a word, or where it names a file with its folder ("./dog"). A file "dog" beside you does not count.
+        A word that ends in ".word" is the file of a word by example.
+        Raises `VocabularyError` as `from_file` and `parse` do.
         """
         if _names_file(value):
             return cls.from_file(value)
         key = value.strip().lower()
         if key in preset_names():
             return cls.preset(key)
-        parsed = cls.parse(value)
+        parsed = _parse(value, _beside(Path()))
         close = difflib.get_close_matches(key, preset_names(), n=1, cutoff=0.85) if len(parsed.words) == 1 else []
         if not close:
             return parsed
@@ -144,23 +175,27 @@ class Vocabulary:
         return cls(parsed.classes, (*parsed.notes, hint))
 
     @classmethod
-    def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
-        """A vocabulary unchanged, or a string converted with `read`."""
+    def coerce(cls, value: "Words") -> "Vocabulary":
+        """A vocabulary as it is, a string as `read` takes it, a word by example, or a list of any of these, joined."""
         if isinstance(value, Vocabulary):
             return value
-        if not isinstance(value, str):
-            raise VocabularyError(
-                f'A vocabulary must be text such as "person; sky", the name of a preset or file, or a Vocabulary, '
-                f"not {type(value).__name__}."
-            )
-        return cls.read(value)
+        if isinstance(value, str):
+            return cls.read(value)
+        if isinstance(value, Word):
+            return cls((WordClass((value.name,), value.is_thing, (value,)),))
+        if isinstance(value, list | tuple) and value:
+            return reduce(add, map(cls.coerce, value))
+        raise VocabularyError(
+            'A vocabulary must be text such as "person; sky", the name of a preset or file, a Vocabulary, a Word or a '
+            f"list of these, not {'an empty list' if value == [] else type(value).__name__}."
+        )
 
     def __len__(self) -> int:
         return len(self.classes)
 
-    def __add__(self, other: "Vocabulary | str") -> "Vocabulary":
-        """Concatenates the classes; words in both are kept in both and noted."""
-        if not isinstance(other, Vocabulary | str):
+    def __add__(self, other: "Words") -> "Vocabulary":
+        """This vocabulary's classes, then the other's; words that both have stay in both and are noted."""
+        if not isinstance(other, Vocabulary | str | Word | list | tuple):
             return NotImplemented
         added = Vocabulary.coerce(other)
         classes = self.classes + added.classes
@@ -178,6 +213,12 @@ class Vocabulary:
         return tuple(name for entry in self.classes for name in entry.names)
 
     @cached_property
+    def examples(self) -> dict[int, Word]:
+        """The words by example among `words`, by their place there."""
+        listed = (word for entry in self.classes for word in (entry.examples or (None,) * len(entry.names)))
+        return {place: word for place, word in enumerate(listed) if word is not None}
+
+    @cached_property
     def class_of_word(self) -> np.ndarray:
         """(N,) int64, the class index of each word."""
         counts = [len(entry.names) for entry in self.classes]
@@ -189,15 +230,22 @@ class Vocabulary:
         return _read_only(np.array([entry.is_thing for entry in self.classes], dtype=bool))
 
     def seen(self, training_words: Collection[str]) -> np.ndarray:
-        """(K,) bool: a class is seen if one of its names is a training word (case-insensitive)."""
+        """(K,) bool: a class is seen when one of its names is a training word, compared without case.
+
+        Words by example are none, whatever their names.
+        """
         known = {_key(word) for word in training_words}
-        return np.array([any(_key(name) in known for name in entry.names) for entry in self.classes], dtype=bool)
+        return np.array([any(_key(name) in known for name in entry.typed_names) for entry in self.classes], dtype=bool)
 
     def to_text(self) -> str:
-        """The text format; `parse` restores an equal vocabulary."""
+        """The text form; `parse` of it, with the same words by example, gives an equal vocabulary."""
         return "; ".join(
-            f"{', '.join(entry.names)}: {'thing' if entry.is_thing else 'stuff'}" for entry in self.classes
+            f"{', '.join(entry.references)}: {'thing' if entry.is_thing else 'stuff'}" for entry in self.classes
         )
+
+
+# What stands for a vocabulary wherever one is asked for.
+Words = Vocabulary | Word | str | Sequence[Vocabulary | Word | str]
 
 
 @cache
@@ -214,7 +262,7 @@ def coco_training_words() -> tuple[str, ...]:
 @cache
 def _load_preset(name: str) -> Vocabulary:
     path = asset_path(f"vocabularies/{name}.json")
-    return _build(_read_json(path.read_text(encoding="utf-8"), path.name))
+    return _build(_read_json(path.read_text(encoding="utf-8"), path.name), _among({}))
 
 
 def _names_file(value: str) -> bool:
@@ -231,7 +279,36 @@ def _names_file(value: str) -> bool:
         return False
 
 
-def _parse(text: str, name_alone: bool = False) -> Vocabulary:
+def _beside(folder: Path) -> Found:
+    """Words by example that are files of `folder`."""
+    return lambda name: Word.load(folder / name, name)
+
+
+def _among(words: Mapping[str, Word]) -> Found:
+    """Words by example that are at hand."""
+    known = {_key(name): word for name, word in words.items()}
+
+    def found(name: str) -> Word:
+        if _key(name) not in known:
+            listed = ", ".join(list(words)[:_LISTED]) or "none"
+            raise VocabularyError(
+                f"There is no word by example {_quote(name)} here (there are: {listed}); load its file first."
+            )
+        return known[_key(name)].called(name)
+
+    return found
+
+
+def checked_name(name: str) -> str:
+    """`name` as a vocabulary keeps a word; raises `VocabularyError` where it cannot be one."""
+    tidy = _tidy(name)
+    _check_word(tidy)
+    if names_word(tidy):
+        raise VocabularyError(f"The name {_quote(tidy)} ends like the file of a word by example; leave the ending out.")
+    return tidy
+
+
+def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
     """`Vocabulary.parse`; `name_alone` as in `notation.table`."""
     text, cleaned = clean(text)
     entries: list[Entry] = []
@@ -259,7 +336,7 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
     told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])]
-    return _build(entries, cleaned, told, blanks)
+    return _build(entries, found, cleaned, told, blanks)
 
 
 def _drop_prefixes(entries: Sequence[Entry]) -> None:
@@ -305,10 +382,12 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
     return entries
 
 
-def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0) -> Vocabulary:
-    """Builds a vocabulary from raw entries: normalises names, and removes blanks and duplicates within a class.
+def _build(
+    entries: Iterable[Entry], found: Found, cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0
+) -> Vocabulary:
+    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`.
 
-    Its notes are `told` and what was removed; `blanks` is the number of blanks removed before.
+    `found` gives the words by example; `blanks` are those that were dropped before.
     """
     notes = list(told)
     classes = []
@@ -327,12 +406,22 @@ def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] 
             counts = Counter(map(_key, filled))
             repeated = ", ".join(_quote(name) for key, name in distinct.items() if counts[key] > 1)
             notes.append(f"In the class {_quote(kept[0])}, the duplicate {repeated} was removed.")
-        classes.append(WordClass(kept, _default_is_thing(kept) if is_thing is None else is_thing))
+        classes.append(_class_of(kept, is_thing, found))
     if blanks:
         notes.insert(0, "One blank entry was skipped." if blanks == 1 else f"{blanks:,} blank entries were skipped.")
     if cleaned:
         notes.insert(0, "Control characters were removed from the words.")
     return Vocabulary(tuple(classes), (*notes, *_shared_words(classes)))
+
+
+def _class_of(names: tuple[str, ...], is_thing: bool | None, found: Found) -> WordClass:
+    """A class of tidy names, of which some may be words by example; their kind counts where none is said."""
+    words = tuple(found(name) if names_word(name) else None for name in names)
+    kinds = [word.is_thing for word in words if word is not None]
+    if not kinds:
+        return WordClass(names, _default_is_thing(names) if is_thing is None else is_thing)
+    shown = tuple(name if word is None else word.name for name, word in zip(names, words, strict=True))
+    return WordClass(shown, kinds[0] if is_thing is None else is_thing, words)
 
 
 def _shared_words(classes: Sequence[WordClass]) -> list[str]:

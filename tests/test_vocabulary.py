@@ -177,8 +177,9 @@ def test_coerce() -> None:
     mistyped = Vocabulary.coerce("ade20k-15")
     assert names(mistyped) == [("ade20k-15",)]
     assert '"ade20k-150"' in mistyped.notes[0]
-    with pytest.raises(VocabularyError, match="not list"):
-        Vocabulary.coerce(["a"])  # type: ignore[arg-type]
+    assert Vocabulary.coerce(["a", preset]) == Vocabulary.parse("a") + preset
+    with pytest.raises(VocabularyError, match="not dict"):
+        Vocabulary.coerce({"a": 1})  # type: ignore[arg-type]
     with pytest.raises(VocabularyError, match=r'no preset "ade"; choose from ade20k-150'):
         Vocabulary.preset("ade")
 

@@ -23,7 +23,7 @@ from eovseg.model.config import ModelConfig
 from eovseg.model.postprocess import kept_kernels
 from eovseg.result import Result
 from eovseg.settings import Settings
-from eovseg.vocabulary import Vocabulary, WordClass
+from eovseg.vocabulary import Vocabulary, WordClass, Words
 
 if TYPE_CHECKING:
     from eovseg.predictor import Decoded, ImageSource, Predictor
@@ -59,10 +59,10 @@ class Counterfactual:
 def counterfactuals(
     predictor: "Predictor",
     photo: "ImageSource",
-    words: Vocabulary | str,
+    words: Words,
     segment: int,
     *,
-    background: Vocabulary | str | None = None,
+    background: Words | None = None,
     settings: Settings | None = None,
 ) -> list[Counterfactual]:
     """The smallest change of each kind that renames the segment with the id `segment`, as far as one was found.
@@ -84,7 +84,7 @@ class _Search:
         predictor: "Predictor",
         photo: "ImageSource",
         words: Vocabulary,
-        background: Vocabulary | str | None,
+        background: Words | None,
         settings: Settings,
         segment: int,
     ) -> None:

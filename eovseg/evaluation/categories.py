@@ -11,7 +11,7 @@ from eovseg.data.class_table import Category
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import DataError
-from eovseg.vocabulary import Vocabulary, WordClass, preset_names
+from eovseg.vocabulary import Vocabulary, preset_names
 
 SHOWN_CATEGORIES = 12
 
@@ -113,7 +113,7 @@ def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], ma
     if (is_thing == vocabulary.is_thing).all():
         return vocabulary
     classes = tuple(
-        WordClass(entry.names, bool(thing)) for entry, thing in zip(vocabulary.classes, is_thing, strict=True)
+        replace(entry, is_thing=bool(thing)) for entry, thing in zip(vocabulary.classes, is_thing, strict=True)
     )
     return Vocabulary(classes, vocabulary.notes)
 

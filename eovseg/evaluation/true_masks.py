@@ -13,7 +13,7 @@ from eovseg.model.values import ImageFeatures, Logits
 from eovseg.predictor import Decoded, Predictor
 
 # The decoder and both poolings read only the sign of a mask logit.
-_MASK_LOGIT = 5.0
+MASK_LOGIT = 5.0
 CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")
 
 
@@ -47,7 +47,7 @@ def true_mask_scores(
     seen = torch.from_numpy(predictor.seen(decoded.vocabulary)).to(text.device)
     rows: dict[str, list[Tensor]] = {name: [] for name in CLASSIFIERS}
     for chunk in masks.split(network.config.queries):
-        pilots = torch.where(chunk, _MASK_LOGIT, -_MASK_LOGIT)[None].to(features.aggregated.dtype)
+        pilots = torch.where(chunk, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
         with torch.autocast(text.device.type, dtype=torch.bfloat16, enabled=predictor.dtype == "bfloat16"):
             logits = network.decode(features, words, extra_masks=pilots)
             outside, valid = network.out_of_vocabulary_logits(features, pilots, text, class_index, words.classes + 1)

@@ -92,6 +92,7 @@ class FastEOVSeg(EOVSeg):
             word_rows=word_rows(self.vas, text) if pixel_embeddings and self.vas is not None else None,
             extra_mask_logits=() if extra_masks is None else tuple(layer.mask_logits[:, extra] for layer in kept),
             extra_class_logits=() if extra_masks is None else tuple(layer.class_logits[:, extra] for layer in kept),
+            extra_class_embeddings=None if extra_masks is None else kept[-1].class_embeddings[:, extra],
         )
 
     def _pixel_embeddings(self, features: ImageFeatures) -> Tensor | None:

@@ -39,3 +39,4 @@ class FastLogits(Logits):
     word_rows: Tensor | None = None  # (N+1, D), void last; times E they are VAS's similarities, mean over heads
     extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
     extra_class_logits: tuple[Tensor, ...] = ()
+    extra_class_embeddings: Tensor | None = None  # (B, P, D), last layer, not normalised

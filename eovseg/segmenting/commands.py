@@ -109,6 +109,9 @@ class Job:
             "backend": options.backend,
             "files": sorted(files),
         } | ({"subject": self.subject} if self.subject else {})
+        both = (self.vocabulary, self.background)
+        if examples := [word.digest for words in both if words for word in words.examples.values()]:
+            parts["examples"] = examples
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

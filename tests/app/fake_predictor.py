@@ -10,7 +10,8 @@ from eovseg.advice.suggest import Suggestion
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result, Segment, Verdict
 from eovseg.settings import Settings
-from eovseg.vocabulary import Vocabulary
+from eovseg.vocabulary import Vocabulary, checked_name
+from eovseg.word import Word
 
 _OWN = Settings()
 SUGGESTED = (("unicorn", True), ("meadow", False), ("sky", False))
@@ -58,6 +59,15 @@ class FakePredictor:
             raise self.failure
         self.vocabularies_decoded += 1
         return image_state, vocabulary
+
+    def word_from(
+        self, name: str, state: np.ndarray, mask: np.ndarray, is_thing: bool, before: Word | None = None
+    ) -> Word:
+        """A word whose examples tell how much of the photo their masks cover."""
+        row = np.array([[mask.mean(), 1 - mask.mean()]], dtype=np.float32)
+        rows = row if before is None else np.concatenate([before.examples, row])
+        vector = rows.sum(0) / np.linalg.norm(rows.sum(0))
+        return Word(checked_name(name), is_thing, vector, rows, np.ones(2, np.float32), "xs")
 
     def compose(self, decoded: tuple[np.ndarray, Vocabulary], *, settings: Settings = _OWN) -> Result:
         self.composed += 1

@@ -1,10 +1,15 @@
-"""Words: class files of the three formats, typed vocabularies, and the class lists of mask folders."""
+"""Words: class files of the three kinds, words by example, vocabularies as typed, class lists of mask folders."""
 
+import functools
 import json
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save
+
 from eovseg.data.layouts.own import read_classes
 from eovseg.vocabulary import Vocabulary
+from eovseg.word import Word
 from tests.fuzz.harness import Reader
 from tests.fuzz.json_mutations import dumped, mutated_json
 from tests.fuzz.mutations import mutated
@@ -60,6 +65,23 @@ def typed(path: Path) -> object:
     return Vocabulary.coerce(path.read_bytes().decode("utf-8", "surrogateescape"))
 
 
+@functools.cache
+def _by_example() -> tuple[bytes, ...]:
+    rows = np.eye(3, 8, dtype=np.float32)
+    return (Word("our mug", True, rows[0], rows[1:2], rows[2], "xs").to_bytes(), save({"vector": rows[0]}))
+
+
+def by_example(seed: int) -> bytes:
+    return mutated(_by_example(), seed, (*_VALUES, b"F32", b"I64", b"BF16", b"[8]", b"[-1]", b"eovseg-word-1"))
+
+
+def word(path: Path) -> object:
+    """The file of a word by example; what was read is written and read again."""
+    read = Word.load(path)
+    assert Word.from_bytes(read.to_bytes()) == read
+    return read
+
+
 def mask_values(path: Path) -> object:
     """The class list of a mask folder."""
     return read_classes(path)
@@ -70,6 +92,7 @@ READERS = [
     Reader("words .csv", tables, from_file, ".csv"),
     Reader("words .json", documents, from_file, ".json"),
     Reader("words typed", text, typed),
+    Reader("word by example", by_example, word, ".word"),
     Reader("mask classes .txt", text, mask_values, ".txt"),
     Reader("mask classes .json", documents, mask_values, ".json"),
 ]

@@ -1,0 +1,59 @@
+// Corrections of the pinned segment: the body of gr.HTML's `js_on_load`. The bar stands in the stage, below the picture;
+// app/stage.js says what is pinned. Names are a visitor's text: they reach the page as text only.
+
+const template = element.querySelector("template").content;
+let state = { id: 0, segments: [], undo: 0 };
+
+function slot() {
+  const place = document.querySelector(".stage .correct-slot");
+  if (place && !place.firstElementChild) fill(place);
+  return place;
+}
+
+const find = (selector) => slot().querySelector(selector);
+
+function ask(kind, values) {
+  trigger("correct", { kind, segment: state.id, ...values });
+}
+
+function fill(place) {
+  place.append(document.importNode(template, true));
+  const on = (selector, event, act) => place.querySelector(selector).addEventListener(event, act);
+  const name = () => place.querySelector("input").value.trim();
+  on("form", "submit", (event) => {
+    event.preventDefault();
+    ask("rename", { name: name() });
+  });
+  on(".remember", "click", () => trigger("remember", { segment: state.id, name: name() }));
+  on("select", "change", (event) => event.target.value && ask("merge", { other: Number(event.target.value) }));
+  on(".split", "click", () => ask("split", { x: state.point[0], y: state.point[1] }));
+  on(".delete", "click", () => ask("delete", {}));
+  on(".undo", "click", () => ask("undo", {}));
+}
+
+function show() {
+  if (!slot()) return;
+  const chosen = state.segments.find((segment) => segment.id === state.id);
+  find(".correct").hidden = !chosen && !state.undo;
+  for (const part of [find(".name"), find(".acts")]) part.hidden = !chosen;
+  const times = state.undo === 1 ? "1 correction" : state.undo + " corrections";
+  find(".done").hidden = !state.undo;
+  find(".done span").textContent = times + ". All downloads have them; a new result begins without.";
+  if (!chosen) return;
+  find("input").value = chosen.label;
+  find("datalist").replaceChildren(...[...new Set(state.segments.map((s) => s.label))].map((label) => new Option(label)));
+  const others = state.segments.filter((segment) => segment.id !== state.id);
+  find("select").replaceChildren(new Option("choose …", ""), ...others.map((s) => new Option(s.name, s.id)));
+  find("select").disabled = !others.length;
+  find(".split").disabled = !state.point;
+  find(".split").title = state.point
+    ? "The part that you clicked becomes a segment of its own, if it does not touch the rest"
+    : "Click the part on the picture first";
+}
+
+const pinned = (event) => {
+  if (!element.isConnected) return;
+  state = event.detail;
+  show();
+};
+document.addEventListener("eovseg-pin", pinned);

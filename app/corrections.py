@@ -1,0 +1,115 @@
+"""The pinned segment put right on the page: renamed, merged, deleted, split, and undone. The work is `Result`'s."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.desk import checkpoint
+from app.limits import UNDO_STEPS
+from app.payload import stage_value
+from app.session import Session, alone
+from eovseg.errors import ConfigError
+from eovseg.result import Result
+
+if TYPE_CHECKING:
+    from app.layout import Parts
+    from app.page import Page
+
+_HERE = Path(__file__).parent
+_NAME = 200  # characters; a longer one gets the vocabulary's sentence
+
+
+def part() -> gr.HTML:
+    """The bar that app/correct.js puts below the picture while a segment is pinned."""
+    return gr.HTML(
+        html_template=(_HERE / "correct.html").read_text(encoding="utf-8"),
+        js_on_load=(_HERE / "correct.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="correct",
+    )
+
+
+def wire(page: "Page", parts: "Parts") -> None:
+    """Corrections need no network, so they do not wait for another visitor's photo."""
+
+    def work(session: Session, event: gr.EventData) -> tuple[Any, ...]:
+        pin = correct(session, asked_of(event))
+        return stage_value(session, whole=False) | {"pin": pin}, page.recipe(session)
+
+    parts.correct.correct(
+        page.callback(work, 2, page.side_desk), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
+        concurrency_id="compose", api_visibility="private",
+    )  # fmt: skip
+
+
+def asked_of(event: gr.EventData) -> dict[str, Any]:
+    """What app/correct.js sent: `kind`, and of `segment`, `name`, `other`, `x` and `y` what it needs."""
+    names = ("kind", "segment", "name", "other", "x", "y")
+    return {name: getattr(event, name, None) for name in names}
+
+
+def correct(session: Session, asked: dict[str, Any]) -> int:
+    """Put the session's result right as `asked`; returns the id of the segment to pin, 0 for none.
+
+    Raises `EovsegError` for what cannot be done; the result then stays as it was.
+    """
+    with alone(session):
+        result = session.result
+        assert result is not None, "a session is corrected after its first run"
+        if asked["kind"] == "undo":
+            if not session.before:
+                raise ConfigError("There is no correction to undo.")
+            changed, pin = session.before[-1], 0
+            before = session.before[:-1]
+        else:
+            changed, pin = _CORRECTIONS.get(str(asked["kind"]), _unknown)(result, asked)
+            before = (*session.before, result)[-UNDO_STEPS:]
+        checkpoint()
+        session.result, session.before = changed, before
+        session.revision += 1
+        session.chosen = pin or None
+        return pin
+
+
+def _unknown(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+    raise ConfigError(
+        f"Choose one of rename, merge, delete, split and undo, not {html.escape(str(asked['kind'])[:40])}."
+    )
+
+
+def _whole(asked: dict[str, Any], name: str) -> int:
+    """A whole number of a request; -1, which no segment and no pixel has, where a forged one sent something else."""
+    value = asked[name]
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31 else -1
+
+
+def _rename(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+    name = asked["name"] if isinstance(asked["name"], str) else ""
+    segment = _whole(asked, "segment")
+    return result.rename(segment, name[: _NAME + 1]), segment
+
+
+def _merge(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+    segment = _whole(asked, "segment")
+    return result.merge(segment, _whole(asked, "other")), segment
+
+
+def _delete(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+    return result.delete(_whole(asked, "segment")), 0
+
+
+def _split(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+    x, y = _whole(asked, "x"), _whole(asked, "y")
+    changed = result.split(_whole(asked, "segment"), x, y)
+    return changed, max(segment.id for segment in changed.segments)
+
+
+_CORRECTIONS: dict[str, Callable[[Result, dict[str, Any]], tuple[Result, int]]] = {
+    "rename": _rename,
+    "merge": _merge,
+    "delete": _delete,
+    "split": _split,
+}

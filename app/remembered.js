@@ -1,0 +1,56 @@
+// A visitor's words by example: the body of gr.HTML's `js_on_load`. `props.value` is app/remembered.py's `value`.
+// Names and file names are a visitor's text: they reach the page as text only.
+
+const list = element.querySelector("ul");
+const LIMIT = 4_000_000; // bytes of a file, as the server has it
+
+function item({ reference, name, examples, variant, file }) {
+  const node = document.createElement("li");
+  const text = document.createElement("span");
+  text.textContent = reference;
+  text.title = `${name}: ${examples} ${examples === 1 ? "example" : "examples"}, for EOV-Seg ${variant}`;
+  const count = document.createElement("small");
+  count.textContent = "× " + examples;
+  count.title = text.title;
+  const save = document.createElement("a");
+  Object.assign(save, { textContent: "↓", download: reference, href: "data:application/octet-stream;base64," + file });
+  save.title = "Save " + reference;
+  save.setAttribute("aria-label", save.title);
+  const forget = document.createElement("button");
+  Object.assign(forget, { type: "button", textContent: "×", title: "Forget " + reference });
+  forget.setAttribute("aria-label", forget.title);
+  forget.addEventListener("click", () => trigger("forget", { reference }));
+  node.append(text, count, save, forget);
+  return node;
+}
+
+function show() {
+  const words = props.value?.words ?? [];
+  list.replaceChildren(...words.map(item));
+  element.querySelector(".none").hidden = words.length > 0;
+}
+
+// One after the other: each answer brings the whole list.
+async function bring(files) {
+  for (const file of files) {
+    const content = file.size > LIMIT ? "" : await read(file);
+    trigger("bring", { name: file.name, data: file.size > LIMIT ? null : content });
+  }
+}
+
+function read(file) {
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(String(reader.result).split(",")[1] ?? "");
+    reader.onerror = () => failed(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
+const input = element.querySelector("input");
+input.addEventListener("change", async () => {
+  await bring([...input.files]);
+  input.value = "";
+});
+watch("value", show);
+show();

@@ -1,0 +1,133 @@
+"""Words by example on the page: made from pinned segments, kept for one visitor, taken along and brought back as files.
+
+The files are small, so they travel inside the page: no file lies on the server.
+"""
+
+import base64
+import binascii
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.editor import with_reference, without_reference
+from app.limits import REMEMBERED_WORDS
+from app.page import MODEL, whole
+from app.session import Session, alone
+from eovseg.errors import ConfigError, VocabularyError
+from eovseg.word import ENDING, MAX_BYTES, MAX_EXAMPLES, Word
+
+if TYPE_CHECKING:
+    from app.layout import Parts
+    from app.page import Page
+
+_HERE = Path(__file__).parent
+_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def part() -> gr.HTML:
+    """The list of a visitor's words by example."""
+    return gr.HTML(
+        {"words": []},
+        html_template=(_HERE / "remembered.html").read_text(encoding="utf-8"),
+        js_on_load=(_HERE / "remembered.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="remembered",
+    )
+
+
+def wire(page: "Page", parts: "Parts") -> None:
+    """Which event runs which callback; all of them change the list, and most the words."""
+
+    def made(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
+        word = remember(session, whole(event, "segment"), getattr(event, "name", None))
+        count = f"{len(word.examples)} example" + ("s" if len(word.examples) > 1 else "")
+        gr.Info(f"“{html.escape(word.name)}” is remembered from {count}: {html.escape(word.reference)} in your words.")
+        return value(session), with_reference(text, word.reference)
+
+    def loaded(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
+        word = load(session, getattr(event, "name", None), getattr(event, "data", None))
+        return value(session), with_reference(text, word.reference)
+
+    def forgotten(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
+        reference = str(getattr(event, "reference", ""))[:300]
+        with alone(session):
+            session.words.pop(reference.casefold(), None)
+        return value(session), without_reference(text, reference)
+
+    both = [parts.remembered, parts.words]
+    given = [parts.session, parts.words]
+    parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
+    parts.remembered.bring(page.callback(loaded, 2, page.side_desk), given, both, **_PRIVATE)
+    parts.remembered.forget(page.callback(forgotten, 2, page.side_desk), given, both, **_PRIVATE)
+
+
+def value(session: Session) -> dict[str, Any]:
+    """What app/remembered.js lists: each word's name, how many examples it has, and its file."""
+    return {
+        "words": [
+            {
+                "reference": word.reference,
+                "name": word.name,
+                "examples": len(word.examples),
+                "variant": word.variant.upper(),
+                "file": base64.b64encode(word.to_bytes()).decode("ascii"),
+            }
+            for word in session.words.values()
+        ]
+    }
+
+
+def remember(session: Session, segment: int, name: object) -> Word:
+    """A word by example of a segment of the session's result, or one example more of the word that has this name.
+
+    Raises `EovsegError` for a name that cannot be used, a segment that is not there, and too many words or examples.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise VocabularyError("Give the word a name, such as “our mug”.")
+    with alone(session):
+        result = session.result
+        assert result is not None, "a segment is remembered after the first run"
+        place = next((i for i, one in enumerate(result.segments) if one.id == segment), None)
+        if place is None:
+            raise ConfigError("Click the segment first that is to be remembered.")
+        known = session.words.get(_key(name))
+        if known is not None and len(known.examples) >= MAX_EXAMPLES:
+            raise ConfigError(f"A word has at most {MAX_EXAMPLES} examples; remember this one under another name.")
+        is_thing = result.segments[place].is_thing
+        word = session.predictor.word_from(name[:300], session.image_state, result.mask(place), is_thing, known)
+        return _keep(session, word)
+
+
+def load(session: Session, name: object, data: object) -> Word:
+    """The word of an uploaded `.word` file, whose content `data` is in base64; raises `VocabularyError`."""
+    file_name = Path(str(name)[:200]).name
+    if not file_name.lower().endswith(ENDING):
+        raise VocabularyError(
+            f'"{file_name[:60]}" is not the file of a word by example; choose one that ends in {ENDING}.'
+        )
+    if not isinstance(data, str) or len(data) > MAX_BYTES * 4 // 3:
+        raise VocabularyError(
+            f'"{file_name[:60]}" is larger than {MAX_BYTES // 1_000_000} MB, so it is something else.'
+        )
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise VocabularyError(f'"{file_name[:60]}" arrived damaged; load it again.') from error
+    with alone(session):
+        return _keep(session, Word.from_bytes(content, file_name[:60]))
+
+
+def _keep(session: Session, word: Word) -> Word:
+    """Keep a word under the name that its file has by default, whatever the file it came from is called."""
+    word = word.called(word.file_name)
+    key = word.reference.casefold()
+    if key not in session.words and len(session.words) >= REMEMBERED_WORDS:
+        raise ConfigError(f"At most {REMEMBERED_WORDS} words by example are kept here; forget one first.")
+    session.words[key] = word
+    return word
+
+
+def _key(name: str) -> str:
+    return Word.file_name_of(name).casefold()

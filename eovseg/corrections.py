@@ -1,0 +1,153 @@
+"""What a person puts right in a result: other names, segments joined, taken out, or split where they are in parts.
+
+Each function gives a new `Result`; `eovseg.result.Result` has them as methods. Segments keep the scores that the
+network gave them, under whatever name it had for them: a correction is a person's word, not a probability.
+`Result.corrections` lists what was done.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from eovseg.errors import EovsegError
+from eovseg.instance_masks import InstanceMasks, MaskCrop
+from eovseg.result import Result, Segment
+from eovseg.vocabulary import Vocabulary
+
+_KIND = re.compile(r":\s*(thing|stuff)\s*$", re.IGNORECASE)
+_TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner belong together
+
+
+def rename(result: Result, id: int, name: str) -> Result:
+    """See `Result.rename`."""
+    place = _place(result, id)
+    segment = result.segments[place]
+    vocabulary, class_id = _class_named(result.vocabulary, name, segment.is_thing)
+    entry = vocabulary.classes[class_id]
+    renamed = replace(segment, class_id=class_id, label=entry.label, is_thing=entry.is_thing)
+    segments = [*result.segments[:place], renamed, *result.segments[place + 1 :]]
+    done = _changed(result, segments, result.queries, f"rename({id}, {json.dumps(name, ensure_ascii=False)})")
+    done = replace(done, vocabulary=vocabulary)
+    if entry.is_thing and result.task != "semantic":
+        return done
+    # A region is there once in a photo, and in a semantic result every class is.
+    same = [other.id for other in segments if other.class_id == class_id and other.id != id]
+    return _merged(done, id, same) if same else done
+
+
+def merge(result: Result, id: int, *others: int) -> Result:
+    """See `Result.merge`."""
+    if not others or id in others or len(set(others)) < len(others):
+        raise EovsegError(f"Give segment {id} and at least one other segment to merge, each once.")
+    return replace(
+        _merged(result, id, others),
+        corrections=(*result.corrections, f"merge({', '.join(map(str, (id, *others)))})"),
+    )
+
+
+def delete(result: Result, id: int) -> Result:
+    """See `Result.delete`."""
+    place = _place(result, id)
+    queries = result.queries[:place] + result.queries[place + 1 :]
+    segments = [*result.segments[:place], *result.segments[place + 1 :]]
+    done = _changed(result, segments, queries, f"delete({id})")
+    if result.instance_masks is not None:
+        kept = [index for index in range(len(result.segments)) if index != place]
+        return _painted(done, result.instance_masks[kept])
+    return replace(done, segment_map=np.where(result.segment_map == id, 0, result.segment_map))
+
+
+def split(result: Result, id: int, x: int, y: int) -> Result:
+    """See `Result.split`."""
+    place = _place(result, id)
+    mask, (height, width) = result.mask(place), result.segment_map.shape
+    if not (0 <= x < width and 0 <= y < height and mask[y, x]):
+        raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give one of the part to split off.")
+    parts, count = ndimage.label(mask, _TOUCHING)
+    if count < 2:
+        raise EovsegError(f"Segment {id} ({result.names[place]}) is in one piece, so no part can be split off.")
+    part = parts == parts[y, x]
+    number = 1 + max(segment.id for segment in result.segments)
+    both = [
+        _measured(result.segments[place], mask & ~part),
+        _measured(replace(result.segments[place], id=number), part),
+    ]
+    if result.background and place == len(result.segments) - 1:
+        both.reverse()  # "other" stays last
+    segments = [*result.segments[:place], *both, *result.segments[place + 1 :]]
+    queries = (*result.queries[: place + 1], *result.queries[place:])
+    done = _changed(result, segments, queries if result.queries else (), f"split({id}, {x}, {y})")
+    done = replace(done, background=result.background)
+    if result.instance_masks is not None:
+        crops = list(result.instance_masks.crops)
+        crops[place : place + 1] = [MaskCrop.of(mask & ~part), MaskCrop.of(part)]
+        return _painted(done, InstanceMasks((height, width), crops))
+    return replace(done, segment_map=np.where(part, np.int32(number), result.segment_map))
+
+
+def _merged(result: Result, id: int, others: Sequence[int]) -> Result:
+    place, gone = _place(result, id), {_place(result, other) for other in others}
+    mask = result.mask(place) | np.any([result.mask(index) for index in gone], axis=0)
+    kept = [index for index in range(len(result.segments)) if index not in gone]
+    segments = [_measured(s, mask) if s.id == id else s for s in (result.segments[index] for index in kept)]
+    queries = tuple(result.queries[index] for index in kept) if result.queries else ()
+    done = replace(_changed(result, segments, queries), segments=tuple(segments))
+    if result.instance_masks is not None:
+        crops = [MaskCrop.of(mask) if index == place else result.instance_masks.crops[index] for index in kept]
+        return _painted(done, InstanceMasks(result.instance_masks.size, crops))
+    return replace(done, segment_map=np.where(mask, np.int32(id), result.segment_map))
+
+
+def _changed(result: Result, segments: Sequence[Segment], queries: Sequence[int], call: str = "") -> Result:
+    """`result` with other segments, whose masks may not fit yet; `call` is what `corrections` says of it."""
+    # "other" stays what it was as long as it is the last segment and nobody touched it
+    background = result.background if segments and segments[-1] is result.segments[-1] else ()
+    masks = result.instance_masks if len(segments) == len(result.segments) else None
+    return replace(
+        result,
+        segments=tuple(segments),
+        queries=tuple(queries),
+        instance_masks=masks,
+        background=background,
+        corrections=(*result.corrections, call) if call else result.corrections,
+    )
+
+
+def _painted(result: Result, masks: InstanceMasks) -> Result:
+    """A result of instances with these masks, one a segment, and the map that they give."""
+    ids = np.array([0, *(segment.id for segment in result.segments)], dtype=np.int32)
+    return replace(result, instance_masks=masks, segment_map=ids[masks.painted()])
+
+
+def _measured(segment: Segment, mask: np.ndarray) -> Segment:
+    """`segment` with the area and box of `mask` (H, W) bool, which has a pixel."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return replace(segment, area=int(mask.sum()), box=box)
+
+
+def _place(result: Result, id: int) -> int:
+    """The place of segment `id`; raises `EovsegError` where there is none."""
+    for place, segment in enumerate(result.segments):
+        if segment.id == id:
+            return place
+    ids = ", ".join(str(segment.id) for segment in result.segments[:12]) or "none"
+    more = ", …" if len(result.segments) > 12 else ""
+    raise EovsegError(f"There is no segment {id}; the ids are {ids}{more}.")
+
+
+def _class_named(vocabulary: Vocabulary, name: str, is_thing: bool) -> tuple[Vocabulary, int]:
+    """The class that `name` names, and the vocabulary with it; a new one is a thing where `is_thing` or `name` says."""
+    given = Vocabulary.parse(name).classes
+    if len(given) != 1:
+        raise EovsegError(f"A segment has one name, and {len(given)} were given; leave out the semicolons.")
+    known = {word.casefold(): index for index in range(len(vocabulary)) for word in vocabulary.classes[index].names}
+    index = known.get(given[0].label.casefold())
+    if index is not None:
+        return vocabulary, index
+    added = given[0] if _KIND.search(name) else replace(given[0], is_thing=is_thing)
+    return Vocabulary((*vocabulary.classes, added), vocabulary.notes), len(vocabulary)

@@ -1,0 +1,219 @@
+"""Words by example: one vector of the text space that stands for what some masks show, kept as a small file.
+
+A `Word` stands among typed words in one list ("dog; mug.word; grass: stuff"): VAS and both classifiers read its row
+like any other. `eovseg/examples.py` makes the row. Nothing here loads torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eovseg.errors import VocabularyError
+from eovseg.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from eovseg.predictor import ImageSource, Predictor
+
+ENDING = ".word"
+FORMAT = "eovseg-word-1"
+MAX_EXAMPLES = 100
+MAX_BYTES = 4_000_000  # a hundred examples of the widest text space are a tenth of it
+_SAME_SPACE = 0.99  # cosine of a name's two text vectors; other precision changes 1e-3 of it, another tower everything
+_MAX_DIMENSION = 4096
+
+
+@dataclass(frozen=True, repr=False)
+class Word:
+    """A word by example; two are equal when their name, kind and vector are.
+
+    `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: what each example gave,
+    from which the vector can be made again with more of them. `text` (D,) float32: what the text tower makes of the
+    name, by which the text space is recognised. `variant` and `weights` (SHA-256, "" for none) made it. `is_thing`:
+    whether single objects count. `source`: how a list of words calls it.
+    """
+
+    name: str
+    is_thing: bool
+    digest: str = field(init=False)
+    vector: np.ndarray = field(compare=False)
+    examples: np.ndarray = field(compare=False)
+    text: np.ndarray = field(compare=False)
+    variant: str = field(compare=False)
+    weights: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hashlib.sha256(self.vector.astype("<f4").tobytes()).hexdigest())
+
+    def __repr__(self) -> str:
+        count = f"{len(self.examples)} example" + ("s" if len(self.examples) != 1 else "")
+        return f"Word({self.name!r}, {count}, EOV-Seg {self.variant.upper()})"
+
+    @classmethod
+    def from_examples(
+        cls,
+        name: str,
+        examples: "Sequence[tuple[ImageSource, Any]]",
+        predictor: "Predictor",
+        is_thing: bool | None = None,
+    ) -> "Word":
+        """A word for what the masks of some photos show.
+
+        `examples`: pairs of a photo (path, PIL image or array) and a mask (H, W) of its size, true or above 0 where the
+        thing is; a photo may come several times. `predictor`: the model whose text space the word is for, as
+        `eovseg.load` gives it. `is_thing`: whether single objects count; without it as typed words have it.
+        Raises `VocabularyError` for a name that is no word and masks that do not fit, `ImageError` for bad photos.
+        """
+        from eovseg.examples import word_from_examples
+
+        return word_from_examples(name, examples, predictor, is_thing)
+
+    @classmethod
+    def load(cls, path: str | Path, source: str | None = None) -> "Word":
+        """The word in a `.word` file; `source` is how a list of words calls it, by default the path as it is given.
+
+        Raises `VocabularyError` naming the file when it is missing, damaged or something else.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VocabularyError(f'The word by example "{path}" cannot be read ({reason}).') from error
+        return cls.from_bytes(content, str(path) if source is None else source)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str = "") -> "Word":
+        """Inverse of `to_bytes`; raises `VocabularyError` naming `source` for content that is damaged or no word."""
+        wrong = f'The word by example "{source}"'
+        if len(content) > MAX_BYTES:
+            raise VocabularyError(f"{wrong} is larger than {MAX_BYTES // 1_000_000} MB, so it is something else.")
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            word = _word(load(content), _header(content), source)
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+                VocabularyError) as error:  # fmt: skip
+            raise VocabularyError(f"{wrong} is damaged or is something else; save the word again.") from error
+        return word
+
+    def save(self, path: str | Path) -> Path:
+        """Write the word as a file that ends in `.word`; a folder gets one of the word's name. Returns the path.
+
+        Raises `VocabularyError` for another ending, and where the file cannot be written.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / self.file_name
+        if path.suffix.lower() != ENDING:
+            raise VocabularyError(f'The file of a word by example must end in "{ENDING}", and "{path.name}" does not.')
+        try:
+            write_whole(path, self.to_bytes())
+        except OSError as error:
+            raise VocabularyError(f'The word cannot be written to "{path}" ({error.strerror or error}).') from error
+        return path
+
+    def to_bytes(self) -> bytes:
+        """The content of the file: safetensors, with a header that tells name, text space, examples and weights."""
+        from safetensors.numpy import save
+
+        header = {
+            "name": self.name,
+            "isthing": self.is_thing,
+            "variant": self.variant,
+            "dimension": len(self.vector),
+            "examples": len(self.examples),
+            "weights": self.weights,
+            "vector": self.digest,
+        }
+        rows = {"vector": self.vector, "examples": self.examples, "text": self.text}
+        tensors = {key: np.ascontiguousarray(row, dtype=np.float32) for key, row in rows.items()}
+        return save(tensors, {"format": FORMAT, "header": json.dumps(header, ensure_ascii=False)})
+
+    @property
+    def file_name(self) -> str:
+        """The name that its file has by default."""
+        return self.file_name_of(self.name)
+
+    @staticmethod
+    def file_name_of(name: str) -> str:
+        """The name that the file of a word called `name` has by default."""
+        tidy = " ".join(name.split())
+        kept = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in tidy)[:60].strip()
+        return f"{kept or 'word'}{ENDING}"
+
+    def called(self, source: str) -> "Word":
+        """The same word as a list calls it."""
+        return replace(self, source=source)
+
+    @cached_property
+    def reference(self) -> str:
+        """How a list of words calls it."""
+        return self.source or self.file_name
+
+    def row(self, text: np.ndarray, variant: str) -> np.ndarray:
+        """The vector, for a model whose text tower makes `text` (D,) of the name.
+
+        Raises `VocabularyError` where that is another text space than the word's.
+        """
+        if len(text) == len(self.vector):
+            lengths = np.linalg.norm(text) * np.linalg.norm(self.text)
+            if float(text @ self.text) >= _SAME_SPACE * lengths:
+                return self.vector
+        raise VocabularyError(
+            f'The word by example "{self.reference}" belongs to the text space of EOV-Seg {self.variant.upper()} '
+            f"({len(self.vector)} numbers), and this is another one: {variant.upper()} ({len(text)} numbers); make it "
+            "again from its examples with this model."
+        )
+
+
+def names_word(text: str) -> bool:
+    """Whether a word of a list is the name of a word by example."""
+    return text.lower().endswith(ENDING)
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """Our header in the metadata of a safetensors file that `safetensors` has read."""
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    if metadata["format"] != FORMAT:
+        raise ValueError(metadata["format"])
+    header: dict[str, Any] = json.loads(metadata["header"])
+    return header
+
+
+def _word(tensors: dict[str, np.ndarray], header: dict[str, Any], source: str) -> Word:
+    from eovseg.vocabulary import checked_name
+
+    vector, examples, text = (tensors[key] for key in ("vector", "examples", "text"))
+    dimension = len(vector)
+    shapes = vector.shape == text.shape == (dimension,) and examples.shape[1:] == (dimension,)
+    if not shapes or not 1 <= dimension <= _MAX_DIMENSION or not 1 <= len(examples) <= MAX_EXAMPLES:
+        raise ValueError("shapes")
+    rows = (vector, examples, text)
+    if any(row.dtype != np.float32 or not np.isfinite(row).all() for row in rows):
+        raise ValueError("values")
+    if abs(float(np.linalg.norm(vector)) - 1) > 1e-3:
+        raise ValueError("length")
+    if not isinstance(header["isthing"], bool):
+        raise TypeError("isthing")
+    if hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest() != header["vector"]:
+        raise ValueError("checksum")
+    return Word(
+        name=checked_name(header["name"]),
+        is_thing=header["isthing"],
+        vector=vector,
+        examples=examples,
+        text=text,
+        variant=str(header["variant"])[:8],
+        weights=str(header["weights"])[:64],
+        source=source,
+    )

@@ -1,0 +1,190 @@
+"""Corrections, words by example and the address, below the browser: what the server does with each request."""
+
+import base64
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.corrections import asked_of, correct
+from app.editor import with_reference, without_reference
+from app.link import note
+from app.page import Page, asked_for
+from app.payload import stage_value
+from app.recipe import read_link
+from app.remembered import load, remember, value
+from app.session import Session, adjust
+from eovseg.errors import EovsegError
+from eovseg.settings import Settings
+from eovseg.word import Word
+
+
+@pytest.fixture
+def session(page: Page) -> Session:
+    opened = page.store.get(page.open()[0])
+    assert opened is not None and opened.result is not None
+    return opened
+
+
+def do(session: Session, kind: object, **values: object) -> int:
+    return correct(session, asked_of(SimpleNamespace(kind=kind, **values)))  # type: ignore[arg-type]
+
+
+def names(session: Session) -> list[str]:
+    assert session.result is not None
+    return session.result.names
+
+
+def id_of(session: Session, name: str) -> int:
+    assert session.result is not None
+    return session.result.segments[names(session).index(name)].id
+
+
+def test_corrections_and_back(session: Session) -> None:
+    first, revision = session.result, session.revision
+    bus = id_of(session, "bus 1")
+    assert do(session, "rename", segment=bus, name="tram") == bus
+    assert "tram" in names(session) and session.chosen == bus and session.revision == revision + 1
+    assert do(session, "merge", segment=bus, other=id_of(session, "sky")) == bus
+    assert do(session, "delete", segment=id_of(session, "road")) == 0
+    assert not {"sky", "road"} & set(names(session)) and session.chosen is None
+    assert stage_value(session)["undo"] == 3
+    files = session.save()
+    assert "tram" in files[-1].read_text() and "road" not in files[-1].read_text()
+    for _ in range(3):
+        do(session, "undo")
+    assert session.result is first and stage_value(session)["undo"] == 0
+    assert "road" in session.save()[-1].read_text(), "the files follow"
+    with pytest.raises(EovsegError, match="no correction to undo"):
+        do(session, "undo")
+
+
+def test_a_part_is_split_off_and_pinned(session: Session) -> None:
+    both = id_of(session, "bus 1")
+    do(session, "merge", segment=both, other=id_of(session, "bus 2"))
+    assert session.result is not None
+    x0, y0, x1, y1 = session.result.segments[names(session).index("bus")].box
+    middle = (x0 + x1) // 2
+    below = next(y for y in range(y1 - 1, y0, -1) if session.result.segment_map[y, middle] == both)
+    new = do(session, "split", segment=both, x=middle, y=below)
+    assert new != both and id_of(session, "bus 2") == new
+
+
+def test_the_call_says_what_was_corrected(page: Page, session: Session) -> None:
+    do(session, "rename", segment=id_of(session, "bus 1"), name='a "tram"')
+    recipe = page.recipe(session)
+    assert f'result = result.rename({session.chosen}, "a \\"tram\\"")' in recipe["python"] and recipe["corrected"]
+    compile(recipe["python"], "call", "exec")
+    adjust(session, Settings(score_threshold=0.1))
+    assert not session.before and not page.recipe(session)["corrected"], "a new result begins without"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"kind": "explode"},
+        {"kind": ["rename"]},
+        {"kind": "rename", "segment": "1", "name": "dog"},
+        {"kind": "rename", "segment": 1, "name": None},
+        {"kind": "rename", "segment": 1, "name": "x" * 100_000},
+        {"kind": "merge", "segment": 1, "other": 1},
+        {"kind": "split", "segment": 1, "x": 10**12, "y": True},
+        {"kind": "delete", "segment": None},
+    ],
+)
+def test_forged_requests_get_one_sentence(session: Session, forged: dict[str, Any]) -> None:
+    before = session.result
+    with pytest.raises(EovsegError) as error:
+        do(session, **forged)
+    assert len(str(error.value)) < 300 and session.result is before and not session.before
+
+
+def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
+    word = remember(session, id_of(session, "bus 1"), " our  bus ")
+    assert (word.name, word.reference, len(word.examples)) == ("our bus", "our bus.word", 1)
+    assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the same word has one more"
+    (listed,) = value(session)["words"]
+    assert listed["reference"].casefold() == "our bus.word" and listed["examples"] == 2
+    assert Word.from_bytes(base64.b64decode(listed["file"])) == next(iter(session.words.values()))
+    asked = asked_for("our bus.word; sky", None, False, None, session.words)
+    assert asked.words.labels[1] == "sky" and list(asked.words.examples) == [0]
+    assert page.table("our bus.word: stuff; sky", session.key)["rows"][0]["names"] == ["our bus.word"]
+    other = page.store.get(page.open()[0])
+    assert other is not None and not other.words, "nobody else has it"
+    with pytest.raises(EovsegError, match="no word by example"):
+        asked_for("our bus.word; sky", None, False, None, other.words)
+
+
+def test_files_come_back(session: Session) -> None:
+    remember(session, id_of(session, "bus 1"), "our bus")
+    content = value(session)["words"][0]["file"]
+    session.words.clear()
+    assert load(session, "C:/fakepath/renamed.word", content).reference == "our bus.word"
+    assert list(session.words) == ["our bus.word"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("mug.txt", "", "choose one that ends"),
+        (None, "", "choose one that ends"),
+        ("mug.word", None, "larger than 4 MB"),
+        ("mug.word", "A" * 6_000_000, "larger than 4 MB"),
+        ("mug.word", "§", "arrived damaged"),
+        ("<b>.word", base64.b64encode(b"something").decode(), "something else"),
+    ],
+)
+def test_bad_files_get_one_sentence(session: Session, name: object, data: object, said: str) -> None:
+    with pytest.raises(EovsegError, match=said):
+        load(session, name, data)
+    assert not session.words
+
+
+def test_what_cannot_be_remembered(session: Session) -> None:
+    bus = id_of(session, "bus 1")
+    for segment, name, said in (
+        (bus, "", "a name"),
+        (bus, None, "a name"),
+        (999, "x", "Click the segment"),
+        (bus, "a;b", "comma"),
+    ):
+        with pytest.raises(EovsegError, match=said):
+            remember(session, segment, name)
+    for number in range(30):
+        remember(session, bus, f"word {number}")
+    with pytest.raises(EovsegError, match="At most 30"):
+        remember(session, bus, "one more")
+    assert len(remember(session, bus, "word 3").examples) == 2
+
+
+def test_words_in_the_text() -> None:
+    assert with_reference("dog; sky: stuff; ", "mug.word") == "dog; sky: stuff; mug.word"
+    assert with_reference("dog; Mug.word: stuff", "mug.word") == "dog; Mug.word: stuff"
+    assert with_reference("", "mug.word") == "mug.word"
+    assert without_reference("dog; mug.word: thing; sky", "mug.word") == "dog; sky"
+    assert without_reference("dog, mug.word; sky", "mug.word") == "dog; sky"
+    assert without_reference("dog; my mug.word; sky", "mug.word") == "dog; my mug.word; sky"
+    assert without_reference("mug.word", "mug.word") == ""
+
+
+def test_an_address_asks_for_tab_and_segment() -> None:
+    linked = read_link({"words": "dog", "photo": "bear.jpg", "tab": "VAS", "segment": "12"})
+    assert linked is not None and (linked.tab, linked.segment) == ("vas", 12)
+    for tab, segment in (("<b>", "1e9"), ("x" * 50, "-1"), ("", "123456789"), ("../x", "٣")):
+        linked = read_link({"words": "dog", "tab": tab, "segment": segment})
+        assert linked is not None and (linked.tab, linked.segment) == ("segment", 0)
+    assert read_link({"tab": "vas", "segment": "1"}) is None
+
+
+def test_nothing_of_a_query_is_html() -> None:
+    linked = read_link({"words": '"><b>', "tab": "vas"})
+    assert note('words="><b>', linked) == (
+        '<span hidden class="link" data-query="words=&quot;&gt;&lt;b&gt;" data-tab="vas"></span>'
+    )
+
+
+def test_the_linked_segment_is_pinned(page: Page) -> None:
+    key = page.open()[0]
+    request = SimpleNamespace(query_params={"words": "bear; grass", "photo": "bear.jpg", "tab": "tdee", "segment": "2"})
+    answer = page.follow(key, request)  # type: ignore[arg-type]
+    assert answer[1]["pin"] == 2 and 'data-tab="tdee"' in answer[2]

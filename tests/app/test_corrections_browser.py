@@ -1,0 +1,116 @@
+"""Corrections, words by example and the address as a visitor meets them, over the fake predictor."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from eovseg.word import Word
+from tests.app.visit import Visit
+
+pytestmark = pytest.mark.browser
+
+
+def pin(visit: Visit, name: str) -> None:
+    """Choose a segment in the legend."""
+    visit.tab.click(f".stage .chip >> text={name}")
+    visit.tab.wait_for_selector(".stage .correct .name input:visible")
+
+
+def test_a_visitor_puts_a_segment_right(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
+    assert not visit.tab.locator(".correct").is_visible()
+    pin(visit, "boat 1")
+    assert visit.tab.input_value(".correct input") == "boat" and visit.tab.locator(".correct .split").is_disabled()
+    visit.tab.fill(".correct input", "<i>ferry</i>")
+    visit.changes(lambda: visit.tab.press(".correct input", "Enter"))
+    assert visit.names == ["<i>ferry</i>", "boat", "sea", "sky"]
+    assert visit.tab.inner_text(".stage .why h3") == "Why <i>ferry</i>?", "it stays pinned"
+    visit.changes(lambda: visit.tab.select_option(".correct select", label="boat"))
+    assert visit.names == ["<i>ferry</i>", "sea", "sky"]
+
+    # The two parts do not touch: a click on the lower one, and it is split off.
+    visit.tab.keyboard.press("Escape")
+    box = visit.tab.locator(".picture").bounding_box()
+    assert box is not None
+    visit.tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7)
+    visit.changes(lambda: visit.tab.click(".correct .split"))
+    assert visit.names == ["<i>ferry</i> 1", "<i>ferry</i> 2", "sea", "sky"]
+    visit.changes(lambda: visit.tab.click(".correct .delete"))
+    assert visit.names == ["<i>ferry</i>", "sea", "sky"]
+
+    assert "<i>ferry</i>" in visit.download("Table").read_text()
+    visit.tab.click(".recipe summary")
+    assert "result = result.delete(" in visit.tab.inner_text(".recipe code")
+    assert "4 corrections" in visit.tab.inner_text(".correct .done")
+    for _ in range(4):
+        visit.changes(lambda: visit.tab.click(".correct .undo"))
+    assert visit.names == ["boat 1", "boat 2", "sea", "sky"] and not visit.tab.locator(".correct").is_visible()
+
+
+def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; boat"))
+    for number, name in enumerate(("boat 1", "boat 2"), 1):
+        pin(visit, name)
+        visit.tab.fill(".correct input", "our boat")
+        visit.tab.click(".correct .remember")
+        visit.tab.wait_for_selector(f"#remembered small >> text=× {number}")
+    assert visit.tab.input_value("#words textarea") == "sky: stuff; boat; our boat.word"
+    visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
+    assert visit.tab.input_value("#words textarea") == "bear; grass; our boat.word"
+    assert {"grass", "our boat 1", "our boat 2"} <= set(visit.names)
+    with visit.tab.expect_download() as waiting:
+        visit.tab.click("#remembered [aria-label='Save our boat.word']")
+    file = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(file)
+    word = Word.load(file)
+    assert (file.name, word.name, len(word.examples)) == ("our boat.word", "our boat", 2)
+
+    other = Visit(browser, address)
+    assert other.tab.locator("#remembered li").count() == 0, "a visitor's words are their own"
+    other.tab.set_input_files("#remembered input", str(file))
+    other.tab.wait_for_selector("#remembered li >> text=our boat.word")
+    other.changes(lambda: other.tab.click("#go"))
+    assert "our boat 1" in other.names
+    other.tab.click("[aria-label='Forget our boat.word']")
+    other.tab.wait_for_selector("#remembered li", state="detached")
+    assert "our boat" not in other.tab.input_value("#words textarea")
+    file.write_bytes(b"<b>no word</b>")
+    other.tab.set_input_files("#remembered input", str(file))
+    assert "something else" in other.tab.wait_for_selector(".toast-body").inner_text()
+    other.context.close()
+    assert other.complaints == []
+
+
+def test_the_address_brings_the_view_back(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
+    assert visit.tab.evaluate("location.search") == "", "nothing changes by itself"
+    visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
+    visit.changes(lambda: visit.words("bear; moss & <b>: stuff"))
+    pin(visit, "bear 2")
+    visit.tab.wait_for_function("location.search.includes('segment=')")
+    pinned = Visit(browser, visit.tab.evaluate("location.href"))
+    pinned.tab.wait_for_selector(".stage .why h3 >> text=Why bear 2?")
+    assert pinned.tab.input_value("#words textarea") == "bear; moss & <b>: stuff"
+    pinned.tab.click("#tabs button[role=tab] >> text=Speed")
+    pinned.tab.wait_for_function("location.search.includes('tab=speed')")
+    there = Visit(browser, pinned.tab.evaluate("location.href"))
+    there.tab.wait_for_selector("#tabs button[role=tab][aria-selected=true] >> text=Speed")
+    for one in (pinned, there):
+        one.context.close()
+        assert one.complaints == []
+    photo = tmp_path / "mine.png"
+    Image.new("RGB", (320, 200), (40, 90, 160)).save(photo)
+    visit.changes(lambda: visit.upload(photo))
+    visit.tab.wait_for_function("location.search === ''")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_sticks_out_while_a_segment_is_pinned(browser: Any, address: str, dark: bool) -> None:
+    narrow = Visit(browser, address, width=360, dark=dark)
+    pin(narrow, "bus 1")
+    narrow.tab.click(".correct .remember")
+    narrow.tab.wait_for_selector("#remembered li")
+    assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360
+    narrow.context.close()
+    assert narrow.complaints == []

@@ -1,0 +1,109 @@
+"""Words made by example: with the trained XS on a photo, and with S, M and L of seeded weights."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eovseg
+from analysis.variant_cost import random_predictor
+from eovseg.assets import asset_path
+from eovseg.errors import VocabularyError
+from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores
+from eovseg.examples import directions, placed
+from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
+
+BEAR = asset_path("photos/bear.jpg")
+
+
+@pytest.fixture(scope="module")
+def bear(xs: Predictor) -> np.ndarray:
+    """The bear of the example photo as XS finds it, (H, W) bool."""
+    result = xs(str(BEAR), "bear; grass: stuff")
+    return result.mask(next(i for i, segment in enumerate(result.segments) if segment.label == "bear"))
+
+
+def test_a_word_by_example_finds_its_thing_among_typed_words(xs: Predictor, bear: np.ndarray) -> None:
+    word = eovseg.Word.from_examples("our friend", [(str(BEAR), bear)], xs)
+    assert (word.name, word.is_thing, word.examples.shape, word.variant) == ("our friend", True, (1, 384), "xs")
+    assert word.weights == xs.weights and len(word.weights) == 64
+    result = xs(str(BEAR), ["grass: stuff; car; sky: stuff", word])
+    found = [result.mask(i) for i, segment in enumerate(result.segments) if segment.label == "our friend"]
+    overlap = max((mask & bear).sum() / (mask | bear).sum() for mask in found)
+    assert overlap > 0.8
+    # The name alone does not find it: the examples do.
+    assert "our friend" not in [s.label for s in xs(str(BEAR), "grass: stuff; car; sky: stuff; our friend").segments]
+
+
+def test_more_examples_are_the_same_in_any_way_of_giving_them(xs: Predictor, bear: np.ndarray) -> None:
+    photo = np.array(Image.open(BEAR).convert("RGB"))
+    both = eovseg.Word.from_examples("bear", [(photo, bear), (photo, ~bear)], xs, is_thing=False)
+    state = xs.encode_image(photo)
+    again = xs.word_from("bear", state, ~bear, before=xs.word_from("bear", state, bear, False))
+    assert again == both and len(again.examples) == 2 and not again.is_thing
+    rows = directions(xs, state, np.stack([bear, ~bear]))
+    assert ((rows * both.examples).sum(1) > 0.97).all(), "masks that are given together see each other a little"
+    assert abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-5
+
+
+def test_a_vector_lies_where_texts_are() -> None:
+    words = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1]], dtype=np.float32) / np.sqrt(2, dtype=np.float32)
+    name = words[0]
+    vector = placed(np.array([[0, 0, 1]], dtype=np.float32), name, words)
+    middle = words.mean(0)
+    away = vector - middle * (vector[0] / middle[0])
+    assert vector[0] == pytest.approx(np.sqrt(0.5), abs=1e-6) and np.linalg.norm(vector) == pytest.approx(1)
+    assert away[1] == pytest.approx(away[2]), "one example and the name weigh alike"
+    three = placed(np.repeat([[0, 0, 1]], 3, axis=0).astype(np.float32), name, words)
+    assert three[2] == pytest.approx(3 * three[1])
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"),
+    [
+        ([], "1 to 100 examples"),
+        ([(str(BEAR), np.ones((2, 2), bool))], "The mask of an example is 2 x 2 of bool"),
+        ([(np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), bool))], "covers no pixel"),
+        ([(np.zeros((40, 60, 3), np.uint8), np.ones((40, 60)))], "of float64"),
+        ([(np.zeros((40, 60, 3), np.uint8), None)], "no array"),
+        (["photo.jpg"], "pair of a photo and a mask"),
+    ],
+)
+def test_examples_that_cannot_be_used(xs: Predictor, examples: list[object], said: str) -> None:
+    with pytest.raises(VocabularyError, match=said) as error:
+        eovseg.Word.from_examples("mug", examples, xs)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(params=["s", "m", "l"], scope="module")
+def seeded(request: pytest.FixtureRequest) -> Predictor:
+    return random_predictor(request.param, short_side=64)
+
+
+def test_every_variant_reads_it_in_vas_and_both_classifiers(seeded: Predictor) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    mask = np.zeros((64, 96), dtype=bool)
+    mask[:32, :48] = True
+    word = eovseg.Word.from_examples("our mug", [(photo, mask)], seeded)
+    assert len(word.vector) == seeded.config.embed_dim
+    plain, mixed = Vocabulary.parse("dog; our mug; sky: stuff"), Vocabulary.coerce(["dog", word, "sky: stuff"])
+    rows = seeded.text_embeddings(mixed).embeddings
+    np.testing.assert_array_equal(rows[1].numpy(), word.vector)
+    state = seeded.encode_image(photo)
+    before, after = (seeded.decode(state, words, intermediates=True) for words in (plain, mixed))
+    assert before.intermediates is not None and after.intermediates is not None
+    assert before.intermediates.vas_attention is not None and after.intermediates.vas_attention is not None
+    assert not torch.equal(before.intermediates.vas_attention, after.intermediates.vas_attention)
+    grid = masks_on_grid(mask[None], state.features)
+    first, second = (true_mask_scores(seeded, decoded, grid, 0.4, 0.8, "geometric") for decoded in (before, after))
+    for name in ("in-vocabulary", "out-of-vocabulary"):
+        assert first[name][0, 1] != second[name][0, 1], name
+    assert [segment.label for segment in seeded.compose(after).segments]
+
+
+def test_a_word_of_another_text_space_is_told(xs: Predictor, seeded: Predictor) -> None:
+    photo, mask = np.zeros((64, 96, 3), dtype=np.uint8), np.ones((64, 96), dtype=bool)
+    word = eovseg.Word.from_examples("our mug", [(photo, mask)], seeded)
+    with pytest.raises(VocabularyError, match=rf"EOV-Seg {seeded.config.variant.upper()}.*make it again"):
+        xs.text_embeddings(["dog", word])
