@@ -1,0 +1,77 @@
+"""Sphinx's settings for the manual. `make docs` builds it; nothing is fetched from the network while it is built or read."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import command_line  # noqa: E402
+import notebook_pages  # noqa: E402
+
+project = "EOV-Seg Explorer"
+copyright = "the EOV-Seg Explorer contributors, Apache-2.0"  # noqa: A001  # Sphinx's name
+version = release = re.search(  # type: ignore[union-attr]
+    r'__version__ = "([^"]+)"', (HERE.parent / "eovseg" / "__init__.py").read_text(encoding="utf-8")
+)[1]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "generated", "README.md"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+
+myst_enable_extensions = ["deflist", "attrs_inline"]
+myst_heading_anchors = 4
+# `make docs` runs the notebooks before Sphinx does (notebook_pages.py); Sphinx shows what they left.
+nb_execution_mode = "off"
+nb_ipywidgets_js: dict[str, Any] = {}  # else a page with widgets would load scripts from the network
+nb_merge_streams = True
+suppress_warnings = ["mystnb.unknown_mime_type"]  # of widgets, which a page without a kernel cannot show
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"EOV-Seg Explorer {version}"
+html_static_path = ["static"]
+html_css_files = ["manual.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = True
+
+_LITERAL = re.compile(r"(`[^`]+`)")
+
+
+def markup(text: str) -> str:
+    """One line of a docstring, which is plain text with code in backticks, as reStructuredText."""
+    pieces = _LITERAL.split(text)
+    return "".join(
+        f"`{piece}`" if index % 2 else re.sub(r"([*|_\\])", r"\\\1", piece) for index, piece in enumerate(pieces)
+    )
+
+
+def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Let Sphinx read our docstrings: indented blocks are shown as they are, everything else is running text."""
+    made: list[str] = []
+    block = False
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not block:
+            made += ["", "::", ""]
+        elif block and line and not indented:
+            made.append("")
+        block = indented or (block and not line)
+        made.append(line if block else markup(line))
+    lines[:] = made
+
+
+def setup(app: Any) -> None:
+    """Write the pages that come from the code before Sphinx looks for pages."""
+    command_line.write(HERE / "generated" / "options.md")
+    notebook_pages.prepare(HERE / "notebooks")
+    app.connect("autodoc-process-docstring", plain_docstring)
