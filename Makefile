@@ -3,9 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+DOCS_STAMP := $(VENV)/.docs-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check format screenshots clean chromium
+.PHONY: help demo lab test check format docs screenshots clean chromium
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
@@ -13,6 +14,7 @@ help:
 	@echo "make test    run every test, the page in Chromium too"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
+	@echo "make docs    run the notebooks and build the manual in docs/_build/html"
 	@echo "make screenshots  photograph every tab of the page into assets/screenshots"
 	@echo "make clean   delete .venv and every cache of the checks"
 
@@ -22,16 +24,20 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(DOCS_STAMP): requirements-docs.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
+	@touch $@
+
 demo: $(STAMP)
 	$(BIN)/python -m app --open $(ARGS)
 
 lab: $(STAMP)
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks $(ARGS)
 
-test: $(STAMP) chromium
+test: $(DOCS_STAMP) chromium
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP)
+check: $(DOCS_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,6 +46,12 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A warning, such as a link that leads nowhere, is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/python docs/notebook_pages.py run
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "The manual is docs/_build/html/index.html"
 
 screenshots: $(STAMP) chromium
 	$(BIN)/python -m app.screenshots $(ARGS)
@@ -55,4 +67,4 @@ chromium:
 	fi
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build eovseg.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build eovseg.egg-info docs/_build docs/generated docs/notebooks

@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import command_line  # noqa: E402
+import fine_tuning_table  # noqa: E402
 import notebook_pages  # noqa: E402
 
 project = "EOV-Seg Explorer"
@@ -73,5 +74,6 @@ def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, l
 def setup(app: Any) -> None:
     """Write the pages that come from the code before Sphinx looks for pages."""
     command_line.write(HERE / "generated" / "options.md")
+    fine_tuning_table.write(HERE / "generated" / "fine-tuning.md")
     notebook_pages.prepare(HERE / "notebooks")
     app.connect("autodoc-process-docstring", plain_docstring)

@@ -81,9 +81,9 @@ def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
     assert "MatMul" in {node.op_type for node in loops[0].attribute[0].g.node}
 
 
-def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"### ONNX\n.*?```python\n(.*?)```", readme, re.DOTALL)
+def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    code = re.search(r"```python onnx\n(.*?)```", manual, re.DOTALL)
     assert code is not None
     shutil.copytree(folder, tmp_path / "onnx")
     shutil.copy(asset_path("photos/bear.jpg"), tmp_path / "photo.jpg")
