@@ -1,4 +1,4 @@
-"""Sphinx's settings for the manual. `make docs` builds it; nothing is fetched from the network while it is built or read."""
+"""Sphinx's settings for the manual, which `make docs` builds. Neither building nor reading it needs a network."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ import fine_tuning_table  # noqa: E402
 import notebook_pages  # noqa: E402
 
 project = "EOV-Seg Explorer"
-copyright = "the EOV-Seg Explorer contributors, Apache-2.0"  # noqa: A001  # Sphinx's name
+copyright = "the EOV-Seg Explorer contributors, Apache-2.0"  # Sphinx's name
 version = release = re.search(  # type: ignore[union-attr]
     r'__version__ = "([^"]+)"', (HERE.parent / "eovseg" / "__init__.py").read_text(encoding="utf-8")
 )[1]

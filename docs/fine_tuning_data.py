@@ -1,4 +1,4 @@
-"""The photos of the manual's fine-tuning example: one day's photos of facades to train on, two later days' to measure on.
+"""The photos of the manual's fine-tuning example: facades, one day's to train on and two later days' to measure on.
 
 python docs/fine_tuning_data.py FOLDER OUT takes a COCO-panoptic folder of the facade photos (a-hwang's
 building-facade-segmentation, whose file names begin with the day) and writes OUT as a data set `panoptic-folder` with

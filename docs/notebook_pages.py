@@ -27,11 +27,8 @@ CELL_SECONDS = 900
 REPOSITORY = "OWNER/eov-seg-explorer"
 
 PICTURE = "![Open in Colab](https://img.shields.io/badge/open%20in-Colab-f9ab00)"
-BADGE = (
-    f"[{PICTURE}]"
-    f"(https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{{name}})"
-)
-INSTALL = f"""# Only on Colab: fetch the project and install what it needs (about two minutes). Elsewhere this cell does nothing.
+BADGE = f"[{PICTURE}](https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{{name}})"
+INSTALL = f"""# Only on Colab: fetch the project and install what it needs (two minutes). Elsewhere this does nothing.
 import sys
 from pathlib import Path
 
@@ -117,7 +114,7 @@ def _code(book: Any) -> list[str]:
 
 
 def _as_page(book: Any) -> Any:
-    """The notebook as the manual shows it: no install cell, no widgets, no picture from elsewhere, links that lead on."""
+    """The notebook as the manual shows it: no install cell, no widgets, no picture from elsewhere."""
     book.cells = [cell for cell in book.cells if MARK not in cell.metadata.get("tags", ())]
     for cell in book.cells:
         if cell.cell_type == "markdown":

@@ -81,7 +81,8 @@ def test_reading_it_asks_no_other_server(site: Path) -> None:
 
 @pytest.mark.slow
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
-    anchors = set[str]().union(*(Page((site / name.replace(".md", ".html")).read_text("utf-8")).anchors for name in API))
+    pages = [(site / name).with_suffix(".html").read_text(encoding="utf-8") for name in API]
+    anchors = set[str]().union(*(Page(text).anchors for text in pages))
     assert {f"eovseg.{name}" for name in eovseg.__all__} <= anchors
     for module in documented_modules():
         for name, _ in public(module):

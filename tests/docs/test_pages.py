@@ -19,7 +19,8 @@ from eovseg.predictor import Predictor
 from tests.video.drawn import ball_frames, write_frames
 
 ROOT = Path(__file__).parents[2]
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
 _BLOCK = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # What starts a process of ours: these words, then its options.
 _LAUNCHERS = re.compile(r"^(?:\w+=\S+ )*(?:accelerate launch .*?|torchrun .*?)-m (eovseg(?:\.\w+)?) ")
@@ -101,9 +102,9 @@ def test_commands_have_these_options(name: str, command: str) -> None:
 def test_a_wrong_option_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("eovseg segment photos -v dog --no-such-option")
-    assert list(commands("```sh\ntorchrun --nproc_per_node 2 -m eovseg.training \\\n    --data D  # two\nls\n```\n")) == [
-        "python -m eovseg.training --data D"
-    ]
+    assert list(
+        commands("```sh\ntorchrun --nproc_per_node 2 -m eovseg.training \\\n    --data D  # two\nls\n```\n")
+    ) == ["python -m eovseg.training --data D"]
 
 
 def test_the_command_of_the_first_page_does_what_it_says(work: Path) -> None:
