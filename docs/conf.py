@@ -46,14 +46,16 @@ html_show_sphinx = False
 html_show_copyright = True
 
 _LITERAL = re.compile(r"(`[^`]+`)")
+_ESCAPED = re.compile(r"([*|_\\])")
 
 
 def markup(text: str) -> str:
     """One line of a docstring, which is plain text with code in backticks, as reStructuredText."""
     pieces = _LITERAL.split(text)
-    return "".join(
-        f"`{piece}`" if index % 2 else re.sub(r"([*|_\\])", r"\\\1", piece) for index, piece in enumerate(pieces)
-    )
+    made = ""
+    for code, following in zip(pieces[1::2], pieces[2::2], strict=True):
+        made += f"`{code}`" + ("\\ " if following[:1].isalnum() else "") + _ESCAPED.sub(r"\\\1", following)
+    return _ESCAPED.sub(r"\\\1", pieces[0]) + made
 
 
 def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
@@ -64,7 +66,8 @@ def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, l
         indented = line.startswith("    ")
         if indented and not block:
             made += ["", "::", ""]
-        elif block and line and not indented:
+        begins = line.startswith("- ") and made and made[-1] and not made[-1].startswith(("- ", "  "))
+        if begins or (block and line and not indented):
             made.append("")
         block = indented or (block and not line)
         made.append(line if block else markup(line))
