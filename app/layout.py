@@ -101,6 +101,7 @@ def build(page: Page) -> gr.Blocks:
                 with gr.Tab("Segment", id="segment", render_children=True) as first:
                     asked |= _segment()
                 tabs = _tabs(page, session)
+        _scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
         parts = Parts(session=session, **asked)
         _wire(demo, page, parts, tabs)

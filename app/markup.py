@@ -94,6 +94,7 @@ def masthead(models: Models) -> str:
     return (
         f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
         "<p>Name what you want to see. It is cut out of the photo.</p></div>"
+        '<button type="button" class="tour-start">Tour</button>'
         f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device.upper())}</span>'
         "</header>"
     )

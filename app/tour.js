@@ -1,0 +1,72 @@
+// A guided tour for a lecture: eight steps, off until somebody presses "Tour". The body of gr.HTML's `js_on_load`.
+// It opens tabs and marks what it speaks of; it changes no photo, no word and no setting.
+
+const STEPS = [
+  ["Segment", ".ask", "1. Words and a photo", "You write the classes: any words, separated by semicolons. Commas add synonyms. The network was not trained on this list; it compares each word with the photo as text."],
+  ["Segment", ".stage .mat", "2. Every pixel gets a name", "Panoptic segmentation: things (bus 1, bus 2) are counted one by one, stuff (sky, road) is one region. Pixels without colour matched none of the words."],
+  ["Segment", ".stage .legend", "3. Why this class?", "Click a segment in the photo or here. The panel shows the two classifiers that vote for it: one trained with the masks, one from the frozen image tower, which knows words that training never showed."],
+  ["Segment", "#panel", "4. How the votes are combined", "α and β weigh the two classifiers for trained and untrained words. Move a slider: the result is composed again from the stored network outputs, so it changes at once."],
+  ["VAS", "#tabs", "5. VAS: words choose the pixels", "Vocabulary-Aware Selection (Eq. 3 and 4 of the paper) multiplies each pixel by how clearly one of your words claims it. Compare the similarity map of one word before and after it."],
+  ["TDEE", "#tabs", "6. TDEE: kernels meet features", "The Two-way Dynamic Embedding Experts mix semantic and spatial features. The router decides how much of each a kernel takes; the maps show what each adds."],
+  ["Decoder", "#tabs", "7. The decoder, layer by layer", "Each of the 64 or 100 kernels proposes one mask and one class. Follow one of them through the layers: its mask grows from a first guess to the segment you saw."],
+  ["Segment", ".downloads", "8. Take it with you", "Masks, tables and files for labelling tools, and below them the Python call that makes the same picture. The notebooks continue from here."],
+];
+const dialog = element.querySelector("dialog");
+const find = (selector) => dialog.querySelector(selector);
+let step = 0;
+let marked = null;
+
+const tabs = () => [...document.querySelectorAll('#tabs [role="tab"], #tabs .overflow-dropdown button')];
+
+function open(title) {
+  const found = tabs().filter((tab) => tab.textContent.trim() === title);
+  (found.find((tab) => tab.offsetParent) ?? found[0])?.click();
+}
+
+function unmark() {
+  marked?.classList.remove("toured");
+  marked = null;
+}
+
+function show(number) {
+  step = Math.min(Math.max(number, 0), STEPS.length - 1);
+  const [tab, target, title, text] = STEPS[step];
+  open(tab);
+  find(".count").textContent = `Step ${step + 1} of ${STEPS.length}`;
+  find("h2").textContent = title.replace(/^\d+\. /, "");
+  find(".text").textContent = text;
+  find(".back").disabled = step === 0;
+  find(".next").textContent = step === STEPS.length - 1 ? "Finish" : "Next";
+  if (!dialog.open) dialog.show();
+  unmark();
+  requestAnimationFrame(() => {
+    marked = document.querySelector(target);
+    marked?.classList.add("toured");
+    const tall = marked && marked.offsetHeight > innerHeight / 2;
+    marked?.scrollIntoView({ block: tall ? "start" : "nearest", behavior: "instant" });
+  });
+}
+
+function end() {
+  unmark();
+  dialog.close();
+  document.querySelector(".masthead .tour-start")?.focus();
+}
+
+const next = () => (step === STEPS.length - 1 ? end() : show(step + 1));
+find(".next").addEventListener("click", next);
+find(".back").addEventListener("click", () => show(step - 1));
+find(".end").addEventListener("click", end);
+document.addEventListener("click", (event) => {
+  if (!event.target.closest(".masthead .tour-start")) return;
+  show(0);
+  find(".next").focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (!dialog.open || event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const keys = { Escape: end, ArrowRight: next, ArrowLeft: () => show(step - 1) };
+  if (!keys[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  event.stopPropagation();
+  keys[event.key]();
+}, true);
