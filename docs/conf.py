@@ -1,5 +1,6 @@
 """Sphinx's settings for the manual, which `make docs` builds. Neither building nor reading it needs a network."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ version = release = re.search(  # type: ignore[union-attr]
     r'__version__ = "([^"]+)"', (HERE.parent / "eovseg" / "__init__.py").read_text(encoding="utf-8")
 )[1]
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "generated", "README.md"]
+exclude_patterns = ["_build", "generated/options.md", "generated/fine-tuning.md"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 
 myst_enable_extensions = ["deflist", "attrs_inline"]
@@ -27,7 +28,8 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, Any] = {}  # else a page with widgets would load scripts from the network
 nb_merge_streams = True
-suppress_warnings = ["mystnb.unknown_mime_type"]  # of widgets, which a page without a kernel cannot show
+# Widgets, which a page without a kernel cannot show; a class that is shown as eovseg's and as its module's.
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 default_role = "code"
 autodoc_member_order = "bysource"
@@ -44,6 +46,46 @@ html_css_files = ["manual.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = True
+
+# Files elsewhere in the checkout that are pages of the manual too, by the page's name.
+CHECKOUT_PAGES = {
+    "model-card": "assets/weights/README.md",
+    "ablations": "assets/weights/ablations/README.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+    "code-of-conduct": "CODE_OF_CONDUCT.md",
+    "changelog": "CHANGELOG.md",
+}
+_LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def relinked(text: str, folder: Path, page: Path) -> str:
+    """Markdown whose links count from `folder`, with links that count from `page` and lead to pages where there are."""
+    pages = {(HERE.parent / file).resolve(): f"generated/{name}.md" for name, file in CHECKOUT_PAGES.items()}
+
+    def link(found: re.Match[str]) -> str:
+        target = (folder / found[1]).resolve()
+        target = HERE / pages[target] if target in pages else target
+        return f"]({os.path.relpath(target, page.parent)}{found[2] or ''})"
+
+    return _LINK.sub(link, text)
+
+
+def write_checkout_pages() -> None:
+    """Copy the files of `CHECKOUT_PAGES` into the manual, with links as seen from there."""
+    for name, file in CHECKOUT_PAGES.items():
+        source, page = HERE.parent / file, HERE / "generated" / f"{name}.md"
+        text = relinked(source.read_text(encoding="utf-8"), source.parent, page)
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def lead_to_pages(app: Any, name: str, source: list[str]) -> None:
+    """Let a page's link to a file of the checkout lead to the page that is made of it."""
+    page = HERE / f"{name}.md"
+    if page.is_file():
+        source[0] = relinked(source[0], page.parent, page)
+
 
 _LITERAL = re.compile(r"(`[^`]+`)")
 _ESCAPED = re.compile(r"([*|_\\])")
@@ -78,5 +120,7 @@ def setup(app: Any) -> None:
     """Write the pages that come from the code before Sphinx looks for pages."""
     command_line.write(HERE / "generated" / "options.md")
     fine_tuning_table.write(HERE / "generated" / "fine-tuning.md")
+    write_checkout_pages()
     notebook_pages.prepare(HERE / "notebooks")
+    app.connect("source-read", lead_to_pages)
     app.connect("autodoc-process-docstring", plain_docstring)
