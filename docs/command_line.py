@@ -89,7 +89,10 @@ def section(name: str, parser: argparse.ArgumentParser) -> str:
         if actions and group.title not in ("options", "positional arguments"):
             lines += [f"**{group.title}**", ""]
         for action in actions:
-            lines += [_term(action, formatter), f": {_escaped(_help(action, formatter))}", ""]
+            said = _escaped(_help(action, formatter))
+            if not said and (group.title or "").startswith("settings of a result"):
+                said = "see [Settings](results.md#settings)"
+            lines += [_term(action, formatter), f": {said or '–'}", ""]
     return "\n".join(lines)
 
 
@@ -110,7 +113,7 @@ def _help(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
         parts.append(f"default: {action.default}")
     if action.required and action.option_strings:
         parts.append("required")
-    return "; ".join(parts) or "–"
+    return "; ".join(parts)
 
 
 def _escaped(text: str) -> str:
