@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 REPORTS = Path(__file__).resolve().parent.parent / "assets" / "evaluation" / "fine-tuning"
-ROWS = ("PQ", "PQ things", "PQ stuff", "PQ seen", "PQ unseen", "mIoU", "pixel accuracy")
+ROWS = ("PQ", "PQ things", "PQ stuff", "boundary F", "mIoU", "pixel accuracy", "calibration error")
 
 
 def _figures(name: str) -> dict[str, str]:
@@ -19,6 +19,12 @@ def _figures(name: str) -> dict[str, str]:
     }
 
 
+def _classes(name: str) -> dict[str, str]:
+    """The PQ of each class of a report, as text."""
+    with (REPORTS / name / "per_class.csv").open(encoding="utf-8", newline="") as file:
+        return {row["class"]: f"{float(row['PQ']):.1f}" for row in csv.DictReader(file) if row["PQ"]}
+
+
 def table() -> str:
     """Before and after in Markdown; a sentence where the reports are not there."""
     if not (REPORTS / "after" / "summary.csv").is_file():
@@ -26,6 +32,8 @@ def table() -> str:
     before, after = _figures("before"), _figures("after")
     lines = ["| 33 photos, percent with 95 % intervals | XS as shipped | after fine-tuning |", "| --- | --- | --- |"]
     lines += [f"| {name} | {before[name]} | {after[name]} |" for name in ROWS]
+    first, then = _classes("before"), _classes("after")
+    lines += [f"| PQ of *{name}* | {first[name]} | {then[name]} |" for name in first]
     steps = json.loads((REPORTS / "training.json").read_text(encoding="utf-8"))
     lines += ["", f"The run made {steps['steps']} steps of {steps['batch']} photos, {steps['sentence']}", ""]
     return "\n".join(lines)

@@ -147,3 +147,23 @@ def test_options_of_a_command_are_written_out() -> None:
     text = command_line.section("eovseg segment", dict(command_line.parsers())["eovseg segment"])
     assert "`-o OUTPUT`, `--output OUTPUT`" in text and "`--variant {xs,s,m,l}`" in text
     assert ": photos, folders or globs" in text and "SUPPRESS" not in text
+
+
+def test_the_fine_tuning_table_says_what_the_reports_say() -> None:
+    from docs.fine_tuning_table import REPORTS, table
+    from eovseg.evaluation.stored import read_report
+
+    lines = table().splitlines()
+    for name, column in (("before", 2), ("after", 3)):
+        report = read_report(REPORTS / name)
+        low, high = report.intervals["PQ"]
+        shown = next(line for line in lines if line.startswith("| PQ |")).split("|")[column].strip()
+        assert shown == f"{report.summary()['PQ']:.1f} [{low:.1f}, {high:.1f}]"
+        commands = [line for line in (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("eovseg ")]
+        assert report.origin is not None
+        wanted = shlex.split(report.origin.command.split("eovseg ")[1])
+        assert any(
+            shlex.split(line.split("```")[0].replace("\\\n", " "))[: len(wanted)] == wanted
+            for line in commands
+            if line.startswith("evaluate runs/facades-data")
+        )
