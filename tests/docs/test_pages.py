@@ -159,11 +159,7 @@ def test_the_fine_tuning_table_says_what_the_reports_say() -> None:
         low, high = report.intervals["PQ"]
         shown = next(line for line in lines if line.startswith("| PQ |")).split("|")[column].strip()
         assert shown == f"{report.summary()['PQ']:.1f} [{low:.1f}, {high:.1f}]"
-        commands = [line for line in (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("eovseg ")]
-        assert report.origin is not None
-        wanted = shlex.split(report.origin.command.split("eovseg ")[1])
-        assert any(
-            shlex.split(line.split("```")[0].replace("\\\n", " "))[: len(wanted)] == wanted
-            for line in commands
-            if line.startswith("evaluate runs/facades-data")
-        )
+        wanted = shlex.split(report.origin.command if report.origin else "")[3:]
+        assert wanted in [
+            shlex.split(command)[1:] for command in commands(PAGES["docs/training.md"].read_text("utf-8"))
+        ]
