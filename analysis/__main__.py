@@ -1,5 +1,5 @@
-"""`eovseg analysis figures`: the paper's figures for own photos, words and variant; `benchmark` and `memory`: speed
-and memory as they were measured; `vas-selection`: how much VAS selects on labelled photos."""
+"""`figures` draws the paper's figures for your own photos, words and variant; `benchmark` and `memory` plot measured
+speed and memory; `vas-selection` measures how much VAS selects on labelled photos."""
 
 import argparse
 import json
@@ -18,31 +18,31 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser(prog="eovseg analysis", description=__doc__)
     tasks = command.add_subparsers(dest="task", required=True)
-    figures = tasks.add_parser("figures", help="draw sheets in the style of Fig. 3/9, 5, 6 and 10/11")
-    figures.add_argument("--photo", type=Path, nargs="+", help="photos; by default two of the shipped ones")
-    figures.add_argument("--words", default="coco-panoptic-133", help='a preset or words, "bus: thing; sky; road"')
-    figures.add_argument("--probe", nargs="+", default=[], help="words whose similarity is drawn (Fig. 5)")
+    figures = tasks.add_parser("figures", help="draw figures in the style of Fig. 3/9, 5, 6 and 10/11")
+    figures.add_argument("--photo", type=Path, nargs="+", help="photos; defaults to two of the shipped examples")
+    figures.add_argument("--words", default="coco-panoptic-133", help='a preset, or words: "bus: thing; sky; road"')
+    figures.add_argument("--probe", nargs="+", default=[], help="words whose similarity maps are drawn (Fig. 5)")
     add_model_options(figures)
-    figures.add_argument("--clusters", default="6", metavar="K", help="clusters of Fig. 3/9, 2 or more")
-    figures.add_argument("--hub", nargs="+", default=[], help='ViTs of the paper, "DINOv2 ViT-B/14" …: a download each')
+    figures.add_argument("--clusters", default="6", metavar="K", help="number of clusters in Fig. 3/9, at least 2")
+    figures.add_argument("--hub", nargs="+", default=[], help='ViTs to download, such as "DINOv2 ViT-B/14"')
     figures.add_argument("--format", nargs="+", default=["pdf", "png"], choices=("pdf", "png", "svg"), dest="formats")
-    figures.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    figures.add_argument("--out", type=Path, required=True, help="output folder for the figures")
     measured = (("benchmark", "eovseg benchmark"), ("memory", "python -m eovseg.benchmark.memory"))
     for name, source in measured:
-        drawn = tasks.add_parser(name, help=f"draw the CSV of `{source}`")
+        drawn = tasks.add_parser(name, help=f"plot a CSV written by `{source}`")
         drawn.add_argument("csv", type=Path)
-        drawn.add_argument("--out", type=Path, required=True, help="file of the figure: .png, .svg or .pdf")
-    selection = tasks.add_parser("vas-selection", help="spread of VAS's weights, and words on their true segments")
+        drawn.add_argument("--out", type=Path, required=True, help="file to write the figure to: .png, .svg or .pdf")
+    selection = tasks.add_parser("vas-selection", help="measure the spread of VAS's weights and word similarity")
     selection.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")
     selection.add_argument("--words", default="coco-panoptic-133", help="a preset, a file or words; all compete in VAS")
     add_model_options(selection)
-    selection.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
-    selection.add_argument("--out", type=Path, required=True, help="JSON to write: figures, photos and pairs")
+    selection.add_argument("--limit", type=int, metavar="N", help="use only the first N photos")
+    selection.add_argument("--out", type=Path, required=True, help="JSON file to write")
     return command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point; an error the user can act on is printed as one sentence."""
     any_encoding()
     options = parser().parse_args(arguments)
     tasks = {"figures": _figures, "benchmark": _speed, "memory": _memory, "vas-selection": _selection}
@@ -84,7 +84,7 @@ def _selection(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from analysis.sheets import draw_sheets, sheet_names  # matplotlib only once something is drawn
+    from analysis.sheets import draw_sheets, sheet_names  # loads matplotlib, so only when something is drawn
 
     photos = options.photo or [asset_path("photos/bus-street.jpg"), asset_path("photos/savanna.jpg")]
     predictor = chosen_model(options)
@@ -102,7 +102,7 @@ def _figures(options: argparse.Namespace) -> None:
         print(path)
     for photo, name in zip(photos, sheet_names(photos), strict=True):
         if name != photo.stem:
-            print(f'The sheets of "{photo}" are named "{name}".', file=sys.stderr)
+            print(f'The figures of "{photo}" are named "{name}".', file=sys.stderr)
 
 
 if __name__ == "__main__":

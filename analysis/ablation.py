@@ -1,8 +1,8 @@
 """TDEE off and on (Fig. 6): the same weights with E_I = E_m, and which segments that changes.
 
-This is not Table 4, where each row is a network trained that way; it is one trained network with its fusion switched
-off. The kernels' masks stay as they are, because a layer's masks come before its fusion: classes and scores change,
-and with them which kernels win a pixel, are merged, or survive.
+This is not Table 4, where each row is a network trained that way; here one trained network has its fusion switched
+off. The kernels' masks do not change, because each layer computes its masks before the fusion. Classes and scores do,
+and they decide which kernels win a pixel, are merged, or survive.
 """
 
 import copy
@@ -26,16 +26,16 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def without_fusion(predictor: Predictor) -> Predictor:
-    """The same predictor with E_I = E_m in every decoder layer; weights and kept photos are shared, not copied.
+    """The same predictor with E_I = E_m in every decoder layer; weights and cached photos are shared, not copied.
 
-    `predictor` itself is not touched, so others may go on using it. Raises `ConfigError` where there is no TDEE or SDI.
+    `predictor` itself is not modified. Raises `ConfigError` if the model has neither TDEE nor SDI.
     """
     if predictor.config.fusion not in ("TDEE", "SDI"):
         raise ConfigError(
-            f"fusion={predictor.config.fusion!r} cannot be switched off afterwards; a model with TDEE or SDI can."
+            f"fusion={predictor.config.fusion!r} cannot be switched off after training; give a model with TDEE or SDI."
         )
     network = twin(predictor.network)
-    network.image_half = predictor.network.image_half  # no part of it is switched off
+    network.image_half = predictor.network.image_half  # it contains nothing that is switched off
     network.decoder = twin(network.decoder)
     network.decoder.layers = nn.ModuleList(twin(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:
@@ -47,7 +47,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
 
 
 def twin(module: _Module) -> _Module:
-    """A module of its own whose children and tensors are the original's."""
+    """A shallow copy of a module: its children and tensors are the original's."""
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
     return twin
@@ -55,10 +55,10 @@ def twin(module: _Module) -> _Module:
 
 @dataclass(frozen=True)
 class SegmentChange:
-    """What became of a segment from one result to another.
+    """How a segment differs between two results.
 
-    `before` and `after` are places in the results' segments, None where there is none; `iou` of the two in 0..1;
-    `box` x0, y0, x1, y1 around both.
+    `before` and `after` index the segments of the two results and are None if there is no counterpart; `iou` is the IoU
+    of the two (0..1), `box` the bounding box x0, y0, x1, y1 of both.
     """
 
     change: Change
@@ -71,10 +71,11 @@ class SegmentChange:
 def compare_results(
     first: Result, second: Result, match_iou: float = 0.5, same_iou: float = 0.9
 ) -> list[SegmentChange]:
-    """Pairs the segments of two results of one photo by overlap, whatever their class, and names each change.
+    """Match the segments of two results of one photo by overlap, regardless of class, and classify each change.
 
-    Pairs maximise the sum of IoU and need at least `match_iou`. "renamed": another class; "reshaped": the same class
-    with an IoU below `same_iou`; "gone" and "new": without partner. Ordered by the first result, then the new ones.
+    The matching maximises the sum of IoUs; a pair needs an IoU of at least `match_iou`. "renamed": another class;
+    "reshaped": the same class with an IoU below `same_iou`; "gone" and "new": unmatched. Segments of the first result
+    come first, in its order, then the new ones.
     """
     overlap = segment_overlap(first, second)
     partner = {
@@ -99,7 +100,7 @@ def compare_results(
 
 
 def segment_overlap(first: Result, second: Result) -> np.ndarray:
-    """IoU (n, m) of the n segments of one result with the m of another, of the same photo size."""
+    """IoU (n, m) of the n segments of one result with the m segments of another of the same photo."""
     if first.segment_map.shape != second.segment_map.shape:
         raise ValueError(f"The maps are {first.segment_map.shape} and {second.segment_map.shape}; sizes must agree.")
     rows, columns = (
@@ -114,11 +115,11 @@ def segment_overlap(first: Result, second: Result) -> np.ndarray:
 
 
 def changed_pixels(first: Result, second: Result, changes: Sequence[SegmentChange]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the changes of `compare_results` lie on the photo, each pixel given to at most one.
+    """Where the changes of `compare_results` are on the photo; each pixel belongs to at most one change.
 
-    Returns the map (H, W) int32 of 1 + the place in `changes`, 0 = nothing changed, and (H, W) bool, true where the
-    pixel itself lost, gained or renamed that segment and false where the changed segment kept it. Where changes lie on
-    each other the smaller one is seen.
+    Returns a map (H, W) int32 of 1 + the index into `changes`, 0 = nothing changed, and a map (H, W) bool that is true
+    where the pixel itself lost, gained or renamed the segment, false where the changed segment kept it. Where changes
+    overlap, the smaller one is on top.
     """
     owner = np.zeros(first.segment_map.shape, np.int32)
     moved = np.zeros(owner.shape, bool)
@@ -137,17 +138,17 @@ def changed_pixels(first: Result, second: Result, changes: Sequence[SegmentChang
 
 
 def segment_queries(result: Result) -> dict[int, int]:
-    """The object kernel behind each segment id of a result; segments that no single kernel made are left out."""
+    """The object kernel that drew each segment, by segment id; segments made by several kernels are left out."""
     pairs = zip(result.segments, result.queries, strict=True)
     return {segment.id: query for segment, query in pairs if query >= 0}
 
 
 @dataclass(frozen=True)
 class RouterRow:
-    """TDEE's two weights for one segment in one decoder layer (from 1): means over channels, each in 0..1.
+    """TDEE's two weights for one segment in one decoder layer (counted from 1), averaged over channels, each in 0..1.
 
-    The routers are layer-normalised over channels before their sigmoid, which holds both means near one half;
-    `spatial_share` (0..1), the share of channels whose spatial weight is the larger one, differs more.
+    The routers are layer-normalised over channels before the sigmoid, which keeps both means close to 0.5.
+    `spatial_share` (0..1), the share of channels whose spatial weight is the larger one, varies more.
     """
 
     photo: str
@@ -161,9 +162,9 @@ class RouterRow:
 
 
 def router_rows(decoded: Decoded, result: Result, photo: str = "") -> list[RouterRow]:
-    """TDEE's weights of every segment of `result`, which was composed of `decoded`.
+    """TDEE's weights for every segment of `result`, which must have been composed from `decoded`.
 
-    Raises `ConfigError` without TDEE or without `decode(..., intermediates=True)`.
+    Raises `ConfigError` for a model without TDEE and for a photo decoded without `intermediates=True`.
     """
     if decoded.intermediates is None or not decoded.intermediates.routers:
         raise ConfigError("Router weights need a model with TDEE and decode(..., intermediates=True).")
@@ -194,7 +195,7 @@ def router_rows(decoded: Decoded, result: Result, photo: str = "") -> list[Route
 def router_statistics(
     predictor: Predictor, photos: Iterable[ImageSource], vocabulary: Vocabulary | str
 ) -> list[RouterRow]:
-    """Router rows of many photos, one photo in memory at a time; `photo` is the file's name or a number from 1."""
+    """Router rows of many photos, with one photo in memory at a time; `photo` is the file name or a number from 1."""
     rows = []
     for number, photo in enumerate(photos, start=1):
         state = predictor.encode_image(photo)
@@ -213,7 +214,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class RouterSummary:
-    """TDEE's routers in one decoder layer, over all things or all stuff of any number of photos."""
+    """TDEE's routers in one decoder layer, over all things or all stuff segments of one or more photos."""
 
     layer: int
     is_thing: bool
@@ -225,7 +226,7 @@ class RouterSummary:
 
 
 def router_summary(rows: Sequence[RouterRow]) -> list[RouterSummary]:
-    """Mean and standard deviation over segments: things first, then stuff, one entry for each layer that has rows."""
+    """Mean and standard deviation over segments, first things, then stuff, for each layer that has rows."""
     found = []
     for is_thing in (True, False):
         for layer in sorted({row.layer for row in rows}):
@@ -239,7 +240,7 @@ def router_summary(rows: Sequence[RouterRow]) -> list[RouterSummary]:
 
 
 def shown_range(values: Sequence[float], around: float = 0.5, least: float = 0.05) -> tuple[float, float]:
-    """The part of 0..1 to draw so that `values` and `around` are seen, in steps of 0.05, `least` to each side."""
+    """Axis limits within 0..1, multiples of 0.05, that show all `values` and at least `around` ± `least`."""
     low, high = min((*values, around - least)), max((*values, around + least))
     return max(0.0, math.floor(low * 20 + 1e-6) / 20), min(1.0, math.ceil(high * 20 - 1e-6) / 20)
 

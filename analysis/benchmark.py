@@ -1,7 +1,7 @@
 """`python -m analysis benchmark`: the CSV of `eovseg benchmark` as one figure, plain and fast side by side.
 
-A panel for each variant and machine; in it a group of rows for each photo size and number of words. What was not
-measured is told in words below, never drawn.
+There is one panel per variant and machine, and in it one group of rows per photo size and number of words. Cases that
+were not measured are not drawn; a note below the figure lists them.
 """
 
 import csv
@@ -16,22 +16,22 @@ from matplotlib.figure import Figure
 from analysis.style import CATEGORIES, INK, MATPLOTLIB, PAPER
 from eovseg.errors import ConfigError
 
-PARTS = {"image": "ours: image half", "words": "ours: words", "result": "ours: result"}
+PARTS = {"image": "ours: image half", "words": "ours: word half", "result": "ours: composition"}
 PROBLEMS = ("not run", "failed")
 Row = Mapping[str, str]
 _VARIANTS = ("xs", "s", "m", "l")
 _ROW_INCHES = 0.24
 _PANEL_INCHES = 5.2
-_MANY_ROWS = 8  # beyond this, panels stand in two columns
+_MANY_ROWS = 8  # with more rows than this, panels are in two columns
 
 
 def read_table(path: Path, columns: Sequence[str], command: str) -> list[dict[str, str]]:
-    """The rows of a CSV that `command` writes; raises `ConfigError` where it cannot be read or lacks `columns`."""
+    """The rows of a CSV that `command` writes; raises `ConfigError` if it cannot be read or lacks `columns`."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not a text file"
         raise ConfigError(f"{path} cannot be read ({reason}); `{command}` writes it.") from error
     missing = [name for name in columns if rows and name not in rows[0]]
     if missing:
@@ -40,7 +40,7 @@ def read_table(path: Path, columns: Sequence[str], command: str) -> list[dict[st
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """All rows of a benchmark's CSV; raises `ConfigError` where none was measured."""
+    """All rows of a benchmark's CSV; raises `ConfigError` if none was measured."""
     columns = ["variant", "backend", "dtype", "words", "side", "hardware", "threads", "ratio whole", "plain whole (s)"]
     columns += [f"fast {part} (s)" for part in (*PARTS, "whole")]
     rows = read_table(path, columns, f"eovseg benchmark --out {path}")
@@ -50,9 +50,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def speed_figure(rows: Sequence[Row]) -> Figure:
-    """A pair of bars a row: seconds of the plain implementation (grey) and of ours by part, the ratio behind it.
+    """Two bars per row: seconds of the plain implementation (grey) and of ours split by part, followed by their ratio.
 
-    A line in ours marks what the multiplications of the image half alone would take.
+    A line across our bar marks the time that the matrix products of the image half alone would take.
     """
     panels: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(filter(_measured, rows), key=_order):
@@ -73,7 +73,7 @@ def speed_figure(rows: Sequence[Row]) -> Figure:
             if place >= len(panels):
                 axes.set_axis_off()
             elif place + columns >= len(panels):  # the last of its column
-                axes.set_xlabel("seconds for one photo, median (behind: times as fast as plain)")
+                axes.set_xlabel("seconds per photo, median (label: speed-up over plain)")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=3)
         figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
@@ -81,13 +81,13 @@ def speed_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _heights(panels: Sequence[Sequence[Row]], columns: int) -> list[float]:
-    """Inches of each row of panels: the fullest one's."""
+    """Height of each row of panels in inches, that of its fullest panel."""
     inches = [_ROW_INCHES * (len(rows) + len({_group(row) for row in rows})) + 0.75 for rows in panels]
     return [max(inches[start : start + columns]) for start in range(0, len(inches), columns)]
 
 
 def _panel(axes: Any, rows: Sequence[Row]) -> None:
-    """The bars of one variant; a line of text stands above every group of rows."""
+    """The bars of one variant, with a line of text above every group of rows."""
     place, names, group = 0.0, {}, ""
     for row in rows:
         if _group(row) != group:
@@ -104,7 +104,7 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
             axes.barh(place + 0.2, seconds, 0.36, left=start, color=colour, label=name if first else None)
             start += seconds
         if row.get("image floor (s)"):
-            floor, label = float(row["image floor (s)"]), "matrix products of the image half at the machine's own rate"
+            floor, label = float(row["image floor (s)"]), "matrix products of the image half at this machine's rate"
             axes.vlines(floor, place + 0.02, place + 0.38, color=INK, linewidth=1.6, label=label if first else None)
         ratio = f"{float(row['ratio whole']):.1f}×"
         axes.annotate(ratio, (max(whole, start), place), (4, 0), textcoords="offset points", va="center", color=INK)
@@ -115,7 +115,7 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def not_measured(rows: Sequence[Row]) -> list[str]:
-    """A sentence for every reason why rows were not run or failed, with what those rows are."""
+    """One sentence per reason why rows were not run or failed, listing those rows."""
     reasons: dict[str, list[Row]] = {}
     for row in sorted(rows, key=_order):
         for problem in PROBLEMS:
@@ -134,14 +134,14 @@ def _measured(row: Row) -> bool:
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    """Variants from small to large, then machines, photo sizes, words; torch before other engines."""
+    """Sort key: variants from small to large, then machines, photo sizes and words; torch before other backends."""
     variant = _VARIANTS.index(row["variant"]) if row["variant"] in _VARIANTS else len(_VARIANTS)
     backend = (row["backend"] != "torch", row["backend"])
     return variant, row["variant"], machine_of(row), int(row["side"]), int(row["words"]), backend, row["dtype"]
 
 
 def machine_of(row: Row) -> str:
-    """Hardware and threads of a row."""
+    """Hardware and number of threads of a row."""
     return f"{row['hardware']}, {row['threads']} thread{'s'[: row['threads'] != '1']}"
 
 
@@ -163,19 +163,19 @@ def _group(row: Row) -> str:
 
 
 def draw_benchmark(path: Path, out: Path) -> Path:
-    """The figure of a CSV, in the format of `out`'s suffix; raises `ConfigError` where it cannot be written."""
+    """Draw a CSV to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
     try:
         figure = speed_figure(read_rows(path))
-    except (TypeError, ValueError) as error:  # a line that is cut off, or a word for a number
+    except (TypeError, ValueError) as error:  # a truncated line, or text in place of a number
         raise ConfigError(f"{path} cannot be drawn ({error}); `eovseg benchmark --out {path}` writes it.") from error
     return save(figure, out)
 
 
 def save(figure: Figure, out: Path) -> Path:
-    """Write a figure in the format of `out`'s suffix; raises `ConfigError` for a suffix or place that is none."""
+    """Write a figure to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--out {out} cannot be written ({error}); give a .png, .svg or .pdf.") from error
+        raise ConfigError(f"--out {out} cannot be written ({error}); give a .png, .svg or .pdf file.") from error
     return out

@@ -1,4 +1,4 @@
-"""One photo's clusters in every layer of several models, with colours that match across them (Fig. 3 and 9)."""
+"""Clusters of one photo in every layer of several models, with colours matched across them (Fig. 3 and 9)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PAPER_BLOCKS = ("block 1", "block 6", "block 12")  # the first, the sixth and th
 
 @dataclass(frozen=True, eq=False)
 class LayerFeatures:
-    """Patch features (h, w, C) float32 of a layer, and the milliseconds from the pixels to its end."""
+    """Patch features (h, w, C) float32 of a layer, and the milliseconds from the pixels to its output."""
 
     source: str
     layer: str
@@ -23,10 +23,10 @@ class LayerFeatures:
 
 @dataclass(frozen=True, eq=False)
 class ClusterCell:
-    """A layer's clusters (h, w) int32 in 0..k-1 and how they agree with segments.
+    """A layer's clusters (h, w) int32 in 0..k-1 and how well they agree with segments.
 
-    `mutual_information`: adjusted, 1 = the same partition, about 0 = chance; `boundary_f_score` 0..1; both NaN without
-    segments.
+    `mutual_information` is adjusted for chance (1 = same partition, about 0 = chance), `boundary_f_score` is in 0..1;
+    both are NaN if there are no segments.
     """
 
     source: str
@@ -38,14 +38,14 @@ class ClusterCell:
 
 
 def shown_layers(source: FeatureSource) -> tuple[str, ...]:
-    """The layers that a sheet shows: of a whole ViT-B those of the paper, of other models all."""
+    """The layers shown in a figure: the paper's three for a whole ViT-B, all layers for other models."""
     return PAPER_BLOCKS if set(PAPER_BLOCKS) <= set(source.layers) else source.layers
 
 
 def layer_features(
     source: FeatureSource, image: np.ndarray, layers: Sequence[str] | None = None, runs: int = 3
 ) -> list[LayerFeatures]:
-    """Features and times of `layers` (None: all, or of a whole ViT-B those that the paper shows) for one photo."""
+    """Features and times of `layers` for one photo; None stands for `shown_layers(source)`."""
     wanted = layers or shown_layers(source)
     found = source.extract(image, wanted)
     times = source.time(image, runs)
@@ -54,10 +54,10 @@ def layer_features(
 
 
 def cluster_cells(layers: Sequence[LayerFeatures], k: int, segment_map: np.ndarray, seed: int = 0) -> list[ClusterCell]:
-    """Cluster every layer into k and compare with a segment map (H, W), 0 = nothing known.
+    """Cluster every layer into k clusters and compare them with a segment map (H, W), 0 = unlabelled.
 
-    Labels are named as in the layer that agrees with the segments best (the first one where there are none), so that
-    the same region keeps its colour. Raises `ConfigError` where k does not fit a layer.
+    Labels are matched to those of the layer that agrees best with the segments (the first layer if there are none), so
+    that a region keeps its colour. Raises `ConfigError` if k exceeds the number of patches of a layer.
     """
     clusters = [cluster([layer.features], k, seed)[0] for layer in layers]
     information = [mutual_information(labels, segment_map) for labels in clusters]

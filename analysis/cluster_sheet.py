@@ -1,4 +1,4 @@
-"""Fig. 3 and 9 for several photos: clusters of chosen layers in matched colours, how they agree, what they cost."""
+"""Fig. 3 and 9 for several photos: clusters of chosen layers in matched colours, their agreement and their cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from eovseg.predictor import Predictor
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a feature source: its name in a list and its title on a sheet."""
+    """A layer of a feature source, with its name for lists and its title for figures."""
 
     source: FeatureSource
     layer: str
@@ -28,7 +28,7 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """Source and layer on two lines, on a third where a block is read if that is not its output."""
+        """Source and layer on two lines, and the tap on a third unless it is the output."""
         place = "" if self.source.tap == "output" else f"\n{self.source.tap}"
         return f"{self.source.name}\n{self.layer}{place}"
 
@@ -45,12 +45,12 @@ def all_layers(predictor: Predictor, hub: Sequence[str] = ()) -> list[Layer]:
 
 
 def paper_layers(layers: Sequence[Layer]) -> list[Layer]:
-    """Those of `layers` that a sheet of the paper shows: of a whole ViT-B three blocks, of others all."""
+    """Those of `layers` that the paper's figures show: three blocks of a whole ViT-B, all layers of other models."""
     return [layer for layer in layers if layer.layer in shown_layers(layer.source)]
 
 
 def at_tap(layers: Sequence[Layer], tap: Tap) -> list[Layer]:
-    """The same layers, blocks of ViTs read before their attention, after it or at their output."""
+    """The same layers, with ViT blocks read at `tap`."""
     sources = {source: source.tapped(tap) for source in _sources(layers)}
     return [Layer(sources[layer.source], layer.layer) for layer in layers]
 
@@ -58,9 +58,10 @@ def at_tap(layers: Sequence[Layer], tap: Tap) -> list[Layer]:
 def cluster_columns(
     images: Sequence[np.ndarray], layers: Sequence[Layer], k: int, seed: int = 0, joint: bool = True
 ) -> dict[str, list[np.ndarray]]:
-    """Label maps of every photo for each layer, one clustering a layer, named as in the first layer.
+    """Label maps of every photo for each layer, by layer title; labels are matched to those of the first layer.
 
-    Raises `ConfigError` where a layer has fewer patches than k.
+    `joint`: one clustering per layer over all photos, otherwise one per photo. Raises `ConfigError` if a layer has
+    fewer patches than k.
     """
     if not layers:
         return {}
@@ -69,7 +70,7 @@ def cluster_columns(
     clusterings = [cluster(photos, k, seed, joint) for photos in features]
     matched = [match_all([labels[photo] for labels in clusterings]) for photo in range(len(images))]
     if joint:
-        # One renaming a layer keeps a colour's meaning across photos: all photos are matched as one tall picture.
+        # One relabelling per layer keeps colours consistent across photos: they are matched as one tall image.
         sizes = [labels[0].shape[1] for labels in clusterings]
         tall = match_all([_stack(labels, size) for labels, size in zip(clusterings, sizes, strict=True)])
         matched = _unstack(tall, clusterings)
@@ -81,7 +82,7 @@ def _sources(layers: Sequence[Layer]) -> list[FeatureSource]:
 
 
 def _features(images: Sequence[np.ndarray], layers: Sequence[Layer]) -> list[list[np.ndarray]]:
-    """For each layer the features (h, w, C) of every photo; a source runs once a photo, whatever it is asked for."""
+    """For each layer the features (h, w, C) of every photo; each source runs only once per photo."""
     found = {}
     for source in _sources(layers):
         wanted = [layer.layer for layer in layers if layer.source == source]
@@ -103,14 +104,14 @@ def _stack(labels: Sequence[np.ndarray], width: int) -> np.ndarray:
 
 
 def _unstack(tall: Sequence[np.ndarray], clusterings: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
-    """Undo `_stack` by carrying each layer's renaming over to its label maps; first index the photo."""
+    """Undo `_stack`: apply each layer's relabelling to its label maps. The first index is the photo."""
     photos: list[list[np.ndarray]] = [[] for _ in clusterings[0]]
     for labels, renamed in zip(clusterings, tall, strict=True):
         before = _stack(labels, labels[0].shape[1])
         count = int(max(renamed.max(), *(one.max() for one in labels))) + 1
         names = np.full(count, -1)
         names[before.ravel()] = renamed.ravel()
-        unseen = names < 0  # only in columns that `_stack` leaves out: numbers that no other cluster has
+        unseen = names < 0  # labels only in columns that `_stack` skipped get unused numbers
         names[unseen] = np.setdiff1d(np.arange(count), names)[: unseen.sum()]
         for photo, one in enumerate(labels):
             photos[photo].append(names[one].astype(np.int32))
@@ -119,7 +120,7 @@ def _unstack(tall: Sequence[np.ndarray], clusterings: Sequence[Sequence[np.ndarr
 
 @dataclass(frozen=True)
 class LayerNumbers:
-    """A layer's agreement with segments, means over photos (NaN where none is known), and milliseconds to reach it."""
+    """A layer's agreement with segments, averaged over photos (NaN if unknown), and the milliseconds to reach it."""
 
     mutual_information: float
     boundary_f_score: float
@@ -127,19 +128,19 @@ class LayerNumbers:
 
     @property
     def cells(self) -> tuple[str, str, str]:
-        """The three numbers for a table."""
+        """The three numbers as table cells."""
         return f"{self.mutual_information:.2f}", f"{self.boundary_f_score:.2f}", f"{self.milliseconds:.0f}"
 
     @property
     def note(self) -> str:
-        """Two lines for a title: the cost, and the scores if they are known."""
+        """Two lines for a title: the cost, and the scores if known."""
         information, edges, milliseconds = self.cells
         known = not np.isnan(self.mutual_information)
         return f"{milliseconds} ms" + (f"\nAMI {information} · F {edges}" if known else "")
 
 
 def layer_times(layers: Sequence[Layer], image: np.ndarray, runs: int = 3) -> tuple[dict[str, float], str]:
-    """Milliseconds from the pixels of a photo to each layer, by its title, and the machine they were measured on."""
+    """Milliseconds from the pixels of a photo to each layer, by layer title, and the machine they were measured on."""
     reached: dict[str, float] = {}
     machine = ""
     for source in _sources(layers):
@@ -153,7 +154,7 @@ def layer_times(layers: Sequence[Layer], image: np.ndarray, runs: int = 3) -> tu
 def layer_numbers(
     columns: Mapping[str, Sequence[np.ndarray]], segment_maps: Sequence[np.ndarray], milliseconds: Mapping[str, float]
 ) -> dict[str, LayerNumbers]:
-    """Scores of clusters against segment maps (H, W), 0 = nothing known, beside the time to reach each layer."""
+    """Scores of clusters against segment maps (H, W), 0 = unlabelled, together with the time to reach each layer."""
     numbers = {}
     for title, labels in columns.items():
         known = [(one, truth) for one, truth in zip(labels, segment_maps, strict=True) if truth.any()]
@@ -168,11 +169,11 @@ def layer_numbers(
 
 
 def caption(k: int, segments: str, machine: str) -> str:
-    """What a sheet's colours and numbers mean; `segments` says whose segments the clusters were compared with."""
-    repeated = f" (with more than {len(CATEGORIES)} groups, colours repeat)" if k > len(CATEGORIES) else ""
+    """Explains a figure's colours and numbers; `segments` says which segments the clusters are compared with."""
+    repeated = f" (with more than {len(CATEGORIES)} clusters, colours repeat)" if k > len(CATEGORIES) else ""
     return (
-        f"{k} groups of patches in each layer (k-means); colours matched from layer to layer{repeated}\n"
-        f"ms: from the pixels to this layer, measured on {machine}\n"
-        f"AMI: adjusted mutual information with {segments}, 1 = the same, 0 = chance\n"
-        "F: F-score of borders against theirs, 0 to 1"
+        f"{k} clusters of patches in each layer (k-means), with colours matched across layers{repeated}\n"
+        f"ms: time from the pixels to this layer, measured on {machine}\n"
+        f"AMI: adjusted mutual information with {segments}, 1 = same partition, 0 = chance\n"
+        "F: boundary F-score against the same segments, 0 to 1"
     )

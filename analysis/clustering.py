@@ -1,4 +1,4 @@
-"""Clusters of patch features (Fig. 3 and 9): k-means with colours that match between clusterings, PCA, agreement."""
+"""Clusters of patch features (Fig. 3 and 9): k-means, matching labels between clusterings, PCA and agreement."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from eovseg.errors import ConfigError
 def cluster(features: Sequence[np.ndarray], k: int, seed: int = 0, joint: bool = True) -> list[np.ndarray]:
     """k-means of patch features, a list of (h, w, C) float arrays -> label maps (h, w) int32 in 0..k-1.
 
-    `joint`: one clustering over all images, so that a label means the same in each; else one per image. Each patch is
-    scaled to unit length first. The same seed gives the same labels. Raises `ConfigError` where k does not fit.
+    `joint`: one clustering over all images, so that a label means the same in each; otherwise one per image. Patch
+    vectors are normalised to unit length first. The result is deterministic for a given seed. Raises `ConfigError` if k
+    is below 1 or exceeds the number of patches.
     """
     if not features:
         return []
@@ -29,7 +30,7 @@ def cluster(features: Sequence[np.ndarray], k: int, seed: int = 0, joint: bool =
         if not 1 <= k <= len(rows):
             raise ConfigError(f"k={k} is outside 1 to {len(rows)}, the number of patches.")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different patches than clusters: fine here
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct patches than clusters is fine here
             found = KMeans(k, n_init=4, random_state=seed).fit_predict(rows).astype(np.int32)
         for index, part in zip(group, np.split(found, np.cumsum(_sizes(features, group))[:-1]), strict=True):
             labels[index] = part.reshape(features[index].shape[:2])
@@ -37,10 +38,10 @@ def cluster(features: Sequence[np.ndarray], k: int, seed: int = 0, joint: bool =
 
 
 def match_labels(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`other` (h, w) with its labels renamed so that it agrees with `reference` (H, W) on as many pixels as possible.
+    """`other` (h, w), relabelled to agree with `reference` (H, W) on as many pixels as possible.
 
-    Hungarian assignment on shared pixels, at the larger of the two sizes; labels that find no partner get the names
-    that are left over, then new ones.
+    Hungarian assignment on shared pixels, at the larger of the two sizes. Unmatched labels get unused labels of
+    `reference`, then new ones.
     """
     size = (max(reference.shape[0], other.shape[0]), max(reference.shape[1], other.shape[1]))
     first, second = resize_labels(reference, size), resize_labels(other, size)
@@ -54,12 +55,12 @@ def match_labels(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def match_all(labels: Sequence[np.ndarray], reference: int = 0) -> list[np.ndarray]:
-    """All label maps with the names of the one at `reference`, so that one colour table serves them all."""
+    """All label maps matched to the one at index `reference`, so that they can share one colour table."""
     return [one if index == reference else match_labels(labels[reference], one) for index, one in enumerate(labels)]
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label map (h, w) at another size (height, width), nearest neighbour."""
+    """A label map (h, w) resized to (height, width) by nearest neighbour."""
     rows = ((np.arange(size[0]) + 0.5) * labels.shape[0] / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * labels.shape[1] / size[1]).astype(int)
     return labels[rows[:, None], columns]
@@ -68,7 +69,8 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def pca_rgb(features: Sequence[np.ndarray], joint: bool = True) -> list[np.ndarray]:
     """The first three principal components as colours: a list of (h, w, C) -> (h, w, 3) float32 in 0..1.
 
-    Each component runs from its 1st to its 99th percentile; signs are fixed, so that equal features give equal colours.
+    Each component is scaled from its 1st to its 99th percentile. Signs are fixed, so that equal features give equal
+    colours.
     """
     groups = [list(range(len(features)))] if joint else [[index] for index in range(len(features))]
     colours: list[np.ndarray] = [np.zeros(0, np.float32)] * len(features)
@@ -76,7 +78,7 @@ def pca_rgb(features: Sequence[np.ndarray], joint: bool = True) -> list[np.ndarr
         rows = np.concatenate([_unit(features[index]) for index in group])
         count = min(3, *rows.shape)
         scores = np.zeros((len(rows), 3), dtype=np.float32)
-        if np.ptp(rows, axis=0).any():  # equal patches have no components
+        if np.ptp(rows, axis=0).any():  # identical patches have no components
             scores[:, :count] = PCA(count, svd_solver="full").fit_transform(rows)
         scores *= np.where(np.median(scores, axis=0) > 0, -1, 1)
         low, high = np.percentile(scores, (1, 99), axis=0)
@@ -87,9 +89,9 @@ def pca_rgb(features: Sequence[np.ndarray], joint: bool = True) -> list[np.ndarr
 
 
 def mutual_information(labels: np.ndarray, segment_map: np.ndarray) -> float:
-    """Adjusted mutual information (1 = the same partition, about 0 = chance) of clusters and segments.
+    """Adjusted mutual information (1 = same partition, about 0 = chance) of clusters and segments.
 
-    Clusters are resized to the segment map (H, W); its pixels of id 0 (nothing known) are left out. NaN if all are 0.
+    Clusters are resized to the segment map (H, W); its pixels with id 0 (unlabelled) are ignored. NaN if all are 0.
     """
     known = segment_map != 0
     if not known.any():
@@ -99,9 +101,9 @@ def mutual_information(labels: np.ndarray, segment_map: np.ndarray) -> float:
 
 
 def boundary_f_score(labels: np.ndarray, segment_map: np.ndarray, tolerance: int = 3) -> float:
-    """F-score (0..1) of the borders of clusters against those of segments, both on the segment map's grid (H, W).
+    """F-score (0..1) of the boundaries of clusters against those of segments, both at the segment map's size (H, W).
 
-    A border pixel counts as found within `tolerance` pixels (a square) of one of the other map. NaN without any border.
+    A boundary pixel matches if the other map has one within `tolerance` pixels (a square). NaN if neither map has any.
     """
     resized = resize_labels(labels, (segment_map.shape[0], segment_map.shape[1]))
     ours, theirs = borders(resized), borders(segment_map)
@@ -114,7 +116,7 @@ def boundary_f_score(labels: np.ndarray, segment_map: np.ndarray, tolerance: int
 
 
 def borders(labels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels whose right or lower neighbour has another label."""
+    """(H, W) bool: pixels whose right or lower neighbour has a different label."""
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= labels[:-1] != labels[1:]

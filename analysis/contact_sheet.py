@@ -1,4 +1,4 @@
-"""`python -m analysis.contact_sheet PHOTOS…`: photos beside their segments on one sheet, words typed once for all."""
+"""Draw photos beside their segments on one sheet, all with the same words."""
 
 import argparse
 import sys
@@ -11,14 +11,14 @@ import eovseg
 from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import any_encoding, exit_code
 
-WIDTH = 400  # of one photo; a pair is twice that
+WIDTH = 400  # of one photo; a pair is twice as wide
 GAP = 12
 
 
 def contact_sheet(results: "Sequence[eovseg.Result]", columns: int = 2, width: int = WIDTH) -> Image.Image:
-    """Photo and overlay side by side for every result, `columns` pairs a row, on white.
+    """Photo and overlay side by side for every result, `columns` pairs per row, on white.
 
-    The photos of a row share its height and fill it: `width` (pixels) is that of one on average.
+    All photos of a row have the same height and together fill its width; `width` is the average of one in pixels.
     """
     rows = [results[i : i + columns] for i in range(0, len(results), columns)]
     heights = [_row_height(row, len(row) * width) for row in rows]
@@ -36,7 +36,7 @@ def contact_sheet(results: "Sequence[eovseg.Result]", columns: int = 2, width: i
 
 
 def _row_height(row: "Sequence[eovseg.Result]", width: int) -> float:
-    """Pixels that make the photos of a row together `width` wide."""
+    """Height in pixels at which the photos of a row are together `width` pixels wide."""
     return width / sum(result.image.shape[1] / result.image.shape[0] for result in row)
 
 
@@ -51,13 +51,13 @@ def _pair(result: "eovseg.Result", height: float) -> Image.Image:
 
 
 def main() -> int:
-    """Entry of the command."""
+    """Entry point of the command."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m analysis.contact_sheet", description=__doc__)
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--vocabulary", default="everyday", help="words or a preset; default: everyday")
+    parser.add_argument("--vocabulary", default="everyday", help="words or a preset; defaults to everyday")
     add_model_options(parser)
-    parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file of the sheet")
+    parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file to write the sheet to")
     options = parser.parse_args()
     return exit_code(lambda: draw(options))
 

@@ -1,4 +1,4 @@
-"""Why a class won a segment: both classifiers' probabilities and what the ensemble makes of them (Eq. 11)."""
+"""Why a class won a segment: the probabilities of both classifiers and the ensemble's score (Eq. 11)."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from eovseg.predictor import Decoded, Predictor
 
 @dataclass(frozen=True)
 class ClassVote:
-    """Why a class: both classifiers' probabilities among the words, the ensemble's score, and if it was seen.
+    """A class of a kernel: both classifiers' probabilities among the words, the final score, and whether it is seen.
 
-    `weighed` is False where the kernel's mask covers no position of the frozen tower's grid; then
-    `out_of_vocabulary` does not count, in the variants that leave such masks out.
+    `weighed` is False if the kernel's mask covers no position of the frozen tower's grid; variants that skip such
+    masks then ignore `out_of_vocabulary`.
     """
 
     label: str
@@ -37,7 +37,7 @@ def class_votes(
     beta: float | None = None,
     ensemble: Ensemble | None = None,
 ) -> list[ClassVote]:
-    """The `top` classes of kernel `query` by final score; None keeps the model's alpha, beta and ensemble."""
+    """The `top` classes of kernel `query` by final score; alpha, beta and ensemble default to the model's own."""
     count = predictor.config.queries
     if not 0 <= query < count:
         raise ConfigError(f"query={query} is outside 0 to {count - 1}.")

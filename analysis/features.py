@@ -1,7 +1,7 @@
 """Patch features of any block of a ViT (timm or open_clip) and of CNN stages, at any input size (Fig. 3 and 9).
 
-The model's own forward pass runs, with hooks on the blocks that are asked for, and ends after the last of them. At
-another size than the native one, learned positions are resampled as timm does it; at the native size nothing is.
+The model's own forward pass runs with hooks on the requested blocks and stops after the last of them. At sizes other
+than the native one, learned position embeddings are resampled as timm does it.
 """
 
 import copy
@@ -33,13 +33,13 @@ class _LastBlockDone(Exception):
 
 
 def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
-    """The transformer blocks of a timm ViT or an open_clip image tower; `ConfigError` for other models."""
+    """The transformer blocks of a timm ViT or an open_clip image tower; raises `ConfigError` for other models."""
     vit = _bare(vit)
     blocks = getattr(vit, "blocks", None)
     if blocks is None:
         blocks = getattr(getattr(vit, "transformer", None), "resblocks", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) == 0:
-        raise ConfigError(f"{type(vit).__name__} has no transformer blocks; give a ViT of timm or open_clip.")
+        raise ConfigError(f"{type(vit).__name__} has no transformer blocks; give a ViT from timm or open_clip.")
     return list(blocks)
 
 
@@ -47,18 +47,18 @@ def patch_size(vit: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels; inputs must be multiples of it."""
     model: Any = _bare(vit)
     embed: Any = getattr(model, "patch_embed", None)
-    if hasattr(embed, "backbone"):  # a CNN before the blocks: its stride counts too
+    if hasattr(embed, "backbone"):  # a CNN stem: its stride counts too
         height, width = (side // cells for side, cells in zip(embed.img_size, embed.grid_size, strict=True))
         return int(height), int(width)
     projection: Any = getattr(embed, "proj", None) if embed is not None else getattr(model, "conv1", None)
     if not hasattr(projection, "kernel_size"):
-        raise ConfigError(f"{type(vit).__name__} does not cut its input into patches of one size; give a plain ViT.")
+        raise ConfigError(f"{type(vit).__name__} does not split its input into patches of one size; give a plain ViT.")
     height, width = projection.kernel_size
     return int(height), int(width)
 
 
 def _bare(vit: nn.Module) -> nn.Module:
-    """The ViT itself: open_clip wraps those that it takes from timm."""
+    """The ViT itself, without the wrapper that open_clip puts around timm models."""
     trunk = getattr(vit, "trunk", None)
     return trunk if isinstance(trunk, nn.Module) else vit
 
@@ -67,16 +67,16 @@ def _bare(vit: nn.Module) -> nn.Module:
 def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap = "output") -> dict[int, Tensor]:
     """Patch features (B, C, h, w) of `blocks` (0 = first, -1 = last) for normalised pixels (B, 3, H, W), in one pass.
 
-    `tap`: what enters the block ("before attention"), the sum after its attention ("after attention"), or what leaves
-    it ("output"). Blocks behind the last one asked for do not run; `vit` is not changed. Class and register tokens are
-    left out. Raises `ConfigError` for blocks that do not exist, other taps, and sizes that are no multiple of a patch.
+    `tap`: the block's input ("before attention"), the residual sum after its attention ("after attention"), or its
+    output ("output"). Blocks after the last requested one do not run; `vit` is not modified. Class and register tokens
+    are dropped. Raises `ConfigError` for unknown blocks and taps and for sizes that are not multiples of the patch.
     """
     vit = _bare(vit)
     height, width = patch_size(vit)
     if pixels.shape[-2] % height or pixels.shape[-1] % width:
         raise ConfigError(
-            f"The input is {pixels.shape[-2]} x {pixels.shape[-1]} pixels; both must be multiples of the patch, "
-            f"{height} x {width}."
+            f"The input is {pixels.shape[-2]} x {pixels.shape[-1]} pixels; both sides must be multiples of the patch "
+            f"size, {height} x {width}."
         )
     grid = (pixels.shape[-2] // height, pixels.shape[-1] // width)
     sized = any_size(vit, grid)
@@ -87,9 +87,9 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
 def spatial_features(
     extractor: SpatialExtractor, pixels: Tensor, blocks: Sequence[int], tap: Tap = "output"
 ) -> dict[int, Tensor]:
-    """As `vit_features`, in the spatial extractor's own pass: positions, sizes and stride 16 are the network's.
+    """Like `vit_features`, but through the spatial extractor's own forward pass, with its positions and stride 16.
 
-    `pixels` (B, 3, H, W) normalised, both sides multiples of 32; returns (B, C_s, H/16, W/16) for each block.
+    `pixels` (B, 3, H, W) are normalised, both sides multiples of 32; returns (B, C_s, H/16, W/16) for each block.
     """
     grid = (pixels.shape[-2] // 16, pixels.shape[-1] // 16)
     return _block_maps(extractor, extractor.vit, pixels, blocks, tap, grid)
@@ -98,10 +98,12 @@ def spatial_features(
 def _block_maps(
     model: nn.Module, vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap, grid: tuple[int, int]
 ) -> dict[int, Tensor]:
-    """(B, C, h, w) of blocks of `vit` while `model(pixels)` runs, up to the last one asked for."""
+    """Features (B, C, h, w) of blocks of `vit` from a run of `model(pixels)` that stops after the last of them."""
     depth = len(vit_blocks(vit))
     if not blocks or any(not -depth <= block < depth for block in blocks):
-        raise ConfigError(f"blocks={list(blocks)} must name some of the {depth} blocks, 0 to {depth - 1} or -1.")
+        raise ConfigError(
+            f"blocks={list(blocks)} is not allowed; choose from the {depth} blocks, 0 to {depth - 1} or -1."
+        )
     found: dict[int, Tensor] = {}
     with _tapped(vit, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
         model(pixels)
@@ -110,11 +112,11 @@ def _block_maps(
 
 @contextmanager
 def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]) -> Iterator[None]:
-    """Hooks that keep what is asked for and end the pass with the last of it."""
+    """Install hooks that store the requested features and stop the pass after the last of them."""
     last, ours = max(wanted), threading.get_ident()
 
     def keep(index: int, value: Tensor) -> None:
-        if threading.get_ident() != ours:  # others may run the same blocks meanwhile
+        if threading.get_ident() != ours:  # another thread may run the same blocks at the same time
             return
         found[index] = value
         if index == last:
@@ -135,9 +137,9 @@ def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]
 
 
 def tap_module(block: nn.Module, tap: Tap) -> tuple[nn.Module, bool]:
-    """The module of a block where a tap is read, and whether on entering it (True) or on leaving it.
+    """The module to hook for a tap of a block, and whether to read its input (True) or its output (False).
 
-    Raises `ConfigError` for other taps and for blocks that do not show what leaves their attention.
+    Raises `ConfigError` for unknown taps and for blocks that do not expose the sum after their attention.
     """
     if tap not in TAPS:
         raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
@@ -145,18 +147,18 @@ def tap_module(block: nn.Module, tap: Tap) -> tuple[nn.Module, bool]:
 
 
 def _behind_attention(block: nn.Module) -> nn.Module:
-    """The module of a block that is given the sum behind its attention; `ConfigError` where none is."""
-    post_norm = isinstance(block, ResPostBlock | EvaBlockPostNorm)  # their norms come behind attention and MLP
+    """The module of a block whose input is the sum after attention; raises `ConfigError` if there is none."""
+    post_norm = isinstance(block, ResPostBlock | EvaBlockPostNorm)  # they normalise after attention and MLP
     module = block.mlp if post_norm else getattr(block, "norm2", getattr(block, "ln_2", None))
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{type(block).__name__} does not show what leaves its attention.")
+        raise ConfigError(f"{type(block).__name__} does not expose the sum after its attention.")
     return module
 
 
 def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
-    """The model for a patch grid (h, w), positions resampled where it differs from its own; tensors stay shared.
+    """The model for a patch grid (h, w), with positions resampled if the grid is not its own; tensors stay shared.
 
-    Raises `ConfigError` for models that cannot take another size.
+    Raises `ConfigError` for models with a fixed input size.
     """
     model: Any = vit
     if not hasattr(model, "patch_embed"):
@@ -179,7 +181,7 @@ def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
 
 
 def _resampled_in_passing(model: Any) -> bool:
-    """Whether the forward pass itself fits positions to the input: SAM's always, others with `dynamic_img_size`."""
+    """Whether the forward pass itself resamples positions: SAM always does, others with `dynamic_img_size`."""
     if isinstance(model, VisionTransformerSAM):
         return True
     rotary = getattr(model, "rope", None)
@@ -187,9 +189,9 @@ def _resampled_in_passing(model: Any) -> bool:
 
 
 def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
-    """A copy that timm's own `set_input_size` fitted to a grid: fixed rotary tables, tables of relative positions."""
+    """A copy resized by timm's own `set_input_size`, for models with rotary or relative position tables."""
     if not hasattr(model, "set_input_size"):
-        raise ConfigError(f"{type(model).__name__} takes its native size only.")
+        raise ConfigError(f"{type(model).__name__} accepts only its native size.")
     height, width = patch_size(model)
     sized = copy.deepcopy(model)
     sized.set_input_size(img_size=(grid[0] * height, grid[1] * width))
@@ -197,7 +199,7 @@ def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
 
 
 def _clip_tower_of_size(tower: Any, grid: tuple[int, int]) -> nn.Module:
-    """An open_clip tower with its positions resampled to a grid; the tower itself where that is its own."""
+    """An open_clip tower with its positions resampled to a grid; the tower itself if the grid is its own."""
     own = tuple(tower.grid_size)
     if own == grid:
         return tower
@@ -210,7 +212,7 @@ def _clip_tower_of_size(tower: Any, grid: tuple[int, int]) -> nn.Module:
 
 
 def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -> Tensor:
-    """Tokens of any layout as (B, C, h, w), prefix tokens dropped."""
+    """Tokens in any layout as (B, C, h, w), without prefix tokens."""
     if tokens.ndim == 4:  # SAM keeps the grid: (B, h, w, C)
         return tokens.permute(0, 3, 1, 2)
     transformer = getattr(vit, "transformer", None)
@@ -218,21 +220,21 @@ def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -
         tokens = tokens.transpose(0, 1)
     tokens = tokens.reshape(batch, -1, tokens.shape[-1])[:, -grid[0] * grid[1] :]
     if tokens.shape[1] != grid[0] * grid[1]:
-        raise ConfigError(f"{type(vit).__name__} merges its patches on the way; give a plain ViT.")
+        raise ConfigError(f"{type(vit).__name__} merges patches between its blocks; give a plain ViT.")
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
 @torch.inference_mode()
 def cnn_features(model: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
-    """Every stage (B, C, h, w) of a CNN for normalised pixels (B, 3, H, W), fine to coarse.
+    """The output (B, C, h, w) of every stage of a CNN for normalised pixels (B, 3, H, W), from fine to coarse.
 
     `model` is an image tower of this project (`network.feature_extractor`) or a timm model with `features_only=True`.
-    Raises `ConfigError` for models that give no stages.
+    Raises `ConfigError` for models that do not return stages.
     """
     out = model(pixels)
     levels = getattr(out, "levels", out)
     if not isinstance(levels, list | tuple) or not all(isinstance(x, Tensor) and x.ndim == 4 for x in levels):
-        raise ConfigError(f"{type(model).__name__} gives no stages; create it with features_only=True.")
+        raise ConfigError(f"{type(model).__name__} does not return stages; create it with features_only=True.")
     return tuple(levels)
 
 
@@ -243,9 +245,9 @@ def photo_pixels(
     multiple: tuple[int, int] = (16, 16),
     long_side: int = 512,
 ) -> Tensor:
-    """A photo (H, W, 3) uint8 as normalised pixels (1, 3, h, w); `mean` and `std` in 0..255.
+    """A photo (H, W, 3) uint8 as normalised pixels (1, 3, h, w); `mean` and `std` are in 0..255.
 
-    The longer side becomes `long_side`, both rounded to multiples of a patch (height, width).
+    The longer side becomes `long_side`; both sides are rounded to multiples of a patch (height, width).
     """
     scale = long_side / max(image.shape[:2])
     height, width = (

@@ -18,11 +18,11 @@ from analysis.style import CATEGORIES, INK, MATPLOTLIB, OURS, SIMILARITY_MAP
 
 @rc_context(MATPLOTLIB)
 def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
-    """The mask of one kernel at its start and after each layer, with its likeliest words and its IoU with the last.
+    """One kernel's initial mask and its mask after each layer, with its best words and its IoU with the last mask.
 
-    The white line is where the probability is one half. Words below one percent are left out, but for the best.
+    The white line marks probability 0.5. Except for the best one, words below 1 % are omitted.
     """
-    lines = [[f"IoU with the last {iou:.2f}"] for iou in mask_agreement(path)]
+    lines = [[f"IoU with last mask {iou:.2f}"] for iou in mask_agreement(path)]
     lines[0].append("no words yet")
     for found, classes in zip(lines[1:], path.classes, strict=True):
         found += [f"{c.label} {c.probability:.0%}" for i, c in enumerate(classes) if i == 0 or c.probability >= 0.01]
@@ -30,7 +30,7 @@ def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
     figure, axes = picture_grid([image.shape], len(path.masks), [head], under=under, foot=0.5)
     for stage, (axis, mask, text) in enumerate(zip(axes[0], path.masks, lines, strict=True)):
         axis.imshow(mask_over_photo(image, mask))
-        head_text(axis, f"kernel {path.query} at its start" if stage == 0 else f"after layer {stage}", head)
+        head_text(axis, f"kernel {path.query}, initial mask" if stage == 0 else f"after layer {stage}", head)
         axis.set_xlabel("\n".join(text))
     height = figure.get_figheight()
     bar = figure.add_axes((0.3, 0.38 / height, 0.4, 0.11 / height))
@@ -42,10 +42,10 @@ def layers_figure(image: np.ndarray, path: QueryPath) -> Figure:
 
 @rc_context(MATPLOTLIB)
 def router_figure(rows: Sequence[RouterRow]) -> Figure:
-    """TDEE's routers layer by layer: mean and standard deviation over segments, which are the pale dots.
+    """TDEE's routers layer by layer: mean and standard deviation over segments; each pale dot is one segment.
 
-    Left the share of channels in which the spatial weight is the larger one, right both weights' means over channels.
-    The axes are cut to what is there, and say so.
+    Left: the share of channels whose spatial weight is the larger one. Right: both weights, averaged over channels. The
+    axes are cropped to the data, and their labels say so.
     """
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     axes: np.ndarray = figure.subplots(1, 2)
@@ -77,6 +77,7 @@ def router_figure(rows: Sequence[RouterRow]) -> Figure:
     photos = len({row.photo for row in rows})
     counted.append(f"{photos} photo{'s' * (photos != 1)}")
     figure.supxlabel(
-        "mean ± standard deviation over {} and {} segments of {}; pale: one segment".format(*counted), fontsize=8
+        "mean ± standard deviation over {} and {} segments of {}; each pale dot is one segment".format(*counted),
+        fontsize=8,
     )
     return figure

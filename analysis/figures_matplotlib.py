@@ -1,4 +1,4 @@
-"""Figures for paper and notebooks: every function takes arrays or results and returns a matplotlib figure."""
+"""Figures for paper and notebooks: every function takes arrays or results and returns a matplotlib `Figure`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,9 +35,9 @@ from eovseg.colours import text_colour
 
 
 def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[tuple[float, float]] = ()) -> Figure:
-    """Fig. 5: a row per word with the photo, the maps before and after VAS on one colour scale, and after on its own.
+    """Fig. 5: a row per word with the photo, both maps on one colour scale, and the map after VAS on its own scale.
 
-    `scores`: concentration before and after for each word, written under the maps (NaN is left out).
+    `scores`: concentration before and after VAS for each word, written below the maps (NaN is omitted).
     """
     titles = level(["photo", "before VAS\nsame scale", "after VAS\nsame scale", "after VAS\nown scale"])
     low, high = maps.limits
@@ -62,9 +62,11 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
     figure.colorbar(drawn, cax=bar, orientation="horizontal")
     bar.set_xlabel(f"same scale: {maps.measure} of word and pixel", labelpad=2, fontsize=9)
     bar.tick_params(labelsize=8)
-    lines = ["VAS multiplies each pixel's features by a weight: here {:.2f} to {:.2f}; 1 would change nothing."]
+    lines = [
+        "VAS multiplies each pixel's features by a weight, here {:.2f} to {:.2f}; a weight of 1 would change nothing."
+    ]
     if not np.isnan(np.array(scores)).all():
-        lines.append("%: how much of the map's positive part lies on the segments that carry the word.")
+        lines.append("%: share of the map's positive part that lies on the segments with that word.")
     foot_text(figure, "\n".join(lines).format(*maps.weight_limits), left)
     return figure
 
@@ -78,8 +80,8 @@ def clustering_figure(
 ) -> Figure:
     """Fig. 3 and 9: a row per photo, a column per layer; `columns`: title -> label maps (h, w) or RGB (h, w, 3).
 
-    `notes` are lines under a title (a score, a time), `caption` says below what they mean, `rows` name the photos. More
-    columns than a page is wide go on below, beside the photos again.
+    `notes` are lines below a title (a score, a time), `caption` explains them below the figure, `rows` names the
+    photos. Columns that do not fit the page width continue below, with the photos repeated.
     """
     bands = _bands(list(columns))
     left = 0.25 if rows else 0.0
@@ -108,28 +110,28 @@ def clustering_figure(
 
 
 def _bands(titles: Sequence[str]) -> list[list[str]]:
-    """Titles in groups that fit a page beside the photo: all equal where three to five divide them, else five each."""
+    """Titles in groups that fit the page beside the photo: of equal size if 5, 4 or 3 divides them, else of five."""
     count = max(1, len(titles))
     size = next((size for size in (5, 4, 3) if count % size == 0), 5) if count > 5 else count
     return [list(titles[start : start + size]) for start in range(0, count, size)]
 
 
 def _cluster_picture(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A label map (h, w) as colours at a photo's size; RGB as it is."""
+    """A label map (h, w) as colours at the photo's size; RGB is returned unchanged."""
     return cluster_rgb(resize_labels(picture, (shape[0], shape[1]))) if picture.ndim == 2 else picture
 
 
 def curve_figure(records: Sequence[Mapping[str, float]], names: Mapping[str, str]) -> Figure:
-    """Training curves over `step`; `names`: entry of the log records -> what it is called. One record is a dot."""
+    """Training curves over `step`; `names`: key of the log records -> label. A single record is drawn as a dot."""
     with rc_context(MATPLOTLIB):
         figure = Figure(figsize=(6, 3.2), layout="constrained")
         axis = figure.subplots()
         for (entry, name), colour in zip(names.items(), CATEGORIES, strict=False):
             points = [(record["step"], record[entry]) for record in records if entry in record]
-            if points:  # a line through one point cannot be seen
+            if points:  # a line through one point is invisible
                 marker = "o" if len(points) == 1 else ""
                 axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
-        axis.set(xlabel="step", ylabel="loss, weighted")
+        axis.set(xlabel="step", ylabel="weighted loss")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axis.lines:
             axis.legend()
@@ -139,7 +141,7 @@ def curve_figure(records: Sequence[Mapping[str, float]], names: Mapping[str, str
 
 
 def comparison_figure(names: Sequence[str], ours: Sequence[float], paper: Sequence[float], label: str) -> Figure:
-    """Bars of what was measured here beside the paper's column, labelled as such; NaN leaves a bar out."""
+    """Bars of values measured here beside those of the paper, labelled as such; NaN omits a bar."""
     with rc_context(MATPLOTLIB):
         figure = Figure(figsize=(6, 3.2), layout="constrained")
         axis = figure.subplots()
@@ -154,7 +156,7 @@ def comparison_figure(names: Sequence[str], ours: Sequence[float], paper: Sequen
 
 
 def parts_figure(times: Mapping[str, PartTimes]) -> Figure:
-    """A bar for every named model: the seconds of one photo part by part, with the large parts' shares."""
+    """One bar per model: seconds per photo, split by part, with the shares of the large parts."""
     with rc_context(MATPLOTLIB):
         figure = Figure(figsize=(8, 0.45 * len(times) + 1.5), layout="constrained")
         axis = figure.subplots()
@@ -178,13 +180,13 @@ def parts_figure(times: Mapping[str, PartTimes]) -> Figure:
         axis.set_yticks(range(len(times)), list(times))
         axis.invert_yaxis()
         axis.margins(x=0.08)
-        axis.set_xlabel("seconds for one photo, measured here")
+        axis.set_xlabel("seconds per photo, measured here")
         figure.legend(loc="outside lower center", ncols=4)
         return figure
 
 
 def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Figure:
-    """A plain table as a figure; the first column is aligned left, the others right, each as wide as its text."""
+    """A plain table as a figure: the first column left-aligned, the others right-aligned, each as wide as its text."""
     lengths = [max(len(str(cell)) for cell in column) + 2 for column in zip(columns, *rows, strict=True)]
     with rc_context(MATPLOTLIB):
         figure = Figure(figsize=(0.085 * sum(lengths) + 0.3, 0.27 * (len(rows) + 1) + 0.35), layout="constrained")
@@ -201,7 +203,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
         table.auto_set_font_size(False)
         for (row, column), cell in table.get_celld().items():
             cell.set_edgecolor(PAPER)
-            cell.PAD = 0.7 / lengths[column]  # of the cell's width, so that all columns have the same margin
+            cell.PAD = 0.7 / lengths[column]  # relative to the cell width, so that all columns have the same margin
             cell.set_text_props(ha="left" if column == 0 else "right", weight="bold" if row == 0 else "normal")
         if title:
             axis.set_title(title)
@@ -209,7 +211,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write a figure as `stem`.pdf (vector), .png, .svg as asked for; returns the paths."""
+    """Write a figure as `stem`.pdf, .png or .svg, one file per format; returns the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in formats]
     with rc_context(MATPLOTLIB):

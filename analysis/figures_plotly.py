@@ -1,4 +1,4 @@
-"""Figures for screens, with hover and zoom: every function takes arrays or rows and returns a plotly figure."""
+"""Figures for the screen, with hover and zoom: every function takes arrays or rows and returns a plotly `Figure`."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,7 +16,7 @@ from analysis.style import CATEGORIES, OURS, PLOTLY, POINT, SIMILARITY_MAP
 
 
 def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> go.Figure:
-    """One word's maps before and after VAS on one scale, and after on its own; every `stride`-th pixel."""
+    """One word's maps before and after VAS on one scale, and after VAS on its own scale; every `stride`-th pixel."""
     low, high = maps.limits
     titles = ("before VAS, same scale", "after VAS, same scale", "after VAS, own scale")
     figure = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.02)
@@ -55,7 +55,7 @@ def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> 
 
 
 def competition_screen(scores: Sequence[WordScore], image: np.ndarray, x: int, y: int) -> go.Figure:
-    """A photo (H, W, 3) with pixel (x, y) marked, beside the shares of VAS's softmax there, the strongest on top."""
+    """A photo (H, W, 3) with pixel (x, y) marked, beside the shares of VAS's softmax there, the largest on top."""
     figure = make_subplots(1, 2, column_widths=[0.45, 0.55], horizontal_spacing=0.2)
     figure.add_trace(go.Image(source=image_array_to_data_uri(image, ext="jpg"), hoverinfo="x+y"), 1, 1)
     cross = {"symbol": "cross-thin", "size": 22, "line": {"width": 3, "color": POINT}}
@@ -86,7 +86,7 @@ def competition_screen(scores: Sequence[WordScore], image: np.ndarray, x: int, y
 
 
 def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
-    """Why this class: the two classifiers and the ensemble side by side for the best classes of a kernel."""
+    """Why a class won: both classifiers and the ensemble side by side for the best classes of a kernel."""
     labels = [f"{escape(vote.label)} ({'seen' if vote.seen else 'unseen'})" for vote in votes]
     columns = (
         ("in-vocabulary (trained)", [vote.in_vocabulary for vote in votes], CATEGORIES[0]),
@@ -105,15 +105,17 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.2})
     title = "class scores of this kernel"
     if votes and not votes[0].weighed:
-        title += "<br><sup>its mask is too small for the frozen tower: in-vocabulary alone</sup>"
+        title += (
+            "<br><sup>its mask is too small for the frozen tower, so only the in-vocabulary classifier counts</sup>"
+        )
     return _styled(figure, title)
 
 
 def router_screen(rows: Sequence[RouterRow]) -> go.Figure:
     """TDEE's routers layer by layer: the share of channels in which the spatial weight is the larger one.
 
-    Mean and standard deviation over segments, each segment a pale dot that names itself and its weights on hover. The
-    axis is cut to what is there, and says so.
+    Mean and standard deviation over segments. Each pale dot is one segment; hovering shows its name and its weights.
+    The axis is cropped to the data, and its label says so.
     """
     figure = go.Figure()
     summaries = router_summary(rows)

@@ -1,4 +1,4 @@
-"""Sheets of results: photos with every segment named (Fig. 10, 11), and what differs between two results (Fig. 6)."""
+"""Figures of results: photos with every segment named (Fig. 10, 11), and differences between two results (Fig. 6)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,16 +31,16 @@ Named = tuple[str, tuple[float, float, float]]  # a segment's name and its colou
 
 
 class _Word(NamedTuple):
-    """What a colour needs to know."""
+    """A label, which is all that `segment_colours` needs."""
 
     label: str
 
 
 @rc_context(MATPLOTLIB)
 def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
-    """Fig. 10 and 11: photos above their panoptic results and the names of all segments, `columns` photos a row.
+    """Fig. 10 and 11: photos above their panoptic results and the names of all segments, `columns` photos per row.
 
-    A name stands in its segment where it fits, and always in the list below, largest segment first.
+    A name is drawn inside its segment if it fits, and is always in the list below, largest segment first.
     """
     columns = min(columns, len(results))
     rows = [results[start : start + columns] for start in range(0, len(results), columns)]
@@ -59,7 +59,7 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
             photo, overlay, names = axes[3 * number : 3 * number + 3, column]
             photo.imshow(result.image)
             photo.set_title(result.name)
-            photo.set_anchor("S")  # a pair of another shape than its neighbour stays together
+            photo.set_anchor("S")  # keeps photo and result together next to a pair of another shape
             overlay.imshow(np.asarray(result.overlay()))
             overlay.set_anchor("N")
             _list_names(names, named)
@@ -68,10 +68,10 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
 
 @rc_context(MATPLOTLIB)
 def labelled_figure(panels: Mapping[str, np.ndarray | Result], names: Mapping[int, str]) -> Figure:
-    """Panels side by side, title -> photo (H, W, 3), map of labelled segments (H, W), 0 = unlabelled, or a result.
+    """Panels side by side: title -> photo (H, W, 3), segment map (H, W), 0 = unlabelled, or a result.
 
-    `names` says what the ids of the maps are: the key below, each word in the colour that it has in all panels, those
-    of the results included. Maps of a few pixels are drawn with the pixels' borders.
+    `names` gives the word of each id of the maps. A word has the same colour in the key and in all panels, results
+    included. Maps of only a few pixels are drawn with a grid between the pixels.
     """
     pictures = {title: panel.image if isinstance(panel, Result) else panel for title, panel in panels.items()}
     results = [panel for panel in panels.values() if isinstance(panel, Result)]
@@ -113,9 +113,9 @@ def ablation_figure(
     changes: Sequence[SegmentChange],
     titles: tuple[str, str] = ("TDEE switched off", "TDEE on"),
 ) -> Figure:
-    """Fig. 6: the results without and with TDEE, below them only what changed: numbered on the photo, and listed.
+    """Fig. 6: the results without and with TDEE, and below them the changes, numbered on the photo and listed.
 
-    Largest change first. Where nothing changed, a sentence says so.
+    The largest change comes first. If nothing changed, a sentence says so.
     """
     picture = PANEL_INCHES * off.image.shape[0] / off.image.shape[1]
     changed = _largest_first(off, on, [change for change in changes if change.change != "same"])
@@ -135,9 +135,9 @@ def ablation_figure(
     _draw_changes(axes[1, 0], off, on, shown)
     _list_changes(axes[1, 1], off, on, shown, len(changed) - len(shown), axes_inches=heights[1] - TITLE_INCHES)
     figure.supxlabel(
-        "strong colour: the pixel lost, gained or renamed its segment · pale: the changed segment kept this pixel\n"
-        "renamed: another class · reshaped: same class, another outline · gone, new: without a partner · "
-        "IoU: shared pixels / pixels of either",
+        "strong colour: the pixel left, joined or was renamed with its segment · pale: the changed segment kept it\n"
+        "renamed: another class · reshaped: same class, another outline · gone, new: no counterpart · "
+        "IoU: intersection over union",
         fontsize=8,
     )
     return figure
@@ -152,7 +152,7 @@ def _largest_first(off: Result, on: Result, changes: Sequence[SegmentChange]) ->
 
 
 def _draw_changes(axis: Axes, off: Result, on: Result, changes: Sequence[SegmentChange]) -> None:
-    """The grey photo with the pixels of each change in the colour of its kind and its number."""
+    """The grey photo with the pixels of each change in the colour of its kind, and its number."""
     owner, moved = changed_pixels(off, on, changes)
     colours = np.array([(0, 0, 0), *(to_rgb(CHANGE_COLOURS[change.change]) for change in changes)])
     strength = np.where(owner > 0, np.where(moved, 0.75, 0.25), 0.0)[..., None]
@@ -169,10 +169,10 @@ def _draw_changes(axis: Axes, off: Result, on: Result, changes: Sequence[Segment
 
 
 def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tuple[float, float]]]:
-    """For each number of a map (H, W) the point (x, y) that it belongs to and the point to write it at.
+    """For each number in a map (H, W), the point (x, y) it refers to and the point to write it at.
 
-    The two are one where the region is wide enough; else the number stands beside it, as far from the others as it can.
-    Numbers without a pixel are left out.
+    Both are the same if the region is wide enough; otherwise the number goes beside it, as far from other numbers as
+    possible. Numbers without a pixel are omitted.
     """
     height, width = owner.shape
     margin = 0.03 * width
@@ -187,7 +187,7 @@ def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tu
     places = {number: (spots[number], spots[number]) for number in wide}
     for number in spots.keys() - wide:
         left, top = spots[number]
-        # neither another number nor the place that another one points at is to be covered
+        # do not cover other numbers or the points they refer to
         taken = [place for _, place in places.values()] + [spots[other] for other in spots if other != number]
         turns = np.arange(12) * np.pi / 6
         around = [(left + 0.055 * width * np.cos(turn), top + 0.055 * width * np.sin(turn)) for turn in turns]
@@ -200,7 +200,7 @@ def _number_places(owner: np.ndarray) -> dict[int, tuple[tuple[float, float], tu
 def _list_changes(
     axis: Axes, off: Result, on: Result, changes: Sequence[SegmentChange], left_out: int, axes_inches: float
 ) -> None:
-    """A line for each change: number, kind, the segment's names without and with, and how much the two overlap."""
+    """A line for each change: number, kind, the segment's names without and with TDEE, and the IoU of the two."""
     line = LINE_INCHES / axes_inches
     places = (0.12, 0.34, 0.66, 1.0)
     style: dict[str, Any] = {"transform": axis.transAxes, "va": "center", "fontsize": 8}
@@ -227,11 +227,11 @@ def _list_changes(
 
 
 def _drawn(result: Result) -> Sequence[Segment]:
-    return result.segments[:-1] if result.background else result.segments  # "other" is left as the photo is
+    return result.segments[:-1] if result.background else result.segments  # "other" is not drawn
 
 
 def _named_colours(result: Result) -> list[Named]:
-    """Name and colour of every segment of a picture, largest first; beyond `NAMED_SEGMENTS` only their number."""
+    """Name and colour of each segment drawn, largest first; those beyond `NAMED_SEGMENTS` are only counted."""
     drawn = _drawn(result)
     colours = segment_colours(drawn) / 255
     order = sorted(range(len(drawn)), key=lambda i: -drawn[i].area)

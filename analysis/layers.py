@@ -1,4 +1,4 @@
-"""One object kernel on its way through the decoder: masks, classes and whom it looks at in each layer."""
+"""One object kernel on its way through the decoder: its masks, classes and attention to other kernels by layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ VOID = "(none of these words)"
 
 @dataclass(frozen=True)
 class LayerClass:
-    """A word class and its in-vocabulary probability (0..1) in one layer."""
+    """A class and its in-vocabulary probability (0..1) in one layer."""
 
     label: str
     probability: float
@@ -25,8 +25,9 @@ class LayerClass:
 class QueryPath:
     """One kernel through the L layers.
 
-    `masks` (1+L, H, W) float32 mask probabilities on the photo, first those of the learned kernel; `classes` the best
-    classes of each layer (the initial masks have none); `attention` (L, Q) its self-attention over all kernels.
+    `masks` (1+L, H, W) float32: mask probabilities on the photo, the initial mask of the learned kernel first;
+    `classes`: the best classes of each layer (the initial mask has none); `attention` (L, Q): its self-attention over
+    all kernels.
     """
 
     query: int
@@ -40,7 +41,7 @@ def query_path(predictor: Predictor, decoded: Decoded, query: int, top: int = 3)
     """Follow kernel `query` (0..Q-1) of a photo decoded with `intermediates=True`; raises `ConfigError` otherwise."""
     inside = decoded.intermediates
     if inside is None:
-        raise ConfigError("The way through the layers needs decode(..., intermediates=True).")
+        raise ConfigError("The path through the layers needs decode(..., intermediates=True).")
     count = predictor.config.queries
     if not 0 <= query < count:
         raise ConfigError(f"query={query} is outside 0 to {count - 1}.")
@@ -54,13 +55,13 @@ def query_path(predictor: Predictor, decoded: Decoded, query: int, top: int = 3)
         best = probability.argsort(descending=True)[:top].tolist()
         classes.append(tuple(LayerClass(names[i], float(probability[i])) for i in best))
     attention = torch.stack([layer[0, query, :count].float() for layer in inside.self_attention])
-    # the sigmoid comes after resizing, as in the result itself
+    # the sigmoid comes after resizing, as in composition
     probability = 1 / (1 + np.exp(-on_photo(masks, decoded.state).clip(-30, 30)))
     return QueryPath(query, probability.astype(np.float32), tuple(classes), attention.cpu().numpy())
 
 
 def mask_agreement(path: QueryPath) -> np.ndarray:
-    """(1+L,) IoU (0..1) of the mask of each stage with the final one, both cut at probability 0.5."""
+    """(1+L,) IoU (0..1) of each stage's mask with the final one, both thresholded at probability 0.5."""
     hard = path.masks > 0.5
     shared = (hard & hard[-1]).sum((1, 2))
     union = (hard | hard[-1]).sum((1, 2))
@@ -69,7 +70,7 @@ def mask_agreement(path: QueryPath) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Listened:
-    """A kernel that another one listens to: its number, the id of the segment it drew, and its share (0..1)."""
+    """A kernel that another one attends to: its number, the id of the segment it drew, and its attention (0..1)."""
 
     query: int
     segment: int | None
@@ -77,7 +78,7 @@ class Listened:
 
 
 def listened_to(path: QueryPath, layer: int, queries: Mapping[int, int], top: int = 5) -> list[Listened]:
-    """The `top` kernels by self-attention in `layer` (from 1), the kernel itself among them.
+    """The `top` kernels by self-attention in `layer` (counted from 1), including the kernel itself.
 
     `queries`: the kernel of each segment id (`analysis.ablation.segment_queries`). Raises `ConfigError` for layers that
     do not exist.

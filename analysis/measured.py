@@ -1,4 +1,4 @@
-"""Numbers that this project measured and keeps in assets/evaluation, as rows to stand beside the paper's."""
+"""Numbers that this project measured and stores in assets/evaluation, as table rows beside the paper's."""
 
 import csv
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from eovseg.assets import asset_path
 from eovseg.evaluation.paper import TABLE_10
 
 ABLATION_COLUMNS = ("TDEE", "VAS", "seed", "PQ", "mIoU", "paper's PQ (L)")
-Mixture = tuple[float, float, str]  # alpha, beta and the kind of ensemble
+Mixture = tuple[float, float, str]  # alpha, beta and ensemble
 
 
 def ablation_rows() -> list[tuple[str, ...]]:
-    """Table 4 in small: a row of `ABLATION_COLUMNS` for each network of xs-ablations.csv, in percent."""
+    """A small version of Table 4: a row of `ABLATION_COLUMNS` for each network of xs-ablations.csv, in percent."""
     return [
         (
             "yes" if row["fusion"] == "TDEE" else "no",
@@ -30,8 +30,8 @@ def table_10_values() -> dict[Mixture, float]:
 
 
 def table_10_rows(*measured: Mapping[Mixture, float]) -> list[tuple[str, ...]]:
-    """A row for each (alpha, beta) of Table 10: both, then arithmetic and geometric PQ of each `measured`, then the
-    paper's."""
+    """One row for each (alpha, beta) of Table 10: alpha, beta, the arithmetic and geometric PQ of each of `measured`,
+    then those of the paper."""
     rows = []
     for (alpha, beta), paper in TABLE_10.items():
         ours = [values[alpha, beta, kind] for values in measured for kind in ("arithmetic", "geometric")]

@@ -1,4 +1,4 @@
-"""`python -m analysis memory`: the CSV of `eovseg.benchmark.memory` as two curves, over words and over megapixels."""
+"""`python -m analysis memory`: the CSV of `eovseg.benchmark.memory`, plotted over words and over megapixels."""
 
 import textwrap
 from collections import Counter
@@ -15,7 +15,7 @@ from analysis.style import CATEGORIES, MATPLOTLIB
 from eovseg.errors import ConfigError
 
 COMMAND = "python -m eovseg.benchmark.memory"
-# Column of the CSV -> what it is called; the order is that in which the parts run.
+# CSV column -> label, in the order in which the parts run.
 PARTS = {
     "image": "image half",
     "embedding": "text tower",
@@ -24,36 +24,36 @@ PARTS = {
     "instance": "instance result",
 }
 _MARKERS = "osD^v"
-FLAT_MEGABYTES = 25  # points that should not differ do so by up to 16
+FLAT_MEGABYTES = 25  # points that should be equal differ by up to 16
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Peak memory of one part in MB, above what the loaded model takes, over `places` (words or megapixels)."""
+    """Peak memory of one part in MB above the loaded model, at each of `places` (words or megapixels)."""
 
     part: str
     places: tuple[float, ...]
     megabytes: tuple[float, ...]
 
     def reading(self, unit: str) -> str | None:
-        """One line about a curve over `unit`s that is not flat: its ends, and a peak between them or its slope."""
+        """One line that describes a curve over `unit`s by its ends and its peak or slope; None for a flat curve."""
         high = max(self.megabytes)
         if high - min(self.megabytes) <= FLAT_MEGABYTES:
             return None
         first, last = self.megabytes[0], self.megabytes[-1]
         ends = f"{first:,.0f} MB at {_number(self.places[0])}", f"{last:,.0f} MB at {_number(self.places[-1])} {unit}s"
         if high > max(first, last):
-            peak = f"most, {high:,.0f} MB, at {_number(self.places[self.megabytes.index(high)])}"
+            peak = f"peak {high:,.0f} MB at {_number(self.places[self.megabytes.index(high)])}"
             return f"{PARTS[self.part]}: {ends[0]}; {peak}; {ends[1]}."
         slope = (last - first) / (self.places[-1] - self.places[0])
         each = f"{_number(slope)} MB" if abs(slope) >= 1 else f"{_number(1000 * slope)} kB"
-        return f"{PARTS[self.part]}: {ends[0]}, {ends[1]}; {each} a {unit}."
+        return f"{PARTS[self.part]}: {ends[0]}, {ends[1]}; {each} per {unit}."
 
 
 def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
-    """Curves over words at the first photo size, curves over megapixels at one vocabulary, and the machine.
+    """Curves over words at the first photo size, curves over megapixels at one vocabulary size, and the machine.
 
-    Raises `ConfigError` where the CSV cannot be read or holds fewer than two points of either.
+    Raises `ConfigError` if the CSV cannot be read or has fewer than two points for either.
     """
     columns = ("width", "height", "words", "hardware", "threads", *(f"{part} (MB)" for part in PARTS))
     rows = read_table(path, columns, COMMAND)
@@ -62,13 +62,15 @@ def read_curves(path: Path) -> tuple[list[Curve], list[Curve], str]:
     try:
         points = [(int(row["width"]), int(row["height"]), int(row["words"])) for row in rows]
         first = points[0][:2]
-        fixed = Counter(count for *_, count in set(points)).most_common(1)[0][0]  # the vocabulary of the other curve
+        fixed = Counter(count for *_, count in set(points)).most_common(1)[0][
+            0
+        ]  # the vocabulary size of the other curves
         words = _curves([(n, row) for (*size, n), row in zip(points, rows, strict=True) if tuple(size) == first])
         pixels = _curves([(w * h / 1e6, row) for (w, h, n), row in zip(points, rows, strict=True) if n == fixed])
-    except (TypeError, ValueError) as error:  # a line that is cut off, or a word for a number
-        raise ConfigError(f"{path} cannot be drawn ({error}); `{COMMAND}` writes it anew.") from error
+    except (TypeError, ValueError) as error:  # a truncated line, or text in place of a number
+        raise ConfigError(f"{path} cannot be drawn ({error}); `{COMMAND}` writes a new one.") from error
     if min(len(words[0].places), len(pixels[0].places)) < 2:
-        raise ConfigError(f"{path} holds fewer than two points of a curve; `{COMMAND} --out {path}` measures more.")
+        raise ConfigError(f"{path} has fewer than two points for a curve; `{COMMAND} --out {path}` measures more.")
     return words, pixels, machine_of(rows[0])
 
 
@@ -79,7 +81,7 @@ def _curves(points: Iterable[tuple[float, dict[str, str]]]) -> list[Curve]:
 
 
 def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str) -> Figure:
-    """Two panels with a line per part, and below them what to read from the lines that are not flat."""
+    """Two panels with a line per part, and below them a description of the lines that are not flat."""
     panels = ((words, "words (log scale)", "word"), (pixels, "megapixels of the photo (log scale)", "megapixel"))
     notes = []
     with matplotlib.rc_context(MATPLOTLIB):
@@ -100,7 +102,7 @@ def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str)
             notes += [f"Over {unit}s, {reading}" for reading in readings]
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-        notes.append(f"XS, each point in a process of its own, on {machine}. A megapixel of a photo is 3 MB.")
+        notes.append(f"XS, each point measured in its own process, on {machine}. A photo takes 3 MB per megapixel.")
         text = "\n".join(line for note in notes for line in textwrap.wrap(note, 145))
         figure.set_figheight(4 + 0.17 * text.count("\n"))
         figure.supxlabel(text, fontsize=8, ha="left", x=0.01)
@@ -108,10 +110,10 @@ def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str)
 
 
 def _number(value: float) -> str:
-    """At most two digits behind the point, thousands marked."""
+    """Two significant digits below 100, thousands separators above."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
 def draw_memory(path: Path, out: Path) -> Path:
-    """The figure of a CSV, in the format of `out`'s suffix."""
+    """Draw a CSV to `out`, whose suffix sets the format."""
     return save(memory_figure(*read_curves(path)), out)

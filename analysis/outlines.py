@@ -1,4 +1,4 @@
-"""Rough outlines drawn by hand: a small truth for the notebooks, no labels of any data set."""
+"""Rough hand-drawn outlines: a small ground truth for the notebooks, without labels of any data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw
 
 @dataclass(frozen=True)
 class Outline:
-    """A word and a polygon of (x, y) in shares of the photo's width and height (0..1)."""
+    """A word and a polygon of points (x, y), relative to the photo's width and height (0..1)."""
 
     word: str
     points: tuple[tuple[float, float], ...]
 
 
-# assets/photos/bus-street.jpg; what lies between the outlines stays unknown.
+# assets/photos/bus-street.jpg; pixels outside all outlines stay unlabelled.
 BUS_STREET = (
     Outline("sky", (
         (0.08, 0.0), (0.84, 0.0), (0.80, 0.10), (0.62, 0.22), (0.55, 0.22),
@@ -26,7 +26,7 @@ BUS_STREET = (
     Outline("building", ((0.66, 0.21), (0.82, 0.10), (0.99, 0.05), (0.99, 0.40), (0.66, 0.42))),
     Outline("bus", ((0.24, 0.42), (0.40, 0.37), (0.57, 0.34), (0.58, 0.52), (0.57, 0.60), (0.45, 0.64), (0.26, 0.57))),
 )  # fmt: skip
-# assets/photos/parked-car.jpg; the stairs count as building.
+# assets/photos/parked-car.jpg; the stairs are labelled as building.
 PARKED_CAR = (
     Outline("building", (
         (0.22, 0.0), (1.0, 0.0), (1.0, 0.72), (0.83, 0.72), (0.58, 0.66), (0.55, 0.60), (0.54, 0.46), (0.52, 0.40),
@@ -51,9 +51,9 @@ PARKED_CAR = (
 
 
 def outline_map(outlines: Sequence[Outline], size: Sequence[int]) -> tuple[np.ndarray, dict[int, str]]:
-    """Outlines on a photo of `size` (height, width): segment map (H, W) int32, 0 = unknown, and each id's word.
+    """Outlines on a photo of `size` (height, width): segment map (H, W) int32, 0 = unlabelled, and each id's word.
 
-    A later outline covers earlier ones.
+    Later outlines cover earlier ones.
     """
     height, width = size[0], size[1]
     canvas = Image.new("I", (width, height))

@@ -1,4 +1,4 @@
-"""Where the time of one photo goes: milliseconds in every part of the network, measured here and now."""
+"""Where the time for one photo goes: milliseconds in each part of the network, measured when called."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ _SAMPLED_WORDS = 8
 class PartTime:
     """Median milliseconds of a part and the step it belongs to.
 
-    "photo" runs once a photo, "words" again for other words, "result" for other weights and thresholds as well.
+    "photo" runs once per photo, "words" again for every vocabulary, "result" again for every change of settings.
     """
 
     name: str
@@ -41,9 +41,9 @@ class PartTime:
 class PartTimes:
     """The parts of one photo in the order they run.
 
-    `word_milliseconds` is what the text tower takes for a word that it has not met; words that it has met cost nothing,
-    so no part holds it. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
-    `runs` the passes behind the medians.
+    `word_milliseconds` is the text tower's time for one new word; it is not included in any part, because known words
+    come from the cache. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
+    `runs` the number of passes behind each median.
     """
 
     parts: tuple[PartTime, ...]
@@ -60,7 +60,7 @@ class PartTimes:
 
     @property
     def by_name(self) -> dict[str, float]:
-        """Milliseconds of each part, the decoder's layers as one."""
+        """Milliseconds of each part, with the decoder layers summed."""
         found: dict[str, float] = {}
         for part in self.parts:
             name = "decoder layers" if part.name.startswith("decoder layer") else part.name
@@ -73,7 +73,7 @@ class PartTimes:
 
 
 class _Clock:
-    """Time between marks; every lap is what passed since the mark before, so that no time gets lost."""
+    """A stopwatch whose laps are contiguous, so that they add up to the whole time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -86,7 +86,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, name: str, step: Step) -> None:
-        if threading.get_ident() != self._thread:  # others may run the same network meanwhile
+        if threading.get_ident() != self._thread:  # another thread may run the same network at the same time
             return
         synchronise(self._device)
         now = time.perf_counter()
@@ -98,9 +98,9 @@ class _Clock:
 def part_times(
     predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3, warm: int = 1
 ) -> PartTimes:
-    """Time every part for a photo (H, W, 3) uint8 and a vocabulary: median of `runs` passes after `warm` untimed ones.
+    """Time each part for a photo (H, W, 3) uint8 and a vocabulary: the median of `runs` passes after `warm` warm-ups.
 
-    What the predictor keeps and counts is neither used nor changed. Raises `ConfigError` for `runs` below 1.
+    The predictor's photo cache and counters are neither used nor changed. Raises `ConfigError` for `runs` below 1.
     """
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
@@ -124,7 +124,7 @@ def _one_pass(
     clock.lap("resize", "photo")
     precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
     half = network.image_half
-    folded = half if isinstance(half, FoldedImageHalf) else None  # other engines have no parts to look into
+    folded = half if isinstance(half, FoldedImageHalf) else None  # other backends do not expose their parts
     size = pixels.shape[-2], pixels.shape[-1]
     with precision, _laps_of_modules(network, network if folded is None else folded.network, clock):
         if folded is None:
@@ -140,9 +140,9 @@ def _one_pass(
 
 @contextmanager
 def _laps_of_modules(network: EOVSeg, image: EOVSeg, clock: _Clock) -> Iterator[None]:
-    """Hooks that close a lap after each part of the network, and one for VAS, which ends where the decoder begins.
+    """Install hooks that end a lap after each part of the network; VAS's lap ends where the decoder starts.
 
-    `image` has the parts of the image half: the network itself, or its twin arranged for speed.
+    `image` has the parts of the image half: the network itself, or its optimised twin.
     """
     after: list[tuple[nn.Module | None, str, Step]] = [
         (image.feature_extractor, "image tower", "photo"),
@@ -167,7 +167,7 @@ def _laps_of_modules(network: EOVSeg, image: EOVSeg, clock: _Clock) -> Iterator[
 
 
 def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
-    """Milliseconds of the text tower for one word, as a visitor adds them: the median of a few after one untimed."""
+    """Milliseconds of the text tower for one word: the median of a few words, encoded one by one after a warm-up."""
     times = []
     for word in (words[0], *words[:_SAMPLED_WORDS]):
         with timed(predictor.device) as spent:

@@ -1,20 +1,20 @@
-"""Maps as pictures: values and masks in colours over the photo they belong to."""
+"""Maps as pictures: values and masks drawn in colour over their photo."""
 
 import matplotlib
 import numpy as np
 
 from analysis.style import SIMILARITY_MAP
 
-_GREY = np.array([77, 150, 29], dtype=np.float32) / 256  # ITU-R BT.601's shares of red, green and blue
+_GREY = np.array([77, 150, 29], dtype=np.float32) / 256  # weights of red, green and blue in ITU-R BT.601
 
 
 def colour_table(colour_map: str = SIMILARITY_MAP) -> np.ndarray:
-    """(256, 3) uint8: the colours of a matplotlib map from its lowest to its highest value."""
+    """(256, 3) uint8: the colours of a matplotlib colour map, from lowest to highest value."""
     return (matplotlib.colormaps[colour_map](np.linspace(0, 1, 256))[:, :3] * 255 + 0.5).astype(np.uint8)
 
 
 def grey_photo(image: np.ndarray) -> np.ndarray:
-    """The lightness (H, W) float32 in 0..255 of a photo (H, W, 3) uint8."""
+    """The luma (H, W) float32, in 0..255, of a photo (H, W, 3) uint8."""
     return np.asarray(image @ _GREY)
 
 
@@ -25,9 +25,9 @@ def heat_over_photo(
     colour_map: str = SIMILARITY_MAP,
     strength: float = 0.72,
 ) -> np.ndarray:
-    """A map (H, W) in colours over the grey photo (H, W, 3) uint8, `limits` at the ends of the scale -> same shape.
+    """A map (H, W) in colour over the grey photo (H, W, 3) uint8 -> (H, W, 3) uint8; `limits` end the colour scale.
 
-    `strength` (0..1): how much of the picture is the map. Raises ValueError where the sizes differ.
+    `strength` (0..1): opacity of the map. Raises ValueError if the sizes differ.
     """
     if values.shape != image.shape[:2]:
         raise ValueError(f"The map is {values.shape} and the photo {image.shape[:2]}; sizes must agree.")
@@ -38,7 +38,7 @@ def heat_over_photo(
 
 
 def mask_over_photo(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A mask of probabilities (H, W) in colours over the photo (H, W, 3) uint8, with a white line at one half."""
+    """Mask probabilities (H, W) in colour over the photo (H, W, 3) uint8, with a white line at 0.5."""
     picture = heat_over_photo(image, mask, (0.0, 1.0), strength=0.6)
     inside = mask >= 0.5
     edge = np.zeros_like(inside)

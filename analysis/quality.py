@@ -1,4 +1,4 @@
-"""Panoptic quality as tables to read: which segments matched, and what each class's PQ is made of."""
+"""Panoptic quality as tables: which segments matched, and how each class's PQ comes about."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +11,16 @@ CLASS_COLUMNS = ("class", "TP", "FP", "FN", "SQ", "RQ", "PQ")
 def matching_rows(
     matching: Matching, predicted: Mapping[int, str], true: Mapping[int, str]
 ) -> list[tuple[str, str, str, str]]:
-    """A row of `MATCH_COLUMNS` for each segment of a photo or pair of them; the mappings name the ids of both maps."""
+    """A row of `MATCH_COLUMNS` for each match and each unmatched segment; the mappings name the ids of both maps."""
     rows = [(predicted[m.predicted_id], true[m.true_id], f"{m.iou:.2f}", "true positive") for m in matching.matches]
     rows += [(predicted[number], "–", "–", "false positive") for number in matching.false_positives]
     rows += [("–", true[number], "–", "false negative") for number in matching.false_negatives]
-    rows += [(predicted[number], "–", "–", "nothing: mostly unlabelled") for number in matching.forgiven]
+    rows += [(predicted[number], "–", "–", "ignored: mostly unlabelled") for number in matching.forgiven]
     return rows
 
 
 def class_rows(report: PanopticReport, labels: Sequence[str]) -> list[tuple[str, ...]]:
-    """A row of `CLASS_COLUMNS` for each class that has a count, in percent, and the mean over classes last."""
+    """A row of `CLASS_COLUMNS` for each class with a non-zero count, scores in percent; the last row is the mean."""
     rows = []
     for index, label in enumerate(labels):
         counts = [int(c[index]) for c in (report.true_positives, report.false_positives, report.false_negatives)]

@@ -1,9 +1,8 @@
-"""How much VAS selects, over labelled photos: how far its weights spread, and whether a word's similarity moves onto
-the segments that carry the word.
+"""How much VAS selects on labelled photos: the spread of its weights, and whether a word's similarity moves onto the
+segments of that word.
 
-The weights are `vas_weight`'s, with every word of the vocabulary competing. The similarity of a word is that
-of `similarity_maps`, before and after VAS on one scale, and its share is `concentration` on the pixels of the word's
-class.
+Weights come from `vas_weight`, with every word of the vocabulary competing. The similarity of a word comes from
+`similarity_maps`, before and after VAS; its share is its `concentration` on the pixels of the word's class.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
 PERCENTILES = (10, 90)
-_EVERY = 8  # of the pixels of all photos together, only those of every eighth row and column are kept
+_EVERY = 8  # pooled percentiles use every eighth row and column of each photo
 _AT_ONCE = 2**22
 
 
@@ -36,14 +35,14 @@ class WeightSpread:
 
     @property
     def ratio(self) -> float:
-        """The 90th percentile over the 10th; NaN where the 10th is not positive."""
+        """90th percentile divided by the 10th; NaN if the 10th is not positive."""
         return self.high / self.low if self.low > 0 else float("nan")
 
 
 @dataclass(frozen=True)
 class WordPair:
-    """A word on a photo that has it: the share (0..1) of its positive similarity on its true pixels, before and after
-    VAS, NaN where nothing is positive. `area` is those pixels' share of the photo, what an even map would give."""
+    """A word on a photo that contains it: the share (0..1) of its positive similarity on its true pixels, before and
+    after VAS; NaN if no pixel is positive. `area`, their share of the photo, is what a uniform map would give."""
 
     photo: str
     word: str
@@ -54,7 +53,7 @@ class WordPair:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What VAS does on each photo; `samples` are some of the weights of each photo, for percentiles over all photos."""
+    """VAS on each photo; `samples` are subsampled weights of each photo, for percentiles over all photos."""
 
     spreads: tuple[WeightSpread, ...]
     pairs: tuple[WordPair, ...]
@@ -62,7 +61,7 @@ class Selection:
 
     @cached_property
     def summary(self) -> dict[str, dict[str, float]]:
-        """Each figure with its value and the bounds "low" and "high" of its 95 % interval (bootstrap over photos)."""
+        """Each statistic: its value and the bounds "low" and "high" of its 95 % interval (bootstrap over photos)."""
         photos = len(self.spreads)
         draws = draws_of(photos)
         place = {spread.photo: number for number, spread in enumerate(self.spreads)}
@@ -84,7 +83,7 @@ class Selection:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The summary, and a row for each photo and each pair; NaN becomes null."""
+        """The summary and a row for each photo and each pair; NaN becomes null."""
         photos = [asdict(spread) | {"ratio": spread.ratio} for spread in self.spreads]
         summary = {name: _without_nan(row) for name, row in self.summary.items()}
         return {
@@ -102,9 +101,9 @@ def measure_selection(
     vocabulary: Vocabulary,
     progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
-    """Measure VAS on `photos` of a folder with all words of `vocabulary`; of each class present its first word.
+    """Measure VAS on `photos` of a folder with all words of `vocabulary`; pairs use the first word of a class.
 
-    Raises `ConfigError` where the model has no VAS, and `DataError` for categories without a class.
+    Raises `ConfigError` if the model has no VAS, and `DataError` for categories without a class.
     """
     evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary))
     spreads, samples, pairs = [], [], []
@@ -129,7 +128,7 @@ def measure_selection(
 
 
 def _pooled_ratio(samples: Iterable[np.ndarray], draws: np.ndarray) -> np.ndarray:
-    """90th over 10th percentile of all samples of the drawn photos, (R,); NaN where the 10th is not positive."""
+    """(R,) 90th over 10th percentile of all samples of each draw of photos; NaN if the 10th is not positive."""
     samples = list(samples)
     values = np.concatenate(samples)
     place = np.repeat(np.arange(len(samples)), [len(sample) for sample in samples])

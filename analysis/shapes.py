@@ -1,4 +1,4 @@
-"""A small labelled data set drawn here: coloured shapes on two textures, as a folder in COCO's panoptic format."""
+"""A small synthetic data set: coloured shapes on two textures, written as a folder in COCO's panoptic format."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ _FLOOR, _WALL = (150, 120, 90), (190, 200, 205)
 def draw_shapes(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
     """A picture (size, size, 3) uint8, its segment map (size, size) int32, and the class in `SHAPE_WORDS` of each id.
 
-    Wall above, floor below, and two to four shapes: circles red, squares yellow, triangles blue.
+    A wall above, a floor below, and two to four shapes: red circles, yellow squares, blue triangles.
     """
     horizon = int(size * rng.uniform(0.35, 0.65))
     ids = np.full((size, size), 1, np.int32)
@@ -41,7 +41,7 @@ def draw_shapes(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 
 def write_shapes(root: Path, photos: int, size: int = 128, seed: int = 0) -> Path:
-    """Write `photos` drawn pictures as a panoptic folder below `root`; the same seed gives the same files."""
+    """Write `photos` drawn pictures as a panoptic folder at `root`; deterministic for a given seed."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / "panoptic").mkdir(exist_ok=True)
     images, annotations = [], []

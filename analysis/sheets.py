@@ -1,4 +1,4 @@
-"""The paper's figures for photos of one's own: what `python -m analysis figures` draws."""
+"""The paper's figures for your own photos, as drawn by `python -m analysis figures`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ FORMATS = ("pdf", "png", "svg")
 
 
 def sheet_names(photos: Sequence[Path]) -> list[str]:
-    """A name for the sheets of each photo: its own, with its folder's where two share it, numbered where that too."""
+    """A name for each photo's figures: its own, with its folder's if several share it, numbered if still ambiguous."""
     stems = [clean_stem(photo.stem) for photo in photos]
-    folded = [stem.casefold() for stem in stems]  # some file systems do not tell upper case from lower
+    folded = [stem.casefold() for stem in stems]  # some file systems are case-insensitive
     taken = {stem for stem in folded if folded.count(stem) == 1}
     names = []
     for photo, stem, key in zip(photos, stems, folded, strict=True):
@@ -46,10 +46,10 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def cluster_count(k: object) -> int:
-    """k of the cluster sheet from a number or its digits; `ConfigError` unless it is a whole number of at least 2."""
+    """The number of clusters from an int or a string; raises `ConfigError` unless it is a whole number above 1."""
     if isinstance(k, int | str) and not isinstance(k, bool) and re.fullmatch(r"\s*\d{1,9}\s*", str(k)) and int(k) >= 2:
         return int(k)
-    raise ConfigError(f"k={str(k)[:40]!r} is no number of clusters: give a whole number of at least 2.")
+    raise ConfigError(f"k={str(k)[:40]!r} is not a number of clusters; give a whole number of at least 2.")
 
 
 def draw_sheets(
@@ -63,10 +63,10 @@ def draw_sheets(
     hub: Sequence[str] = (),
     formats: Sequence[str] = FORMATS[:2],
 ) -> list[Path]:
-    """Draw all sheets into `out`, named by `sheet_names`; returns the files written.
+    """Draw all figures into `out`, named by `sheet_names`; returns the files written.
 
-    `probe`: words of Fig. 5, by default the labels of the largest segments. `hub`: ViTs of `HUB_MODELS` for Fig. 3/9.
-    Raises `EovsegError` subclasses for options, words and photos that do not fit, before anything is written.
+    `probe`: words of Fig. 5; defaults to the labels of the largest segments. `hub`: ViTs of `HUB_MODELS` for Fig. 3/9.
+    Raises subclasses of `EovsegError` for invalid options, words and photos, before anything is written.
     """
     clusters, vocabulary = cluster_count(k), Vocabulary.coerce(words)
     _check_options(photos, probe, formats)
@@ -77,7 +77,7 @@ def draw_sheets(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f'"{out}" cannot be a folder for the figures ({error.strerror}); give another --out.'
+            f'"{out}" cannot be used as the output folder ({error.strerror}); give another --out.'
         ) from error
     written: list[Path] = []
     results: list[Result] = []
@@ -119,13 +119,15 @@ def _check_options(photos: Sequence[Path], probe: Sequence[str], formats: Sequen
         raise ConfigError("Give at least one photo.")
     for word in probe:
         if len(Vocabulary.parse(word).words) != 1:
-            raise ConfigError(f'--probe "{word[:40]}" is more than one word; give each by itself, without , and ;.')
+            raise ConfigError(
+                f'--probe "{word[:40]}" is more than one word; give each word separately, without "," or ";".'
+            )
     if not formats or not set(formats) <= set(FORMATS):
         raise ConfigError(f"formats={list(formats)} is not allowed; choose from {', '.join(FORMATS)}.")
 
 
 def main_query(predictor: Predictor, decoded: Decoded) -> int:
-    """The kernel of the largest segment, or the one with the best score where there is none."""
+    """The kernel of the largest segment, or the one with the best score if there is no segment."""
     result = predictor.compose(decoded)
     if result.segments:
         return segment_queries(result)[max(result.segments, key=lambda segment: segment.area).id]

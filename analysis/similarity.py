@@ -1,8 +1,8 @@
-"""Words against pixels, before and after VAS (Fig. 5), in VAS's own space.
+"""Similarity of words and pixels before and after VAS (Fig. 5), in VAS's own space.
 
-The paper does not say how text and features are brought together for its figure. Here it is done with VAS's two
-projections: before = <E(F_agg), G(t)> / sqrt(d), after = <E(F_vs), G(t)> / sqrt(d), the scaled dot product that VAS
-itself uses (mean over its heads). Both maps belong on one colour scale, or the difference disappears.
+The paper does not say how text and features are compared in its figure. Here VAS's two projections are used:
+before = <E(F_agg), G(t)> / sqrt(d), after = <E(F_vs), G(t)> / sqrt(d), the scaled dot product that VAS itself uses
+(mean over its heads). Draw both maps on one colour scale; otherwise the difference disappears.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ VOID = "(none of these words)"
 
 @dataclass(frozen=True, eq=False)
 class SimilarityMaps:
-    """Similarity of n words with every pixel of the photo: `before` and `after` VAS, each (n, H, W) float32.
+    """Similarity of n words with every pixel of the photo, `before` and `after` VAS, each (n, H, W) float32.
 
-    `weight_limits`: the smallest and the largest factor of VAS on the photo, mean over its heads.
+    `weight_limits`: the smallest and the largest VAS weight on the photo, averaged over its heads.
     """
 
     words: tuple[str, ...]
@@ -39,13 +39,13 @@ class SimilarityMaps:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Smallest and largest value of all maps: the one colour scale that they share."""
+        """Smallest and largest value of all maps: the limits of their common colour scale."""
         return float(min(self.before.min(), self.after.min())), float(max(self.before.max(), self.after.max()))
 
 
 @dataclass(frozen=True)
 class WordScore:
-    """One word at one pixel: its similarity before and after VAS and its share of VAS's softmax over the words."""
+    """One word at one pixel: its similarity before and after VAS, and its share of VAS's softmax over all words."""
 
     word: str
     before: float
@@ -57,9 +57,9 @@ class WordScore:
 def similarity_maps(
     predictor: Predictor, decoded: Decoded, words: Sequence[str], measure: Measure = "scaled dot product"
 ) -> SimilarityMaps:
-    """Maps of `words` on a decoded photo; words outside its vocabulary are allowed, they then do not compete in VAS.
+    """Maps of `words` on a decoded photo. Words outside its vocabulary are allowed; they do not compete in VAS.
 
-    Cosine leaves out lengths, and with them most of what a weight per pixel does. Raises `ConfigError` where the model
+    Cosine ignores lengths, and with them most of the effect of a weight per pixel. Raises `ConfigError` if the model
     has no VAS or no word is given.
     """
     if not words:
@@ -74,18 +74,18 @@ def similarity_maps(
 
 @torch.inference_mode()
 def vas_weight(predictor: Predictor, decoded: Decoded) -> np.ndarray:
-    """(H, W) float32: the factor that VAS multiplies each pixel by, mean over heads, scale and offset applied."""
+    """(H, W) float32: the weight VAS multiplies each pixel by, averaged over heads, with scale and offset applied."""
     *_, weights = _features(predictor, decoded)
     return _on_photo(weights, decoded)
 
 
 @torch.inference_mode()
 def word_competition(predictor: Predictor, decoded: Decoded, x: float, y: float, top: int = 10) -> list[WordScore]:
-    """The `top` words by share at photo pixel (x, y); the shares of all words, void among them, sum to 1."""
+    """The `top` words by share at photo pixel (x, y); the shares of all words, including void, sum to 1."""
     vas, aggregated, selected, _ = _features(predictor, decoded)
     row, column = grid_cell(decoded.state, x, y)
     text, _ = predictor.network.text_rows(predictor.text_embeddings(decoded.vocabulary))
-    # E looks one cell around; of the neighbourhood's embeddings only the middle one is right, and only it is read.
+    # E has a 3×3 receptive field, so embed the neighbourhood of the cell and read only its middle.
     top_row, left = max(row - 1, 0), max(column - 1, 0)
     around = (..., slice(top_row, row + 2), slice(left, column + 2))
     middle = (..., slice(row - top_row, row - top_row + 1), slice(column - left, column - left + 1))
@@ -100,7 +100,7 @@ def word_competition(predictor: Predictor, decoded: Decoded, x: float, y: float,
 def concentration(similarity: np.ndarray, inside: np.ndarray) -> float:
     """Share (0..1) of the positive part of a map (H, W) that lies where `inside` (H, W) bool is true.
 
-    NaN where nothing is positive. Raises ValueError where the sizes differ.
+    NaN if nothing is positive. Raises ValueError if the sizes differ.
     """
     if similarity.shape != inside.shape:
         raise ValueError(f"The map is {similarity.shape} and the segments {inside.shape}; sizes must agree.")
@@ -111,10 +111,10 @@ def concentration(similarity: np.ndarray, inside: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class WordFocus:
-    """`concentration` of a word on the segments that carry it, before and after VAS, each 0..1.
+    """`concentration` of a word on the segments with that word, before and after VAS, each 0..1.
 
-    `area` is the share of the photo that those segments cover: what an even map would give. NaN where no segment
-    carries the word, and where a map has nothing positive.
+    `area` is the share of the photo that those segments cover, which is what a uniform map would give. Values are NaN
+    if no segment has the word or if a map has nothing positive.
     """
 
     word: str
@@ -124,7 +124,7 @@ class WordFocus:
 
 
 def word_focus(maps: SimilarityMaps, index: int, result: Result) -> WordFocus:
-    """How much of word `index` of the maps lies on the segments of that word in a result of the same photo."""
+    """The `WordFocus` of word `index` of the maps, with the segments of a result of the same photo."""
     word = maps.words[index]
     inside = word_mask(result, word)
     if not inside.any():
@@ -134,7 +134,7 @@ def word_focus(maps: SimilarityMaps, index: int, result: Result) -> WordFocus:
 
 
 def word_mask(result: Result, word: str) -> np.ndarray:
-    """(H, W) bool: the segments of `result` whose class has `word` among its names, without regard to case."""
+    """(H, W) bool: the segments of `result` whose class has `word` among its names, ignoring case."""
     wanted = word.strip().casefold()
     classes = {
         index
@@ -150,7 +150,7 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
     network = predictor.network
     if network.vas is None:
         raise ConfigError("This model was built without VAS, so there is nothing before and after it.")
-    wide = network.void_embedding.weight.dtype  # a bfloat16 predictor's maps are narrower than its weights
+    wide = network.void_embedding.weight.dtype  # a bfloat16 predictor has narrower maps than weights
     aggregated, inside = decoded.state.features.aggregated.to(wide), decoded.intermediates
     if inside is not None and inside.vas_weights is not None:
         return network.vas, aggregated, inside.selected.to(wide), inside.vas_weights
@@ -161,12 +161,12 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
 
 
 def _on_photo(weights: Tensor, decoded: Decoded) -> np.ndarray:
-    """Weights (1, heads, h, w) as their mean over heads on the photo (H, W)."""
+    """Weights (1, heads, h, w), averaged over heads and resized to the photo (H, W)."""
     return on_photo(weights[0].mean(dim=0, keepdim=True), decoded.state)[0]
 
 
 def _compare(vas: VocabularyAwareSelection, embedding: Tensor, rows: Tensor, measure: Measure) -> Tensor:
-    """(1, D, h, w) against (n, D) word rows -> (1, n, h, w)."""
+    """Similarity of an embedding (1, D, h, w) with word rows (n, D) -> (1, n, h, w)."""
     if measure == "scaled dot product":
         return vas.similarity(embedding, rows).mean(dim=1).unflatten(-1, embedding.shape[-2:])
     if measure != "cosine":

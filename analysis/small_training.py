@@ -1,4 +1,4 @@
-"""Training on a small folder while somebody watches: notebook 06."""
+"""Interactive training on a small folder, for notebook 06."""
 
 import copy
 import json
@@ -29,7 +29,8 @@ def small_trainer(
 ) -> Trainer:
     """A trainer that starts from a copy of the predictor's network and learns the classes of a fully labelled folder.
 
-    Log and checkpoints go to `output`. Raises `DataError` for broken folders and `ConfigError` for bad settings.
+    Log and checkpoints are written to `output`. Raises `DataError` for invalid folders and `ConfigError` for invalid
+    settings.
     """
     batches = TrainingBatches(
         [TrainingSource(folder, "panoptic", 1.0)],
@@ -62,7 +63,7 @@ def small_trainer(
 
 
 def train_in_parts(trainer: Trainer, seconds: float = 10.0) -> Iterator[list[dict[str, float]]]:
-    """Run a trainer to its end and give its log records so far every `seconds`, for a curve that grows."""
+    """Run a trainer to its end and yield all log records so far every `seconds`, for a live curve."""
     while trainer.step < trainer.config.steps:
         before = trainer.step
         trainer.run(minutes=seconds / 60)
@@ -79,7 +80,7 @@ def read_log(output: Path) -> list[dict[str, float]]:
 def trained_predictor(trainer: Trainer, before: Predictor, vocabulary: Vocabulary) -> Predictor:
     """A predictor with the trained network; the vocabulary's words now count as seen.
 
-    The text tower is frozen, so word embeddings are those of `before`; its kept photos are not shared.
+    The text tower is frozen, so the word embeddings of `before` are reused; its cached photos are not.
     """
     after = Predictor(
         trainer.network.eval(),

@@ -1,4 +1,4 @@
-"""Where patch features come from: the predictor's own towers, and the three ViT-B of the paper by name."""
+"""Sources of patch features: the predictor's own towers, and the paper's three ViT-B models by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,16 +39,16 @@ HUB_MODELS = {
     "SAM ViT-B/16": HubModel("samvit_base_patch16.sa1b", "375 MB"),
     "CLIP ViT-B/16": HubModel("vit_base_patch16_clip_quickgelu_224.openai", "345 MB"),
 }
-# What a hub's folder of such a model holds: timm's own file, its older form, and the one that open_clip fetches.
+# Possible file names in a hub repository: timm's own, its older one, and the one that open_clip downloads.
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A named model with layers by name; `extract(image, layers)` gives (h, w, C) float32 of each layer.
+    """A named model with named layers; `extract(image, layers)` returns (h, w, C) float32 for each layer.
 
-    `image` is (H, W, 3) uint8. `time(image, runs)` measures how long the photo takes to reach each layer. The blocks of
-    a ViT are read at `tap`, the stages of a CNN have none: `tapped` gives the same model read elsewhere.
+    `image` is (H, W, 3) uint8. `time(image, runs)` measures how long a photo takes to reach each layer. ViT blocks are
+    read at `tap`; CNN stages have no taps. `tapped` returns the same model read at another tap.
     """
 
     name: str
@@ -59,12 +59,12 @@ class FeatureSource:
     at_tap: Callable[[Tap], "FeatureSource"] | None = None
 
     def tapped(self, tap: Tap) -> "FeatureSource":
-        """The same model, its blocks read at `tap`; a CNN is returned as it is."""
+        """The same model with its blocks read at `tap`; a CNN is returned unchanged."""
         return self if self.at_tap is None else self.at_tap(tap)
 
 
 def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
-    """A timm or open_clip ViT as a source; layers "block 1" (first) to "block n"."""
+    """A timm or open_clip ViT as a source with layers "block 1" to "block n"."""
     vit = vit.eval()
     layers = tuple(f"block {number}" for number in range(1, len(vit_blocks(vit)) + 1))
     mean, std = _normalisation(vit)
@@ -84,7 +84,7 @@ def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 
 
 
 def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
-    """The stages of a predictor's frozen CNN, strides 4 to 32; XS's needs no download."""
+    """The stages of a predictor's frozen CNN, strides 4 to 32; that of XS needs no download."""
     name = f"{predictor.config.variant.upper()} image tower"
     layers = tuple(f"stage {number}" for number in range(1, 5))
 
@@ -100,9 +100,9 @@ def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
 
 
 def spatial_source(predictor: Predictor, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
-    """Every block of a predictor's spatial ViT, exactly as the network runs it; the last one is what TDEE is given.
+    """Every block of a predictor's spatial ViT, exactly as the network runs it; the last block feeds TDEE.
 
-    Raises `ConfigError` for models without one.
+    Raises `ConfigError` for models without a spatial extractor.
     """
     extractor = predictor.network.spatial_extractor
     if extractor is None:
@@ -122,8 +122,8 @@ def spatial_source(predictor: Predictor, tap: Tap = "output", long_side: int = 5
 
 
 def hub_weights(name: str) -> Path | None:
-    """The weights of one of `HUB_MODELS` in the hub's cache, None where they were never fetched; asks no network."""
-    # timm's record names the folder on the hub; it is not always the model's own name.
+    """The cached weights of one of `HUB_MODELS`, None if they were never downloaded; makes no network request."""
+    # timm's config names the hub repository, which may differ from the model name.
     record = timm.get_pretrained_cfg(_hub_model(name).timm_name)
     folder = getattr(record, "hf_hub_id", None)
     found = (try_to_load_from_cache(folder, file) for file in _WEIGHT_FILES) if folder else ()
@@ -131,28 +131,28 @@ def hub_weights(name: str) -> Path | None:
 
 
 def hub_source(name: str, tap: Tap = "output", long_side: int = 512, file: Path | None = None) -> FeatureSource:
-    """One of `HUB_MODELS` with its published weights: those of `file`, or else from the hub.
+    """One of `HUB_MODELS` with its published weights, from `file` or else from the hub.
 
-    Raises `ConfigError` for other names and `CheckpointError` where the weights are neither kept nor to be fetched, or
-    the file holds others.
+    Raises `ConfigError` for unknown names and `CheckpointError` if the weights are neither cached nor downloadable, or
+    if `file` contains other weights.
     """
     model = _hub_model(name)
-    # Only timm's models for one fixed size take the switch; SAM resamples by itself.
+    # SAM always resamples its positions and does not accept this option.
     options: dict[str, Any] = {} if "samvit" in model.timm_name else {"dynamic_img_size": True}
     if file is not None:
         options["pretrained_cfg_overlay"] = {"file": str(file)}
     try:
         vit = timm.create_model(model.timm_name, pretrained=True, num_classes=0, **options)
-    except Exception as error:  # hub clients and readers of weights raise many unrelated types
+    except Exception as error:  # hub clients and weight readers raise many unrelated types
         if file is not None:
             raise CheckpointError(
-                f'"{file.name}" does not hold the weights of {name} ({type(error).__name__}): give the file of '
+                f'"{file.name}" does not hold the weights of {name} ({type(error).__name__}); give the file of '
                 f'timm\'s "{model.timm_name}" ({model.size}).'
             ) from error
         raise CheckpointError(
-            f"The weights of {name} ({model.size}) are not here and cannot be fetched ({type(error).__name__}): "
+            f"The weights of {name} ({model.size}) are not cached and cannot be downloaded ({type(error).__name__}); "
             "connect to the network and run "
-            f'timm.create_model("{model.timm_name}", pretrained=True) once; the towers of XS need no download.'
+            f'timm.create_model("{model.timm_name}", pretrained=True) once. The towers of XS need no download.'
         ) from error
     return vit_source(name, vit, tap, long_side)
 
@@ -164,14 +164,14 @@ def _hub_model(name: str) -> HubModel:
 
 
 def own_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:
-    """A photo (H, W, 3) uint8 as the network's towers take it: (1, 3, h, w) normalised, multiples of 32."""
+    """A photo (H, W, 3) uint8 as input of the network's towers: (1, 3, h, w) normalised, sides multiples of 32."""
     config = predictor.config
     pixels = photo_pixels(image, config.pixel_mean, config.pixel_std, (32, 32), long_side)
     return pixels.to(predictor.device, next(predictor.network.parameters()).dtype)
 
 
 def _normalisation(vit: nn.Module) -> tuple[list[float], list[float]]:
-    """Mean and deviation (0..255) that a model was trained with; open_clip's and timm's own records."""
+    """Mean and standard deviation (0..255) that a model was trained with, as recorded by open_clip or timm."""
     settings: dict[str, Any] = getattr(vit, "pretrained_cfg", None) or {}
     mean = getattr(vit, "image_mean", None) or settings.get("mean", (0.485, 0.456, 0.406))
     std = getattr(vit, "image_std", None) or settings.get("std", (0.229, 0.224, 0.225))

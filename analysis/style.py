@@ -1,12 +1,12 @@
-"""How every figure looks, for paper and screen: colours, colour maps and sizes, without any plotting library."""
+"""The look of all figures, for paper and screen: colours, colour maps and sizes, without any plotting library."""
 
 from typing import Any
 
 import numpy as np
 
-SIMILARITY_MAP = "viridis"  # even in lightness, readable without colour; rainbow maps invent borders
+SIMILARITY_MAP = "viridis"  # perceptually uniform and readable in grey; rainbow maps create false edges
 WEIGHT_MAP = "cividis"
-# Masataka Okabe and Kei Ito's eight colours, told apart by colour-blind readers; grey and four tints for more clusters.
+# Okabe and Ito's colour-blind-safe palette with dark grey for black; then light grey and three tints.
 CATEGORIES = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#4d4d4d",
     "#b3b3b3", "#99c7e0", "#f5d899", "#99d8c7",
@@ -26,7 +26,7 @@ MATPLOTLIB: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
-    "text.parse_math": False,  # words are the user's: a "$" in them is no formula
+    "text.parse_math": False,  # words come from the user: a "$" in them is not a formula
     "legend.frameon": False,
     "figure.dpi": 110,
     "savefig.dpi": 200,
@@ -42,6 +42,6 @@ PLOTLY: dict[str, Any] = {
 
 
 def cluster_rgb(labels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: every cluster (from 0) in its colour; labels beyond the table start it again."""
+    """(h, w, 3) uint8: the colour of every cluster (counted from 0); colours repeat after the last one."""
     table = np.array([list(bytes.fromhex(colour[1:])) for colour in CATEGORIES], dtype=np.uint8)
     return table[np.asarray(labels) % len(table)]

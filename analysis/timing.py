@@ -1,4 +1,4 @@
-"""How long a photo takes to reach each block or stage, measured here and now (the cost column of Table 3)."""
+"""How long a photo takes to reach each block or stage, measured when called (compare the FPS column of Table 3)."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from eovseg.timing import synchronise
 
 @dataclass(frozen=True)
 class ReachTimes:
-    """Median milliseconds from the pixels to the end of each layer, cumulative, on `machine`."""
+    """Median cumulative milliseconds from the pixels to the end of each layer, on `machine`."""
 
     layers: tuple[str, ...]
     milliseconds: np.ndarray
@@ -26,8 +26,8 @@ class ReachTimes:
 
 
 def machine_name(device: torch.device | str = "cpu") -> str:
-    """What the numbers were measured on, for labels: the GPU's name, or the processor's and the threads in use."""
-    from eovseg.benchmark.command import machine  # not above: the whole benchmark comes along with it
+    """The machine of a measurement, for labels: the name of the GPU, or that of the CPU and the number of threads."""
+    from eovseg.benchmark.command import machine  # imported here because it loads the whole benchmark
 
     row = machine(str(device))
     if torch.device(device).type == "cuda":
@@ -44,9 +44,9 @@ def reach_times(
     warm: int = 1,
     entered: bool = False,
 ) -> ReachTimes:
-    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after `warm` untimed ones.
+    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after `warm` warm-ups.
 
-    With `entered` the time to its beginning.
+    With `entered`, the time to its beginning.
     """
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
@@ -54,7 +54,7 @@ def reach_times(
     ours = threading.get_ident()
 
     def mark(*_: object) -> None:
-        if threading.get_ident() == ours:  # others may run the same model meanwhile
+        if threading.get_ident() == ours:  # another thread may run the same model at the same time
             synchronise(pixels.device)
             marks.append(time.perf_counter())
 
@@ -86,7 +86,7 @@ def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, warm: int = 1
 def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
     """Time to reach each stage of a predictor's CNN, named "stage 1" to "stage 4" (strides 4 to 32).
 
-    `pixels` as `analysis.sources.own_pixels` makes them.
+    `pixels` come from `analysis.sources.own_pixels`.
     """
     extractor = predictor.network.feature_extractor
     if isinstance(extractor, EfficientNetLite2Extractor):
@@ -103,7 +103,7 @@ def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm:
 def spatial_reach_times(
     predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output"
 ) -> ReachTimes:
-    """Time to reach a tap of each block of a predictor's spatial ViT; `ConfigError` for models without one."""
+    """Time to reach a tap of each block of a predictor's spatial ViT; raises `ConfigError` if it has none."""
     extractor = predictor.network.spatial_extractor
     if extractor is None:
         raise ConfigError("This model was built without a spatial extractor.")

@@ -1,7 +1,7 @@
-"""What a photo costs with each variant, on this machine and without anybody's weights: for the side of Table 1.
+"""The cost of a photo with each variant on this machine, with random weights, for comparison with Table 1.
 
-Random weights take the same time as trained ones in every part but the result, whose work depends on what is found;
-here every kernel is kept, the most that a result can be.
+Random weights take as long as trained ones in every part except composition, whose work depends on what is found. Here
+every kernel is kept, which is the worst case.
 """
 
 import logging
@@ -22,7 +22,7 @@ from eovseg.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class VariantCost:
-    """Time of every part, parameters by part (text tower left out) and multiply-adds of one photo (network only)."""
+    """Time of each part, parameters by part (without the text tower), and multiply-adds per photo (network only)."""
 
     times: PartTimes
     parameters: dict[str, int]
@@ -30,26 +30,26 @@ class VariantCost:
 
     @property
     def photos_a_second(self) -> float:
-        """Photos a second at batch 1, result included, the words known."""
+        """Photos per second at batch size 1, including composition, with cached words."""
         return 1000 / self.times.total
 
 
 class RandomTextEncoder(nn.Module):
-    """Random rows in the place of a text tower, where only clocks and counters look: prompts -> (n, D)."""
+    """Random rows in place of a text tower, for measurements only: prompts -> (n, D)."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
         self._embed_dim = embed_dim
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
-        """A row for every prompt, another one each time."""
+        """A new random row for every prompt."""
         return torch.randn(len(prompts), self._embed_dim)
 
 
 def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Predictor:
-    """A CPU predictor of any variant with random weights, no text tower, and every kernel kept in the result.
+    """A CPU predictor of any variant with random weights, without a text tower, that keeps every kernel in the result.
 
-    Photos go in at `short_side` pixels. Nothing is downloaded; XS's image tower is the trained one of its package.
+    Photos are resized to `short_side` pixels. Nothing is downloaded; XS uses the trained image tower of its package.
     Raises `ConfigError` for unknown variants.
     """
     config = variant_config(variant).with_changes(
@@ -57,20 +57,20 @@ def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Pred
     )
     logger = logging.getLogger()
     before = logger.level
-    logger.setLevel(logging.ERROR)  # open_clip warns that it loads no weights, which is meant
+    logger.setLevel(logging.ERROR)  # open_clip warns that it loads no weights, which is intended
     try:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             network = EOVSeg(config)
     finally:
         logger.setLevel(before)
-    network.text_encoder = RandomTextEncoder(config.embed_dim)  # type: ignore[assignment]  # frees the tower's memory
+    network.text_encoder = RandomTextEncoder(config.embed_dim)  # type: ignore[assignment]  # frees the memory of the text tower
     fast = optimise(network.eval(), "torch")
     return Predictor(fast, (), device=torch.device("cpu"), text_weights="random")
 
 
 def variant_cost(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, runs: int = 2) -> VariantCost:
-    """Count the work of a photo (H, W, 3) uint8, which warms up, then time `runs` passes.
+    """Count the multiply-adds of a photo (H, W, 3) uint8, which also warms up, then time `runs` passes.
 
     The photo must be new to the predictor. Raises `ConfigError` for `runs` below 1.
     """

@@ -41,10 +41,10 @@ MARK = "install"
 
 
 class PatientClient(NotebookClient):
-    """nbclient that looks for a reply every second.
+    """An nbclient that polls for replies every second.
 
-    When it sends a widget's state on the socket that it waits on, the socket's one wake-up is lost, and a reply that
-    is already there would be seen only when the cell's time is over (nbclient issue 312).
+    If nbclient sends a widget's state on the socket it is waiting on, it misses the socket's only wake-up; without
+    polling, a reply that has already arrived would be seen only when the cell times out (nbclient issue 312).
     """
 
     async def async_start_new_kernel_client(self) -> Any:

@@ -1,4 +1,4 @@
-"""A small untrained XS and results drawn by hand."""
+"""A small untrained XS and hand-made results."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,13 +18,13 @@ WORDS = Vocabulary.parse("bus, coach: thing; person: thing; sky: stuff")
 
 
 def texts(figure: Any) -> list[str]:
-    """All texts of a matplotlib figure."""
+    """All texts in a matplotlib figure."""
     return [str(text.get_text()) for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
 @pytest.fixture(scope="package")
 def predictor() -> Predictor:
-    """XS with random trained parts: structure is what these tests look at, not quality."""
+    """XS with an untrained head: these tests check structure, not quality."""
     torch.manual_seed(0)
     network = EOVSeg(variant_config("xs"), pretrained=True)
     return Predictor(network, ("bus", "sky"), device=torch.device("cpu"), text_weights="analysis-tests")
@@ -32,7 +32,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="package")
 def photo() -> np.ndarray:
-    """(60, 100, 3): a blue upper half, a red block, noise elsewhere."""
+    """(60, 100, 3): a blue upper half, a red block, and noise elsewhere."""
     image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
     image[:30] = (90, 150, 240)
     image[35:55, 20:60] = (220, 30, 30)

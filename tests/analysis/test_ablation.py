@@ -1,4 +1,4 @@
-"""TDEE off and on, and what changed between two results."""
+"""TDEE off and on, and the changes between two results."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_only_classes_change_and_the_original_stays(predictor: Predictor, decode
     assert not torch.allclose(off.logits.class_logits[-1], decoded.logits.class_logits[-1])
     again = predictor.decode(decoded.state, WORDS)
     assert torch.equal(again.logits.class_logits[-1], decoded.logits.class_logits[-1])
-    assert without.encode_image(decoded.state.image).features is decoded.state.features  # kept photos are shared
+    assert without.encode_image(decoded.state.image).features is decoded.state.features  # cached photos are shared
 
 
 def test_models_without_fusion_say_so(predictor: Predictor) -> None:
@@ -86,7 +86,8 @@ def test_empty_results_compare(make_result: MakeResult) -> None:
 
 def test_changed_pixels_by_hand(make_result: MakeResult) -> None:
     before = make_result(np.array([[1, 1, 1, 1, 2, 2, 3, 0]]), [0, 1, 2])
-    after = make_result(np.array([[1, 1, 1, 0, 2, 2, 4, 3]]), [0, 0, 2, 1])  # bus shrinks, 2 is renamed, 3 goes
+    # the bus shrinks, 2 is renamed, 3 disappears
+    after = make_result(np.array([[1, 1, 1, 0, 2, 2, 4, 3]]), [0, 0, 2, 1])
     changes = compare_results(before, after)
     assert [change.change for change in changes] == ["reshaped", "renamed", "renamed", "new"]
     owner, moved = changed_pixels(before, after, changes)
@@ -101,7 +102,8 @@ def test_smaller_changes_lie_on_larger_ones(make_result: MakeResult) -> None:
     changes = compare_results(before, after)
     assert [change.change for change in changes] == ["reshaped", "gone", "new"]
     owner, moved = changed_pixels(before, after, changes)
-    assert owner.tolist() == [[1, 1, 1, 1, 3, 1, 2]]  # the person that is gone is seen on the bus that took its pixel
+    # the person that disappeared is on top of the bus that took its pixel
+    assert owner.tolist() == [[1, 1, 1, 1, 3, 1, 2]]
     assert moved.tolist() == [[False, False, False, False, True, True, True]]
 
 

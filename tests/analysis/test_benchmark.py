@@ -1,4 +1,4 @@
-"""The figure of a benchmark's CSV: measured rows are drawn with their ratio, others told with their reason."""
+"""The benchmark figure: measured rows are drawn with their ratio, others are listed with the reason."""
 
 from itertools import product
 from pathlib import Path

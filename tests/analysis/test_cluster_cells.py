@@ -1,4 +1,4 @@
-"""A photo's clusters in several layers: names that match, numbers that belong to them."""
+"""Clusters of one photo in several layers: matched labels, and the right numbers for each layer."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SEGMENTS = np.repeat(np.array([[1, 1, 2, 2]]), 4, axis=0)
 
 
 def layer(name: str, groups: list[list[int]]) -> LayerFeatures:
-    """Patches whose features are one of a few directions."""
+    """Patches whose features point in one of a few directions."""
     return LayerFeatures("drawn", name, np.eye(4, dtype=np.float32)[np.array(groups)], 1.5)
 
 

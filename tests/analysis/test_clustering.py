@@ -1,4 +1,4 @@
-"""Clusters: seeds, matched colours, agreement on maps small enough to check by eye."""
+"""Clustering: seeds, matched labels, and agreement on maps small enough to check by eye."""
 
 import math
 
@@ -19,7 +19,7 @@ from eovseg.errors import ConfigError
 
 
 def blobs(seed: int = 0) -> np.ndarray:
-    """(6, 8, 5) features: the left, middle and right part point in three directions, with little noise."""
+    """(6, 8, 5) features: the left, middle and right parts point in three directions, plus a little noise."""
     rng = np.random.default_rng(seed)
     directions = np.eye(5)[np.repeat([0, 1, 2], [3, 3, 2])]
     return (directions[None] + 0.05 * rng.standard_normal((6, 8, 5))).astype(np.float32)
@@ -66,7 +66,7 @@ def test_matching_across_sizes() -> None:
 
 
 def test_matched_labels_stay_apart() -> None:
-    """More clusters than the reference has: the extra ones keep names of their own."""
+    """With more clusters than the reference has, the extra ones keep labels of their own."""
     matched = match_labels(np.zeros((2, 2), np.int32), np.array([[0, 1], [2, 2]], np.int32))
     assert len(np.unique(matched)) == 3 and matched[1, 0] == 0
 
@@ -75,7 +75,8 @@ def test_pca_colours() -> None:
     first, second = pca_rgb([blobs(), blobs()])
     assert first.shape == (6, 8, 3) and np.allclose(first, second, atol=1e-4)
     assert first.min() >= 0 and first.max() <= 1
-    assert np.ptp(first[:, 0], axis=0).max() < np.ptp(first[0], axis=0).max()  # within a part less than between
+    # less spread within a part than between parts
+    assert np.ptp(first[:, 0], axis=0).max() < np.ptp(first[0], axis=0).max()
     assert np.isfinite(pca_rgb([np.ones((2, 2, 2), np.float32)])[0]).all()
 
 
@@ -109,6 +110,6 @@ def test_boundary_score_by_hand(column: int, tolerance: int, expected: float) ->
 
 def test_boundary_score_counts_both_ways() -> None:
     truth = np.repeat([[1] * 4 + [2] * 8], 6, axis=0)
-    labels = np.repeat([[0] * 4 + [1] * 4 + [2] * 4], 6, axis=0)  # finds the border and invents another
+    labels = np.repeat([[0] * 4 + [1] * 4 + [2] * 4], 6, axis=0)  # finds the boundary and adds a false one
     assert boundary_f_score(labels, truth, 0) == pytest.approx(2 * 0.5 * 1 / 1.5)
     assert math.isnan(boundary_f_score(np.zeros((2, 2), int), np.ones((2, 2), int)))

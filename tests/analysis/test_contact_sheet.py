@@ -19,7 +19,7 @@ def test_every_photo_stands_beside_its_overlay() -> None:
     for (top, left, width), height in zip((first, second, third), (60, 60, 45), strict=True):
         photo = sheet[top : top + height, left : left + width]
         overlay = sheet[top : top + height, left + width : left + 2 * width]
-        assert (photo[2:-2, 2:-2] == 40).all()  # the photo as it is
+        assert (photo[2:-2, 2:-2] == 40).all()  # the photo is unchanged
         assert (overlay != 40).any(axis=-1).mean() > 0.9
     assert (sheet[:GAP] == 255).all() and (sheet[:, -GAP:] == 255).all()
     assert (sheet[2 * GAP + 60 :, 2 * GAP + 180 :] == 255).all(), "a row that is not full keeps its pictures' size"

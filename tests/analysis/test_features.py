@@ -1,4 +1,4 @@
-"""Features of any block: one pass, stopped in time, with timm's own positions."""
+"""Features of any block: one pass, stopped after the last block needed, with timm's own positions."""
 
 import copy
 import threading
@@ -99,7 +99,7 @@ def test_hooks_are_gone_afterwards(vit: nn.Module) -> None:
 
 
 def test_native_size_equals_the_model_itself(vit: nn.Module) -> None:
-    """Output of the last block, followed by what the model does after it, is the model's own output."""
+    """The last block's output, passed through the rest of the model, equals the model's own output."""
     pixels = torch.randn(1, 3, 64, 64)
     whole: dict[int, torch.Tensor] = {}
     handle = vit_blocks(vit)[-1].register_forward_hook(lambda _m, _i, out: whole.update({0: out}))
@@ -121,7 +121,7 @@ def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
 
 
 def test_positions_of_another_size_are_timms() -> None:
-    """open_clip's tower gets the positions that timm's resampling makes; timm's ViT makes them itself."""
+    """open_clip's tower gets positions resampled by timm's function; timm's ViT resamples its own."""
     tower = clip_vit()
     positions = tower.positional_embedding.detach()
     expected = resample_abs_pos_embed(positions[None], [2, 6], num_prefix_tokens=1)[0]
@@ -151,7 +151,7 @@ FAMILIES = {
 @pytest.mark.parametrize("grid", [(4, 4), (3, 6)], ids=["native", "other"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_equal_timms_own(family: str, grid: tuple[int, int]) -> None:
-    """Every block's output is timm's own, at the native size and where timm itself is set to another."""
+    """Every block's output equals timm's own, at the native size and when timm is set to another size."""
     name, patch = FAMILIES[family]
     torch.manual_seed(0)
     vit = timm.create_model(name, pretrained=False, depth=2, num_classes=0, img_size=4 * patch).eval()
@@ -267,7 +267,7 @@ def test_spatial_block_at_its_native_size_is_timms(predictor: Predictor) -> None
 
 
 def spatial_model(kind: str, blocks: int = 3) -> Predictor:
-    """A predictor whose spatial extractor keeps several blocks; the rest of it is not looked at."""
+    """A predictor whose spatial extractor has several blocks; the rest of it is not used."""
     torch.manual_seed(0)
     config = SimpleNamespace(variant="xs", spatial_block=blocks - 1, pixel_mean=(0, 0, 0), pixel_std=(255, 255, 255))
     extractor = SpatialExtractor(kind, blocks - 1, 192 if kind == "own" else 768).eval()  # type: ignore[arg-type]
@@ -306,7 +306,7 @@ def test_spatial_blocks_behind_the_last_one_asked_for_do_not_run(photo: np.ndarr
 
 
 def test_another_thread_runs_the_same_blocks_undisturbed(photo: np.ndarray) -> None:
-    """A page serves several people: hooks of one must not end the pass of another."""
+    """The page serves several visitors: the hooks of one must not stop the pass of another."""
     model = spatial_model("own")
     extractor = model.network.spatial_extractor
     assert extractor is not None
@@ -347,7 +347,7 @@ def test_missing_weights_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
 def test_weights_from_a_file_and_from_the_cache(
     photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No network is asked: the file is found where a hub client keeps it, or named."""
+    """Without any network request, the file is found in the hub client's cache or given by path."""
     small = HubModel("vit_tiny_patch16_224", "22 MB")
     monkeypatch.setattr("analysis.sources.HUB_MODELS", {"small": small})
     assert hub_weights("small") is None

@@ -1,4 +1,4 @@
-"""Figures say what they show, import nothing before they are asked for, and come as vectors."""
+"""Figures are labelled, load plotting libraries only when needed, and can be saved as vector graphics."""
 
 import subprocess
 import sys

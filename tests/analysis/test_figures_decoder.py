@@ -1,4 +1,4 @@
-"""One kernel through the layers, and TDEE's routers as mean and deviation on an axis that says where it is cut."""
+"""One kernel through the layers, and TDEE's routers as mean and deviation on axes whose labels state the cropping."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def test_layers_name_words_and_overlap() -> None:
     )
     path = QueryPath(9, np.ones((4, 4, 6), np.float32), words, np.ones((3, 2)) / 2)
     found = texts(layers_figure(IMAGE, path))
-    assert {"kernel 9 at its start", "after layer 3", "IoU with the last 1.00\nbus 75%"} <= set(found)
-    assert "IoU with the last 1.00\n$bus$ 0%" in found, "the best word stays, however unlikely"
+    assert {"kernel 9, initial mask", "after layer 3", "IoU with last mask 1.00\nbus 75%"} <= set(found)
+    assert "IoU with last mask 1.00\n$bus$ 0%" in found, "the best word is kept, however unlikely"
 
 
 def router_rows_by_hand() -> list[RouterRow]:
@@ -42,7 +42,7 @@ def test_routers_show_mean_and_deviation_on_a_cut_axis_that_says_so() -> None:
     assert things.lines[0].get_ydata() == pytest.approx([0.42, 0.42])
     (spans,) = things.lines[2]
     assert spans.get_segments()[0][:, 1] == pytest.approx([0.40, 0.44])  # mean -+ one deviation
-    caption = "mean ± standard deviation over 2 things and 1 stuff segments of 2 photos; pale: one segment"
+    caption = "mean ± standard deviation over 2 things and 1 stuff segments of 2 photos; each pale dot is one segment"
     assert caption in texts(figure)
     assert "0 things and 0 stuff segments of 0 photos" in " ".join(texts(router_figure([])))
 

@@ -1,4 +1,4 @@
-"""Sheets of results name every segment, and show and list what changed between two results."""
+"""Figures of results name every segment, and show and list the changes between two results."""
 
 from typing import Any
 
@@ -105,7 +105,7 @@ def test_labels_have_a_key_of_their_colours() -> None:
     segment_map = np.array([[0, 1, 1], [2, 2, 2]])
     words = {1: "sky", 2: "$x$ $\\frac", 3: "not drawn"}
     figure = labelled_figure({"photo": np.zeros((2, 3, 3), np.uint8), "drawn": segment_map}, words)
-    figure.draw_without_rendering()  # a dollar in a word is no formula
+    figure.draw_without_rendering()  # a dollar sign in a word does not start a formula
     assert [axis.get_title() for axis in figure.axes] == ["photo", "drawn"]
     key = colours_of(figure.legends[0])
     assert list(key) == ["sky", "$x$ $\\frac", "unlabelled"]

@@ -1,4 +1,4 @@
-"""One kernel through the layers, and the ensemble on kept logits."""
+"""One kernel through the layers, and the ensemble on stored logits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Kept measurements stand beside the paper's numbers, each in its own column."""
+"""Stored measurements appear beside the paper's numbers, each in its own column."""
 
 from pathlib import Path
 
@@ -38,6 +38,6 @@ def test_table_10_keeps_its_columns_apart() -> None:
     report = stored.read_report(asset_path("evaluation/xs-82-photos"))
     own = report.settings["alpha"], report.settings["beta"], report.settings["ensemble"]
     assert kept[own] == pytest.approx(report.summary()["PQ"], abs=0.01)
-    # each classifier alone, whatever the kind of mixture
+    # each classifier alone, so the kind of ensemble does not matter
     for alone in (0.0, 1.0):
         assert kept[alone, alone, "arithmetic"] == kept[alone, alone, "geometric"]

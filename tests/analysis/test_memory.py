@@ -1,4 +1,4 @@
-"""The figure of the memory CSV: a line for every part over words and over pixels, and what is not flat is told."""
+"""The memory figure: a line per part over words and over pixels, and a description of those that are not flat."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write(path: Path, points: tuple[tuple[int, int, int, tuple[int, ...]], ...] 
 def test_every_part_has_a_line_over_words_and_over_pixels(tmp_path: Path) -> None:
     words, pixels, machine = read_curves(write(tmp_path / "memory.csv"))
     assert [curve.part for curve in words] == [curve.part for curve in pixels] == list(PARTS)
-    assert words[2] == Curve("words", (20.0, 50.0, 10_000.0), (10.0, 6.0, 400.0))  # points in order of their place
+    assert words[2] == Curve("words", (20.0, 50.0, 10_000.0), (10.0, 6.0, 400.0))  # points are sorted
     assert pixels[4] == Curve("instance", (0.3072, 3.0, 12.0), (80.0, 540.0, 2_300.0))
     figure = memory_figure(words, pixels, machine)
     left, right = figure.axes
@@ -36,9 +36,9 @@ def test_every_part_has_a_line_over_words_and_over_pixels(tmp_path: Path) -> Non
     assert "words" in left.get_xlabel() and "megapixels" in right.get_xlabel()
     assert left.get_ylabel() == right.get_ylabel() == "peak memory above the loaded model (MB)"
     text = str(figure.get_supxlabel())
-    assert "Over words, word half: 10 MB at 20, 400 MB at 10,000 words; 39 kB a word." in text
-    assert "Over megapixels, panoptic result: 100 MB at 0.31; most, 300 MB, at 3; 200 MB at 12 megapixels." in text
-    assert "Over megapixels, instance result: 80 MB at 0.31, 2,300 MB at 12 megapixels; 190 MB a megapixel." in text
+    assert "Over words, word half: 10 MB at 20, 400 MB at 10,000 words; 39 kB per word." in text
+    assert "Over megapixels, panoptic result: 100 MB at 0.31; peak 300 MB at 3; 200 MB at 12 megapixels." in text
+    assert "Over megapixels, instance result: 80 MB at 0.31, 2,300 MB at 12 megapixels; 190 MB per megapixel." in text
     assert "the others: flat within 25 MB." in text and "Some CPU, 2 threads" in text
     assert "image half:" not in text
 

@@ -1,4 +1,4 @@
-"""Outlines drawn by hand name every id, lie where the photo shows the thing, and are words of the notebooks' list."""
+"""Hand-drawn outlines name every id, lie on the object in the photo, and use words from the notebooks' list."""
 
 from collections.abc import Sequence
 

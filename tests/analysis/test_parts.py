@@ -1,4 +1,4 @@
-"""Time per part: every part of the network is there, nothing that the predictor keeps changes."""
+"""Time per part: every part of the network is included, and the predictor's caches and counters do not change."""
 
 import threading
 

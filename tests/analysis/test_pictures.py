@@ -1,4 +1,4 @@
-"""Colours over a photo, by hand."""
+"""Colours over a photo, compared with values computed by hand."""
 
 import numpy as np
 import pytest

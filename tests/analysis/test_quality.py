@@ -1,4 +1,4 @@
-"""Tables of panoptic quality against counts made by hand."""
+"""Tables of panoptic quality, compared with counts made by hand."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def test_tables_by_hand() -> None:
         ("sky", "sky", "0.67", "true positive"),
         ("dog 1", "–", "–", "false positive"),
         ("–", "dog", "–", "false negative"),
-        ("dog 2", "–", "–", "nothing: mostly unlabelled"),
+        ("dog 2", "–", "–", "ignored: mostly unlabelled"),
     ])  # fmt: skip
     assert all(len(row) == len(MATCH_COLUMNS) for row in rows)
     table = class_rows(quality.compute(), LABELS)

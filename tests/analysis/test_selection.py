@@ -1,4 +1,4 @@
-"""How much VAS selects: every row is what the maps of that photo give, and the figures are what the rows give."""
+"""How much VAS selects: each row follows from the maps of its photo, and the summary follows from the rows."""
 
 import json
 from dataclasses import asdict
@@ -38,7 +38,7 @@ def test_figures_of_rows_that_a_person_can_check() -> None:
 
 
 def test_an_interval_draws_photos_not_pairs() -> None:
-    """Four pairs of a photo share its fate, so they tell no more than one."""
+    """Four pairs of one photo are resampled together, so they carry no more information than one."""
     spreads = tuple(WeightSpread(f"{i}", 0.1, 0.3) for i in range(40))
     pairs = tuple(WordPair(f"{i}", f"{k}", 0.5, 0.4 + 0.2 * (i < 20), 0.1) for i in range(40) for k in range(4))
     found = Selection(spreads, pairs, (np.ones(4),) * 40).summary["pairs with a higher share after"]

@@ -1,4 +1,4 @@
-"""The drawn data set: the same for the same seed, readable by the project's own reader, learnable."""
+"""The synthetic data set: deterministic, readable by the project's own reader, and learnable."""
 
 from pathlib import Path
 
@@ -43,4 +43,5 @@ def test_two_steps_of_training(predictor: Predictor, tmp_path: Path) -> None:
     assert after.seen(SHAPE_WORDS).all() and not after.network.training
     changed = after.network.vas, predictor.network.vas
     assert changed[0] is not None and changed[1] is not None
-    assert not changed[0].guide.weight.equal(changed[1].guide.weight)  # a copy was trained, not the predictor's own
+    # a copy was trained, not the predictor's own network
+    assert not changed[0].guide.weight.equal(changed[1].guide.weight)

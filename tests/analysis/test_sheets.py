@@ -1,4 +1,4 @@
-"""The sheets: even grids that say what they show, names that do not collide, bad options refused first."""
+"""The figures: regular grids with captions, file names that do not collide, and invalid options rejected first."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_clusters_keep_the_photos_shape_and_notes() -> None:
 
 
 def test_cells_are_even_whatever_the_photos_shapes() -> None:
-    """Inches of every cell: one width and one gap everywhere, rows as high as their photo, tall ones bounded."""
+    """Cells have equal widths and gaps, and rows are as high as their photo, up to a limit."""
     photos = [IMAGE, np.zeros((60, 40, 3), np.uint8), np.zeros((90, 10, 3), np.uint8)]
     figure = draw.clustering_figure(photos, {f"stage {n}": photos for n in range(4)}, rows=["a", "b", "c"])
     size = np.array(figure.get_size_inches())
@@ -139,7 +139,7 @@ def test_joint_clusters_keep_their_meaning_across_photos(predictor: Predictor, p
     layers = all_layers(predictor)
     columns = cluster_columns([photo, photo], layers[:2], 3)
     for labels in columns.values():
-        assert np.array_equal(labels[0], labels[1])  # the same photo twice
+        assert np.array_equal(labels[0], labels[1])  # the same photo was given twice
     alone = cluster_columns([photo], layers[:2], 3, joint=False)
     first = cluster_columns([photo], layers[:1], 3, joint=False)
     assert np.array_equal(alone[layers[0].title][0], first[layers[0].title][0])
@@ -151,7 +151,7 @@ def test_more_clusters_than_patches_are_a_sentence(predictor: Predictor, photo: 
 
 
 def test_numbers_of_a_layer() -> None:
-    """Photos without a known segment do not count; the time comes from the layer's own measurement."""
+    """Photos without labelled segments do not count; the time is that measured for the layer."""
     labels, truth = np.array([[0, 0, 1, 1]] * 8), np.array([[1, 2, 2, 2]] * 8)
     found = layer_numbers({"a\nb": [labels, labels]}, [truth, np.zeros_like(truth)], {"a\nb": 12.4})["a\nb"]
     assert found.mutual_information == pytest.approx(mutual_information(labels, truth))
@@ -266,7 +266,7 @@ def test_the_command_names_its_sheets_and_refuses_in_one_sentence(
     assert main([*command, "--clusters", "2"]) == 0
     said = capsys.readouterr()
     assert sorted(said.out.split()) == sorted(map(str, out.iterdir()))
-    assert f'The sheets of "{photos[1]}" are named "b-drawn".' in said.err
+    assert f'The figures of "{photos[1]}" are named "b-drawn".' in said.err
 
 
 def test_command_reports_a_missing_checkpoint_as_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Words against pixels: by hand where a hand can, else against the network's own numbers."""
+"""Similarity of words and pixels: checked by hand where possible, otherwise against the network's own values."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ LEFT = np.array([[True, False], [True, False]])
         ([[1, 0], [1, 0]], 1.0),
         ([[0, 1], [0, 3]], 0.0),
         ([[1, 1], [0, 2]], 0.25),
-        ([[1, 1], [-9, -9]], 0.5),  # what is negative does not count
+        ([[1, 1], [-9, -9]], 0.5),  # negative values do not count
     ],
 )
 def test_concentration_of_small_maps(values: list[list[float]], expected: float) -> None:
@@ -66,14 +66,14 @@ def test_maps_are_vas_own_scaled_dot_product(predictor: Predictor, decoded: Deco
         padded = F.interpolate(expected[None], decoded.state.features.padded_size, mode="bilinear")[
             ..., :height, :width
         ]
-        # two bilinear steps, to the padded input and from there to the photo
+        # two bilinear steps: to the padded input, then to the photo
         whole = F.interpolate(padded, (60, 100), mode="bilinear")[0].numpy()
         assert np.allclose(found, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("intermediates", [True, False])
 def test_maps_of_a_bfloat16_predictor(predictor: Predictor, decoded: Decoded, intermediates: bool) -> None:
-    """Its features are narrower than its weights."""
+    """A bfloat16 predictor has narrower features than weights."""
     features, logits = decoded.state.features, decoded.logits
     features = replace(features, aggregated=features.aggregated.bfloat16())
     assert logits.intermediates is not None
@@ -157,7 +157,7 @@ def test_focus_is_the_concentration_on_the_words_segments(make_result: MakeResul
 
 
 def test_kept_inner_values_give_the_same_numbers(predictor: Predictor, decoded: Decoded) -> None:
-    """With and without intermediates; a pixel's own column is the whole map's."""
+    """The values at a pixel equal those of the whole maps, with and without intermediates."""
     plain = predictor.decode(decoded.state, decoded.vocabulary)
     assert np.allclose(vas_weight(predictor, plain), vas_weight(predictor, decoded), atol=1e-6)
     assert predictor.network.vas is not None

@@ -1,4 +1,4 @@
-"""Milliseconds to reach a block: cumulative, warm, median, and labelled with the machine."""
+"""Milliseconds to reach a block: cumulative, after warm-up, a median, and labelled with the machine."""
 
 import time
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from tests.analysis.test_features import timm_vit
 
 
 class Sleeper(nn.Module):
-    """Takes `seconds`, but a hundred milliseconds more when it runs for the first time."""
+    """Takes `seconds`, plus a hundred milliseconds on its first run."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def test_every_block_of_a_vit_at_another_size() -> None:
 
 
 def test_taps_of_a_block_are_reached_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that only attention (2 ms) and the MLP (4 ms) move: on entering, behind attention, on leaving."""
+    """Times of the three taps on a fake clock that only attention (2 ms) and the MLP (4 ms) advance."""
     clock = [0.0]
     monkeypatch.setattr("analysis.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     vit = timm_vit()

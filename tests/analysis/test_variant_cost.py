@@ -1,4 +1,4 @@
-"""Cost of a variant with random weights: no text tower is kept, counts are the network's own, nothing is remembered."""
+"""Cost of a variant with random weights: no text tower in memory, the network's own counts, and no cached photo."""
 
 import logging
 

@@ -1,9 +1,10 @@
-"""Every notebook runs from top to bottom without a network, and its widgets and results do what the text says.
+"""Every notebook runs from top to bottom without network access, and its widgets and results do what the text says.
 
-The assertions are cells that only these tests append; the reader does not see them.
+The assertions are in cells that only these tests append; the reader does not see them.
 """
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -27,14 +28,14 @@ CHECKS = {
         opacity.value = 1.0
         pictures = [np.asarray(shown[1], float) for shown in (clear, usual, controls.result)]
         tints = [abs(picture - usual[0].image).mean() for picture in pictures]
-        assert tints[0] < tints[1] < tints[2], "the higher the opacity, the further from the photo"
+        assert tints[0] < tints[1] < tints[2], "a higher opacity takes the picture further from the photo"
         score.value = 0.9
         few = controls.result[0].segments
         assert 0 < len(few) < len(usual[0].segments) and all(segment.score >= 0.9 for segment in few)
         assert controls.result[1].tobytes() != usual[1].tobytes()
         score.value = 1.0
         assert controls.result[0].segments == ()
-        assert predictor.word_halves == halves, "a slider costs no word half"
+        assert predictor.word_halves == halves, "a slider does not run the word half"
         text.value = "bus: thing; sky: stuff"
         assert controls.result[0].vocabulary.labels == ("bus", "sky")
         score.value = 0.0
@@ -118,7 +119,7 @@ CHECKS = {
         (block,), (at_end,) = (found.values() for found in explorer.result)
         assert list(explorer.result[0]) == ["XS spatial ViT\\nblock 1"]
         among_all = columns[every[4].title][0]
-        assert np.array_equal(block[0] == block[0][0, 0], among_all == among_all[0, 0]), "only names may change"
+        assert np.array_equal(block[0] == block[0][0, 0], among_all == among_all[0, 0]), "only the labels may change"
         reached = [at_end.milliseconds]
         for tap in ("after attention", "before attention"):
             tap_box.value = tap
@@ -161,18 +162,18 @@ CHECKS = {
         quality_of = {name: [row.panoptic.all.pq for row in rows] for name, rows in tried.items()}
         assert all(values[chosen[f"best on {name}"]] == max(values) for name, values in quality_of.items())
 
-        assert predictor.word_halves == runs_before + 1  # the mixer's first words: no sweep ran the network
+        assert predictor.word_halves == runs_before + 1  # for the first words of the mixer; no sweep ran the network
         more, alpha, beta, kind = mixer.children[:4]
         images, texts = predictor.image_halves, predictor.word_halves
         def scores():
             return {vote.label: vote.score for vote in mixer.result}
         first, own_alpha, own_beta = scores(), alpha.value, beta.value
         assert {"bus", "trolley"} <= first.keys()
-        beta.value = 0.0  # the frozen tower says trolley, and now counts for seen words only
+        beta.value = 0.0  # the frozen tower favours trolley, but now counts for seen words only
         assert scores().get("trolley", 0) < first["trolley"] and scores()["bus"] > first["bus"]
         beta.value = own_beta
         assert scores() == first
-        alpha.value = 1.0  # it doubts the bus
+        alpha.value = 1.0  # the frozen tower is less sure of the bus
         assert scores()["bus"] < first["bus"]
         beta.value = 1.0
         by_tower = [vote.out_of_vocabulary for vote in mixer.result]
@@ -186,7 +187,7 @@ CHECKS = {
         seen_only = scores()
         assert "trolley" not in seen_only and all(vote.seen for vote in mixer.result)
         beta.value = 0.0
-        assert scores() == seen_only  # beta weighs nothing where every word is seen
+        assert scores() == seen_only  # beta has no effect if every word is seen
         more.value = "x" * 5000
         assert mixer.result is None
         assert (predictor.image_halves, predictor.word_halves) == (images, texts + 1)
@@ -195,14 +196,14 @@ CHECKS = {
         assert list(costs) == ["xs", "s", "m", "l"]
         assert all(cost.times.size == (640, 853) and cost.times.runs == 1 for cost in costs.values())
         work = [cost.multiply_adds for cost in costs.values()]
-        assert work == sorted(work) and 0 < cost.multiply_adds < work[0], "XS as it ships sees a smaller photo"
+        assert work == sorted(work) and 0 < cost.multiply_adds < work[0], "XS as shipped uses a smaller photo"
         assert costs["xs"].photos_a_second > costs["l"].photos_a_second and cost.photos_a_second > 0
         assert all(counts[variant] == costs[variant].parameters for variant in ("s", "m", "l"))
         assert totals == sorted(totals) and totals[0] < 15
         assert all(abs(ours / theirs - 1) < 0.1 for ours, theirs in zip(totals[1:], paper[1:]))
         quoted = {row[0] for row in rows if "paper" in row[0]}
         assert len(rows) == 7 and quoted == {"S, the paper's", "M, the paper's", "L, the paper's"}
-        assert all((row[-1] == "-") == row[0].endswith("here") for row in rows), "no PQ of ours beside random weights"
+        assert all((row[-1] == "-") == row[0].endswith("here") for row in rows), "no PQ is measured with random weights"
         halves = predictor.image_halves
         lists.children[0].value = "ade20k-847"
         wide = lists.result
@@ -228,7 +229,10 @@ def test_notebook_is_clean_and_teaches(path: Path) -> None:
     )
     top = book.cells[0].source
     assert top.startswith(f"# {path.name[:2]} · ") and "What you learn" in top and "Which model" in top
-    assert any("## Questions to try" in cell.source for cell in book.cells)
+    questions = next(cell.source for cell in book.cells if "## Questions to try" in cell.source)
+    _, *asked = re.split(r"^\d\. ", questions.partition("## Questions to try")[2], flags=re.MULTILINE)
+    assert asked and all(one.count("<details><summary>Answer</summary>\n\n") == 1 for one in asked)
+    assert all(one.rstrip().endswith("\n\n   </details>") for one in asked), "every question has a folded answer"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -246,7 +250,7 @@ def test_footer_tells_both_routes(path: Path) -> None:
 
 
 def test_make_lab_lets_notebooks_import_the_analysis() -> None:
-    """An installed checkout has `eovseg` on the path alone, and a kernel starts in the folder of its notebook."""
+    """Installing a checkout puts only `eovseg` on the path, and a kernel starts in the folder of its notebook."""
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlab:")[2].partition("\n\n")[0]
     assert '\tPYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks' in recipe
 
@@ -254,7 +258,7 @@ def test_make_lab_lets_notebooks_import_the_analysis() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # as `make lab` does, and for worktrees without an installation of their own
+    # as in `make lab`, and for worktrees without their own installation
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
