@@ -118,6 +118,7 @@ def _as_page(book: Any) -> Any:
     book.cells = [cell for cell in book.cells if MARK not in cell.metadata.get("tags", ())]
     for cell in book.cells:
         if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../assets/weights/README.md)", "](../generated/model-card.md)")
             cell.source = cell.source.replace("](../docs/", "](../").replace("](../assets/", "](../../assets/")
             cell.source = cell.source.replace(f"[{PICTURE}]", "[Open in Colab]")
         else:
