@@ -1,9 +1,9 @@
-"""EOV-Seg: open-vocabulary panoptic segmentation with the words that you type (AAAI 2025).
+"""EOV-Seg (AAAI 2025): open-vocabulary panoptic segmentation with your own words.
 
 predictor = eovseg.load("xs")
 result = predictor("photo.jpg", "person, people: thing; sky: stuff; car")
 
-Importing this package is quick: a name is loaded, and torch with it, when it is first used.
+Public names, and torch with them, are imported lazily on first use, so importing this package is fast.
 """
 
 from typing import TYPE_CHECKING

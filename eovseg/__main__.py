@@ -1,4 +1,4 @@
-"""`python -m eovseg`, the same as the console script `eovseg`."""
+"""`python -m eovseg`: the same as the console script `eovseg`."""
 
 import sys
 

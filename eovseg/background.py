@@ -1,7 +1,6 @@
-"""Words that compete without being asked for, so that a tiny vocabulary is not forced on every pixel.
+"""Background classes: they compete for pixels but are not reported, so a small vocabulary is not forced on every pixel.
 
-The background's classes stand behind the visitor's own while the network decides; what they win is shown as one segment
-"other", because nobody asked for their names.
+They are appended to the user's classes for the network; everything they win is merged into one segment, "other".
 """
 
 from dataclasses import replace
@@ -16,9 +15,9 @@ OTHER = "other"
 
 
 def with_background(words: Vocabulary, background: Vocabulary | str) -> Vocabulary:
-    """`words`, then those classes of `background` that share no name with them (compared without case).
+    """`words` followed by the classes of `background` that share no name with them (case-insensitive).
 
-    Notes of a background that is text are kept beside those of `words`.
+    If `background` is text, its parsing notes are added to those of `words`.
     """
     added = Vocabulary.coerce(background)
     own = {name.casefold() for name in words.words}
@@ -28,9 +27,10 @@ def with_background(words: Vocabulary, background: Vocabulary | str) -> Vocabula
 
 
 def merge_background(result: Result, words: Vocabulary) -> Result:
-    """`result` of `with_background(words, ...)` with the background's segments as one named "other", last.
+    """Merges the background segments of a `result` of `with_background(words, ...)` into a last segment, "other".
 
-    `background` of the answer holds what was merged. Background instances are left out: their masks overlap others.
+    The merged segments are kept in the returned result's `background`. Instances of background classes are dropped,
+    because instance masks may overlap.
     """
     named = len(words)
     own = [index for index, segment in enumerate(result.segments) if segment.class_id < named]
@@ -67,12 +67,12 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
 
 
 def with_other(words: Vocabulary) -> Vocabulary:
-    """The classes of a result whose background was merged: the words, then "other"."""
+    """The classes of a result with merged background: `words`, then "other"."""
     return Vocabulary((*words.classes, WordClass((OTHER,), False)), words.notes)
 
 
 def _other(hidden: tuple[Segment, ...], number: int, class_id: int, segment_map: np.ndarray) -> Segment:
-    """One segment for all of `hidden`; its scores are theirs, weighted by area."""
+    """One segment for all of `hidden`; its scores are their area-weighted means."""
     areas = np.array([segment.area for segment in hidden], dtype=np.float64)
     weights = areas / max(areas.sum(), 1.0)
 

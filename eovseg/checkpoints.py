@@ -1,7 +1,7 @@
 """Weight files: the authors' detectron2 checkpoints, our safetensors files with a config header, and downloads.
 
-Every tensor of an official file is used, known to be unused (later ViT blocks, the ViT's text tower, the loss buffer),
-or unknown, which is an error. Nothing that a file brings is executed: `weights_only` loading or safetensors.
+Every tensor of an official file must be either used or known to be unused (later ViT blocks, the ViT's text tower, the
+loss buffer); any other tensor is an error. Files cannot run code: they are read with `weights_only` or as safetensors.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from eovseg.whole_files import whole_file, write_whole
 
 FORMAT = "eovseg-1"
 
-# Authors' Google Drive, file ids of the repository's README (December 2024); sizes are those of the tensors listed.
+# File ids on the authors' Google Drive, from their README (December 2024).
 _DRIVE_IDS = {
     "s": "1UgLrRxpi4l30F8zTqhEv7cEW23TCGv3h",
     "m": "1--SYgaWs8_Ry2ouXBJO8FfSWH7D-Pejk",
@@ -44,7 +44,7 @@ _BLOCK_NAMES = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
-# official prefix or pattern -> ours; the first match wins
+# Official name pattern -> our name; the first match wins.
 _RENAMES: tuple[tuple[str, str], ...] = (
     (r"cnn_backbone\.clip_model\.logit_scale$", "feature_extractor.logit_scale"),
     (r"cnn_backbone\.clip_model\.visual\.", "feature_extractor.visual."),
@@ -112,7 +112,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"void_embedding\.", "void_embedding."),
 )
 _COMPILED = tuple((re.compile(pattern), ours) for pattern, ours in _RENAMES)
-# In the file but never read by the method: the ViT's own text tower, its last norm and projection, the loss weights.
+# Present in the file but unused by the method: the ViT's text tower, its final norm and projection, the loss weights.
 _UNUSED = re.compile(
     r"vit_backbone\.clip_model\.(positional_embedding|text_projection|logit_scale|token_embedding\.|ln_final\.|"
     r"transformer\.|visual\.ln_post\.|visual\.proj$)|light_weight_decoder\.criterion\.empty_weight$"
@@ -122,7 +122,7 @@ _VIT_BLOCK = re.compile(r"spatial_extractor\.vit\.blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class SortedKeys:
-    """What becomes of an official checkpoint's keys: `used` maps official names to ours."""
+    """The keys of an official checkpoint by use; `used` maps official names to ours."""
 
     used: dict[str, str]
     unused: tuple[str, ...]
@@ -130,7 +130,7 @@ class SortedKeys:
 
 
 def sort_official_keys(keys: Iterable[str], spatial_block: int = 0) -> SortedKeys:
-    """Sort official keys into used, known and unused, unknown; ViT blocks past `spatial_block` are unused."""
+    """Sorts official keys into used, unused and unknown; ViT blocks after `spatial_block` are unused."""
     used: dict[str, str] = {}
     unused, unknown = [], []
     for key in keys:
@@ -155,7 +155,7 @@ def _rename(key: str) -> str | None:
 
 @dataclass
 class Checkpoint:
-    """Weights under our names, with the configuration they belong to; `complete` when the frozen towers are inside."""
+    """Weights under our names with their model configuration; `complete` if the frozen towers are included."""
 
     config: ModelConfig
     tensors: dict[str, Tensor]
@@ -165,22 +165,22 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
-    """Read an official `.pth` or one of our safetensors files.
+    """Reads an official `.pth` or one of our safetensors files.
 
-    An official file does not say its variant: it is recognised by the width of its text embedding, and must agree
-    with `variant` where that is given. Raises `CheckpointError` with one sentence for missing, truncated, foreign or
-    unsafe files and for other variants.
+    An official file does not name its variant, which is inferred from the width of its text embedding. If `variant` is
+    given, the file must match it. Raises `CheckpointError` if the file is missing, truncated, unsafe, not an EOV-Seg
+    checkpoint, or of another variant.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint file {path}; give the path of a .pth or .safetensors file.")
+        raise CheckpointError(f"The checkpoint {path} does not exist. Give the path of a .pth or .safetensors file.")
     digest = file_digest(path)
     checkpoint = _read_safetensors(path) if _is_safetensors(path) else _read_official(path)
     checkpoint.digest = digest
     if variant is not None and checkpoint.config.variant != variant.lower():
         raise CheckpointError(
-            f"{path.name} holds EOV-Seg {checkpoint.config.variant.upper()}, not {variant.upper()}; "
-            f"load it as variant {checkpoint.config.variant!r}."
+            f"{path.name} contains EOV-Seg {checkpoint.config.variant.upper()}, not {variant.upper()}. "
+            f"Load it as variant {checkpoint.config.variant!r}."
         )
     return checkpoint
 
@@ -203,10 +203,10 @@ def _read_safetensors(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path.name} is damaged or truncated ({error}); copy or download it again.") from error
+        raise CheckpointError(f"{path.name} is damaged or truncated ({error}). Copy or download it again.") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path.name} is another program's safetensors file; convert an EOV-Seg checkpoint with `eovseg convert`."
+            f"{path.name} is not an EOV-Seg safetensors file. Convert an EOV-Seg checkpoint with `eovseg convert`."
         )
     try:
         header: dict[str, Any] = json.loads(metadata["header"])
@@ -215,8 +215,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
             words = tuple(map(str, header["training_words"]))
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(
-            f"{path.name} has a header that this version cannot use ({type(error).__name__}: {error}); "
-            "convert the checkpoint again."
+            f"{path.name} has a header that this version cannot read ({type(error).__name__}: {error}). "
+            "Convert the checkpoint again."
         ) from error
     return Checkpoint(config, tensors, complete, words)
 
@@ -226,29 +226,30 @@ def _read_official(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=None)
     except Exception as error:  # torch raises pickle, zip, runtime and end-of-file errors for broken or unsafe files
         raise CheckpointError(
-            f"{path.name} is not a readable checkpoint: it is damaged, or holds more than plain tensors, which is not "
-            "loaded for safety; give an official .pth or a file made by `eovseg convert`."
+            f"{path.name} cannot be read: it is damaged, or contains objects other than tensors, which are not loaded "
+            "for security reasons. Give an official .pth or a file written by `eovseg convert`."
         ) from error
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not names_tensors(state):
-        raise CheckpointError(f"{path.name} holds no table of tensors under 'model'; it is not an EOV-Seg checkpoint.")
+        raise CheckpointError(f"{path.name} has no tensors under the key 'model'; it is not an EOV-Seg checkpoint.")
     config = _recognise(path, state)
     keys = sort_official_keys(state, config.spatial_block)
     if keys.unknown:
         raise CheckpointError(
-            f"{path.name} has {len(keys.unknown)} unexpected tensors, first {keys.unknown[0]}; it is not EOV-Seg's."
+            f"{path.name} has {len(keys.unknown)} unexpected tensors, the first being {keys.unknown[0]}; "
+            "it is not an EOV-Seg checkpoint."
         )
     tensors = {ours: state[theirs] for theirs, ours in keys.used.items()}
     prefix = "spatial_extractor.vit."
     for name in ("cls_token", "pos_embed"):
         tensor = tensors.get(prefix + name)
-        if tensor is not None and tensor.shape[-1:] == (config.spatial_dim,):  # else `load_into` tells
+        if tensor is not None and tensor.shape[-1:] == (config.spatial_dim,):  # otherwise `load_into` reports it
             tensors[prefix + name] = tensor.reshape(1, -1, config.spatial_dim)
     return Checkpoint(config, tensors, complete=True)
 
 
 def names_tensors(state: object) -> bool:
-    """Whether `state` is a table of tensors by name."""
+    """Whether `state` maps names to tensors."""
     return isinstance(state, Mapping) and all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     )
@@ -260,17 +261,17 @@ def _recognise(path: Path, state: Mapping[str, Tensor]) -> ModelConfig:
         config = variant_config(variant)
         if void is not None and void.shape == (1, config.embed_dim):
             return config
-    raise CheckpointError(f"{path.name} has no void embedding of EOV-Seg S, M or L; it is another model's checkpoint.")
+    raise CheckpointError(f"{path.name} has no void embedding of EOV-Seg S, M or L; it belongs to another model.")
 
 
 def load_into(network: EOVSeg, checkpoint: Checkpoint, name: str = "the checkpoint") -> None:
-    """Load strictly; raises `CheckpointError` naming the first missing, unexpected or misshapen tensor."""
+    """Strict loading; raises `CheckpointError` naming the first missing, unexpected or wrongly shaped tensor."""
     check(network, checkpoint, name)
     network.load_state_dict(checkpoint.tensors, strict=False)
 
 
 def check(network: EOVSeg, checkpoint: Checkpoint, name: str) -> None:
-    """Raise `CheckpointError` unless the tensors are those that `network` needs, which may be on the meta device."""
+    """Raises `CheckpointError` unless the tensors match those of `network`, which may be on the meta device."""
     expected = network.state_dict() if checkpoint.complete else network.trained_state_dict()
     problems = (
         ("lacks", sorted(expected.keys() - checkpoint.tensors.keys())),
@@ -291,9 +292,9 @@ def save_checkpoint(
     training_words: Iterable[str] | None = None,
     half: bool = False,
 ) -> None:
-    """Write our safetensors format atomically; `half` stores floating-point tensors in float16.
+    """Writes our safetensors format atomically; `half` stores floating-point tensors as float16.
 
-    Raises `CheckpointError` where the file cannot be written.
+    Raises `CheckpointError` if the file cannot be written.
     """
     path = Path(path)
     stored = {}
@@ -310,9 +311,9 @@ def save_checkpoint(
 
 
 def convert(source: str | Path, target: str | Path) -> Checkpoint:
-    """Turn an official `.pth` (or one of our files) into a safetensors file with its configuration in the header."""
+    """Converts an official `.pth` (or one of our files) to safetensors with the configuration in its header."""
     checkpoint = read_checkpoint(source)
-    # Only CLIP's towers can be built without memory; XS's are small.
+    # CLIP's towers can be built on the meta device; XS's cannot, but they are small.
     with torch.device("meta" if checkpoint.complete else "cpu"):
         check(EOVSeg(checkpoint.config), checkpoint, Path(source).name)
     save_checkpoint(
@@ -326,7 +327,7 @@ def convert(source: str | Path, target: str | Path) -> Checkpoint:
 
 
 def default_checkpoint(variant: str) -> Path | None:
-    """The variant's weights where they are at hand: XS ships with the project, S, M and L after `eovseg download`."""
+    """The variant's local weights or None: XS ships with the project, S, M and L need `eovseg download`."""
     if variant == "xs":
         return asset_path("weights/eovseg-xs.safetensors")
     path = default_cache_directory() / f"eovseg-{variant}.pth"
@@ -334,14 +335,14 @@ def default_checkpoint(variant: str) -> Path | None:
 
 
 def download(variant: str) -> Path:
-    """Fetch the authors' checkpoint of "s", "m" or "l"; resumes, checks it by loading, records its SHA-256.
+    """Downloads the authors' checkpoint of "s", "m" or "l" (resumable), checks that it loads, records its SHA-256.
 
-    A later download or load of the same file must have the recorded checksum. Raises `CheckpointError` without a
-    network, for files that are not the variant's checkpoint, and where the file cannot be written.
+    Later loads of the file must match the recorded checksum. Raises `CheckpointError` if there is no network, the file
+    is not the variant's checkpoint, or it cannot be written.
     """
     if variant not in _DRIVE_IDS:
         raise CheckpointError(
-            f"There is no download for variant {variant!r}; choose s, m or l (xs ships with the project)."
+            f"There is no download for variant {variant!r}. Choose s, m or l (xs ships with the project)."
         )
     path = default_cache_directory() / f"eovseg-{variant}.pth"
     if not path.is_file():
@@ -351,22 +352,22 @@ def download(variant: str) -> Path:
 
 
 def check_record(path: Path, digest: str) -> None:
-    """Record a downloaded file's SHA-256 beside it at its first load, and hold every later load to it.
+    """Records a downloaded file's SHA-256 next to it on first load and compares it on later loads.
 
-    Raises `CheckpointError` where the file is another one than at its first load.
+    Raises `CheckpointError` if the file has changed since its first load.
     """
     record = path.with_suffix(".sha256")
     try:
         recorded = record.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
-        with contextlib.suppress(OSError):  # a cache that several people read and one may write
+        with contextlib.suppress(OSError):  # the cache may be shared and read-only
             write_whole(record, f"{digest}\n")
         return
     except OSError as error:
-        raise CheckpointError(f'The checksum "{record}" cannot be read ({error.strerror}).') from error
+        raise CheckpointError(f'The checksum file "{record}" cannot be read ({error.strerror}).') from error
     if recorded != digest:
         raise CheckpointError(
-            f"{path.name} differs from the checksum recorded at its first load; delete it and download again."
+            f"{path.name} does not match the checksum recorded at its first load. Delete it and download it again."
         )
 
 
@@ -375,21 +376,21 @@ def _fetch(drive_id: str, path: Path) -> None:
         import gdown
     except ImportError as error:
         raise CheckpointError(
-            'The download needs the package gdown: pip install "eovseg[download]" or gdown; '
-            f"or fetch Google Drive file {drive_id} with a browser and save it as {path}."
+            "The download needs the package gdown. Run pip install gdown, "
+            f"or download Google Drive file {drive_id} in a browser and save it as {path}."
         ) from error
 
     partial = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         result = gdown.download(id=drive_id, output=str(partial), resume=True)
-    except Exception as error:  # gdown passes on the errors of its HTTP library
+    except Exception as error:  # gdown does not wrap the errors of its HTTP library
         raise CheckpointError(
-            f"The download failed ({type(error).__name__}): connect to the network and run the command again; "
-            f"or fetch Google Drive file {drive_id} with a browser and save it as {path}."
+            f"The download failed ({type(error).__name__}). Check your network connection and run the command again, "
+            f"or download Google Drive file {drive_id} in a browser and save it as {path}."
         ) from error
     if result is None:
         raise CheckpointError(
-            f"The download gave no file; fetch Google Drive file {drive_id} by hand and save it as {path}."
+            f"The download returned no file. Download Google Drive file {drive_id} in a browser and save it as {path}."
         )
     os.replace(partial, path)

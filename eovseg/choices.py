@@ -1,4 +1,4 @@
-"""Choices and defaults that functions and commands share, in a module that parsers can import without torch."""
+"""Choices and defaults shared by functions and commands, importable without torch."""
 
 from typing import Literal
 
@@ -6,4 +6,4 @@ Task = Literal["panoptic", "semantic", "instance"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Backend = Literal["torch", "openvino", "compile"]
 
-TRACK_MEMORY = 10  # segmented frames of a video that a track waits for its segment
+TRACK_MEMORY = 10  # segmented video frames that a track survives without a matching segment

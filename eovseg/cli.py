@@ -1,8 +1,7 @@
-"""`eovseg` and `python -m eovseg`: segment photos and videos, fetch and convert checkpoints, train, evaluate, ...
+"""`eovseg` and `python -m eovseg`: segment photos and videos, download and convert checkpoints, train, evaluate, ...
 
-A command's module is imported when it is asked for: it holds the parser, and its `run` imports what the work needs.
-Errors that a person can act on are one sentence on standard error; exit code 1 when something failed, 2 for wrong
-options.
+Only the module of the given command is imported. It defines the parser; heavy imports happen in its `run`. User errors
+are printed as one message on standard error. Exit codes: 1 if something failed, 2 for invalid options.
 """
 
 import argparse
@@ -14,27 +13,27 @@ from pathlib import Path
 from eovseg import own_packages
 from eovseg.errors import EovsegError, any_encoding, refused
 
-# By name: the module whose `add_arguments` declares its options and sets `run`, None for this one; what it is for.
+# Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
 COMMANDS: dict[str, tuple[str | None, str]] = {
-    "segment": ("eovseg.segmenting.commands", "segment photos, folders or globs with your words"),
-    "video": ("eovseg.video.commands", "draw the segments into a video, with tracks and steady colours"),
-    "download": (None, "fetch the authors' checkpoint of S, M or L (resumes)"),
-    "convert": (None, "turn a checkpoint into safetensors with a config header"),
+    "segment": ("eovseg.segmenting.commands", "segment photos, folders or glob patterns with your own words"),
+    "video": ("eovseg.video.commands", "draw segments into a video, with object tracks and stable colours"),
+    "download": (None, "download the authors' checkpoint of S, M or L (resumable)"),
+    "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
-    "export": ("eovseg.training.export", "turn a training checkpoint into a weight file"),
-    "export-onnx": ("eovseg.export.options", "write both halves as ONNX files, checked against torch"),
-    "evaluate": ("eovseg.evaluation.__main__", "PQ, AP, mIoU and calibration on labelled photos"),
-    "benchmark": ("eovseg.benchmark.options", "speed of the variants beside the readable network"),
+    "export": ("eovseg.training.export", "convert a training checkpoint to a weight file"),
+    "export-onnx": ("eovseg.export.options", "export the network as two ONNX files, checked against torch"),
+    "evaluate": ("eovseg.evaluation.__main__", "measure PQ, AP, mIoU and calibration on labelled photos"),
+    "benchmark": ("eovseg.benchmark.options", "compare the speed of the variants with that of the reference network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of the console script; returns the exit code."""
+    """Entry point of the console script; returns the exit code."""
     any_encoding()
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if given and given[0] in own_packages.COMMANDS:  # they have options of their own
+        if given and given[0] in own_packages.COMMANDS:  # they parse their own options
             return own_packages.run(given[0], given[1:])
         options = build_parser(given[0] if given else None).parse_args(given)
         code = options.run(options) or 0
@@ -43,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EovsegError, OSError) as error:
         return refused(error, "eovseg: ")
     except KeyboardInterrupt:
-        print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
+        print("eovseg: stopped; finished results are kept.", file=sys.stderr)
         return 130
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """The command line, with the options of `command` alone."""
+    """The command-line parser; only the subparser of `command` has its options."""
     parser = argparse.ArgumentParser(prog="eovseg", description="Open-vocabulary panoptic segmentation.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, purpose) in COMMANDS.items():

@@ -1,13 +1,13 @@
-"""Segment colours: the same word has the same colour in every photo, and colour-blind people can tell them apart.
+"""Segment colours: the same for a word in every photo, and distinguishable by colour-blind people.
 
-`_PALETTE` holds 36 colours chosen one after the other from a grid in OKLCH (lightness 0.47-0.87, chroma 0.05-0.15):
-each is the one farthest from those before it, where the distance of two colours is the smallest of their OKLab
-distances as seen with protanopia, with deuteranopia (Viénot, Brettel and Mollon 1999) and, divided by 1.5, with full
-colour vision. Lightness therefore carries much of the difference. Everyday words have their own entries, so that what
-often stands side by side (sky, building, tree, road, car, person) is far apart; any other word gets one by a hash.
+`_PALETTE` holds 36 colours chosen greedily from an OKLCH grid (lightness 0.47-0.87, chroma 0.05-0.15): each is the one
+farthest from all previous ones. The distance of two colours is the minimum of their OKLab distances under protanopia,
+under deuteranopia (Viénot, Brettel and Mollon 1999) and, divided by 1.5, under normal vision, so colours differ mostly
+in lightness. Common words are assigned by hand, so that frequent neighbours (sky, building, tree, road, car, person)
+look very different; all other words are hashed.
 
-Within one picture a colour that comes too close to one already there is moved: lightness first, then hue. That is how
-the instances of a class are told apart, and how two words of the same entry are.
+Within one picture, a colour too close to one already used is shifted, first in lightness, then in hue. This
+distinguishes the instances of a class as well as two words that share a palette entry.
 """
 
 import zlib
@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-# Colour: the everyday words that always have it.
+# Colour: the common words assigned to it.
 _PALETTE = {
     "5cb4ef": "sky",
     "9d300f": "horse, fire hydrant, pizza, door, stop sign",
@@ -60,7 +60,7 @@ _PALETTE = {
 _ENTRIES = tuple(_PALETTE)
 _ENTRY_OF_WORD = {word: index for index, words in enumerate(_PALETTE.values()) for word in words.split(", ")}
 
-# Smallest distances within one picture, between colours of two classes and of two instances of one class.
+# Minimum distances within one picture, between two classes and between two instances of one class.
 CLASS_DISTANCE = 0.03
 INSTANCE_DISTANCE = 0.05
 _NORMAL_VISION_DIVISOR = 1.5
@@ -80,7 +80,7 @@ _TO_LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
-# What a person with full vision, protanopia and deuteranopia sees, on linear sRGB (Viénot, Brettel and Mollon 1999).
+# Normal vision, protanopia and deuteranopia as maps of linear sRGB (Viénot, Brettel and Mollon 1999).
 _VISIONS = np.array(
     [
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
@@ -91,14 +91,14 @@ _VISIONS = np.array(
 
 
 class Labelled(Protocol):
-    """What colours and names need to know of a segment."""
+    """The part of a segment that colours and names depend on."""
 
     @property
     def label(self) -> str: ...
 
 
 def segment_labels(segments: Sequence[Labelled]) -> list[str]:
-    """One unique name per segment: its label, numbered in the given order where several share it ("person 2")."""
+    """One unique name per segment: its label, numbered in the given order if several share it ("person 2")."""
     shared: dict[str, int] = defaultdict(int)
     for segment in segments:
         shared[segment.label] += 1
@@ -110,7 +110,7 @@ def segment_labels(segments: Sequence[Labelled]) -> list[str]:
         while shared[segment.label] > 1:
             numbers[segment.label] += 1
             name = f"{segment.label} {numbers[segment.label]}"
-            if name not in taken:  # a vocabulary can hold the word "person 2" itself
+            if name not in taken:  # the vocabulary may contain the word "person 2" itself
                 break
         taken.add(name)
         names.append(name)
@@ -118,16 +118,16 @@ def segment_labels(segments: Sequence[Labelled]) -> list[str]:
 
 
 def class_colour(label: str) -> np.ndarray:
-    """(3,) uint8 RGB of a word, always the same, without regard to case."""
+    """(3,) uint8 RGB of a word, deterministic and case-insensitive."""
     word = label.strip().casefold()
     index = _ENTRY_OF_WORD.get(word, zlib.crc32(word.encode("utf-8", "surrogatepass")) % len(_ENTRIES))
     return np.frombuffer(bytes.fromhex(_ENTRIES[index]), dtype=np.uint8).copy()
 
 
 def segment_colours(segments: Sequence[Labelled]) -> np.ndarray:
-    """(n, 3) uint8 RGB: the first segment of a class has the class's colour, further ones a lighter or darker one.
+    """(n, 3) uint8 RGB: the first segment of a class has the class's colour, later ones are lighter or darker.
 
-    Depends on the labels and their order only; where two classes would look alike, the alphabetically later moves.
+    Depends only on the labels and their order. If two classes are too similar, the alphabetically later one is shifted.
     """
     labels = [segment.label.strip().casefold() for segment in segments]
     first_of = {label: index for index, label in reversed(list(enumerate(labels)))}
@@ -139,7 +139,7 @@ def segment_colours(segments: Sequence[Labelled]) -> np.ndarray:
         return np.zeros((0, 3), dtype=np.uint8)
     options = np.stack([_variants(label)[0] for label in names])  # (K, V, 3) colours
     seen = np.stack([_variants(label)[1] for label in names])  # (K, V, 3 visions, 3)
-    # How far each option is from all colours in use, in units of what is asked for: 1 is enough.
+    # Distance of each option from all colours in use, relative to the required distance: 1 is enough.
     margins = np.full(options.shape[:2], np.inf)
     colours = np.zeros((len(labels), 3), dtype=np.uint8)
     for index in order:
@@ -154,9 +154,9 @@ def segment_colours(segments: Sequence[Labelled]) -> np.ndarray:
 
 
 def free_colour(label: str, taken: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
-    """(3,) uint8 RGB for one more segment beside those that keep theirs: `taken` holds their words and colours.
+    """(3,) uint8 RGB for one additional segment; `taken` holds the words and colours already in use.
 
-    The word's own colour where it is free, else the nearest variant that differs enough, else the most different one.
+    The word's own colour if it is free, else the nearest variant that differs enough, else the most different one.
     """
     options, seen = _variants(label.strip().casefold())
     margins = np.full(len(options), np.inf)
@@ -169,35 +169,37 @@ def free_colour(label: str, taken: Sequence[tuple[str, np.ndarray]]) -> np.ndarr
 
 
 def colour_distance(seen: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Smallest distance over the three visions of colours `seen` (..., 3, 3) and `other` from `as_seen`; 0.02 or more
-    can be told apart side by side."""
+    """Minimum distance over the three kinds of vision between `seen` (..., 3, 3) and `other`, both from `as_seen`.
+
+    Colours at a distance of at least 0.02 can be told apart side by side.
+    """
     distances = np.sqrt(((seen - other) ** 2).sum(-1))
     distances[..., 0] /= _NORMAL_VISION_DIVISOR
     return distances.min(-1)
 
 
 def as_seen(colours: np.ndarray) -> np.ndarray:
-    """OKLab of uint8 RGB `colours` (..., 3) with full vision, protanopia and deuteranopia: (..., 3 visions, 3)."""
+    """OKLab of uint8 RGB `colours` (..., 3) under normal vision, protanopia and deuteranopia: (..., 3 visions, 3)."""
     linear = linear_rgb(colours)
     cones = np.clip(np.einsum("vij,...j->...vi", _VISIONS, linear), 0, 1) @ _TO_CONES.T
     return np.cbrt(cones) @ _TO_LAB.T
 
 
 def linear_rgb(colours: np.ndarray) -> np.ndarray:
-    """Linear light in 0..1 of uint8 sRGB `colours` (IEC 61966-2-1)."""
+    """uint8 sRGB `colours` as linear light in 0..1 (IEC 61966-2-1)."""
     values = np.asarray(colours) / 255.0
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def text_colour(background: np.ndarray) -> tuple[int, int, int]:
-    """Black or white, whichever has the higher WCAG 2 contrast on `background` (3,) uint8; it is at least 4.5."""
+    """Black or white, whichever has the higher WCAG 2 contrast (always at least 4.5) on `background` (3,) uint8."""
     luminance = float(linear_rgb(background) @ np.array([0.2126, 0.7152, 0.0722]))
     white_contrast, black_contrast = 1.05 / (luminance + 0.05), (luminance + 0.05) / 0.05
     return (255, 255, 255) if white_contrast > black_contrast else (0, 0, 0)
 
 
 def id_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W), 0 to 2^24 - 1, as a COCO-panoptic PNG has them: (H, W, 3) uint8, id = R + 256 G + 65536 B."""
+    """Segment ids (H, W), 0 to 2^24 - 1, in COCO panoptic encoding: (H, W, 3) uint8, id = R + 256 G + 65536 B."""
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
 
 
@@ -216,7 +218,7 @@ def _variants(label: str) -> tuple[np.ndarray, np.ndarray]:
     turns = np.radians([0, 12, -12, 22, -22])
     light = (lightness + np.tile(lights, len(turns))).clip(0.42, 0.88)
     turn = hue + np.repeat(turns, len(lights))
-    # Pale and dark colours hold less chroma: the first of these shares that a screen can show is taken.
+    # Pale and dark colours allow less chroma: use the largest fraction that lies within the sRGB gamut.
     chroma = chroma * np.array([1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0])[:, None]
     lab = np.stack(np.broadcast_arrays(light, chroma * np.cos(turn), chroma * np.sin(turn)), axis=-1)
     linear = (lab @ np.linalg.inv(_TO_LAB).T) ** 3 @ np.linalg.inv(_TO_CONES).T

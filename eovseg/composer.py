@@ -1,4 +1,4 @@
-"""The third step: from one photo's scores to the segments of a task. No network runs here."""
+"""The third step: from the scores of one photo to the segments of a task. Runs no network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """Segments of one photo, the map (H, W) of their ids, the kernel that each reports, and masks of instances."""
+    """Segments of one photo, their id map (H, W), the kernel behind each segment, and instance masks."""
 
     segment_map: np.ndarray
     segments: tuple[Segment, ...]
@@ -35,9 +35,9 @@ class Composed:
 
 
 def shown_score(score: float, calibration: tuple[float, float] | None) -> float:
-    """What a score in 0..1 is shown as: sigmoid(slope x logit(score) + bias), or itself without a calibration.
+    """The calibrated score, sigmoid(slope x logit(score) + bias), or the score itself if `calibration` is None.
 
-    The order of scores stays as it is, because the slope is above 0.
+    Calibration keeps the order of scores, because the slope is positive.
     """
     if calibration is None:
         return score
@@ -51,7 +51,7 @@ def score_logit(score: float | np.ndarray) -> Any:
 
 
 class Composer:
-    """Turns the class log-probabilities (Q, K+1) of one photo into the segments of a task."""
+    """Composes the segments of a task from the class log-probabilities (Q, K+1) of one photo."""
 
     def __init__(self, vocabulary: Vocabulary, logits: Logits, tiled: TiledMasks, scores: Tensor) -> None:
         self.vocabulary = vocabulary
@@ -64,9 +64,9 @@ class Composer:
 
     @torch.inference_mode()
     def panoptic(self, rule: ModelConfig, image: np.ndarray) -> Composed:
-        """As `panoptic` or `best_first`; `image` (H, W, 3) uint8 is the photo.
+        """Segments from `panoptic` or `best_first`; `image` (H, W, 3) uint8 is the photo.
 
-        `rule` says how kernels become segments: composition, thresholds, edges and calibration.
+        `rule` supplies the composition, thresholds, edges and calibration.
         """
         guide = self._guide(image) if rule.edges else None
         thresholds = (rule.score_threshold, rule.overlap_threshold, rule.void_threshold)
@@ -85,14 +85,14 @@ class Composer:
         return Composed(ids, segments, tuple(r.query for r in records))
 
     def _guide(self, image: np.ndarray) -> Tensor:
-        """The photo at the size that the network saw, (3, height, width) in 0..1."""
+        """The photo at network input size, (3, height, width) in 0..1."""
         size = self.geometry.input_size
         given = image if image.shape[:2] == size else resized(image, size)
         return torch.from_numpy(np.ascontiguousarray(given)).to(self.masks).permute(2, 0, 1) / 255
 
     @torch.inference_mode()
     def semantic(self, void: float | None) -> Composed:
-        """One segment a class that wins a pixel; it reports the kernel that is surest of the class."""
+        """One segment per class that wins a pixel; its kernel is the one with the highest probability of the class."""
         keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
         if void is not None:
             keep = self.scores.softmax(-1)[:, -1] <= void
@@ -114,7 +114,7 @@ class Composer:
 
     @torch.inference_mode()
     def instances(self, score: float) -> Composed:
-        """Instances of things that score above `score`, best first; in the map the better ones cover the others."""
+        """Instances of things that score above `score`, best first; better ones cover the others in the map."""
         found = instances(
             self.scores, self.masks, self.is_thing, self.geometry, score_threshold=score, made=self.tiled.instances
         )
@@ -143,7 +143,7 @@ class Composer:
 
 
 def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:
-    """Area and box of the segments 1..count of a map, in one pass over its pixels."""
+    """Area and box of segments 1..count of a map, in one pass over its pixels."""
     area = np.bincount(ids.ravel(), minlength=count + 1)
     extents = {}
     for number, slices in enumerate(ndimage.find_objects(ids, max_label=count), start=1):

@@ -1,6 +1,6 @@
-"""Several processes, on one machine or many, that work as one: `accelerate launch -m eovseg.training ...` or torchrun.
+"""Distributed runs on one or more machines, started with `accelerate launch -m eovseg.training ...` or torchrun.
 
-Alone, every function here returns at once what it was given. In a group all processes must call them in the same order.
+In a single process, every function here is a no-op. In a group, all processes must call them in the same order.
 """
 
 import atexit
@@ -15,51 +15,51 @@ from torch import distributed as group
 
 from eovseg.errors import ConfigError, EovsegError
 
-# The main process scores what all have predicted while the others wait; torch's ten minutes are too few for that.
+# While the main process scores all predictions, the others wait, possibly longer than torch's default of ten minutes.
 PATIENCE = timedelta(hours=1)
 
 Value = TypeVar("Value")
 
 
 def start(device: str | None = None, patience: timedelta = PATIENCE) -> None:
-    """Join the group that a launcher has announced in the environment; without one, do nothing.
+    """Joins the process group that the launcher describes in the environment, if any.
 
-    Each process takes the accelerator of its number on the machine, or none where `device` is "cpu". `patience`: how
-    long a process waits for the others.
+    Each process uses the accelerator with its local rank, or none if `device` is "cpu". `patience` is the timeout for
+    waiting for other processes.
     """
     if group.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise ConfigError("Several processes need the package accelerate: pip install accelerate.") from error
+        raise ConfigError("Running several processes needs the package accelerate: pip install accelerate.") from error
     PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=patience)
     atexit.register(stop)
 
 
 def stop() -> None:
-    """Leave the group."""
+    """Leaves the group."""
     if group.is_initialized():
         group.destroy_process_group()
 
 
 def count() -> int:
-    """Number of processes, 1 without a group."""
+    """Number of processes; 1 without a group."""
     return group.get_world_size() if group.is_available() and group.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0 on."""
+    """Rank of this process, starting at 0."""
     return group.get_rank() if count() > 1 else 0
 
 
 def is_main() -> bool:
-    """Whether this is the process that prints and writes."""
+    """Whether this is the main process, which prints and writes."""
     return rank() == 0
 
 
 def total(tensor: Tensor) -> Tensor:
-    """`tensor` summed over the processes, element by element; no gradient goes through it."""
+    """Elementwise sum of `tensor` over the processes, detached."""
     if count() > 1:
         tensor = tensor.detach().clone()
         group.all_reduce(tensor)
@@ -67,14 +67,14 @@ def total(tensor: Tensor) -> Tensor:
 
 
 def mean(tensor: Tensor) -> Tensor:
-    """`tensor` averaged over the processes, element by element; no gradient goes through it."""
+    """Elementwise mean of `tensor` over the processes, detached."""
     return total(tensor) / count() if count() > 1 else tensor
 
 
 def fair_share(amount: Tensor, least: float) -> Tensor:
-    """What a process divides its sum by, so that the mean over processes is the quotient of the whole batch.
+    """The divisor of this process's sum for which the mean over processes equals the quotient over the full batch.
 
-    `amount` is this process's part of the divisor; the whole one is at least `least`.
+    `amount` is this process's part of the divisor; the total is clamped to at least `least`.
     """
     return total(amount).clamp(min=least) / count()
 
@@ -85,9 +85,9 @@ def anywhere(flag: bool) -> bool:
 
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Give every parameter the mean of its gradients over the processes, in one message.
+    """Averages the gradients of all parameters over the processes with a single all-reduce.
 
-    A parameter without a gradient counts as 0 where another process has one, and stays without where none has.
+    A missing gradient counts as 0 if another process has one, and stays None if no process has one.
     """
     if count() == 1:
         return
@@ -101,7 +101,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
 
 
 def copy_from_main(tensors: Sequence[Tensor]) -> None:
-    """Overwrite `tensors` with the main process's."""
+    """Overwrites `tensors` with those of the main process."""
     if count() > 1:
         for tensor in tensors:
             values = tensor.detach().contiguous()
@@ -110,7 +110,7 @@ def copy_from_main(tensors: Sequence[Tensor]) -> None:
 
 
 def gather(value: Value) -> list[Value] | None:
-    """The picklable values of all processes in order, on the main process; None on the others."""
+    """The (picklable) values of all processes in rank order on the main process; None on the others."""
     if count() == 1:
         return [value]
     values: list[Any] | None = [None] * count() if is_main() else None
@@ -119,7 +119,7 @@ def gather(value: Value) -> list[Value] | None:
 
 
 def from_main(make: Callable[[], Value]) -> Value:
-    """What `make` returns on the main process, which alone calls it; its `EovsegError` is raised on all."""
+    """Calls `make` on the main process only and returns its result, or raises its `EovsegError`, on all processes."""
     if count() == 1:
         return make()
     answer: list[Any] = [None]
@@ -135,12 +135,12 @@ def from_main(make: Callable[[], Value]) -> Value:
 
 
 def own(items: Sequence[Value]) -> Sequence[Value]:
-    """This process's part of `items`: neighbours, so that the parts in the order of the processes are `items` again."""
+    """This process's contiguous part of `items`; concatenated in rank order, the parts are `items`."""
     first, last = (len(items) * process // count() for process in (rank(), rank() + 1))
     return items[first:last]
 
 
 def _device() -> torch.device:
-    """Where the group's messages live."""
+    """The device of the group's communication."""
     accelerator = torch.accelerator.current_accelerator()
     return torch.device("cpu") if accelerator is None or group.get_backend() == "gloo" else accelerator

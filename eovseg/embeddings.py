@@ -1,7 +1,7 @@
-"""Word embeddings that are computed once: a cache in memory and on disk in front of a text tower.
+"""A cache of word embeddings, in memory and on disk.
 
-A row depends on the text tower, the prompt templates and the word, and on nothing else, so adding one word to a
-vocabulary encodes one word. Words are stored under a hash: the file does not tell what people typed.
+An embedding depends only on the text tower, the prompt templates and the word, so adding a word to a vocabulary encodes
+just that word. Words are stored as hashes, so the file does not reveal what users typed.
 """
 
 import hashlib
@@ -21,25 +21,25 @@ import platformdirs
 _LOG = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "EOVSEG_CACHE"
-_FILE_NAME = "embeddings-1.sqlite"  # the number changes with the table's form
-_QUERY_ROWS = 500  # SQLite's oldest builds allow 999 parameters in one statement
-_ENCODE_WORDS = 512  # what an interrupted run of a large vocabulary can lose
+_FILE_NAME = "embeddings-1.sqlite"  # the number is the version of the table's schema
+_QUERY_ROWS = 500  # old builds of SQLite allow 999 parameters per statement
+_ENCODE_WORDS = 512  # per batch; an interrupted run loses at most one batch
 _LOCK_SECONDS = 5.0
 _UNIT_TOLERANCE = 1e-6
 
 
 def default_cache_directory() -> Path:
-    """The folder that the variable `EOVSEG_CACHE` names, else "eovseg" in the platform's cache folder."""
+    """The folder in the environment variable `EOVSEG_CACHE`, else "eovseg" in the platform's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE, "").strip()
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("eovseg", appauthor=False)
 
 
 class EmbeddingCache:
-    """Embeddings of words, each encoded once; safe to share between threads, the folder between processes.
+    """Embeddings of words, each encoded once. Thread-safe; several processes may share the folder.
 
-    `key` identifies what makes a row: text tower, weights, templates and precision.
-    `encode` turns n words into (n, dimension) rows, prompts included; float64 rows stay so, others become float32.
-    `directory` None keeps everything in memory; `encoded_words` counts the words that `encode` was really given.
+    `key` identifies the encoder: text tower, weights, templates and precision.
+    `encode` turns n words into (n, dimension) rows, including prompts; float64 is kept, anything else becomes float32.
+    `directory` None disables the disk cache; `encoded_words` counts the words passed to `encode`.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class EmbeddingCache:
         self._memory_bytes = memory_bytes
         self._used_bytes = 0
         self._memory_lock = threading.Lock()
-        # One word at a time goes to the text tower; visitors whose words are known don't wait for it.
+        # Serialises encoding; threads whose words are cached do not wait for it.
         self._encode_lock = threading.Lock()
         self._disk = _DiskStore(directory / _FILE_NAME, dimension, disk_bytes) if directory else None
 
     def embed(self, words: Sequence[str]) -> np.ndarray:
-        """(n, dimension) L2-normalised rows of the n `words`, float32 (float64 if `encode` gives float64).
+        """(n, dimension) L2-normalised rows of the n `words`, float32 (float64 if `encode` returns float64).
 
-        Raises ValueError if `encode` returns another shape or a row that is zero or not finite.
+        Raises ValueError if `encode` returns a wrong shape or a row that is zero or not finite.
         """
         rows = self._recall(words)
         if len(rows) < len(set(words)):
             with self._encode_lock:
-                # Another thread may have encoded some of them while this one waited.
+                # Another thread may have encoded some of them in the meantime.
                 missing = [word for word in dict.fromkeys(words) if word not in rows]
                 rows |= self._recall(missing)
                 rows |= self._read_disk([word for word in missing if word not in rows])
@@ -92,7 +92,7 @@ class EmbeddingCache:
         return found
 
     def _remember(self, rows: dict[str, np.ndarray]) -> None:
-        """Keep `rows` in memory; the least recently used go when the limit is passed."""
+        """Adds `rows` to the memory cache, evicting the least recently used ones above the limit."""
         with self._memory_lock:
             for word, row in rows.items():
                 if word not in self._memory:
@@ -115,10 +115,10 @@ class EmbeddingCache:
         encoded = np.asarray(self._encode(words))
         if encoded.shape != (len(words), self.dimension):
             raise ValueError(
-                f"encode returned an array of shape {encoded.shape} for {len(words)} words; "
-                f"({len(words)}, {self.dimension}) was expected."
+                f"encode returned an array of shape {encoded.shape} for {len(words)} words, "
+                f"expected ({len(words)}, {self.dimension})."
             )
-        encoded = encoded.astype(np.float64 if encoded.dtype == np.float64 else np.float32)  # a copy of our own
+        encoded = encoded.astype(np.float64 if encoded.dtype == np.float64 else np.float32)  # always a copy
         lengths = np.linalg.norm(encoded.astype(np.float64), axis=1, keepdims=True)
         for word, length in zip(words, lengths[:, 0], strict=True):
             if not (np.isfinite(length) and length > 0):
@@ -137,7 +137,7 @@ class EmbeddingCache:
 
 
 class _DiskStore:
-    """Rows by hash in one SQLite file. A damaged file is started anew; one that cannot be used is done without."""
+    """Rows by hash in one SQLite file. A damaged file is recreated; one that cannot be accessed is ignored."""
 
     def __init__(self, path: Path, dimension: int, limit_bytes: int) -> None:
         self._path = path
@@ -174,7 +174,7 @@ class _DiskStore:
         self._attempt(insert)
 
     def _drop_oldest(self, connection: sqlite3.Connection) -> None:
-        """Past the size limit, half of the rows go, those written first; the file's pages are used again."""
+        """Above the size limit, deletes the older half of the rows; SQLite reuses their pages."""
 
         def pragma(name: str) -> int:
             return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -186,30 +186,30 @@ class _DiskStore:
             )
 
     def _unpack(self, checksum: object, dtype: object, blob: object) -> np.ndarray | None:
-        """A stored row, or None where the file's bytes are not what was written."""
+        """A stored row, or None if it is corrupt."""
         if dtype not in ("float32", "float64") or not isinstance(blob, bytes) or zlib.crc32(blob) != checksum:
             return None
         row = np.frombuffer(blob, dtype=np.dtype(dtype).newbyteorder("<")).astype(dtype)
         return row if row.shape == (self._dimension,) else None
 
     def _attempt(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work` in a transaction; on failure the embeddings stay in memory only, which costs time, not results."""
+        """Runs `work` in a transaction. A failure is not fatal: embeddings are then cached in memory only."""
         try:
             try:
                 self._run(work)
             except sqlite3.OperationalError:
-                raise  # locked, full or unwritable: the file may be sound, so it stays
+                raise  # locked, full or unwritable: the file may be intact, so keep it
             except sqlite3.DatabaseError as error:
-                self._tell(f"is damaged and is started anew ({error})")
+                self._tell(f"is damaged and will be recreated ({error})")
                 self._path.unlink(missing_ok=True)
                 self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
                 self._run(work)
         except (sqlite3.Error, OSError) as error:
-            self._tell(f"cannot be used ({error}); embeddings are kept in memory")
+            self._tell(f"cannot be used ({error}); embeddings are cached in memory only")
 
     def _run(self, work: Callable[[sqlite3.Connection], None]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A connection per call: none is shared between threads or inherited by a forked process.
+        # One connection per call, so none is shared between threads or inherited by a forked process.
         with closing(sqlite3.connect(self._path, timeout=_LOCK_SECONDS)) as connection, connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (name BLOB PRIMARY KEY, checksum INTEGER, dtype TEXT, row BLOB)"

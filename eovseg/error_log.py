@@ -1,4 +1,4 @@
-"""The log of unforeseen errors: people get one sentence, and who mends the program finds the traceback here."""
+"""The log of unexpected errors: users see one sentence, developers find the traceback here."""
 
 import traceback
 from datetime import datetime
@@ -10,10 +10,10 @@ _kept: set[tuple[tuple[str, int | None], ...]] = set()
 
 
 def keep_traceback(error: BaseException) -> str:
-    """Append the traceback to "errors.log" in the cache folder and return " (traceback in PATH)" for a sentence.
+    """Appends the traceback to "errors.log" in the cache folder; returns " (traceback in PATH)" for use in a message.
 
-    An error that comes again from the same lines is kept once, so that a bug that meets every photo of a large folder
-    does not fill the disk. Where the log cannot be written, "" is returned.
+    An error with the same stack is logged only once, so a bug that affects every photo of a large folder does not fill
+    the disk. Returns "" if the log cannot be written.
     """
     path = default_cache_directory() / "errors.log"
     place = tuple((frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__))

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: one sentence with what was given, what is allowed and what to do."""
+"""User errors: their messages say what was given, what is allowed and what to do."""
 
 import io
 import os
@@ -9,38 +9,35 @@ from pathlib import Path
 
 
 class EovsegError(Exception):
-    """Base of every error that the command line and the page show as a plain sentence."""
+    """Base class of all errors that the command line and the page show as a plain message."""
 
 
 class VocabularyError(EovsegError):
-    """The words cannot be used (empty, too many, too long, unknown preset)."""
+    """The vocabulary is invalid (empty, too many or too long words, unknown preset)."""
 
 
 class ImageError(EovsegError):
-    """The photo cannot be read or is outside the accepted sizes."""
+    """The photo cannot be read or its size is not supported."""
 
 
 class VideoError(EovsegError):
-    """A video cannot be read or written, or the package that does it is missing."""
+    """A video cannot be read or written, or the package for it is missing."""
 
 
 class CheckpointError(EovsegError):
-    """A weight file is missing, foreign, truncated, unsafe or made for another variant."""
+    """A weight file is missing, truncated, unsafe, not an EOV-Seg checkpoint, or of another variant."""
 
 
 class ConfigError(EovsegError):
-    """A setting has a value that is not allowed."""
+    """A setting has an invalid value."""
 
 
 class DataError(EovsegError):
-    """A data set folder is incomplete or inconsistent; the message names the file."""
+    """A data set is incomplete or inconsistent; the message names the file."""
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command: 0 when it is done, else as `refused` says.
-
-    Errors that a person can act on are `EovsegError` and what the system refuses (`OSError`).
-    """
+    """Runs a command and returns its exit code: 0 on success, that of `refused` for an `EovsegError` or `OSError`."""
     try:
         command()
         sys.stdout.flush()
@@ -50,39 +47,39 @@ def exit_code(command: Callable[[], object]) -> int:
 
 
 def refused(error: EovsegError | OSError, program: str = "") -> int:
-    """Exit code of a command that ended with `error`: 1 after its sentence on standard error, `program` before it.
+    """Prints `error`, prefixed with `program`, to standard error and returns the exit code 1.
 
-    Nothing is said, and the code is 141 as shells count SIGPIPE, where the reader of standard output has gone, as after
-    `| head`.
+    If the reader of standard output has gone, as with `| head`, prints nothing and returns 141, the shell's code for
+    SIGPIPE.
     """
     if isinstance(error, BrokenPipeError) and _nobody_reads():
         with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python does not fail again when it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
         return 141
     print(f"{program}{sentence(error)}", file=sys.stderr)
     return 1
 
 
 def _nobody_reads() -> bool:
-    """Whether the reader of standard output has gone: another pipe, to a program or a worker, may have broken too."""
+    """Whether the reader of standard output has gone; the broken pipe may also be another one, e.g. to a worker."""
     try:
         descriptor = sys.stdout.fileno()
         sys.stdout.flush()
     except BrokenPipeError:
         return True
-    except (OSError, ValueError):  # replaced by something in memory, or closed
+    except (OSError, ValueError):  # replaced by an in-memory stream, or closed
         return False
     if not hasattr(select, "poll"):  # Windows
         return False
-    watched = select.poll()  # without a buffer, nothing is left that could be flushed
+    watched = select.poll()  # an unbuffered stream has nothing to flush, so poll it
     watched.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
 def sentence(error: EovsegError | OSError) -> str:
-    """What a command says about an error: our own words, or what the system refuses, with the file where it names one.
+    """The message of an error: our own text, or that of the operating system with the file name, if any.
 
-    The traceback of an error of the system that names no file goes to the log, as nobody could tell what was refused.
+    An `OSError` without a file name says little, so its traceback is logged.
     """
     if isinstance(error, EovsegError):
         return str(error)
@@ -96,7 +93,7 @@ def sentence(error: EovsegError | OSError) -> str:
 
 
 def any_encoding() -> None:
-    """Let standard output and error write what their encoding lacks as an escape (`\\u65e5`) instead of failing."""
+    """Makes standard output and error escape characters that their encoding lacks (`\\u65e5`) instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Photos in: one loader for files, PIL images and arrays, and the resizing before the network."""
+"""Photo input: one loader for files, PIL images and arrays, and resizing for the network."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ from PIL import ExifTags, Image, ImageOps
 from eovseg.errors import ImageError
 
 MAX_PIXELS = 64_000_000
-# The network sees a photo at short side 640 and long side 2560 at most: beyond this ratio nothing is left to see.
+# The network's input is limited to a long side of 2560 pixels, so more extreme photos would become too thin.
 MAX_ASPECT_RATIO = 50
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF photos are accepted"
+ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF are supported"
 
-_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
@@ -26,16 +26,16 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
 
 def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, name: str | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a file, a PIL image or an array, as a person would see it; a copy, never a view.
+    """(H, W, 3) uint8 RGB of a file, a PIL image or an array, as an image viewer would show it; always a copy.
 
-    Rotation in EXIF is applied, transparency shows white, of an animation the first frame is taken.
+    Applies EXIF orientation, blends transparency with white, and uses the first frame of an animation.
     Arrays are (H, W) or (H, W, 1 | 3 | 4): uint8, uint16, bool, or float in 0..1.
-    Raises `ImageError` for what cannot be read, for more than `max_pixels` pixels (checked before decoding) and for
-    sides more than 50:1 apart. It calls a file `name`, by default the file's name without its folder.
+    Raises `ImageError` if the photo is unreadable, has more than `max_pixels` pixels (checked before decoding) or an
+    aspect ratio above 50:1. `name` is used for the file in messages and defaults to its name without the folder.
     """
     if isinstance(source, np.ndarray):
         if not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
-            raise ImageError(f"An array must be (H, W) or (H, W, 1, 3 or 4), not {source.shape}.")
+            raise ImageError(f"An array must have the shape (H, W) or (H, W, 1, 3 or 4), not {source.shape}.")
         _check_size((source.shape[1], source.shape[0]), "The array", max_pixels)
         return _from_array(source)
     if isinstance(source, Image.Image):
@@ -46,23 +46,23 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, name: str | No
         name = name or f'"{path.name}"'
         with _opened(path, name, max_pixels) as image:
             return _decode(image, name)
-    raise ImageError(f"A photo is a path, a PIL image or an array, not {type(source).__name__}.")
+    raise ImageError(f"A photo must be a path, a PIL image or an array, not {type(source).__name__}.")
 
 
 def photo_size(path: str | os.PathLike[str], name: str | None = None) -> tuple[int, int]:
-    """(width, height) of the picture that `load_image` makes of a file, without decoding it where the header is enough.
+    """(width, height) of the image that `load_image` returns for a file, without decoding it if the header suffices.
 
-    Raises `ImageError` as `load_image` does, except for damage behind the header.
+    Raises the `ImageError`s of `load_image`, except for damage after the header.
     """
     path = Path(path)
     with _opened(path, name or f'"{path.name}"', MAX_PIXELS) as image:
         width, height = image.size
-        # Of a square nothing need be known, and the size of a TIFF file is upright in Pillow already.
+        # For a square, orientation does not matter; for TIFF files, Pillow's size already accounts for it.
         if width == height or image.format == "TIFF":
             return width, height
         turned = False
         with contextlib.suppress(Exception):  # damaged EXIF data, as in `_decode`
-            # Pillow decodes a whole PNG for what may be told behind its pixels.
+            # Pillow decodes the full PNG to find EXIF data after the pixels.
             before = image.format == "PNG" and not _tells_behind_pixels(path)
             exif = Image.Image.getexif(image) if before else image.getexif()
             turned = exif.get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
@@ -70,7 +70,7 @@ def photo_size(path: str | os.PathLike[str], name: str | None = None) -> tuple[i
 
 
 def _tells_behind_pixels(path: Path) -> bool:
-    """Whether a PNG file has EXIF data or text behind its pixels; only the headers of its chunks are read."""
+    """Whether a PNG file has EXIF data or text after its pixels; reads only the chunk headers."""
     with path.open("rb") as file:
         file.seek(len(_PNG_SIGNATURE))
         pixels = False
@@ -79,12 +79,12 @@ def _tells_behind_pixels(path: Path) -> bool:
             if pixels and kind in _PNG_METADATA:
                 return True
             pixels = pixels or kind == b"IDAT"
-            file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # the chunk and its checksum
+            file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # skip the chunk and its checksum
     return False
 
 
 def network_size(height: int, width: int, short_side: int = 640, long_side: int = 2560) -> tuple[int, int]:
-    """(height, width) at which the network sees a photo: detectron2's ResizeShortestEdge, rounding included."""
+    """(height, width) of the network's input: detectron2's ResizeShortestEdge, including its rounding."""
     scale = short_side / min(height, width)
     new_height, new_width = (short_side, scale * width) if height < width else (scale * height, short_side)
     if max(new_height, new_width) > long_side:
@@ -94,8 +94,8 @@ def network_size(height: int, width: int, short_side: int = 640, long_side: int 
 
 
 def resize_for_network(image: np.ndarray, short_side: int = 640, long_side: int = 2560) -> np.ndarray:
-    """`image` (H, W, 3) uint8 with its short side at `short_side` pixels, or its long side at `long_side` if that is
-    smaller; Pillow's bilinear filter, as the published models saw their photos."""
+    """`image` (H, W, 3) uint8 resized to a short side of `short_side` pixels and a long side of at most `long_side`,
+    with Pillow's bilinear filter, as used for the published models."""
     return resized(image, network_size(image.shape[0], image.shape[1], short_side, long_side))
 
 
@@ -106,7 +106,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The file as an image whose size is allowed; whatever fails within the block is an `ImageError` about the file."""
+    """Opens a file as an image and checks its size; any error in the block becomes an `ImageError` about the file."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -114,9 +114,9 @@ def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
     except OSError as error:
         raise ImageError(_reason(name, error, "")) from error
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f'"{path}" is a folder; give a photo in it ({ACCEPTED}).')
+        raise ImageError(f'"{path}" is a folder; give a photo file ({ACCEPTED}).')
     if status.st_size == 0:
-        raise ImageError(f"{name} is empty (0 bytes); {ACCEPTED}.")
+        raise ImageError(f"{name} is empty (0 bytes); give a photo file ({ACCEPTED}).")
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check_size(image.size, name, max_pixels)
@@ -126,14 +126,14 @@ def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(_too_large(name, max_pixels)) from error
     except Exception as error:
-        raise ImageError(_reason(name, error, "is not a photo that can be read")) from error
+        raise ImageError(_reason(name, error, "is not a readable photo")) from error
 
 
 def _reason(name: str, error: Exception, damage: str) -> str:
-    """Why a file is no picture: the system's own errors have a number, and hostile bytes make Pillow's readers raise
-    anything (SyntaxError, struct.error, ...), which is `damage`."""
+    """Why a file cannot be read. Errors of the operating system have an errno; anything else that Pillow raises for
+    invalid data (SyntaxError, struct.error, ...) is described by `damage`."""
     if isinstance(error, MemoryError):
-        return f"{name} needs more memory than there is; scale it down."
+        return f"{name} needs more memory than available; scale it down."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{name} cannot be read: {error.strerror}."
     return f"{name} {damage}; {ACCEPTED}."
@@ -143,8 +143,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
     except Exception as error:
-        raise ImageError(_reason(name, error, "is damaged or cut off and cannot be decoded")) from error
-    with contextlib.suppress(Exception):  # damaged EXIF data: the pixels are sound and are shown as they are stored
+        raise ImageError(_reason(name, error, "is damaged or truncated and cannot be decoded")) from error
+    with contextlib.suppress(Exception):  # damaged EXIF data: keep the stored orientation
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         return _from_array(_grey_levels(np.asarray(image)))
@@ -153,12 +153,12 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     try:
         return np.array(image.convert("RGB"))
     except ValueError as error:
-        raise ImageError(f"{name} has colours of the kind {image.mode}; save it as RGB and try again.") from error
+        raise ImageError(f"{name} has the unsupported colour mode {image.mode}; save it as RGB.") from error
 
 
 def _grey_levels(values: np.ndarray) -> np.ndarray:
-    """Grey values of Pillow's modes I;16, I and F as an array that `_from_array` takes: which range they use shows
-    in the largest of them, since these modes record none."""
+    """Grey values of Pillow's modes I;16, I and F as an array for `_from_array`. These modes do not define a value
+    range, so it is inferred from the largest value."""
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
         top = values.max(initial=0.0)
@@ -188,7 +188,7 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ImageError("A float array must hold finite values from 0 to 1; divide values up to 255 by 255.")
+            raise ImageError("A float array must contain finite values from 0 to 1; divide values up to 255 by 255.")
         return (array * 255 + 0.5).astype(np.uint8)
     raise ImageError(f"An array must be uint8, uint16, bool or float from 0 to 1, not {array.dtype}.")
 
@@ -201,9 +201,9 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         raise ImageError(_too_large(f"{name} ({width:,} x {height:,})", max_pixels))
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise ImageError(
-            f"{name} is {width:,} x {height:,} pixels; one side may be at most {MAX_ASPECT_RATIO} times the other."
+            f"{name} is {width:,} x {height:,} pixels; the aspect ratio must be at most {MAX_ASPECT_RATIO}:1."
         )
 
 
 def _too_large(name: str, max_pixels: int) -> str:
-    return f"{name} is too large: at most {max_pixels / 1e6:g} million pixels are allowed, so scale it down first."
+    return f"{name} is too large: at most {max_pixels / 1e6:g} million pixels are allowed. Scale it down first."

@@ -1,4 +1,4 @@
-"""The image halves of the last photos: as many as a number and an amount of memory allow, the latest in any case."""
+"""An LRU cache of encoded photos, limited in number and memory; the latest photo is always cached."""
 
 from collections import OrderedDict
 from dataclasses import fields, is_dataclass
@@ -11,10 +11,10 @@ State = TypeVar("State")
 
 
 class KeptPhotos(Generic[State]):
-    """States by key, the least recently used given up first. Not safe between threads by itself."""
+    """States by key; evicts the least recently used. Not thread-safe."""
 
     def __init__(self, count: int, size: int) -> None:
-        """At most `count` states of at most `size` bytes together; one state may be larger."""
+        """At most `count` states and `size` bytes in total; a single state may be larger."""
         self.count = count
         self.size = size
         self._states: OrderedDict[bytes, State] = OrderedDict()
@@ -23,35 +23,37 @@ class KeptPhotos(Generic[State]):
         return len(self._states)
 
     def keys(self) -> list[bytes]:
-        """Keys of what is kept, the latest last."""
+        """Keys of the cached states, latest last."""
         return list(self._states)
 
     @property
     def held(self) -> int:
-        """Bytes of the states."""
+        """Total bytes of the cached states."""
         return sum(held_bytes(state) for state in self._states.values())
 
     def get(self, key: bytes) -> State | None:
-        """The state, now the latest; None where it is not kept."""
+        """The cached state, which becomes the latest, or None."""
         if key in self._states:
             self._states.move_to_end(key)
         return self._states.get(key)
 
     def put(self, key: bytes, state: State) -> None:
-        """Keep a state as the latest and give up what no longer fits."""
+        """Adds a state as the latest and evicts those that no longer fit."""
         self._states[key] = state
         self._states.move_to_end(key)
         while len(self._states) > 1 and (len(self._states) > self.count or self.held > self.size):
             self._states.popitem(last=False)
 
     def clear(self) -> None:
-        """Give up all."""
+        """Evicts all states."""
         self._states.clear()
 
 
 def held_bytes(value: Any) -> int:
-    """Bytes of the arrays and tensors in a dataclass or tuple, however deep; what a tensor is a view of counts whole,
-    and memory that two of them share counts once."""
+    """Bytes of all arrays and tensors in a (nested) dataclass or tuple.
+
+    A view counts with its entire storage; shared storage counts once.
+    """
     held: dict[int, int] = {}
     waiting = [value]
     while waiting:

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used (PEP 562)."""
+"""Package attributes that are imported on first use (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 def lazy_names(
     package: str, modules: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for the `__init__` of `package`; `modules` says which module has which names.
+    """`__getattr__` and `__dir__` for the `__init__` of `package`; `modules` maps each module to its names.
 
-    Beside them a `TYPE_CHECKING` block imports the same names, so that editors and mypy know them.
+    The `__init__` should import the same names in a `TYPE_CHECKING` block for editors and mypy.
     """
     module_of = {name: module for module, names in modules.items() for name in names}
 

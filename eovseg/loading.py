@@ -1,4 +1,4 @@
-"""`eovseg.load`: from a variant's name or a weight file to a ready predictor."""
+"""`eovseg.load`: creates a predictor from a variant's name or a weight file."""
 
 import warnings
 from pathlib import Path
@@ -24,35 +24,33 @@ def load(
     dtype: Dtype = "float32",
     backend: Backend = "torch",
 ) -> Predictor:
-    """A ready predictor of variant "xs", "s", "m" or "l": by default that of `checkpoint`, "xs" without one.
+    """Loads a predictor of variant "xs", "s", "m" or "l"; defaults to the variant of `checkpoint`, or "xs".
 
-    `checkpoint` is an official `.pth` or a file made by `eovseg convert`; without it XS uses the weights that ship with
-    the project, and S, M and L those fetched by `eovseg download`. Where S, M or L have none, CLIP's towers are
-    loaded by open_clip and the untrained head is announced by a warning. `device` is "auto" (CUDA, else CPU), "cpu",
-    "cuda", "cuda:1", "mps"; `dtype` "float32", "float64" or "bfloat16" (autocast). `backend` "openvino" computes the
-    image half with that package, the fastest on CPUs; "compile" with what torch compiles at the first photo of a size.
-    Raises `ConfigError` and `CheckpointError` with one sentence.
+    `checkpoint` is an official `.pth` or a file written by `eovseg convert`. By default, XS uses the weights that ship
+    with the project, and S, M and L those fetched by `eovseg download`. If these are missing, open_clip loads CLIP's
+    towers, and a warning says that the head is untrained. `device` is "auto" (CUDA if available, else CPU), "cpu",
+    "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64" or "bfloat16" (autocast). The `backend` "openvino" runs
+    the image encoder with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first photo of
+    each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)
     check_word("backend", backend, Backend)
     target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
-        raise ConfigError(
-            f"The backend openvino runs in float32 or bfloat16 on the CPU, not in {dtype} on {target}; leave one out."
-        )
+        raise ConfigError(f"The backend openvino supports float32 and bfloat16 on the CPU, not {dtype} on {target}.")
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
     if path is None:
         network = EOVSeg(config, pretrained=True)
         warnings.warn(
-            f"EOV-Seg {config.variant.upper()} has no trained weights here, so its masks and classes mean nothing; run "
-            f"`eovseg download {config.variant}` or give a checkpoint.",
+            f"No trained weights of EOV-Seg {config.variant.upper()} were found, so its masks and classes are random. "
+            f"Run `eovseg download {config.variant}` or give a checkpoint.",
             stacklevel=2,
         )
         words, weights = coco_training_words(), config.pretrained
     else:
         loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
-        # A head-only file of S, M or L needs CLIP's own weights beside it; XS's towers are always at hand.
+        # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
         network = EOVSeg(loaded.config, pretrained=not loaded.complete)
         load_into(network, loaded, path.name)
         if checkpoint is None and loaded.config.variant != "xs":
@@ -79,6 +77,6 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"device={name!r} is not usable here ({str(error).splitlines()[0]}); try auto or cpu."
+            f"The device {name!r} is not available ({str(error).splitlines()[0]}). Try auto or cpu."
         ) from error
     return device

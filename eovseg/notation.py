@@ -1,11 +1,11 @@
-"""Class lists in other programs' notation, read as the text form of `eovseg.vocabulary` where they have one meaning.
+"""Converts unambiguous class lists in other notations to the text format of `eovseg.vocabulary`.
 
-    ['dog', 'cat'], (dog, cat), {0: 'dog', 1: 'cat'}      lists as Python, JSON and YAML write them: a class each
+    ['dog', 'cat'], (dog, cat), {0: 'dog', 1: 'cat'}      Python, JSON and YAML lists, one class per item
     1:person,child / 2:bicycle     or `1.` or `1)`        numbered lines, as in FC-CLIP's files
-    - person / - bicycle           or `*` or `•`          lists with bullets
-    id,name / 1,person             also ; or tab          a table whose first line names its columns
+    - person / - bicycle           or `*` or `•`          bulleted lists
+    id,name / 1,person             also ; or tab          a table with a header line
 
-What could mean two things is read by the text form's own rules, and `doubts` says so.
+Ambiguous text is read by the rules of the text format, and `doubts` reports it.
 """
 
 import csv
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 
 from eovseg.errors import VocabularyError
 
-# Full-width, ideographic and Arabic marks that stand for the separators of the text form.
+# Full-width, ideographic and Arabic equivalents of the separators.
 MARKS = str.maketrans(dict.fromkeys("；﹔︔؛", ";") | dict.fromkeys("，﹐、､﹑،", ",") | {"：": ":", "﹕": ":"})
 _LINE_ENDS = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _SPACES = re.compile(r"[\v\f]")
-# Removed: control characters, halves of surrogate pairs (no file can hold them), and invisible characters that change
-# how a word is compared or shown but not its meaning. The joiners U+200C and U+200D stay: Persian and emoji need them.
+# Removed: control characters, lone surrogates (which cannot be encoded), and invisible characters that affect
+# comparison or display but not meaning. The joiners U+200C and U+200D are kept: Persian and emoji need them.
 _REMOVED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-INVALID = "invalid_class_id"  # FC-CLIP's name for pixels without a class
+INVALID = "invalid_class_id"  # FC-CLIP's name for unlabelled pixels
 
 _QUOTES = '"“”„«»'
 _PAIRS = (("'", "'"), ("`", "`"), ("‘", "’"))
 _LIST = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
-# Possessive, as a long item that does not fit would else be tried at each of its lengths.
+# Possessive quantifiers avoid backtracking over long items that do not match.
 _ITEM = re.compile(
     r"""(?:(?P<mark>["']?)(?P<key>\d{1,9}+)(?P=mark)\s*+:\s*+)?+"""
     r"""(?:'(?P<single>[^'\n;]*+)'|"(?P<double>[^"\n;]*+)"|[\[(](?P<inner>[^\[\]()\n;]*+)[\])]|(?P<bare>[^\[\](){},;'"\n]++))\s*+(?:,|$)\s*+"""
@@ -45,33 +45,32 @@ _TRUE, _FALSE = ("1", "true", "yes", "thing"), ("0", "false", "no", "stuff")
 
 @dataclass(frozen=True)
 class Line:
-    """One class in the text form, and the number that its list gives it, if any."""
+    """One class in the text format, and its number in the list, if any."""
 
     text: str
     number: int | None = None
 
 
 def clean(text: str) -> tuple[str, bool]:
-    """`text` in Unicode's composed form, with plain line ends, spaces and separators and no control characters; were
-    there any?"""
+    """`text` in NFC, with normalised line ends, spaces and separators and without control characters, and whether there
+    were any."""
     spaced = _SPACES.sub(" ", _LINE_ENDS.sub("\n", text))
     kept = _REMOVED.sub("", spaced)
-    # Composing comes before splitting: it turns the Greek question mark into a semicolon.
+    # Normalise before splitting, because NFC turns the Greek question mark into a semicolon.
     return unicodedata.normalize("NFC", kept).translate(MARKS), len(kept) < len(spaced)
 
 
 def plain_lines(text: str, name_alone: bool = False) -> list[Line]:
-    """`text` as lines of classes in the text form: lists in brackets and tables are translated. `name_alone` as in
-    `table`."""
+    """`text` as lines in the text format, converting bracketed lists and tables. `name_alone` as in `table`."""
     return bracketed(text) or table(text, name_alone) or [Line(line) for line in text.splitlines()]
 
 
 def table(text: str, name_alone: bool = False) -> list[Line] | None:
-    """The rows of a table whose first line names its columns, else None.
+    """The rows of a table with a header line, or None for other text.
 
-    A column of names and another known one are needed; the names alone do where `name_alone`, as in a .csv file.
-    Rows of blank cells are passed over. Raises `VocabularyError` for a row without a name or with a number or kind that
-    is none.
+    The header must contain a name column and another known one; with `name_alone`, e.g. for a .csv file, the name
+    column suffices. Blank rows are skipped. Raises `VocabularyError` for a row with a missing name or an invalid number
+    or kind.
     """
     rows = text.strip().splitlines()
     for mark in ",;\t":
@@ -83,7 +82,7 @@ def table(text: str, name_alone: bool = False) -> list[Line] | None:
             try:
                 cells = list(csv.reader(rows[1:], delimiter=mark))
             except csv.Error as error:
-                raise VocabularyError(f"The table of classes cannot be read ({error}).") from error
+                raise VocabularyError(f"The class table cannot be read ({error}).") from error
             return [
                 _row(row, place, columns, name, number, kind)
                 for place, row in enumerate(cells, 2)
@@ -97,19 +96,17 @@ def _row(
 ) -> Line:
     if len(cells) != len(columns):
         raise VocabularyError(
-            f"Line {place} of the table of classes has {len(cells)} cells and its first line {len(columns)}; put names "
-            "that hold a comma in quotation marks."
+            f"Line {place} of the class table has {len(cells)} cells, but its header has {len(columns)}. Quote names "
+            "that contain a comma."
         )
     text = cells[name].translate(MARKS).replace(";", ",")
     if not text.strip(" ,"):
-        raise VocabularyError(
-            f"Line {place} of the table of classes has no {columns[name]}; write one, or delete the line."
-        )
+        raise VocabularyError(f"Line {place} of the class table has no {columns[name]}. Add one, or delete the line.")
     if kind is not None:
         said = cells[kind].strip().lower()
         if said not in _TRUE + _FALSE:
             raise VocabularyError(
-                f'Line {place} of the table of classes has "{said[:40]}" as {columns[kind]}; write 1 or 0.'
+                f'Line {place} of the class table has "{said[:40]}" as {columns[kind]}; write 1 or 0.'
             )
         thing = (said in _TRUE) != (columns[kind].endswith("stuff"))
         text += ": thing" if thing else ": stuff"
@@ -117,14 +114,14 @@ def _row(
         return Line(text)
     if not _NUMBER.fullmatch(cells[number].strip()):
         raise VocabularyError(
-            f'Line {place} of the table of classes has "{cells[number][:40]}" as {columns[number]}; write a number of '
+            f'Line {place} of the class table has "{cells[number][:40]}" as {columns[number]}; write a number of '
             "at most 9 digits."
         )
     return Line(text, int(cells[number]))
 
 
 def bracketed(text: str) -> list[Line] | None:
-    """The items of a list in brackets, with the numbers that are their keys; None for other text."""
+    """The items of a bracketed list with their numeric keys, or None for other text."""
     whole = _LIST.fullmatch(text.strip())
     if not whole:
         return None
@@ -137,12 +134,12 @@ def bracketed(text: str) -> list[Line] | None:
         found.append(Line(next(filter(None, forms), ""), None if key is None else int(key)))
         place = item.end()
     if len({line.number is None for line in found}) > 1:
-        return None  # some items have a key and others none
+        return None  # only some items have a key
     return found or None
 
 
 def without_prefixes(names: Sequence[str]) -> list[Line] | None:
-    """The first names of several classes without their numbers or bullets; None unless each has one of its own."""
+    """First names of classes without number or bullet; None unless each has a bullet or a unique number."""
     if len(names) < 2:
         return None
     numbered = [match for name in names if (match := _NUMBERED.fullmatch(name)) and unquoted(match[2])]
@@ -153,9 +150,9 @@ def without_prefixes(names: Sequence[str]) -> list[Line] | None:
 
 
 def unquoted(word: str) -> str:
-    """`word` without quotation marks around it: a pair, single ones too, or one double mark that lost its partner.
+    """`word` without surrounding quotation marks: a single or double pair, or one unmatched double mark.
 
-    Marks inside a word, as in `so-called "dog"`, stay.
+    Marks inside a word, as in `so-called "dog"`, are kept.
     """
     while True:
         bare = word.strip()
@@ -170,16 +167,16 @@ def unquoted(word: str) -> str:
 
 
 def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
-    """One sentence for each thing in the classes (names; thing, stuff or not said) that may have been meant otherwise.
+    """One sentence for each possible misreading of the parsed `classes` (names; thing, stuff or unspecified).
 
-    The classes are those that the text form gave; each sentence says how they were read and how to write the other.
+    Each sentence says how the text was read and how to write the alternative.
     """
     found = []
     names = [name for words, _ in classes for name in words]
     if len(classes) == 1 and classes[0][1] is None and len(names) > 1:
         found.append(
-            f"Commas join the names of one class, so {_listed(names)} were read as one class; "
-            f'for a class each write "{_shown("; ".join(names))}".'
+            f"Commas separate the names of one class, so {_listed(names)} were read as one class. "
+            f'For several classes, write "{_shown("; ".join(names))}".'
         )
     inner, kind = next(
         (entry for entry in classes if len(entry[0]) > 1 and any(map(_kind_inside, entry[0]))), ((), None)
@@ -188,34 +185,32 @@ def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
         said = [word for word in inner if _kind_inside(word)]
         ending = "" if kind is None else ": thing" if kind else ": stuff"
         found.append(
-            f'": thing" and ": stuff" count at the end of a class only, so {_listed(said)} was read as a name; '
-            f'part classes with semicolons: "{_shown("; ".join(inner))}{ending}".'
+            f'": thing" and ": stuff" must be at the end of a class, so {_listed(said)} was read as a name. '
+            f'Separate classes with semicolons: "{_shown("; ".join(inner))}{ending}".'
         )
     uncounted = [_uncounted(words) for words, _ in classes]
     if all(uncounted):
         found.append(
-            f"Numbers were read as words or parts of them ({_listed([words[0] for words, _ in classes])}); where they "
-            f'only count the classes, write "{_shown("; ".join(filter(None, uncounted)))}".'
+            f"Numbers were read as part of the words ({_listed([words[0] for words, _ in classes])}). If they only "
+            f'count the classes, write "{_shown("; ".join(filter(None, uncounted)))}".'
         )
     parted = next((word for word in names if _is_parted(word)), None)
     if parted:
         pieces = [piece.strip(" .") for piece in re.split(r"\||\.(?:\s|$)", parted) if piece.strip(" .")]
-        found.append(f'{_listed([parted])} was read as one word; for a class each write "{_shown("; ".join(pieces))}".')
+        found.append(f'{_listed([parted])} was read as one word. For several, write "{_shown("; ".join(pieces))}".')
     bracket = next(filter(is_unpaired, names), None)
     if bracket:
-        found.append(
-            f'The bracket in {_listed([bracket])} was read as part of the word; write the classes as "dog; cat".'
-        )
+        found.append(f'The bracket in {_listed([bracket])} was read as part of the word. Write classes as "dog; cat".')
     return found
 
 
 def is_unpaired(word: str) -> bool:
-    """Whether a bracket in `word` has no partner: the word may be a piece of a list that was not read as one."""
+    """Whether `word` has an unmatched bracket and may thus be a fragment of a list that was not recognised."""
     return any(word.count(opening) != word.count(closing) for opening, closing in ("[]", "()", "{}"))
 
 
 def _uncounted(words: Sequence[str]) -> str | None:
-    """The names of a class that begins with a number, without it; None for any other class."""
+    """The names of a class without its leading number; None if there is none."""
     bare = _LEADING_NUMBER.sub("", words[0], count=1)
     if bare != words[0]:
         return ", ".join([bare, *words[1:]])
@@ -223,7 +218,7 @@ def _uncounted(words: Sequence[str]) -> str | None:
 
 
 def _is_parted(word: str) -> bool:
-    """Whether a word may be several: "dog | cat", and "dog . cat ." or "dog. cat.", as prompts of detectors have it."""
+    """Whether a word may be several: "dog | cat", or "dog . cat ." and "dog. cat." as in prompts for detectors."""
     return "|" in word or " . " in f"{word} " or (word.endswith(".") and ". " in word)
 
 

@@ -1,8 +1,8 @@
-"""The picture of a result: coloured segments over the photo, borders between them, and a label inside each.
+"""Draws a result: coloured segments over the photo, borders between them, and a label inside each.
 
-Labels stand where a segment is widest: at the maximum of the distance to its border (its pole of inaccessibility), with
-vertical distances stretched because a label is wider than high. Larger segments choose first, a label that would
-cover another moves to the next best place in its segment, and one that fits nowhere is left to the legend.
+A label is placed where its segment is widest: at the maximum of the distance to the border (the pole of
+inaccessibility), with vertical distances stretched because labels are wide. Larger segments are labelled first; a label
+that would overlap another moves to the next best position in its segment, and is omitted if there is none.
 """
 
 import importlib.util
@@ -21,14 +21,14 @@ from eovseg.errors import ConfigError
 
 __all__ = ["draw_overlay", "segment_colours", "segment_labels"]
 
-_BAND_PIXELS = 4_000_000  # pixels blended at a time, so that a 64-megapixel photo needs no second copy in 16 bits
-_PLACING_SIDE = 320  # labels are placed on the map at about this size: a pixel more or less is not seen
+_BAND_PIXELS = 4_000_000  # pixels blended at a time, to avoid a full 16-bit copy of large photos
+_PLACING_SIDE = 320  # size of the downsampled map on which labels are placed
 _VERTICAL_STRETCH = 2.5
 _LARGEST_ID = 256**3 - 1
 _MAX_CHARACTERS = 28
 _SUPERSAMPLING = 4
 _DIMMED_LIGHT = 0.5
-# Fonts for words that Pillow's own font cannot write: on the system by name, DejaVu also where matplotlib lies.
+# System fonts for characters that Pillow's default font lacks; DejaVu is also taken from matplotlib.
 _FONT_NAMES = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -46,7 +46,7 @@ Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 class Drawn(Protocol):
-    """What the picture needs to know of a segment."""
+    """The part of a segment that drawing depends on."""
 
     @property
     def id(self) -> int: ...
@@ -65,15 +65,15 @@ def draw_overlay(
 ) -> Image.Image:
     """The photo `image` (H, W, 3) uint8 with the segments of `segment_map` (H, W) drawn over it, as RGB.
 
-    `opacity` 0 shows the photo alone, 1 flat colours. `highlight`: segment ids that keep their colour while all else
-    is dimmed (none: nothing is). Ids of the map that no segment has are left as they are. `colours` (n, 3) uint8, one a
-    segment, in place of `segment_colours`.
-    Raises `ConfigError` for an opacity outside 0..1 or a map of another size.
+    `opacity` 0 shows only the photo, 1 flat colours. `highlight`: ids of segments that keep their colour while
+    everything else is dimmed (default: no dimming). Ids in the map without a segment are not drawn. `colours` (n, 3)
+    uint8 overrides `segment_colours`.
+    Raises `ConfigError` for an opacity outside 0..1 or a map of a different size.
     """
     if not 0 <= opacity <= 1:
-        raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
+        raise ConfigError(f"The overlay's opacity must be between 0 and 1, not {opacity}.")
     if segment_map.shape != image.shape[:2]:
-        raise ConfigError(f"The segment map is {segment_map.shape} and the photo {image.shape[:2]}; they must agree.")
+        raise ConfigError(f"The segment map is {segment_map.shape}, the photo {image.shape[:2]}; the sizes must match.")
     if colours is None:
         colours = segment_colours(segments)
     indices = _segment_indices(segment_map, segments)
@@ -85,26 +85,26 @@ def draw_overlay(
 
 
 def _segment_indices(segment_map: np.ndarray, segments: Sequence[Drawn]) -> np.ndarray:
-    """(H, W) int16: 1 + the position in `segments` of each pixel's segment, 0 where there is none."""
+    """(H, W) int16: 1 + index in `segments` of each pixel's segment, 0 = none."""
     ids = np.array([segment.id for segment in segments], dtype=np.int64)
     top = int(ids.max(initial=0))
     if top > _LARGEST_ID or ids.min(initial=1) < 1:
-        raise ConfigError(f"Segment ids run from 1 to {_LARGEST_ID:,}, what a COCO-panoptic PNG can hold.")
+        raise ConfigError(f"Segment ids must be from 1 to {_LARGEST_ID:,}, the limit of COCO panoptic PNGs.")
     position = np.zeros(top + 2, dtype=np.int16)
     position[ids] = np.arange(1, len(ids) + 1)
-    return position[np.clip(segment_map, -1, top + 1)]  # -1 is the last entry, which like the first stays 0
+    return position[np.clip(segment_map, -1, top + 1)]  # -1 is the last entry, which is 0 like the first
 
 
 def _blend(
     image: np.ndarray, indices: np.ndarray, colours: np.ndarray, chosen: np.ndarray, opacity: float, dim: bool
 ) -> np.ndarray:
-    """The photo with segments tinted, borders drawn and what is not chosen dimmed, in 8.8 fixed point by bands."""
+    """The photo with tinted segments, borders and dimming of everything not chosen, in 8.8 fixed point by bands."""
     strength = np.r_[0, np.where(chosen, round(opacity * 256), 0)].astype(np.uint16)
     tint = np.r_[np.zeros((1, 3)), colours].astype(np.uint16) * strength[:, None]
     kept = np.r_[dim, dim & ~chosen]
     light = np.where(kept, round(_DIMMED_LIGHT * 256), 256 - strength).astype(np.uint16)
     thickness = _line_width(indices.shape)
-    # Borders fade in with the tint, so that opacity 0 is the photo itself, and are full from one half on.
+    # Borders fade in with the tint, so that opacity 0 shows just the photo, and are opaque from 0.5 on.
     border_strength = round(min(1.0, 2 * opacity) * 256)
     border_tint = np.r_[np.zeros((1, 3)), _border_colour(colours)].astype(np.uint16) * np.uint16(border_strength)
     blended = np.empty_like(image)
@@ -125,12 +125,12 @@ def _blend(
 
 
 def _border(indices: np.ndarray, thickness: int) -> np.ndarray:
-    """(H, W) bool: pixels of a segment with another one, or none, at most `thickness` pixels away along an axis."""
+    """(H, W) bool: pixels with a different index at most `thickness` pixels away along an axis."""
     lines = np.zeros(indices.shape, dtype=bool)
     for step in range(1, thickness + 1):
         across = indices[step:] != indices[:-step]
         lines[step:] |= across
-        if step < thickness:  # one pixel more on one side than on the other makes odd widths possible
+        if step < thickness:  # one pixel less on this side allows odd widths
             lines[:-step] |= across
         along = indices[:, step:] != indices[:, :-step]
         lines[:, step:] |= along
@@ -151,7 +151,7 @@ def _draw_labels(
     chosen: np.ndarray,
     everywhere: bool,
 ) -> None:
-    """Write each chosen segment's name into it, largest segments first; `everywhere`: into tiny ones too."""
+    """Draws the names of the chosen segments, largest first; `everywhere`: also in tiny segments."""
     size = float(np.clip(min(picture.size) / 30, 11, 60))
     names = segment_labels(segments)
     placer = _LabelPlacer(indices)
@@ -168,7 +168,7 @@ def _draw_labels(
 
 
 class _LabelPlacer:
-    """Finds free places for labels inside segments; `indices` (H, W): 1 + segment index, 0 none."""
+    """Finds free positions for labels inside segments; `indices` (H, W): 1 + segment index, 0 = none."""
 
     def __init__(self, indices: np.ndarray) -> None:
         self._height, self._width = indices.shape
@@ -185,7 +185,7 @@ class _LabelPlacer:
         self._taken: list[Rectangle] = []
 
     def place(self, index: int, size: tuple[int, int], everywhere: bool) -> tuple[int, int] | None:
-        """Upper left corner for a label of `size` (width, height) in segment `index`, or None where none is free.
+        """Upper left corner of a label of `size` (width, height) in segment `index`, or None if it does not fit.
 
         `everywhere`: a label may be larger than its segment.
         """
@@ -193,15 +193,15 @@ class _LabelPlacer:
         box = self._boxes[index]
         room = np.where(self._map[box] == index + 1, self._room[box], 0.0)
         top, left = box[0].start, box[1].start
-        for x0, y0, x1, y1 in self._taken:  # a centre closer than this would make the two labels touch
+        for x0, y0, x1, y1 in self._taken:  # keep the centre far enough away from other labels
             rows = self._grid(y0 - height / 2, top), self._grid(y1 + height / 2, top) + 1
             columns = self._grid(x0 - width / 2, left), self._grid(x1 + width / 2, left) + 1
             room[max(rows[0], 0) : max(rows[1], 0), max(columns[0], 0) : max(columns[1], 0)] = 0
-        # Of the places with about as much room as the best one, the most central: a label sits in the middle of a band.
+        # Of the positions with nearly the most room, take the most central one: the middle of a long band.
         ys, xs = np.nonzero(room >= 0.93 * room.max())
         middle = ((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2).argmin()
         y, x = ys[middle], xs[middle]
-        # The label may reach a little over a narrow segment's border, and no further.
+        # The label may extend slightly beyond the border of a narrow segment.
         needed = 0.0 if everywhere else max(0.35 * width, 0.36 * _VERTICAL_STRETCH * height)
         if room[y, x] <= needed:
             return None
@@ -219,11 +219,11 @@ class _LabelPlacer:
 
 @lru_cache(maxsize=512)
 def _pill(text: str, size: int, colour: tuple[int, int, int]) -> Image.Image:
-    """A label: `text` at `size` pixels on a rounded plate of `colour`, RGBA with smooth corners."""
+    """A label: `text` at `size` pixels on a rounded plate of `colour`, RGBA, antialiased."""
     font = _font_for(text, size)
-    assert font is not None, "text comes from _written, which only lets through what a font has"
+    assert font is not None, "_written returns only text that a font supports"
     left, top, right, bottom = font.getbbox(text)
-    line_top, line_bottom = font.getbbox("Ág")[1::2]  # the same height for all labels, whatever their letters
+    line_top, line_bottom = font.getbbox("Ág")[1::2]  # the same height for all labels
     top, bottom = min(top, line_top), max(bottom, line_bottom)
     pad_x, pad_y = round(size * 0.4), round(size * 0.2)
     width, height = round(right - left) + 2 * pad_x, round(bottom - top) + 2 * pad_y
@@ -237,7 +237,7 @@ def _pill(text: str, size: int, colour: tuple[int, int, int]) -> Image.Image:
 
 
 def _plate(size: tuple[int, int], radius: float, inset: int = 0) -> Image.Image:
-    """Mask of a rounded rectangle that fills `size` but for `inset` pixels on each side, with smooth corners."""
+    """Antialiased mask of a rounded rectangle of `size`, shrunk by `inset` pixels on each side."""
     fine = Image.new("L", (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING))
     edge = inset * _SUPERSAMPLING
     corners = (edge, edge, fine.width - 1 - edge, fine.height - 1 - edge)
@@ -246,19 +246,19 @@ def _plate(size: tuple[int, int], radius: float, inset: int = 0) -> Image.Image:
 
 
 def _border_colour(colours: np.ndarray) -> np.ndarray:
-    """What borders and the rims of labels are drawn in: a tint of the segment's colour, near white."""
+    """Colour of borders and label rims: a light tint of the segment's colour."""
     return (colours * 0.25 + 255 * 0.75).astype(np.uint8)
 
 
 def _written(name: str, segment_id: int) -> str:
-    """`name`, shortened if long; the segment's number in the legend and table where no font has its letters."""
+    """`name`, shortened if long, or the segment's number if no font has its characters."""
     text = name if len(name) <= _MAX_CHARACTERS else name[: _MAX_CHARACTERS - 3].rstrip() + "..."
     return text if _font_for(text, 12) else f"#{segment_id}"
 
 
 @lru_cache(maxsize=256)
 def _font_for(text: str, size: int) -> Font | None:
-    """The first font that has every letter of `text`: Pillow's own, else one of the system's."""
+    """The first font with all characters of `text`: Pillow's default font or a system font."""
     letters = {letter for letter in text if not unicodedata.category(letter).startswith(("Z", "C"))}
     for make in (ImageFont.load_default, *_system_fonts()):
         font = make(size)
@@ -268,7 +268,7 @@ def _font_for(text: str, size: int) -> Font | None:
 
 
 def _has_letter(font: ImageFont.FreeTypeFont, letter: str) -> bool:
-    # U+10FFFF is no character: every font draws its box for missing letters.
+    # U+10FFFF is not a character, so every font draws its glyph for missing characters.
     missing, drawn = font.getmask("\U0010ffff"), font.getmask(letter)
     return missing.size != drawn.size or bytes(missing) != bytes(drawn)
 
@@ -276,7 +276,7 @@ def _has_letter(font: ImageFont.FreeTypeFont, letter: str) -> bool:
 @cache
 def _system_fonts() -> tuple[Callable[[float], Font], ...]:
     names = list(_FONT_NAMES)
-    # Only looked for, not imported: importing matplotlib costs a second.
+    # Located, not imported: importing matplotlib takes a second.
     package = importlib.util.find_spec("matplotlib")
     if package and package.origin:
         names.insert(0, str(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))

@@ -1,4 +1,4 @@
-"""The page and the analysis of a checkout, found by their place beside `eovseg`: other projects have an `app` too."""
+"""Imports the `app` and `analysis` packages next to `eovseg` in a checkout, never another project's `app`."""
 
 import importlib
 import sys
@@ -10,24 +10,24 @@ from pathlib import Path
 from eovseg.errors import EovsegError
 
 HOME = Path(__file__).resolve().parent.parent
-# The package, the extra that brings what it needs, and what it is for.
+# Command: (package, extra with its dependencies, help text).
 COMMANDS = {
-    "page": ("app", "page", "open the page in the browser"),
-    "analysis": ("analysis", "notebooks", "draw the paper's figures, and speed and memory as measured"),
+    "page": ("app", "page", "start the web page"),
+    "analysis": ("analysis", "notebooks", "draw the paper's figures, and measured speed and memory"),
 }
-_MARKS = {"app": ("page.py", "stage.js"), "analysis": ("sheets.py", "parts.py")}  # files that tell ours from others
+_MARKS = {"app": ("page.py", "stage.js"), "analysis": ("sheets.py", "parts.py")}  # files that identify our packages
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
-    """Run `page` or `analysis` with its own options; returns the exit code.
+    """Runs `page` or `analysis` with its own options; returns the exit code.
 
-    Raises `EovsegError` where the package is not there, or one that it needs.
+    Raises `EovsegError` if the package or one of its dependencies is missing.
     """
     package, extra, _ = COMMANDS[command]
     if not _is_ours(package):
         raise EovsegError(
-            f"`eovseg {command}` comes with a checkout of the project, not with the package: clone it and run `make`, "
-            f'or in it pip install -e ".[{extra}]".'
+            f"`eovseg {command}` is only available in a checkout of the project. Clone it and run `make`, or run "
+            f'pip install -e ".[{extra}]" in it.'
         )
     for name in _MARKS:
         if _is_ours(name):
@@ -36,17 +36,17 @@ def run(command: str, arguments: Sequence[str]) -> int:
         return int(importlib.import_module(f"{package}.__main__").main(list(arguments)))
     except ModuleNotFoundError as error:
         raise EovsegError(
-            f'`eovseg {command}` needs the package {error.name}; in the checkout: pip install -e ".[{extra}]".'
+            f'`eovseg {command}` needs the package {error.name}. In the checkout, run pip install -e ".[{extra}]".'
         ) from error
 
 
 def load(name: str) -> None:
-    """Let `import name` mean the package beside `eovseg`, whatever else has this name.
+    """Makes `import name` resolve to the package next to `eovseg`, even if another package has this name.
 
-    Its own `__init__` holds no code and is not run. Raises `EovsegError` where the package is not there.
+    Its `__init__` is empty and is not executed. Raises `EovsegError` if the package is missing.
     """
     if not _is_ours(name):
-        raise EovsegError(f'The package {name} of EOV-Seg is not in "{HOME}" beside eovseg, as in a checkout.')
+        raise EovsegError(f'The package {name} of EOV-Seg is not in "{HOME}". Use a checkout of the project.')
     folder = str(HOME / name)
     present = sys.modules.get(name)
     if present is not None and list(getattr(present, "__path__", ())) == [folder]:

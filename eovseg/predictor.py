@@ -1,7 +1,7 @@
-"""From a photo and words to segments: what people, the page, the notebooks and the command line call.
+"""From a photo and words to segments: the interface for Python users, the page, the notebooks and the command line.
 
-Three steps that can each be kept and reused: `encode_image` (photo only), `decode` (words too), `compose` (alpha, beta,
-ensemble, thresholds). `Predictor.__call__` does all three and keeps the last photos' image halves.
+Three steps with reusable outputs: `encode_image` (photo), `decode` (words), `compose` (alpha, beta, ensemble,
+thresholds). `Predictor.__call__` runs all three and caches the last encoded photos.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and
 
 @dataclass(eq=False, repr=False)
 class ImageState:
-    """A photo's image half: the photo as it was given (H, W, 3) uint8 and the features at network size."""
+    """An encoded photo: the original photo (H, W, 3) uint8 and its features."""
 
     image: np.ndarray
     features: ImageFeatures
@@ -59,7 +59,7 @@ class ImageState:
 
 @dataclass(eq=False, repr=False)
 class Decoded:
-    """A photo's word half: logits of every query for every word of the vocabulary."""
+    """A decoded photo: logits of every query for every class of the vocabulary."""
 
     state: ImageState
     vocabulary: Vocabulary
@@ -71,17 +71,17 @@ class Decoded:
         return f"Decoded({self.state!r}, {len(self.vocabulary)} classes)"
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies make `masks` again: they hold a lock, which cannot be copied or pickled.
+        # Copies compute `masks` again, because they contain a lock, which cannot be copied or pickled.
         return {name: value for name, value in self.__dict__.items() if name != "masks"}
 
     @property
     def intermediates(self) -> Intermediates | None:
-        """Inner values, where `decode(..., intermediates=True)` asked for them."""
+        """Intermediate values if requested with `decode(..., intermediates=True)`, else None."""
         return self.logits.intermediates
 
     @cached_property
     def masks(self) -> TiledMasks:
-        """The final masks at the photo's own size, made once for all results."""
+        """The final masks at the photo's original size, computed once for all results."""
         masks, features = self.logits.mask_logits[-1][0], self.state.features
         height, width = self.state.image.shape[:2]
         geometry = MaskGeometry(features.padded_size, features.image_size, (height, width))
@@ -90,10 +90,10 @@ class Decoded:
 
 @dataclass(eq=False, repr=False)
 class RawOutput:
-    """The network's own numbers for one photo: Q queries, K classes, void last, h and w at stride 4, padded."""
+    """The raw network output for one photo: Q queries, K classes, void last, h and w at stride 4, padded."""
 
-    mask_logits: tuple[Tensor, ...]  # a layer: (Q, h, w), last = final
-    class_logits: tuple[Tensor, ...]  # a layer: (Q, K+1)
+    mask_logits: tuple[Tensor, ...]  # per layer: (Q, h, w), last = final
+    class_logits: tuple[Tensor, ...]  # per layer: (Q, K+1)
     out_of_vocabulary_logits: Tensor  # (Q, K+1)
     class_log_probabilities: Tensor  # (Q, K+1)
     valid_masks: Tensor  # (Q,) bool
@@ -104,10 +104,10 @@ class RawOutput:
 
 
 class Predictor:
-    """An EOV-Seg network with the settings that people change; safe to share between threads.
+    """Runs an EOV-Seg network on photos and words; thread-safe.
 
-    `network` may be one of `eovseg.fast.optimise` or a readable one, which is then made fast but for its image half.
-    `image_halves` and `word_halves` count how often each half ran.
+    `network` is from `eovseg.fast.optimise`, or a reference network, which is then optimised except for its encoder.
+    `image_halves` and `word_halves` count how often the image encoder and the decoder ran.
     """
 
     def __init__(
@@ -141,33 +141,33 @@ class Predictor:
             return self.network.encode_words(words).cpu().numpy()
 
     def _precision(self) -> AbstractContextManager[Any]:
-        # bfloat16: matrix products and convolutions only; weights, norms, softmax and sums stay in float32.
+        # bfloat16 only for matrix products and convolutions; weights, norms, softmax and sums stay in float32.
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def text_embeddings(self, vocabulary: Vocabulary | str) -> TextEmbeddings:
-        """Word rows of a vocabulary on the predictor's device; words seen before are not encoded again."""
+        """Embeddings of a vocabulary's words on the predictor's device; cached per word."""
         vocabulary = Vocabulary.coerce(vocabulary)
         rows = torch.from_numpy(self.words.embed(vocabulary.words)).to(self.device)
         return TextEmbeddings(rows, torch.from_numpy(np.array(vocabulary.class_of_word)).to(self.device))
 
     def seen(self, vocabulary: Vocabulary | str) -> np.ndarray:
-        """(K,) bool: the class shares a word with the training vocabulary of these weights."""
+        """(K,) bool: whether the class shares a word with the training vocabulary of these weights."""
         return Vocabulary.coerce(vocabulary).seen(self.training_words)
 
     def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
-        """The image half of one photo. Without `resize` the photo goes in at its own size.
+        """Encodes one photo. Without `resize`, the photo keeps its size.
 
-        The last photos are kept, at most `KEPT_PHOTOS` and `KEPT_BYTES` but always the latest, so the same photo with
-        other words costs the word half only. With `keep` False this one is not, as suits a video's frames: none comes
-        back, and they would push the others out.
-        Raises `ImageError` for files that are no photo.
+        The last photos are cached, at most `KEPT_PHOTOS` and `KEPT_BYTES` but always the latest, so trying other words
+        on the same photo only runs the decoder. `keep=False` bypasses the cache, e.g. for video frames, which do not
+        repeat and would evict all photos.
+        Raises `ImageError` for files that are not photos.
         """
         pixels = load_image(image)
         name = Path(image).name if isinstance(image, str | Path) else ""
         digest = hashlib.sha256(repr((pixels.shape, resize)).encode() + pixels.tobytes()).digest() if keep else b""
         with self._lock:
             if (known := self._kept.get(digest)) is not None:
-                return replace(known, name=name)  # the same pixels may lie in two files
+                return replace(known, name=name)  # two files may contain the same pixels
         started = time.perf_counter()
         given = resize_for_network(pixels, self.config.short_side, self.config.long_side) if resize else pixels
         tensor = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None]
@@ -182,12 +182,12 @@ class Predictor:
         return state
 
     def forget(self) -> None:
-        """Drop the kept photos; the next call runs the image half again."""
+        """Clears the photo cache."""
         with self._lock:
             self._kept.clear()
 
     def _on_device(self, pixels: Tensor) -> Tensor:
-        # Bytes travel, not floats; to a GPU from pinned memory, so that the copy does not hold up the CPU.
+        # Transfer bytes, not floats; to a GPU from pinned memory, so that the copy does not block the CPU.
         pinned = self.device.type == "cuda"
         return (pixels.pin_memory() if pinned else pixels).to(self.device, non_blocking=pinned)
 
@@ -199,9 +199,9 @@ class Predictor:
         intermediates: bool = False,
         every_layer: bool = False,
     ) -> Decoded:
-        """The word half: logits of a vocabulary on an encoded photo.
+        """Decodes an encoded photo: logits for a vocabulary.
 
-        The last layer's only, which is all that a result needs, unless `every_layer` or `intermediates` is asked for.
+        Returns only the last layer's logits, enough for a result, unless `every_layer` or `intermediates` is set.
         """
         vocabulary = Vocabulary.coerce(vocabulary)
         started = time.perf_counter()
@@ -223,7 +223,7 @@ class Predictor:
         beta: float | None = None,
         ensemble: Ensemble | None = None,
     ) -> Tensor:
-        """Class log-probabilities of one photo's queries (Q, K+1), void last; None keeps the model's default."""
+        """Class log-probabilities of one photo's queries (Q, K+1), void last; None uses the model's default."""
         return self._scores(decoded, Settings(alpha=alpha, beta=beta, ensemble=ensemble).applied(self.config))
 
     @torch.inference_mode()
@@ -251,8 +251,8 @@ class Predictor:
     ) -> Result:
         """The third step: a result from logits, without running the network.
 
-        The arguments are the fields of `Settings` and stand in the place of those of `settings`; what neither gives is
-        the model's own. Raises `ConfigError` for values that are not allowed.
+        The arguments are the fields of `Settings` and override those of `settings`; unset fields default to the
+        model's own. Raises `ConfigError` for invalid values.
         """
         started = time.perf_counter()
         chosen = Settings.chosen(
@@ -287,7 +287,7 @@ class Predictor:
         )
 
     def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
-        """The network's numbers for one photo, before any threshold; by default the photo is not resized."""
+        """The raw network output for one photo, before any threshold; by default the photo is not resized."""
         decoded = self.decode(self.encode_image(image, resize), vocabulary, every_layer=True)
         logits = decoded.logits
         return RawOutput(
@@ -339,12 +339,12 @@ class Predictor:
         calibration: Calibration = None,
         settings: Settings | None = None,
     ) -> Result | list[Result]:
-        """Segment one photo (path, PIL image or array) or a list of photos.
+        """Segments one photo (path, PIL image or array) or a list of photos.
 
-        `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`; what neither
-        gives is the model's own.
+        `task`, `alpha`, ... are the fields of `Settings` and override those of `settings`; unset fields default to the
+        model's own.
         `vocabulary` is a `Vocabulary`, a preset's name or words ("person, people: thing; sky").
-        `background`: words that compete without being named; what they win is one segment "other".
+        `background`: words that compete but are not reported; their pixels become one segment, "other".
         `keep`: as in `encode_image`.
         """
         chosen = Settings.chosen(

@@ -1,4 +1,4 @@
-"""What a segmented photo is: segment map, segments with scores, and the files that are written from them."""
+"""The result for one photo: segment map, segments with scores, and the files written from them."""
 
 import csv
 import hashlib
@@ -32,11 +32,11 @@ _RESERVED_STEMS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com"
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment: its id in the map, class (index in the vocabulary), scores in 0..1 and extent in pixels.
+    """One segment: its id in the map, class (index in the vocabulary), scores in 0..1, and area and box in pixels.
 
-    `score` is the ensemble's, for panoptic segments of a model with a calibration the probability that the segment is
-    right (its class, and an IoU above 0.5); `in_vocabulary` and `out_of_vocabulary` are the two probabilities behind
-    it; `box` is x0, y0, x1, y1 with exclusive ends.
+    `score` is that of the ensemble or, for panoptic segments of a calibrated model, the probability that the segment is
+    correct (right class, IoU above 0.5); `in_vocabulary` and `out_of_vocabulary` are the two probabilities behind it;
+    `box` is x0, y0, x1, y1 with exclusive ends.
     """
 
     id: int
@@ -52,14 +52,14 @@ class Segment:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """One photo split into the classes of `vocabulary`.
+    """One photo segmented into the classes of `vocabulary`.
 
-    `image` (H, W, 3) uint8; `segment_map` (H, W) int32, a segment's id or 0 = none of these words; `task` is
+    `image` (H, W, 3) uint8; `segment_map` (H, W) int32, the segment's id or 0 = unlabelled; `task` is
     "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
-    `instance_masks`, which read as (n, H, W) bool, one per segment in the same order. `timings` in seconds. `name` is
-    the photo's file name. `queries`: the object kernel whose scores each segment reports. `background`: what
+    `instance_masks`, (n, H, W) bool, one per segment in the same order. `timings` are in seconds. `name` is the photo's
+    file name. `queries`: the object kernel whose scores each segment reports. `background`: the segments that
     eovseg.background merged into the last segment, "other".
-    Raises ValueError where these do not fit together.
+    Raises ValueError if the shapes do not match.
     """
 
     image: np.ndarray
@@ -75,10 +75,10 @@ class Result:
 
     def __post_init__(self) -> None:
         if self.segment_map.shape != self.image.shape[:2]:
-            raise ValueError(f"segment_map is {self.segment_map.shape} and image {self.image.shape}; sizes must agree.")
+            raise ValueError(f"segment_map is {self.segment_map.shape} and image {self.image.shape}; sizes must match.")
         expected = (len(self.segments), *self.segment_map.shape)
         if self.instance_masks is not None and self.instance_masks.shape != expected:
-            raise ValueError(f"instance_masks is {self.instance_masks.shape}; {expected} was expected.")
+            raise ValueError(f"instance_masks is {self.instance_masks.shape}, expected {expected}.")
 
     def __repr__(self) -> str:
         height, width = self.segment_map.shape
@@ -97,7 +97,7 @@ class Result:
         return self.segment_map == self.segments[index].id
 
     def masks(self) -> np.ndarray:
-        """(n, H, W) bool, the pixels of every segment, in the order of `segments`; n x H x W bytes."""
+        """(n, H, W) bool, the pixels of every segment in the order of `segments`; takes n x H x W bytes."""
         dense = np.zeros((len(self.segments), *self.segment_map.shape), dtype=bool)
         for index in range(len(self.segments)):
             dense[index] = self.mask(index)
@@ -113,11 +113,11 @@ class Result:
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
     ) -> Image.Image:
         """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
-        shown = self.segments[:-1] if self.background else self.segments  # "other" is the photo as it is
+        shown = self.segments[:-1] if self.background else self.segments  # "other" is not tinted
         return draw_overlay(self.image, self.segment_map, shown, opacity, labels, highlight)
 
     def to_json(self) -> dict[str, Any]:
-        """Segments, sizes, classes, notes and timings for machines, ready for json.dumps."""
+        """Segments, sizes, classes, notes and timings as plain values for json.dumps."""
         height, width = self.segment_map.shape
         segments = [{**asdict(segment), "name": name} for segment, name in zip(self.segments, self.names, strict=True)]
         return {
@@ -133,7 +133,7 @@ class Result:
         }
 
     def table_csv(self) -> str:
-        """A header and one line per segment, as spreadsheets read it (RFC 4180); areas in pixels, scores in 0..1."""
+        """CSV for spreadsheets (RFC 4180): a header and one line per segment; areas in pixels, scores in 0..1."""
         text = io.StringIO()
         writer = csv.writer(text)
         names = (
@@ -159,7 +159,7 @@ class Result:
         return text.getvalue()
 
     def panoptic_json(self, png_name: str) -> dict[str, Any]:
-        """COCO-panoptic document of this photo whose segment map lies in the file `png_name`."""
+        """COCO panoptic document of this photo; `png_name` is the file with the segment map."""
         annotation = {
             "image_id": _IMAGE_ID,
             "file_name": png_name,
@@ -207,16 +207,16 @@ class Result:
         return encoded
 
     def save(self, folder: str | Path, stem: str | None = None, formats: Collection[str] = ()) -> list[Path]:
-        """Write overlay PNG, COCO-panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
+        """Writes overlay PNG, COCO panoptic PNG and JSON, and RLE JSON as `folder/stem-*`; returns their paths.
 
-        `formats`: names of `eovseg.formats.FORMATS` whose files are written too, such as "yolo" or "cvat".
-        `stem` is by default the photo's name; characters that file systems refuse become "_". A second result of the
-        same photo replaces the first; where the name is taken by another photo, "-2", "-3", ... is added.
-        Raises `EovsegError` when the folder cannot be written, and for a format that does not exist.
+        `formats`: additional formats from `eovseg.formats.FORMATS`, such as "yolo" or "cvat".
+        `stem` defaults to the photo's name; characters that file systems do not allow become "_". A second result of
+        the same photo replaces the first; if another photo has the same name, "-2", "-3", ... is added.
+        Raises `EovsegError` if the folder is not writable, or for an unknown format.
         """
         unknown = sorted(set(formats) - FORMATS.keys())
         if unknown:
-            raise EovsegError(f'"{unknown[0]}" is not a format; choose among {", ".join(FORMATS)}.')
+            raise EovsegError(f'There is no format "{unknown[0]}"; choose from {", ".join(FORMATS)}.')
         folder = Path(folder)
         digest = self._photo_digest()
         wanted = clean_stem(stem if stem is not None else Path(self.name).stem)
@@ -229,17 +229,17 @@ class Result:
     def write(
         self, folder: str | Path, stem: str, files: Collection[str] = tuple(FILES), photo: PhotoFile | None = None
     ) -> list[Path]:
-        """Write `files` (names of `FILES` and `FORMATS`) of `stem` in `folder`, over what is there; returns the paths.
+        """Writes `files` (names of `FILES` and `FORMATS`) of `stem` to `folder`, overwriting; returns the paths.
 
-        `stem` may have folders before it; `photo` is what formats call the photo, by default the result's name. Each
-        file appears whole or not at all, also when the process is killed.
-        Raises `EovsegError` when the folder cannot be written, or holds labels of other classes.
+        `stem` may include folders; `photo` is the photo's name in the files, by default the result's name. Files are
+        written atomically, even if the process is killed.
+        Raises `EovsegError` if the folder is not writable or contains labels of other classes.
         """
         folder = Path(folder)
         photo = photo or PhotoFile(self.name)
         wanted = with_needs(kind for kind in (*FILES, *FORMATS) if kind in files)
         paths = {kind: folder / file_of(kind, stem) for kind in wanted}
-        # The document with the photo's digest first: by it `save` knows its own after a cut.
+        # Write the document with the photo's digest first, so that `save` recognises interrupted results.
         for kind in sorted(paths, key=lambda kind: kind != "panoptic-json"):
             if kind in FORMATS:
                 self._write_shared(kind, folder)
@@ -250,7 +250,7 @@ class Result:
         return list(paths.values())
 
     def _write_shared(self, kind: str, folder: Path) -> None:
-        """The file that all photos of a format share, once; raises where it is one of other classes."""
+        """Writes the file that all photos of a format share, if missing; raises if it has other classes."""
         if not (shared := FORMATS[kind].shared):
             return
         path, content = folder / shared[0], shared[1](self.vocabulary)
@@ -261,11 +261,11 @@ class Result:
             return
         if known != content:
             raise EovsegError(
-                f'"{path.parent}" holds labels of other classes than these words; choose another folder, or delete it.'
+                f'"{path.parent}" contains labels of other classes; choose another folder, or delete this one.'
             )
 
     def _content(self, kind: str, png_name: str) -> bytes:
-        """The bytes of one of `FILES`."""
+        """Content of one of `FILES`."""
         if kind == "overlay":
             return _png(self.overlay())
         if kind == "panoptic-png":
@@ -291,7 +291,7 @@ class Result:
         }
 
     def _extras(self, index: int) -> dict[str, Any]:
-        """What COCO's readers ignore and people look for."""
+        """Additional fields, which COCO readers ignore."""
         segment = self.segments[index]
         return {
             "name": self.names[index],
@@ -303,12 +303,12 @@ class Result:
 
 
 def file_of(kind: str, stem: str) -> PurePath:
-    """Where the file of a kind (of `FILES` and `FORMATS`) of the photo `stem` lies below the folder of results."""
+    """Path of a file kind (of `FILES` and `FORMATS`) for the photo `stem`, relative to the output folder."""
     return path_of(kind, stem) if kind in FORMATS else PurePath(f"{stem}-{FILES[kind]}")
 
 
 def _write(path: Path, content: bytes) -> None:
-    """`write_whole`; raises `EovsegError` where the folder cannot be written."""
+    """`write_whole`; raises `EovsegError` if the folder is not writable."""
     try:
         write_whole(path, content, one_of_many=True)
     except OSError as error:
@@ -317,7 +317,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def clean_stem(stem: str) -> str:
-    """A file name's stem that Linux, macOS and Windows accept, letters of all scripts kept; "photo" for nothing."""
+    """A stem valid on Linux, macOS and Windows, keeping letters of all scripts; "photo" if nothing is left."""
     kept = "".join(
         char if unicodedata.category(char)[0] in "LMN" or char in "-_.() " else "_"
         for char in unicodedata.normalize("NFC", stem)
@@ -328,7 +328,7 @@ def clean_stem(stem: str) -> str:
 
 
 def _is_ours(folder: Path, stem: str, digest: str) -> bool:
-    """True where `stem` is free in `folder` or holds an earlier result of the same photo."""
+    """Whether `stem` is free in `folder` or has an earlier result of the same photo."""
     if not any((folder / f"{stem}-{suffix}").exists() for suffix in FILES.values()):
         return True
     try:
@@ -339,7 +339,7 @@ def _is_ours(folder: Path, stem: str, digest: str) -> bool:
 
 
 def _cell(text: str) -> str:
-    """A word that no spreadsheet takes for a formula."""
+    """Escapes text that a spreadsheet would read as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 

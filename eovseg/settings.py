@@ -1,4 +1,4 @@
-"""How a network's scores become segments, as one type for predictor, evaluation, video, page and commands."""
+"""Settings of a result, shared by predictor, evaluation, video, page and commands."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypedDict
@@ -13,16 +13,16 @@ Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, non
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of a result; none of them needs the network to run again, and None keeps the model's own value.
+    """Settings of a result. Changing them does not rerun the network; None uses the model's own value.
 
-    `alpha` and `beta` weigh the out-of-vocabulary score of seen and of other words, which `ensemble` ("geometric" or
-    "arithmetic") joins to the other one. Kernels that score below `score_threshold` are dropped, and those whose
-    probability of "none of these words" exceeds `void_threshold`. Panoptic results alone read the rest: kernels whose
-    visible share of the mask is below `overlap_threshold` are dropped; `composition` chooses between the rules of
-    eovseg/composition/panoptic.py, `mask_threshold` and `pixel_threshold` belong to "best-first"; with `edges` masks
-    follow the photo's edges; `calibration`, a slope above 0 and a bias, shows the segments' scores as shares
-    (`eovseg.composer.shown_score`), False leaves them as they are. Thresholds read the score before it.
-    All numbers but those of `calibration` lie in 0..1. Raises `ConfigError` for values that are not allowed.
+    `alpha` and `beta` are the weights of the out-of-vocabulary score for seen and unseen classes in the `ensemble`
+    ("geometric" or "arithmetic"). Kernels with a score below `score_threshold` or a void probability above
+    `void_threshold` are dropped. The others apply to panoptic results only: kernels are dropped if the visible fraction
+    of their mask is less than `overlap_threshold`; `composition` selects a rule of eovseg/composition/panoptic.py, and
+    `mask_threshold` and `pixel_threshold` belong to "best-first"; `edges` aligns masks with the photo's edges;
+    `calibration`, a positive slope and a bias, turns scores into probabilities (`eovseg.composer.shown_score`), and
+    False disables it. Thresholds apply to the uncalibrated score.
+    All numbers except those of `calibration` are in 0..1. Raises `ConfigError` for invalid values.
     """
 
     task: Task = "panoptic"
@@ -48,7 +48,7 @@ class Settings:
             raise ConfigError(f"edges={shown(self.edges)} is not allowed; choose True or False.")
         pair = tuple(self.calibration) if isinstance(self.calibration, list) else self.calibration
         if pair is not None and pair is not False:
-            check_calibration(pair, "False for scores as they are")
+            check_calibration(pair, "False for uncalibrated scores")
         object.__setattr__(self, "calibration", pair)
 
     @classmethod
@@ -58,24 +58,24 @@ class Settings:
 
     @classmethod
     def chosen(cls, settings: "Settings | None", /, **named: Any) -> "Settings":
-        """`settings` with those values of `named` that are not None in the place of its own."""
+        """`settings`, overridden by the values of `named` that are not None."""
         return replace(settings or cls(), **{name: value for name, value in named.items() if value is not None})
 
     def applied(self, config: ModelConfig) -> ModelConfig:
-        """A model's configuration with these values in the place of its own; None keeps its own."""
+        """A model's configuration, overridden by the values that are not None."""
         values = {name: value for name, value in self.model_values().items() if value is not None}
         return replace(config, **values | ({"calibration": None} if self.calibration is False else {}))
 
     def completed(self, config: ModelConfig) -> "Settings":
-        """These settings with the model's own values in the place of None."""
+        """These settings with None replaced by the model's own values."""
         return replace(Settings.of(config), **self.given())
 
     def given(self) -> dict[str, Any]:
-        """Those values that were chosen, by name: not None, and no panoptic task."""
+        """The values that differ from the defaults, by name."""
         return {field.name: v for field in fields(self) if (v := getattr(self, field.name)) != field.default}
 
     def model_values(self) -> dict[str, Any]:
-        """Those values that a `ModelConfig` has too, which are all but the task."""
+        """The values that `ModelConfig` also has: all except the task."""
         values = asdict(self)
         del values["task"]
         return values

@@ -1,22 +1,22 @@
-"""A clean end: SIGTERM and SIGINT are noted, and the loop stops where its state is whole."""
+"""Graceful shutdown: SIGTERM and SIGINT set a flag, and the loop stops once its state is consistent."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPED = 130  # exit code of a command that Ctrl-C or SIGTERM ended, as shells count SIGINT
+STOPPED = 130  # exit code after Ctrl-C or SIGTERM, the shell's code for SIGINT
 
 
 class StopSignals:
-    """Within `with`, the first SIGTERM and the first SIGINT only set `received`; a second one acts at once."""
+    """Within `with`, the first SIGTERM or SIGINT only sets `received`; a second one acts immediately."""
 
     def __init__(self) -> None:
         self.received = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
+        if threading.current_thread() is threading.main_thread():  # only the main thread may set handlers
             self._previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
             for number in self._previous:
                 signal.signal(number, self._note)

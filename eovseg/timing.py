@@ -1,4 +1,4 @@
-"""Wall-clock times of work on any device."""
+"""Wall-clock timing on any device."""
 
 import time
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import torch
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what a GPU still has to do, so that the clock shows it."""
+    """Waits for pending GPU work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def timed(device: torch.device) -> Iterator[list[float]]:
-    """Wall-clock seconds of the block, in a list once it has ended; a GPU's work is waited for."""
+    """Yields a list that receives the wall-clock seconds of the block, including pending GPU work."""
     spent: list[float] = []
     synchronise(device)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Whether a value that a file or a caller brings has the type that a dataclass of settings declares."""
+"""Run-time type checks for dataclasses of settings."""
 
 from numbers import Real
 from types import NoneType, UnionType
@@ -6,13 +6,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eovseg.errors import ConfigError
 
-_LARGEST = 1e300  # beyond it, whole numbers are no floats
+_LARGEST = 1e300  # larger integers cannot be converted to float
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether `value` is one of type `hint`: bool, int, float, str, None, literals, unions and tuples of them.
+    """Whether `value` has the type `hint`: bool, int, float, str, None, literals, and unions and tuples of them.
 
-    Lists count as tuples, as JSON has no others, and whole numbers as floats; numbers are finite.
+    Lists count as tuples, because JSON has no tuples, and integers as floats; numbers must be finite.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -31,15 +31,15 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: at most 60 characters."""
+    """A value for an error message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
 def check_word(name: str, value: object, hint: Any) -> None:
-    """Raise `ConfigError` where `value` is none of the words of `hint`, a `Literal` or an optional one.
+    """Raises `ConfigError` unless `value` is one of the strings of `hint`, an optional `Literal`.
 
-    Hints without words allow every value.
+    Hints without string literals allow any value.
     """
     for part in (hint, *get_args(hint)):
         words = get_args(part) if get_origin(part) is Literal else ()
@@ -54,7 +54,7 @@ def check_words(settings: Any) -> None:
 
 
 def share(name: str, value: Any) -> float:
-    """`value` as a float; raises `ConfigError` where it is no number from 0 to 1."""
+    """`value` as a float; raises `ConfigError` unless it is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or value < 0 or not value <= 1:
         raise ConfigError(f"{name}={shown(value)} is outside 0 to 1.")
     return float(value)

@@ -1,9 +1,9 @@
-"""Open vocabularies: words, synonyms, thing or stuff, and the benchmarks' class lists as presets.
+"""Open vocabularies: words, synonyms, thing or stuff, and the class lists of benchmarks as presets.
 
-Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
-synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. Other programs' notation is read too
-(`eovseg.notation`). Nothing is dropped or guessed silently: what is skipped, doubled or may have been meant otherwise
-is told in `Vocabulary.notes`.
+Text format: `person, people: thing; sky: stuff; car`, with `;` or a new line between classes, `,` between the
+synonyms of one class, and an optional `: thing` or `: stuff` at the end of a class. Other notations are supported as
+well (`eovseg.notation`). Nothing is skipped or guessed silently: anything skipped, duplicate or ambiguous is reported
+in `Vocabulary.notes`.
 """
 
 import difflib
@@ -26,15 +26,16 @@ from eovseg.notation import INVALID, MARKS, clean, doubts, plain_lines, table, u
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
 MAX_FILE_BYTES = 32_000_000
-_LISTED = 8  # classes that a note names one by one
+_LISTED = 8  # maximum number of classes listed in a note
 TRAINING_PRESET = "coco-panoptic-133"
 CLASS_FILES = (".txt", ".json", ".csv")
-# A lone word that ends like these is a file: one that is missing or of another kind should not become a class.
+# A single word with one of these extensions is a file, so a missing or unsupported file does not become a class.
 _FILE_ENDINGS = (*CLASS_FILES, ".tsv", ".names", ".yaml", ".yml", ".xml", ".xlsx")
-# Where a class says nothing about thing or stuff, the first of these that knows one of its words decides.
+# If a class does not specify thing or stuff, the first preset that contains one of its words decides; the default is
+# thing.
 THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 
-# Names of one class with thing (true), stuff (false) or neither (none) said.
+# Names of one class; True for thing, False for stuff, None if unspecified.
 Entry = tuple[list[str], bool | None]
 
 _SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
@@ -43,14 +44,14 @@ _SEPARATORS = re.compile(r"[,;\n]")
 
 @dataclass(frozen=True)
 class WordClass:
-    """One class: its names (the first is the label, the others are synonyms) and whether it is a countable thing."""
+    """One class: its names (the first is the label, the others are synonyms), and whether it is a countable thing."""
 
     names: tuple[str, ...]
     is_thing: bool
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise VocabularyError("A class of the vocabulary has no name; give it at least one word.")
+            raise VocabularyError("A class of the vocabulary has no name; give at least one word.")
 
     @property
     def label(self) -> str:
@@ -59,10 +60,10 @@ class WordClass:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The K classes that a photo is split into; two vocabularies are equal when their classes are.
+    """The K classes of a segmentation; vocabularies with equal classes are equal.
 
-    `notes` tells in plain sentences what was skipped, cleaned or doubled on the way in.
-    Raises `VocabularyError` when there is no class, more than 20,000 words or a word that cannot be used.
+    `notes` are sentences about skipped, normalised, duplicate or ambiguous input.
+    Raises `VocabularyError` if there are no classes, more than 20,000 words, or an invalid word.
     """
 
     classes: tuple[WordClass, ...]
@@ -70,7 +71,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise VocabularyError('The vocabulary is empty; write at least one word, such as "person; sky; car".')
+            raise VocabularyError('The vocabulary is empty; give at least one word, e.g. "person; sky; car".')
         _check_count(entry.names for entry in self.classes)
         for entry in self.classes:
             for name in entry.names:
@@ -78,9 +79,9 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, text: str) -> "Vocabulary":
-        """The vocabulary that `text` spells (text form in the module's header).
+        """Parses `text` (see the module's docstring for the format).
 
-        Raises `VocabularyError` for text without a word, too many words and words beyond 200 characters.
+        Raises `VocabularyError` for text without words, too many words, or words of more than 200 characters.
         """
         return _parse(text)
 
@@ -89,15 +90,15 @@ class Vocabulary:
         """The shipped vocabulary `name`, one of `preset_names()`; raises `VocabularyError` for any other."""
         key = name.strip().lower()
         if key not in preset_names():
-            raise VocabularyError(f"There is no preset {_quote(name)}; the presets are {', '.join(preset_names())}.")
+            raise VocabularyError(f"There is no preset {_quote(name)}; choose from {', '.join(preset_names())}.")
         return _load_preset(key)
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Vocabulary":
-        """The vocabulary in a `.txt` file (text form), a `.json` file (the presets' form) or a `.csv` file, all UTF-8.
+        """Reads a `.txt` file (text format), a `.json` file (format of the presets) or a `.csv` file, all in UTF-8.
 
-        A `.csv` file needs a first line that names its columns: `name`, and where they are there `id` and `isthing`.
-        Raises `VocabularyError` naming the file when it is missing, unreadable or in another form.
+        A `.csv` file needs a header line with the column `name` and optionally `id` and `isthing`.
+        Raises `VocabularyError` naming the file if it is missing, unreadable or in another format.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -111,24 +112,24 @@ class Vocabulary:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise VocabularyError(f"The vocabulary file {_quote(path.name)} is not UTF-8 text.") from error
-        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
             reason = getattr(error, "strerror", None) or str(error)
             raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
         if kind == ".json":
             return _build(_read_json(text, path.name))
         if kind == ".csv" and table(text, name_alone=True) is None:
             raise VocabularyError(
-                f'The vocabulary file {_quote(path.name)} has no first line that names its columns, such as "id,name".'
+                f'The vocabulary file {_quote(path.name)} has no header line; add one, e.g. "id,name".'
             )
         return _parse(text, name_alone=kind == ".csv")
 
     @classmethod
     def read(cls, value: str) -> "Vocabulary":
-        """What a command line's text means, and the API's: a file of classes, a preset's name, or words.
+        """Interprets text from the command line or the API: a class file, the name of a preset, or words.
 
-        A lone word is a file where it ends like one (".txt", ".json", ".csv", ...), so that a mistyped path is not
-        taken for a word, or where it names a file with its folder ("./dog"). A file "dog" beside you does not count.
-        Raises `VocabularyError` as `from_file` and `parse` do.
+        A single word is a file if it has a known extension (".txt", ".json", ".csv", ...), so a mistyped path is not
+        read as a word, or if it is the path of an existing file ("./dog"). A file "dog" in the current folder is not
+        used. Raises the `VocabularyError`s of `from_file` and `parse`.
         """
         if _names_file(value):
             return cls.from_file(value)
@@ -139,17 +140,17 @@ class Vocabulary:
         close = difflib.get_close_matches(key, preset_names(), n=1, cutoff=0.85) if len(parsed.words) == 1 else []
         if not close:
             return parsed
-        hint = f"{_quote(value.strip())} is used as a word; the preset of a similar name is {_quote(close[0])}."
+        hint = f"{_quote(value.strip())} is used as a word; there is a preset with a similar name, {_quote(close[0])}."
         return cls(parsed.classes, (*parsed.notes, hint))
 
     @classmethod
     def coerce(cls, value: "str | Vocabulary") -> "Vocabulary":
-        """A vocabulary as it is; a string as `read` takes it."""
+        """A vocabulary unchanged, or a string converted with `read`."""
         if isinstance(value, Vocabulary):
             return value
         if not isinstance(value, str):
             raise VocabularyError(
-                f"A vocabulary is text such as \"person; sky\", a preset's name, a file's name or a Vocabulary, "
+                f'A vocabulary must be text such as "person; sky", the name of a preset or file, or a Vocabulary, '
                 f"not {type(value).__name__}."
             )
         return cls.read(value)
@@ -158,7 +159,7 @@ class Vocabulary:
         return len(self.classes)
 
     def __add__(self, other: "Vocabulary | str") -> "Vocabulary":
-        """This vocabulary's classes, then the other's; words that both have stay in both and are noted."""
+        """Concatenates the classes; words in both are kept in both and noted."""
         if not isinstance(other, Vocabulary | str):
             return NotImplemented
         added = Vocabulary.coerce(other)
@@ -168,12 +169,12 @@ class Vocabulary:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The K labels: each class's first name. Labels can repeat (ADE20K-847 has two classes "bag")."""
+        """The K labels, i.e. first names. Labels may repeat (ADE20K-847 has two classes "bag")."""
         return tuple(entry.label for entry in self.classes)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """All N names in order, one text embedding row each."""
+        """All N names in order, one per text embedding."""
         return tuple(name for entry in self.classes for name in entry.names)
 
     @cached_property
@@ -184,16 +185,16 @@ class Vocabulary:
 
     @cached_property
     def is_thing(self) -> np.ndarray:
-        """(K,) bool, true where the class is countable."""
+        """(K,) bool, True for countable classes."""
         return _read_only(np.array([entry.is_thing for entry in self.classes], dtype=bool))
 
     def seen(self, training_words: Collection[str]) -> np.ndarray:
-        """(K,) bool: a class is seen when one of its names is a training word, compared without case."""
+        """(K,) bool: a class is seen if one of its names is a training word (case-insensitive)."""
         known = {_key(word) for word in training_words}
         return np.array([any(_key(name) in known for name in entry.names) for entry in self.classes], dtype=bool)
 
     def to_text(self) -> str:
-        """The text form; `parse` of it gives an equal vocabulary."""
+        """The text format; `parse` restores an equal vocabulary."""
         return "; ".join(
             f"{', '.join(entry.names)}: {'thing' if entry.is_thing else 'stuff'}" for entry in self.classes
         )
@@ -201,7 +202,7 @@ class Vocabulary:
 
 @cache
 def preset_names() -> tuple[str, ...]:
-    """Names of the shipped vocabularies, in alphabetical order."""
+    """Names of the shipped vocabularies, sorted."""
     return tuple(sorted(path.stem for path in asset_path("vocabularies").glob("*.json")))
 
 
@@ -217,7 +218,7 @@ def _load_preset(name: str) -> Vocabulary:
 
 
 def _names_file(value: str) -> bool:
-    """Whether `value` is a file's name and no words: see `Vocabulary.read`."""
+    """Whether `value` is the name of a file, see `Vocabulary.read`."""
     name = value.strip()
     if not name or _SEPARATORS.search(name.translate(MARKS)):
         return False
@@ -226,7 +227,7 @@ def _names_file(value: str) -> bool:
     path = Path(name)
     try:
         return path.is_file() and (path.is_absolute() or len(path.parts) > 1 or name.startswith(("./", ".\\")))
-    except (OSError, ValueError):  # a word that is too long for a file's name
+    except (OSError, ValueError):  # too long for a file name
         return False
 
 
@@ -238,7 +239,7 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
     for line in filter(str.strip, (line.text for line in plain_lines(text, name_alone))):
         pieces = line.split(";")
         if not pieces[-1].strip():
-            pieces.pop()  # a semicolon at a line's end closes the class and opens none
+            pieces.pop()  # a trailing semicolon does not start a class
         for piece in pieces:
             if not piece.strip():
                 blanks += 1
@@ -254,7 +255,7 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
     _check_count(names for names, _ in entries)
     _drop_prefixes(entries)
     if any(names == [INVALID] for names, _ in entries):
-        notes.append(f'The class "{INVALID}" stands for pixels without a class and was left out.')
+        notes.append(f'The class "{INVALID}" means unlabelled pixels and was skipped.')
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
     told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])]
@@ -262,9 +263,9 @@ def _parse(text: str, name_alone: bool = False) -> Vocabulary:
 
 
 def _drop_prefixes(entries: Sequence[Entry]) -> None:
-    """Take numbers and bullets from the first name of every class, in place, where all of them have one.
+    """Removes numbers or bullets from the first name of every class, in place, if all classes have one.
 
-    Where a name is too long it is left at that: each round takes one number, and an error follows.
+    Does nothing if a name is too long, which is an error anyway, because each pass removes only one prefix.
     """
     named = [(names, place) for names, _ in entries if (place := next(_filled(names), None)) is not None]
     first = [_tidy(names[place]) for names, place in named]
@@ -277,17 +278,17 @@ def _drop_prefixes(entries: Sequence[Entry]) -> None:
 
 
 def _filled(names: Sequence[str]) -> Iterator[int]:
-    """Places of the names that are not blank."""
+    """Indices of the names that are not blank."""
     return (place for place, name in enumerate(names) if _tidy(name))
 
 
 def _read_json(text: str, file_name: str) -> list[Entry]:
     """The entries of a preset file: `{"classes": [{"names": [...], "isthing": true | false | null}]}`."""
-    expected = f'The vocabulary file {_quote(file_name)} must hold {{"classes": [{{"names": [...], "isthing": …}}]}}'
+    expected = f'The vocabulary file {_quote(file_name)} must contain {{"classes": [{{"names": [...], "isthing": …}}]}}'
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise VocabularyError(f"{expected}, and it is not JSON.") from error
+        raise VocabularyError(f"{expected}, but it is not valid JSON.") from error
     items = document.get("classes") if isinstance(document, dict) else None
     if not isinstance(items, list):
         raise VocabularyError(f"{expected}.")
@@ -298,16 +299,16 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise VocabularyError(f"{expected}; class number {number} has no list of names.")
         if not (kind is None or isinstance(kind, bool)):
-            raise VocabularyError(f"{expected}; class number {number} has an isthing that is not true, false or null.")
+            raise VocabularyError(f"{expected}; isthing of class number {number} is not true, false or null.")
         entries.append((names, kind))
     _check_count(names for names, _ in entries)
     return entries
 
 
 def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0) -> Vocabulary:
-    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`.
+    """Builds a vocabulary from raw entries: normalises names, and removes blanks and duplicates within a class.
 
-    `blanks` are those that were dropped before.
+    Its notes are `told` and what was removed; `blanks` is the number of blanks removed before.
     """
     notes = list(told)
     classes = []
@@ -325,7 +326,7 @@ def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] 
         if len(kept) < len(filled):
             counts = Counter(map(_key, filled))
             repeated = ", ".join(_quote(name) for key, name in distinct.items() if counts[key] > 1)
-            notes.append(f"In the class {_quote(kept[0])}, the repeat of {repeated} was removed.")
+            notes.append(f"In the class {_quote(kept[0])}, the duplicate {repeated} was removed.")
         classes.append(WordClass(kept, _default_is_thing(kept) if is_thing is None else is_thing))
     if blanks:
         notes.insert(0, "One blank entry was skipped." if blanks == 1 else f"{blanks:,} blank entries were skipped.")
@@ -335,7 +336,7 @@ def _build(entries: Iterable[Entry], cleaned: bool = False, told: Sequence[str] 
 
 
 def _shared_words(classes: Sequence[WordClass]) -> list[str]:
-    """One sentence per word that stands in several classes; all of them are kept."""
+    """One sentence per word that is in several classes; all are kept."""
     owners: dict[str, list[int]] = {}
     spelling: dict[str, str] = {}
     for index, entry in enumerate(classes):
@@ -347,7 +348,7 @@ def _shared_words(classes: Sequence[WordClass]) -> list[str]:
         if len(indices) > 1:
             labels = ", ".join(_quote(classes[index].label) for index in indices[:_LISTED])
             more = ", …" if len(indices) > _LISTED else ""
-            notes.append(f"{_quote(spelling[key])} stands in {len(indices):,} classes ({labels}{more}); all are kept.")
+            notes.append(f"{_quote(spelling[key])} is in {len(indices):,} classes ({labels}{more}); all are kept.")
     return notes
 
 
@@ -362,7 +363,7 @@ def _default_is_thing(names: Sequence[str]) -> bool:
 
 @cache
 def _known_kinds() -> tuple[dict[str, bool], ...]:
-    """Per source of `THING_SOURCES`, whether each of its words is a thing (read directly: no defaults involved)."""
+    """For each of `THING_SOURCES`, whether each of its words is a thing (read directly, without defaults)."""
     sources = []
     for name in THING_SOURCES:
         path = asset_path(f"vocabularies/{name}.json")
@@ -372,12 +373,12 @@ def _known_kinds() -> tuple[dict[str, bool], ...]:
 
 
 def _tidy(word: str) -> str:
-    """A word as it is kept: cleaned, without outer space, with single spaces inside."""
+    """A normalised word: cleaned, stripped, with single spaces."""
     return " ".join(clean(word)[0].split())
 
 
 def _check_count(classes: Iterable[Sequence[str]]) -> None:
-    """Raises for more names than a vocabulary may have; called before anything that takes time for each of them."""
+    """Raises `VocabularyError` for too many names; called before any slow processing."""
     count = sum(bool(name.strip()) for names in classes for name in names)
     if count > MAX_WORDS:
         raise VocabularyError(f"The vocabulary has {count:,} words; at most {MAX_WORDS:,} are allowed.")
@@ -386,21 +387,21 @@ def _check_count(classes: Iterable[Sequence[str]]) -> None:
 def _check_word(word: str) -> None:
     if len(word) > MAX_WORD_CHARACTERS:
         raise VocabularyError(
-            f"A word may have at most {MAX_WORD_CHARACTERS} characters, and {_quote(word)} has {len(word):,}."
+            f"A word may have at most {MAX_WORD_CHARACTERS} characters, but {_quote(word)} has {len(word):,}."
         )
     if _SEPARATORS.search(word):
-        raise VocabularyError(f"The word {_quote(word)} contains a comma, semicolon or line end, which part words.")
+        raise VocabularyError(f"The word {_quote(word)} contains a comma, semicolon or line end, which separate words.")
     if not word or word != _tidy(word):
-        raise VocabularyError(f"The word {_quote(word)} is blank or has outer spaces or control characters.")
+        raise VocabularyError(f"The word {_quote(word)} is blank or has surrounding spaces or control characters.")
 
 
 def _key(word: str) -> str:
-    """What two words have in common when they differ in case only."""
+    """Key for case-insensitive comparison."""
     return unicodedata.normalize("NFC", word).casefold()
 
 
 def _quote(text: str) -> str:
-    text = " ".join(text.split())  # a line break would make two lines of one sentence
+    text = " ".join(text.split())  # no line breaks in messages
     return f'"{text if len(text) <= 40 else text[:39] + "…"}"'
 
 

@@ -1,4 +1,4 @@
-"""What every test gets: caches of its own, no hub, and a browser where one is installed."""
+"""Common fixtures: separate caches, no access to hubs, and a browser if one is installed."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
-# Set before anything imports Gradio or a hub client: no test may leave traces in the user's caches or ask a hub.
+# Set before Gradio or a hub client is imported: tests must not write to the user's caches or contact a hub.
 _SCRATCH = tempfile.mkdtemp(prefix="eovseg-tests-")
 os.environ["EOVSEG_CACHE"] = _SCRATCH
 os.environ["GRADIO_TEMP_DIR"] = f"{_SCRATCH}/gradio"
@@ -26,7 +26,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def xs() -> "Predictor":
-    """The shipped XS in float32 on the CPU, for all tests that change nothing of it."""
+    """The shipped XS in float32 on the CPU, shared by all tests that do not modify it."""
     import eovseg
 
     return eovseg.load("xs", device="cpu")
@@ -34,7 +34,7 @@ def xs() -> "Predictor":
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium. Without one the test is skipped, and in continuous integration it fails."""
+    """Headless Chromium. If it is not installed, the test is skipped, or fails in continuous integration."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         reason = f"no browser found: install one of {', '.join(BROWSERS)}, or name one in EOVSEG_CHROMIUM"

@@ -1,4 +1,4 @@
-"""Runs a function in two gloo processes on the CPU, as a launcher would start them."""
+"""Runs a function in two gloo processes on the CPU, as started by a launcher."""
 
 import io
 import multiprocessing
@@ -20,11 +20,11 @@ SECONDS = 180
 
 
 def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What `function(*arguments)`, a function of a module, returns on each process of a group."""
+    """The results of `function(*arguments)`, a module-level function, on each process of a group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # A fork server pays for the slow imports once a test session.
+    # A fork server runs the slow imports only once per test session.
     context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
         context.set_forkserver_preload(["accelerate", "eovseg.training.loop", "eovseg.evaluation.evaluate"])
@@ -49,7 +49,7 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As the group's processes compute: another number of threads rounds sums in another way."""
+    """Uses as many threads as the group's processes, because the number affects the rounding of sums."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -61,12 +61,12 @@ def one_thread() -> Iterator[None]:
 def _member(pipe: Connection, rank: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     announced = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in announced.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    # One thread, which accelerate would make two of: those of OpenMP may wait for ever in a process that was forked.
+    # One thread instead of accelerate's two, because OpenMP threads may deadlock in a forked process.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     try:
         distributed.start("cpu")
-        # As bytes: tensors sent as they are would be fetched from a process that has ended by then.
+        # As bytes, because tensors would be fetched from a process that has already exited.
         torch.save(function(*arguments), answer := io.BytesIO())
         pipe.send(("", answer.getvalue()))
     except BaseException:

@@ -37,7 +37,7 @@ def official_keys(variant: str) -> list[tuple[str, tuple[int, ...]]]:
 
 def fill(key: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     value = recipe.fill(key, shape, seed)
-    if value is None:  # the loss buffer keeps its constructed value
+    if value is None:  # the loss buffer keeps its initial value
         return torch.ones(shape)
     return torch.from_numpy(np.asarray(value))
 
@@ -47,7 +47,7 @@ def official_state(variant: str, seed: int = 0) -> dict[str, Tensor]:
 
 
 def load_module(module: nn.Module, prefix: str, keys: list[tuple[str, list[int]]]) -> None:
-    """Give a module the recipe's weights for the official `keys`; `prefix` is where the module sits in our network."""
+    """Loads the recipe's weights of the official `keys` into a module; `prefix` is its path in our network."""
     names = sort_official_keys(key for key, _ in keys).used
     state = {ours.removeprefix(prefix): fill(key, tuple(dict(keys)[key])) for key, ours in names.items()}
     module.load_state_dict(state, strict=True)
@@ -56,7 +56,7 @@ def load_module(module: nn.Module, prefix: str, keys: list[tuple[str, list[int]]
 def assert_close(actual: Tensor, expected: Any, tolerance: float) -> None:
     """Largest difference relative to the recorded array's range."""
     expected = torch.as_tensor(expected)
-    assert actual.shape == expected.shape, f"{tuple(actual.shape)} instead of {tuple(expected.shape)}"
+    assert actual.shape == expected.shape, f"{tuple(actual.shape)}, expected {tuple(expected.shape)}"
     value_range = (expected.max() - expected.min()).item() or 1.0
     difference = (actual.detach().double() - expected.double()).abs().max().item() / value_range
     assert difference <= tolerance, f"differs by {difference:.2e} of the range, {tolerance:.0e} allowed"

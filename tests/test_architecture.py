@@ -1,4 +1,4 @@
-"""What holds the house together: imports point one way, files name no machine, links lead somewhere."""
+"""Architecture rules: the direction of imports, no machine-specific names in files, no broken links."""
 
 import ast
 import itertools
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("eovseg", "analysis", "app")  # each may import itself and those before it
-# The extras of pyproject.toml that bring what a layer and those before it import; `dev` is for the tests alone.
+LAYERS = ("eovseg", "analysis", "app")  # each may import itself and the layers before it
+# The extras of pyproject.toml with the dependencies of a layer and those before it; `dev` is only for tests.
 EXTRAS = {
     "eovseg": {"download", "training", "video", "onnx", "openvino", "supervision"},
     "analysis": {"notebooks"},
@@ -24,7 +24,7 @@ TEXT = {".py", ".md", ".toml", ".txt", ".json", ".yaml", ".yml", ".cff", ".css",
 
 
 def tracked_files() -> list[Path]:
-    """Files that git tracks or would add; every file of the folder where there is no git (an unpacked archive)."""
+    """Files that git tracks or would add; without git (an unpacked archive), every file of the folder."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listing.returncode:
@@ -35,7 +35,7 @@ def tracked_files() -> list[Path]:
 
 
 def imported_packages(source: str) -> Iterator[str]:
-    """Top-level package of every absolute import in `source`, also of those inside functions."""
+    """Top-level package of every absolute import in `source`, including imports inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -59,7 +59,7 @@ def test_imports_point_one_way(layer: str) -> None:
 
 
 def module_imports(path: Path, modules: set[str]) -> set[str]:
-    """The modules of `modules` that importing the file imports by name; not those of functions and type checkers."""
+    """The `modules` that the file imports by name at import time, not inside functions or for type checkers."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
@@ -79,7 +79,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for name in ready:
             del waiting[name]
         waiting = {name: wanted - set(ready) for name, wanted in waiting.items()}
-    assert not waiting, "these modules import each other in a circle, or import one that does"
+    assert not waiting, "circular imports of or below these modules"
 
 
 def test_importing_the_method_loads_no_page_and_no_plots() -> None:
@@ -103,12 +103,12 @@ def test_every_import_is_declared(layer: str) -> None:
             known = {one.lower().replace("_", "-") for one in distributions.get(name, [name])}
             if not known & declared:
                 missing[name] = str(path.relative_to(ROOT))
-    missing.pop("playwright", None)  # only for `make screenshots`, which is run from a clone
-    assert not missing, "imported, and not among the dependencies of pyproject.toml"
+    missing.pop("playwright", None)  # only for `make screenshots`, which is run in a checkout
+    assert not missing, "imported, but not in the dependencies of pyproject.toml"
 
 
 def imported_files(layer: str) -> set[Path]:
-    """The files of a layer; for the page also those of the analysis that it uses, as its extra has to do alone."""
+    """The files of a layer; for the page also those of the analysis that it uses, which its extra must cover."""
     files, new = set[Path](), set((ROOT / layer).rglob("*.py"))
     while new:
         files |= new
@@ -133,7 +133,7 @@ def test_every_file_beside_the_code_is_in_the_wheel() -> None:
 
 
 def test_no_file_names_a_machine() -> None:
-    # Written apart, so that this file does not find itself.
+    # Split, so that this file does not match.
     absolute = re.compile(r"(?<![\w.$/])/" + r"(?:home|root|Users|mnt|work)/[\w.-]+")
     for path in tracked_files():
         if path.suffix in TEXT and path.stat().st_size < 2_000_000:

@@ -1,4 +1,4 @@
-"""A background's words on tiny maps that a person can check by eye."""
+"""Background classes on tiny maps that are easy to check by eye."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Odd words, photos and settings from end to end: one sentence each, nothing lost, nothing that a browser would run."""
+"""Unusual words, photos and settings end to end: plain messages, no data loss, no script injection."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ODD_WORDS = '<script>alert("sky")</script>: stuff; 🐻, ours, 熊; a&b "quoted"
 
 
 def bad_photos(folder: Path) -> dict[str, str]:
-    """Writes one photo of each kind; the part of the sentence that each must get."""
+    """Writes one photo of each kind; returns the expected part of each message."""
     whole = asset_path("photos/bear.jpg").read_bytes()
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 3])
@@ -28,9 +28,9 @@ def bad_photos(folder: Path) -> dict[str, str]:
     Image.new("RGB", (20_000, 30)).save(folder / "ribbon.png")
     return {
         "empty.jpg": "is empty (0 bytes)",
-        "cut.jpg": "damaged or cut off",
-        "text.jpg": "not a photo that can be read",
-        "page.png": "not a photo that can be read",
+        "cut.jpg": "damaged or truncated",
+        "text.jpg": "not a readable photo",
+        "page.png": "not a readable photo",
         "ribbon.png": "20,000 x 30 pixels",
     }
 
@@ -45,13 +45,13 @@ def test_bad_photos_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["segment", str(folder), "-v", ODD_WORDS, "-o", str(out), "--json"]) == 1
     captured = capsys.readouterr()
     said = [line for line in captured.err.splitlines() if line.startswith("eovseg: ")]
-    assert len(said) == len(expected) + 1, "one sentence for each, and the count at the end"
+    assert len(said) == len(expected) + 1, "one line for each and the total"
     for name, words in expected.items():
         assert sum(name in line and words in line for line in said) == 1, name
     assert said[-1].endswith(f"{len(expected)} of 7 photos could not be segmented.")
     assert "Traceback" not in captured.err
     found = {line["file_name"]: line for line in map(json.loads, captured.out.splitlines())}
-    assert sorted(found) == ["dot.png", "zebra.jpg"], "what could be segmented was"
+    assert sorted(found) == ["dot.png", "zebra.jpg"], "the valid photos were segmented"
     assert {segment["label"] for line in found.values() for segment in line["segments"]} <= {
         '<script>alert("sky")</script>', "🐻", 'a&b "quoted"', "grass",
     }  # fmt: skip
@@ -59,13 +59,13 @@ def test_bad_photos_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert ids.size == (1, 1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps file names that are no UTF-8")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are not UTF-8")
 def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     try:
         Image.new("RGB", (40, 30)).save(tmp_path / name)
     except (OSError, UnicodeEncodeError):
-        pytest.skip("this file system refuses the name")
+        pytest.skip("this file system does not allow the name")
     vocabulary = eovseg.Vocabulary.parse("sky: stuff")
     result = eovseg.Result(np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.int32), (), vocabulary, name=name)
     for path in result.save(tmp_path / "out"):
@@ -95,7 +95,9 @@ def test_the_checkpoint_of_another_variant(tmp_path: Path, capsys: pytest.Captur
     save_checkpoint(path, variant_config("m"), {}, complete=True)
     arguments = ["segment", "never read.jpg", "-v", "sky", "--json", "--variant", "s", "--checkpoint", str(path)]
     assert main(arguments) == 1
-    assert capsys.readouterr().err == ("eovseg: medium.safetensors holds EOV-Seg M, not S; load it as variant 'm'.\n")
+    assert capsys.readouterr().err == (
+        "eovseg: medium.safetensors contains EOV-Seg M, not S. Load it as variant 'm'.\n"
+    )
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,5 +111,5 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_what_is_no_photo_at_all(xs: eovseg.Predictor) -> None:
     for given in (b"photo.jpg", 7, None, [3]):
-        with pytest.raises(eovseg.ImageError, match="A photo is a path"):
+        with pytest.raises(eovseg.ImageError, match="A photo must be a path"):
             xs(given, "sky")  # type: ignore[call-overload]

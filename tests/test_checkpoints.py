@@ -1,4 +1,4 @@
-"""Official files load straight, ours round-trip, and wrong, broken or hostile ones get one sentence."""
+"""Official files load directly, ours round-trip, and wrong, damaged or malicious ones give a clear error."""
 
 import json
 import os
@@ -48,9 +48,9 @@ def test_official_file_loads_without_a_hub(official_s: Path, tmp_path: Path, mon
     assert stored.config == given.config
     assert stored.tensors.keys() == given.tensors.keys()
     assert all(torch.equal(stored.tensors[name], given.tensors[name]) for name in given.tensors)
-    with pytest.raises(eovseg.CheckpointError, match="holds EOV-Seg S, not L"):
+    with pytest.raises(eovseg.CheckpointError, match="contains EOV-Seg S, not L"):
         eovseg.load("l", target)
-    with pytest.raises(eovseg.CheckpointError, match="holds EOV-Seg S, not M"):
+    with pytest.raises(eovseg.CheckpointError, match="contains EOV-Seg S, not M"):
         read_checkpoint(official_s, "m")
 
 
@@ -123,7 +123,7 @@ def test_a_pickle_with_code_does_not_run(tmp_path: Path) -> None:
     for name, write in (("zip.pth", torch.save), ("plain.pth", lambda o, p: p.write_bytes(pickle.dumps(o, 2)))):
         path = tmp_path / name
         write({"model": {"w": torch.zeros(1)}, "x": Hostile(target)}, path)
-        with pytest.raises(eovseg.CheckpointError, match="not loaded for safety"):
+        with pytest.raises(eovseg.CheckpointError, match="not loaded for security reasons"):
             eovseg.load("s", path)
         assert not target.exists()
 
@@ -174,7 +174,7 @@ def test_a_changed_download_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert len((tmp_path / "eovseg-s.sha256").read_text().strip()) == 64
     assert download("s") == path
     path.unlink()
-    with pytest.raises(eovseg.CheckpointError, match="differs from the checksum"):
+    with pytest.raises(eovseg.CheckpointError, match="does not match the checksum"):
         download("s")
 
 
@@ -182,7 +182,7 @@ def test_a_file_is_held_to_its_first_load(tmp_path: Path) -> None:
     path = tmp_path / "eovseg-s.pth"
     check_record(path, "a" * 64)
     check_record(path, "a" * 64)
-    with pytest.raises(eovseg.CheckpointError, match="differs from the checksum"):
+    with pytest.raises(eovseg.CheckpointError, match="does not match the checksum"):
         check_record(path, "b" * 64)
     check_record(tmp_path / "no folder to write to" / "eovseg-s.pth", "a" * 64)
 
@@ -212,12 +212,10 @@ def test_misshapen_or_unnamed_official_tensors_get_one_sentence(tmp_path: Path) 
     void = {"void_embedding.weight": torch.zeros(1, 1024)}
     path = tmp_path / "odd.pth"
     torch.save({"model": {**void, 7: torch.zeros(1)}}, path)
-    with pytest.raises(eovseg.CheckpointError, match="holds no table of tensors"):
+    with pytest.raises(eovseg.CheckpointError, match="has no tensors under the key 'model'"):
         read_checkpoint(path)
     torch.save({"model": {**void, "vit_backbone.clip_model.visual.class_embedding": torch.zeros(5)}}, path)
-    assert read_checkpoint(path).tensors["spatial_extractor.vit.cls_token"].shape == (5,), (
-        "left for `load_into` to tell"
-    )
+    assert read_checkpoint(path).tensors["spatial_extractor.vit.cls_token"].shape == (5,), "reported by `load_into`"
 
 
 def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path: Path) -> None:

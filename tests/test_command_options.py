@@ -1,4 +1,4 @@
-"""The options that all commands share: each reaches `eovseg.load` or `Settings`."""
+"""Options shared by all commands: each is passed to `eovseg.load` or `Settings`."""
 
 from argparse import ArgumentParser
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The embedding cache: what is encoded, what is kept, and what a damaged or shared folder does."""
+"""The embedding cache: encoding, eviction, and damaged or shared folders."""
 
 import sqlite3
 import subprocess
@@ -17,7 +17,7 @@ DIMENSION = 8
 
 
 class Tower:
-    """A stand-in text tower: rows follow from the words, every call is recorded."""
+    """A fake text tower: embeddings are derived from the words, and every call is recorded."""
 
     def __init__(self, dtype: type = np.float32) -> None:
         self.calls: list[list[str]] = []
@@ -113,7 +113,7 @@ def test_memory_is_bounded_and_the_result_is_whole() -> None:
     rows = cache.embed(words)
     np.testing.assert_array_equal(rows, Tower()(words))
     cache.embed(words[-10:])
-    assert len(tower.calls) == 1  # the ten that were used last are kept
+    assert len(tower.calls) == 1  # the ten most recently used are cached
     cache.embed(words[-1:] + words[:1])
     assert tower.calls[1] == words[:1]
 
@@ -218,8 +218,8 @@ def test_only_new_words_wait_for_the_tower_and_none_is_encoded_twice() -> None:
     assert started.wait(20)
     visitors[1].start()
     visitors[1].join(0.2)
-    assert visitors[1].is_alive()  # it waits for the first one's word
-    assert cache.embed(["sky"]).shape == (1, DIMENSION)  # this would hang if known words waited too
+    assert visitors[1].is_alive()  # waits for the first one's word
+    assert cache.embed(["sky"]).shape == (1, DIMENSION)  # would hang if cached words waited, too
     finish.set()
     for visitor in visitors:
         visitor.join(20)

@@ -1,4 +1,4 @@
-"""The one image loader: what it accepts, what it shows, what it refuses and with which sentence."""
+"""The image loader: supported input, decoded pixels, and error messages."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ def saved(image: Image.Image, path: Path, **options: object) -> Path:
 
 
 def _png(path: Path, tail: bytes = b"", **options: object) -> Path:
-    """A PNG of 30 x 20 pixels, with further chunks behind its pixels."""
+    """A PNG of 30 x 20 pixels, with additional chunks after its pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20)).save(buffer, "PNG", **options)
     whole = buffer.getvalue()
@@ -169,13 +169,16 @@ def test_the_result_is_a_copy() -> None:
 @pytest.mark.parametrize(
     ("array", "sentence"),
     [
-        (np.zeros((3, 40, 60), dtype=np.uint8), r"must be \(H, W\) or \(H, W, 1, 3 or 4\), not \(3, 40, 60\)"),
+        (
+            np.zeros((3, 40, 60), dtype=np.uint8),
+            r"must have the shape \(H, W\) or \(H, W, 1, 3 or 4\), not \(3, 40, 60\)",
+        ),
         (np.zeros(5, dtype=np.uint8), "must be"),
         (np.zeros((0, 5), dtype=np.uint8), "no pixels"),
         (np.full((2, 2), 255.0), "finite values from 0 to 1"),
         (np.full((2, 2), np.nan), "finite values from 0 to 1"),
         (np.zeros((2, 2), dtype=np.int64), "not int64"),
-        (np.zeros((2, 101), dtype=np.uint8), "101 x 2 pixels; one side may be at most 50 times"),
+        (np.zeros((2, 101), dtype=np.uint8), "101 x 2 pixels; the aspect ratio must be at most 50:1"),
     ],
 )
 def test_unusable_arrays(array: np.ndarray, sentence: str) -> None:
@@ -191,7 +194,7 @@ def test_other_types_are_refused() -> None:
 def test_smallest_and_longest(tmp_path: Path) -> None:
     assert load_image(saved(Image.new("RGB", (1, 1), RED), tmp_path / "dot.png")).tolist() == [[list(RED)]]
     assert load_image(saved(Image.new("RGB", (1500, 30)), tmp_path / "wide.png")).shape == (30, 1500, 3)
-    with pytest.raises(ImageError, match=r'^"strip.png" is 20,000 x 30 pixels; one side may be at most 50 times'):
+    with pytest.raises(ImageError, match=r'^"strip.png" is 20,000 x 30 pixels; the aspect ratio must be at most 50:1'):
         load_image(saved(Image.new("RGB", (20_000, 30)), tmp_path / "strip.png"))
 
 
@@ -207,7 +210,7 @@ def test_too_many_pixels(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
 def test_decompression_bombs_are_not_decoded(tmp_path: Path, side: int) -> None:
-    # A PNG that says it is huge and holds no rows: decoding it would fail with another sentence.
+    # A PNG with a huge size in its header and no rows: decoding it would give another error.
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     content = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
@@ -232,13 +235,13 @@ def png_bytes() -> bytes:
     ("name", "content", "sentence"),
     [
         ("empty.jpg", b"", "is empty"),
-        ("notes.jpg", b"Dear diary, today I took no photo.", "is not a photo that can be read"),
-        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is not a photo that can be read"),
-        ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a photo that can be read"),
-        ("cut.jpg", jpeg_bytes()[:2000], "is damaged or cut off"),
-        ("cut.png", png_bytes()[:600], "is damaged or cut off"),
-        ("header.jpg", jpeg_bytes()[:10], "is not a photo that can be read"),
-        ("noise.png", png_bytes()[:60] + bytes(range(256)) * 4, "is damaged or cut off"),
+        ("notes.jpg", b"Dear diary, today I took no photo.", "is not a readable photo"),
+        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "is not a readable photo"),
+        ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a readable photo"),
+        ("cut.jpg", jpeg_bytes()[:2000], "is damaged or truncated"),
+        ("cut.png", png_bytes()[:600], "is damaged or truncated"),
+        ("header.jpg", jpeg_bytes()[:10], "is not a readable photo"),
+        ("noise.png", png_bytes()[:60] + bytes(range(256)) * 4, "is damaged or truncated"),
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
@@ -267,7 +270,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         ("PIL.Image.open", PermissionError(13, "Permission denied"), '"dot.png" cannot be read: Permission denied.'),
         ("PIL.Image.open", OSError(24, "Too many open files"), '"dot.png" cannot be read: Too many open files.'),
         ("PIL.PngImagePlugin.PngImageFile.load", OSError(5, "Input/output error"), "read: Input/output error."),
-        ("PIL.PngImagePlugin.PngImageFile.load", MemoryError(), '"dot.png" needs more memory than there is'),
+        ("PIL.PngImagePlugin.PngImageFile.load", MemoryError(), '"dot.png" needs more memory than available'),
         ("pathlib.Path.stat", OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links."),
     ],
 )

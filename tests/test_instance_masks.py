@@ -1,4 +1,4 @@
-"""Instance masks read as the array that they stand for, and take little room."""
+"""Instance masks behave like the array that they represent, and use little memory."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_mask_in_the_padding_alone_is_empty(place: tuple[slice, slice]) -> Non
 
 
 def test_only_boxes_of_what_scores_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two kernels score, each in a corner; the third would fill the photo. Another threshold makes nothing anew."""
+    """Two kernels score, each in a corner; the third would fill the photo. Changing the threshold reuses masks."""
     logits = torch.full((3, 24, 24), -9.0)
     logits[0, :5, :5] = logits[1, 18:, 18:] = logits[2] = 9.0
     classes = torch.tensor([[9.0, 0.0], [9.0, 0.0], [-9.0, 0.0]]).log_softmax(-1)
@@ -91,7 +91,7 @@ def test_what_numpy_may_ask_for() -> None:
         np.array(masks, copy=False)
     with pytest.raises(IndexError):
         masks[1]
-    with pytest.raises(TypeError, match="Take one mask first"):
+    with pytest.raises(TypeError, match="Index one mask first"):
         masks[0, 1]  # type: ignore[call-overload]
 
 
@@ -99,7 +99,7 @@ def test_masks_are_chosen_by_truth_values_as_in_an_array() -> None:
     dense = np.random.default_rng(0).random((3, 4, 5)) < 0.5
     chosen = np.array([True, False, True])
     np.testing.assert_array_equal(np.asarray(InstanceMasks.of(dense)[chosen]), dense[chosen])
-    with pytest.raises(IndexError, match="2 truth values for 3 masks"):
+    with pytest.raises(IndexError, match="length 2 does not match 3 masks"):
         InstanceMasks.of(dense)[chosen[:2]]
 
 
@@ -166,9 +166,9 @@ def test_thirty_instances_of_twelve_megapixels_in_the_memory_of_a_few() -> None:
     with peak_memory() as peak:
         found = instances(scores, logits, torch.tensor([True]), geometry)
         painted = found.masks.painted()
-    one = 12.0  # MB of a mask
+    one = 12.0  # MB per mask
     assert len(found.masks) == 30 and painted.max() <= 30
     assert sum(crop.area for crop in found.masks.crops) > 5 * 12_000_000, "the masks are large"
-    # The map (int32) twice, a crop and its transpose; all masks at once would be 30 more.
+    # The map (int32) twice, a crop and its transpose; all masks at once would need 30 more.
     assert peak[0] < (2 * 4 + 6) * one
     assert sum(len(crop.counts) for crop in found.masks.crops) < one * 1e6 / 10

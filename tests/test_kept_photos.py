@@ -1,4 +1,4 @@
-"""What the predictor remembers of photos is bounded by their number and by bytes."""
+"""The predictor's photo cache is limited in number and bytes."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ def test_the_oldest_gives_way_to_number_and_to_bytes() -> None:
     kept: KeptPhotos[State] = KeptPhotos(count=3, size=100)
     for key in (b"a", b"b", b"c"):
         kept.put(key, state(20))
-    assert kept.get(b"a") is not None, "and is the latest now"
+    assert kept.get(b"a") is not None, "it is now the latest"
     kept.put(b"d", state(20))
     assert kept.get(b"b") is None and len(kept) == 3
     kept.put(b"e", state(70))
@@ -60,6 +60,6 @@ def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovse
         predictor.encode_image(photo)
     predictor.encode_image(photos[2])
     predictor.encode_image(photos[1])
-    assert predictor.image_halves == 3, "the last two are known"
+    assert predictor.image_halves == 3, "the last two are cached"
     predictor.encode_image(photos[0])
-    assert predictor.image_halves == 4, "the first had given way"
+    assert predictor.image_halves == 4, "the first was evicted"

@@ -1,4 +1,4 @@
-"""Class lists as other programs write them: read where they have one meaning, else told how they were read."""
+"""Class lists in other notations: converted if unambiguous, else reported."""
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ def test_quotation_marks_go(text: str, expected: str) -> None:
     [
         ("dog, cat, person, sky", ("dog",), "were read as one class", '"dog; cat; person; sky"'),
         ("dog: thing, grass: stuff", ("dog: thing",), '"dog: thing" was read as a name', '"dog: thing; grass: stuff"'),
-        ("1 person", ("1 person",), 'Numbers were read as words or parts of them ("1 person")', 'write "person"'),
+        ("1 person", ("1 person",), 'Numbers were read as part of the words ("1 person")', 'write "person"'),
         ("1 person\n2 dog, puppy", ("1 person", "2 dog"), "Numbers were read", 'write "person; dog, puppy"'),
         ("1,person\n2,cat", ("1", "2"), "Numbers were read", 'write "person; cat"'),
         ("dog . cat .", ("dog . cat .",), "was read as one word", '"dog; cat"'),
@@ -96,7 +96,7 @@ def test_what_is_plain_is_not_remarked_on(text: str) -> None:
 def test_a_class_that_stands_for_nothing_is_left_out_and_told() -> None:
     vocabulary = Vocabulary.parse("0:invalid_class_id\n1:person,child\n2:sky")
     assert vocabulary.labels == ("person", "sky")
-    assert vocabulary.notes == ('The class "invalid_class_id" stands for pixels without a class and was left out.',)
+    assert vocabulary.notes == ('The class "invalid_class_id" means unlabelled pixels and was skipped.',)
 
 
 def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
@@ -137,11 +137,11 @@ def test_unquoted(word: str, bare: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("id,name\n1,person\n2,", "Line 3 of the table of classes has no name"),
-        ("name,isthing\n\n,1\nsky,0", "Line 3 of the table of classes has no name"),
-        ('id,class\n1," , "', "Line 2 of the table of classes has no class"),
+        ("id,name\n1,person\n2,", "Line 3 of the class table has no name"),
+        ("name,isthing\n\n,1\nsky,0", "Line 3 of the class table has no name"),
+        ('id,class\n1," , "', "Line 2 of the class table has no class"),
         (f"id,name\n{'1' * 5_000},person", "as id; write a number of at most 9 digits"),
-        ("id,name\n-1,person", 'Line 2 of the table of classes has "-1" as id; write a number'),
+        ("id,name\n-1,person", 'Line 2 of the class table has "-1" as id; write a number'),
         ("name,isthing\nsky,maybe", 'has "maybe" as isthing; write 1 or 0'),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_broken_row_of_a_table_is_named(table: str, message: str, tmp_path: Pa
 
 
 def many(piece: str) -> str:
-    """`piece` again and again, 400,000 characters."""
+    """`piece` repeated to 400,000 characters."""
     return piece * (400_000 // len(piece))
 
 
@@ -178,7 +178,7 @@ def test_no_text_takes_a_time_that_grows_with_its_square(kind: str) -> None:
     began = time.process_time()
     with contextlib.suppress(VocabularyError):
         Vocabulary.read(HOSTILE[kind])
-    # The slowest takes about 4 s on an old core; a square of the length would take minutes.
+    # The slowest takes about 4 s on an old core; quadratic time would take minutes.
     assert time.process_time() - began < 20
 
 
@@ -197,6 +197,6 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
 def test_the_command_line_prints_the_notes(capsys: pytest.CaptureFixture[str]) -> None:
     read_words("dog, cat")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("eovseg: Commas join the names of one class") and 'write "dog; cat"' in line
+    assert line.startswith("eovseg: Commas separate the names of one class") and 'write "dog; cat"' in line
     read_words("dog, cat", tell=False)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""What commands print: in any encoding, and true to what the system refused."""
+"""The output of commands: in any encoding, with the messages of the operating system."""
 
 import importlib
 import io
@@ -29,7 +29,7 @@ MODULES = sorted(
 
 @contextmanager
 def output_in(encoding: str) -> Iterator[io.BytesIO]:
-    """Standard output as a file of this encoding, as strict as Python opens it."""
+    """Standard output as a file with this encoding and Python's default strict errors."""
     raw, before = io.BytesIO(), sys.stdout
     stream = sys.stdout = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
     try:
@@ -52,7 +52,7 @@ def test_help_in_every_encoding(module: str, encoding: str, monkeypatch: pytest.
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """A mask folder whose path no western encoding can write."""
+    """A mask folder whose path western encodings cannot represent."""
     root = tmp_path / JAPAN
     for name in ("images", "masks"):
         (root / name).mkdir(parents=True)
@@ -66,7 +66,7 @@ def test_a_path_that_the_encoding_lacks(labelled: Path, encoding: str) -> None:
     with output_in(encoding) as raw:
         assert cli.main(["data", "check", "mask-folder", str(labelled)]) == 0
     text = raw.getvalue().decode(encoding)
-    assert "\\u65e5\\u672c" in text and "All that was read is whole." in text
+    assert "\\u65e5\\u672c" in text and "No errors were found." in text
 
 
 def test_a_process_with_ascii_output(labelled: Path) -> None:

@@ -1,4 +1,4 @@
-"""Colours, names and the drawn picture of `eovseg.overlay` and `eovseg.colours`."""
+"""Colours, names and the overlay of `eovseg.overlay` and `eovseg.colours`."""
 
 import itertools
 import subprocess
@@ -122,7 +122,7 @@ def test_what_stands_side_by_side_is_far_apart() -> None:
 def test_two_vision_types_see_what_the_simulation_says() -> None:
     red, green = np.array([205, 60, 40], dtype=np.uint8), np.array([110, 110, 30], dtype=np.uint8)
     apart = np.sqrt(((as_seen(red) - as_seen(green)) ** 2).sum(-1))
-    assert apart[2] < 0.6 * apart[0]  # a red and an olive come together with deuteranopia
+    assert apart[2] < 0.6 * apart[0]  # a red and an olive look similar with deuteranopia
     grey = as_seen(np.full(3, 128, dtype=np.uint8))
     np.testing.assert_allclose(grey[:, 1:], 0, atol=1e-3)
     np.testing.assert_allclose(grey[:, 0], 0.5999, atol=1e-3)  # OKLab lightness of #808080
@@ -205,7 +205,7 @@ def test_pixels_of_no_segment_stay() -> None:
     photo = np.full((40, 80, 3), 90, dtype=np.uint8)
     ids = blocks(1, 2)
     ids[ids == 2] = 0
-    ids[5:10, 60:70] = 77  # an id that no segment has
+    ids[5:10, 60:70] = 77  # an id without a segment
     ids[12:14, 60:70] = -1
     drawn = np.asarray(draw_overlay(photo, ids, pieces("sky"), 0.7))
     assert (drawn[:, 40:] == 90).all()
@@ -250,7 +250,7 @@ def test_labels_stand_inside_and_apart() -> None:
 
 def test_a_label_moves_when_its_place_is_taken() -> None:
     ids = np.ones((100, 400), dtype=np.int16)
-    ids[40:60, 190:210] = 2  # in the middle of the other
+    ids[40:60, 190:210] = 2  # in the middle of the other one
     placer = _LabelPlacer(ids)
     taken: list[tuple[int, int, int, int]] = []
     for index in (0, 1, 0, 0):
@@ -259,7 +259,7 @@ def test_a_label_moves_when_its_place_is_taken() -> None:
         for x, y, _, _ in taken:
             assert abs(x - corner[0]) >= 50 or abs(y - corner[1]) >= 20
         taken.append((*corner, 50, 20))
-    assert placer.place(1, (50, 20), everywhere=False) is None  # too small for a label of its own
+    assert placer.place(1, (50, 20), everywhere=False) is None  # too small for a label
 
 
 def test_a_label_sits_in_the_larger_part_of_a_segment() -> None:
@@ -306,9 +306,9 @@ def test_letters_that_no_font_has_become_the_number(monkeypatch: pytest.MonkeyPa
 
 def test_misuse_is_one_sentence() -> None:
     photo, ids = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.int32)
-    with pytest.raises(ConfigError, match=r"between 0 and 1, and 1\.5 does not"):
+    with pytest.raises(ConfigError, match=r"between 0 and 1, not 1\.5"):
         draw_overlay(photo, ids, pieces("sky"), 1.5)
-    with pytest.raises(ConfigError, match="must agree"):
+    with pytest.raises(ConfigError, match="must match"):
         draw_overlay(photo, ids[:3], pieces("sky"), 0.5)
     with pytest.raises(ConfigError, match="16,777,215"):
         draw_overlay(photo, ids, [Piece(2**24, "sky")], 0.5)

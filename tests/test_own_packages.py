@@ -1,4 +1,4 @@
-"""Other people's `app.py`, `analysis/` and `assets/` are never run or read instead of ours."""
+"""The `app.py`, `analysis/` and `assets/` of other projects are never used instead of ours."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ FOREIGN = "print('FOREIGN CODE RAN')\nraise SystemExit(9)\n"
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with packages of the same names as ours."""
+    """A folder with packages that have the same names as ours."""
     (tmp_path / "app.py").write_text(FOREIGN)
     for name in ("app", "analysis", "assets"):
         (tmp_path / name).mkdir()
@@ -28,7 +28,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Python in `folder`, whose modules come first, with ours behind them as in an environment."""
+    """Runs Python in `folder`, whose modules take precedence over ours, as in an environment."""
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -77,12 +77,12 @@ def test_where_the_page_is_not_installed_a_sentence_says_so(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(own_packages, "HOME", elsewhere)
-    with pytest.raises(EovsegError, match=r"The package app of EOV-Seg is not in .* beside eovseg, as in a checkout\."):
+    with pytest.raises(EovsegError, match=r"The package app of EOV-Seg is not in .*\. Use a checkout of the project\."):
         own_packages.load("app")
     assert main(["page"]) == 1
     assert capsys.readouterr().err == (
-        "eovseg: `eovseg page` comes with a checkout of the project, not with the package: clone it and run `make`, or "
-        'in it pip install -e ".[page]".\n'
+        "eovseg: `eovseg page` is only available in a checkout of the project. Clone it and run `make`, or run "
+        'pip install -e ".[page]" in it.\n'
     )
 
 
@@ -95,7 +95,7 @@ def test_a_package_that_the_page_needs_is_named(
     monkeypatch.setattr(own_packages.importlib, "import_module", missing)
     assert main(["page"]) == 1
     assert capsys.readouterr().err == (
-        'eovseg: `eovseg page` needs the package gradio; in the checkout: pip install -e ".[page]".\n'
+        'eovseg: `eovseg page` needs the package gradio. In the checkout, run pip install -e ".[page]".\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""Which number types a prediction computes with: not every GPU has float64, and not every operation has bfloat16."""
+"""The dtypes used by a prediction: not every GPU supports float64, and not every operation supports bfloat16."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PHOTO = asset_path("photos/paris-street.jpg")
 
 
 class Types(TorchDispatchMode):
-    """Notes every operation by the type of each tensor that it reads or makes."""
+    """Records every operation by the dtypes of its inputs and outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,10 +41,10 @@ def test_float64_only_where_it_is_asked_for(predictor: eovseg.Predictor, task: T
     predictor.forget()
     with Types() as seen:
         result = predictor(PHOTO, WORDS, task=task, background="grass; water", void_threshold=1.0)
-    assert result.segments, "the whole way was gone"
+    assert result.segments, "all operations were recorded"
     used = seen.operations
     if predictor.dtype == "float64":
-        assert CONVOLUTION in used[torch.float64], "what is looked for would be found"
+        assert CONVOLUTION in used[torch.float64], "the check is effective"
     else:
         assert used.get(torch.float64, set()) == set()
     assert (CONVOLUTION in used.get(torch.bfloat16, set())) == (predictor.dtype == "bfloat16")
@@ -54,4 +54,4 @@ def test_other_types_agree_with_float32(predictor: eovseg.Predictor, xs: eovseg.
     tolerance = {"float32": 0.0, "bfloat16": 0.1, "float64": 1e-3}[predictor.dtype]
     one, other = (p.raw(PHOTO, WORDS, resize=True).mask_logits[0].double() for p in (xs, predictor))
     assert float((other - one).abs().mean()) <= tolerance * float(one.max() - one.min())
-    assert torch.equal(one, other) == (predictor is xs), "another type was computed in"
+    assert torch.equal(one, other) == (predictor is xs), "another dtype was used"

@@ -1,4 +1,4 @@
-"""The public API on the shipped XS weights: halves are reused, settings act alone, every task gives a sound result."""
+"""The public API with the shipped XS weights: caching, settings without rerunning the network, and all tasks."""
 
 import copy
 import gc
@@ -168,18 +168,18 @@ def test_tiny_and_narrow_photos(predictor: eovseg.Predictor, size: tuple[int, in
 
 
 def names(result: eovseg.Result) -> np.ndarray:
-    """(H, W) label of every pixel, "" where none is."""
+    """(H, W) label of every pixel, "" if unlabelled."""
     return np.array(["", *(segment.label for segment in result.segments)])[result.segment_map]
 
 
 def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words that nothing in the photo looks like take no pixel, however many stand before the right ones."""
+    """Words for things not in the photo win no pixels, no matter how many precede the right ones."""
     alone = predictor(photo, WORDS)
     known = predictor.text_embeddings(WORDS).embeddings
     opposite = -torch.nn.functional.normalize(known.mean(0), dim=0).numpy()
     encoded: list[str] = []
 
-    def quick(words: list[str]) -> np.ndarray:  # the text tower itself would take minutes here
+    def quick(words: list[str]) -> np.ndarray:  # the text tower would take minutes
         encoded.extend(words)
         return np.tile(opposite, (len(words), 1))
 
@@ -233,7 +233,7 @@ def test_bytes_travel_from_pinned_memory_to_cuda_alone(
 
 
 def test_pixels_go_to_any_device(predictor: eovseg.Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "device", torch.device("meta"))  # in the place of one that is not here
+    monkeypatch.setattr(predictor, "device", torch.device("meta"))  # stands in for an unavailable device
     assert predictor._on_device(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)).device.type == "meta"
 
 
@@ -250,7 +250,7 @@ def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, 
     assert other.masks is not decoded.masks
     del decoded
     gc.collect()
-    assert tiled() is None, "masks go with their logits"
+    assert tiled() is None, "masks are released with their logits"
 
 
 def test_steps_can_be_copied_and_pickled_after_a_result(predictor: eovseg.Predictor, photo: Path) -> None:
@@ -272,5 +272,5 @@ def test_each_step_is_shown_in_one_line(predictor: eovseg.Predictor, photo: Path
 def test_a_checkpoint_says_its_variant(predictor: eovseg.Predictor) -> None:
     weights = asset_path("weights/eovseg-xs.safetensors")
     assert eovseg.load(checkpoint=weights).config == eovseg.load("xs", checkpoint=weights).config == predictor.config
-    with pytest.raises(eovseg.CheckpointError, match="holds EOV-Seg XS, not S; load it as variant 'xs'"):
+    with pytest.raises(eovseg.CheckpointError, match=r"contains EOV-Seg XS, not S\. Load it as variant 'xs'"):
         eovseg.load("s", checkpoint=weights)

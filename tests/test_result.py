@@ -1,4 +1,4 @@
-"""Results on disk: COCO documents that COCO's own readers load, and file names that harm nobody."""
+"""Results on disk: documents that COCO's tools can load, and safe file names."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def segment(number: int, class_id: int, area: int, box: tuple[int, int, int, int
 
 
 def small_result(shade: int = 10, **changes: object) -> Result:
-    """Sky over two persons, one pixel of nothing:
+    """Sky above two persons, and one unlabelled pixel:
     2 2 2 2
     1 1 0 70000
     """
@@ -195,9 +195,9 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_parts_must_fit_together() -> None:
-    with pytest.raises(ValueError, match="sizes must agree"):
+    with pytest.raises(ValueError, match="sizes must match"):
         small_result(segment_map=np.zeros((3, 4), dtype=np.int32))
-    with pytest.raises(ValueError, match=r"\(3, 2, 4\) was expected"):
+    with pytest.raises(ValueError, match=r"expected \(3, 2, 4\)"):
         small_result(instance_masks=InstanceMasks.of(np.zeros((1, 2, 4), dtype=bool)))
 
 

@@ -1,4 +1,4 @@
-"""One type of settings for all that makes results: what it refuses, and that every call names its fields."""
+"""`Settings`: validation, and that every function that makes results accepts its fields."""
 
 import inspect
 from dataclasses import fields, replace
@@ -25,8 +25,8 @@ XS = variant_config("xs")
         ({"task": None}, "task=None is not allowed; choose one of panoptic, semantic, instance."),
         ({"ensemble": ["sum"]}, "ensemble=['sum'] is not allowed; choose one of geometric, arithmetic."),
         ({"edges": "yes"}, "edges='yes' is not allowed; choose True or False."),
-        ({"calibration": (0.0, 1.0)}, "calibration=(0.0, 1.0) is not allowed; give two numbers, a slope above 0 and a "
-         "bias, or False for scores as they are."),
+        ({"calibration": (0.0, 1.0)}, "calibration=(0.0, 1.0) is not allowed; give two numbers, a positive slope and a "
+         "bias, or False for uncalibrated scores."),
     ],
 )  # fmt: skip
 def test_a_sentence_names_the_value_and_what_is_allowed(values: dict[str, Any], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""The start: `import eovseg` and the help of every command load neither torch nor anything that comes with it."""
+"""Start-up time: `import eovseg` and the help of every command load neither torch nor its dependencies."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("eovseg", "analysis", "app")
 SLOW = {"torch", "torchvision", "timm", "open_clip", "transformers", "safetensors", "scipy", "matplotlib", "gradio"}
 OTHERS = {"timm", "torchvision", "open_clip", "transformers", "torch._dynamo", "sympy"}
-# Asks each program, given as what follows `python -m`, for its help, and tells what it has loaded of SLOW.
+# Runs --help of each program, given by its arguments of `python -m`, and reports which of SLOW are loaded.
 HELP = """
 import contextlib, io, runpy, sys
 for line in sys.stdin.read().splitlines():
@@ -35,7 +35,7 @@ for line in sys.stdin.read().splitlines():
 
 
 def programs() -> list[str]:
-    """All that can be run with `python -m`."""
+    """All programs for `python -m`."""
     found = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -68,7 +68,7 @@ def test_importing_loads_what_is_used() -> None:
 def test_lazy_names_are_the_exported_ones(package: ModuleType) -> None:
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:
-        assert getattr(package, name) is vars(package)[name], "it is kept"
+        assert getattr(package, name) is vars(package)[name], "it is cached"
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
         package.nothing  # noqa: B018
 
@@ -79,7 +79,7 @@ def test_the_first_result_of_xs_needs_no_other_implementation() -> None:
         "eovseg.load('xs', device='cpu')(asset_path('photos/bear.jpg'), 'bear; grass: stuff');"
         f"print(*sorted({OTHERS} & set(sys.modules)))"
     )
-    environment = {**os.environ, "EOVSEG_CACHE": os.devnull + "/none"}  # so that the words are encoded
+    environment = {**os.environ, "EOVSEG_CACHE": os.devnull + "/none"}  # forces the words to be encoded
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )

@@ -48,7 +48,7 @@ def test_the_text_form() -> None:
         ("note: thing: stuff", [("note: thing",)]),
         ("人, 天; naïve café; 👩‍🚀", [("人", "天"), ("naïve café",), ("👩‍🚀",)]),
         ("<b>bold</b>; a&b", [("<b>bold</b>",), ("a&b",)]),
-        ("one\u037etwo", [("one",), ("two",)]),  # a Greek question mark is, once composed, a semicolon
+        ("one\u037etwo", [("one",), ("two",)]),  # NFC turns the Greek question mark into a semicolon
     ],
 )
 def test_words_are_kept_and_tidied(text: str, expected: list[tuple[str, ...]]) -> None:
@@ -62,14 +62,14 @@ def test_words_are_kept_and_tidied(text: str, expected: list[tuple[str, ...]]) -
     [
         ("sky: THING", True),
         ("car : Stuff ", False),
-        ("Sky", False),  # COCO, without case
+        ("Sky", False),  # COCO, case-insensitive
         ("PEOPLE", True),  # COCO, a synonym
         ("blimp, sky", False),  # any synonym
-        ("window", False),  # COCO's stuff class comes before ADE20K's thing
-        ("hut", False),  # ADE20K, which COCO does not have
+        ("window", False),  # COCO's stuff class takes precedence over ADE20K's thing
+        ("hut", False),  # ADE20K, not in COCO
         ("terrain", False),  # Cityscapes only
-        ("zeppelin", True),  # nobody knows it
-        ("skyline", True),  # whole words only: the sky in it does not count
+        ("zeppelin", True),  # unknown
+        ("skyline", True),  # only complete words are matched, not the "sky" in it
     ],
 )
 def test_thing_or_stuff(text: str, is_thing: bool) -> None:
@@ -81,9 +81,9 @@ def test_thing_or_stuff(text: str, is_thing: bool) -> None:
     [
         ("a;;b", [("a",), ("b",)], "One blank entry was skipped."),
         ("a, , b: thing; : thing", [("a", "b")], "2 blank entries were skipped."),
-        ("car, bus, Car: thing", [("car", "bus")], 'In the class "car", the repeat of "car" was removed.'),
-        ("cafe\u0301, caf\u00e9", [("caf\u00e9",)], 'In the class "caf\u00e9", the repeat of "caf\u00e9" was removed.'),
-        ("bag; sack, BAG", [("bag",), ("sack", "BAG")], '"bag" stands in 2 classes ("bag", "sack"); all are kept.'),
+        ("car, bus, Car: thing", [("car", "bus")], 'In the class "car", the duplicate "car" was removed.'),
+        ("cafe\u0301, caf\u00e9", [("caf\u00e9",)], 'In the class "caf\u00e9", the duplicate "caf\u00e9" was removed.'),
+        ("bag; sack, BAG", [("bag",), ("sack", "BAG")], '"bag" is in 2 classes ("bag", "sack"); all are kept.'),
         ("per\x00son\u202e", [("person",)], "Control characters were removed from the words."),
     ],
 )
@@ -104,7 +104,7 @@ def test_limits() -> None:
     assert len(Vocabulary.parse("x" * MAX_WORD_CHARACTERS)) == 1
     with pytest.raises(VocabularyError, match=r"20,001 words; at most 20,000"):
         Vocabulary.parse(",".join(str(index) for index in range(MAX_WORDS + 1)))
-    with pytest.raises(VocabularyError, match=r"at most 200 characters, and .* has 2,000\.") as caught:
+    with pytest.raises(VocabularyError, match=r"at most 200 characters, but .* has 2,000\.") as caught:
         Vocabulary.parse("x" * 2000)
     assert len(str(caught.value)) < 200
     half = Vocabulary.parse(",".join(str(index) for index in range(MAX_WORDS // 2 + 1)))
@@ -129,12 +129,12 @@ def test_adding_notes_what_both_have() -> None:
     both = Vocabulary.preset("cityscapes-19") + "Car; lantern"
     assert len(both) == 21
     assert both.labels[-2:] == ("Car", "lantern")
-    assert '"car" stands in 2 classes ("car", "Car"); all are kept.' in both.notes
+    assert '"car" is in 2 classes ("car", "Car"); all are kept.' in both.notes
 
 
 def test_a_note_names_a_few_classes_of_many() -> None:
     (note,) = Vocabulary.parse(";".join(["word"] * 5_000)).notes
-    assert note.startswith('"word" stands in 5,000 classes ("word", ') and len(note) < 200
+    assert note.startswith('"word" is in 5,000 classes ("word", ') and len(note) < 200
 
 
 def test_read_takes_files_presets_and_words(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_coerce() -> None:
     assert '"ade20k-150"' in mistyped.notes[0]
     with pytest.raises(VocabularyError, match="not list"):
         Vocabulary.coerce(["a"])  # type: ignore[arg-type]
-    with pytest.raises(VocabularyError, match=r'no preset "ade"; the presets are ade20k-150'):
+    with pytest.raises(VocabularyError, match=r'no preset "ade"; choose from ade20k-150'):
         Vocabulary.preset("ade")
 
 
@@ -214,9 +214,9 @@ def test_presets(preset: str, classes: int, words: int, things: int | None, seen
 
 def test_repeats_in_presets_are_told() -> None:
     notes = Vocabulary.preset("ade20k-847").notes
-    assert 'In the class "stove", the repeat of "kitchen range" was removed.' in notes
-    assert '"bag" stands in 3 classes ("bag", "bag", "bag"); all are kept.' in notes
-    assert sum("stands in" in note for note in notes) == 45
+    assert 'In the class "stove", the duplicate "kitchen range" was removed.' in notes
+    assert '"bag" is in 3 classes ("bag", "bag", "bag"); all are kept.' in notes
+    assert sum("all are kept" in note for note in notes) == 45
 
 
 def test_seen_agrees_with_the_released_implementation() -> None:
@@ -246,15 +246,15 @@ def test_from_file(tmp_path: Path) -> None:
     ("name", "content", "sentence"),
     [
         ("a.names", b"sky", r'"a.names" must end in .txt, .json or .csv'),
-        ("a.csv", b"1,sky\n", r'"a.csv" has no first line that names its columns'),
-        ("a.csv", b"id,name\n1,sky,sea\n", "Line 2 of the table of classes has 3 cells and its first line 2"),
-        ("a.csv", b"id,name\nx,sky\n", 'Line 2 of the table of classes has "x" as id'),
+        ("a.csv", b"1,sky\n", r'"a.csv" has no header line'),
+        ("a.csv", b"id,name\n1,sky,sea\n", "Line 2 of the class table has 3 cells, but its header has 2"),
+        ("a.csv", b"id,name\nx,sky\n", 'Line 2 of the class table has "x" as id'),
         ("a.csv", b"name,isthing\nsky,perhaps\n", 'has "perhaps" as isthing; write 1 or 0'),
         ("a.txt", b"\xff\xfe\x00", r'"a.txt" is not UTF-8'),
-        ("a.json", b"{", "it is not JSON"),
-        ("a.json", b"[1]", "must hold"),
+        ("a.json", b"{", "it is not valid JSON"),
+        ("a.json", b"[1]", "must contain"),
         ("a.json", b'{"classes": [{"names": "sky"}]}', "class number 0 has no list of names"),
-        ("a.json", b'{"classes": [{"names": ["sky"], "isthing": 1}]}', "class number 0 has an isthing"),
+        ("a.json", b'{"classes": [{"names": ["sky"], "isthing": 1}]}', "isthing of class number 0"),
         ("a.json", b'{"classes": [{"names": ["sky, sea"]}]}', "contains a comma"),
         ("a.json", b'{"classes": []}', "vocabulary is empty"),
         ("missing.txt", None, r'missing.txt" cannot be read \(No such file'),

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it works in an environment that knows nothing of this folder."""
+"""The wheel: its content, and that it works in an environment without access to this checkout."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, as setuptools leaves its own files where it builds and takes up old ones."""
+    """Built from a copy, because setuptools leaves files in the source folder and reuses old ones."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copyfile(ROOT / name, source / name)
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the wheel: the other packages are this one's, but not its editable eovseg."""
+    """A new environment with the wheel and this environment's other packages, without its editable eovseg."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -42,7 +42,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True)
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
-    # A folder that a .pth file names is searched, and the .pth files in it are not read: editable installs stay out.
+    # .pth files in a folder that was added by a .pth file are not read, which excludes editable installs.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python.parent
 
@@ -94,5 +94,5 @@ def test_it_segments_a_photo(environment: Path, tmp_path: Path) -> None:
 
 def test_the_page_says_where_it_is(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "eovseg", "page")
-    assert done.returncode == 1 and "comes with a checkout of the project" in done.stderr
+    assert done.returncode == 1 and "only available in a checkout of the project" in done.stderr
     assert done.stderr.count("\n") == 1

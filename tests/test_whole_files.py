@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, however many write them and whatever goes wrong."""
+"""Atomic writes, also with concurrent writers and after errors."""
 
 import ast
 import errno
@@ -72,11 +72,11 @@ def test_an_error_of_the_system_names_the_file_and_not_the_one_beside_it(
 
 
 def test_no_other_module_moves_files_into_place() -> None:
-    """One mechanism; the others move what it cannot make."""
+    """All modules use `whole_file`, except for what it does not support."""
     allowed = {
         "whole_files.py",
-        "checkpoints.py",  # a download that goes on where it was cut, so its name has to stay
-        "fast/openvino.py",  # two files that name each other, made in a folder of their own
+        "checkpoints.py",  # a resumable download, which needs a fixed name
+        "fast/openvino.py",  # two files that refer to each other, written in a temporary folder
         "data/layouts/building.py",  # a folder
     }
     found = set()

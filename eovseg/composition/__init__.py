@@ -1,1 +1,1 @@
-"""Results from logits, fast and in bounded memory: those of `eovseg.model.postprocess`, and XS's own rule."""
+"""Results from logits, fast and in bounded memory: the rules of `eovseg.model.postprocess` and that of XS."""

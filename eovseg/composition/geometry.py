@@ -1,4 +1,4 @@
-"""How masks at stride 4 become masks of a photo's size."""
+"""Upsampling masks from stride 4 to the photo's size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BAND_ELEMENTS = 2**20  # mask values held at once, about 4 MB in float32: they stay in a processor's cache
+BAND_ELEMENTS = 2**20  # mask values held at once, about 4 MB in float32, to fit a CPU's cache
 
 
 @dataclass(frozen=True)
 class MaskGeometry:
-    """How masks at stride 4 reach the photo: upsampled to the padded input, cropped, resized. All (height, width)."""
+    """Masks at stride 4 are upsampled to the padded input, cropped and resized. All sizes are (height, width)."""
 
     padded_size: tuple[int, int]
     input_size: tuple[int, int]
     output_size: tuple[int, int]
 
     def bands(self, mask_logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Mask logits (Q, h, w) at output size, a band of rows at a time: (rows, (Q, rows, W)).
+        """Mask logits (Q, h, w) at output size, one band of rows at a time: (rows, (Q, rows, W)).
 
-        Equal to bilinear upsampling to `padded_size`, cropping and bilinear resizing of the whole.
+        Equals bilinear upsampling of the full masks to `padded_size`, cropping and bilinear resizing.
         """
         height, width = self.output_size
         values = max(1, len(mask_logits)) * max(width, self.padded_size[1])
@@ -31,8 +31,10 @@ class MaskGeometry:
             yield slice(start, stop), self.window(mask_logits, slice(start, stop), slice(0, width))
 
     def window(self, mask_logits: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The part of the masks at output size that `rows` and `columns` cut out, neither empty, the same values as of
-        the whole: (Q, h, w) -> (Q, rows, columns)."""
+        """A window of the masks at output size, equal to cropping the full masks: (Q, h, w) -> (Q, rows, columns).
+
+        `rows` and `columns` must not be empty.
+        """
         if self.output_size == self.input_size:
             return self._upsampled(mask_logits, rows, columns)
         sizes = zip(self.input_size, self.output_size, (rows, columns), strict=True)
@@ -45,7 +47,7 @@ class MaskGeometry:
         return torch.lerp(part[..., left - x], part[..., right - x], along)
 
     def _upsampled(self, mask_logits: Tensor, rows: slice, columns: slice) -> Tensor:
-        """A window of the masks at input size; a halo of one source pixel makes it exact."""
+        """A window of the masks at input size, exact thanks to a halo of one source pixel."""
         stride = self.padded_size[0] // mask_logits.shape[-2]
         (top, bottom), (left, right) = (
             (max(0, part.start // stride - 1), min(length, (part.stop - 1) // stride + 2))
@@ -58,8 +60,10 @@ class MaskGeometry:
 
 
 def bilinear_axis(size: int, target: int, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Neighbours and weight of the pixels `start`..`stop` of an axis resized from `size` to `target`: low, high (n,)
-    long and the share of `high` (n,), in the dtype and on the device of `like`."""
+    """Bilinear neighbours and weights of pixels `start`..`stop` of an axis resized from `size` to `target`.
+
+    Returns low and high indices (n,) long and the weight of `high` (n,), with the dtype and device of `like`.
+    """
     positions = torch.arange(start, stop, device=like.device, dtype=like.dtype)
     source = ((positions + 0.5) * (size / target) - 0.5).clamp(min=0)
     low = source.floor().long().clamp(max=size - 1)

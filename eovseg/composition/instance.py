@@ -1,7 +1,7 @@
-"""Instances of one photo: the best pairs of query and class, each with its own mask, which may overlap others.
+"""Instances of one photo: the best pairs of query and class; their masks may overlap.
 
-A mask is made in its own box, a band of rows at a time, and kept as run lengths: time follows the boxes' area, and
-memory does not follow the photo's pixels times the number of instances.
+Each mask is computed within its box, one band of rows at a time, and stored as run lengths. Time is proportional to the
+area of the boxes, and memory does not grow with photo size times number of instances.
 """
 
 import math
@@ -34,12 +34,12 @@ def instances(
     score_threshold: float | None = None,
     made: dict[int, tuple[MaskCrop, Tensor]] | None = None,
 ) -> Instances:
-    """Top `detections` of queries x classes, score = class probability x mean mask probability inside the mask.
+    """Top `detections` of queries x classes; score = class probability x mean mask probability inside the mask.
 
-    `class_log_probabilities` (Q, K+1), void last; `mask_logits` (Q, h, w) at stride 4. With fewer than `detections`
-    pairs all are taken (the released code fails there). Only scores above `score_threshold` are kept, so that no mask
-    is made for the others. `made` holds the masks of these `mask_logits` by query and is added to: other scores and
-    classes need no new ones.
+    `class_log_probabilities` (Q, K+1), void last; `mask_logits` (Q, h, w) at stride 4. If there are fewer than
+    `detections` pairs, all are used (the released code fails). Masks are computed only for scores above
+    `score_threshold`. `made` caches the masks of these `mask_logits` by query and is extended in place; it stays valid
+    when scores or classes change.
     """
     probabilities = class_log_probabilities.softmax(-1)[:, :-1]
     classes = probabilities.shape[1]
@@ -50,7 +50,7 @@ def instances(
     if things_only:
         keep &= is_thing.to(labels.device)[labels]
     if score_threshold is not None:
-        keep &= top_scores > score_threshold  # the mask's mean can only lower it
+        keep &= top_scores > score_threshold  # multiplying by the mask's mean can only lower it
     top_scores, labels, queries = top_scores[keep], labels[keep], queries[keep]
     used, position = queries.unique(return_inverse=True)
     made = {} if made is None else made
@@ -67,7 +67,7 @@ def instances(
 
 
 def _masks(mask_logits: Tensor, geometry: MaskGeometry) -> tuple[list[MaskCrop], Tensor]:
-    """Mask and mean probability inside it (n,) of every query: mask_logits (n, h, w)."""
+    """The mask of every query of `mask_logits` (n, h, w) and the mean probability inside it (n,)."""
     crops: list[MaskCrop] = []
     means = mask_logits.new_zeros(len(mask_logits))
     if not len(mask_logits):
@@ -80,7 +80,7 @@ def _masks(mask_logits: Tensor, geometry: MaskGeometry) -> tuple[list[MaskCrop],
         crop = logits.new_zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=torch.bool)
         step = max(1, BAND_ELEMENTS // max(1, crop.shape[1]))
         total, area = logits.new_zeros(()), logits.new_zeros(())
-        for start in range(rows.start, rows.stop if crop.numel() else rows.start, step):  # none: in the padding only
+        for start in range(rows.start, rows.stop if crop.numel() else rows.start, step):  # empty: padding only
             stop = min(rows.stop, start + step)
             band = geometry.window(logits, slice(start, stop), columns)[0]
             inside = crop[start - rows.start : stop - rows.start]
@@ -93,15 +93,15 @@ def _masks(mask_logits: Tensor, geometry: MaskGeometry) -> tuple[list[MaskCrop],
 
 
 def _reach(used: Tensor, geometry: MaskGeometry, axis: int) -> slice:
-    """Rows (axis 0) or columns (axis 1) of the photo that the `used` ones at stride 4 can make positive, none missing.
+    """Range of the photo's rows (axis 0) or columns (axis 1) that the `used` ones at stride 4 can make positive.
 
-    Both resizings are means of two neighbours, so a pixel is positive only where one of those it is made of is.
+    Both resizing steps interpolate between two neighbours, so a pixel can be positive only if one of its sources is.
     """
     places = used.nonzero().flatten().tolist()
     if not places:
         return slice(0, 0)
     stride = geometry.padded_size[axis] / len(used)
     scale = geometry.output_size[axis] / geometry.input_size[axis]
-    first, last = (places[0] - 1) * stride, (places[-1] + 2) * stride  # of the input; one neighbour on either side
+    first, last = (places[0] - 1) * stride, (places[-1] + 2) * stride  # at input size, with neighbours
     start, stop = math.floor((first - 1) * scale) - 1, math.ceil((last + 1) * scale) + 1
     return slice(*(min(geometry.output_size[axis], max(0, value)) for value in (start, stop)))

@@ -1,8 +1,8 @@
 """Panoptic segments of one photo, in bounded memory.
 
-Two rules make panoptic segments: `panoptic` is that of the released code, `best_first` the one of XS.
+There are two composition rules: `panoptic`, that of the released code, and `best_first`, that of XS.
 
-Masks stay at stride 4 until they are needed: kept queries only, and a band of output rows at a time.
+Masks stay at stride 4; only those of kept queries are upsampled, tile by tile.
 """
 
 import torch
@@ -25,11 +25,12 @@ def panoptic(
 ) -> tuple[Tensor, list[SegmentRecord]]:
     """Panoptic segments of one photo: scores (Q, K+1), masks, is_thing (K,) -> (H, W) int32 map and records.
 
-    Kept are kernels whose best class scores above `score_threshold` and that are not void: void is their most
-    probable class, or, with a `void_threshold` (0..1), their void probability exceeds it. Each pixel goes to the kernel
-    with the highest score x mask probability; a segment needs a mask probability of at least 0.5, and its share of
-    the kernel's own area must reach `overlap_threshold`. Stuff of one class is one segment, reporting its best kernel.
-    With a `guide`, as in `TiledMasks.along_edges`, the masks of all kernels that win a pixel follow its edges.
+    A kernel is kept if its best class scores above `score_threshold` and it is not void: void must not be its most
+    probable class or, with a `void_threshold` (0..1), its void probability must not exceed that. Each pixel goes to the
+    kernel with the highest score x mask probability, and is labelled if its mask probability is at least 0.5. A kernel
+    is dropped if it wins less than `overlap_threshold` of its own area. All stuff of one class is one segment,
+    reporting its best kernel. With a `guide` (see `TiledMasks.along_edges`), the masks of all kernels that win a pixel
+    are aligned with its edges.
     """
     scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
     kept = keep.nonzero().flatten()
@@ -42,7 +43,7 @@ def panoptic(
     code = masks.compete(places, scores[kept])
     own_area = masks.areas(places)
     lost_area, segment_area = _count(code, len(kept))
-    # Python divides: exact for areas of any size, and not every GPU has float64.
+    # Divided in Python: exact for areas of any size, and not every GPU has float64.
     areas = torch.stack([segment_area, lost_area, own_area], dim=1).tolist()
     large = [bool(segment and own) and (segment + lost) / own >= overlap_threshold for segment, lost, own in areas]
     return _segments(code, kept, scores[kept], labels[kept], large, is_thing)
@@ -59,13 +60,13 @@ def best_first(
     pixel_threshold: float = 0.5,
     guide: Tensor | None = None,
 ) -> tuple[Tensor, list[SegmentRecord]]:
-    """As `panoptic`, but kernels are judged one after the other, the best first, and not where they win pixels.
+    """Like `panoptic`, but kernels are accepted one by one, best first, before pixels are assigned.
 
-    The best kernel has the highest score x mean mask probability inside its mask, which is where its probability
-    exceeds `mask_threshold`. A kernel is found if at least `overlap_threshold` of its mask is not yet covered by
-    kernels found before it; this is decided at the masks' own stride. Each pixel then goes to the found kernel of the
-    highest mask probability, score or not, if that is at least `pixel_threshold`: between two found neighbours no
-    pixel stays unnamed that either of them claims.
+    Kernels are ordered by score x mean mask probability inside their mask, the cells with a probability above
+    `mask_threshold`. A kernel is accepted if at least `overlap_threshold` of its mask is not covered by previously
+    accepted kernels; this is decided at mask stride. Each pixel then goes to the accepted kernel with the highest mask
+    probability, regardless of score, if that is at least `pixel_threshold`. So no pixel that an accepted kernel claims
+    stays unlabelled.
     """
     scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
     kept = _found(scores, keep, masks, mask_threshold, overlap_threshold)
@@ -80,14 +81,14 @@ def best_first(
 
 
 def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
-    """The kernels (n,) that `best_first` finds among those to `keep` (Q,), the best first."""
+    """The kernels (n,) that `best_first` accepts among those to `keep` (Q,), best first."""
     kept = keep.nonzero().flatten()
     probability = masks.cells(kept)
     inside = probability > mask_threshold
     area = inside.flatten(1).sum(1)
     mean = (probability * inside).flatten(1).sum(1) / area.clamp(min=1)
     order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
-    inside, areas = inside.cpu(), area.tolist()  # each answer depends on the one before, so none is asked of a GPU
+    inside, areas = inside.cpu(), area.tolist()  # the loop is sequential, so it runs on the CPU
     free = inside.new_ones(inside.shape[1:])
     found = []
     for place in order:
@@ -103,12 +104,12 @@ def _nothing(masks: TiledMasks) -> tuple[Tensor, list[SegmentRecord]]:
 
 
 def _bands(code: Tensor) -> list[Tensor]:
-    """Winners and their hard masks, as `TiledMasks.compete` gives them, some rows at a time."""
+    """The output of `TiledMasks.compete` in bands of rows."""
     return list(code.split(max(1, BAND_ELEMENTS // code.shape[1])))
 
 
 def _count(code: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
-    """Pixels that each kernel wins outside and inside its hard mask, both (n,)."""
+    """Number of pixels that each kernel wins outside and inside its hard mask, both (n,)."""
     counts = torch.stack([torch.bincount(band.flatten(), minlength=2 * kernels) for band in _bands(code)]).sum(0)
     return counts[0::2], counts[1::2]
 
@@ -116,7 +117,7 @@ def _count(code: Tensor, kernels: int) -> tuple[Tensor, Tensor]:
 def _segments(
     code: Tensor, kept: Tensor, scores: Tensor, labels: Tensor, found: list[bool], is_thing: Tensor
 ) -> tuple[Tensor, list[SegmentRecord]]:
-    """Map and records of the kernels `kept` that are `found`, all (n,); only pixels inside a hard mask are named."""
+    """Map and records of the `kept` kernels that are `found`, all (n,); only pixels inside a hard mask are labelled."""
     ids, records = _number_segments(kept, scores, labels, found, is_thing)
     table = torch.stack([torch.zeros_like(ids), ids], dim=1).flatten()
     return torch.cat([table[band.int()] for band in _bands(code)]), records
@@ -125,7 +126,7 @@ def _segments(
 def _number_segments(
     queries: Tensor, scores: Tensor, labels: Tensor, large: list[bool], is_thing: Tensor
 ) -> tuple[Tensor, list[SegmentRecord]]:
-    """Segment id of every kept kernel (0 = dropped), in the kernels' order; stuff of one class shares its first."""
+    """Segment id of every kept kernel in order, 0 = dropped; kernels of one stuff class share an id."""
     ids = torch.zeros(len(queries), dtype=torch.int32)
     records: list[SegmentRecord] = []
     stuff_ids: dict[int, int] = {}

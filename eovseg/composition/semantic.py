@@ -1,4 +1,4 @@
-"""Semantic segmentation of one photo, a band of rows at a time."""
+"""Semantic segmentation of one photo, one band of rows at a time."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,14 @@ from eovseg.composition.geometry import BAND_ELEMENTS, MaskGeometry
 
 
 def semantic(class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry) -> Tensor:
-    """Class scores of every pixel, sum over queries of class x mask probability: -> (K, H, W). Large for many words."""
+    """Class scores (K, H, W): the sum over queries of class x mask probability. Large for many words."""
     return torch.cat([scores for _, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry)], dim=1)
 
 
 def semantic_argmax(
     class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry
 ) -> tuple[Tensor, Tensor]:
-    """Best class of every pixel (H, W) long and its score (H, W), without holding all classes at once."""
+    """Best class of every pixel (H, W) long and its score (H, W), without storing the scores of all classes."""
     bands = [scores.max(0) for _, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry)]
     return torch.cat([b.indices for b in bands]), torch.cat([b.values for b in bands])
 

@@ -1,8 +1,8 @@
-"""Which kernel wins each pixel of a photo, without making every kernel's mask at photo size.
+"""Finds the kernel that wins each pixel of a photo, without upsampling every kernel's mask to photo size.
 
-A mask at photo size is a bilinear mean of the mask at stride 4, so inside a tile it stays between the lowest and the
-highest of the few values that the tile is made from. A kernel whose highest score x probability there is below another
-one's lowest cannot win; few are left, and only they are upsampled, tile by tile.
+A mask at photo size interpolates the mask at stride 4, so within a tile it is bounded by the few values that the tile
+depends on. A kernel whose upper bound of score x probability is less than another kernel's lower bound cannot win the
+tile. Few kernels remain, and only these are upsampled, tile by tile.
 """
 
 import threading
@@ -23,15 +23,15 @@ CHUNK_ELEMENTS = {"cpu": 2**20, "other": 2**25}  # mask values held at once
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the way from masks to tiles: each pixel is a mean of at most A neighbouring mask values."""
+    """Interpolation along one axis: each pixel is a weighted mean of at most A adjacent mask values."""
 
-    places: Tensor  # (T, A) long, the mask values of a tile
-    weights: Tensor  # (T, TILE, A), not negative, rows sum to 1
-    inside: Tensor  # (T, TILE) bool, False beyond the photo's edge
+    places: Tensor  # (T, A) long, indices of the mask values of a tile
+    weights: Tensor  # (T, TILE, A), non-negative, rows sum to 1
+    inside: Tensor  # (T, TILE) bool, False beyond the photo's border
 
     @classmethod
     def of(cls, source: int, padded: int, size: int, target: int, like: Tensor) -> "_Axis":
-        """`source` mask values become `padded` pixels, cropped to `size`, resized to `target`."""
+        """`source` mask values are upsampled to `padded` pixels, cropped to `size` and resized to `target`."""
         identity = torch.eye(source, dtype=like.dtype, device=like.device)[None]
         matrix = F.interpolate(identity, padded, mode="linear", align_corners=False)[0].T[:size]  # (size, source)
         if target != size:
@@ -48,7 +48,7 @@ class _Axis:
         return cls(places, weights, (rows < target).unflatten(0, (tiles, TILE)))
 
     def extreme(self, masks: Tensor, largest: bool) -> Tensor:
-        """The largest or smallest of the values that make each tile: (Q, values, other axis) -> (Q, T, other axis)."""
+        """Maximum or minimum of the mask values of each tile: (Q, values, other axis) -> (Q, T, other axis)."""
         take = torch.maximum if largest else torch.minimum
         found = masks.index_select(1, self.places[:, 0])
         for column in self.places.T[1:]:
@@ -57,20 +57,20 @@ class _Axis:
 
 
 class TiledMasks:
-    """The masks of one photo in tiles of its output size; bounds and areas are kept from one result to the next.
+    """The masks of one photo, divided into tiles at output size.
 
-    Other scores, thresholds or classes change which kernels compete, not the masks themselves.
+    Bounds and areas are cached, because they do not depend on scores, thresholds or classes.
     """
 
     def __init__(self, mask_logits: Tensor, geometry: MaskGeometry) -> None:
         """`mask_logits` (Q, h, w) of one photo, float32 or wider."""
         self.mask_logits = mask_logits
         self.geometry = geometry
-        self.instances: dict[int, tuple[MaskCrop, Tensor]] = {}  # query -> mask and its mean probability, once made
+        self.instances: dict[int, tuple[MaskCrop, Tensor]] = {}  # cache: query -> mask and its mean probability
         self._areas: dict[int, int] = {}
-        self._lock = threading.Lock()  # visitors may share a photo
+        self._lock = threading.Lock()  # several users may share a photo
 
-    # Panoptic results alone read what follows.
+    # The following properties are used for panoptic results only.
     @cached_property
     def _rows(self) -> _Axis:
         return self._axis(0)
@@ -91,27 +91,27 @@ class TiledMasks:
 
     @cached_property
     def _bounds(self) -> tuple[Tensor, Tensor]:
-        """Lowest and highest probability that each mask can have in each tile, both (Q, T)."""
+        """Lower and upper bound of each mask's probability in each tile, both (Q, T)."""
         bounds = []
         for largest in (False, True):
             logits = self._rows.extreme(self.mask_logits, largest)  # (Q, T_y, w)
-            # Turned around, so that both axes gather whole rows.
+            # Transposed, so that both axes gather contiguous rows.
             logits = self._columns.extreme(logits.mT.contiguous(), largest).mT.flatten(1)
-            slack = 8 * torch.finfo(logits.dtype).eps * logits.abs()  # what rounding may add to a mean
+            slack = 8 * torch.finfo(logits.dtype).eps * logits.abs()  # upper bound of the rounding error
             bounds.append((logits + slack if largest else logits - slack).sigmoid())
         return bounds[0], bounds[1]
 
     def along_edges(self, queries: Tensor, guide: Tensor) -> "TiledMasks":
-        """The masks of `queries` (n,) alone, along the edges of `guide`, the photo (3, H, W) at network size in 0..1.
+        """The masks of `queries` (n,), aligned with the edges of `guide`, the photo (3, H, W) at input size in 0..1.
 
-        Held at network size: n x H x W values, whatever the photo's own size.
+        Stores n x H x W values, independent of the photo's original size.
         """
         down, right = (padded - given for padded, given in zip(self.geometry.padded_size, guide.shape[1:], strict=True))
         padded_guide = F.pad(guide[None], (0, right, 0, down), mode="replicate")[0]
         return TiledMasks(along_edges(self.mask_logits[queries], padded_guide), self.geometry)
 
     def cells(self, queries: Tensor) -> Tensor:
-        """Mask probabilities (n, h, w) of `queries` (n,) at the masks' own stride, without the padding."""
+        """Mask probabilities (n, h, w) of `queries` (n,) at mask stride, without padding."""
         height, width = (
             -(-length * cells // padded)
             for length, cells, padded in zip(
@@ -121,16 +121,15 @@ class TiledMasks:
         return self.mask_logits[queries, :height, :width].sigmoid()
 
     def compete(self, queries: Tensor, scores: Tensor, hard: float = 0.5) -> Tensor:
-        """The winner of every pixel among n kernels: twice its place in `queries`, and 1 more where its mask is hard.
+        """The winner of every pixel among n kernels, encoded as 2 x its index in `queries`, + 1 inside its hard mask.
 
-        `queries` (n,) long, fewer than 2^14; `scores` (n,), not negative, in the masks' dtype -> (H, W) int16. The
-        highest score x probability wins, the first of equal ones; a mask is hard where its probability is at least
-        `hard`.
+        `queries` (n,) long, n < 2^14; `scores` (n,), non-negative, in the masks' dtype -> (H, W) int16. The highest
+        score x probability wins, the first one in a tie. The hard mask is where the probability is at least `hard`.
         """
         lowest, highest = (bound[queries] * scores[:, None] for bound in self._bounds)
         rivals = highest >= lowest.amax(0)  # (n, T)
         counts = rivals.sum(0)
-        order = counts.argsort(descending=True, stable=True)  # tiles with an r-th rival come first
+        order = counts.argsort(descending=True, stable=True)  # tiles with the most rivals first
         code = torch.empty((len(order), TILE * TILE), dtype=torch.int16, device=order.device)
         step = self._tiles_at_once()
         for start in range(0, len(order), step):
@@ -140,7 +139,7 @@ class TiledMasks:
         return code.view(-1, self._across, TILE, TILE).transpose(1, 2).flatten(2).flatten(0, 1)[:height, :width]
 
     def _compete_in(self, tiles: Tensor, rivals: Tensor, queries: Tensor, scores: Tensor, hard: float) -> Tensor:
-        """Twice the winner plus its hard mask (t, TILE²) of `tiles` (t,), most rivals (n, t) first."""
+        """Encoded winners (t, TILE²) of `tiles` (t,), sorted by their number of `rivals` (n, t), most first."""
         tile, kernel = rivals.T.nonzero(as_tuple=True)  # by tile, then kernel
         counts = rivals.sum(0)
         rank = torch.arange(len(tile), device=tile.device) - (counts.cumsum(0) - counts)[tile]
@@ -148,7 +147,7 @@ class TiledMasks:
         best = code = torch.empty(0)
         start = 0
         for number, size in enumerate(torch.bincount(rank).tolist()):
-            pairs = by_rank[start : start + size]  # of the first `size` tiles, in their order
+            pairs = by_rank[start : start + size]  # the rival of this rank in each of the first `size` tiles
             start += size
             rival = kernel[pairs]
             probability = self._values(queries[rival], tiles[:size]).sigmoid_()
@@ -162,7 +161,7 @@ class TiledMasks:
         return code
 
     def _values(self, queries: Tensor, tiles: Tensor) -> Tensor:
-        """Mask logits (P, TILE²) of pairs of kernel and tile, both (P,)."""
+        """Mask logits (P, TILE²) for pairs of `queries` and `tiles`, both (P,)."""
         down, across = tiles // self._across, tiles % self._across
         height, width = self.mask_logits.shape[-2:]
         rows = queries[:, None] * height + self._rows.places[down]  # (P, A)
@@ -171,7 +170,7 @@ class TiledMasks:
         return (self._rows.weights[down] @ (values @ self._columns.weights[across].mT)).flatten(1)
 
     def areas(self, queries: Tensor) -> Tensor:
-        """Pixels of each kernel's own hard mask: `queries` (n,) long -> (n,) long."""
+        """Area in pixels of each kernel's hard mask: `queries` (n,) long -> (n,) long."""
         with self._lock:
             wanted = queries.tolist()
             missing = [query for query in wanted if query not in self._areas]
@@ -181,7 +180,7 @@ class TiledMasks:
             return torch.tensor([self._areas[query] for query in wanted], device=queries.device)
 
     def _count(self, queries: Tensor) -> Tensor:
-        """Only tiles where a mask may cross 0.5 are upsampled; of the others all pixels are in it, or none."""
+        """Upsamples only tiles where a mask may cross 0.5; the others lie completely inside or outside."""
         sizes = (self._rows.inside.sum(1)[:, None] * self._columns.inside.sum(1)).flatten()  # (T,)
         lowest, highest = self._bounds
         full = lowest[queries] >= 0.5

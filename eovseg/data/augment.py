@@ -1,4 +1,4 @@
-"""Augmentation of a photo and its segment map together: scale, crop, flip, instance copy-paste and colour."""
+"""Joint augmentation of a photo and its segment map: scale, crop, flip, instance copy-paste and colour."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,12 +14,12 @@ PADDING_GREY = 128
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; the defaults are those of XS, made for few photos.
+    """Ranges of the random changes. The defaults are those of XS, tuned for small data sets.
 
-    `scale` is relative to the photo just fitting the crop (longer side = crop size), drawn as `scale_law` says;
-    `aspect` (1.1 = up to 10 % wider or taller) is drawn log-uniformly. A photo smaller than the crop lies anywhere in
-    it, or with `corner` in the upper left one. Colour ranges are ± around no change, `hue` in turns. `paste_side` is
-    the longer side of a pasted instance as a fraction of the crop.
+    `scale` is relative to a photo that just fits the crop (longer side = crop size) and drawn from the distribution
+    `scale_law`; `aspect` (1.1 = up to 10 % wider or taller) is drawn log-uniformly. A photo smaller than the crop is
+    placed at random, or at the upper left if `corner` is set. Colour ranges are ± around no change; `hue` is a fraction
+    of the full circle. `paste_side` is the longer side of a pasted instance as a fraction of the crop.
     """
 
     scale: tuple[float, float] = (0.9, 2.2)
@@ -38,17 +38,17 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.scale[0] <= self.scale[1]:
-            raise ConfigError(f"scale is {self.scale}; give a range of numbers above 0, the smaller one first.")
+            raise ConfigError(f"scale is {self.scale}; give two positive numbers, the smaller one first.")
         if self.scale_law not in ("log-uniform", "uniform"):
             raise ConfigError(f"scale_law is {self.scale_law!r}; choose 'log-uniform' or 'uniform'.")
         if self.aspect < 1.0:
-            raise ConfigError(f"aspect is {self.aspect}; give a number of at least 1 (1 = as the photo is).")
+            raise ConfigError(f"aspect is {self.aspect}; give a number of at least 1 (1 = unchanged).")
         if not 0.0 <= self.paste_probability <= 1.0 or self.paste_instances < 1:
-            raise ConfigError("paste_probability must lie within 0 and 1, paste_instances must be at least 1.")
+            raise ConfigError("paste_probability must be between 0 and 1, and paste_instances at least 1.")
 
     @classmethod
     def unchanged(cls) -> "Augmentation":
-        """The whole photo as it is, fitted into the crop."""
+        """No augmentation: the full photo, fitted into the crop."""
         return cls(
             scale=(1.0, 1.0), aspect=1.0, corner=True, flip=False, brightness=0.0, contrast=0.0, saturation=0.0,
             hue=0.0, grey_probability=0.0, paste_probability=0.0,
@@ -56,14 +56,14 @@ class Augmentation:
 
     @classmethod
     def released(cls) -> "Augmentation":
-        """Large-scale jitter as in the released configuration: scale 0.1 to 2.0, one crop, flips, no colour."""
+        """Large-scale jitter of the released configuration: scale 0.1 to 2.0, one crop, flips, no colour jitter."""
         return replace(cls.unchanged(), scale=(0.1, 2.0), scale_law="uniform", flip=True)
 
 
 def augment(
     sample: Sample, donor: Sample | None, crop_size: int, settings: Augmentation, rng: np.random.Generator
 ) -> Sample:
-    """A random square view of `sample`, (crop_size, crop_size), perhaps with instances of `donor` pasted in."""
+    """A random square view of `sample`, (crop_size, crop_size), possibly with pasted instances of `donor`."""
     view = random_view(sample, crop_size, settings, rng)
     if donor is not None and rng.random() < settings.paste_probability:
         for _ in range(int(rng.integers(1, settings.paste_instances + 1))):
@@ -73,9 +73,9 @@ def augment(
 
 
 def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.random.Generator) -> Sample:
-    """Scales and crops photo and segment map by the same random box; outside the photo it is grey and VOID.
+    """Scales and crops photo and segment map with the same random box, padding with grey and VOID.
 
-    Bilinear for the photo, nearest for the ids, with the same pixel centres.
+    Uses bilinear interpolation for the photo and nearest-neighbour for the ids, with the same pixel centres.
     """
     height, width = sample.segment_map.shape
     draw = _log_uniform if settings.scale_law == "log-uniform" else _uniform
@@ -92,7 +92,7 @@ def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.
     image[top:bottom, left:right] = np.asarray(scaled)
     segment_map[top:bottom, left:right] = sample.segment_map[rows[:, None], columns]
     if settings.flip and rng.random() < 0.5:
-        end = right if settings.corner else crop_size  # padding in a corner stays there
+        end = right if settings.corner else crop_size  # flip the photo only, so that the padding stays in place
         image[:, :end], segment_map[:, :end] = image[:, :end][:, ::-1].copy(), segment_map[:, :end][:, ::-1].copy()
     return Sample(image, segment_map, dict(sample.segments), sample.known)
 
@@ -100,7 +100,7 @@ def random_view(sample: Sample, crop_size: int, settings: Augmentation, rng: np.
 def _random_span(
     scaled: float, size: int, crop_size: int, corner: bool, rng: np.random.Generator
 ) -> tuple[int, int, float, float]:
-    """Along one axis: where the photo lands in the crop [start, stop), and which part [low, high] of it is seen."""
+    """Along one axis: the photo's position in the crop, [start, stop), and its visible part, [low, high]."""
     length = min(crop_size, max(1, round(scaled)))
     start = 0 if corner else int(rng.integers(0, crop_size - length + 1))
     seen = min(float(size), size * crop_size / scaled)
@@ -122,10 +122,10 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def paste_instance(view: Sample, donor: Sample, settings: Augmentation, rng: np.random.Generator) -> None:
-    """Pastes one random thing of `donor` into `view` (changed in place), on top of what is there.
+    """Pastes one random thing of `donor` into `view`, in place.
 
-    The pasted pixels become a labelled instance; things of classes that may not compete in `view` are left out, as
-    are those cut by the photo's border, which would float as halves.
+    The pasted pixels become a labelled instance. Things of classes that may not compete in `view` and things truncated
+    by the donor's border are not pasted.
     """
     height, width = donor.segment_map.shape
     things = [
@@ -138,7 +138,7 @@ def paste_instance(view: Sample, donor: Sample, settings: Augmentation, rng: np.
     number = things[int(rng.integers(len(things)))]
     inside = donor.segment_map == number
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if len(rows) < 8 or len(columns) < 8:  # too few pixels to be enlarged
+    if len(rows) < 8 or len(columns) < 8:  # too small to enlarge
         return
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     if y0 == 0 or x0 == 0 or y1 == height or x1 == width:
@@ -158,7 +158,7 @@ def paste_instance(view: Sample, donor: Sample, settings: Augmentation, rng: np.
 def _blend(view: Sample, pixels: np.ndarray, alpha: np.ndarray, label: SegmentLabel, rng: np.random.Generator) -> None:
     crop_size = view.image.shape[0]
     height, width = alpha.shape
-    # At least half of the instance stays inside along each axis.
+    # Keep at least half of the instance inside along each axis.
     top = int(rng.integers(-(height // 4), max(crop_size - height + height // 4, -(height // 4)) + 1))
     left = int(rng.integers(-(width // 4), max(crop_size - width + width // 4, -(width // 4)) + 1))
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + height, crop_size), min(left + width, crop_size)
@@ -180,7 +180,7 @@ def jitter_colour(image: np.ndarray, settings: Augmentation, rng: np.random.Gene
     angle = 2.0 * np.pi * rng.uniform(-settings.hue, settings.hue)
     if rng.random() < settings.grey_probability:
         saturation = 0.0
-    # Hue turns the colour around the grey axis (1, 1, 1); saturation scales its distance from its own luma.
+    # Hue rotates the colour around the grey axis (1, 1, 1); saturation scales its distance from its luma.
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3.0)
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) / 3.0
     saturate = saturation * np.eye(3) + (1.0 - saturation) * luma

@@ -1,6 +1,6 @@
-"""Training batches addressed by step: the batch of step t depends on the seed and t only, so runs resume exactly.
+"""Training batches indexed by step: the batch of step t depends only on the seed and t, so runs resume exactly.
 
-Several processes share a batch: each makes its own photos of it and knows the vocabulary of the whole.
+In distributed training, each process builds its share of the batch and knows the vocabulary of the entire batch.
 """
 
 import signal
@@ -30,11 +30,11 @@ Batch = TypeVar("Batch")
 
 @dataclass
 class Target:
-    """What is known of one photo; H, W are pixels of the batch, K its classes, M its masks.
+    """Ground truth of one photo of (H, W) pixels with M masks; the batch has K classes.
 
-    `labels` (M,) class index a mask; `masks` (M, H, W); `valid` (H, W) where mask losses apply; `labelled` (H, W)
-    where the class is known; `known_classes` (K,) those that may compete for this photo; `semantic` (H, W) class
-    index a pixel, -1 = unlabelled.
+    `labels` (M,) class index of each mask; `masks` (M, H, W); `valid` (H, W) where mask losses apply; `labelled` (H, W)
+    where the class is known; `known_classes` (K,) classes that may compete for this photo; `semantic` (H, W) class
+    index of each pixel, -1 = unlabelled.
     """
 
     labels: Tensor
@@ -51,9 +51,9 @@ class Target:
 
 @dataclass
 class TrainingBatch:
-    """Photos with targets and the vocabulary of this step.
+    """Photos, targets and vocabulary of one step.
 
-    `pixels` (B, 3, H, W) float32 0..255; `class_names` the K classes with the names of this step; `is_thing` (K,).
+    `pixels` (B, 3, H, W) float32 in 0..255; `class_names` the names of the K classes in this step; `is_thing` (K,).
     """
 
     pixels: Tensor
@@ -73,15 +73,15 @@ def _move(tensor: Any, device: torch.device | str) -> Any:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """Size and randomness of batches; `batch_size` is that of one process, `crop_size` in pixels.
+    """Size and randomness of batches; `batch_size` is per process, `crop_size` in pixels.
 
-    `keep_absent`: each class of the base vocabulary that no photo of the batch has stays with probability p, p drawn
-    for each step from this range ((1, 1) = the whole vocabulary each time). `keep_label`: probability that a class's
-    first name is among its names; other names stay with a probability drawn for each step from `keep_names`.
-    `smallest_mask`: masks below this area, in pixels of stride 4, are neither targets nor labelled.
-    `unknown_is_background`: as released, unlabelled pixels, crowds and padding count as parts of no segment, and a
-    query that finds something there is punished. `cache_side`: decoded photos are kept at this longer side at most, in
-    pixels; 0 = at their own size, and none is kept.
+    `keep_absent`: a class of the base vocabulary that no photo of the batch contains is kept with probability p, drawn
+    per step from this range ((1, 1) = always the full vocabulary). `keep_label`: probability that a class's first name
+    is used; its other names are used with a probability drawn per step from `keep_names`. `smallest_mask`: masks below
+    this area, in pixels at stride 4, are treated as unlabelled. `unknown_is_background`: as in the released code,
+    unlabelled pixels, crowds and padding count as background, and queries that predict segments there are penalised.
+    `cache_side`: decoded photos are cached with their longer side reduced to at most this, in pixels; 0 disables both
+    the resizing and the cache.
     """
 
     batch_size: int = 12
@@ -97,7 +97,7 @@ class BatchSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.crop_size < 32 or (self.cache_side < 32 and self.cache_side != 0):
             raise ConfigError(
-                "batch_size must be at least 1, crop_size and cache_side at least 32 (cache_side also 0: as they are)."
+                "batch_size must be at least 1, crop_size at least 32, and cache_side at least 32 or 0 (no cache)."
             )
         for name in ("keep_absent", "keep_names"):
             low, high = getattr(self, name)
@@ -106,7 +106,7 @@ class BatchSettings:
 
     @classmethod
     def released(cls) -> "BatchSettings":
-        """The released configuration (paper, section 4.1): large-scale jitter, every word of every class each step."""
+        """The released configuration (paper, section 4.1): large-scale jitter, all names of all classes."""
         return cls(
             augmentation=Augmentation.released(),
             keep_absent=(1.0, 1.0),
@@ -119,11 +119,11 @@ class BatchSettings:
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
-    """`batches[step]` is the `TrainingBatch` of that step, the same for the same seed on every machine.
+    """`batches[step]` is the `TrainingBatch` of that step, reproducible from the seed on every machine.
 
-    Of the `processes` · `batch_size` photos of a step, process `process` makes every `processes`-th, so that together
-    they show what one process with the whole batch would.
-    Raises `DataError` for broken folders and `ConfigError` for settings that are not allowed.
+    A step has `processes` · `batch_size` photos; process number `process` builds every `processes`-th of them, so
+    together they equal the batch of a single process.
+    Raises `DataError` for broken folders and `ConfigError` for invalid settings.
     """
 
     def __init__(
@@ -148,17 +148,17 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self._cumulative = np.cumsum(shares / shares.sum())
 
     def photo_counts(self) -> dict[str, int]:
-        """Training photos a source, after the validation split."""
+        """Number of training photos per source, without the validation split."""
         return {source.folder.name: len(source.photos) for source in self.sources}
 
     def draw(self, step: int) -> list[tuple[int, int]]:
-        """Which photos step `step` shows on all processes: (source, photo) indices, one a slot.
+        """The photos of step `step` on all processes as (source, photo) indices, one per slot.
 
-        None is shown twice unless a source runs out.
+        No photo repeats unless its source has too few.
         """
         rng = self._generator(step, 0)
         size = self.settings.batch_size * self.processes
-        # Evenly spaced points with one random offset: every batch comes close to the shares.
+        # Stratified sampling: evenly spaced points with one random offset keep every batch close to the shares.
         points = (np.arange(size) + rng.random()) / size
         slots = np.minimum(np.searchsorted(self._cumulative, points, side="right"), len(self.sources) - 1)
         drawn: list[tuple[int, int]] = []
@@ -188,7 +188,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return TrainingBatch(pixels.contiguous(), targets, names, is_thing)
 
     def _generator(self, step: int, purpose: int) -> np.random.Generator:
-        """Random numbers of one step: purpose 0 the photos, 1 the vocabulary, 2 + i the view in slot i."""
+        """Random generator of one step: purpose 0 = photos, 1 = vocabulary, 2 + i = view in slot i."""
         return np.random.default_rng([self.seed, step, purpose])
 
     def _sample(self, place: tuple[int, int]) -> Sample:
@@ -198,7 +198,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _step_vocabulary(
         self, drawn: Sequence[tuple[int, int]], rng: np.random.Generator
     ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-        # Classes of the whole photos, also where the view shows none of them: so a process needs no other's views.
+        # Classes of the full photos, even if the crop shows none of them: no process needs the views of another.
         present = np.zeros(len(self.classes), dtype=bool)
         for source, photo in drawn:
             present[self.sources[source].classes_of(photo)] = True
@@ -217,7 +217,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
 def draw_names(
     word_class: WordClass, leading: Collection[str], keep_label: float, keep_name: float, rng: np.random.Generator
 ) -> tuple[str, ...]:
-    """A random subset of a class's names, never empty, without names that lead another class of the step."""
+    """A random non-empty subset of a class's names, without the first name of any other class of the step."""
     names = [name for i, name in enumerate(word_class.names) if i == 0 or name not in leading]
     chances = np.full(len(names), keep_name)
     chances[0] = keep_label
@@ -227,8 +227,8 @@ def draw_names(
 
 @dataclass
 class LabelTables:
-    """What each segment id of a view means, as look-up tables over all ids: `classes` (65536,) training class or -1,
-    `valid` (65536,) bool; `targets` are the ids that become masks; `complete` says that nothing else is a segment."""
+    """The meaning of each segment id of a view, as look-up tables: `classes` (65536,) training class or -1, `valid`
+    (65536,) bool; `targets` are the ids that become masks; if `complete`, everything else is background."""
 
     classes: np.ndarray
     valid: np.ndarray
@@ -237,7 +237,7 @@ class LabelTables:
 
     @classmethod
     def of(cls, view: Sample, smallest_area: int, unknown_is_background: bool = False) -> "LabelTables":
-        """Tables of a view; segments under `smallest_area` pixels become unknown, crowds are labelled but no target."""
+        """Tables of a view. Segments below `smallest_area` pixels become unknown; crowds are labelled, not targets."""
         areas = np.bincount(view.segment_map.ravel(), minlength=_ID_COUNT)
         classes = np.full(_ID_COUNT, -1, dtype=np.int64)
         valid = np.full(_ID_COUNT, unknown_is_background)
@@ -254,7 +254,7 @@ class LabelTables:
 
 
 def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen: np.ndarray) -> Target:
-    """The target of one view; `position` (C,) maps training classes to classes of the step, `chosen` (K,) back."""
+    """The target of one view; `position` (C,) maps training classes to those of the step, `chosen` (K,) back."""
     position_of_id = np.where(tables.classes >= 0, position[tables.classes], -1)
     semantic = position_of_id[view.segment_map]
     ids = np.array(tables.targets, dtype=np.uint16)
@@ -269,14 +269,14 @@ def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen
 
 
 def xs_batches(data: Path | str, settings: BatchSettings | None = None, seed: int = 0) -> TrainingBatches:
-    """The batches that XS learns from, out of the folder `data`; the LVIS test photos are left out of every source."""
+    """The training batches of XS, read from the folder `data`; the LVIS test photos are excluded from every source."""
     return TrainingBatches(xs_sources(data), settings, seed, held_out=[PanopticFolder(Path(data) / "lvis_val_subset")])
 
 
 def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Iterator[Batch]:
-    """The batches of `steps` in order, prepared ahead by `workers` processes (0 = in this one), equal either way.
+    """The batches of `steps` in order, prefetched by `workers` processes (0 = this one), with identical results.
 
-    Each worker keeps its own cache of decoded photos (about 0.75 MB a photo), so few are best.
+    Each worker has its own cache of decoded photos (about 0.75 MB per photo), so use few.
     """
     loader = DataLoader(
         batches,
@@ -286,13 +286,13 @@ def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Ite
         collate_fn=_as_is,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_signals_to_the_run,
-        generator=torch.Generator(),  # its own: the training run's random state stays untouched
+        generator=torch.Generator(),  # keeps the global random state untouched
     )
     return iter(loader)
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    # Schedulers and launchers signal whole process groups; the run wants a last batch for its clean end.
+    # Schedulers and launchers signal the entire process group, but the run needs another batch to shut down cleanly.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What a data set's folder holds, what it lacks, and which of its files are broken: every annotation is read."""
+"""Checks a data set folder for missing and broken files by reading every annotation."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,12 @@ from eovseg.data.layouts.layout import Layout, Part
 from eovseg.errors import DataError
 
 QUICK_PHOTOS = 100
-_ROUNDED = 50  # pixels by which a polygon's own area and its mask may differ
+_ROUNDED = 50  # tolerance in pixels between a polygon's stated area and that of its mask
 
 
 @dataclass
 class CheckReport:
-    """What a check found; `broken` and `notes` are whole sentences, the first broken file first."""
+    """The result of a check; `broken` and `notes` are complete sentences, in file order."""
 
     layout: Layout
     split: str
@@ -33,11 +33,11 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the split can be used as it is."""
+        """Whether the split is usable."""
         return not self.broken
 
     def lines(self) -> list[str]:
-        """The report as text, one line each."""
+        """The report as lines of text."""
         lines = [f"{self.layout.title}, split {self.split}: {self.layout.measures}"]
         for part in self.parts:
             found = part.path.exists()
@@ -50,19 +50,19 @@ class CheckReport:
             )
         lines += self.notes
         if self.ok:
-            lines.append("All that was read is whole.")
+            lines.append("No errors were found.")
         else:
             lines.append(self.broken[0])
             if len(self.broken) > 1:
-                lines.append(f"{len(self.broken)} annotations are broken; the line above tells of the first.")
+                lines.append(f"{len(self.broken)} annotations are broken; the line above describes the first.")
             lines.append(f"Get it from {self.layout.page}")
         return lines
 
 
 def check(name: str, root: Path | str, split: str | None = None, limit: int | None = None) -> CheckReport:
-    """Check one split of a data set, at most `limit` annotations of it.
+    """Checks one split of a data set, reading at most `limit` annotations.
 
-    Raises `ConfigError` for an unknown name or split; what is missing or broken stands in the report.
+    Raises `ConfigError` for an unknown name or split; missing and broken files are part of the report.
     """
     layout, root = data_set(name), Path(root)
     split = chosen_split(layout, split)
@@ -79,10 +79,10 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
     report.photos, report.classes = len(folder), len(folder.categories)
     if folder.unlabelled:
         count = len(folder.unlabelled)
-        report.notes.append(f"Photos without any label, left out: {count}, the first {folder.unlabelled[0]}.")
+        report.notes.append(f"Skipped photos without labels: {count}, the first being {folder.unlabelled[0]}.")
     photos = folder.photos[:limit]
     if len(photos) < len(folder):
-        report.notes.append(f"Only the first {len(photos)} annotations were read; without --quick all are.")
+        report.notes.append(f"Only the first {len(photos)} annotations were read; omit --quick to read all.")
     empty, areas = [], []
     for photo, found in zip(photos, in_threads(lambda photo: _read(folder, photo), photos), strict=True):
         if isinstance(found, str):
@@ -95,11 +95,11 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
         if not found.categories:
             empty.append(photo.file_name)
     if empty:
-        report.notes.append(f"Photos whose labels are all unlabelled: {len(empty)}, the first {empty[0]}.")
+        report.notes.append(f"Photos without a labelled pixel: {len(empty)}, the first being {empty[0]}.")
     if areas:
         report.notes.append(
-            f"Wrong areas in the annotations: {len(areas)}, the first in {areas[0]}. Areas of segments count for "
-            "nothing; those of objects decide whether AP counts them as small, medium or large."
+            f"Wrong areas in the annotations: {len(areas)}, the first in {areas[0]}. Areas of segments are not used; "
+            "areas of objects decide whether AP counts them as small, medium or large."
         )
     report.notes += folder.notes
     return report
@@ -107,14 +107,14 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
 
 @dataclass(frozen=True)
 class _Found:
-    """What the labels of one photo hold: the category of each segment, and a phrase for each area that is wrong."""
+    """Labels of one photo: the category of each segment, and a description of each wrong area."""
 
     categories: list[int]
     areas: list[str]
 
 
 def _read(folder: LabelledFolder, photo: Photo) -> _Found | str:
-    """What the labels of one photo hold, or what is broken about it, in one sentence."""
+    """The labels of one photo, or a sentence that says why they are broken."""
     try:
         path = folder.images / photo.file_name
         check_sizes(path, image_size(path), (photo.width, photo.height))

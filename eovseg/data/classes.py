@@ -1,4 +1,4 @@
-"""The label space of training: COCO's 133 classes with synonyms, and the classes that sources add to them."""
+"""The label space of training: COCO's 133 classes with synonyms, extended by the classes of the sources."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from eovseg.data.class_table import Category, ClassTable
 from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.vocabulary import Vocabulary, WordClass
 
-# COCO's category names where the vocabulary file leads with another word.
+# COCO's category names that differ from the first name in the vocabulary file.
 _SPELLINGS = {
     "orange": "orange fruit",
     "remote": "tv remote",
@@ -15,7 +15,7 @@ _SPELLINGS = {
     "net": "tennis net",
     "playing field": "playingfield",
 }
-# COCO-Stuff names that COCO panoptic merged into another class ("sky-other-merged", "table-merged", ...).
+# COCO-Stuff classes that COCO panoptic merges into another class ("sky-other-merged", "table-merged", ...).
 _MERGED = {
     "clouds": "sky",
     "fog": "sky",
@@ -42,7 +42,7 @@ class TrainingClasses:
 
     @classmethod
     def of_folders(cls, folders: Sequence[LabelledFolder]) -> "TrainingClasses":
-        """Starts from the class list that all `folders` share, else from COCO's."""
+        """Starts from the class list shared by all `folders`, or from COCO's if they differ."""
         tables = {folder.table for folder in folders}
         table = tables.pop() if len(tables) == 1 else None
         return cls(table.vocabulary.classes) if table else cls.coco()
@@ -55,15 +55,15 @@ class TrainingClasses:
         return list(table.vocabulary.classes) == self.classes[: self.base_size]
 
     def of_folder(self, folder: LabelledFolder) -> dict[int, int]:
-        """The class of each category: by place in the folder's own list where that is the base, else by name."""
+        """The class of each category, matched by position if the folder's own list is the base, else by name."""
         if folder.table and self.starts_with(folder.table):
             return {i: folder.table.class_index[i] for i in folder.categories}
         return {i: self.index(category) for i, category in folder.categories.items()}
 
     def index(self, category: Category) -> int:
-        """The class of a source's category: a COCO class by name (other spelling, COCO's merges), else its own.
+        """The class of a source's category: the COCO class of that name (or spelling, or merge), else a new class.
 
-        Thing and stuff must agree: COCO-Stuff's "clothes" is stuff and not the person whose synonym it is.
+        Thing or stuff must match as well: COCO-Stuff's "clothes" is stuff, not a synonym of "person".
         """
         first, *others = (name.lower() for name in category.names)
         name = _SPELLINGS.get(first, _MERGED.get(first, first))

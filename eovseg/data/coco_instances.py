@@ -1,4 +1,4 @@
-"""COCO instance annotations: one JSON with polygons or run lengths for each object, which may overlap each other."""
+"""COCO instance annotations: one JSON file with polygons or run lengths for each object; objects may overlap."""
 
 import math
 from pathlib import Path
@@ -16,11 +16,11 @@ OWN_NAME = "coco-instances-folder"
 
 
 class InstanceFile:
-    """An instances JSON, checked when opened; masks are drawn when a photo is loaded.
+    """An instances JSON file, validated when opened; masks are rasterised when a photo is loaded.
 
-    Its categories are those of `table`, or its own without one. Objects without a pixel are left out; `without_mask`
-    has the photo of each by the annotation's id. Raises `DataError`, naming the file and the entry, for broken JSON,
-    unknown categories and photos, duplicate ids, and categories that are not those of `table`.
+    Its categories are those of `table` if given, otherwise its own. Objects without pixels are skipped; `without_mask`
+    maps their annotation ids to photos. Raises `DataError`, naming the file and the entry, for broken JSON, unknown
+    categories and photos, duplicate ids, and categories that conflict with `table`.
     """
 
     def __init__(self, path: Path, table: ClassTable | None = None) -> None:
@@ -32,8 +32,8 @@ class InstanceFile:
         if foreign:
             listed = ", ".join(f"{category.id} {category.name}" for category in foreign[:3])
             raise DataError(
-                f"{path} has categories of its own ({listed}), which are other classes in COCO; open it as the data "
-                f"set {OWN_NAME}."
+                f"{path} has categories of its own ({listed}), whose ids mean other classes in COCO. Open it as the "
+                f"data set {OWN_NAME}."
             )
         self.categories = self.table.only(set(categories))
         self.images = self._by_id(top, "images", "image")
@@ -67,22 +67,20 @@ class InstanceFile:
         return found
 
     def load(self, image_id: int, photo: Photo) -> tuple[InstanceMask, ...]:
-        """The photo's objects in the file's order; raises `DataError` for a mask that cannot be drawn."""
+        """The photo's objects in file order; raises `DataError` for a mask that cannot be rasterised."""
         drawn = (self._draw(annotation, photo) for annotation in self._annotations.get(image_id, ()))
         return tuple(one for one in drawn if one)
 
     def _draw(self, annotation: Entry, photo: Photo) -> InstanceMask | None:
-        """One object, None for one without a pixel; its area is the stated one, else that of the mask."""
+        """One object, or None if it has no pixels; its area is the stated one, or else that of the mask."""
         number = annotation.whole("id", most=LARGEST_KEY)
         try:
             mask = drawn_mask(annotation.get("segmentation"), photo.height, photo.width)
             area = annotation.get("area")
             if area is not None and not (type(area) in (int, float) and math.isfinite(area) and area >= 0):
-                raise ValueError(f"its area is {str(area)[:40]!r}, and a number from 0 on is needed")
+                raise ValueError(f"its area is {str(area)[:40]!r}, but must be a non-negative number")
         except (ValueError, OverflowError) as error:
-            raise DataError(
-                f"{self.path}: annotation {number} of {photo.file_name} cannot be drawn ({error})."
-            ) from error
+            raise DataError(f"{self.path}: annotation {number} of {photo.file_name} is invalid: {error}.") from error
         if not mask.any():
             self.without_mask[number] = photo.file_name
             return None
@@ -91,9 +89,9 @@ class InstanceFile:
 
 
 class InstanceFolder(LabelledFolder):
-    """Photos below `images` with the objects of one instances JSON, in the classes of `table`, else in its own.
+    """Photos below `images` with the objects of one instances JSON file, in the classes of `table` or its own.
 
-    Allows AP only. Raises `DataError` as `InstanceFile` does, and for a missing photo.
+    Supports AP only. Raises the `DataError`s of `InstanceFile`, and one for a missing photo.
     """
 
     measures: tuple[Measure, ...] = ("instance",)
@@ -111,14 +109,14 @@ class InstanceFolder(LabelledFolder):
             raise DataError(f"{annotations} lists no photos.")
         for photo in self.photos:
             if not is_file(images / photo.file_name):
-                raise DataError(f"{images / photo.file_name} is missing, {annotations} lists it.")
+                raise DataError(f"{images / photo.file_name} is missing, but {annotations} lists it.")
 
     def load_instances(self, photo: Photo) -> tuple[InstanceMask, ...]:
-        """The photo's objects with their whole masks."""
+        """The photo's objects with their complete masks."""
         return self.file.load(photo.image_id, photo)
 
     def load_segments(self, photo: Photo) -> tuple[np.ndarray, tuple[SegmentInfo, ...]]:
-        """The objects painted into one map, crowds first and then from large to small, so that small ones show."""
+        """The objects painted into one map, crowds first, then from large to small, so that small ones stay visible."""
         segment_map = np.zeros((photo.height, photo.width), dtype=np.int32)
         segments = []
         ordered = sorted(self.load_instances(photo), key=lambda one: (not one.is_crowd, -int(one.mask.sum())))

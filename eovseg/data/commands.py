@@ -10,24 +10,24 @@ from eovseg.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the subcommands on `parser`; each sets `run`."""
+    """Adds the subcommands to `parser`; each sets `run`."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = commands.add_parser("list", help="names of the data sets, what is measured on them, where to get them")
+    listing = commands.add_parser("list", help="list the data sets, their metrics and their download pages")
     listing.set_defaults(run=show_list)
-    checking = commands.add_parser("check", help="what is there, what is missing, the first broken file")
+    checking = commands.add_parser("check", help="report missing files and the first broken one")
     checking.add_argument("--quick", action="store_true", help=f"read only the first {QUICK_PHOTOS} annotations")
     checking.set_defaults(run=run_check)
-    preparing = commands.add_parser("prepare", help="build what the download lacks; continues where it stopped")
-    preparing.add_argument("--output", type=Path, help="folder of the built files; default: the data set's own")
+    preparing = commands.add_parser("prepare", help="build the label files that the download lacks (resumable)")
+    preparing.add_argument("--output", type=Path, help="output folder (default: the data set's folder)")
     preparing.set_defaults(run=run_prepare)
     for command in (checking, preparing):
         command.add_argument("name", metavar="NAME", choices=DATA_SET_NAMES, help="see `eovseg data list`")
-        command.add_argument("root", metavar="ROOT", type=Path, help="the data set's folder, or the one it lies in")
-        command.add_argument("--split", help="val or train, all for own folders; default: every one that is there")
+        command.add_argument("root", metavar="ROOT", type=Path, help="the data set's folder or its parent")
+        command.add_argument("--split", help="train or val; also all for your own folders (default: every split found)")
 
 
 def show_list(_: argparse.Namespace) -> int:
-    """One line a data set."""
+    """Prints one line per data set."""
     width = max(map(len, DATA_SET_NAMES))
     for layout in DATA_SETS:
         prepared = ", built by `prepare`" if layout.prepare else ""
@@ -36,7 +36,7 @@ def show_list(_: argparse.Namespace) -> int:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Print the report; 1 when something needed is missing or broken."""
+    """Prints the report; returns 1 if a required file is missing or broken."""
     layout = data_set(options.name)
     splits = [chosen_split(layout, options.split)] if options.split else splits_there(layout, options.root)
     failed = False
@@ -48,10 +48,10 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def run_prepare(options: argparse.Namespace) -> int:
-    """Build the panoptic files or masks of each split that is there."""
+    """Builds the panoptic files or masks of each split."""
     layout = data_set(options.name)
     if layout.prepare is None:
-        raise ConfigError(f"{layout.title} needs no preparing; see `eovseg data check {layout.name} ROOT`.")
+        raise ConfigError(f"{layout.title} needs no preparation. Check it with `eovseg data check {layout.name} ROOT`.")
     for split in [chosen_split(layout, options.split)] if options.split else layout.splits:
         print(layout.prepare(options.root, split, options.output, _show_progress))
     return 0

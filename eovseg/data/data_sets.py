@@ -1,4 +1,4 @@
-"""The data sets that are known by name."""
+"""The supported data sets by name."""
 
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def data_set(name: str) -> Layout:
     for layout in DATA_SETS:
         if layout.name == name:
             return layout
-    raise ConfigError(f'There is no data set "{name}"; the names are {", ".join(DATA_SET_NAMES)}.')
+    raise ConfigError(f'There is no data set "{name}"; choose from {", ".join(DATA_SET_NAMES)}.')
 
 
 def open_data_set(name: str, root: Path | str, split: str | None = None) -> LabelledFolder:
-    """The photos and labels of one split, the data set's first one by default.
+    """The photos and labels of one split, by default the data set's first one.
 
-    Raises `ConfigError` for an unknown name or split and `DataError` for the first file that is missing or broken.
+    Raises `ConfigError` for an unknown name or split, and `DataError` for the first missing or broken file.
     """
     layout = data_set(name)
     split = chosen_split(layout, split)
@@ -47,7 +47,7 @@ def open_data_set(name: str, root: Path | str, split: str | None = None) -> Labe
 
 
 def chosen_split(layout: Layout, split: str | None) -> str:
-    """`split`, or the data set's first one; raises `ConfigError` for a split that it does not have."""
+    """`split`, or the data set's first one if None; raises `ConfigError` for an unknown split."""
     if split is None:
         return layout.splits[0]
     if split not in layout.splits:
@@ -56,12 +56,12 @@ def chosen_split(layout: Layout, split: str | None) -> str:
 
 
 def missing_parts(layout: Layout, root: Path, split: str) -> tuple[Part, ...]:
-    """The needed files and folders of a split that are not there."""
+    """The required files and folders of a split that do not exist."""
     return tuple(part for part in layout.parts(root, split) if part.needed and not part.path.exists())
 
 
 def splits_there(layout: Layout, root: Path) -> tuple[str, ...]:
-    """The splits of which something of their own is there ("all" only where no other is), else the first."""
+    """The splits with at least one file of their own ("all" only if there is no other), else the first split."""
     paths = {split: {part.path for part in layout.parts(root, split) if part.needed} for split in layout.splits}
     found = []
     for split, needed in paths.items():

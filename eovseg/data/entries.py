@@ -1,4 +1,4 @@
-"""Values of a data set's JSON, judged and not just converted: every error names the file and the entry."""
+"""Validated access to the JSON of a data set: every error names the file and the entry."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,20 +8,20 @@ from eovseg.errors import DataError
 from eovseg.images import MAX_PIXELS
 
 LARGEST_NUMBER = 2**31 - 1
-LARGEST_KEY = 2**63 - 1  # of photos and annotations, which some tools number by hashes
-LARGEST_SEGMENT_ID = 2**24 - 1  # what the three bytes of a PNG's pixel hold
+LARGEST_KEY = 2**63 - 1  # of photos and annotations; some tools use hashes as ids
+LARGEST_SEGMENT_ID = 2**24 - 1  # three bytes per PNG pixel
 LONGEST_SIDE = 65_535
 
 
 class Entry:
-    """One JSON object of the file `path`; `kind` and `inside` name it in errors ("segment 7 of a.png")."""
+    """One JSON object of the file `path`; `kind` and `inside` describe it in errors ("segment 7 of a.png")."""
 
     __slots__ = ("inside", "kind", "path", "record")
 
     def __init__(self, path: Path, kind: str, record: Any, inside: str = "") -> None:
         self.path, self.kind, self.inside = path, kind, inside
         if not isinstance(record, Mapping):
-            raise DataError(f"{path}: each {kind} must be an object of names and values, not {_shown(record)}.")
+            raise DataError(f"{path}: each {kind} must be a JSON object, not {_shown(record)}.")
         self.record: Mapping[str, Any] = record
 
     def __str__(self) -> str:
@@ -30,43 +30,43 @@ class Entry:
         return f"{self.path}: {named}" + (f" of {self.inside}" if self.inside else "")
 
     def get(self, key: str) -> Any:
-        """The value as it is, None where there is none."""
+        """The raw value, or None."""
         return self.record.get(key)
 
     def whole(self, key: str, least: int = 0, most: int = LARGEST_NUMBER) -> int:
-        """A whole number from `least` to `most`; 5.0 and "5" count as 5. Raises `DataError` for anything else."""
+        """An integer from `least` to `most`; 5.0 and "5" are read as 5. Raises `DataError` for anything else."""
         return self._whole(key, self._given(key), least, most)
 
     def wholes(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers, empty where it is not given."""
+        """A list of integers, empty if the key is missing."""
         values = self.record.get(key)
         if values is None:
             return ()
         if not isinstance(values, list):
-            raise DataError(f"{self} has {key} {_shown(values)}; a list of whole numbers is needed.")
+            raise DataError(f"{self} has {key} {_shown(values)}; it must be a list of integers.")
         return tuple(self._whole(key, value, 0, LARGEST_NUMBER) for value in values)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
-        """Yes or no as 1 or 0, true or false; `default` where it is not given, an error where there is none."""
+        """A boolean given as 1 or 0, true or false; if the key is missing, `default`, or an error if that is None."""
         value = self.record.get(key)
         if value is None and default is not None:
             return default
         value = self._given(key)
         if isinstance(value, bool | int | float) and value in (0, 1):
             return bool(value)
-        raise DataError(f"{self} has {key} {_shown(value)}; write 1 or 0.")
+        raise DataError(f"{self} has {key} {_shown(value)}; it must be 1 or 0.")
 
     def text(self, key: str, most: int = 300) -> str:
-        """Text that is not blank, of at most so many characters."""
+        """Non-blank text of at most `most` characters."""
         value = self._given(key)
         if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{self} has {key} {_shown(value)}; text is needed.")
+            raise DataError(f"{self} has {key} {_shown(value)}; it must be non-empty text.")
         if len(value) > most:
             raise DataError(f"{self} has {key} {_shown(value)}; at most {most} characters are allowed.")
         return value
 
     def key(self, key: str) -> str:
-        """What identifies an image, a whole number or text, as text."""
+        """An image's identifier, an integer or text, as text."""
         value = self._given(key)
         return self.text(key) if isinstance(value, str) else str(self.whole(key, -LARGEST_KEY, LARGEST_KEY))
 
@@ -74,18 +74,18 @@ class Entry:
         """`width` and `height` of a photo in pixels."""
         width, height = self.whole("width", 1, LONGEST_SIDE), self.whole("height", 1, LONGEST_SIDE)
         if width * height > MAX_PIXELS:
-            raise DataError(f"{self} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are read.")
+            raise DataError(f"{self} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are allowed.")
         return width, height
 
     def coco_id(self) -> int | None:
-        """`coco_id` of a photo that is one of COCO's, where it is given."""
+        """The photo's `coco_id`, or None if it is not from COCO."""
         return None if self.get("coco_id") is None else self.whole("coco_id")
 
     def entries(self, key: str, kind: str, inside: str = "") -> list["Entry"]:
-        """A list of objects, each named `kind` in errors."""
+        """A list of objects, called `kind` in errors."""
         values = self._given(key)
         if not isinstance(values, list):
-            raise DataError(f"{self} has {key} {_shown(values)}; a list of objects is needed.")
+            raise DataError(f"{self} has {key} {_shown(values)}; it must be a list of objects.")
         return [Entry(self.path, kind, value, inside) for value in values]
 
     def _given(self, key: str) -> Any:
@@ -100,25 +100,25 @@ class Entry:
             value = int(value)
         if type(value) is int and least <= value <= most:
             return value
-        raise DataError(f"{self} has {key} {_shown(value)}; a whole number from {least:,} to {most:,} is needed.")
+        raise DataError(f"{self} has {key} {_shown(value)}; it must be an integer from {least:,} to {most:,}.")
 
 
 def top_level(path: Path, document: Any, form: str, lists: tuple[str, ...]) -> Entry:
-    """The whole document; raises `DataError` unless it is an object that holds these lists."""
+    """The top-level object; raises `DataError` unless it contains these lists."""
     if not isinstance(document, Mapping) or not all(isinstance(document.get(name), list) for name in lists):
         needed = ", ".join(f"`{name}`" for name in lists)
-        raise DataError(f"{path} is not {form} JSON; it needs the lists {needed}.")
+        raise DataError(f"{path} is not {form} JSON; it must contain the lists {needed}.")
     return Entry(path, "the file", document)
 
 
 def named_file(folder: Path, name: str) -> str:
-    """`name` as a file below `folder` is really called: with "/" where a Windows program wrote backslashes."""
+    """`name` with backslashes, as written on Windows, replaced by "/", unless a file below `folder` has that name."""
     posix = name.replace("\\", "/")
     return posix if posix != name and not is_file(folder / name) else name
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False, too, for a name that no file can have."""
+    """Whether `path` is a file; False for invalid names, too."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Photos with index masks: one picture a photo whose pixel values are classes, in 8 or 16 bits, palette or not.
+"""Photos with index masks: one image per photo whose pixel values are classes, with 8 or 16 bits or a palette.
 
-Such labels name classes, not objects, so they allow mIoU only.
+Such labels do not distinguish objects, so they support mIoU only.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,9 +20,9 @@ _VALUES = LARGEST_VALUE + 1
 
 
 class ClassMaps:
-    """The index masks of a folder: which category each pixel value is, and which values mean "unlabelled".
+    """The index masks of a folder, with the category of each pixel value and the values that mean "unlabelled".
 
-    A photo's mask is `folder`/<photo's path without its ending> + `suffix`.
+    A photo's mask is `folder`/<photo's path without extension> + `suffix`.
     """
 
     def __init__(self, folder: Path, suffix: str, category_of: Mapping[int, int], unlabelled: Collection[int]) -> None:
@@ -37,7 +37,7 @@ class ClassMaps:
         return self.folder / f"{Path(file_name).with_suffix('')}{self.suffix}"
 
     def load(self, photo: Photo) -> np.ndarray:
-        """Category ids, (H, W) int64 with -1 = unlabelled; raises `DataError` for another size or unknown values."""
+        """Category ids, (H, W) int64, -1 = unlabelled; raises `DataError` for a wrong size or unknown values."""
         path = self.path(photo.file_name)
         values = read_index(path)
         check_size(path, values, photo.width, photo.height, "its photo is")
@@ -47,14 +47,14 @@ class ClassMaps:
         categories = self._category[values.clip(0, _VALUES - 1)]
         unknown = values[(categories == _UNKNOWN) | outside]
         if unknown.size:
-            raise DataError(f"{path} has values that are no class of its data set: {np.unique(unknown)[:5].tolist()}.")
+            raise DataError(f"{path} has values that are not in the class list: {np.unique(unknown)[:5].tolist()}.")
         return categories
 
 
 class IndexMaskFolder(LabelledFolder):
-    """Photos `file_names` below `images`, each with one of `maps`; checked when opened.
+    """Photos `file_names` below `images` with their masks in `maps`; validated when opened.
 
-    Raises `DataError` for a missing photo or mask and for two photos that share one mask.
+    Raises `DataError` for a missing photo or mask, and for two photos with the same mask.
     """
 
     semantic_only = True
@@ -66,7 +66,7 @@ class IndexMaskFolder(LabelledFolder):
         self.root, self.name, self.table, self.images, self.maps = root, name, table, images, maps
         self.categories = table.categories
         if not file_names:
-            raise DataError(f"{images} has no labelled photo.")
+            raise DataError(f"{images} has no labelled photos.")
         owners: dict[Path, str] = {}
         photos = []
         for number, file_name in enumerate(file_names, 1):
@@ -75,13 +75,13 @@ class IndexMaskFolder(LabelledFolder):
                 raise DataError(f"{images / file_name} and {owners[mask]} share the mask {mask}.")
             owners[mask] = file_name
             if not mask.is_file():
-                raise DataError(f"{mask} is missing, the mask of {images / file_name}.")
+                raise DataError(f"{mask} is missing; it should be the mask of {images / file_name}.")
             width, height = image_size(images / file_name)
             photos.append(Photo(number, file_name, width, height, (), mask.name))
         self.photos = tuple(photos)
 
     def load_segments(self, photo: Photo) -> tuple[np.ndarray, tuple[SegmentInfo, ...]]:
-        """One segment a class, numbered from 1 in the order of the category ids."""
+        """One segment per class, numbered from 1 in the order of the category ids."""
         present, places, areas = np.unique(self.maps.load(photo), return_inverse=True, return_counts=True)
         places = places.reshape(photo.height, photo.width)
         if present[0] != _UNLABELLED:
@@ -96,17 +96,17 @@ class IndexMaskFolder(LabelledFolder):
 def paired_photos(
     images: Path, maps: ClassMaps, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None
 ) -> list[str]:
-    """The photos below `images`, whose masks are all that `maps` holds; raises `DataError` for a mask without photo."""
+    """The photos below `images`; raises `DataError` for a mask without a photo."""
     file_names = list_photos(images, suffixes, left_out)
     masks = {maps.path(name) for name in file_names}
     for below, name in walk(maps.folder, suffixes=(maps.suffix,)):
         if maps.folder / below / name not in masks:
-            raise DataError(f"{maps.folder / below / name} has no photo in {images}.")
+            raise DataError(f"The mask {maps.folder / below / name} has no photo in {images}.")
     return file_names
 
 
 def list_photos(folder: Path, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None) -> list[str]:
-    """Paths of the photos below `folder`, relative to it, in order; raises `DataError` where the folder is missing."""
+    """Sorted paths of the photos below `folder`, relative to it; raises `DataError` if the folder is missing."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing; it should hold the photos.")
+        raise DataError(f"{folder} is missing; it should contain the photos.")
     return sorted(f"{below}/{name}" if below else name for below, name in walk(folder, True, suffixes, left_out))

@@ -1,4 +1,4 @@
-"""Labelled photos as training and evaluation read them, whatever the files on disk look like."""
+"""The interface through which training and evaluation read labelled photos, independent of the file format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ from eovseg.data.class_table import Category, ClassTable
 from eovseg.data.label_files import check_size, read_photo
 
 Measure = Literal["panoptic", "semantic", "instance"]
-# "panoptic": every pixel meant to be labelled, 0 = unknown. "instances": every instance of the listed classes, so 0 =
-# none of them. "partial": complete masks whose borders are unlabelled, 0 near a mask = unknown.
+# Meaning of id 0: with "panoptic", all pixels should be labelled and 0 is unknown; with "instances", all instances of
+# the listed classes are labelled and 0 is none of them; with "partial", masks are complete but their borders are
+# unlabelled, so 0 near a mask is unknown.
 LabelKind = Literal["panoptic", "instances", "partial"]
 
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """One region of one photo; `area` as its annotation states it, None where it does not: no number depends on it."""
+    """One region of a photo; `area` is the one stated in its annotation or None, and no metric depends on it."""
 
     id: int
     category_id: int
@@ -30,9 +31,9 @@ class SegmentInfo:
 
 @dataclass(frozen=True)
 class Photo:
-    """One labelled photo; `width` and `height` in pixels, `coco_id` where the source is a part of COCO.
+    """One labelled photo; `width` and `height` in pixels, `coco_id` if it comes from COCO.
 
-    `segments` is empty where only the label file itself tells what it holds (index masks, COCO instances).
+    `segments` is empty for formats that do not list them up front (index masks, COCO instances).
     """
 
     image_id: int
@@ -48,7 +49,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class InstanceMask:
-    """One object of a photo: `mask` (H, W) bool, which may overlap others; `area` as the data set states it."""
+    """One object of a photo: `mask` (H, W) bool, may overlap others; `area` as stated by the data set."""
 
     mask: np.ndarray
     category_id: int
@@ -57,13 +58,13 @@ class InstanceMask:
 
 
 class LabelledFolder(ABC):
-    """What every reader offers: `categories` by the data set's own ids, `photos`, and a photo's labels.
+    """Common interface of all readers: `categories` by the data set's own ids, `photos`, and their labels.
 
-    `measures` are the tasks that the labels allow, `semantic_only` says that segments are class regions, not
-    instances; `exhaustive_category_ids` are the classes labelled everywhere (None = all that the source lists);
-    `table` is the data set's own class list where it is a known one; `unlabelled` names photos without any label,
-    which are left out of `photos`; `instances_without_mask` names the photo of each annotated object that has no pixel,
-    by the annotation's id, as far as they were read; `remarks` is what else a reader of the numbers must know.
+    `measures` are the tasks that the labels support; `semantic_only` means that segments are class regions, not
+    instances; `exhaustive_category_ids` are the classes labelled in every photo (None = all classes);
+    `table` is the data set's class list if it is a known one; `unlabelled` lists photos without labels, which are not
+    in `photos`; `instances_without_mask` maps the ids of annotated objects without pixels, as far as they were read, to
+    their photos; `remarks` are further caveats for the evaluation report.
     """
 
     root: Path
@@ -81,22 +82,22 @@ class LabelledFolder(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know, in whole sentences."""
+        """Caveats for the evaluation report, in complete sentences."""
         if not self.instances_without_mask:
             return self.remarks
         count, (number, file_name) = len(self.instances_without_mask), min(self.instances_without_mask.items())
         return (
             *self.remarks,
-            f"Objects without a mask, left out: {count}, the first annotation {number} of {file_name}.",
+            f"Skipped objects without a mask: {count}, the first being annotation {number} of {file_name}.",
         )
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def load_image(self, photo: Photo) -> np.ndarray:
-        """The photo as the product sees it, (H, W, 3) uint8 RGB.
+        """The decoded photo, (H, W, 3) uint8 RGB, with EXIF orientation applied.
 
-        Raises `DataError` for an unreadable file and for another size than the data set says.
+        Raises `DataError` if the file is unreadable or its size differs from that stated by the data set.
         """
         path = self.images / photo.file_name
         pixels = read_photo(path)
@@ -105,12 +106,12 @@ class LabelledFolder(ABC):
 
     @abstractmethod
     def load_segments(self, photo: Photo) -> tuple[np.ndarray, tuple[SegmentInfo, ...]]:
-        """Segment ids, (H, W) int32 with 0 = unlabelled, and what each id is; raises `DataError` naming the file."""
+        """Segment ids, (H, W) int32, 0 = unlabelled, and their segments; raises `DataError` naming the file."""
 
     def load_class_map(self, photo: Photo) -> np.ndarray | None:
-        """Category ids, (H, W) int64 with -1 = unlabelled, where files of their own hold them; else None."""
+        """Category ids, (H, W) int64, -1 = unlabelled, if they are stored in separate files; else None."""
         return None
 
     def load_instances(self, photo: Photo) -> tuple[InstanceMask, ...] | None:
-        """Instance masks where a file of their own holds them; None: the segments are the instances."""
+        """Instance masks if they are stored in a separate file; None if the segments are the instances."""
         return None

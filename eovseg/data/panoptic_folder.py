@@ -1,4 +1,4 @@
-"""Any folder in COCO's panoptic format: photos, id PNGs (id = R + 256 G + 65536 B, 0 = unlabelled) and one JSON."""
+"""Folders in COCO's panoptic format: photos, id PNGs (id = R + 256 G + 65536 B, 0 = unlabelled) and one JSON file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ from eovseg.errors import DataError
 
 __all__ = ["Category", "PanopticFolder", "Photo", "SegmentInfo", "read_rgb", "read_segment_ids"]
 
-# Above this share of classes whose thing or stuff differs, a file's ids are not those of the data set; nor above this
-# share of names that have no word in common with the data set's.
+# A file is rejected as having different ids if more than these fractions of its classes differ from the data set in
+# being thing or stuff, or have a name without a word in common with the data set's.
 _DIFFERENT_KINDS = 0.1
 _FOREIGN_NAMES = 1 / 3
 
 
 class PanopticFolder(LabelledFolder):
-    """The photos and segments of one folder, checked when opened.
+    """The photos and segments of one folder, validated when opened.
 
-    `categories` maps the source's ids to classes. A known data set gives its class `table` (its ids then count, not
-    the JSON's names), `class_maps` and `instances` where mIoU and AP have label files of their own, and `photo_path`
-    where the JSON does not say where in `images` a photo lies. A photo without segments is left out and named in
-    `unlabelled` when its PNG has none either.
+    `categories` maps the source's ids to classes. A known data set passes its class `table` (which overrides the names
+    in the JSON), `class_maps` and `instances` if mIoU and AP use separate label files, and `photo_path` if the JSON
+    does not contain the photos' paths below `images`. A photo without segments in the JSON and in its PNG is skipped
+    and listed in `unlabelled`.
     Raises `DataError`, naming the file, for missing files, broken JSON, unknown categories and duplicate ids.
     """
 
@@ -67,11 +67,11 @@ class PanopticFolder(LabelledFolder):
             self.measures = ("semantic",)
 
     def load_segments(self, photo: Photo) -> tuple[np.ndarray, tuple[SegmentInfo, ...]]:
-        """The photo's segment ids and segments; errors as `load_segment_map`."""
+        """The photo's segment ids and segments; raises the errors of `load_segment_map`."""
         return self.load_segment_map(photo), photo.segments
 
     def load_segment_map(self, photo: Photo) -> np.ndarray:
-        """The photo's segment ids, (H, W) int32 with 0 = unlabelled; raises `DataError` for ids the JSON lacks."""
+        """The photo's segment ids, (H, W) int32, 0 = unlabelled; raises `DataError` for ids missing in the JSON."""
         path = self.panoptic / photo.panoptic_file_name
         segment_map = read_segment_ids(path)
         check_size(path, segment_map, photo.width, photo.height)
@@ -85,11 +85,11 @@ class PanopticFolder(LabelledFolder):
         return segment_map
 
     def load_class_map(self, photo: Photo) -> np.ndarray | None:
-        """Category ids from the data set's own semantic label files, where it has some beside the panoptic ones."""
+        """Category ids from the data set's separate semantic label files, if any."""
         return self._class_maps.load(photo) if self._class_maps else None
 
     def load_instances(self, photo: Photo) -> tuple[InstanceMask, ...] | None:
-        """Instance masks from the data set's own instance annotations, where it has some beside the panoptic ones."""
+        """Instance masks from the data set's separate instance annotations, if any."""
         return self._instances.load(photo.image_id, photo) if self._instances else None
 
     def _parse_categories(self, entries: Sequence[Entry]) -> dict[int, Category]:
@@ -109,8 +109,8 @@ class PanopticFolder(LabelledFolder):
         if not shared or len(kinds) > _DIFFERENT_KINDS * len(shared) or len(foreign) > _FOREIGN_NAMES * len(shared):
             listed = ", ".join(f"{one.id} {one.name}" for one in [*kinds, *foreign, *categories.values()][:3])
             raise DataError(
-                f"{self.annotations} numbers its categories otherwise than {self.name} ({listed}); take the file that "
-                "the data set's own tools write, or open one with categories of its own as panoptic-folder."
+                f"{self.annotations} has other category ids than {self.name} ({listed}). Use the file written by the "
+                "data set's own tools, or open a file with custom categories as panoptic-folder."
             )
         return self.table.categories
 
@@ -139,7 +139,7 @@ class PanopticFolder(LabelledFolder):
         return labelled
 
     def _parse_photo(self, number: int, entry: Entry, annotation: Entry) -> Photo | None:
-        """The photo, or None for one without any label; `number` is its id where the JSON's is no integer."""
+        """The photo, or None if it has no labels; `number` is its id if the JSON's is not an integer."""
         name = self._photo_path(entry.record) if self._photo_path else entry.text("file_name")
         segments = self._parse_segments(annotation, name)
         width, height = entry.size()
@@ -156,11 +156,11 @@ class PanopticFolder(LabelledFolder):
         )
         for path in (self.images / photo.file_name, self.panoptic / photo.panoptic_file_name):
             if not is_file(path):
-                raise DataError(f"{path} is missing, {self.annotations} lists it.")
+                raise DataError(f"{path} is missing, but {self.annotations} lists it.")
         if segments:
             return photo
         if read_segment_ids(self.panoptic / photo.panoptic_file_name).any():
-            raise DataError(f"{self.annotations} lists no segments for {name}, and its PNG has some.")
+            raise DataError(f"{self.annotations} lists no segments for {name}, but its PNG has some.")
         self.unlabelled += (photo.file_name,)
         return None
 
@@ -179,10 +179,10 @@ class PanopticFolder(LabelledFolder):
 
 
 def read_segment_ids(path: Path) -> np.ndarray:
-    """The ids of a panoptic PNG, (H, W) int32; raises `DataError` naming a file that holds none."""
+    """The ids of a panoptic PNG, (H, W) int32; raises `DataError` if the file is not one."""
     return rgb_to_id(read_colours(path))
 
 
 def write_segment_ids(path: Path, ids: np.ndarray) -> None:
-    """Write segment ids (H, W), 0 to 2^24 - 1, as a panoptic PNG."""
+    """Writes segment ids (H, W), 0 to 2^24 - 1, as a panoptic PNG."""
     Image.fromarray(id_to_rgb(ids)).save(path)

@@ -1,4 +1,4 @@
-"""Training sources: what a folder's labels mean, how often it is drawn, and its photos decoded and cached."""
+"""Training sources: the meaning of a folder's labels, its sampling share, and a cache of its decoded photos."""
 
 import math
 from collections.abc import Collection
@@ -17,21 +17,21 @@ from eovseg.data.split import VALIDATION_FRACTION, photo_identities, photo_ident
 from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import ConfigError
 
-UNLABELLED = 0  # no class known, but known not to be part of any labelled instance: mask losses apply
-VOID = 65535  # nothing known: neither mask nor class losses apply
+UNLABELLED = 0  # class unknown, but not part of any labelled instance: mask losses apply
+VOID = 65535  # unknown: neither mask nor class losses apply
 
 
 @dataclass(frozen=True)
 class TrainingSource:
     """A panoptic folder, or the split `split` of a known `dataset`, and how to train on it.
 
-    `labels`: "panoptic" (every pixel meant to be labelled, 0 = unknown), "instances" (every instance of the listed
-    classes, so 0 = none of them) or "partial" (complete masks whose borders are unlabelled, 0 near a mask = unknown).
-    `share` is the source's part of a batch, relative to the other sources. `base_classes_compete` lets all classes
-    of the base vocabulary compete for the source's photos beside its own; a source with a label space of its own
-    ("person or animal") says False, and a data set with another class list never does it. `border` is the width in
-    pixels of the unknown ring of "partial" masks. `leave_out` are photos, as `split.photo_identity` names them, that no
-    source of the run may show.
+    `labels`: "panoptic" (all pixels should be labelled, 0 = unknown), "instances" (all instances of the listed classes
+    are labelled, 0 = none of them) or "partial" (complete masks with unlabelled borders, 0 near a mask = unknown).
+    `share` is the source's weight in a batch, relative to the other sources. `base_classes_compete` lets all classes of
+    the base vocabulary compete for the source's photos; set it to False for a source with a different label space
+    ("person or animal"). It is ignored for a data set with another class list. `border` is the width in pixels of the
+    unknown ring around "partial" masks. `leave_out` are the identities (`split.photo_identity`) of photos that no
+    source of the run may use.
     """
 
     root: Path
@@ -45,14 +45,14 @@ class TrainingSource:
     leave_out: frozenset[str] = frozenset()
 
     def open(self) -> LabelledFolder:
-        """Its photos and labels; raises `DataError` for missing or broken files."""
+        """Opens its photos and labels; raises `DataError` for missing or broken files."""
         return open_data_set(self.dataset, self.root, self.split) if self.dataset else PanopticFolder(self.root)
 
 
 def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
-    """The sources that the shipped XS weights learn from, below the folder `data`.
+    """The training sources of the shipped XS weights, below the folder `data`.
 
-    LVIS and ADE20K stay unseen for testing; the photos of `xs_parts` are in no training.
+    LVIS and ADE20K are reserved for testing; the photos of `xs_parts` are never trained on.
     """
     root, kept_apart = Path(data), frozenset().union(*map(identities, PARTS))
     return (
@@ -68,7 +68,7 @@ def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
 
 @dataclass(frozen=True)
 class SegmentLabel:
-    """What a segment id of a sample stands for; a crowd is labelled but no target."""
+    """The meaning of a segment id of a sample; a crowd is labelled but not a target."""
 
     class_index: int
     is_thing: bool
@@ -79,7 +79,7 @@ class SegmentLabel:
 class Sample:
     """One photo, or one view of it: `image` (H, W, 3) uint8, `segment_map` (H, W) uint16 with UNLABELLED and VOID.
 
-    `known` (C,) bool over the training classes: those that may compete for the photo's pixels.
+    `known` (C,) bool: the training classes that may compete for the photo's pixels.
     """
 
     image: np.ndarray
@@ -89,10 +89,10 @@ class Sample:
 
 
 class OpenSource:
-    """A source's training photos with labels in training classes, decoded once and kept at `cache_side` pixels.
+    """A source's training photos with labels as training classes, decoded once and cached at `cache_side` pixels.
 
-    With a `cache_side` of 0 photos keep their own size and are decoded each time: for data sets larger than memory.
-    `excluded` are photo identities (`split.photo_identity`) that training must not see.
+    With `cache_side` 0, photos keep their size and are decoded each time, for data sets larger than memory.
+    `excluded` are identities (`split.photo_identity`) of photos that must not be trained on.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class OpenSource:
         self.folder = folder
         self.photos = tuple(photo for photo in folder.photos if photo_identity(folder, photo) not in excluded)
         if not self.photos:
-            raise ConfigError(f"The source {source.root} has no photo left for training.")
+            raise ConfigError(f"The source {source.root} has no photos left for training.")
         self.class_of_category = classes.of_folder(folder)
         self.known = np.zeros(0, dtype=bool)  # (C,), set once all sources have added their classes
         self._cache_side = cache_side
         self._cache: dict[int, Sample] = {}
 
     def sample(self, index: int) -> Sample:
-        """Photo `index` at cache size, longer side at most `cache_side`; treat its arrays as read-only."""
+        """Photo `index`, longer side at most `cache_side`; treat its arrays as read-only."""
         if not self._cache_side:
             return self._load(self.photos[index])
         if index not in self._cache:
@@ -122,7 +122,7 @@ class OpenSource:
         return self._cache[index]
 
     def classes_of(self, index: int) -> list[int]:
-        """Training classes labelled anywhere in photo `index`; its labels are read only where no list names them."""
+        """Training classes labelled anywhere in photo `index`; its labels are read only if no segments are listed."""
         photo = self.photos[index]
         segments = photo.segments or self.folder.load_segments(photo)[1]
         return [self.class_of_category[segment.category_id] for segment in segments]
@@ -143,13 +143,13 @@ class OpenSource:
     def _compact(
         self, segment_ids: np.ndarray, listed: Collection[SegmentInfo]
     ) -> tuple[np.ndarray, dict[int, SegmentLabel]]:
-        """Renumbers segments from 1 on (uint16) and merges stuff of one class, as one mask is all of it."""
+        """Renumbers segments from 1 (uint16) and merges stuff of one class into one mask."""
         segments: dict[int, SegmentLabel] = {}
         number_of_label: dict[SegmentLabel, int] = {}
         compact = np.zeros(segment_ids.shape, dtype=np.uint16)
         for segment in listed:
             is_thing = self.folder.categories[segment.category_id].is_thing
-            # A class region of things is not one instance: labelled, but no target.
+            # A class region of things is not an instance: labelled, but not a target.
             is_crowd = segment.is_crowd or (self.folder.semantic_only and is_thing)
             label = SegmentLabel(self.class_of_category[segment.category_id], is_thing, is_crowd)
             number = len(segments) + 1
@@ -161,7 +161,7 @@ class OpenSource:
 
 
 def mark_borders(segment_map: np.ndarray, width: int) -> None:
-    """Turns unlabelled pixels within `width` pixels (a square) of a labelled one into VOID, in place."""
+    """Sets unlabelled pixels within `width` pixels (Chebyshev distance) of a labelled one to VOID, in place."""
     if width < 1:
         return
     grown = maximum_filter((segment_map != UNLABELLED).view(np.uint8), size=2 * width + 1).view(bool)
@@ -175,9 +175,9 @@ def open_sources(
     cache_side: int = 448,
     folders: Collection[LabelledFolder] | None = None,
 ) -> tuple[OpenSource, ...]:
-    """Opens sources without the photos of any source's validation split and `leave_out`, and of the `held_out` folders.
+    """Opens sources, excluding the validation split and `leave_out` of every source and the `held_out` folders.
 
-    A photo of two sources is trained on in the first one only. `folders` are the sources' own where they are open.
+    A photo in several sources is used in the first one only. `folders` are the sources' folders if already open.
     """
     folders = folders or [source.open() for source in sources]
     excluded = set().union(*(source.leave_out for source in sources))

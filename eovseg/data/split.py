@@ -1,4 +1,4 @@
-"""Which photos are for validation: decided by a hash of the file name, the same on every machine."""
+"""The validation split, determined by a hash of the file name and thus the same on every machine."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ VALIDATION_FRACTION = 0.2
 
 
 def is_validation(file_name: str, fraction: float = VALIDATION_FRACTION) -> bool:
-    """Whether a photo belongs to validation: its file name's hash, uniform in [0, 1), lies below `fraction`."""
+    """Whether the hash of a photo's file name, uniform in [0, 1), is less than `fraction`."""
     if not 0.0 <= fraction < 1.0:
         raise ConfigError(f"The validation fraction must be in [0, 1), got {fraction}.")
     digest = hashlib.sha256(file_name.encode("utf-8")).digest()
@@ -18,12 +18,12 @@ def is_validation(file_name: str, fraction: float = VALIDATION_FRACTION) -> bool
 
 
 def validation_photos(folder: LabelledFolder, fraction: float = VALIDATION_FRACTION) -> tuple[Photo, ...]:
-    """The photos of `folder` that training never sees."""
+    """The photos of `folder` that are excluded from training."""
     return tuple(photo for photo in folder.photos if is_validation(photo.file_name, fraction))
 
 
 def photo_identities(folder: LabelledFolder, photos: Iterable[Photo]) -> frozenset[str]:
-    """What makes a photo the same in another source: its COCO id where it has one, else source and file name."""
+    """Keys that identify photos across sources: the COCO id if there is one, else source and file name."""
     return frozenset(photo_identity(folder, photo) for photo in photos)
 
 

@@ -10,13 +10,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def list_photos(folder: Path | str) -> tuple[Path, ...]:
-    """The photos directly in `folder`, by name; a warning is logged about what is left out.
+    """The photos directly in `folder`, sorted by name; logs a warning about skipped files.
 
-    Raises `DataError` where there are none.
+    Raises `DataError` if there are none.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; unlabelled photos are read from a folder of image files.")
+        raise DataError(f"{root} is not a folder; give a folder of image files.")
     left_out = LeftOut()
     photos = tuple(root / name for _, name in walk(root, recursive=False, left_out=left_out))
     if not photos:

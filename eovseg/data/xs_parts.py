@@ -1,7 +1,7 @@
-"""Which fully labelled COCO photos XS is chosen on (validation) and which it is tested on once (test).
+"""The fully labelled COCO photos used for the model selection (validation) and the single final test (test) of XS.
 
-Both are lists of COCO image ids in `xs_parts.json`; no source may train on them, whatever folder they lie in.
-`python -m eovseg.data.xs_parts DATA OUTPUT` gathers each part into one COCO-panoptic folder for `eovseg evaluate`.
+Both are lists of COCO image ids in `xs_parts.json`. No source may train on these photos, whatever folder they are in.
+`python -m eovseg.data.xs_parts DATA OUTPUT` copies each part into a COCO panoptic folder for `eovseg evaluate`.
 """
 
 import argparse
@@ -33,14 +33,14 @@ def part(name: Part) -> frozenset[int]:
 
 
 def identities(name: Part) -> frozenset[str]:
-    """Photos of one part as `split.photo_identity` names them."""
+    """Identities (`split.photo_identity`) of the photos of one part."""
     return frozenset(f"coco/{number}" for number in part(name))
 
 
 def gather(data: Path, name: Part, output: Path) -> int:
-    """Copy the photos and labels of a part below `data` into the COCO-panoptic folder `output`; returns their number.
+    """Copies the photos and labels of a part from `data` to the COCO panoptic folder `output`; returns their number.
 
-    Segments of classes that coco_panoptic does not know become unlabelled. Raises `DataError` for missing photos.
+    Segments of classes not in coco_panoptic become unlabelled. Raises `DataError` for missing photos.
     """
     wanted = set(part(name))
     sources = {source: read_json(data / source / "panoptic.json") for source in FOLDERS}
@@ -64,18 +64,18 @@ def gather(data: Path, name: Part, output: Path) -> int:
             images.append({**image, "id": image["coco_id"]})
             annotations.append({**entry, "image_id": image["coco_id"], "segments_info": segments})
     if wanted:
-        raise DataError(f"{len(wanted)} photos of the part {name} are in none of {', '.join(FOLDERS)} below {data}.")
+        raise DataError(f"{len(wanted)} photos of the part {name} are not in {' or '.join(FOLDERS)} below {data}.")
     document = {"images": images, "annotations": annotations, "categories": categories}
     write_whole(output / "panoptic.json", json.dumps(document))
     return len(images)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.xs_parts", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of the sources")
-    parser.add_argument("output", type=Path, help="gets the folders validation and test")
+    parser.add_argument("data", type=Path, help="folder that contains the training sources")
+    parser.add_argument("output", type=Path, help="output folder; gets the subfolders validation and test")
     options = parser.parse_args(argv)
 
     def run() -> None:

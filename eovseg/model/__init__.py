@@ -1,1 +1,1 @@
-"""The EOV-Seg network, one file per part of the paper's Fig. 4; nothing here reads photos or files of words."""
+"""The EOV-Seg network, one module per part of the paper's Fig. 4; nothing here reads photos or vocabulary files."""

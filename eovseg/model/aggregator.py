@@ -1,7 +1,7 @@
-"""Lite aggregator (paper Eq. 1): four tower levels become one map F_agg at stride 4.
+"""Lite aggregator (paper Eq. 1): merges four tower levels into one map F_agg at stride 4.
 
-Top-down path of modulated deformable 3x3 convolutions and transposed convolutions; every level is brought to one
-width, upsampled to stride 4 and summed; two coordinate channels in [-1, 1] are appended before the last 1x1.
+A top-down path of modulated deformable 3x3 convolutions and transposed convolutions. Every level is projected to the
+same width, upsampled to stride 4 and summed; two coordinate channels in [-1, 1] are appended before the final 1x1.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from eovseg.model.positions import coordinates
 
 
 class DeformableUpsample(nn.Module):
-    """Modulated deformable 3x3, then transposed 4x4 stride 2, each with BN + ReLU; twice the height and width."""
+    """Modulated deformable 3x3, then transposed 4x4 with stride 2, each with BN + ReLU; doubles height and width."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class DeformableUpsample(nn.Module):
         self.upsample_norm = nn.BatchNorm2d(out_channels)
 
     def deform(self, x: Tensor) -> Tensor:
-        """The deformable convolution alone; 18 interleaved (dy, dx) offsets, then 9 modulation logits."""
-        from torchvision.ops import deform_conv2d  # a second to import
+        """Just the deformable convolution; 18 interleaved (dy, dx) offsets, then 9 modulation logits."""
+        from torchvision.ops import deform_conv2d  # slow to import
 
         offset_and_mask = self.offset(x)
         offset, mask = offset_and_mask[:, :18], offset_and_mask[:, 18:].sigmoid()
@@ -40,10 +40,10 @@ class DeformableUpsample(nn.Module):
 
 
 class LiteAggregator(nn.Module):
-    """res2..res5 -> F_agg (B, C, H/4, W/4) and the levels p5, p4, p3 that the multi-scale variants read.
+    """res2..res5 -> F_agg (B, C, H/4, W/4) and the levels p5, p4, p3 for the multi-scale variants.
 
-    `in_channels` and `lateral_channels` are ordered from stride 4 to stride 32; without `lateral_channels` every
-    lateral halves its input, as in the published models.
+    `in_channels` and `lateral_channels` are ordered from stride 4 to stride 32; by default every lateral halves the
+    number of channels, as in the published models.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LiteAggregator(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
-        # The released code means to start with zero offsets but its xavier pass overwrites them.
+        # The released code intends to start with zero offsets, but its xavier pass overwrites them.
         for upsampler in upsamplers:
             assert upsampler.offset.bias is not None
             nn.init.zeros_(upsampler.offset.bias)

@@ -1,7 +1,7 @@
-"""Feature extractors: the frozen CNN of CLIP, run on the whole photo, and its own head for mask-pooled features.
+"""Feature extractors: the frozen CNN of CLIP, applied to the full photo, and its head for mask-pooled features.
 
-`open_clip` builds ConvNeXt-L, RN50x4 and RN50; XS has EfficientNet-Lite2 with a learned joint space. The head is what
-makes the out-of-vocabulary classifier (App. B): dense features inside a mask -> a point of the image-text space.
+`open_clip` builds ConvNeXt-L, RN50x4 and RN50; XS uses EfficientNet-Lite2 with a learned joint space. The head maps the
+dense features inside a mask to the image-text space, which gives the out-of-vocabulary classifier (App. B).
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ CLIP_SIZES = {"RN50": "244 MB", "RN50x4": "402 MB", "convnext_large_d_320": "1.4
 
 @dataclass
 class FrozenAttention:
-    """CLIP's attention pooling before masks choose the pixels: scores (B, H, hw) and values (B, hw, H, d)."""
+    """CLIP's attention pooling before masking: scores (B, H, hw) and values (B, hw, H, d)."""
 
     score: Tensor
     value: Tensor
 
 
 class ClipConvNeXt(nn.Module):
-    """ConvNeXt image tower of CLIP (variant L); its head takes mask-averaged features."""
+    """ConvNeXt image tower of CLIP (variant L); its head is applied to mask-averaged features."""
 
     def __init__(self, clip: "open_clip.CLIP") -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ClipResNet(nn.Module):
         return TowerFeatures((levels[0], levels[1], levels[2], levels[3]), x)
 
     def attention(self, dense: Tensor) -> FrozenAttention:
-        """Scores and values of CLIP's attention pooling for every pixel, whatever the masks."""
+        """Scores and values of CLIP's attention pooling for every pixel, independent of masks."""
         pool = self.visual.attnpool
         size = (dense.shape[-2], dense.shape[-1])
         positions = resize_position_embedding(pool.positional_embedding[None], size, 1)[0]  # (1 + hw, C_d)
@@ -103,8 +103,8 @@ class ClipResNet(nn.Module):
     def pool(self, attention: FrozenAttention, mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
         """Attention pooling inside each mask, resized to the dense map's `size` (h, w): (B, Q, h', w') -> (B, Q, D).
 
-        One query for all masks, the mean of *all* pixels plus the first position; keys and values are the pixels
-        inside the mask. A mask without a pixel gives the output bias, as recent attention kernels do.
+        All masks share one query, the mean of *all* pixels plus the first position; keys and values are the pixels
+        inside the mask. An empty mask yields the output bias, as with recent attention kernels.
         """
         inside = resize_masks(mask_logits, size).flatten(2) > 0  # (B, Q, hw)
         score = attention.score.unsqueeze(1).masked_fill(~inside.unsqueeze(2), -torch.inf)  # (B, Q, H, hw)
@@ -117,7 +117,7 @@ class ClipResNet(nn.Module):
 
 
 class EfficientNetLite2Extractor(nn.Module):
-    """XS's image tower: frozen EfficientNet-Lite2, and a learned joint space in the place of CLIP's head."""
+    """XS's image tower: frozen EfficientNet-Lite2 with a learned joint space instead of CLIP's head."""
 
     channels = FEATURE_CHANNELS
 
@@ -146,11 +146,10 @@ FeatureExtractor = ClipConvNeXt | ClipResNet | EfficientNetLite2Extractor
 def build_towers(
     config: ModelConfig, pretrained: bool = False
 ) -> tuple[FeatureExtractor, ClipTextEncoder | MiniLMTextEncoder]:
-    """The frozen image and text tower of a variant.
+    """The frozen image and text towers of a variant.
 
-    With `pretrained` CLIP's weights come from open_clip's own download (or its cache); without, the caller loads a
-    checkpoint into them. XS reads its towers from installed packages either way. Raises `CheckpointError` where the
-    download fails.
+    With `pretrained`, open_clip downloads CLIP's weights (or uses its cache); otherwise the caller loads a checkpoint.
+    XS always reads its towers from installed packages. Raises `CheckpointError` if the download fails.
     """
     if config.backbone == "efficientnet_lite2":
         return EfficientNetLite2Extractor(), MiniLMTextEncoder()
@@ -163,11 +162,11 @@ def build_towers(
             force_quick_gelu=config.quick_gelu,
             device=torch.get_default_device(),
         )
-    except Exception as error:  # hub clients raise many unrelated types when there is no network
+    except Exception as error:  # without a network, hub clients raise many unrelated types
         raise CheckpointError(
-            f"The CLIP weights {config.backbone}/{config.pretrained} ({CLIP_SIZES[config.backbone]}) cannot be fetched "
-            f"({type(error).__name__}): connect to the network once, put the file into open_clip's cache by hand, or "
-            "give a full EOV-Seg checkpoint, which holds them."
+            f"The CLIP weights {config.backbone}/{config.pretrained} ({CLIP_SIZES[config.backbone]}) cannot be "
+            f"downloaded ({type(error).__name__}). Connect to the network once, copy the file to open_clip's cache, or "
+            "give a full EOV-Seg checkpoint, which contains them."
         ) from error
     extractor = (ClipConvNeXt if "convnext" in config.backbone else ClipResNet)(clip)
     return extractor, ClipTextEncoder(clip, config.backbone)

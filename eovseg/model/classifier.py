@@ -1,4 +1,4 @@
-"""Class scores: mask pooling, cosine logits, the two classifiers' ensemble (paper Eq. 11, App. B, Table 10)."""
+"""Class scores: mask pooling, cosine logits and the ensemble of two classifiers (paper Eq. 11, App. B, Table 10)."""
 
 import torch
 from torch import Tensor
@@ -12,26 +12,26 @@ MAX_LOGIT_SCALE = 100.0
 
 
 def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
-    """Mean of the features where a mask's logit is above 0: (B, C, h, w), (B, Q, h', w') -> (B, Q, C).
+    """Mean of the features where a mask's logit is positive: (B, C, h, w), (B, Q, h', w') -> (B, Q, C).
 
-    Masks are resized bilinearly to the features first; an empty mask gives zeros.
+    Masks are first resized bilinearly to the features' size; an empty mask yields zeros.
     """
     masks = hard_masks(mask_logits, features)
     return sum_inside(features, masks) / (masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8)
 
 
 def hard_masks(mask_logits: Tensor, features: Tensor) -> Tensor:
-    """1 where a mask's logit is above 0 (sigmoid > 0.5), else 0: (B, Q, h', w') -> (B, Q, h, w) of the features."""
+    """Binary masks (logit > 0, i.e. sigmoid > 0.5) at the features' size: (B, Q, h', w') -> (B, Q, h, w)."""
     return (resize_masks(mask_logits, features.shape[-2:]) > 0).to(features.dtype)
 
 
 def sum_inside(features: Tensor, masks: Tensor) -> Tensor:
-    """Sum of the features (B, C, h, w) inside hard masks (B, Q, h, w) of their size -> (B, Q, C)."""
+    """Sum of the features (B, C, h, w) inside hard masks (B, Q, h, w) -> (B, Q, C)."""
     return torch.einsum("bqhw,bchw->bqc", masks, features)
 
 
 def resize_masks(mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Mask logits (B, Q, h, w) at another size, bilinear; unchanged when the size is the same already."""
+    """Mask logits (B, Q, h, w) resized bilinearly; a no-op if the size is the same."""
     if mask_logits.shape[-2:] == tuple(size):
         return mask_logits
     return F.interpolate(mask_logits, size, mode="bilinear", align_corners=False)
@@ -40,9 +40,9 @@ def resize_masks(mask_logits: Tensor, size: torch.Size | tuple[int, int]) -> Ten
 def classification_logits(
     embeddings: Tensor, text: Tensor, class_index: Tensor, logit_scale: Tensor, classes: int
 ) -> Tensor:
-    """min(exp(logit_scale), 100) * cosine, the best word of each class: (B, Q, D), (N, D) -> (B, Q, classes).
+    """min(exp(logit_scale), 100) * cosine, max over the words of each class: (B, Q, D), (N, D) -> (B, Q, classes).
 
-    `class_index` (N,) says which class each text row belongs to, ascending; every class needs at least one row.
+    `class_index` (N,) is the class of each text row, ascending; every class needs at least one row.
     """
     scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
     rows = scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T  # (B, Q, N)
@@ -55,12 +55,12 @@ def classification_logits(
 def class_log_probabilities(
     logits: Logits, seen: Tensor, alpha: float = 0.4, beta: float = 0.8, ensemble: Ensemble = "geometric"
 ) -> Tensor:
-    """Final class log-probabilities (B, Q, K+1), void last, from the last layer's and the frozen tower's logits.
+    """Final class log-probabilities (B, Q, K+1), void last, from the logits of the last layer and the frozen tower.
 
-    `seen` (K,) bool: the class shares a word with the training vocabulary; it weighs the frozen tower by `alpha`, all
-    other classes by `beta` (both 0..1). Geometric: p_in^(1-a) * p_out^a; arithmetic: (1-a) * p_in + a * p_out; then
-    renormalised and multiplied by 1 - p_void. Where a mask covers no position of the frozen tower's grid
-    (`logits.valid_masks` False) the in-vocabulary probability stands alone.
+    `seen` (K,) bool: the class shares a word with the training vocabulary. The frozen tower's weight a is `alpha` for
+    seen classes and `beta` for all others (both 0..1). Geometric: p_in^(1-a) * p_out^a; arithmetic: (1-a) * p_in +
+    a * p_out; then renormalised and multiplied by 1 - p_void. For a mask that covers no cell of the frozen tower's
+    grid (`logits.valid_masks` False), only the in-vocabulary probability is used.
     """
     if ensemble not in ("geometric", "arithmetic"):
         raise ConfigError(f"ensemble={ensemble!r} is not allowed; choose geometric or arithmetic.")
@@ -68,8 +68,8 @@ def class_log_probabilities(
     weight = torch.where(seen, inside.new_tensor(alpha), inside.new_tensor(beta))  # (K,)
     weight = weight * logits.valid_masks.unsqueeze(-1).to(inside.dtype)  # (B, Q, K)
     if ensemble == "geometric":
-        # The released code multiplies logarithms of underflowed probabilities by 0, which is NaN; log-softmax never
-        # underflows, so this stays finite and equal everywhere else.
+        # The released code multiplies the logarithm of underflowed probabilities by 0, which is NaN. log-softmax does
+        # not underflow, so this is always finite, and otherwise equal.
         mixed = (1 - weight) * inside + weight * outside
     else:
         mixed = torch.log((1 - weight) * inside.exp() + weight * outside.exp() + torch.finfo(inside.dtype).tiny)
@@ -78,7 +78,7 @@ def class_log_probabilities(
 
 
 def in_and_out_log_probabilities(logits: Logits) -> tuple[Tensor, Tensor]:
-    """log p_in and log p_out over the words without void, each (B, Q, K)."""
+    """log p_in and log p_out over the classes without void, each (B, Q, K)."""
     final = logits.class_logits[-1]
     wide = torch.promote_types(final.dtype, torch.float32)
     inside = final[..., :-1].to(wide).log_softmax(-1)

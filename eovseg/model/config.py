@@ -1,4 +1,4 @@
-"""Every architectural choice of the paper (Tables 3, 4, 5 and 10) as typed fields of one dataclass.
+"""All architectural choices of the paper (Tables 3, 4, 5 and 10) as typed fields of one dataclass.
 
 The defaults are those of the published L, M and S checkpoints; `variant_config` returns the four variants.
 """
@@ -20,16 +20,16 @@ Ensemble = Literal["geometric", "arithmetic"]
 MaskBias = Literal["none", "constant", "quadratic"]
 Composition = Literal["released", "best-first"]
 
-# Fields from 0 to 1.
+# Fields with values from 0 to 1.
 SHARES = (
     "alpha", "beta", "score_threshold", "overlap_threshold", "void_threshold", "mask_threshold", "pixel_threshold",
 )  # fmt: skip
-_LARGEST = 16_384  # of widths, counts and sides in pixels
+_LARGEST = 16_384  # upper bound of widths, counts and side lengths in pixels
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-# The 14 prompts of the released implementation; numbers two to five have no final dot there either.
+# The 14 prompts of the released implementation, where prompts two to five have no final full stop either.
 PROMPTS = (
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -44,10 +44,10 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One EOV-Seg model: widths, parts that are built, and the defaults of its scores.
+    """Configuration of one EOV-Seg model: widths, optional parts, and default thresholds.
 
-    `backbone` names the frozen image tower: an open_clip CNN ("convnext_large_d_320", "RN50x4", "RN50") or
-    "efficientnet_lite2" (XS). Raises `ConfigError` when a value is not allowed.
+    `backbone` is the frozen image tower: an open_clip CNN ("convnext_large_d_320", "RN50x4", "RN50") or
+    "efficientnet_lite2" (XS). Raises `ConfigError` for invalid values.
     """
 
     variant: Variant = "l"
@@ -56,8 +56,8 @@ class ModelConfig:
     quick_gelu: bool = False
     embed_dim: int = 768  # D, width of the text embedding
     aggregator_dim: int = 96
-    lateral_channels: tuple[int, int, int, int] | None = None  # strides 4, 8, 16, 32; None: half the tower's
-    initialisation: Literal["released", "short"] = "released"  # "short": starts sooner, see `EOVSeg._start_sooner`
+    lateral_channels: tuple[int, int, int, int] | None = None  # at strides 4, 8, 16, 32; None: half of the tower's
+    initialisation: Literal["released", "short"] = "released"  # "short": for short runs, see `EOVSeg._start_sooner`
     hidden_dim: int = 256  # C
     queries: int = 100  # Q, object kernels
     decoder_layers: int = 3
@@ -65,15 +65,15 @@ class ModelConfig:
     ffn_dim: int = 2048
     vas: bool = True
     vas_heads: int = 1
-    vas_offset: bool = True  # False: Alg. 1's offset stays 0, so that a pixel no word claims fades
+    vas_offset: bool = True  # False: the offset of Alg. 1 stays 0, which suppresses pixels that match no word
     fusion: Fusion = "TDEE"
     interaction: Interaction = "DDA"
     scales: Scales = "single"
-    # What each mask kernel adds to the dot product with F_vs: nothing, as released, a number, or a quadratic form of
-    # the position, which can close around one of two alike objects.
+    # Term that each mask kernel adds to the dot product with F_vs: none (as released), a constant, or a quadratic
+    # function of the position, which can separate two similar objects.
     mask_bias: MaskBias = "none"
-    attention_positions: bool = False  # CA adds a sine encoding of the position to what it reads, as Mask2Former does
-    attention_stride: int = 1  # CA reads F_vs averaged over squares of so many cells of stride 4
+    attention_positions: bool = False  # CA adds a sine position encoding to its input, like Mask2Former
+    attention_stride: int = 1  # CA reads F_vs average-pooled by this factor
     spatial_extractor: SpatialExtractorKind = "CLIP"
     spatial_block: int = 0
     spatial_dim: int = 768
@@ -83,13 +83,13 @@ class ModelConfig:
     ensemble_on_valid_masks: bool = False
     score_threshold: float = 0.0
     overlap_threshold: float = 0.8
-    void_threshold: float | None = None  # None: a kernel is void when void is its most probable class
-    composition: Composition = "released"  # how kernels become segments, see `eovseg.composition.panoptic`
-    mask_threshold: float = 0.5  # best-first only: mask probability from which a cell counts as the kernel's
-    pixel_threshold: float = 0.5  # best-first only: least mask probability of a named pixel
-    edges: bool = False  # masks follow the photo's edges, see `composition/edges.py`
-    # Slope and bias that turn a panoptic segment's score into the share of such segments that are right, see
-    # `shown_score`; None shows the score itself. Which segments are found never depends on it.
+    void_threshold: float | None = None  # None: a kernel is void if void is its most probable class
+    composition: Composition = "released"  # rule that makes segments, see `eovseg.composition.panoptic`
+    mask_threshold: float = 0.5  # best-first only: mask probability above which a cell belongs to the kernel
+    pixel_threshold: float = 0.5  # best-first only: minimum mask probability of a labelled pixel
+    edges: bool = False  # align masks with the photo's edges, see `composition/edges.py`
+    # Slope and bias that calibrate a panoptic segment's score to the probability that it is correct, see `shown_score`;
+    # None: uncalibrated. Does not affect which segments are found.
     calibration: tuple[float, float] | None = None
     prompts: tuple[str, ...] = PROMPTS
     pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -105,7 +105,7 @@ class ModelConfig:
         if self.calibration is not None:
             check_calibration(self.calibration)
         if self.spatial_block not in range(12):
-            raise ConfigError(f"spatial_block={self.spatial_block} is outside 0 to 11, the blocks of a ViT-B.")
+            raise ConfigError(f"spatial_block={self.spatial_block} is not allowed; a ViT-B has the blocks 0 to 11.")
         if self.attention_stride not in (1, 2, 4, 8):
             raise ConfigError(f"attention_stride={self.attention_stride} is not allowed; choose 1, 2, 4 or 8.")
         if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:
@@ -115,7 +115,7 @@ class ModelConfig:
             )
 
     def with_changes(self, **changes: Any) -> "ModelConfig":
-        """The same model with some fields replaced (an ablation of Table 3, 4, 5 or 10); lists become tuples."""
+        """A copy with some fields replaced (an ablation of Table 3, 4, 5 or 10); lists become tuples."""
         unknown = set(changes) - {field.name for field in fields(self)}
         if unknown:
             raise ConfigError(f"Unknown model setting {min(unknown)[:60]}.")
@@ -123,12 +123,12 @@ class ModelConfig:
         return replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON header; `from_dict` reads them back."""
+        """Plain values for a JSON header; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Inverse of `to_dict`. Raises `ConfigError` for values of another type or range."""
+        """Inverse of `to_dict`. Raises `ConfigError` for values of the wrong type or range."""
         default, hints = cls(), get_type_hints(cls)
         for name, value in values.items():
             if name in hints and not (fits(value, hints[name]) and _in_range(name, value)):
@@ -139,17 +139,18 @@ class ModelConfig:
 
 
 def _in_range(name: str, value: object) -> bool:
-    """Whether a number is one that a network could be built with."""
+    """Whether an integer is plausible for building a network."""
     return type(value) is not int or (0 if name == "spatial_block" else 1) <= value <= _LARGEST
 
 
 def check_calibration(calibration: object, otherwise: str = "null") -> None:
-    """Raise `ConfigError` for what is no slope and bias; `otherwise` is the word for having none."""
+    """Raises `ConfigError` unless given a slope and a bias; `otherwise` is the value that disables calibration."""
     numbers = calibration if isinstance(calibration, tuple) else ()
     finite = [isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers]
     if finite != [True, True] or numbers[0] <= 0:
         raise ConfigError(
-            f"calibration={calibration!r} is not allowed; give two numbers, a slope above 0 and a bias, or {otherwise}."
+            f"calibration={calibration!r} is not allowed; "
+            f"give two numbers, a positive slope and a bias, or {otherwise}."
         )
 
 

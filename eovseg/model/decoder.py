@@ -1,4 +1,4 @@
-"""The decoder: object kernels become masks and class embeddings in three layers (paper Eq. 2, Tables 4 and 5)."""
+"""The decoder: turns object kernels into masks and class embeddings in three layers (paper Eq. 2, Tables 4 and 5)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from eovseg.model.values import LayerOutput, RouterWeights, Scene
 
 
 class DynamicDepthwiseAttention(nn.Module):
-    """DDA (Eq. 2): each query makes a 3-tap kernel that runs along the channels of its own value, then LayerNorm."""
+    """DDA (Eq. 2): each query generates a 3-tap kernel that slides along the channels of its value; then LayerNorm."""
 
     def __init__(self, channels: int, taps: int = 3) -> None:
         super().__init__()
@@ -40,17 +40,17 @@ class DDAInteraction(nn.Module):
         return self.refine(kernels, sum_inside(features, hard_masks(mask_logits, features)))  # a sum, not a mean
 
     def refine(self, kernels: Tensor, inside: Tensor) -> Tensor:
-        """Kernels and what lies inside their masks, each (B, Q, C) -> kernels (B, Q, C)."""
+        """Kernels and the features inside their masks, each (B, Q, C) -> kernels (B, Q, C)."""
         inside = self.feature_norm(inside + self.feature_attention(kernels, inside))
-        # The incoming kernel only generates the taps: the residual is on the masked features, as released.
+        # The input kernel only generates the taps; the residual is on the masked features, as released.
         return self.kernel_norm(inside + self.kernel_attention(kernels, inside))
 
 
 class CrossAttentionInteraction(nn.Module):
     """CA (Table 5): masked cross-attention of the object kernels over the pixels, residual and LayerNorm.
 
-    The paper gives no details; ours follows Mask2Former: pixels outside the previous mask are not attended to, and a
-    kernel whose mask is empty attends to all pixels.
+    The paper gives no details. This follows Mask2Former: pixels outside the previous mask are masked out, and a kernel
+    with an empty mask attends to all pixels.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -66,7 +66,7 @@ class CrossAttentionInteraction(nn.Module):
         return self.norm(kernels + self.attend(kernels, pixels, outside))
 
     def attend(self, kernels: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
-        """Attention to the pixels that are not `outside`: (B, Q, C), (B, hw, C), (B, Q, hw) bool -> (B, Q, C)."""
+        """Attention to the pixels not `outside`: (B, Q, C), (B, hw, C), (B, Q, hw) bool -> (B, Q, C)."""
         hidden = outside.repeat_interleave(self.attention.num_heads, dim=0)  # (B * heads, Q, hw)
         attended, _ = self.attention(kernels, pixels, pixels, attn_mask=hidden, need_weights=False)
         return attended
@@ -106,7 +106,7 @@ class DecoderLayer(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
     def forward(self, scene: Scene, pixels: Tensor, kernels: Tensor, mask_logits: Tensor) -> LayerOutput:
-        """Kernels (B, Q, C) and masks (B, Q, h, w) of the layer before; `pixels`: what the interaction reads."""
+        """Kernels (B, Q, C) and masks (B, Q, h, w) of the previous layer; `pixels`: input of the interaction."""
         kernels = self.interaction(kernels, pixels, mask_logits)
         attended, attention = self.self_attention(kernels, kernels, kernels)
         kernels = self.self_attention_norm(kernels + attended)
@@ -120,7 +120,7 @@ class DecoderLayer(nn.Module):
         return LayerOutput(kernels, mask_logits, logits, embeddings, attention, routers)
 
     def mask_logits(self, kernels: Tensor, features: Tensor) -> Tensor:
-        """Dot product of each mask kernel with each pixel, and its bias: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
+        """Dot product of each mask kernel with each pixel, plus bias: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
         logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
         if self.mask_bias is None:
             return logits
@@ -128,7 +128,7 @@ class DecoderLayer(nn.Module):
         return logits + torch.einsum("bqp,phw->bqhw", bias, position_terms(features)[: bias.shape[-1]])
 
     def instance_embedding(self, inside: Tensor, spatial: Tensor | None) -> tuple[Tensor, RouterWeights | None]:
-        """E_I (B, Q, C) of the means of F_vs and S inside the masks, (B, Q, C) and (B, Q, C_s); TDEE's weights too."""
+        """E_I (B, Q, C) from the means of F_vs (B, Q, C) and S (B, Q, C_s) inside the masks; also TDEE's weights."""
         mask_embedding = self.feature_projection(inside)  # E_m
         if self.fusion is None or spatial is None:
             return mask_embedding, None
@@ -169,9 +169,9 @@ class Decoder(nn.Module):
         return initial, outputs
 
     def read(self, scene: Scene, layer: int) -> Tensor:
-        """What a layer's interaction reads (B, C, h', w'), with positions where the network has them.
+        """Input of a layer's interaction (B, C, h', w'), with position encoding if configured.
 
-        Single scale: F_vs, for CA its mean over squares of cells. Multi-scale: p5, p4 and p3, one a layer in turn.
+        Single-scale: F_vs, average-pooled for CA. Multi-scale: the layers cycle through p5, p4 and p3.
         """
         pixels = scene.features
         if self.level_inputs is not None:

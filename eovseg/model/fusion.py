@@ -1,7 +1,7 @@
-"""How the spatial map joins the decoder (Table 4): TDEE, or the alternatives that the paper compares (App. D).
+"""Fusion of the spatial map with the decoder (Table 4): TDEE, and the alternatives compared in the paper (App. D).
 
-EAF acts once, before the decoder; TDEE and SDI fuse the embeddings of every mask in every layer. Another fusion of the
-second kind is a module here, a line in `build_fusion`, and a word in `config.Fusion`.
+EAF is applied once, before the decoder; TDEE and SDI fuse the embeddings of every mask in every layer. To add another
+fusion of the second kind, add a module here, a line in `build_fusion` and a name in `config.Fusion`.
 """
 
 import torch
@@ -13,10 +13,10 @@ from eovseg.model.tdee import TDEE
 
 
 class EarlyAggregationFusion(nn.Module):
-    """EAF (Fig. 7): the spatial map joins the features before decoding, which goes on without spatial embeddings.
+    """EAF (Fig. 7): merges the spatial map into the features before the decoder, which uses no spatial embeddings.
 
-    The raw map of the spatial block (stride 16) is upsampled bilinearly to the features' size, concatenated on
-    channels and brought back to C by a 3x3 convolution.
+    The raw map of the spatial block (stride 16) is upsampled bilinearly to the features' size, concatenated along the
+    channels and projected back to C channels by a 3x3 convolution.
     """
 
     def __init__(self, channels: int, spatial_dim: int) -> None:
@@ -32,9 +32,9 @@ class EarlyAggregationFusion(nn.Module):
 class SeparableDynamicInteraction(nn.Module):
     """SDI (Fig. 8): the mask embedding generates a separable convolution that is applied to the spatial embedding.
 
-    The paper draws the block without shapes. Ours: each query's E_m gives a 3-tap depthwise kernel that runs along
-    the channels of its own E_s (as DDA's), and a row of Q pointwise weights that mixes the queries' results; the sum
-    with E_m is layer-normalised. With padding queries (training) the pointwise row covers the first `queries` only.
+    The paper does not give the shapes. Here each query's E_m generates a 3-tap depthwise kernel that slides along the
+    channels of its E_s (as in DDA), and Q pointwise weights that mix the results of the queries; E_m is added and the
+    sum layer-normalised. With padding queries (training), the pointwise weights cover only the first `queries`.
     """
 
     def __init__(self, channels: int, queries: int, taps: int = 3) -> None:
@@ -55,7 +55,7 @@ class SeparableDynamicInteraction(nn.Module):
 
 
 def correlate_channels(value: Tensor, taps: Tensor) -> Tensor:
-    """Cross-correlate each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded."""
+    """Cross-correlates each row of `value` (B, Q, C) with its own kernel `taps` (B, Q, odd length), zero-padded."""
     length, width = taps.shape[-1], value.shape[-1]
     padded = F.pad(value, (length // 2, length // 2))
     shifted = [padded[..., tap : tap + width] * taps[..., tap : tap + 1] for tap in range(length)]
@@ -63,7 +63,7 @@ def correlate_channels(value: Tensor, taps: Tensor) -> Tensor:
 
 
 def build_fusion(config: ModelConfig) -> nn.Module | None:
-    """The module of a decoder layer that makes E_I (B, Q, C) of E_m and E_s; None where E_I = E_m."""
+    """The module of a decoder layer that fuses E_m and E_s into E_I (B, Q, C); None if E_I = E_m."""
     if config.fusion == "TDEE":
         return TDEE(config.hidden_dim)
     if config.fusion == "SDI":

@@ -1,10 +1,10 @@
-"""XS's image-text joint space: pooled features of the frozen image tower become points among the text embeddings.
+"""XS's joint image-text space: maps pooled features of the frozen image tower to the space of text embeddings.
 
-Two parts, both of unit length, are summed:
-- ConSE (Norouzi et al. 2014): the ImageNet classifier's probabilities weigh the text embeddings of its 1,000 class
-  names. Nothing is learned, so it knows no word better than another and keeps the space open.
-- a linear projection, learned on labelled regions and distilled from the classifier (`eovseg.training.joint_learning`).
-  It brings what ImageNet lacks: person, sky, road, grass, wall.
+The embedding is the sum of two unit vectors:
+- ConSE (Norouzi et al. 2014): the text embeddings of the 1,000 ImageNet class names, weighted by the classifier's
+  probabilities. Nothing is trained, so it favours no word and keeps the vocabulary open.
+- a linear projection, trained on labelled regions and distilled from the classifier (`eovseg.training.joint_learning`).
+  It adds classes that ImageNet lacks: person, sky, road, grass, wall.
 """
 
 import torch
@@ -17,9 +17,9 @@ IMAGENET_CLASSES = 1000
 class JointSpace(nn.Module):
     """Maps pooled features (..., 1280) to the text space (..., 384).
 
-    `conse_weight` 0 leaves the learned projection alone; `project` and `conse` give the two parts alone.
-    A new module is blank: `eovseg.training.joint_learning` fills the buffers and learns the rest, a checkpoint restores
-    all of it.
+    `conse_weight` 0 uses only the learned projection; `project` and `conse` compute the two parts separately.
+    A new module is untrained: `eovseg.training.joint_learning` fills the buffers and trains the projection, and
+    checkpoints contain both.
     """
 
     feature_mean: Tensor
@@ -41,18 +41,18 @@ class JointSpace(nn.Module):
         self.register_buffer("conse_weight", torch.tensor(0.0))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Embeddings (..., 384), not normalised, of mean features (..., 1280) under a mask."""
+        """Embeddings (..., 384), not normalised, of features (..., 1280) averaged inside a mask."""
         learned = F.normalize(self.project(pooled), dim=-1)
         return learned + self.conse_weight * F.normalize(self.conse(pooled), dim=-1)
 
     def project(self, pooled: Tensor) -> Tensor:
-        """The learned part: (..., 1280) to (..., 384), not normalised."""
+        """The learned part: (..., 1280) -> (..., 384), not normalised."""
         return self.projection((pooled - self.feature_mean) / self.feature_std)
 
     def class_probabilities(self, pooled: Tensor) -> Tensor:
-        """The ImageNet classifier on a region: (..., 1280) to probabilities (..., 1000)."""
+        """The ImageNet classifier applied to a region: (..., 1280) -> probabilities (..., 1000)."""
         return F.linear(pooled, self.classifier_weight, self.classifier_bias).softmax(-1)
 
     def conse(self, pooled: Tensor) -> Tensor:
-        """The untrained part: class names' embeddings, weighted by the classifier; (..., 1280) to (..., 384)."""
+        """The untrained part, class name embeddings weighted by the classifier: (..., 1280) -> (..., 384)."""
         return self.class_probabilities(pooled) @ self.class_embeddings

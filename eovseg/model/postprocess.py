@@ -1,6 +1,6 @@
-"""From scores and masks to results, as the paper and the released code make them: panoptic, semantic and instance.
+"""Panoptic, semantic and instance results from scores and masks, as in the paper and the released code.
 
-Here every query's mask is made at photo size; `eovseg.composition` gives the same results in bounded memory.
+This reference upsamples every query's mask to photo size; `eovseg.composition` gives equal results in bounded memory.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,11 @@ def panoptic(
 ) -> tuple[Tensor, list[SegmentRecord]]:
     """Panoptic segments: scores (Q, K+1), masks (Q, H, W), is_thing (K,) -> (H, W) int32 map and records.
 
-    Kept are kernels whose best class scores above `score_threshold` and that are not void: void is their most
-    probable class, or, with a `void_threshold` (0..1), their void probability exceeds it. Each pixel goes to the kernel
-    with the highest score x mask probability; a segment needs a mask probability of at least 0.5, and its share of
-    the kernel's own area must reach `overlap_threshold`. Stuff of one class is one segment, reporting its best kernel.
+    A kernel is kept if its best class scores above `score_threshold` and it is not void: void must not be its most
+    probable class or, with a `void_threshold` (0..1), its void probability must not exceed that. Each pixel goes to the
+    kernel with the highest score x mask probability, and is labelled if its mask probability is at least 0.5. A kernel
+    is dropped if it wins less than `overlap_threshold` of its own area. All stuff of one class is one segment,
+    reporting its best kernel.
     """
     segment_map = torch.zeros(mask_logits.shape[-2:], dtype=torch.int32)
     records: list[SegmentRecord] = []
@@ -64,7 +65,7 @@ def panoptic(
 def kept_kernels(
     class_log_probabilities: Tensor, score_threshold: float, void_threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score and class of every kernel, and which of them may make segments: (Q, K+1) -> three (Q,)."""
+    """Best score and class of every kernel, and whether it is kept: (Q, K+1) -> three (Q,)."""
     probabilities = class_log_probabilities.softmax(-1)
     if void_threshold is None:
         scores, labels = probabilities.max(-1)
@@ -76,7 +77,7 @@ def kept_kernels(
 
 
 def semantic(class_log_probabilities: Tensor, mask_logits: Tensor) -> Tensor:
-    """Class scores of every pixel, sum over queries of class x mask probability: (Q, K+1), (Q, H, W) -> (K, H, W)."""
+    """Class scores: the sum over queries of class x mask probability; (Q, K+1), (Q, H, W) -> (K, H, W)."""
     return torch.einsum("qk,qhw->khw", class_log_probabilities.softmax(-1)[:, :-1], mask_logits.sigmoid())
 
 
@@ -97,9 +98,9 @@ def instances(
     detections: int = 100,
     things_only: bool = True,
 ) -> Instances:
-    """Top `detections` of queries x classes, score = class probability x mean mask probability inside the mask.
+    """Top `detections` of queries x classes; score = class probability x mean mask probability inside the mask.
 
-    Scores (Q, K+1) and masks (Q, H, W). With fewer than `detections` pairs all are taken (the released code fails).
+    Scores (Q, K+1), masks (Q, H, W). With fewer than `detections` pairs, all are used (the released code fails).
     """
     probabilities = class_log_probabilities.softmax(-1)[:, :-1]  # (Q, K)
     scores, top = probabilities.flatten().topk(min(detections, probabilities.numel()))

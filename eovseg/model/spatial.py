@@ -1,7 +1,7 @@
-"""Spatial extractors: one early block of a ViT gives a map with fine spatial structure (paper section 3.3, Table 3).
+"""Spatial extractors: the output of an early ViT block, a map with fine spatial detail (paper section 3.3, Table 3).
 
 CLIP ViT-B/16, DINOv2 ViT-B/14 and SAM ViT-B/16 come from timm; "own" is XS's small block, trained with the head.
-Only the blocks up to the one that is read are kept and run.
+Later blocks are dropped.
 """
 
 import math
@@ -23,7 +23,10 @@ _TIMM_NAMES = {
 
 
 def resize_position_embedding(embedding: Tensor, size: tuple[int, int], prefix: int) -> Tensor:
-    """Learned positions (1, prefix + n*n, C) for another grid: bilinear without corners aligned, prefix tokens kept."""
+    """Learned positions (1, prefix + n*n, C) resized bilinearly (align_corners=False) to another grid size.
+
+    The embeddings of the `prefix` tokens are kept.
+    """
     kept, grid = embedding[:, :prefix], embedding[:, prefix:]
     side = math.isqrt(grid.shape[1])
     if (side, side) == size:
@@ -36,8 +39,8 @@ def resize_position_embedding(embedding: Tensor, size: tuple[int, int], prefix: 
 class SpatialExtractor(nn.Module):
     """Image (B, 3, H, W), normalised and a multiple of 32, -> block output (B, C_s, H/16, W/16).
 
-    DINOv2 has patches of 14 pixels: the image is resized to 14/16 first, so that its grid is the same H/16 x W/16.
-    SAM has no class token and windowed blocks; its positions are resized like the others'.
+    DINOv2 uses patches of 14 pixels, so the image is first resized by 14/16 to get the same grid, H/16 x W/16.
+    SAM has no class token and uses windowed blocks; its positions are resized like those of the others.
     """
 
     def __init__(self, kind: SpatialExtractorKind, block: int = 0, dim: int = 768, pretrained: bool = False) -> None:
@@ -49,14 +52,14 @@ class SpatialExtractor(nn.Module):
         else:
             import timm
 
-            # Only pretrained weights need the full depth while they load; later blocks are dropped at once.
+            # Pretrained weights need the full depth for loading; later blocks are dropped right afterwards.
             shape: dict[str, Any] = {} if pretrained else {"depth": depth}
             try:
                 self.vit = timm.create_model(_TIMM_NAMES[kind], pretrained=pretrained, num_classes=0, **shape)
-            except (OSError, RuntimeError) as error:  # what hub clients raise when there is no network
+            except (OSError, RuntimeError) as error:  # raised by hub clients without a network
                 raise CheckpointError(
-                    f"The spatial extractor {_TIMM_NAMES[kind]} cannot be fetched ({type(error).__name__}): connect "
-                    "to the network once, or give a full EOV-Seg checkpoint, which holds it."
+                    f"The spatial extractor {_TIMM_NAMES[kind]} cannot be downloaded ({type(error).__name__}). Connect "
+                    "to the network once, or give a full EOV-Seg checkpoint, which contains it."
                 ) from error
             self.vit.blocks = self.vit.blocks[:depth]
             self.vit.norm = nn.Identity()
@@ -89,7 +92,7 @@ class SpatialExtractor(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """Layer norm over the channels of a map (B, C, h, w); biased variance, eps 1e-6 as published."""
+    """Layer norm over the channels of a map (B, C, h, w), with biased variance and the published eps of 1e-6."""
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -105,7 +108,7 @@ class LayerNorm2d(nn.Module):
 
 
 class SpatialUpscaling(nn.Sequential):
-    """Two transposed 2x2 convolutions bring the map from stride 16 to 4: (B, C_s, h, w) -> (B, C_s, 4h, 4w)."""
+    """Two transposed 2x2 convolutions, from stride 16 to stride 4: (B, C_s, h, w) -> (B, C_s, 4h, 4w)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(

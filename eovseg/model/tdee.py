@@ -1,6 +1,6 @@
-"""Two-way Dynamic Embedding Experts (Eq. 5 to 10): how much a segment's semantic and spatial embedding count.
+"""Two-way Dynamic Embedding Experts (Eq. 5 to 10): weights the semantic and the spatial embedding of a segment.
 
-Layer names are those of the published checkpoints.
+Layer names match the published checkpoints.
 """
 
 import torch
@@ -27,7 +27,7 @@ class TDEE(nn.Module):
         self.fc_norm = nn.LayerNorm(channels)
 
     def route(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> tuple[Tensor, RouterWeights]:
-        """E_I together with the router weights that made it."""
+        """E_I and the router weights."""
         mask_parameters, mask_features = self.dynamic_layer(mask_embedding).chunk(2, dim=-1)
         spatial_parameters, spatial_features = self.input_layer(spatial_embedding).chunk(2, dim=-1)
         joint = mask_parameters * spatial_parameters  # P_t, Eq. 6

@@ -1,4 +1,4 @@
-"""Text encoders: words become unit rows of the joint space, prompts averaged as in the released implementation."""
+"""Text encoders: map words to unit vectors in the joint space, averaging prompts like the released implementation."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from eovseg.model.minilm import MiniLM, load_minilm
 if TYPE_CHECKING:
     import open_clip
 
-TREE_TOKENS = 512  # of prompts that share one pass; attention within a tree grows with their square
+TREE_TOKENS = 512  # tokens per pass; the cost of attention is quadratic in this
 
 
 class ClipTextEncoder(nn.Module):
-    """Text tower of an open_clip model (its image tower removed); encodes prompts to (n, D)."""
+    """Text tower of an open_clip model, whose image tower is removed; encodes prompts to (n, D)."""
 
     def __init__(self, clip: "open_clip.CLIP", backbone: str) -> None:
         import open_clip
@@ -31,15 +31,15 @@ class ClipTextEncoder(nn.Module):
         self._tokenizer = open_clip.get_tokenizer(backbone)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of whole sentences, not normalised: n strings -> (n, D)."""
+        """Embeddings of complete prompts, not normalised: n strings -> (n, D)."""
         trees = prompt_trees(self._tokenizer(list(prompts)).tolist(), TREE_TOKENS)
         return torch.cat([self._encode(tree) for tree in trees])
 
     def _encode(self, tree: "PromptTree") -> Tensor:
-        """`CLIP.encode_text` of all prompts of a tree at once, (n, D).
+        """`CLIP.encode_text` for all prompts of a tree at once, (n, D).
 
-        A token sees those before it only, and the embedding is read at the end token: what two prompts begin with is
-        computed once, and the padding behind them not at all. A word's 14 prompts of 77 places are about 80 tokens.
+        Attention is causal and the embedding is read at the end token, so shared prefixes are computed once and padding
+        not at all: the 14 prompts of a word, 77 tokens each, need about 80 tokens.
         """
         clip = self.clip
         device = clip.token_embedding.weight.device
@@ -54,20 +54,20 @@ class ClipTextEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class PromptTree:
-    """Token sequences that share their beginnings: each node is a token behind those on its way from the root."""
+    """A prefix tree of token sequences: each node is a token that follows those on the path from the root."""
 
     tokens: list[int]
-    depth: list[int]  # place in the prompt, from 0
+    depth: list[int]  # position in the prompt, from 0
     ends: list[int]  # node of each prompt's end token
-    sees: np.ndarray  # (T, T) bool, a node sees itself and those on its way
+    sees: np.ndarray  # (T, T) bool, a node attends to itself and its ancestors
 
 
 def prompt_trees(prompts: Sequence[Sequence[int]], size: int) -> Iterator[PromptTree]:
-    """Padded CLIP token rows as trees of at most `size` nodes (or one prompt), in the rows' order.
+    """Groups padded CLIP token rows, in order, into prefix trees of at most `size` nodes (or a single prompt).
 
     A row ends at its largest token, as in CLIP.
     """
-    nodes: dict[tuple[int, ...], int] = {}  # the way to a node -> its number
+    nodes: dict[tuple[int, ...], int] = {}  # path to a node -> its index
     ends: list[int] = []
     for row in prompts:
         way = tuple(row[: row.index(max(row)) + 1])
@@ -93,7 +93,7 @@ def _tree(nodes: dict[tuple[int, ...], int], ends: list[int]) -> PromptTree:
 class MiniLMTextEncoder(nn.Module):
     """XS's text tower, all-MiniLM-L6-v2, loaded from its package on first use; encodes prompts to (n, 384).
 
-    The tower is no submodule: it comes from its package, so checkpoints and optimisers must not see it.
+    The tower is not a submodule, because it comes from its package: checkpoints and optimisers must not include it.
     """
 
     def __init__(self) -> None:
@@ -101,20 +101,20 @@ class MiniLMTextEncoder(nn.Module):
         self._towers: list[MiniLM] = []  # a list hides the module from nn.Module
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of whole sentences: n strings -> (n, 384), float32 on the CPU."""
+        """Embeddings of complete prompts: n strings -> (n, 384), float32 on the CPU."""
         if not self._towers:
             self._towers.append(load_minilm())
         return self._towers[0](prompts)
 
 
 def encode_words(encoder: ClipTextEncoder | MiniLMTextEncoder, words: Sequence[str], prompts: Sequence[str]) -> Tensor:
-    """Every word in every prompt, each L2-normalised, averaged over the prompts, normalised again: (n, D)."""
+    """Embeds every word in every prompt, L2-normalises, averages over the prompts and normalises again: (n, D)."""
     filled = [prompt.format(word) for word in words for prompt in prompts]
     features = F.normalize(encoder.encode_prompts(filled), dim=-1)
     return F.normalize(features.unflatten(0, (len(words), len(prompts))).mean(dim=1), dim=-1)
 
 
 def text_key(config: ModelConfig, weights: str) -> str:
-    """Name under which word embeddings may be kept: text tower, its weights and the prompts decide every value."""
+    """Cache key of word embeddings: they depend on the text tower, its weights and the prompts."""
     text = "\n".join((config.backbone, weights, str(config.quick_gelu), *config.prompts))
     return f"{config.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

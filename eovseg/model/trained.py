@@ -1,4 +1,4 @@
-"""Which parts of a network learn: frozen towers never do, and a recipe may hold others as they are."""
+"""Partly trained networks: towers are always frozen, and a recipe may freeze other parts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from eovseg.errors import ConfigError
 
 
 class PartlyTrained(nn.Module, ABC):
-    """A network whose `frozen_towers` stay in evaluation mode and are no part of its trained weights."""
+    """A network whose `frozen_towers` stay in evaluation mode and are not part of its trained weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class PartlyTrained(nn.Module, ABC):
 
     @abstractmethod
     def frozen_towers(self) -> list[nn.Module]:
-        """Parts that are never trained."""
+        """Modules that are never trained."""
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the trained parts only."""
@@ -28,21 +28,21 @@ class PartlyTrained(nn.Module, ABC):
         return self
 
     def hold(self, parts: Sequence[str]) -> None:
-        """Keep these parts (aggregator, vas, …) as they are: no gradient, batch norms in evaluation mode.
+        """Freezes parts (aggregator, vas, …): no gradients, and batch norms in evaluation mode.
 
-        Raises `ConfigError` for a part that this network does not have.
+        Raises `ConfigError` for a part that the network does not have.
         """
         for name in parts:
             part = getattr(self, name, None)
             if not isinstance(part, nn.Module):
                 known = ", ".join(child for child, _ in self.named_children())
-                raise ConfigError(f"This network has no part {name!r} to hold; choose from {known}.")
+                raise ConfigError(f"This network has no part {name!r} to freeze; choose from {known}.")
             part.requires_grad_(False)
             self.held += (name,)
         self.train(self.training)
 
     def trained_state_dict(self) -> dict[str, Tensor]:
-        """Parameters and buffers of everything but the frozen towers; the joint space of XS counts as trained."""
+        """All parameters and buffers except those of the frozen towers; the joint space of XS counts as trained."""
         frozen = {id(t) for tower in self.frozen_towers() for t in (*tower.parameters(), *tower.buffers())}
         for tower in self.frozen_towers():
             if isinstance(joint := getattr(tower, "joint_space", None), nn.Module):
@@ -51,7 +51,7 @@ class PartlyTrained(nn.Module, ABC):
         return {name: tensor.detach() for name, tensor in state.items() if id(tensor) not in frozen}
 
     def load_trained_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Inverse of `trained_state_dict`; raises KeyError when names differ, ValueError when shapes do."""
+        """Inverse of `trained_state_dict`; raises KeyError if names differ, ValueError if shapes differ."""
         own = self.trained_state_dict()
         if own.keys() != state.keys():
             raise KeyError(f"differing tensors: {', '.join(sorted(own.keys() ^ state.keys())[:5])}")

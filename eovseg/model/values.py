@@ -1,6 +1,6 @@
-"""What the parts of the network hand to each other: the values of Fig. 4 by their names, and the shapes they have.
+"""The values passed between the parts of the network, with the names of Fig. 4 and their shapes.
 
-B photos, C channels, Q object kernels, D numbers for a word, K classes; h and w are those of the padded photo at
+B photos, C channels, Q object kernels, D embedding dimensions, K classes; h and w are the size of the padded photo at
 stride 4.
 """
 
@@ -32,10 +32,10 @@ class TextEmbeddings:
 
 @dataclass
 class ImageFeatures:
-    """All that depends on the photo alone; keep it to try other words."""
+    """Everything that depends only on the photo; reuse it to try other words."""
 
     aggregated: Tensor  # F_agg (B, C, h, w)
-    levels: tuple[Tensor, ...]  # p5, p4, p3, only when the config's scales are "multi"
+    levels: tuple[Tensor, ...]  # p5, p4, p3 if the config's scales are "multi", else empty
     spatial: Tensor | None  # S (B, C_s, h, w); EAF: the raw map at H/16; None without a spatial extractor
     dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32)
     image_size: tuple[int, int]  # H, W before padding
@@ -44,7 +44,7 @@ class ImageFeatures:
 
 @dataclass
 class Selection:
-    """What VAS makes of F_agg; the last two are None without VAS."""
+    """The output of VAS; the last two are None without VAS."""
 
     selected: Tensor  # F_vs (B, C, h, w)
     attention: Tensor | None = None  # (B, heads, h, w), max over words of the softmax
@@ -53,7 +53,7 @@ class Selection:
 
 @dataclass
 class Scene:
-    """What every layer of the decoder reads: one batch of photos and the words."""
+    """The input of every decoder layer: one batch of photos and the words."""
 
     features: Tensor  # F_vs (B, C, h, w)
     levels: tuple[Tensor, ...]  # p5, p4, p3 of the multi-scale variants, else empty
@@ -65,7 +65,7 @@ class Scene:
 
 @dataclass
 class RouterWeights:
-    """TDEE's two router outputs of one layer, one weight a channel: each (B, Q, C), in (0, 1)."""
+    """The two router outputs of TDEE in one layer, one weight per channel: each (B, Q, C), in (0, 1)."""
 
     mask_weight: Tensor  # alpha_m
     spatial_weight: Tensor  # alpha_s
@@ -73,7 +73,7 @@ class RouterWeights:
 
 @dataclass
 class LayerOutput:
-    """What one decoder layer gives."""
+    """The output of one decoder layer."""
 
     kernels: Tensor  # object kernels (B, Q, C)
     mask_logits: Tensor  # (B, Q, h, w)
@@ -85,33 +85,33 @@ class LayerOutput:
 
 @dataclass
 class Intermediates:
-    """What happens inside, for people who want to look."""
+    """Intermediate values for inspection."""
 
     aggregated: Tensor  # F_agg (B, C, h, w)
     vas_weights: Tensor | None  # as in `Selection`
     vas_attention: Tensor | None
     selected: Tensor  # F_vs (B, C, h, w)
     initial_mask_logits: Tensor  # (B, Q, h, w)
-    object_kernels: tuple[Tensor, ...]  # a layer: (B, Q, C)
-    self_attention: tuple[Tensor, ...]  # a layer: (B, Q, Q), mean over heads, rows sum to 1
-    routers: tuple[RouterWeights, ...]  # a layer; empty without TDEE
+    object_kernels: tuple[Tensor, ...]  # per layer: (B, Q, C)
+    self_attention: tuple[Tensor, ...]  # per layer: (B, Q, Q), mean over heads, rows sum to 1
+    routers: tuple[RouterWeights, ...]  # per layer; empty without TDEE
 
 
 @dataclass
 class Logits:
     """Raw scores of all words, void last."""
 
-    mask_logits: tuple[Tensor, ...]  # a layer: (B, Q, h, w) at stride 4 of the padded photo, last = final
-    class_logits: tuple[Tensor, ...]  # a layer: (B, Q, K+1)
+    mask_logits: tuple[Tensor, ...]  # per layer: (B, Q, h, w) at stride 4 of the padded photo, last = final
+    class_logits: tuple[Tensor, ...]  # per layer: (B, Q, K+1)
     class_embeddings: Tensor  # (B, Q, D), last layer, not normalised
-    out_of_vocabulary_logits: Tensor  # (B, Q, K+1), the frozen tower's; its void column is not used
-    valid_masks: Tensor  # (B, Q) bool: the mask weighs in the out-of-vocabulary score
+    out_of_vocabulary_logits: Tensor  # (B, Q, K+1) of the frozen tower; the void column is unused
+    valid_masks: Tensor  # (B, Q) bool: whether the out-of-vocabulary score of the mask is used
     intermediates: Intermediates | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """One segment: its id in the map (from 1), class index, whether a thing, and the query whose scores it reports."""
+    """One segment: its id in the map (from 1), class index, thing or stuff, and the query whose score it reports."""
 
     id: int
     class_id: int

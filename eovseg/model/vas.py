@@ -1,7 +1,7 @@
-"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): a pixel counts as much as some word claims it.
+"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): weights each pixel by how well it matches any word.
 
-Per head, A = softmax over words of <E, G> / sqrt(D / heads) with E from the image and G from the words; the weight
-of a pixel is scale * max over words of A + offset and multiplies all channels of F_agg.
+Per head, A = softmax over words of <E, G> / sqrt(D / heads), with E from the image and G from the words. The weight of
+a pixel, scale * max over words of A + offset, multiplies all channels of F_agg.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class VocabularyAwareSelection(nn.Module):
-    """VAS with heads; H' = heads, d = embed_dim / heads, N word rows including void."""
+    """Multi-head VAS; H' = heads, d = embed_dim / heads, N word rows including void."""
 
     def __init__(self, channels: int, guide_dim: int, embed_dim: int, heads: int = 1) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""XS's own spatial extractor: the first blocks of a ViT (Dosovitskiy et al. 2021), of torch's own layers.
+"""XS's spatial extractor: the first blocks of a ViT (Dosovitskiy et al. 2021), implemented in plain torch.
 
-Names of modules and tensors, initial values and numbers are those of timm's `VisionTransformer`.
+Names of modules and tensors, initialisation and outputs equal those of timm's `VisionTransformer`.
 """
 
 import torch
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PATCH = 16  # pixels
-GRID = 16  # patches a side that the learned positions are for
+GRID = 16  # side of the grid of learned positions, in patches
 _EPSILON = 1e-6
 
 
 class ViT(nn.Module):
-    """Patches of 16 pixels, positions of a 16 x 16 grid and `depth` blocks of width `dim`; no class token, no head."""
+    """Patches of 16 pixels, a 16 x 16 grid of positions and `depth` blocks of width `dim`; no class token, no head."""
 
     num_prefix_tokens = 0
 
@@ -40,7 +40,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Block(nn.Module):
-    """Self-attention and a feed-forward network, each of the normalised input and added to it."""
+    """Self-attention and a feed-forward network, each with pre-normalisation and residual."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""`eovseg segment`: photos and folders of any size to files on disk."""
+"""`eovseg segment`: segments photos and folders of any size."""

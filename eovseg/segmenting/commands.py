@@ -1,4 +1,4 @@
-"""`eovseg segment`: options, words and settings, and the run over photos."""
+"""`eovseg segment`: its options, and the run over photos."""
 
 import argparse
 import hashlib
@@ -31,35 +31,35 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
     from eovseg.segmenting.photos import Photo
 
-WRITE_HELP = f"write these files only; may be repeated: {', '.join(FILES)}; for other tools {', '.join(FORMATS)}"
+WRITE_HELP = f"write only this file, repeatable: {', '.join(FILES)}; for other tools: {', '.join(FORMATS)}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `eovseg segment`."""
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs")
-    parser.add_argument("-o", "--output", type=Path, help="folder of the results")
-    parser.add_argument("--json", action="store_true", help="one JSON object a photo on standard output")
+    """Adds the options of `eovseg segment`."""
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or glob patterns")
+    parser.add_argument("-o", "--output", type=Path, help="output folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per photo to standard output")
     add_word_options(parser)
     add_model_options(parser)
     add_settings_options(parser)
     many = parser.add_argument_group("many photos")
-    many.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
+    many.add_argument("-r", "--recursive", action="store_true", help="include subfolders")
     many.add_argument("--write", action="append", choices=(*FILES, *FORMATS), metavar="FILE", help=WRITE_HELP)
-    many.add_argument("--redo", action="store_true", help="segment again what an earlier run has finished")
-    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, such as 2/4")
-    many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode ahead (2)")
+    many.add_argument("--redo", action="store_true", help="segment photos again that are already finished")
+    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, e.g. 2/4")
+    many.add_argument("--workers", type=_count, default=2, metavar="N", help="decoding threads (default: 2)")
     parser.set_defaults(run=run)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) > 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 64")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to 64")
     return int(text)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of every photo: a network, words that are named, words that compete, settings of the result."""
+    """How every photo is segmented: the network, the vocabulary, the background and the settings."""
 
     predictor: "Predictor"
     vocabulary: Vocabulary
@@ -71,13 +71,13 @@ class Job:
 
     @property
     def named(self) -> Vocabulary:
-        """The words that a result's segments have: with a background also "other"."""
+        """The vocabulary of the results, which includes "other" if there is a background."""
         from eovseg.background import with_other
 
         return self.vocabulary if self.background is None else with_other(self.vocabulary)
 
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
-        """Short digest of all that decides what is written; a resumed run trusts results of the same digest only."""
+        """Digest of everything that affects the output; a resumed run skips only results with the same digest."""
         from eovseg.checkpoints import default_checkpoint, file_digest
 
         variant = self.predictor.config.variant
@@ -96,13 +96,13 @@ class Job:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Segment everything; one photo that fails is reported and the rest goes on. Returns 1 when any failed."""
+    """Segments all photos; a failed photo is reported and skipped. Returns 1 if any failed."""
     from eovseg.segmenting.gathering import gather
     from eovseg.segmenting.index import owners
     from eovseg.segmenting.photos import list_photos
 
     if options.output is None and not options.json:
-        raise EovsegError("Nowhere to put the results: give a folder with -o, or --json for standard output.")
+        raise EovsegError("No output was given: give a folder with -o, or --json for standard output.")
     shard, settings = options.shard.in_launcher(), chosen_settings(options)
     vocabulary, background = chosen_words(options, tell=not shard.rank)
 
@@ -117,9 +117,9 @@ def run(options: argparse.Namespace) -> int:
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:
-        print("eovseg: stopped; what was finished is kept.", file=sys.stderr)
+        print("eovseg: stopped; finished results are kept.", file=sys.stderr)
         return STOPPED
-    everyone = over_all(tally)  # each process waits here, so the first one gathers all photos
+    everyone = over_all(tally)  # waits for all processes, so that the first one gathers all photos
     if options.output is not None and not shard.rank:
         files = with_needs(options.write or FILES)
         gather(options.output, job.digest(options, files), job.named, files)
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_photos(
     options: argparse.Namespace, job: Job, photos: "list[Photo]", shard: Shard, signals: StopSignals
 ) -> "Tally":
-    """This process's share of the photos."""
+    """Segments this process's share of the photos."""
     from eovseg.segmenting.folder import Writing, segment_photos
     from eovseg.segmenting.index import Index
 
@@ -150,12 +150,12 @@ def _run_photos(
 
 
 def _report(tally: "Tally", shard: Shard) -> int:
-    """Say what was left out and what failed, once in a group; the exit code."""
+    """Prints the numbers of skipped and failed photos, once per group; returns the exit code."""
     if shard.rank:
         return int(tally.failed > 0)
     if tally.skipped:
         print(
-            f"eovseg: {tally.skipped:,} of {tally.photos:,} photos were finished already; --redo segments them again.",
+            f"eovseg: {tally.skipped:,} of {tally.photos:,} photos were already finished; --redo segments them again.",
             file=sys.stderr,
         )
     if tally.failed:

@@ -1,4 +1,4 @@
-"""Photos one after the other, from names to files: decoded ahead, written whole, noted in the index."""
+"""Segments a list of photos: decodes in advance, writes files atomically, and records each photo in the index."""
 
 import json
 import sys
@@ -21,12 +21,12 @@ from eovseg.segmenting.index import Index
 from eovseg.segmenting.photos import Photo
 from eovseg.segmenting.prefetch import ahead
 
-_WAITING = 2  # decoded photos beside the one that is being segmented
+_WAITING = 2  # decoded photos in addition to the current one
 
 
 @dataclass
 class Tally:
-    """How a run went: photos segmented, finished by an earlier run, failed; whether a signal cut it short."""
+    """Numbers of photos segmented, skipped as already finished, and failed; whether a signal stopped the run."""
 
     segmented: int = 0
     skipped: int = 0
@@ -40,7 +40,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Writing:
-    """Where results go: files of the kinds `files` below `output`, one JSON object a photo on standard output."""
+    """Where results go: the file kinds `files` below `output`, and one JSON object per photo to standard output."""
 
     output: Path | None = None
     files: tuple[str, ...] = tuple(FILES)
@@ -58,16 +58,16 @@ def segment_photos(
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tally:
-    """Run `segment` on every photo that `index` does not know as finished (on every one with `redo`).
+    """Runs `segment` on every photo not marked as finished in `index` (on every photo with `redo`).
 
-    One that fails, for whatever reason, is reported on standard error and noted, and the rest goes on. `stop` is asked
-    after each photo. Memory does not depend on how many photos there are. Raises `EovsegError` where results cannot be
-    written or a setting is not allowed, which no other photo would mend.
+    A photo that fails for any reason is reported on standard error, recorded and skipped. `stop` is polled after each
+    photo. Memory use does not depend on the number of photos. Raises `EovsegError` for errors that affect all photos:
+    results cannot be written, or a setting is invalid.
     """
     tally = Tally()
     todo = [photo for photo in photos if redo or index is None or not index.finished(photo)]
     tally.skipped = len(photos) - len(todo)
-    hidden = None if progress else True  # None: where nobody watches
+    hidden = None if progress else True  # None: hidden if not a terminal
     with tqdm(total=len(photos), initial=tally.skipped, unit="photo", disable=hidden) as bar:
         for photo, pixels in ahead(todo, _load, workers, workers + _WAITING if workers else 0):
             try:
@@ -96,12 +96,12 @@ def _load(photo: Photo) -> np.ndarray:
 
 
 def _sentence(photo: Photo, error: Exception) -> str:
-    """Why a photo has no result, in one line."""
+    """One-line reason why a photo has no result."""
     if isinstance(error, ImageError):
         return str(error)
     name = Path(photo.path).name
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return f'"{name}" needs more memory than there is; scale it down or take a smaller variant.'
+        return f'"{name}" needs more memory than available; scale it down or use a smaller variant.'
     lines = str(error).splitlines() or ["no reason given"]
     reason = f"{type(error).__name__}: {lines[0].rstrip('.')}"
     kept = keep_traceback(error)

@@ -1,4 +1,4 @@
-"""What is written over all photos at the end of a run, from what the indexes of the folder say is finished."""
+"""Files about all photos, written at the end of a run from the indexes of the output folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from eovseg.vocabulary import Vocabulary
 
 
 def gather(folder: Path, settings: str, vocabulary: Vocabulary, files: Sequence[str]) -> None:
-    """Write the documents over all photos for those of `files` that have one.
+    """Writes the files about all photos for those kinds in `files` that have one.
 
-    The photos are all that any run in `folder` has finished with these `settings`, in the order of their targets: a
-    resumed run and shards end with the same documents as one run. A shard that ends while this one writes would be
-    missing, so it is done again until the indexes stay as they are. Raises `EovsegError` where writing fails.
+    They cover all photos that any run in `folder` has finished with these `settings`, sorted by target, so resumed runs
+    and shards produce the same files as a single run. Repeats until the indexes no longer change, to include shards
+    that finish in the meantime. Raises `EovsegError` if writing fails.
     """
     kinds = [kind for kind in files if kind in WHOLE]
     state = None

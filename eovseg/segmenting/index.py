@@ -1,4 +1,4 @@
-"""The index of a run: one JSON line a photo, written when the photo's files are; it is what a resumed run trusts."""
+"""The index of a run: one JSON line per photo, appended after its files are written; used to resume."""
 
 import json
 import os
@@ -20,11 +20,11 @@ class _Known(NamedTuple):
 
 
 class Index:
-    """Appends to one process's index and knows what all indexes of the folder say is finished.
+    """Appends to the index of one process, and reads all indexes of the folder to find finished photos.
 
-    A line holds `photo`, its `bytes` and `modified` (ns), `settings` (a digest of words and options) and either
-    `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. The last line of a photo counts.
-    `kinds`: the files of a result that must be there for a photo to be finished.
+    A line contains `photo`, its `bytes` and `modified` (ns), `settings` (a digest of words and options) and either
+    `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. The last line of a photo is valid.
+    `kinds`: the file kinds that must exist for a photo to count as finished.
     """
 
     def __init__(self, folder: Path, name: str, settings: str, kinds: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class Index:
         self._settings = settings
         self._kinds = tuple(kinds)
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = _open_whole(folder / name)  # before it is read: what is cut off must not count
+        self._file = _open_whole(folder / name)  # first, to drop a truncated line
         self._known: dict[str, _Known] = {}
         for path in sorted(folder.glob("index*.jsonl")):
             for line in read_index(path):
@@ -45,19 +45,19 @@ class Index:
                 known = _Known(line["bytes"], line["modified"], line.get("target", ""), line.get("error"))
                 self._known[photo] = known
             else:
-                self._known.pop(photo, None)  # other words have replaced these results
+                self._known.pop(photo, None)  # overwritten by results with other settings
         except (KeyError, TypeError):
             return
 
     def finished(self, photo: Photo) -> bool:
-        """Whether the photo has results of these settings, is unchanged since, and all its files are there."""
+        """Whether the photo is unchanged, has results with these settings, and all its files exist."""
         known = self._known.get(photo.path)
         if known is None or known.error is not None or version(photo.path) != (known.size, known.modified):
             return False
         return all((self._folder / file_of(kind, known.target)).exists() for kind in self._kinds)
 
     def add(self, photo: Photo, result: Result, files: Sequence[Path]) -> None:
-        """Note a photo whose files are written."""
+        """Records a photo whose files are written."""
         height, width = result.segment_map.shape
         described = result.to_json()
         self._write(
@@ -71,7 +71,7 @@ class Index:
         )
 
     def add_failure(self, photo: Photo, sentence: str) -> None:
-        """Note why a photo has no results; said once, however often the run is resumed."""
+        """Records why a photo failed, only once even if the run is resumed."""
         known = self._known.get(photo.path)
         if known is None or known.error != sentence:
             self._write(photo, error=sentence)
@@ -94,7 +94,7 @@ class Index:
 
 
 def read_index(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of an index; what is no whole line, as another process or a killed one leaves it, is passed over."""
+    """Lines of an index; incomplete lines, left by a concurrent or killed process, are skipped."""
     with path.open("rb") as file:
         for text in file:
             try:
@@ -106,7 +106,7 @@ def read_index(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def finished_targets(folder: Path, settings: str) -> set[str]:
-    """The targets of all photos that the indexes of `folder` tell as finished, with these settings last."""
+    """The targets of all photos in the indexes of `folder` whose latest results have these settings."""
     last: dict[str, tuple[str, str]] = {}  # by target: photo and settings
     targets: dict[str, str] = {}  # by photo
     for path in sorted(folder.glob("index*.jsonl")):
@@ -120,7 +120,7 @@ def finished_targets(folder: Path, settings: str) -> set[str]:
 
 
 def owners(folder: Path) -> Owners:
-    """Which photo each target of earlier runs in `folder` belongs to, whatever their settings."""
+    """The photo that each target of earlier runs in `folder` belongs to, regardless of settings."""
     found: dict[str, tuple[str, int, int]] = {}
     for path in sorted(folder.glob("index*.jsonl")):
         for line in read_index(path):
@@ -130,7 +130,7 @@ def owners(folder: Path) -> Owners:
 
 
 def _open_whole(path: Path) -> Any:
-    """The file opened for appending, without the part of a line that a killed process left at its end."""
+    """Opens a file for appending, removing an incomplete last line left by a killed process."""
     file = path.open("ab+")
     size = file.seek(0, os.SEEK_END)
     back = 0

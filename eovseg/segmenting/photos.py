@@ -1,6 +1,6 @@
-"""Which photos a run covers and what their results are called: the same on every machine and at every resume.
+"""The photos of a run and the names of their results, which are the same on every machine and when resuming.
 
-Only names are held, about 250 bytes a photo; pixels are read when their turn comes.
+Only names are kept in memory, about 250 bytes per photo; pixels are read one photo at a time.
 """
 
 import functools
@@ -17,36 +17,36 @@ from eovseg.formats import FILES, FORMATS
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
 from eovseg.result import clean_stem, file_of
 
-# By target in lower case: path, bytes and time of last change of the photo whose results have that name.
+# Target in lower case -> path, size in bytes and modification time of the photo with these results.
 Owners = Mapping[str, tuple[str, int, int]]
 
 
-# What stands before and after a photo's target in the names of its results, and the files that all photos share.
+# Prefix and suffix of a photo's target in the names of its results, and the files shared by all photos.
 _RESULTS = tuple(tuple(file_of(kind, "*").as_posix().split("*")) for kind in (*FILES, *FORMATS))
 _SHARED = tuple(form.shared[0] for form in FORMATS.values() if form.shared)
 _RESULT_ENDINGS = (*(after for _, after in _RESULTS), *(PurePath(name).name for name in _SHARED), ".jsonl")
 
 
 class Photo(NamedTuple):
-    """A photo's path as it was given, and where its results go: `folder/stem-...` below the output folder."""
+    """A photo's path as given, and the location of its results: `folder/stem-...` below the output folder."""
 
     path: str
-    folder: str  # of a recursive walk: below the folder that was given, "" for that folder itself
+    folder: str  # relative to the given folder in a recursive walk, "" for that folder itself
     stem: str
 
     @property
     def target(self) -> str:
-        """Folder and stem of the results below the output folder, with "/"."""
+        """Path prefix of the results relative to the output folder, with "/"."""
         return f"{self.folder}/{self.stem}" if self.folder else self.stem
 
     def share(self, shards: int) -> int:
-        """Which of `shards` parts the photo belongs to, from 0 on.
+        """The shard, from 0, that the photo belongs to.
 
-        It depends on this photo's name alone, so that no photo is lost where one machine already sees a new file and
-        another one does not, nor where machines mount the folder in different places.
+        It depends only on the photo's name, so no photo is lost if machines see different files or mount the folder at
+        different paths.
         """
         name = f"{self.folder}/{PurePath(self.path).name}"
-        # A checksum such as CRC-32 would give numbered names all to one of two parts.
+        # A checksum such as CRC-32 can assign all numbered names to one of two shards.
         digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % shards
 
@@ -58,15 +58,15 @@ def list_photos(
     owners: Owners | None = None,
     note: Callable[[str], object] = lambda sentence: None,
 ) -> list[Photo]:
-    """Every photo that `given` names, once each, in order: files, folders (sorted) and globs (sorted).
+    """All photos in `given` without duplicates, in order: files, folders (sorted) and glob patterns (sorted).
 
-    `recursive` also reads the folders inside, whose structure the results keep. The run's own results in `output` are
-    no photos. A target that belongs to another photo in `owners` is not taken. `note` gets a sentence for each folder
-    of which something was left out. Raises `ImageError` for a folder without photos and a glob without files.
+    `recursive` includes subfolders, whose structure is preserved in the results. Results of the run in `output` are not
+    photos. Targets of other photos in `owners` are not reused. `note` receives a sentence for each folder in which
+    files were skipped. Raises `ImageError` for a folder without photos or a pattern without matches.
     """
     found: dict[str, tuple[str, str]] = {}
     for path, folder in _expand(given, recursive, _own_results(output, owners or {}), note):
-        found.setdefault(os.path.abspath(path), (path, folder))  # noqa: PTH100 (a Path each would cost seconds)
+        found.setdefault(os.path.abspath(path), (path, folder))  # noqa: PTH100 (Path objects would cost seconds)
     stems = unique_stems(list(found.values()), owners)
     return [Photo(path, folder, stem) for (path, folder), stem in zip(found.values(), stems, strict=True)]
 
@@ -77,7 +77,7 @@ def _expand(
     own: Callable[["os.DirEntry[str]"], bool],
     note: Callable[[str], object],
 ) -> Iterator[tuple[str, str]]:
-    """Path and folder of the results of every photo."""
+    """Path and result folder of every photo."""
     for text in given:
         path = Path(text)
         if path.is_dir():
@@ -86,9 +86,9 @@ def _expand(
                 empty = False
                 yield os.path.join(text, below, name), below  # noqa: PTH118 (as above)
             if empty:
-                hint = "" if recursive else "; --recursive also looks into the folders inside"
+                hint = "" if recursive else "; add --recursive to include subfolders"
                 left = left_out.note(text) or f"Photos end in {', '.join(PHOTO_SUFFIXES)}."
-                raise ImageError(f"The folder {text} holds no photo{hint}. {left}")
+                raise ImageError(f"The folder {text} has no photos{hint}. {left}")
             if left_out.kinds:
                 note(left_out.note(text))
         elif glob.has_magic(text) and not path.exists():
@@ -101,14 +101,14 @@ def _expand(
 
 
 def _own_results(output: Path | None, owners: Owners) -> Callable[["os.DirEntry[str]"], bool]:
-    """Tells the folder `output`, and the results of earlier runs in it, from what a person has put there."""
+    """A predicate that recognises the folder `output` and the results of earlier runs in it."""
     if output is None:
         return lambda entry: False
     root = output.resolve()
 
     @functools.lru_cache(maxsize=2)
     def below(folder: str) -> str | None:
-        """The folder below `output`, with "/" at its end but for `output` itself; None for any other."""
+        """The folder relative to `output` with a trailing "/", "" for `output` itself; None if outside."""
         inside = Path(folder).resolve()
         return f"{inside.relative_to(root).as_posix()}/".removeprefix("./") if inside.is_relative_to(root) else None
 
@@ -124,7 +124,7 @@ def _own_results(output: Path | None, owners: Owners) -> Callable[["os.DirEntry[
 
 
 def _is_result(output: Path, name: str, owners: Owners) -> bool:
-    """Whether a file, `name` with its folders below the output folder, was written by an earlier run."""
+    """Whether a file, `name` relative to the output folder, was written by an earlier run."""
     if name in _SHARED or (name.startswith("index") and name.endswith(".jsonl") and "/" not in name):
         return True
     for before, after in _RESULTS:
@@ -133,18 +133,17 @@ def _is_result(output: Path, name: str, owners: Owners) -> bool:
         target = name[len(before) : -len(after)]
         if target.casefold() in owners or (output / file_of("panoptic-json", target)).exists():
             return True
-        # What a run was writing when it was cut off is in no index yet.
+        # A file that was being written when a run was killed is not yet in an index.
         if "/" not in name and any(output.glob("index*.jsonl")):
             return True
     return False
 
 
 def unique_stems(found: Sequence[tuple[str, str]], owners: Owners | None = None) -> list[str]:
-    """A stem for each photo (path, folder of its results) that no two of a folder share, whatever their letters' case.
+    """A stem for each photo (path, result folder) that is unique within the folder, ignoring case.
 
-    A photo has its own stem where it is the only one of that name, else the first of "stem-jpg", "folder-stem" and
-    "folder-stem-jpg" that is; as a last resort a digest of its path is added. What `owners` gives to another photo is
-    not taken either.
+    It is the photo's own stem if that is unique, else the first unique one of "stem-jpg", "folder-stem" and
+    "folder-stem-jpg"; as a last resort, a digest of its path is added. Stems of other photos in `owners` are not used.
     """
     stems: list[str] = [""] * len(found)
     pending = list(range(len(found)))
@@ -169,7 +168,7 @@ def unique_stems(found: Sequence[tuple[str, str]], owners: Owners | None = None)
 
 
 def _is_free(owners: Owners | None, photo: tuple[str, str], stem: str) -> bool:
-    """Whether no other photo has results of this name. One that was moved since is the same photo."""
+    """Whether no other photo has results with this name. A moved photo counts as the same one."""
     path, folder = photo
     owner = owners.get(Photo(path, folder, stem).target.casefold()) if owners else None
     if owner is None or os.path.abspath(owner[0]) == os.path.abspath(path):  # noqa: PTH100 (as above)
@@ -178,7 +177,7 @@ def _is_free(owners: Owners | None, photo: tuple[str, str], stem: str) -> bool:
 
 
 def version(path: str) -> tuple[int, int]:
-    """Bytes and time of last change (ns) of a file; -1 for one that is not there."""
+    """Size in bytes and modification time (ns) of a file; -1 if it does not exist."""
     try:
         status = os.stat(path)  # noqa: PTH116 (called for every photo)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Work that is done ahead of its turn by a few threads, in order and in bounded memory."""
+"""Ordered prefetching with a few threads in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,10 +12,10 @@ Value = TypeVar("Value")
 def ahead(
     items: Iterable[Item], make: Callable[[Item], Value], workers: int, most: int
 ) -> Generator[tuple[Item, Callable[[], Value]], None, None]:
-    """Each item in order with a function that returns `make(item)` or raises what it raised.
+    """Yields each item in order with a function that returns `make(item)` or raises its exception.
 
-    `workers` threads run ahead; at most `most` values exist that have not been yielded yet, and `items` is read no
-    further than that. With 0 workers `make` runs when its value is asked for.
+    `workers` threads prefetch values, at most `most` of which are pending, and `items` is read no further ahead. With 0
+    workers, `make` is called on demand.
     """
     if not workers:
         for item in items:
@@ -29,7 +29,7 @@ def ahead(
             if len(waiting) >= most:
                 done, future = waiting.popleft()
                 yield done, future.result
-                del future  # or its value would live as long as the next one takes
+                del future  # release its value before waiting for the next one
         while waiting:
             done, future = waiting.popleft()
             yield done, future.result

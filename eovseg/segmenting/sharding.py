@@ -1,4 +1,4 @@
-"""Which part of a run this process does: `--shard I/N`, the processes of a launcher, or both."""
+"""The part of a run assigned to this process by `--shard I/N`, by a launcher, or by both."""
 
 import os
 from argparse import ArgumentTypeError
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
 
-# A process that has finished its photos waits for the others, or the launcher would stop them when one photo failed.
+# Finished processes wait for the others: if one exits because of a failed photo, the launcher would stop the rest.
 _PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` (from 0) of `count` parts of the photos."""
+    """Part `number` (from 0) of `count` parts."""
 
     number: int = 0
     count: int = 1
-    rank: int = 0  # of this process among those of its launcher
+    rank: int = 0  # of this process in its launcher
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Of "I/N", I from 1 to N; raises `ArgumentTypeError`."""
+        """Parses "I/N", I from 1 to N; raises `ArgumentTypeError`."""
         first, slash, second = text.partition("/")
         if not (slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-            raise ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N, such as 2/4")
+            raise ArgumentTypeError(f"{text!r} is not of the form I/N with I from 1 to N, e.g. 2/4")
         return cls(int(first) - 1, int(second))
 
     def in_launcher(self) -> "Shard":
-        """This part divided among the processes that torchrun or `accelerate launch` has started."""
+        """This part divided among the processes started by torchrun or `accelerate launch`."""
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         rank = int(os.environ.get("RANK", "0"))
         return Shard(self.number * processes + rank, self.count * processes, rank)
@@ -42,7 +42,7 @@ class Shard:
 
 
 def over_all(tally: "Tally") -> "Tally":
-    """The tallies of all processes of the launcher, summed; each waits here for the others."""
+    """The sum of the tallies of all processes of the launcher; waits for all of them."""
     import torch
 
     from eovseg import distributed
@@ -52,14 +52,14 @@ def over_all(tally: "Tally") -> "Tally":
 
 
 def join_launcher() -> None:
-    """Join the group of a launcher, if there is one, for sums only: no photo travels."""
+    """Joins the process group of a launcher, if any; used only for sums."""
     from eovseg import distributed
 
     distributed.start("cpu", _PATIENCE)
 
 
 def own_device(device: str) -> str:
-    """The accelerator of this process's number on its machine, where "auto" or "cuda" leaves the choice."""
+    """For "auto" and "cuda", the GPU with this process's local rank; otherwise `device`."""
     import torch
 
     local = os.environ.get("LOCAL_RANK")

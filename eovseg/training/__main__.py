@@ -1,4 +1,4 @@
-"""`python -m eovseg.training`, also `eovseg train`: train a variant (or an ablation), write checkpoints and a log."""
+"""`python -m eovseg.training` or `eovseg train`: train a variant or an ablation, writing checkpoints and a log."""
 
 import argparse
 import sys
@@ -11,88 +11,88 @@ from eovseg.model.config import Fusion, Variant
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a training run; what is not given keeps the variant's recipe."""
+    """Adds the options of a training run; by default, they follow the variant's recipe."""
     parser.add_argument("--variant", choices=get_args(Variant), help="default: xs, or the variant of --config")
-    parser.add_argument("--config", type=Path, help="a recipe in JSON, such as a run's recipe.json; options win")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the log, pictures and checkpoints")
+    parser.add_argument("--config", type=Path, help="recipe in JSON, e.g. a run's recipe.json; overridden by options")
+    parser.add_argument("--output", type=Path, required=True, help="output folder for log, pictures and checkpoints")
     data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, required=True, help="the data set's folder, or the folder of XS's sources")
-    data.add_argument("--dataset", choices=DATA_SET_NAMES, help="default: found out, for an own folder")
-    data.add_argument("--also", type=Path, metavar="FOLDER", help="a further COCO-panoptic folder (pseudo_labels)")
-    data.add_argument("--also-share", type=float, default=0.25, help="that folder's part of a batch; default: 0.25")
-    data.add_argument("--split", help="default: train, or all of an own folder")
-    data.add_argument("--vocabulary", help="preset, file or words of the training classes; default: the data's own")
+    data.add_argument("--data", type=Path, required=True, help="folder of the data set or of XS's sources")
+    data.add_argument("--dataset", choices=DATA_SET_NAMES, help="default: detected, for your own folders")
+    data.add_argument("--also", type=Path, metavar="FOLDER", help="additional COCO panoptic folder (pseudo_labels)")
+    data.add_argument("--also-share", type=float, default=0.25, help="share of that folder in a batch (default: 0.25)")
+    data.add_argument("--split", help="default: train, or all for an unsplit folder")
+    data.add_argument("--vocabulary", help="training classes: preset, file or words (default: those of the data)")
     data.add_argument(
         "--validate",
         type=Path,
         nargs="?",
         const=True,
         metavar="FOLDER",
-        help="evaluate during training: on FOLDER, of the same kind; without FOLDER on the data's val split, else on a "
-        "fifth of the photos (evaluate --split validation), which training then leaves out",
+        help="evaluate during training on FOLDER, of the same format; without FOLDER, on the val split of the data, or "
+        "on a fifth of the photos (evaluate --split validation), which is then excluded from training",
     )
     data.add_argument("--evaluate-every", type=int, metavar="STEPS")
-    data.add_argument("--pictures-every", type=int, metavar="STEPS", help="steps between pictures of the same photos")
+    data.add_argument("--pictures-every", type=int, metavar="STEPS", help="interval of example pictures")
     views = parser.add_argument_group("views of a photo")
-    views.add_argument("--crop", type=int, help="side of a training view in pixels")
-    views.add_argument("--short-side", type=int, help="shorter side of a photo at inference; goes into the weight file")
+    views.add_argument("--crop", type=int, help="size of the training crop in pixels")
+    views.add_argument("--short-side", type=int, help="shorter side of photos at inference; saved in the weight file")
     views.add_argument(
         "--augmentation",
         choices=("none", "lsj", "full"),
-        help="none; the paper's scale jitter; XS's, with colour and copy-paste",
+        help="none; lsj: the paper's scale jitter; full: that of XS, with colour jitter and copy-paste",
     )
-    views.add_argument("--copy-paste", type=float, metavar="P", help="probability of pasted instances, 0 = none")
+    views.add_argument("--copy-paste", type=float, metavar="P", help="probability of pasting instances (0: off)")
     steps = parser.add_argument_group("optimisation")
-    steps.add_argument("--steps", type=int, help="optimiser steps of the whole schedule")
-    steps.add_argument("--batch", type=int, help="photos a batch, of all processes together")
-    steps.add_argument("--accumulate", type=int, help="batches summed up in one step")
+    steps.add_argument("--steps", type=int, help="total number of optimiser steps")
+    steps.add_argument("--batch", type=int, help="batch size, in total over all processes")
+    steps.add_argument("--accumulate", type=int, help="batches accumulated per step")
     steps.add_argument("--lr", type=float, dest="learning_rate", help="peak learning rate")
     steps.add_argument("--schedule", choices=("step", "cosine", "constant"))
-    steps.add_argument("--decay", type=int, help="last steps of a constant schedule, in which the rate falls")
-    steps.add_argument("--warmup", type=int, help="steps of rising learning rate")
-    steps.add_argument("--clip", type=float, help="largest gradient norm")
-    steps.add_argument("--ema", type=float, metavar="DECAY", help="moving average of the weights, 0 = none")
-    steps.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="bf16 where faster, fp16 on CUDA only")
+    steps.add_argument("--decay", type=int, help="number of final steps with falling rate in a constant schedule")
+    steps.add_argument("--warmup", type=int, help="number of warm-up steps")
+    steps.add_argument("--clip", type=float, help="maximum gradient norm")
+    steps.add_argument("--ema", type=float, metavar="DECAY", help="decay of the weights' moving average (0: off)")
+    steps.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="fp16 needs CUDA")
     steps.add_argument("--seed", type=int)
     method = parser.add_argument_group("ablations and training aids")
-    method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="with or without VAS (Table 4)")
-    method.add_argument("--fusion", choices=get_args(Fusion), help="instead of the variant's (Table 4)")
-    method.add_argument(
-        "--set", action="append", metavar="NAME=VALUE", help="a setting of the network, its value as JSON"
+    method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="enable or disable VAS (Table 4)")
+    method.add_argument("--fusion", choices=get_args(Fusion), help="fusion of the spatial embeddings (Table 4)")
+    method.add_argument("--set", action="append", metavar="NAME=VALUE", help="network setting with a JSON value")
+    method.add_argument("--pilots", type=int, help="number of mask-piloted queries (0: off)")
+    method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity (0: off)")
+    method.add_argument("--pilot-weight", type=float, help="weight of the losses of mask-piloted queries")
+    method.add_argument("--instance", type=float, help="weight of the loss that separates segments (0: off)")
+    course = parser.add_argument_group("run")
+    course.add_argument(
+        "--start", type=Path, help="fine-tune an official .pth, a .safetensors or a training checkpoint"
     )
-    method.add_argument("--pilots", type=int, help="mask-piloted queries, 0 = none")
-    method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity, 0 = none")
-    method.add_argument("--pilot-weight", type=float, help="weight of the pilots' losses")
-    method.add_argument("--instance", type=float, help="weight of the loss that sets segments apart, 0 = none")
-    course = parser.add_argument_group("the run")
-    course.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
     course.add_argument(
         "--start-parts",
         nargs="+",
         metavar="NAME",
-        help="take only these parts of --start (aggregator, vas, decoder, …), the rest begins anew",
+        help="load only these parts from --start (aggregator, vas, decoder, …)",
     )
-    even = "rescale F_agg at the start to mean 0 and deviation 1 a channel over so many batches"
+    even = "normalise F_agg per channel at the start, with the statistics of N batches"
     course.add_argument("--even-features", type=int, metavar="N", help=even)
-    course.add_argument("--hold", nargs="+", metavar="NAME", help="parts that stay as they are: aggregator, vas, …")
-    course.add_argument("--resume", action="store_true", help="continue the newest checkpoint in --output")
-    course.add_argument("--minutes", type=float, help="stop after so much time; the schedule stays that of --steps")
+    course.add_argument("--hold", nargs="+", metavar="NAME", help="parts to freeze: aggregator, vas, …")
+    course.add_argument("--resume", action="store_true", help="resume from the latest checkpoint in --output")
+    course.add_argument("--minutes", type=float, help="time limit; does not change the schedule of --steps")
     course.add_argument("--checkpoint-every", type=int, metavar="STEPS")
     course.add_argument("--threads", type=int, help="CPU threads")
-    course.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
-    course.add_argument("--device", help="cpu, cuda, …; default: cuda where there is one")
+    course.add_argument("--workers", type=int, default=1, help="processes that load data (default: 1)")
+    course.add_argument("--device", help="cpu, cuda, … (default: cuda if available)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train as the options say; raises `EovsegError` subclasses."""
+    """Trains with the given options; raises subclasses of `EovsegError`."""
     from eovseg.training.command import train
 
     train(options)
 
 
 def main() -> int:
-    """Entry of `python -m eovseg.training`; errors that a person can act on are printed as one sentence."""
+    """Entry point of `python -m eovseg.training`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training", description=__doc__)
     add_arguments(parser)
     any_encoding()

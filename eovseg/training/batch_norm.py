@@ -1,4 +1,4 @@
-"""Batch normalisation over the photos of all processes, on any device (torch's own refuses a CPU's tensors)."""
+"""Synchronised batch normalisation on any device (torch's own does not support CPU tensors)."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from eovseg import distributed
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / deviation with the statistics of all processes; also returns mean, variance (C,) and pixel count."""
+    """(x - mean) / deviation with statistics over all processes; also returns mean, variance (C,) and pixel count."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         pixels = wide.new_tensor(float(wide.numel() // wide.shape[1]))
         variance, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
-        # Each process's own mean and variance, joined afterwards: sums of squares would cancel.
+        # Combine mean and variance per process, because sums of squares suffer from cancellation.
         parts = wide.new_zeros(distributed.count(), 2 * len(mean) + 1)
         parts[distributed.rank()] = torch.cat([mean, variance, pixels[None]])
         parts = distributed.total(parts)
@@ -42,10 +42,10 @@ class _Normalise(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch is that of all processes together; outside training the same module.
+    """`nn.BatchNorm2d` over the batches of all processes; identical to it in evaluation mode.
 
-    Its gradients are those of the sum of the processes' losses; averaged over processes, as the loop does with all,
-    they are those of the mean loss.
+    Gradients are those of the sum of the losses over the processes; the training loop averages all gradients over the
+    processes, which gives those of the mean loss.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Replace the trained batch norms of `network` by `SharedBatchNorm`s with the same parameters and buffers."""
+    """Replaces the trained batch norms of `network` with `SharedBatchNorm`s that share their parameters and buffers."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.BatchNorm2d and any(p.requires_grad for p in child.parameters()):
@@ -77,5 +77,5 @@ def share_batch_norms(network: nn.Module) -> None:
 
 
 def _row(values: Tensor) -> Tensor:
-    """(C,) -> (C, 1, 1), to go with a map."""
+    """(C,) -> (C, 1, 1), for broadcasting."""
     return values[:, None, None]

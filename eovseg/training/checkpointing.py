@@ -1,4 +1,4 @@
-"""Training checkpoints: written whole or not at all, the newest few kept, enough in them to continue exactly."""
+"""Training checkpoints: atomic, limited to the latest few, and sufficient to resume exactly."""
 
 import json
 import os
@@ -20,9 +20,9 @@ _NAME = re.compile(r"checkpoint_(\d{7,})\.pt")
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write `state` as `checkpoint_<step>.pt` in `folder`, then remove all but the newest `keep`.
+    """Writes `state` to `checkpoint_<step>.pt` in `folder`, then deletes all but the latest `keep`.
 
-    The file appears under its name only when it is complete and on the disk, so a crash leaves the older ones.
+    The write is atomic and synced, so a crash leaves the previous checkpoints intact.
     """
     path = folder / f"checkpoint_{step:07d}.pt"
     with whole_file(path) as part, part.open("wb") as file:
@@ -41,37 +41,37 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read one checkpoint without running code from it; raises `CheckpointError` where that cannot be done."""
+    """Reads a checkpoint without running code from it; raises `CheckpointError` if that is not possible."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}; give a file that `--output` of a run holds.") from error
-    except Exception as error:  # torch raises a dozen kinds for torn or foreign files
+        raise CheckpointError(f"The checkpoint {path} does not exist. Give a file in a run's --output.") from error
+    except Exception as error:  # torch raises many kinds for truncated or other files
         raise CheckpointError(
-            f"The checkpoint {path.name} is torn or not one of ours ({type(error).__name__})."
+            f"The file {path.name} is damaged or not a training checkpoint ({type(error).__name__})."
         ) from error
     if not isinstance(state, dict) or not {"model", "optimizer", "step", "rng"} <= state.keys():
-        raise CheckpointError(f"The file {path.name} is not a training checkpoint (model, optimizer, step, rng).")
+        raise CheckpointError(f"{path.name} is not a training checkpoint: it lacks model, optimizer, step or rng.")
     for weights in (state["model"], state.get("ema")):
         if weights is not None and not names_tensors(weights):
-            raise CheckpointError(f"The weights in {path.name} are not a table of tensors; it is not one of ours.")
+            raise CheckpointError(f"{path.name} is not a training checkpoint: its weights are not tensors.")
     return state
 
 
 def model_config(path: Path, state: dict[str, Any]) -> ModelConfig:
-    """The network that a checkpoint belongs to; raises `CheckpointError` where it does not say so."""
+    """The model configuration stored in a checkpoint; raises `CheckpointError` if it has none."""
     try:
         return ModelConfig.from_dict(json.loads(state["model_config"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise CheckpointError(
-            f"{path.name} does not say which network it belongs to ({type(error).__name__}: {str(error)[:200]})."
+            f"{path.name} has no valid model configuration ({type(error).__name__}: {str(error)[:200]})."
         ) from error
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest readable checkpoint of `folder`, None where it has none at all.
+    """The latest readable checkpoint of `folder`, or None if it has no checkpoints.
 
-    A torn file is passed over for the one before; raises `CheckpointError` when none can be read.
+    Damaged files are skipped; raises `CheckpointError` if none can be read.
     """
     paths = checkpoints(folder)
     for path in reversed(paths):
@@ -85,20 +85,20 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def random_state() -> dict[str, Any]:
-    """States of Python's, numpy's and torch's global generators, in types that a safe load accepts."""
+    """States of the global generators of Python, numpy and torch, in types that `weights_only` loading accepts."""
     python, numpy = random.getstate(), np.random.get_state(legacy=True)  # noqa: NPY002
     assert isinstance(numpy, tuple)
     return {
         "python": python,
         "numpy": (numpy[0], torch.from_numpy(numpy[1].astype(np.int64)), *numpy[2:]),
         "torch": torch.get_rng_state(),
-        # This process's own device alone: asking the others would take memory on each of them.
+        # Only the current device, because querying the others would allocate memory on them.
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put back what `random_state` returned."""
+    """Restores the states returned by `random_state`."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
@@ -108,6 +108,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint that are meant for use: the moving average, or the last ones of a run without."""
+    """The weights for inference: the moving average if there is one, else the last weights."""
     weights: dict[str, Tensor] = state["model"] if state.get("ema") is None else state["ema"]
     return weights

@@ -1,4 +1,4 @@
-"""What `eovseg train` does with its options: the recipe that they describe, and the run."""
+"""`eovseg train`: builds the recipe from the options and runs the training."""
 
 import argparse
 from dataclasses import replace
@@ -22,7 +22,7 @@ from eovseg.whole_files import write_whole
 
 RECIPE_FILE = "recipe.json"
 AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
-# Options that replace a setting of the recipe of the same name.
+# Options that override the recipe's setting of the same name.
 _PLAIN = (
     "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
     "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
@@ -31,7 +31,7 @@ _PLAIN = (
 
 
 def settings(arguments: argparse.Namespace) -> TrainConfig:
-    """The recipe that the options describe; raises `ConfigError` for values that are not allowed."""
+    """The recipe given by the options; raises `ConfigError` for invalid values."""
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     chosen = _recipe(given.get("variant"), given.get("config"))
     changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
@@ -59,19 +59,19 @@ def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {config} cannot be read ({error}).") from error
     if variant not in (None, chosen.variant):
-        raise ConfigError(f"The recipe {config} is for variant {chosen.variant!r}, not {variant!r}; give only one.")
+        raise ConfigError(f"The recipe {config} is for variant {chosen.variant!r}, not {variant!r}; omit --variant.")
     return chosen
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Run the training that the options describe; returns the steps done. Raises `EovsegError` subclasses."""
+    """Runs a training with the given options; returns the number of steps. Raises subclasses of `EovsegError`."""
     distributed.start(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     chosen = settings(arguments)
     if chosen.batch % distributed.count():
-        raise ConfigError(f"A batch of {chosen.batch} photos cannot be parted among {distributed.count()} processes.")
-    hold_out = arguments.validate is True  # the option without a folder
+        raise ConfigError(f"The batch size {chosen.batch} is not divisible by {distributed.count()} processes.")
+    hold_out = arguments.validate is True  # --validate without a folder
     validate = None if hold_out else arguments.validate
     data = choose_data(
         arguments.data, chosen.dataset, chosen.split, chosen.vocabulary, validate, hold_out, arguments.also,
@@ -106,24 +106,24 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _batches(data: ChosenData, chosen: TrainConfig) -> TrainingBatches:
-    """This process's part of the run's batches."""
+    """This process's share of the batches."""
     rank, count = distributed.rank(), distributed.count()
     views = replace(chosen.views, batch_size=chosen.batch // count)
     return TrainingBatches(data.sources, views, chosen.seed, classes=data.classes, process=rank, processes=count)
 
 
 def check_targets(batches: TrainingBatches) -> None:
-    """Raise `DataError` for a source that labels areas of things only, which holds no object to learn from."""
+    """Raises `DataError` for a source with class regions of things only, which has no objects to learn from."""
     for source in batches.sources:
         if source.folder.semantic_only and all(c.is_thing for c in source.folder.categories.values()):
             raise DataError(
-                f"{source.folder.name} labels areas, not objects, and all its classes are things, so there is no mask "
-                "to learn; write `: stuff` behind the classes, or label the objects (a panoptic folder)."
+                f"{source.folder.name} labels regions, not objects, but all its classes are things, so there are no "
+                "masks to learn. Mark classes with `: stuff`, or label objects (panoptic folder)."
             )
 
 
 def _photos(batches: TrainingBatches, data: ChosenData) -> list[ShownPhoto]:
-    """The photos that are drawn during training: two of the first source and two of validation, where there is some."""
+    """The photos shown during training: two of the first source and, if there are any, two validation photos."""
     photos = shown_photos("training", batches.sources[0].folder, batches.sources[0].photos)
     if data.validation:
         photos += shown_photos("validation", data.validation.folder, data.validation.photos)

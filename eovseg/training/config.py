@@ -1,4 +1,4 @@
-"""Everything that defines a training run, in one dataclass; the defaults are the paper's (released configs)."""
+"""All settings of a training run in one dataclass; the defaults are the paper's (released configs)."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
 from eovseg.typed_settings import fits, shown
 
-# Settings that older recipes and checkpoints name; they never had other values than these.
+# Removed settings in older recipes and checkpoints, with the only values they ever had.
 _RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
 
 
@@ -22,39 +22,37 @@ class LossConfig:
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
-    points: int = 12_544  # 0: no sampling, masks are compared at every cell of stride 4
+    points: int = 12_544  # 0: no sampling, masks are compared at every cell at stride 4
     oversample: float = 3.0
     importance: float = 0.75
-    # Training aids that the paper does not have; all off by default, none of them changes inference.
+    # Training aids that are not in the paper; off by default, without effect on inference.
     dense_weight: float = 0.0  # cross-entropy of VAS's word similarity at labelled pixels
     dense_pixels: int = 1_024  # per photo
     pilots: int = 0  # extra queries that start from noised ground-truth masks (Zhang et al. 2023)
     pilot_weight: float = 1.0
-    instance_weight: float = 0.0  # pixels of one segment alike, of two segments unlike, in F_agg
+    instance_weight: float = 0.0  # contrasts the pixels of different segments in F_agg
     instance_pixels: int = 32  # per segment
     instance_temperature: float = 0.1  # of the cosines
-    repeats: tuple[int, ...] = (1, 1, 1)  # times that each target is matched, per decoder layer (Jia et al. 2023)
+    repeats: tuple[int, ...] = (1, 1, 1)  # matches per target in each decoder layer (Jia et al. 2023)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; saved as JSON in its folder and its checkpoints. `views` follows `batch` and `crop`."""
+    """One training run, saved as JSON in its folder and checkpoints. `batch` and `crop` override those of `views`."""
 
     variant: str = "l"
-    vas: bool | None = None  # None: as the variant has it
+    vas: bool | None = None  # None: that of the variant
     fusion: str | None = None
-    model: tuple[str, ...] = ()  # further settings of the network, each NAME=VALUE as `setting` reads it
-    openvino: bool = (
-        True  # XS on CPUs: the frozen tower in OpenVINO where that is installed; the same numbers within rounding
-    )
-    even_features: int = 0  # batches over which F_agg is given mean 0 and deviation 1 at the start
-    hold: tuple[str, ...] = ()  # parts that stay as they are (aggregator, vas, …)
-    short_side: int | None = None  # of a photo at inference, in pixels; None: as the variant has it
+    model: tuple[str, ...] = ()  # further network settings, NAME=VALUE as parsed by `setting`
+    openvino: bool = True  # XS on CPUs: run the frozen tower with OpenVINO if installed; equal up to rounding
+    even_features: int = 0  # number of batches for normalising F_agg at the start
+    hold: tuple[str, ...] = ()  # frozen parts (aggregator, vas, …)
+    short_side: int | None = None  # of a photo at inference, in pixels; None: that of the variant
     data: tuple[str, ...] = ()
-    dataset: str | None = None  # a name of `eovseg data list`; None: what the folder turns out to be
+    dataset: str | None = None  # a name of `eovseg data list`; None: detected from the folder
     split: str | None = None
-    vocabulary: str = ""  # preset, file or words of the training classes; "": as the data have them
-    words: tuple[str, ...] = ()  # every name that the run trains with, noted by the command for the export
+    vocabulary: str = ""  # training classes as preset, file or words; "": those of the data
+    words: tuple[str, ...] = ()  # all names used in training, recorded by the command for the export
     steps: int = 200_000
     batch: int = 16
     accumulate: int = 1  # micro-batches of `batch` photos per optimiser step
@@ -62,17 +60,17 @@ class TrainConfig:
     seed: int = 0
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
-    vas_decay: bool = True  # False: none on VAS's scale and offset, which it would draw to 0
+    vas_decay: bool = True  # False: no decay of VAS's scale and offset towards 0
     schedule: Literal["step", "cosine", "constant"] = "step"
-    milestones: tuple[int, ...] | None = None  # steps; None: the paper's, 163,889 and 187,546 of 200,000, in proportion
+    milestones: tuple[int, ...] | None = None  # None: scaled from the paper's 163,889 and 187,546 of 200,000 steps
     warmup: int = 10
-    warmup_factor: float = 1.0  # 1.0: the released warm-up is none
+    warmup_factor: float = 1.0  # 1.0: no warm-up, as released
     final_factor: float = 0.01  # cosine and constant
-    decay: int = 0  # constant only: the last steps, in which the rate falls
+    decay: int = 0  # constant only: number of final steps with falling rate
     clip: float = 0.01
-    clip_per: Literal["model", "tensor"] = "model"  # whose gradient norm is clipped
+    clip_per: Literal["model", "tensor"] = "model"  # clip the gradient norm of the model or of each tensor
     ema: float = 0.0  # 0: off
-    bf16: bool = False  # only where the machine is faster with it
+    bf16: bool = False  # only used if it is faster on the machine
     fp16: bool = False  # CUDA only, with a gradient scaler
     channels_last: bool = False
     checkpoint_every: int = 5_000
@@ -87,7 +85,7 @@ class TrainConfig:
         positive = ("steps", "batch", "accumulate", "crop", "checkpoint_every", "keep", "evaluate_every")
         for name in (*positive, "pictures_every", "log_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of at least 1.")
+                raise ConfigError(f"{name} is {getattr(self, name)}; give an integer of at least 1.")
         for settings in (self, self.loss):
             for entry in dataclasses.fields(settings):
                 value = getattr(settings, entry.name)
@@ -96,43 +94,43 @@ class TrainConfig:
         if self.short_side is not None and self.short_side < 32:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
         if self.bf16 and self.fp16:
-            raise ConfigError("bf16 and fp16 are both on; choose one of them.")
+            raise ConfigError("bf16 and fp16 are both set; choose one of them.")
         if self.schedule not in ("step", "cosine", "constant"):
             raise ConfigError(f"schedule is {self.schedule!r}; choose 'step', 'cosine' or 'constant'.")
         if self.clip_per not in ("model", "tensor"):
             raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
         if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema is {self.ema}; give a decay of 0 (off) up to, but not including, 1.")
+            raise ConfigError(f"ema is {self.ema}; give a decay from 0 (off) to below 1.")
         if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; give a number above 0.")
+            raise ConfigError(f"learning_rate is {self.learning_rate}; give a positive number.")
         object.__setattr__(self, "views", replace(self.views, batch_size=self.batch, crop_size=self.crop))
 
     def to_json(self) -> str:
         """All settings as JSON text."""
         values = dataclasses.asdict(self)
-        for name in ("batch_size", "crop_size"):  # they are `batch` and `crop`
+        for name in ("batch_size", "crop_size"):  # same as `batch` and `crop`
             del values["views"][name]
         return json.dumps(values, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "TrainConfig":
-        """The settings in JSON text, as `to_json` writes them; what it leaves out is as in its variant's recipe.
+        """Parses settings written by `to_json`; missing ones default to the variant's recipe.
 
-        Raises `ConfigError` for other text, unknown names and values that are not allowed.
+        Raises `ConfigError` for other text, unknown names and invalid values.
         """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"The training settings are not JSON ({error}).") from error
+            raise ConfigError(f"The training settings are not valid JSON ({error}).") from error
         if not isinstance(values, dict):
-            raise ConfigError("The training settings are not a JSON object of names and values.")
+            raise ConfigError("The training settings must be a JSON object.")
         return changed(recipe(str(values.get("variant", "l"))), values)
 
 
 def changed(settings: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass of settings with some replaced; dictionaries replace within the settings they name.
+    """A dataclass of settings with some values replaced; dictionaries are merged into nested dataclasses.
 
-    Raises `ConfigError` for unknown names and values of another type.
+    Raises `ConfigError` for unknown names and values of the wrong type.
     """
     values = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
     names = {entry.name for entry in dataclasses.fields(settings)}
@@ -144,7 +142,7 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
         present = getattr(settings, name)
         if dataclasses.is_dataclass(present):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"The training setting {name} is {shown(value)}; give an object of names and values.")
+                raise ConfigError(f"The training setting {name} is {shown(value)}; give a JSON object.")
             new[name] = changed(present, value)
         elif fits(value, hints[name]):
             new[name] = tuple(value) if isinstance(value, list) else value
@@ -153,16 +151,16 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
     try:
         return replace(settings, **new)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"The training settings have a value of a wrong type ({error}).") from error
+        raise ConfigError(f"The training settings have a value of the wrong type ({error}).") from error
 
 
 def recipe(variant: str, **changes: Any) -> TrainConfig:
-    """The default recipe of a variant, `changes` replacing single settings: the paper's for S, M and L."""
+    """The default recipe of a variant (the paper's for S, M and L), with `changes` to individual settings."""
     return xs_config(**changes) if variant == "xs" else TrainConfig(**{"variant": variant, **changes})
 
 
 def xs_config(**changes: Any) -> TrainConfig:
-    """The recipe of XS (two CPU cores, a few thousand partly labelled photos); `changes` replace single settings."""
+    """The recipe of XS, for two CPU cores and a few thousand partly labelled photos, with `changes`."""
     loss = LossConfig(points=0, dense_weight=8.0, pilots=12, pilot_weight=0.3, repeats=(2, 1, 1))
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
@@ -174,9 +172,9 @@ def xs_config(**changes: Any) -> TrainConfig:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """A network's setting from `NAME=VALUE`, the value as JSON; raises `ConfigError` for other text."""
+    """Parses a network setting `NAME=VALUE` with a JSON value; raises `ConfigError` for other text."""
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {shown(text)} is not NAME=VALUE with a JSON value, as in alpha=0.4.") from error
+        raise ConfigError(f"--set {shown(text)} is not NAME=VALUE with a JSON value, e.g. alpha=0.4.") from error

@@ -1,4 +1,4 @@
-"""Which photos a run learns from, which it is measured on, and the classes that both have."""
+"""Selects the training photos, the validation photos and the classes of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from eovseg.data.split import VALIDATION_FRACTION, validation_photos
 from eovseg.errors import ConfigError
 from eovseg.vocabulary import Vocabulary
 
-# Files that tell an own folder's layout; a folder without any holds XS's sources.
+# Files that identify the layout of a user's folder; a folder without any of them contains XS's sources.
 _MARKS = {
     "panoptic.json": "panoptic-folder",
     "panoptic_train.json": "panoptic-folder",
@@ -29,7 +29,7 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class MeasuredPhotos:
-    """Labelled photos that a run is measured on, and the classes that they are measured in."""
+    """Labelled photos on which a run is evaluated, and the vocabulary used for it."""
 
     folder: LabelledFolder
     photos: Sequence[Photo]
@@ -38,7 +38,7 @@ class MeasuredPhotos:
 
 @dataclass(frozen=True)
 class ChosenData:
-    """The sources of a run, its base classes (None: as the sources have them) and its validation photos, if any."""
+    """The sources of a run, its base classes (None: those of the sources) and its validation photos, if any."""
 
     sources: tuple[TrainingSource, ...]
     classes: TrainingClasses | None = None
@@ -55,17 +55,17 @@ def choose_data(
     also: Path | None = None,
     also_share: float = 0.25,
 ) -> ChosenData:
-    """The data of a run: data set `dataset` in `root`, or what `root` turns out to be; `words` name its classes.
+    """The data of a run: data set `dataset` in `root`, by default detected; `words` override its classes.
 
-    `validate` is another folder of the same kind to measure on; `hold_out` takes the data set's own validation split,
-    else a fifth of its photos, which training then never sees. `also` is a further COCO-panoptic folder, such as one of
-    pseudo-labels, that makes up the share `also_share` of a batch. Raises `ConfigError` and `DataError`.
+    `validate` is another folder of the same format for validation; `hold_out` uses the data set's validation split, or
+    else a fifth of its photos, which is excluded from training. `also` is an additional COCO panoptic folder, e.g. of
+    pseudo-labels, with the share `also_share` of a batch. Raises `ConfigError` and `DataError`.
     """
     chosen = _choose(root, dataset, split, words, validate, hold_out)
     if also is None:
         return chosen
     if not 0 < also_share < 1:
-        raise ConfigError(f"The further folder's share of a batch is {also_share}; give a number between 0 and 1.")
+        raise ConfigError(f"--also-share is {also_share}; give a number between 0 and 1.")
     present = sum(source.share for source in chosen.sources)
     further = TrainingSource(also, "panoptic", present * also_share / (1 - also_share))
     return replace(chosen, sources=(*chosen.sources, further))
@@ -96,7 +96,7 @@ def _choose(
 def _xs_validation(
     root: Path, vocabulary: Vocabulary | None, validate: Path | None, hold_out: bool
 ) -> MeasuredPhotos | None:
-    """XS's validation photos, which its sources leave out anyway, or those of another panoptic folder."""
+    """XS's validation photos, which its sources always exclude, or those of another panoptic folder."""
     if validate:
         return _whole(PanopticFolder(validate), vocabulary)
     if not hold_out:
@@ -110,12 +110,12 @@ def _whole(folder: LabelledFolder, vocabulary: Vocabulary | None) -> MeasuredPho
 
 
 def _training_split(layout: Layout, root: Path) -> str:
-    """The training part; an own folder as a whole where it is not parted."""
+    """The training split, or "all" for a folder without splits."""
     return _present(layout, root, ("train", "all")) or "train"
 
 
 def _present(layout: Layout, root: Path, splits: Sequence[str]) -> str | None:
-    """The first of `splits` that the data set has and whose files are there."""
+    """The first of `splits` that the data set has and whose files exist."""
     return next((s for s in splits if s in layout.splits and not missing_parts(layout, root, s)), None)
 
 

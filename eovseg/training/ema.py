@@ -1,4 +1,4 @@
-"""Exponential moving average of the trained weights, the ones that are evaluated and shipped."""
+"""Exponential moving average of the trained weights, used for evaluation and export."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 class WeightAverage:
     """average ← d·average + (1 − d)·weights, with d = min(decay, (1 + t) / (10 + t)) at update t = 0, 1, …
 
-    The rising start keeps the first, random weights from lingering. Integer buffers (batch counters) are copied.
+    The initially smaller decay limits the influence of the first, random weights. Integer buffers are copied.
     """
 
     def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
@@ -17,7 +17,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, weights: dict[str, Tensor]) -> None:
-        """Take one step towards `weights` (same names and shapes)."""
+        """Updates the average with `weights` (same names and shapes)."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for name, value in weights.items():

@@ -1,4 +1,4 @@
-"""`eovseg export`: a training checkpoint becomes the weight file that is used, with its settings and words inside."""
+"""`eovseg export`: converts a training checkpoint to a weight file, including its settings and words."""
 
 import argparse
 import sys
@@ -17,21 +17,21 @@ JOINT = "feature_extractor.joint_space."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of an export."""
-    parser.add_argument("checkpoint", type=Path, help="a training checkpoint, or a run's folder for its newest one")
-    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    """Adds the options of an export."""
+    parser.add_argument("checkpoint", type=Path, help="training checkpoint, or a run's folder for its latest one")
+    parser.add_argument("output", type=Path, help=".safetensors file to write")
     parser.add_argument(
-        "--towers", type=Path, help="S, M, L: the official checkpoint whose frozen towers go in as well"
+        "--towers", type=Path, help="S, M, L: official checkpoint from which to include the frozen towers"
     )
-    parser.add_argument("--joint-space", type=Path, help="XS: a joint space in the place of the checkpoint's own")
-    parser.add_argument("--last", action="store_true", help="the last weights instead of their moving average")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a model setting, as JSON")
-    parser.add_argument("--data", type=Path, help="for checkpoints without their words: the folder of XS's sources")
+    parser.add_argument("--joint-space", type=Path, help="XS: joint space that replaces that of the checkpoint")
+    parser.add_argument("--last", action="store_true", help="export the last weights, not their moving average")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="model setting, as JSON")
+    parser.add_argument("--data", type=Path, help="folder of XS's sources, for checkpoints without words")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the file that the options describe; raises `EovsegError` subclasses."""
+    """Runs the export; raises subclasses of `EovsegError`."""
     from eovseg.training import checkpointing
     from eovseg.training.config import setting
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     if path.is_dir():
         found = checkpointing.checkpoints(path)
         if not found:
-            raise CheckpointError(f"The folder {path} holds no checkpoint; give the --output of a run.")
+            raise CheckpointError(f"The folder {path} has no checkpoints; give the --output folder of a run.")
         path = found[-1]
     config = export(
         path,
@@ -62,11 +62,11 @@ def export(
     averaged: bool = True,
     towers: Path | None = None,
 ) -> "ModelConfig":
-    """Write the weights of `checkpoint`, without towers in half precision; `joint_space` in the place of its own.
+    """Writes the weights of `checkpoint`, in half precision unless `towers` is given.
 
-    `training_words` replace those that the run noted; `changes` are settings measured after training (thresholds,
-    alpha, beta, sizes); the frozen parts of the official file `towers` make the new one complete. Returns the
-    configuration stored. Raises `CheckpointError` and `ConfigError`.
+    `training_words` override those recorded by the run; `joint_space` replaces that of the checkpoint; `changes` are
+    settings tuned after training (thresholds, alpha, beta, sizes); the frozen towers of the official file `towers` are
+    included. Returns the stored configuration. Raises `CheckpointError` and `ConfigError`.
     """
     from eovseg.checkpoints import read_checkpoint, save_checkpoint
     from eovseg.training import checkpointing
@@ -76,22 +76,22 @@ def export(
     weights: dict[str, Tensor] = checkpointing.averaged_weights(state) if averaged else state["model"]
     words = training_words or TrainConfig.from_json(state["train_config"]).words
     if not words:
-        raise CheckpointError(f"{checkpoint.name} does not say which words it was trained with; add --data.")
+        raise CheckpointError(f"{checkpoint.name} does not contain its training words; add --data.")
     config = checkpointing.model_config(checkpoint, state).with_changes(**(changes or {}))
     if joint_space is not None:
         weights = _with_joint_space(weights, joint_space)
     if towers is not None:
         whole = read_checkpoint(towers, config.variant)
         if not whole.complete:
-            raise CheckpointError(f"{towers.name} holds no frozen towers; give the authors' .pth or its conversion.")
+            raise CheckpointError(f"{towers.name} has no frozen towers; give the authors' .pth or its conversion.")
         weights = whole.tensors | weights
-    complete = towers is not None  # the authors' towers keep their precision
+    complete = towers is not None  # keep the precision of the authors' towers
     save_checkpoint(output, config, weights, complete=complete, training_words=words, half=not complete)
     return config
 
 
 def words_of_xs(data: Path) -> list[str]:
-    """Every name that XS's sources train with, synonyms included: what counts as seen."""
+    """All names used by XS's sources, including synonyms; these count as seen."""
     from eovseg.data.batches import xs_batches
 
     return sorted({name for word_class in xs_batches(data).classes.classes for name in word_class.names})
@@ -110,7 +110,7 @@ def _with_joint_space(weights: "dict[str, Tensor]", joint_space: Path) -> "dict[
 
 
 def main() -> int:
-    """Entry of `python -m eovseg.training.export`; errors that a person can act on are printed as one sentence."""
+    """Entry point of `python -m eovseg.training.export`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.export", description=__doc__)
     add_arguments(parser)
     any_encoding()

@@ -1,4 +1,4 @@
-"""XS's frozen image tower in OpenVINO: the same features in a third of the time, so that training waits less for it."""
+"""XS's frozen image tower in OpenVINO, which computes the same features in a third of the time."""
 
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ from eovseg.fast.towers import TowerOutput
 
 
 class FrozenTower:
-    """`tower` compiled for batches of one shape; called with others it returns None, and the tower itself computes."""
+    """`tower` compiled for one batch shape; returns None for other shapes, which the caller runs in torch."""
 
     def __init__(self, tower: nn.Module, shape: tuple[int, int, int, int]) -> None:
         import openvino
@@ -29,11 +29,11 @@ class FrozenTower:
         return (levels[0], levels[1], levels[2], levels[3]), dense
 
     def __deepcopy__(self, memo: dict[int, object]) -> "FrozenTower":
-        return self  # a copied network has the same frozen tower
+        return self  # copies of a network share the frozen tower
 
 
 class _Flat(nn.Module):
-    """The tower with one tuple of five maps, as OpenVINO converts it."""
+    """The tower with a flat tuple of five maps, as required for the conversion."""
 
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Training only: pixels of one segment look alike in F_agg and unlike those of every other segment of the photo.
+"""Training only: makes pixels of a segment similar in F_agg, and dissimilar to those of other segments of the photo.
 
-A mask is the dot product of an object kernel with the pixels, and a kernel is made from the pixels inside its previous
-mask, so it can only follow an object's outline where the features do. The loss is the softmax cross-entropy of each
-pixel over the mean features of all segments (after De Brabandere et al. 2017 and Wang et al. 2021, with cosines).
+A mask is the dot product of an object kernel with the pixels, and the kernel is computed from the pixels inside its
+previous mask, so masks can only separate objects that the features separate. The loss is the softmax cross-entropy of
+each pixel over the mean features of all segments (after De Brabandere et al. 2017 and Wang et al. 2021, with cosines).
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from eovseg.training.losses import TargetLike
 def instance_loss(
     features: Tensor, targets: Sequence[TargetLike], config: LossConfig, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Mean over photos of the mean over their segments, a scalar; a photo with nothing to tell apart counts 0.
+    """Mean over photos of the mean over their segments, a scalar; photos with less than two candidates count as 0.
 
-    features (B, C, h, w) at stride 4; one generator a photo, on their device. Every segment takes part with
-    `config.instance_pixels` random cells; as many valid cells outside all segments are further candidates, which no
-    pixel of a segment should look like.
+    features (B, C, h, w) at stride 4; one generator per photo, on their device. Every segment contributes
+    `config.instance_pixels` random cells; the same number of valid cells outside all segments are additional negative
+    candidates.
     """
     photos = zip(features, targets, generators, strict=True)
     return torch.stack([_photo_loss(image, target, config, own) for image, target, own in photos]).mean()
@@ -51,6 +51,6 @@ def _draw(count: int, config: LossConfig, generator: torch.Generator) -> Tensor:
 
 
 def _cells(masks: Tensor, height: int, width: int) -> Tensor:
-    """Masks (M, H, W) read at the centre of each cell of stride 4 -> (M, h·w) bool."""
+    """Samples masks (M, H, W) at the centre of each cell at stride 4 -> (M, h·w) bool."""
     right, bottom = max(0, 4 * width - masks.shape[-1]), max(0, 4 * height - masks.shape[-2])
     return F.pad(masks, (0, right, 0, bottom))[:, 2::4, 2::4].flatten(1)

@@ -1,4 +1,4 @@
-"""Pooled features of labelled and unlabelled regions, what the joint space (`eovseg.model.joint_space`) learns from."""
+"""Pooled features of labelled and unlabelled regions: training data of the joint space (`eovseg.model.joint_space`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the ima
 
 @dataclass(frozen=True)
 class Regions:
-    """M regions: pooled `features` (M, 1280) float16, `category_ids` (M,) with 0 = unlabelled, `photos` (M,) identity
-    of each region's photo, `short_sides` (M,) of the view in pixels (0 = random view), `areas` (M,) share of the view.
+    """M regions: pooled `features` (M, 1280) float16, `category_ids` (M,) with 0 = unlabelled, `photos` (M,) photo
+    identities, `short_sides` (M,) of the view in pixels (0 = random view), `areas` (M,) as fractions of the view.
     """
 
     features: Tensor
@@ -34,7 +34,7 @@ class Regions:
     areas: np.ndarray
 
     def select(self, keep: np.ndarray) -> "Regions":
-        """The regions where `keep` (M,) bool is true."""
+        """The regions selected by `keep` (M,) bool."""
         return Regions(
             self.features[torch.from_numpy(keep)],
             self.category_ids[keep],
@@ -45,7 +45,7 @@ class Regions:
 
     @staticmethod
     def join(parts: Sequence["Regions"]) -> "Regions":
-        """All regions of several sources in order."""
+        """Concatenates regions of several sources."""
         return Regions(
             torch.cat([part.features for part in parts]),
             *(
@@ -55,13 +55,13 @@ class Regions:
         )
 
     def save(self, path: Path) -> None:
-        """Write to an .npz file, complete or not at all."""
+        """Writes an .npz file atomically."""
         with whole_file(path) as part, part.open("wb") as file:
             np.savez(file, **{**vars(self), "features": self.features.numpy()})
 
     @staticmethod
     def load(path: Path) -> "Regions":
-        """Read what `save` wrote."""
+        """Reads a file written by `save`."""
         with np.load(path) as arrays:
             return Regions(**{**arrays, "features": torch.from_numpy(arrays["features"])})
 
@@ -69,7 +69,7 @@ class Regions:
 def labelled_regions(
     tower: PhotoFeatures, folder: PanopticFolder, short_sides: Sequence[int], random_views: int, seed: int
 ) -> Regions:
-    """Every segment of `folder` but crowds, pooled in views of the given short sides and in random views."""
+    """All segments of `folder` except crowds, pooled in views of the given short sides and in random views."""
     parts = []
     for photo in folder.photos:
         rng = np.random.default_rng([seed, photo.image_id])
@@ -81,7 +81,7 @@ def labelled_regions(
 
 
 def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: int, seed: int) -> Regions:
-    """Random boxes of random views of every photo in `folder`; raises `DataError` where there is none."""
+    """Random boxes in random views of every photo in `folder`; raises `DataError` if there are no photos."""
     parts = []
     for index, path in enumerate(list_photos(folder)):
         rng = np.random.default_rng([seed, index])
@@ -108,7 +108,7 @@ def resized(image: np.ndarray, segment_map: np.ndarray, short_side: int) -> tupl
 def random_view(
     image: np.ndarray, segment_map: np.ndarray, rng: np.random.Generator, window: int = 384
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A view at a random scale (short side 224 to 672), cut to `window` pixels, mirrored half the time, recoloured."""
+    """A view at a random scale (short side 224 to 672), cropped to `window` pixels, with random flip and colours."""
     image, segment_map = resized(image, segment_map, int(224 * 3 ** rng.random()))
     top, left = (int(rng.integers(0, max(1, size - window + 1))) for size in segment_map.shape)
     cut = (slice(top, top + window), slice(left, left + window))
@@ -132,7 +132,7 @@ def dense_map(tower: PhotoFeatures, image: np.ndarray) -> Tensor:
 
 
 def coverage(segment_map: np.ndarray, ids: Sequence[int]) -> Tensor:
-    """Share of every stride-32 cell that each segment covers: (M, h, w) in [0, 1], padding counted as uncovered."""
+    """Fraction of each cell at stride 32 that each segment covers: (M, h, w) in [0, 1]; padding is uncovered."""
     height, width = segment_map.shape
     padded = np.pad(segment_map, ((0, -height % STRIDE), (0, -width % STRIDE)))
     cells = padded.reshape(padded.shape[0] // STRIDE, STRIDE, padded.shape[1] // STRIDE, STRIDE)
@@ -140,7 +140,7 @@ def coverage(segment_map: np.ndarray, ids: Sequence[int]) -> Tensor:
 
 
 def pool(dense: Tensor, weights: Tensor) -> Tensor:
-    """Mean of `dense` (C, h, w) under each of `weights` (M, h, w): (M, C); a weight map of zeros gives zeros."""
+    """Weighted mean of `dense` (C, h, w) for each of `weights` (M, h, w): (M, C); zeros for zero weights."""
     total = weights.sum((1, 2)).clamp_min(1e-8).unsqueeze(1)
     return weights.flatten(1) @ dense.flatten(1).T / total
 

@@ -1,8 +1,8 @@
-"""Learning XS's joint space (`eovseg.model.joint_space`) and measuring it.
+"""Training and evaluation of XS's joint space (`eovseg.model.joint_space`).
 
-The projection learns two things at once: cross-entropy over words at labelled regions, and the ImageNet classifier's
-probabilities at all regions, labelled or not, read through cosine similarities with the 1,000 class names. The second
-keeps the space open: without it, classes that were never labelled fall to almost nothing.
+The projection is trained with two losses: cross-entropy over words at labelled regions, and distillation of the
+ImageNet classifier's probabilities at all regions, from cosine similarities with the 1,000 class names. The second
+keeps the vocabulary open: without it, accuracy on classes without labels drops to almost nothing.
 """
 
 import json
@@ -34,7 +34,7 @@ from eovseg.whole_files import whole_file, write_whole
 SHORT_SIDES = (256, 384, 512)  # of the fixed views, pixels
 RANDOM_VIEWS = 4
 UNLABELLED_VIEWS, UNLABELLED_BOXES = 2, 12
-SMALLEST_AREA = 0.0008  # share of a view; smaller regions carry more surroundings than object
+SMALLEST_AREA = 0.0008  # fraction of a view; features of smaller regions are dominated by their surroundings
 WARM_UP = 50
 TEST_SOURCE = "lvis_val_subset"  # its classes and photos are never trained on
 Log = Callable[[dict[str, float]], None]
@@ -42,8 +42,8 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What there is to learn from: regions' `features` (M, 1280), their classes `labels` (M,) and every class's words
-    `class_words` (K tensors (n, D), unit rows, the label first); `unlabelled` features (U, 1280) for distillation only.
+    """Training data: `features` (M, 1280) of regions, their classes `labels` (M,), and the word embeddings of each
+    class, `class_words` (K tensors (n, D), unit rows, label first); `unlabelled` features (U, 1280) for distillation.
     """
 
     features: Tensor
@@ -52,7 +52,7 @@ class Lesson:
     class_words: Sequence[Tensor]
 
     def without(self, classes: Collection[int]) -> "Lesson":
-        """The lesson without some classes: neither their regions nor their words."""
+        """A copy without the regions and words of some classes."""
         kept = [k for k in range(len(self.class_words)) if k not in classes]
         new_index = torch.full((len(self.class_words),), -1)
         new_index[kept] = torch.arange(len(kept))
@@ -62,20 +62,20 @@ class Lesson:
 
 
 def new_space(tower: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
-    """A joint space before learning: the tower's classifier, its class names (1000, D) and the features' statistics."""
+    """An untrained joint space with the tower's classifier, its class names (1000, D) and the feature statistics."""
     space = JointSpace(features.shape[1], class_embeddings.shape[1], len(class_embeddings))
     with torch.no_grad():
         space.classifier_weight.copy_(tower.classifier.weight)
         space.classifier_bias.copy_(tower.classifier.bias)
         space.class_embeddings.copy_(class_embeddings)
         space.feature_mean.copy_(features.float().mean(0))
-        space.feature_std.copy_(features.float().std(0) + 0.02)  # rare features would otherwise be blown up
+        space.feature_std.copy_(features.float().std(0) + 0.02)  # avoids amplifying rare features
         space.conse_weight.fill_(conse_weight)
     return space
 
 
 def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = lambda record: None) -> None:
-    """Learn the projection and the temperature in place; `log` gets the losses now and then."""
+    """Trains the projection and the temperature in place; `log` receives the losses every 50 steps."""
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     teacher_scale = torch.nn.Parameter(torch.tensor(30.0).log())
@@ -89,7 +89,7 @@ def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = 
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min(1.0, (s + 1) / WARM_UP) * (1 + np.cos(np.pi * s / config.steps)) / 2
     )
-    # The classifier sees every region once; 1,000 probabilities in half precision are small beside the features.
+    # Precompute the classifier's output; 1,000 probabilities in half precision are small compared with the features.
     pool = torch.cat([lesson.unlabelled, lesson.features])
     probabilities = torch.cat([space.class_probabilities(part.float()).half() for part in pool.split(4096)])
     first_labelled = len(lesson.unlabelled)
@@ -122,7 +122,7 @@ def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = 
 
 
 def calibrate(space: JointSpace, features: Tensor, labels: Tensor, class_words: Sequence[Tensor]) -> None:
-    """Set the temperature to the best of a fine grid: lowest cross-entropy of `features` (M, 1280) with all words."""
+    """Sets the temperature by grid search for the lowest cross-entropy of `features` (M, 1280) over all words."""
     similarity = joint_report.similarities(space(features.float()), class_words)
     scales = torch.logspace(0, 2, 81)
     losses = torch.stack([F.cross_entropy(scale * similarity, labels) for scale in scales])
@@ -150,7 +150,7 @@ def _draw_chances(labels: Tensor, balance: float) -> np.ndarray:
 def _draw_words(
     class_words: Sequence[Tensor], labels: Tensor, config: JointSpaceConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """One word of every class (K, D), its label or a synonym, and which classes compete (K,) bool."""
+    """One word of every class (K, D), the label or a synonym, and which classes compete (K,) bool."""
     synonym = rng.random(len(class_words)) < config.synonym_chance
     rows = [words[rng.integers(len(words)) if s else 0] for words, s in zip(class_words, synonym, strict=True)]
     competing = torch.from_numpy(rng.random(len(class_words)) < rng.uniform(config.fewest_words, 1))
@@ -159,7 +159,7 @@ def _draw_words(
 
 
 def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) -> dict[str, Regions]:
-    """Regions of every source below `data` and of `unlabelled`, read from `cache` where they were kept."""
+    """Regions of every source below `data` and of `unlabelled`, cached in `cache`."""
     tower = tower.to(memory_format=torch.channels_last)
     regions = {}
     for name in (*(source.root.name for source in xs_sources(data)), TEST_SOURCE, "unlabelled"):
@@ -179,7 +179,7 @@ def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) 
 
 
 def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Regions, Tensor], tuple[Regions, Tensor]]:
-    """Regions of training and of `xs_parts`' validation photos with their COCO classes; no test photo is in either."""
+    """Training and validation regions with their COCO classes, split as in `xs_parts`; test photos are excluded."""
     folders = [PanopticFolder(source.root) for source in xs_sources(data)]
     held, test = (identities(name) for name in PARTS)
     classes = TrainingClasses.coco()
@@ -197,7 +197,7 @@ def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Region
         ):
             parts[validation].append((found.select(keep), labels[keep]))
     if not sum(len(labels) for _, labels in parts[True]):
-        raise DataError(f"The sources below {data} have no validation photo; the joint space could not be measured.")
+        raise DataError(f"The sources below {data} have no validation photos to evaluate the joint space on.")
     return _joined(parts[False]), _joined(parts[True])
 
 
@@ -206,7 +206,7 @@ def _joined(parts: Sequence[tuple[Regions, np.ndarray]]) -> tuple[Regions, Tenso
 
 
 def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, held_out: int, log: Log) -> JointSpace:
-    """Extract, learn, calibrate and measure; writes `output` (safetensors, half precision) and a report beside it."""
+    """Extracts features, trains, calibrates, evaluates; writes `output` (safetensors, half precision) and a report."""
     tower, encoder = load_efficientnet_lite2(), MiniLMTextEncoder()
     prompts = variant_config("xs").prompts
 
@@ -249,7 +249,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
             class_words,
             {k: coco.classes[k].label for k in hidden},
         )
-    # Half precision for all but the temperature, whose rounding would be the only one that anyone could measure.
+    # Half precision, except for the temperature, where rounding would be noticeable.
     state = {name: t if t.ndim == 0 else t.half() for name, t in space.state_dict().items()}
     with whole_file(output) as part:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
@@ -258,7 +258,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
 
 
 def imagenet_names() -> list[str]:
-    """The 1,000 ImageNet classes in the classifier's order, the first of WordNet's names for each."""
+    """The first WordNet name of the 1,000 ImageNet classes, in the classifier's order."""
     from timm.data.imagenet_info import ImageNetInfo
 
     information = ImageNetInfo("imagenet1k")

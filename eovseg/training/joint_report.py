@@ -1,4 +1,4 @@
-"""How good the joint space is on true masks: words it learned, words it never saw, and what each of its parts gives."""
+"""Evaluation of the joint space on ground-truth masks: on trained words, on unseen words, and for each of its parts."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from eovseg.vocabulary import Vocabulary
 Scores = dict[str, float | int]
 Encode = Callable[[Sequence[str]], Tensor]
 THINGS = 80  # the first classes of COCO panoptic
-LARGE = 0.02  # share of the photo that makes an object large, 96² pixels of COCO's 640 × 480 being 0.03
+LARGE = 0.02  # minimum fraction of the photo covered by a large object; 96² pixels of COCO's 640 × 480 are 0.03
 
 
 @dataclass(frozen=True)
 class UnseenTest:
-    """Regions of classes that share no word with the training vocabulary: `labels` (M,) among `words` (n, D)."""
+    """Regions of classes that share no word with the training vocabulary; `labels` (M,) index `words` (n, D)."""
 
     regions: Regions
     labels: Tensor
@@ -31,13 +31,13 @@ class UnseenTest:
 
 
 def similarities(embeddings: Tensor, class_words: Sequence[Tensor]) -> Tensor:
-    """Cosine of (M, D) with the best word of each of K classes: (M, K)."""
+    """Maximum cosine of (M, D) with the words of each of K classes: (M, K)."""
     unit = F.normalize(embeddings, dim=-1)
     return torch.stack([(unit @ words.T).amax(-1) for words in class_words], dim=-1)
 
 
 def parts(space: JointSpace) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What is compared: ConSE untrained, the learned projection alone, and the sum that ships."""
+    """The embeddings to compare: untrained ConSE, the learned projection, and their sum, which is used by XS."""
     return {"conse": space.conse, "projection": space.project, "sum": space}
 
 
@@ -48,7 +48,7 @@ def seen_report(
     class_words: Sequence[Tensor],
     short_sides: Sequence[int],
 ) -> dict[str, dict[str, dict[str, Scores]]]:
-    """Accuracy of every part at every size: all 133 classes, and things (large ones too) among the 80 labels alone."""
+    """Accuracy of every part at every size: on all 133 classes, and on (large) things among the 80 thing labels."""
     report: dict[str, dict[str, dict[str, Scores]]] = {}
     labels_only = [words[:1] for words in class_words[:THINGS]]
     for side in short_sides:
@@ -66,13 +66,13 @@ def seen_report(
 
 
 def unseen_test(regions: Regions, folder: PanopticFolder, seen: Vocabulary, encode: Encode) -> UnseenTest:
-    """The classes of `folder` that share no word with `seen`; remarks in brackets are left out of their names."""
+    """The classes of `folder` that share no word with `seen`; parenthesised remarks are removed from their names."""
     known = {word.lower() for word in seen.words}
     names = {c.id: re.sub(r"\s*\([^)]*\)", "", c.name).strip() for c in folder.categories.values()}
     unseen = [
         c.id for c in folder.categories.values() if c.name.lower() not in known and names[c.id].lower() not in known
     ]
-    # COCO's own spellings ("scissors", "remote") keep COCO's ids below 201 and are seen whatever the word says
+    # COCO classes with other spellings ("scissors", "remote") have ids below 201 and are seen, too.
     unseen = [i for i in unseen if i > 200]
     keep = np.isin(regions.category_ids, unseen)
     position = {category: index for index, category in enumerate(unseen)}
@@ -83,7 +83,7 @@ def unseen_test(regions: Regions, folder: PanopticFolder, seen: Vocabulary, enco
 def unseen_report(
     space: JointSpace, test: UnseenTest, class_words: Sequence[Tensor], short_sides: Sequence[int]
 ) -> dict[str, dict[str, dict[str, Scores]]]:
-    """Accuracy on never trained classes among those that occur, among all of them, and with the trained ones added."""
+    """Accuracy on unseen classes: among those that occur, among all unseen ones, and with the seen ones added."""
     occurring, position = torch.unique(test.labels, return_inverse=True)
     everywhere = list(test.words.split(1))
     report: dict[str, dict[str, dict[str, Scores]]] = {}
@@ -103,7 +103,7 @@ def unseen_report(
 
 
 def choose_held_out(labels: Tensor, count: int, seed: int) -> list[int]:
-    """`count` classes for the control, drawn among those with 2 to 60 regions in `labels`."""
+    """Draws `count` classes for the control experiment from those with 2 to 60 regions in `labels`."""
     regions = torch.bincount(labels).numpy()
     candidates = np.flatnonzero((regions >= 2) & (regions <= 60))
     return sorted(np.random.default_rng(seed).choice(candidates, min(count, len(candidates)), replace=False).tolist())
@@ -112,7 +112,7 @@ def choose_held_out(labels: Tensor, count: int, seed: int) -> list[int]:
 def held_out_report(
     space: JointSpace, features: Tensor, labels: Tensor, class_words: Sequence[Tensor], hidden: dict[int, str]
 ) -> dict[str, object]:
-    """Accuracy of a control that never learned the `hidden` classes, on them and on the rest, among all classes."""
+    """Accuracy of a space trained without the `hidden` classes, on these and on the others, among all classes."""
     is_seen = np.array([k not in hidden for k in range(len(class_words))])
     report: dict[str, object] = {"classes": list(hidden.values())}
     for name, embed in parts(space).items():

@@ -1,4 +1,4 @@
-"""`python -m eovseg.training.joint_space`: learn XS's joint space (`eovseg.model.joint_space`) and measure it."""
+"""`python -m eovseg.training.joint_space`: train and evaluate XS's joint space (`eovseg.model.joint_space`)."""
 
 import argparse
 import json
@@ -12,11 +12,11 @@ from eovseg.errors import ConfigError, any_encoding, exit_code
 
 @dataclass(frozen=True)
 class JointSpaceConfig:
-    """How the joint space is learned; raises `ConfigError` where a value is not allowed.
+    """Training settings of the joint space; raises `ConfigError` for invalid values.
 
-    `distillation` weighs the classifier's part of the loss; `conse_weight` is ConSE's share in the sum, 0 = none;
-    `balance` in [0, 1]: 0 draws regions as they come, 1 draws every class equally often; `fewest_words` in (0, 1]: a
-    step lets a random share of the words compete, between this and all of them.
+    `distillation` is the weight of the distillation loss; `conse_weight` is the weight of ConSE in the sum, 0 = none;
+    `balance` in [0, 1]: 0 draws regions uniformly, 1 draws all classes equally often; `fewest_words` in (0, 1]: in each
+    step, a random fraction of the words competes, between this and 1.
     """
 
     steps: int = 900
@@ -34,19 +34,21 @@ class JointSpaceConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
-                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; it must be above 0.")
+                raise ConfigError(f"{name}={getattr(self, name)} is not allowed; it must be positive.")
         if not 0 < self.fewest_words <= 1:
             raise ConfigError(f"fewest_words={self.fewest_words} is not allowed; it must be in (0, 1].")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Entry point of the command; returns the exit code."""
     defaults = JointSpaceConfig()
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.joint_space", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of XS's sources, with unlabelled/")
-    parser.add_argument("--output", type=Path, required=True, help="weight file; report .json and log .jsonl beside it")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the extracted features")
-    parser.add_argument("--held-out", type=int, default=0, help="also train without so many classes and measure them")
+    parser.add_argument("--data", type=Path, required=True, help="folder of XS's sources, including unlabelled/")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="weight file; also writes .json (report) and .jsonl (log)"
+    )
+    parser.add_argument("--cache", type=Path, help="cache folder for extracted features")
+    parser.add_argument("--held-out", type=int, default=0, help="also train without N classes and evaluate on them")
     parser.add_argument("--threads", type=int, help="CPU threads")
     for name, default in asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)

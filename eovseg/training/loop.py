@@ -1,6 +1,6 @@
-"""The training loop: one function of the step, so that an interrupted run continues as if nothing had happened.
+"""The training loop, deterministic in the step, so an interrupted run resumes exactly.
 
-N processes with b photos each (`eovseg.distributed`) take the steps that one with N·b photos would.
+N processes with b photos each (`eovseg.distributed`) take the same steps as one process with N·b photos.
 """
 
 import json
@@ -43,7 +43,7 @@ from eovseg.training.points import generator_of, points_of_photos
 from eovseg.training.schedule import learning_rate
 from eovseg.whole_files import write_whole
 
-# So many bad steps in a row are no accident; the run stops instead of burning hours.
+# The run is aborted after this many consecutive steps with a non-finite loss.
 MAX_BAD_STEPS = 50
 
 Stream = Callable[[range], Iterable[TrainingBatch]]
@@ -52,13 +52,13 @@ Seen = TypeVar("Seen")
 
 
 class Trainer:
-    """Trains the unfrozen parts of `network` on `stream(range)`, the batches of those indices in order.
+    """Trains the unfrozen parts of `network` on `stream(range)`, the batches with these indices in order.
 
-    A batch must depend on its index only and leave the global random generators alone (`data.batches.batch_stream`);
-    of several processes each gets its own photos of it, the i-th of process p being number i·N + p of the whole.
-    `evaluate` is called every `config.evaluate_every` steps with the averaged weights in place, on all processes; its
-    numbers go to the log. `output` receives `log.jsonl` and the checkpoints. `monitor` gets every line of the log, and
-    every `config.pictures_every` steps the averaged weights for pictures.
+    A batch must depend only on its index and not use the global random generators (`data.batches.batch_stream`). Each
+    process gets its share of it: the i-th photo of process p is number i·N + p of the batch. `evaluate` is called every
+    `config.evaluate_every` steps with the averaged weights, on all processes, and its results are logged. `output`
+    receives `log.jsonl` and the checkpoints. `monitor` receives every line of the log and, every
+    `config.pictures_every` steps, the averaged weights to draw pictures.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Trainer:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if config.fp16 and self.device.type != "cuda":
-            raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; train in bf16 or float32 here.")
+            raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; use bf16 or float32.")
         self.network = network = optimise(network).to(self.device)
-        self.network.text_encoder.to("cpu")  # there until a new word comes; it is the largest part of L
+        self.network.text_encoder.to("cpu")  # only needed for new words; it is the largest part of L
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.stream = stream
@@ -89,13 +89,13 @@ class Trainer:
         if distributed.count() > 1:
             share_batch_norms(trained)
             distributed.copy_from_main(_trained_tensors(network, self.auxiliary))
-            torch.manual_seed(config.seed + distributed.rank())  # what else is random differs between processes
+            torch.manual_seed(config.seed + distributed.rank())  # other randomness differs between processes
         self.optimizer = build_optimizer(trained, config)
         self.average = WeightAverage(network.trained_state_dict(), config.ema) if config.ema else None
         self.step = 0
         self.skipped = 0
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        # A bad step must not leave its NaN in the running statistics of the trained batch norms.
+        # Restored after a bad step, to keep NaN out of the running statistics of the trained batch norms.
         self._buffers = [
             buffer
             for module in trained.modules()
@@ -109,10 +109,7 @@ class Trainer:
         self._words: dict[str, Tensor] = {}
 
     def _use_frozen_tower(self) -> None:
-        """Let OpenVINO compute XS's frozen tower on CPUs; no gradient goes through it.
-
-        Its numbers are the same within rounding.
-        """
+        """Runs XS's frozen tower with OpenVINO on CPUs: no gradients needed, and equal up to rounding."""
         extractor = getattr(self.network, "feature_extractor", None)
         wanted = self.config.openvino and self.device.type == "cpu" and available()
         if not wanted or not isinstance(extractor, FastLite2Extractor):
@@ -122,9 +119,9 @@ class Trainer:
             extractor.program = FrozenTower(extractor.tower, (self.config.batch // distributed.count(), 3, side, side))
 
     def resume(self) -> bool:
-        """Continue from the newest readable checkpoint in `output`; False where there is none.
+        """Resumes from the latest readable checkpoint in `output`; returns False if there is none.
 
-        Exactly so with the number of processes that wrote it; with another, as long as the whole batch is as large.
+        Exact with the same number of processes; another number is possible if the total batch size is the same.
         """
         found = distributed.from_main(lambda: checkpointing.load_newest(self.output))
         if found is None:
@@ -132,8 +129,8 @@ class Trainer:
         path, state = found
         if ModelConfig.from_dict(json.loads(state["model_config"])) != self.network.config:
             raise CheckpointError(
-                f"{path.name} was made for another network ({state['model_config']}); "
-                "use its settings or another --output."
+                f"{path.name} belongs to another network ({state['model_config']}). "
+                "Use its settings or another --output."
             )
         self.network.load_trained_state_dict(state["model"])
         if self.auxiliary is not None:
@@ -152,7 +149,7 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint of the present state, one of all processes."""
+        """Writes one checkpoint of the current state of all processes."""
         states = distributed.gather(checkpointing.random_state())
         if states is None:
             return
@@ -173,10 +170,10 @@ class Trainer:
         checkpointing.save(self.output, self.step, state, self.config.keep)
 
     def run(self, minutes: float | None = None) -> int:
-        """Train up to `config.steps` steps, or for `minutes`, or until SIGTERM / SIGINT; returns the steps done.
+        """Trains for up to `config.steps` steps, `minutes`, or until SIGTERM / SIGINT; returns the number of steps.
 
-        A signal to any process ends all of them after the present step. Ends with a checkpoint in every case but an
-        error of its own.
+        A signal to any process stops all of them after the current step. Always ends with a checkpoint, except after an
+        exception.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         end = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -187,7 +184,7 @@ class Trainer:
         bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=silent)
         log_file = self.output / "log.jsonl" if distributed.is_main() else Path(os.devnull)
         first, last = (step * self.config.accumulate for step in (self.step, self.config.steps))
-        # Worker processes start inside `StopSignals`, so a Ctrl-C at the terminal does not take them away mid-step.
+        # Worker processes start inside `StopSignals`, so that Ctrl-C does not kill them in the middle of a step.
         watched = nullcontext() if self.monitor is None else closing(self.monitor)
         with StopSignals() as stop, bar, watched, log_file.open("a") as log:
             batches = iter(self.stream(range(first, last)))
@@ -199,8 +196,8 @@ class Trainer:
                 bad_in_a_row = bad_in_a_row + 1 if parts is None else 0
                 if bad_in_a_row == MAX_BAD_STEPS:
                     raise EovsegError(
-                        f"The loss was not finite for {MAX_BAD_STEPS} steps in a row (up to step {self.step}); "
-                        "lower the learning rate and resume from the last checkpoint."
+                        f"The loss was not finite for {MAX_BAD_STEPS} consecutive steps (up to step {self.step}). "
+                        "Lower the learning rate and resume from the last checkpoint."
                     )
                 for name, value in (parts or {}).items():
                     window[name] += value
@@ -225,7 +222,7 @@ class Trainer:
         return self.step
 
     def train_step(self, batches: Iterator[TrainingBatch]) -> dict[str, float] | None:
-        """One optimiser step; the loss and its parts, or None where it was not finite and nothing was changed."""
+        """One optimiser step; returns the loss and its parts, or None if it was not finite and the step was skipped."""
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -235,7 +232,7 @@ class Trainer:
         for index, batch in enumerate([next(batches) for _ in range(self.config.accumulate)], first):
             losses = self.losses(batch, index)
             loss = torch.stack(list(losses.values())).sum() / self.config.accumulate
-            # Of all processes: a loss that is not finite on one must stop the step on all.
+            # Over all processes, so that a non-finite loss on one skips the step on all.
             whole, *values = distributed.mean(torch.stack([loss, *losses.values()]).detach().float()).tolist()
             parts["loss"] += whole
             if not math.isfinite(parts["loss"]):
@@ -251,7 +248,7 @@ class Trainer:
             finite = math.isfinite(parts["gradient_norm"])
             if finite:
                 self._scaler.step(self.optimizer)
-            self._scaler.update()  # fp16: a smaller scale after gradients beyond its range
+            self._scaler.update()  # fp16: reduces the scale after overflow
         if finite:
             if self.average is not None:
                 self.average.update(self.network.trained_state_dict())
@@ -263,10 +260,10 @@ class Trainer:
         return dict(parts) if finite else None
 
     def _clip(self) -> float:
-        """Clip the gradients, of the whole model or of each tensor; the norm of the whole before.
+        """Clips the gradient of the model or of each tensor; returns the total norm before clipping.
 
-        A mask without a pixel sends the gradient through layer norms of a zero vector, which amplify it a thousandfold:
-        clipped together, such a step silences every other tensor.
+        With an empty mask, the gradient passes through layer norms of a zero vector, which amplify it a thousandfold.
+        Clipped jointly, such a gradient would suppress those of all other tensors.
         """
         if self.config.clip_per == "model":
             return torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip).item()
@@ -278,7 +275,7 @@ class Trainer:
         return total
 
     def losses(self, batch: TrainingBatch, index: int) -> dict[str, Tensor]:
-        """Forward pass and weighted losses of batch `index`, with gradients; their mean over processes is the loss."""
+        """Forward pass and weighted losses of batch `index`; the loss is their mean over processes."""
         batch = batch.to(self.device)
         pixels, targets = batch.pixels, batch.targets
         if self.config.channels_last:
@@ -286,7 +283,7 @@ class Trainer:
         words = self._embed(batch.class_names)
         masks, assignment = None, None
         if self.config.loss.pilots:
-            grid = tuple(-(-side // 32) * 8 for side in pixels.shape[-2:])  # stride 4 of the photo padded to ×32
+            grid = tuple(-(-side // 32) * 8 for side in pixels.shape[-2:])  # at stride 4, padded to multiples of 32
             pairs = zip(targets, self._generators("cpu", index, len(targets), 0), strict=True)
             made = [make_mask_pilots([one], self.config.loss.pilots, (grid[0], grid[1]), own) for one, own in pairs]
             masks, assignment = (torch.cat(parts) for parts in zip(*made, strict=True))
@@ -307,12 +304,12 @@ class Trainer:
         return losses
 
     def _generators(self, device: torch.device | str, index: int, photos: int, purpose: int) -> list[torch.Generator]:
-        """One for each photo of batch `index`, the same whichever process has the photo."""
+        """One generator per photo of batch `index`, independent of the process that has the photo."""
         slots = range(distributed.rank(), photos * distributed.count(), distributed.count())
         return [generator_of(device, self.config.seed, index, slot, purpose) for slot in slots]
 
     def _embed(self, class_names: list[tuple[str, ...]]) -> TextEmbeddings:
-        """Text embeddings of this step's words; each word is encoded once a run."""
+        """Text embeddings of this step's words; each word is encoded once per run."""
         words = [word for names in class_names for word in names]
         if new := sorted({word for word in words if word not in self._words}):
             self.network.text_encoder.to(self.device)
@@ -325,7 +322,7 @@ class Trainer:
         return TextEmbeddings(torch.stack([self._words[word] for word in words]), class_index)
 
     def _with_average(self, look: Callable[[int, EOVSeg], Seen]) -> Seen:
-        """What `look` returns with the averaged weights in place; random generators come out untouched."""
+        """Calls `look` with the averaged weights; restores the weights and the random state."""
         state = checkpointing.random_state()
         own = {name: value.clone() for name, value in self.network.trained_state_dict().items()}
         if self.average is not None:
@@ -340,7 +337,7 @@ class Trainer:
             checkpointing.restore_random_state(state)
 
     def _log(self, log: Any, window: dict[str, float]) -> None:
-        """One line: means over the good steps of the window."""
+        """Logs the means over the good steps of the window."""
         good = max(1.0, window["good"])
         means = {k: round(v / good, 5) for k, v in window.items() if k not in ("good", "seconds", "steps")}
         line = {
@@ -360,10 +357,10 @@ class Trainer:
 
 
 def similarity_head(network: EOVSeg) -> VocabularyAwareSelection | None:
-    """The two projections of VAS for the dense loss of a network without VAS; None where it has its own.
+    """The projections of VAS for the dense loss of a network without VAS; None if it has VAS.
 
-    With it an ablation without VAS is trained with the same losses and lacks the selection alone. It is not part of the
-    network and never leaves the training checkpoints.
+    With this head, an ablation without VAS is trained with the same losses and lacks only the selection. The head is
+    not part of the network and is stored only in training checkpoints.
     """
     if network.vas is not None:
         return None
@@ -371,7 +368,7 @@ def similarity_head(network: EOVSeg) -> VocabularyAwareSelection | None:
     head = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.embed_dim, config.vas_heads)
     if config.initialisation == "short":
         nn.init.normal_(head.guide.weight, std=2.5)
-    return head.to(network.void_embedding.weight)  # its device and precision
+    return head.to(network.void_embedding.weight)  # same device and precision
 
 
 def _trained_tensors(network: EOVSeg, auxiliary: nn.Module | None) -> list[Tensor]:
@@ -383,7 +380,7 @@ def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _drop_log_after(path: Path, step: int) -> None:
-    """Remove the lines that a resumed run is going to write again."""
+    """Removes the lines that a resumed run will write again."""
     if not path.exists():
         return
     kept = []
@@ -391,6 +388,6 @@ def _drop_log_after(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):  # the last line of a killed run may be torn
+        except (ValueError, KeyError):  # the last line of a killed run may be truncated
             continue
     write_whole(path, "".join(kept))

@@ -1,11 +1,10 @@
-"""Losses of the three decoder layers (Sec. 4.1, released criterion), extended to photos that are only partly labelled.
+"""Losses of the three decoder layers (Sec. 4.1, released criterion), extended to partly labelled photos.
 
-Where every pixel is labelled with every class the numbers are the released ones. Elsewhere, three rules keep what
-nobody labelled out of the loss: mask losses and mask costs use only points on `valid` pixels; classes that a photo's
-source does not know leave its softmax; an unmatched query whose predicted mask lies mostly on unlabelled pixels is
-not told that it is no object. What a loss is divided by (targets, weights, pixels) is counted over all processes, so
-that the mean over processes is the loss of the whole batch. Masks, matching and losses are float32, also under bf16
-autocast.
+For fully labelled photos, the losses equal the released ones. For others, three rules exclude unlabelled content: mask
+losses and costs use only points on `valid` pixels; classes unknown to a photo's source are excluded from its softmax;
+and an unmatched query whose predicted mask lies mostly on unlabelled pixels has no no-object loss. Normalisers
+(targets, weights, pixels) are summed over all processes, so that the mean over processes is the loss of the full
+batch. Masks, matching and losses use float32 even under bf16 autocast.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from eovseg.training.points import PointSource, look_up, sample_at, sample_rows,
 
 
 class TargetLike(Protocol):
-    """What a photo's labels must offer (`eovseg.data.batches.Target`)."""
+    """Interface of a photo's labels (`eovseg.data.batches.Target`)."""
 
     labels: Tensor  # (M,) long, class index
     masks: Tensor  # (M, H, W) bool
@@ -35,37 +34,37 @@ class TargetLike(Protocol):
 
 
 class LogitsLike(Protocol):
-    """What the network must return (`eovseg.model.network.Logits`)."""
+    """Interface of the network's output (`eovseg.model.network.Logits`)."""
 
-    mask_logits: tuple[Tensor, ...]  # a layer: (B, Q, h, w)
-    class_logits: tuple[Tensor, ...]  # a layer: (B, Q, K + 1), void last
+    mask_logits: tuple[Tensor, ...]  # per layer: (B, Q, h, w)
+    class_logits: tuple[Tensor, ...]  # per layer: (B, Q, K + 1), void last
     pixel_embeddings: Tensor | None  # (B, D, h, w)
     word_rows: Tensor | None  # (N + 1, D), void row last
-    extra_mask_logits: tuple[Tensor, ...]  # as above for the P pilots, empty without
+    extra_mask_logits: tuple[Tensor, ...]  # as above for P pilots, empty without pilots
     extra_class_logits: tuple[Tensor, ...]
 
 
 @dataclass
 class _Labels:
-    """The batch's targets on the padded grid of the masks."""
+    """The batch's targets, padded to the mask grid."""
 
     labels: list[Tensor]
     masks: list[Tensor]  # (M, H, W) bool
     stacked: Tensor  # (sum of M, H, W) bool
-    starts: list[int]  # row of each photo's first mask in `stacked`
-    valid: Tensor | None  # (B, H, W) bool; None where every pixel is
-    unlabelled: Tensor | None  # (B, h, w) float32 at the masks' stride; None where none is
-    unknown: Tensor | None  # (B, K + 1) bool; None where every class is known
-    cells: Tensor | None = None  # `stacked` as shares of each cell (sum of M, h, w); None where points are sampled
-    valid_cells: Tensor | None = None  # (B, h, w) float 0 or 1; None where every one is
+    starts: list[int]  # index of each photo's first mask in `stacked`
+    valid: Tensor | None  # (B, H, W) bool; None if all pixels are valid
+    unlabelled: Tensor | None  # (B, h, w) float32 at mask stride; None if all pixels are labelled
+    unknown: Tensor | None  # (B, K + 1) bool; None if all classes are known
+    cells: Tensor | None = None  # `stacked` as fraction of each cell (sum of M, h, w); None if points are sampled
+    valid_cells: Tensor | None = None  # (B, h, w) float 0 or 1; None if all cells are valid
 
 
 class SetCriterion:
     """Weighted losses of a batch: `criterion(logits, targets)` -> {name: scalar}, to be summed.
 
     Names: `layer0_class`, `layer0_mask`, `layer0_dice` (one set per decoder layer), `pilot0_class`, … and `dense`.
-    `draw` gives the random numbers, torch's own generator without; `matches` keeps the last call's assignment of each
-    layer.
+    `draw` supplies random points, by default from torch's global generator; `matches` holds the assignment of each
+    layer in the last call.
     """
 
     def __init__(self, config: LossConfig, draw: PointSource | None = None) -> None:
@@ -83,7 +82,7 @@ class SetCriterion:
         """Losses of one batch.
 
         class_index (N,) long: the class of each of `word_rows` (needed for the dense loss);
-        pilots (B, P) long: the target of each extra query, -1 for none.
+        pilots (B, P) long: the target of each pilot query, -1 for none.
         """
         with torch.autocast(logits.mask_logits[0].device.type, enabled=False):
             return self._losses(logits, targets, class_index, pilots)
@@ -120,14 +119,14 @@ class SetCriterion:
         sampled, truth, weight = self._matching_points(mask_logits.detach(), prepared)
         matches = match(class_logits.detach(), sampled, prepared.labels, truth, weight, self.config, repeats)
         self.matches.append(matches)
-        # Targets, as released; of those matched more than once the pairs, so that the mean stays a mean.
+        # The number of targets, as released, or of pairs if targets are matched repeatedly.
         count = _pairs(matches) if repeats > 1 else sum(labels.numel() for labels in prepared.labels)
         losses = {"class": self._class_loss(class_logits, mask_logits, prepared, matches)}
         return losses | self._mask_losses(mask_logits, prepared, matches, _fair_count(count, mask_logits.device))
 
     @torch.no_grad()
     def _matching_points(self, mask_logits: Tensor, prepared: _Labels) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """Mask logits (B, Q, P), true masks (M, P) a photo and weights (B, P) at the points that matching looks at."""
+        """Mask logits (B, Q, P), true masks (M, P) of each photo and weights (B, P) at the points used for matching."""
         if prepared.cells is not None:
             weight = None if prepared.valid_cells is None else prepared.valid_cells.flatten(1)
             counts = [len(masks) for masks in prepared.masks]
@@ -163,7 +162,7 @@ class SetCriterion:
     def _pilots(
         self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]
     ) -> dict[str, Tensor]:
-        """The same losses for queries whose target is known beforehand; a pilot without target costs nothing."""
+        """The same losses for queries with a known target; pilots without a target have no loss."""
         total = _fair_count(_pairs(matches), mask_logits.device)
         rows, columns = _flat(matches), _flat_labels(matches, prepared.labels)
         surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / total
@@ -173,7 +172,7 @@ class SetCriterion:
     def _mask_losses(
         self, mask_logits: Tensor, prepared: _Labels, matches: list[Match], total: Tensor
     ) -> dict[str, Tensor]:
-        """Sigmoid cross-entropy and dice of the matched masks, at mostly uncertain points or at every cell."""
+        """Sigmoid cross-entropy and dice loss of the matched masks, at mostly uncertain points or at every cell."""
         photos, queries = _flat(matches)
         predicted = mask_logits[photos, queries]  # (n, h, w)
         rows = torch.cat([columns + start for (_, columns), start in zip(matches, prepared.starts, strict=True)])
@@ -195,7 +194,7 @@ class SetCriterion:
     def _sample(
         self, predicted: Tensor, prepared: _Labels, photos: Tensor, rows: Tensor, counts: list[int]
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits, truth and weights (n, P) of matched masks (n, h, w) at points where most are uncertain."""
+        """Logits, truth and weights (n, P) of matched masks (n, h, w) at mostly uncertain points."""
         valid, config = prepared.valid, self.config
         is_valid = None if valid is None else lambda points: look_up(valid, photos, points)
         points = uncertain_points(
@@ -208,9 +207,9 @@ class SetCriterion:
 
 
 def mostly_unlabelled(mask_logits: Tensor, unlabelled: Tensor) -> Tensor:
-    """Queries with more than half of their positive pixels on unlabelled ground.
+    """Queries with more than half of their positive pixels in unlabelled areas.
 
-    mask_logits (B, Q, h, w), unlabelled (B, h, w) float share of each cell -> (B, Q) bool; an empty mask is False.
+    mask_logits (B, Q, h, w), unlabelled (B, h, w) fraction of each cell -> (B, Q) bool; False for an empty mask.
     """
     positive = (mask_logits > 0).float().flatten(2)  # (B, Q, hw)
     outside = torch.einsum("bqp,bp->bq", positive, unlabelled.flatten(1))
@@ -218,7 +217,7 @@ def mostly_unlabelled(mask_logits: Tensor, unlabelled: Tensor) -> Tensor:
 
 
 def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.device) -> _Labels:
-    """Targets as the losses need them, padded to four times the masks' grid (right and bottom, no object there)."""
+    """Targets in the form needed by the losses, padded on the right and bottom to four times the mask grid."""
     height, width = targets[0].valid.shape
     right, bottom = max(0, 4 * grid[1] - width), max(0, 4 * grid[0] - height)
     stacked = F.pad(torch.cat([t.masks for t in targets]).to(device), (0, right, 0, bottom))
@@ -227,7 +226,7 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
     labelled = F.pad(torch.stack([t.labelled for t in targets]).to(device), (0, right, 0, bottom), value=True)
     known = F.pad(torch.stack([t.known_classes for t in targets]).to(device), (0, 1), value=True)  # (B, K + 1)
     for row, target in zip(known, targets, strict=True):
-        row[target.labels.to(device)] = True  # a label that its own photo does not know would cost infinity
+        row[target.labels.to(device)] = True  # otherwise the loss of the label would be infinite
     unlabelled = None
     if not labelled.all():
         unlabelled = F.avg_pool2d((~labelled).float(), 4)
@@ -243,20 +242,20 @@ def _prepare(targets: Sequence[TargetLike], grid: Sequence[int], device: torch.d
 
 
 def _add_cells(prepared: _Labels) -> None:
-    """Masks and validity on the masks' own grid, of which each cell is 4x4 pixels."""
+    """Adds masks and validity on the mask grid, with cells of 4x4 pixels."""
     prepared.cells = prepared.stacked.float().unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).mean((2, 4))
     if prepared.valid is not None:
         prepared.valid_cells = (F.avg_pool2d(prepared.valid.float(), 4) > 0.5).float()
 
 
 def _known_only(class_logits: Tensor, prepared: _Labels) -> Tensor:
-    """Class logits in float32 with the classes that a photo's source does not know at -inf."""
+    """Class logits in float32, with -inf for classes unknown to the photo's source."""
     class_logits = class_logits.float()
     return class_logits if prepared.unknown is None else class_logits.masked_fill(prepared.unknown[:, None], -torch.inf)
 
 
 def _fair_count(count: int, device: torch.device) -> Tensor:
-    """A process's divisor where it has `count` of what all processes count together."""
+    """This process's divisor, where `count` is its part of the total."""
     return distributed.fair_share(torch.tensor(float(count), device=device), 1)
 
 

@@ -1,4 +1,4 @@
-"""Bipartite matching of predicted segments to labelled ones (Carion et al. 2020; mask costs of Cheng et al. 2021)."""
+"""Bipartite matching of predicted and labelled segments (Carion et al. 2020; mask costs of Cheng et al. 2021)."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from eovseg.training.config import LossConfig
 
-# Stands in for a cost that is not finite: such a query is matched last, and scipy never sees a NaN.
+# Replaces non-finite costs, which scipy does not accept; such queries are matched last.
 WORST_COST = 1e6
 
-Match = tuple[Tensor, Tensor]  # query indices, target indices, both long (m,), queries in rising order
+Match = tuple[Tensor, Tensor]  # query indices (ascending) and target indices, both long (m,)
 
 
 @torch.no_grad()
@@ -25,11 +25,11 @@ def match(
     config: LossConfig,
     repeats: int = 1,
 ) -> list[Match]:
-    """Cheapest assignment of queries to the targets of each photo.
+    """Minimum-cost assignment of queries to the targets of each photo.
 
-    class_logits (B, Q, K+1); mask logits `sampled` (B, Q, P) at P points shared by a photo's masks; per photo labels
-    (M,) and `truth` (M, P) float 0..1; weight (B, P) float, 0 where no mask counts (None: all do). With `repeats` r
-    each target may take r queries (fewer where r·M exceeds Q).
+    class_logits (B, Q, K+1); mask logits `sampled` (B, Q, P) at P points shared by a photo's masks; per photo, labels
+    (M,) and `truth` (M, P) float 0..1; weight (B, P) float, 0 at points to ignore (None: all are used). With `repeats`
+    r, each target is matched to r queries (fewer if r·M exceeds Q).
     """
     batch, queries = class_logits.shape[:2]
     probabilities = class_logits.float().softmax(-1)
@@ -60,7 +60,7 @@ def match(
 
 def _cross_entropy_cost(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """Mean sigmoid cross-entropy of every query (Q, P) with every target (M, P) -> (Q, M)."""
-    absent = torch.nn.functional.softplus(logits)  # the cross-entropy with 0; with 1 it is that minus the logit
+    absent = torch.nn.functional.softplus(logits)  # cross-entropy with 0; that with 1 is this minus the logit
     if weight is None:
         return (absent.sum(1, keepdim=True) - logits @ target.T) / logits.shape[1]
     return ((absent @ weight)[:, None] - (logits * weight) @ target.T) / weight.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What a person watches while a model trains: scalars in TensorBoard, pictures of fixed photos, evaluation numbers."""
+"""Training monitor: scalars in TensorBoard, pictures of fixed photos, and evaluation results."""
 
 import math
 import sys
@@ -19,14 +19,14 @@ from eovseg.segmenting.photos import unique_stems
 from eovseg.training.data_choice import MeasuredPhotos
 from eovseg.vocabulary import Vocabulary
 
-# Numbers of a log line that are no loss.
+# Values of a log line that are not losses.
 _RUN = ("lr", "seconds_per_step", "skipped", "gradient_norm")
 _SHOWN_SIDE = 640
 
 
 @dataclass(frozen=True)
 class ShownPhoto:
-    """A photo whose segmentation is drawn again and again: a name for files and tags, and (H, W, 3) uint8 pixels."""
+    """A photo whose segmentation is drawn at intervals: a name for files and tags, and (H, W, 3) uint8 pixels."""
 
     name: str
     image: np.ndarray
@@ -35,8 +35,8 @@ class ShownPhoto:
 class Monitor:
     """Writes a run's scalars as TensorBoard events and the segments of a few photos as PNG files, all below `output`.
 
-    The event file is opened at the first number; from its step on it replaces what an interrupted run wrote. Where
-    TensorBoard is not installed a sentence says so and pictures are written all the same.
+    The event file is opened at the first value and overrides what an interrupted run wrote from this step on. If
+    TensorBoard is not installed, prints a note and writes only the PNG files.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Monitor:
         self._writer: Any = None
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write the numbers of one line of the run's log."""
+        """Writes the values of one line of the run's log."""
         for name, value in values.items():
             if name == "evaluation":
                 for measure, number in value.items():
@@ -58,7 +58,7 @@ class Monitor:
                 self._add("add_scalar", f"{'run' if name in _RUN else 'losses'}/{name}", value, step)
 
     def pictures(self, step: int, network: EOVSeg) -> None:
-        """Segment the photos with the network as it is and write `pictures/<name>-<step>.png`."""
+        """Segments the photos with the current network and writes `pictures/<name>-<step>.png`."""
         predictor = self._present.predictor(network)
         folder = self.output / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Monitor:
             self._add("add_image", f"pictures/{photo.name}", np.asarray(overlay), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Finish the event file; numbers that come later open another one."""
+        """Closes the event file; later values open a new one."""
         if self._writer:
             self._writer.close()
         self._writer = None
@@ -81,24 +81,24 @@ class Monitor:
 
 
 def _open_writer(folder: Path, step: int) -> Any:
-    """A writer whose events from `step` on count, or False without TensorBoard."""
+    """A writer that discards earlier events from `step` on, or False without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        print("No TensorBoard files are written: pip install tensorboard brings the package.", file=sys.stderr)
+        print("No TensorBoard files are written; run pip install tensorboard to get them.", file=sys.stderr)
         return False
     return SummaryWriter(folder, purge_step=step)
 
 
 class PresentWeights:
-    """Predictors of a network in training; each word is encoded once, because text towers do not learn."""
+    """Predictors for a network in training; they share a word cache, because text towers are frozen."""
 
     def __init__(self, training_words: Sequence[str]) -> None:
         self.training_words = tuple(training_words)
         self._words: EmbeddingCache | None = None
 
     def predictor(self, network: EOVSeg) -> Predictor:
-        """A predictor of the weights as they are, which knows no photo yet."""
+        """A predictor with the current weights and an empty photo cache."""
         device = network.void_embedding.weight.device
         predictor = Predictor(network, self.training_words, device=device, text_weights="in training")
         self._words = predictor.words if self._words is None else self._words
@@ -107,9 +107,9 @@ class PresentWeights:
 
 
 def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[int, EOVSeg], dict[str, float]]:
-    """The trainer's `evaluate`: all that the labels of the photos allow.
+    """The trainer's `evaluate`, with all metrics that the labels support.
 
-    Measures without a value, such as those of unseen classes where all are seen, are left out.
+    Undefined metrics, such as those of unseen classes if all are seen, are omitted.
     """
 
     def numbers(_step: int, network: EOVSeg) -> dict[str, float]:
@@ -122,7 +122,7 @@ def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[i
 
 
 def shown_photos(name: str, folder: LabelledFolder, photos: Sequence[Photo], count: int = 2) -> list[ShownPhoto]:
-    """At most `count` photos, spread over `photos`, at 640 pixels at most; their names start with `name`."""
+    """Up to `count` photos, evenly spaced in `photos`, of at most 640 pixels; their names start with `name`."""
     chosen = [photos[len(photos) * place // count] for place in range(min(count, len(photos)))]
     stems = unique_stems([(photo.file_name, "") for photo in chosen])
     return [
@@ -132,7 +132,7 @@ def shown_photos(name: str, folder: LabelledFolder, photos: Sequence[Photo], cou
 
 
 def _smaller(image: np.ndarray) -> np.ndarray:
-    """A copy whose longer side is `_SHOWN_SIDE` pixels at most."""
+    """A copy with a longer side of at most `_SHOWN_SIDE` pixels."""
     picture = Image.fromarray(image)
     picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
     return np.array(picture)

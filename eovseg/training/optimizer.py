@@ -1,4 +1,4 @@
-"""AdamW with the released parameter groups (`optimizer_S.json`): weight decay for all but norms and embeddings."""
+"""AdamW with the released parameter groups (`optimizer_S.json`): no weight decay for norms and embeddings."""
 
 import torch
 from torch import nn
@@ -9,15 +9,15 @@ from eovseg.errors import ConfigError
 from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training.config import TrainConfig
 
-# Decided by torch's own classes, as released: a hand-written LayerNorm2d, every bias, VAS's scale and offset and the
-# logit scales are decayed; `nn.LayerNorm`, batch norms and `nn.Embedding` (kernels, void row) are not.
+# As released, this is decided by torch's classes: the custom LayerNorm2d, all biases, VAS's scale and offset and the
+# logit scales are decayed; `nn.LayerNorm`, batch norms and `nn.Embedding` (kernels, void embedding) are not.
 UNDECAYED = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.Embedding)
 
 
 def weight_decays(network: nn.Module, weight_decay: float, vas_decay: bool = True) -> dict[str, float]:
-    """Weight decay of every trained parameter (`requires_grad`) by name; a shared parameter appears once.
+    """Weight decay of every trained parameter (`requires_grad`) by name; shared parameters appear once.
 
-    `vas_decay`: also of VAS's scale and offset, as released.
+    `vas_decay`: whether VAS's scale and offset are decayed, as released.
     """
     undecayed = UNDECAYED if vas_decay else (*UNDECAYED, VocabularyAwareSelection)
     decays: dict[str, float] = {}
@@ -34,11 +34,11 @@ def weight_decays(network: nn.Module, weight_decay: float, vas_decay: bool = Tru
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (betas 0.9, 0.999) over the trained parameters of `network`, one group per weight decay.
 
-    Raises `ConfigError` where nothing is trainable.
+    Raises `ConfigError` if nothing is trainable.
     """
     decays = weight_decays(network, config.weight_decay, config.vas_decay)
     if not decays:
-        raise ConfigError("The network has no trainable parameter; unfreeze a part of it before training.")
+        raise ConfigError("The network has no trainable parameters; freeze fewer parts.")
     parameters = dict(network.named_parameters())
     groups = [
         {"params": [parameters[name] for name, value in decays.items() if value == decay], "weight_decay": decay}

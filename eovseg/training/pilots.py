@@ -1,7 +1,7 @@
 """Mask-piloted queries (training only; Zhang et al., MP-Former, 2023).
 
 Extra queries start from noised ground-truth masks and have a known target, so the decoder's later layers learn to
-refine a mask before the kernels can find one. Inference has none of them.
+refine masks before the kernels can find any. They are not used at inference.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eovseg.training.losses import TargetLike
 
-# The decoder reads only the sign (sigmoid > 0.5); the size keeps any soft reading confident.
+# The decoder uses only the sign (sigmoid > 0.5); the magnitude makes soft masks confident.
 PILOT_LOGIT = 5.0
 
 
@@ -22,8 +22,9 @@ def make_mask_pilots(
 ) -> tuple[Tensor, Tensor]:
     """Initial mask logits (B, P, h, w) of `pilots` extra queries and their targets (B, P) long, -1 for none.
 
-    `shape` (h, w) is the masks' grid, a quarter of the padded photo. A photo with fewer targets than pilots repeats
-    them with other noise; a photo without targets gets none (negative logits, -1). `generator` lives on the CPU.
+    `shape` (h, w) is the mask grid, a quarter of the padded photo. If a photo has fewer targets than pilots, they are
+    repeated with different noise; a photo without targets has no pilots (negative logits, -1). `generator` must be on
+    the CPU.
     """
     device = targets[0].masks.device
     assignment = torch.full((len(targets), pilots), -1)
@@ -43,7 +44,7 @@ def make_mask_pilots(
 
 
 def _to_grid(masks: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Masks (M, H, W) bool on a grid of stride 4 (M, h, w) float 0/1; one too thin for that keeps its touched cells."""
+    """Masks (M, H, W) bool at stride 4 (M, h, w) float 0/1; a mask too thin for that includes all cells it touches."""
     height, width = masks.shape[-2:]
     padded = F.pad(masks.float(), (0, max(0, 4 * shape[1] - width), 0, max(0, 4 * shape[0] - height)))
     share = F.avg_pool2d(padded, 4)
@@ -52,25 +53,25 @@ def _to_grid(masks: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _noise(masks: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Masks (n, h, w) float 0/1 moved by up to 20 % of their size, grown or shrunk by 2 cells, speckled -> bool."""
+    """Masks (n, h, w) float 0/1 shifted by up to 20 % of their size, dilated or eroded by 2 cells, speckled -> bool."""
     count, device = len(masks), masks.device
     if count == 0:
         return masks.bool()
     amount = torch.rand(count, 4, generator=generator).to(device)
-    # Shift in proportion to the object, so that a small one is not thrown off its place.
+    # Shift in proportion to the object's size.
     size = masks.flatten(1).mean(1).sqrt()
     identity = torch.eye(2, 3, device=device).repeat(count, 1, 1)
     identity[:, :, 2] = (amount[:, :2] - 0.5) * 0.8 * size[:, None]
     grid = F.affine_grid(identity, [count, 1, *masks.shape[-2:]], align_corners=False)
     moved = F.grid_sample(masks[:, None], grid, mode="nearest", align_corners=False)
-    # Grow or shrink by up to 15 % of its side, so that a small object does not vanish.
+    # Dilate or erode by up to 15 % of the object's side, so that small objects do not vanish.
     cells = (0.15 * masks.flatten(1).sum(1).sqrt()).clamp(max=2.49)
     radius = ((2 * amount[:, 2] - 1) * cells).round().long()  # -2 … 2
     for steps in (1, 2):
         grow, shrink = radius >= steps, radius <= -steps
         moved[grow] = F.max_pool2d(moved[grow], 3, 1, 1)
         moved[shrink] = -F.max_pool2d(-moved[shrink], 3, 1, 1)
-    # Speckle only half of the masks; the other half teaches the layers to leave a good mask alone.
+    # Speckle only half of the masks; the others teach the layers to keep good masks.
     rate = (amount[:, 3] - 0.5).clamp(min=0) * 0.4
     flips = torch.rand(moved.shape, generator=generator).to(device) < rate[:, None, None, None]
     return (moved.bool() ^ flips)[:, 0]

@@ -1,7 +1,7 @@
 """Mask supervision at sampled points instead of every pixel (PointRend, Kirillov et al. 2020; Cheng et al. 2021).
 
-Points are (x, y) in [0, 1]²; (0, 0) is the outer corner of the first pixel, so pixel (i, j) has its centre at
-((j + 0.5) / W, (i + 0.5) / H): the same point means the same place at every resolution.
+Points are (x, y) in [0, 1]², independent of resolution; (0, 0) is the outer corner of the first pixel, so the centre of
+pixel (i, j) is ((j + 0.5) / W, (i + 0.5) / H).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PointSource = Callable[[Sequence[int], int], Tensor]
-"""(rows of each photo, points) -> (all rows, points, 2): uniform draws in [0, 1)²; tests replay recorded ones."""
+"""(rows per photo, points) -> (total rows, points, 2): uniform draws in [0, 1)²; tests replay recorded ones."""
 
 
 def uniform_points(device: torch.device) -> PointSource:
-    """A source that draws from torch's own generator of `device`."""
+    """A source that uses torch's global generator of `device`."""
     return lambda rows, points: torch.rand(sum(rows), points, 2, device=device)
 
 
 def points_of_photos(generators: Sequence[torch.Generator]) -> PointSource:
-    """A source in which each photo has its own generator: which others are in its batch changes nothing."""
+    """A source with one generator per photo, so that draws do not depend on the other photos in the batch."""
 
     def draw(rows: Sequence[int], points: int) -> Tensor:
         pairs = zip(rows, generators, strict=True)
@@ -31,7 +31,7 @@ def points_of_photos(generators: Sequence[torch.Generator]) -> PointSource:
 
 
 def generator_of(device: torch.device | str, *key: int) -> torch.Generator:
-    """A generator on `device` whose numbers depend on the whole numbers `key` (0 and up) alone."""
+    """A generator on `device` seeded by the non-negative integers `key`."""
     seed = np.random.SeedSequence(key).generate_state(1, np.uint32).item()
     return torch.Generator(device).manual_seed(seed)
 
@@ -45,7 +45,7 @@ def sample_at(maps: Tensor, points: Tensor) -> Tensor:
 def sample_rows(masks: Tensor, rows: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of `masks[rows[n]]` (masks (T, H, W) bool, rows (n,)) at `points` (n, P, 2) -> (n, P) float32.
 
-    The same as `sample_at` of the masks as floats, without copying a mask of full size for every row.
+    Equals `sample_at` of the masks as floats, without copying a full-size mask for every row.
     """
     height, width = masks.shape[-2:]
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
@@ -61,7 +61,7 @@ def sample_rows(masks: Tensor, rows: Tensor, points: Tensor) -> Tensor:
 
 
 def look_up(mask: Tensor, rows: Tensor, points: Tensor) -> Tensor:
-    """The pixel of `mask[rows[n]]` (mask (B, H, W)) that holds each of `points` (n, P, 2) -> (n, P)."""
+    """The pixel of `mask[rows[n]]` (mask (B, H, W)) that contains each of `points` (n, P, 2) -> (n, P)."""
     height, width = mask.shape[-2:]
     x = (points[..., 0] * width).long().clamp(0, width - 1)
     y = (points[..., 1] * height).long().clamp(0, height - 1)
@@ -78,10 +78,10 @@ def uncertain_points(
     draw: PointSource,
     rows: Sequence[int],
 ) -> Tensor:
-    """Points (n, P, 2) for `mask_logits` (n, h, w), `rows` of each photo, most where the prediction is least sure.
+    """Points (n, P, 2) for `mask_logits` (n, h, w) with `rows` per photo, mostly where the prediction is uncertain.
 
-    `oversample`·P points are drawn, the `importance`·P with logits nearest 0 are kept and the rest is uniform.
-    `is_valid` (points (n, P, 2) -> bool (n, P)) says which points count at all: the others are kept last.
+    Of `oversample`·P random points, the `importance`·P with logits nearest to 0 are used; the rest are uniform.
+    `is_valid` (points (n, P, 2) -> bool (n, P)) selects points that are preferred to all others.
     """
     candidates = draw(rows, int(points * oversample))
     uncertainty = -sample_at(mask_logits[:, None], candidates)[:, 0].abs()  # (n, 3P)

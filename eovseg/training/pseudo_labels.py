@@ -1,7 +1,7 @@
-"""`python -m eovseg.training.pseudo_labels`: a model labels photos that nobody labelled, for further training.
+"""`python -m eovseg.training.pseudo_labels`: label photos with a trained model, for further training.
 
-The photo and its mirror image are segmented; only what both agree on becomes a label, the rest stays unlabelled (after
-Yang et al. 2022, who keep what predictions of several checkpoints agree on). The result is a COCO-panoptic folder for
+Each photo and its mirror image are segmented; pixels on which the results agree are labelled, the rest stay unlabelled
+(after Yang et al. 2022, who use the agreement of several checkpoints). The output is a COCO panoptic folder for
 `eovseg train --also FOLDER`.
 """
 
@@ -33,11 +33,12 @@ SMALLEST_AREA = 200  # pixels
 
 
 def agreed(result: "Result", mirrored: "Result", overlap: float, score: float) -> tuple[np.ndarray, list[int]]:
-    """Segment ids (H, W) int32, 0 = unlabelled, and the class index of each id from 1 on.
+    """Segment ids (H, W) int32, 0 = unlabelled, and the class index of each id, starting at 1.
 
-    `mirrored` is the result of the photo's mirror image, as it came out. A stuff region keeps the pixels that both give
-    to its class; a thing needs a partner of its class with an IoU above `overlap` and keeps what both have. Segments
-    below `score`, below `overlap` of their own area or of `SMALLEST_AREA` pixels are left out.
+    `mirrored` is the unflipped result of the mirror image. A stuff segment keeps the pixels that both results assign to
+    its class; a thing is kept if a segment of its class has an IoU above `overlap`, reduced to the intersection.
+    Segments are dropped if their score is below `score`, or the kept area is less than `overlap` of their own or than
+    `SMALLEST_AREA` pixels.
     """
     other = mirrored.segment_map[:, ::-1]
     ids = np.zeros(result.segment_map.shape, np.int32)
@@ -63,16 +64,16 @@ def agreed(result: "Result", mirrored: "Result", overlap: float, score: float) -
 
 
 def _shared(one: np.ndarray, two: np.ndarray) -> tuple[float, np.ndarray]:
-    """IoU of two masks, and their intersection."""
+    """IoU and intersection of two masks."""
     both = one & two
     return float(both.sum() / max(1, (one | two).sum())), both
 
 
 class PseudoLabels:
-    """Writes a COCO-panoptic folder photo by photo; what an interrupted run has written is kept and not made again.
+    """Writes a COCO panoptic folder photo by photo; an interrupted run can be resumed.
 
-    `coco` says that the photos are COCO's, whose names are their ids: each gets its `coco_id`, so that it stays out of
-    a training that is validated or tested on it.
+    `coco` means that the photos are from COCO and named by their ids. Each gets its `coco_id`, so that runs that are
+    validated or tested on it exclude it from training.
     """
 
     def __init__(self, folder: Path, preset: str = TRAINING_PRESET, coco: bool = False) -> None:
@@ -85,12 +86,12 @@ class PseudoLabels:
         self.done: dict[str, dict[str, Any]] = {}
         if self._records.exists():
             lines = [line for line in self._records.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            write_whole(self._records, "".join(line + "\n" for line in lines))  # without a torn end
+            write_whole(self._records, "".join(line + "\n" for line in lines))  # drops a truncated last line
             rows = {row["file_name"]: row for row in map(json.loads, lines)}
             self.done = {name: row for name, row in rows.items() if (folder / "panoptic" / _png_name(name)).is_file()}
 
     def add(self, photo: Path, predictor: "Predictor", overlap: float, score: float) -> None:
-        """Label one photo."""
+        """Labels one photo."""
         pixels = read_photo(photo)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
@@ -108,7 +109,7 @@ class PseudoLabels:
         self.done[photo.name] = row
 
     def finish(self) -> None:
-        """Write `panoptic.json` over all photos that have a label."""
+        """Writes `panoptic.json` for all photos with labels."""
         rows = [row for _, row in sorted(self.done.items()) if row["segments"]]
         document = {
             "images": [
@@ -135,38 +136,38 @@ class PseudoLabels:
 
 
 def coco_id(file_name: str) -> int:
-    """The id in the name of one of COCO's photos, `000000000139.jpg` or with "COCO_val2014_" before it.
+    """The id in the file name of a COCO photo, such as `000000000139.jpg`, with or without prefix "COCO_val2014_".
 
     Raises `ConfigError` for other names.
     """
     name = re.fullmatch(r"(?:COCO_\w+_)?([0-9]{12})", Path(file_name).stem)
     if not name:
-        raise ConfigError(f'"{file_name}" is not named as COCO names its photos (12 digits); leave out --coco.')
+        raise ConfigError(f'"{file_name}" is not a file name of COCO (12 digits); omit --coco.')
     return int(name[1])
 
 
 def _png_name(file_name: str) -> str:
-    """The id PNG of a photo, with the photo's own ending in it: `a.jpg` and `a.png` are two photos."""
+    """The id PNG of a photo; includes the photo's extension to distinguish `a.jpg` from `a.png`."""
     return f"{file_name}.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.pseudo_labels", description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder of photos without labels")
-    parser.add_argument("--output", type=Path, required=True, help="COCO-panoptic folder to write; continues")
+    parser.add_argument("photos", type=Path, help="folder of unlabelled photos")
+    parser.add_argument("--output", type=Path, required=True, help="COCO panoptic folder to write (resumable)")
     add_model_options(parser)
-    parser.add_argument("--overlap", type=float, default=0.5, help="agreement that a segment needs, 0..1")
-    parser.add_argument("--score", type=float, default=0.1, help="smallest score of a segment, 0..1")
-    parser.add_argument("--limit", type=int, help="only the first N photos")
-    parser.add_argument("--coco", action="store_true", help="the photos are COCO's: keep the ids that are their names")
+    parser.add_argument("--overlap", type=float, default=0.5, help="minimum agreement of a segment, 0..1 (0.5)")
+    parser.add_argument("--score", type=float, default=0.1, help="minimum score of a segment, 0..1 (0.1)")
+    parser.add_argument("--limit", type=int, help="label only the first N photos")
+    parser.add_argument("--coco", action="store_true", help="photos are from COCO: store the ids in their names")
     any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Label what the folder lacks; raises `EovsegError` subclasses."""
+    """Labels all photos not yet labelled; raises subclasses of `EovsegError`."""
     from eovseg.data.unlabelled import list_photos
 
     for name in ("overlap", "score"):

@@ -1,10 +1,10 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+"""The learning rate as a pure function of the step, so resuming needs no scheduler state."""
 
 import math
 
 from eovseg.training.config import TrainConfig
 
-# Of all steps: where the released configuration divides the rate by ten.
+# Fractions of the steps at which the released configuration divides the rate by ten.
 RELEASED_MILESTONES = (163_889 / 200_000, 187_546 / 200_000)
 
 
@@ -12,9 +12,9 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """Learning rate of optimiser step `step` (0 is the first).
 
     "step": ×0.1 at each milestone (the paper's). "cosine": from the full rate at the end of the warm-up to
-    `final_factor` of it at the last step. "constant": the full rate but for the last `decay` steps, in which it falls
-    linearly to `final_factor` of it at the last one; a run may so be ended at any time. All rise linearly from
-    `warmup_factor` during the warm-up.
+    `final_factor` times it at the last step. "constant": the full rate until the last `decay` steps, in which it falls
+    linearly to `final_factor` times it, so the length of a run need not be known in advance. All schedules rise
+    linearly from `warmup_factor` during the warm-up.
     """
     if step < config.warmup:
         done = step / config.warmup
@@ -33,7 +33,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def milestones(config: TrainConfig) -> tuple[int, ...]:
-    """The steps at which the rate falls to a tenth."""
+    """The steps at which the rate is divided by ten."""
     if config.milestones is not None:
         return config.milestones
     return tuple(round(share * config.steps) for share in RELEASED_MILESTONES)

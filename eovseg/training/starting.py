@@ -1,4 +1,4 @@
-"""The network that a run starts from: fresh, or with the weights of a file of any kind that this project knows."""
+"""The initial network of a run: untrained, or with weights from any supported file."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from eovseg.training import checkpointing
 def starting_network(
     variant: str, start: Path | None, changes: dict[str, Any], parts: Sequence[str] | None = None
 ) -> EOVSeg:
-    """A network of `variant` whose frozen towers have their weights, `changes` replacing settings of its configuration.
+    """A network of `variant` with pretrained towers and `changes` to its configuration.
 
-    `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint; its own
-    configuration comes first. With `parts` (aggregator, vas.guide, …) the network is that of the variant, and only
-    these parts take their weights from the file. Raises `CheckpointError` for other files, other variants and changes
-    that do not fit.
+    `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint, whose
+    configuration is used instead of the variant's. With `parts` (aggregator, vas.guide, …), the configuration is the
+    variant's, and only these parts are loaded from the file. Raises `CheckpointError` for other files, other variants
+    and incompatible changes.
     """
     if start is None:
         return EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
@@ -31,25 +31,25 @@ def starting_network(
         network = EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
         _load_parts(network, checkpoint, parts, start.name)
         return network
-    # An official file holds the towers; nothing is fetched for it.
+    # An official file includes the towers, so nothing is downloaded.
     network = EOVSeg(checkpoint.config.with_changes(**changes), pretrained=not checkpoint.complete)
     load_into(network, checkpoint, start.name)
     return network
 
 
 def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
-    """The weights of any file of ours or the authors'; of a training checkpoint the averaged ones where it has them.
+    """Weights from any supported file; for a training checkpoint, the averaged ones if there are any.
 
-    Raises `CheckpointError` with one sentence as `eovseg.checkpoints.read_checkpoint` does.
+    Raises the `CheckpointError`s of `eovseg.checkpoints.read_checkpoint`.
     """
     try:
         state = checkpointing.load(path)
     except CheckpointError:
-        return read_checkpoint(path, variant)  # it says what is wrong with a file of neither kind
+        return read_checkpoint(path, variant)  # reports errors for files of neither kind
     config = checkpointing.model_config(path, state)
     if variant is not None and config.variant != variant:
         raise CheckpointError(
-            f"{path.name} holds EOV-Seg {config.variant.upper()}, not {variant.upper()}; give variant "
+            f"{path.name} contains EOV-Seg {config.variant.upper()}, not {variant.upper()}. Give variant "
             f"{config.variant!r} or another file."
         )
     return Checkpoint(config, checkpointing.averaged_weights(state), complete=False)
@@ -57,10 +57,10 @@ def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
 
 @torch.no_grad()
 def even_features(network: EOVSeg, photos: Iterable[Tensor]) -> None:
-    """Rescale the image half so that each channel of F_agg has mean 0 and deviation 1 over `photos` (B, 3, H, W).
+    """Normalises each channel of F_agg to mean 0 and standard deviation 1 over `photos` (B, 3, H, W).
 
-    VAS's first convolution and batch norm take the change back, so E and the words' similarities stay as they were but
-    at the photo's border. Masks are products with F_agg, and learn faster where no direction of it dominates.
+    VAS's first convolution and batch norm compensate for this, so E and the word similarities do not change except at
+    the photo's border. Masks are products with F_agg, and training is faster if no direction of it dominates.
     """
     network.eval()
     maps = [network.encode_image(pixels).aggregated.float() for pixels in photos]  # (B, C, h, w) each
@@ -87,6 +87,6 @@ def _load_parts(network: EOVSeg, checkpoint: Checkpoint, parts: Sequence[str], n
     for key, value in chosen.items():
         if value.shape != own[key].shape:
             raise CheckpointError(
-                f"{name} has {key} as {tuple(value.shape)}, this network needs {tuple(own[key].shape)}."
+                f"{name} has {key} with shape {tuple(value.shape)}, but this network needs {tuple(own[key].shape)}."
             )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in chosen.items()}, strict=False)

@@ -1,4 +1,4 @@
-"""Videos: segments that keep their number and colour from frame to frame, as files or frame by frame.
+"""Video segmentation with object tracks of stable number and colour, as files or frame by frame.
 
 summary = segment_video(predictor, "walk.mp4", "walk-segments.mp4", "dog; person; grass: stuff")
 for frame in segment_frames(predictor, "walk.mp4", "dog; person; grass: stuff"):

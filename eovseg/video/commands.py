@@ -1,4 +1,4 @@
-"""`eovseg video`: options and the run from one file to another."""
+"""`eovseg video`: its options, and the run."""
 
 import argparse
 import sys
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `eovseg video`."""
-    parser.add_argument("source", metavar="IN", type=Path, help="a video")
-    parser.add_argument("target", metavar="OUT", type=Path, help="the mp4 file that is written")
+    """Adds the options of `eovseg video`."""
+    parser.add_argument("source", metavar="IN", type=Path, help="video to segment")
+    parser.add_argument("target", metavar="OUT", type=Path, help="mp4 file to write")
     add_word_options(parser)
     add_model_options(parser)
     add_settings_options(parser)
     part = parser.add_argument_group("video")
-    part.add_argument("--every", type=int, default=1, metavar="N", help="segment each N-th frame, hold it between (1)")
-    part.add_argument("--start", type=float, metavar="SECONDS", help="leave out what is before")
-    part.add_argument("--end", type=float, metavar="SECONDS", help="leave out what is from there on")
-    part.add_argument("--opacity", type=float, default=0.5, metavar="0..1", help="of the colours (0.5)")
-    part.add_argument("--no-labels", action="store_true", help="colours only, no names")
-    memory = f"segmented frames that a thing may be missing without losing its number and colour ({TRACK_MEMORY})"
+    part.add_argument("--every", type=int, default=1, metavar="N", help="segment only every N-th frame (default: 1)")
+    part.add_argument("--start", type=float, metavar="SECONDS", help="start time (default: start of the video)")
+    part.add_argument("--end", type=float, metavar="SECONDS", help="end time (default: end of the video)")
+    part.add_argument("--opacity", type=float, default=0.5, metavar="0..1", help="of the colours (default: 0.5)")
+    part.add_argument("--no-labels", action="store_true", help="do not draw names")
+    memory = f"segmented frames that a thing may be missing and keep its track (default: {TRACK_MEMORY})"
     part.add_argument("--memory", type=int, default=TRACK_MEMORY, metavar="N", help=memory)
-    part.add_argument("--tracks", type=Path, metavar="FILE", help="JSON lines: the segments of each segmented frame")
+    part.add_argument("--tracks", type=Path, metavar="FILE", help="write one JSON line per segmented frame")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Segment one video. Ctrl-C or SIGTERM make what is there by then a whole video; a second one leaves nothing."""
+    """Segments one video. The first Ctrl-C or SIGTERM finishes a shorter video; a second one discards it."""
     from eovseg.video.files import check_files, segment_video
 
     vocabulary, background = chosen_words(options)
@@ -72,14 +72,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report(target: Path, summary: "Summary") -> int:
-    """Say what was written, what was lost and whether it is all; the exit code."""
+    """Prints what was written and what was skipped; returns the exit code."""
     frames = f"{summary.frames:,} frame" + ("s" if summary.frames != 1 else "")
     print(f"{target}: {frames}, {summary.segmented:,} of them segmented, {summary.tracks:,} tracks")
     if summary.damaged:
-        print(f"eovseg: {summary.damaged:,} packets of the video are damaged and were left out.", file=sys.stderr)
+        print(f"eovseg: {summary.damaged:,} damaged packets of the video were skipped.", file=sys.stderr)
     if summary.sound_left_out:
-        print("eovseg: the sound is of a kind that mp4 cannot hold and was left out.", file=sys.stderr)
+        print("eovseg: the sound was dropped, because mp4 does not support its format.", file=sys.stderr)
     if summary.stopped:
-        print(f'eovseg: stopped; "{target}" holds the first {frames}.', file=sys.stderr)
+        print(f'eovseg: stopped; "{target}" contains the first {frames}.', file=sys.stderr)
         return STOPPED
     return 0

@@ -1,4 +1,4 @@
-"""From a video file to a video file with its segments drawn in, and a file of the tracks beside it."""
+"""Draws the segments of a video into a new video file, and writes its tracks to a JSON lines file."""
 
 import contextlib
 import json
@@ -23,8 +23,8 @@ from eovseg.vocabulary import Vocabulary
 
 @dataclass
 class Summary:
-    """How a run went: frames written, those of them that were segmented, tracks, packets that could not be decoded,
-    whether it was stopped early, and whether the sound could not be kept."""
+    """Numbers of frames written, of frames segmented, of tracks and of undecodable packets; whether the run was stopped
+    early, and whether the sound was dropped."""
 
     frames: int = 0
     segmented: int = 0
@@ -35,17 +35,17 @@ class Summary:
 
 
 def check_files(source: str | Path, target: str | Path, tracks: str | Path | None = None) -> None:
-    """Refuse names that cannot work before anything heavy is loaded; raises `VideoError`."""
+    """Validates file names before anything slow is loaded; raises `VideoError`."""
     written = [Path(target), *([Path(tracks)] if tracks is not None else [])]
     if written[0].suffix.lower() not in SUFFIXES:
-        raise VideoError(f'"{target}" is written as mp4; give it a name that ends in {" or ".join(SUFFIXES)}.')
+        raise VideoError(f'The output "{target}" is an mp4 file; its name must end in {" or ".join(SUFFIXES)}.')
     for path in written:
         if path.is_dir():
-            raise VideoError(f'"{path}" is a folder; give the name of a file.')
+            raise VideoError(f'"{path}" is a folder; give a file name.')
         if _same(path, Path(source)):
-            raise VideoError(f'"{path}" would replace the video that is read; give another name.')
+            raise VideoError(f'"{path}" is also the input video; give another name.')
     if len(written) == 2 and _same(*written):
-        raise VideoError(f'Video and tracks cannot both be written to "{target}"; give two names.')
+        raise VideoError(f'Video and tracks cannot both be written to "{target}"; give different names.')
     with VideoReader(source):
         pass
 
@@ -87,17 +87,17 @@ def segment_video(
     calibration: Calibration = None,
     settings: Settings | None = None,
 ) -> Summary:
-    """Write the video `source` with its segments drawn in to the mp4 file `target`.
+    """Draws the segments of the video `source` into the mp4 file `target`.
 
-    Size (sides made even), times and the first sound track stay; a part from `start` to `end` (seconds) begins at 0.
-    `opacity` 0..1 and `labels` as in `Result.overlay`; `tracks`: a file of JSON lines, one a segmented frame
-    (`Frame.to_json`). `progress` None: on terminals only. `stop` is asked after each frame; what is there by then
-    becomes a whole video. Files appear whole or not at all. `background`, `every` and `memory` are those of
-    `segment_frames`; `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`.
-    Raises `VideoError` and `ConfigError` with one sentence.
+    Keeps size (rounded up to even), timestamps and the first sound track; with `start` and `end` (seconds), timestamps
+    start at 0. `opacity` 0..1 and `labels` as in `Result.overlay`; `tracks`: a JSON lines file, one line per segmented
+    frame (`Frame.to_json`). `progress` None shows a bar only on terminals. `stop` is polled after each frame; the
+    frames so far become a complete video. Files are written atomically. `background`, `every` and `memory` are those
+    of `segment_frames`; `task`, `alpha`, ... are the fields of `Settings` and override those of `settings`.
+    Raises `VideoError` and `ConfigError`.
     """
     if not 0 <= opacity <= 1:
-        raise ConfigError(f"The overlay's opacity must lie between 0 and 1, and {opacity} does not.")
+        raise ConfigError(f"The overlay's opacity must be between 0 and 1, not {opacity}.")
     chosen = Settings.chosen(
         settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
         overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
@@ -139,7 +139,7 @@ def _nothing(frame: Frame) -> None:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Callable[[Frame], None]]:
-    """Notes frames as JSON lines in a file that appears when the block ends well."""
+    """Appends frames as JSON lines to a file that appears if the block succeeds."""
     with whole_output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
 
         def note(frame: Frame) -> None:

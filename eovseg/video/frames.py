@@ -1,4 +1,4 @@
-"""A video frame by frame: each with its segments and the tracks that they belong to."""
+"""Frame-by-frame video segmentation: the segments of each frame and their tracks."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,11 +27,11 @@ class _Drawn(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Frame:
-    """One frame of a video and what was found in it.
+    """One frame of a video and its segments.
 
-    `image` (H, W, 3) uint8 RGB, upright. `track_map` (H, W) int32: a segment's track number, or 0 = none of the words.
-    `segments` in the order of `result.segments`. `index` counts from the first frame read, `time` is in seconds from
-    the video's start. `is_new` is False where the segments are those of an earlier frame (`every` > 1).
+    `image` (H, W, 3) uint8 RGB, upright. `track_map` (H, W) int32: the segment's track number, 0 = unlabelled.
+    `segments` are in the order of `result.segments`. `index` counts from the first frame read, `time` is in seconds
+    from the video's start. `is_new` is False if the segments are from an earlier frame (`every` > 1).
     """
 
     image: np.ndarray
@@ -46,8 +46,8 @@ class Frame:
         return f"Frame({self.index}, {self.time:.3f} s, {len(self.segments)} segments)"
 
     def overlay(self, opacity: float = 0.5, labels: bool = True) -> Image.Image:
-        """The frame with its segments drawn over it, each in its track's colour and with its track's name."""
-        # "other" is the picture as it is, as for photos.
+        """The frame with its segments drawn over it, with the colours and names of their tracks."""
+        # "other" is not tinted, as in photos.
         hidden = self.result.segments[-1].id if self.result.background else None
         shown = [segment for segment in self.segments if segment.segment.id != hidden]
         once = {segment.track: segment for segment in shown}
@@ -56,7 +56,7 @@ class Frame:
         return draw_overlay(self.image, self.track_map, drawn, opacity, labels, colours=colours)
 
     def to_json(self) -> dict[str, Any]:
-        """Times, tracks, classes, scores, areas in pixels and boxes (x0, y0, x1, y1), ready for json.dumps."""
+        """Time, tracks, classes, scores, areas in pixels and boxes (x0, y0, x1, y1) as plain values for json.dumps."""
         return {
             "frame": self.index,
             "time": round(self.time, 6),
@@ -78,9 +78,9 @@ class Frame:
 
 
 class FrameSegmenter:
-    """Segments the pictures of one video in order, each `every`-th; the others take the segments of the one before.
+    """Segments every `every`-th picture of a video, in order; the others reuse the segments of the previous one.
 
-    Raises `ConfigError` for an `every` below 1.
+    Raises `ConfigError` if `every` is less than 1.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class FrameSegmenter:
         settings: Settings | None = None,
     ) -> None:
         if every < 1:
-            raise ConfigError(f"every={every} is not allowed; 1 segments each frame, 2 every second one.")
+            raise ConfigError(
+                f"every={every} is not allowed; give 1 to segment all frames, 2 for every second frame, ..."
+            )
         self._predictor = predictor
         self._vocabulary = Vocabulary.coerce(vocabulary)
         self._background = None if background is None else Vocabulary.coerce(background)
@@ -105,7 +107,7 @@ class FrameSegmenter:
 
     @property
     def tracks(self) -> int:
-        """Tracks so far."""
+        """Number of tracks so far."""
         return self._tracker.count
 
     def __call__(self, picture: Picture) -> Frame:
@@ -113,7 +115,7 @@ class FrameSegmenter:
         held = self._held
         if picture.index % self._every == 0 or held is None:
             words, chosen = self._vocabulary, self._settings
-            # Frames do not come back: none is kept, and kept photos stay.
+            # Frames do not repeat, so they bypass the photo cache.
             result = self._predictor(picture.image, words, background=self._background, keep=False, settings=chosen)
             track_map, segments = self._tracker.update(result)
             frame = Frame(picture.image, picture.index, picture.time, track_map, segments, result, True)
@@ -135,11 +137,11 @@ def segment_frames(
     memory: int = TRACK_MEMORY,
     **given: Unpack[SettingsArguments],
 ) -> Iterator[Frame]:
-    """The frames of the video `source` with their tracked segments, one after the other, in bounded memory.
+    """Yields the frames of the video `source` with their tracked segments, in bounded memory.
 
-    `start` and `end` in seconds; each `every`-th frame is segmented, the others hold its segments. A thing keeps its
-    number and colour if it is missing for up to `memory` segmented frames. `background` and the settings are those
-    of `Predictor.__call__`. Raises `VideoError` for what is no video and `ConfigError` for wrong settings.
+    `start` and `end` are in seconds; every `every`-th frame is segmented, the others reuse its segments. A thing keeps
+    its track if it is missing for up to `memory` segmented frames. `background` and the settings are those of
+    `Predictor.__call__`. Raises `VideoError` if the file is not a video, and `ConfigError` for invalid settings.
 
         for frame in segment_frames(eovseg.load("xs"), "walk.mp4", "dog; grass: stuff", every=5):
             print(frame.time, [segment.name for segment in frame.segments])

@@ -1,4 +1,4 @@
-"""PyAV, which carries FFmpeg: imported when a video is opened, so that photos need no such package."""
+"""Imports PyAV, which includes FFmpeg, only when a video is opened, because it is optional."""
 
 from pathlib import Path
 from types import ModuleType
@@ -7,14 +7,16 @@ from eovseg.errors import VideoError
 
 
 def require_av() -> ModuleType:
-    """The module `av`. Raises `VideoError` where it is not installed."""
+    """The module `av`; raises `VideoError` if it is not installed."""
     try:
         import av
     except ImportError as error:
-        raise VideoError('Videos need the package av: pip install "eovseg[video]" or av.') from error
+        raise VideoError(
+            'Videos need the package av. Run pip install av, or pip install -e ".[video]" in the checkout.'
+        ) from error
     return av
 
 
 def file_address(path: Path) -> str:
-    """`path` as FFmpeg takes it: without the scheme, a colon in a name would be read as one."""
+    """`path` as a URL for FFmpeg, which would otherwise read a colon in the name as a scheme."""
     return f"file:{path}"

@@ -1,4 +1,4 @@
-"""Pictures out of a video file, decoded ahead in a thread, upright, each with its time; and its sound as it is."""
+"""Reads a video file: upright pictures with timestamps, decoded in advance by a thread, and undecoded sound packets."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,18 +14,18 @@ from eovseg.errors import ConfigError, VideoError
 from eovseg.segmenting.prefetch import ahead
 from eovseg.video.package import file_address, require_av
 
-_AHEAD = 8  # packets that are decoded before their turn
+_AHEAD = 8  # packets to decode in advance
 _MICROSECOND = Fraction(1, 1_000_000)
 _UNKNOWN_MATRIX = 2  # FFmpeg's "unspecified" colour space
-_HIGH_DEFINITION = 720  # rows from which players take an unmarked video for BT.709
+_HIGH_DEFINITION = 720  # rows from which players assume BT.709 for untagged videos
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One frame as it is shown.
+    """One decoded frame.
 
-    `image` (H, W, 3) uint8 RGB, upright; `index` counts from the first frame read; `ticks` is the time in units of the
-    reader's `time_base` and `time` in seconds, from the video's start. `pixel_aspect` is a pixel's width by its height.
+    `image` (H, W, 3) uint8 RGB, upright; `index` counts from the first frame read; `ticks` is the timestamp in units of
+    the reader's `time_base` and `time` in seconds, from the video's start. `pixel_aspect` is a pixel's width / height.
     """
 
     image: np.ndarray
@@ -38,24 +38,26 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class SoundPacket:
-    """Encoded sound, to be copied: FFmpeg's packet, and its time in seconds, both from the video's start."""
+    """Encoded sound to copy: FFmpeg's packet and its timestamp in seconds, both from the video's start."""
 
     packet: Any
     time: float
 
 
 class VideoReader:
-    """A video file, opened; use it in `with`. `read` may be called once.
+    """An open video file, to be used in `with`; `read` may be called once.
 
-    `start` and `end` in seconds cut a part out. Raises `VideoError` for what is no video, `ConfigError` for times that
-    are none.
+    `start` and `end` select a part in seconds. Raises `VideoError` if the file is not a video, and `ConfigError` for
+    invalid times.
     """
 
     def __init__(self, path: str | Path, start: float | None = None, end: float | None = None) -> None:
         self._start = 0.0 if start is None else start
         self._end = float("inf") if end is None else end
         if not 0 <= self._start < self._end:
-            raise ConfigError(f"A part of a video from {self._start:g} s to {self._end:g} s has no length.")
+            raise ConfigError(
+                f"The part from {self._start:g} s to {self._end:g} s is not allowed; give 0 <= start < end in seconds."
+            )
         self._av = require_av()
         self.path = Path(path)
         self._container = _open(self._av, self.path)
@@ -85,7 +87,7 @@ class VideoReader:
 
     @property
     def expected(self) -> int | None:
-        """How many pictures `read` will give, roughly; None where the file does not tell."""
+        """Approximate number of pictures that `read` will yield; None if unknown."""
         length = self._container.duration
         seconds = min(float(length * _MICROSECOND) if length else float("inf"), self._end) - self._start
         if not self._start and self._end == float("inf") and self._stream.frames:
@@ -93,22 +95,22 @@ class VideoReader:
         return max(round(seconds * self.rate), 1) if 0 < seconds < float("inf") else None
 
     def read(self, sound: bool = False) -> Generator[Picture | SoundPacket, None, None]:
-        """The pictures from `start` on and before `end`, in order, with the packets of the first sound track between
-        them if `sound`.
+        """Yields the pictures from `start` to before `end`, in order, interleaved with the packets of the first sound
+        track if `sound`.
 
-        Packets that cannot be decoded are counted in `damaged` and passed over; a file that is cut off just ends.
-        Raises `VideoError` where there is no picture at all.
+        Undecodable packets are counted in `damaged` and skipped; a truncated file just ends early. Raises `VideoError`
+        if there are no pictures.
         """
         streams = [self._stream, *([self.sound] if sound and self.sound is not None else [])]
         self._sound_ended = len(streams) == 1
-        if self._start:  # to the last frame before it that can be decoded by itself
+        if self._start:  # seeks to the last keyframe before it
             try:
                 self._container.seek(round(self._start * 1_000_000) + (self._container.start_time or 0))
             except (OverflowError, self._av.error.FFmpegError) as error:
                 raise VideoError(
-                    f'"{self.path.name}" cannot be read from {self._start:g} s on; leave the start out.'
+                    f'"{self.path.name}" does not support seeking to {self._start:g} s; omit the start time.'
                 ) from error
-        # Closed with the generator, so that no thread decodes from a file that is closed.
+        # Closed with the generator, so that no thread decodes from a closed file.
         with closing(ahead(self._packets(streams), self._decode, 1, _AHEAD)) as packets:
             for packet, decoded in packets:
                 if self._is_picture(packet):
@@ -124,14 +126,14 @@ class VideoReader:
 
     def _no_picture(self) -> str:
         if self._start or self._end < float("inf"):
-            return f'"{self.path.name}" has no picture from {self._start:g} s to {self._end:g} s.'
-        return f'"{self.path.name}" is damaged: none of its pictures can be decoded.'
+            return f'"{self.path.name}" has no pictures from {self._start:g} s to {self._end:g} s.'
+        return f'"{self.path.name}" is damaged: no picture can be decoded.'
 
     def _is_picture(self, packet: Any) -> bool:
         return bool(packet.stream.index == self._stream.index)
 
     def _from_start(self, packet: Any) -> None:
-        """Make the times of a packet count from the video's start, as those of the pictures do."""
+        """Makes the timestamps of a packet relative to the video's start, like those of the pictures."""
         earlier = round(self._first_tick * self.time_base / packet.time_base)
         packet.pts -= earlier
         packet.dts = packet.dts - earlier if packet.dts is not None else None
@@ -141,7 +143,7 @@ class VideoReader:
         while not (self._ended and self._sound_ended):
             try:
                 packet = next(packets, None)
-            except self._av.error.FFmpegError:  # as where a file is cut off
+            except self._av.error.FFmpegError:  # e.g. a truncated file
                 self.damaged += 1
                 return
             if packet is None:
@@ -149,7 +151,7 @@ class VideoReader:
             yield packet
 
     def _decode(self, packet: Any) -> list[Picture]:
-        """The pictures of one packet; runs in the other thread, one packet after the other."""
+        """The pictures of one packet; runs in the decoding thread, one packet at a time."""
         if self._ended or not self._is_picture(packet):
             return []
         try:
@@ -159,7 +161,7 @@ class VideoReader:
             return []
         pictures = []
         for frame in frames:
-            # A time that is missing or runs backwards follows the one before.
+            # Missing or decreasing timestamps are replaced by the expected next one.
             ticks = self._next_tick if frame.pts is None else frame.pts - self._first_tick
             ticks = ticks if self._last_tick is None or ticks > self._last_tick else self._next_tick
             duration = frame.duration or max(round(1 / (self.rate * self.time_base)), 1)
@@ -177,7 +179,7 @@ class VideoReader:
         return pictures
 
     def _upright(self, frame: Any) -> tuple[np.ndarray, bool]:
-        """(H, W, 3) uint8 RGB of a decoded frame, and whether its sides are swapped. All have the first one's size."""
+        """(H, W, 3) uint8 RGB of a decoded frame, scaled to the first frame's size; whether its sides are swapped."""
         self._size = self._size or (frame.width, frame.height)
         spaces = self._av.video.reformatter.Colorspace
         marked = frame.colorspace != _UNKNOWN_MATRIX
@@ -192,10 +194,10 @@ class VideoReader:
 
 
 def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bool]:
-    """`pixels` (H, W, 3) turned and mirrored as a display matrix (9,) of FFmpeg asks, and whether rows became columns.
+    """Rotates and flips `pixels` (H, W, 3) by FFmpeg's display matrix (9,); returns whether the sides were swapped.
 
-    It maps a place (x, y) to (a x + c y, b x + d y) with a, b, c, d its entries 0, 1, 3 and 4. Only quarter turns are
-    meant by cameras; anything between is taken for the nearest.
+    The matrix maps (x, y) to (a x + c y, b x + d y), where a, b, c, d are its entries 0, 1, 3 and 4. Cameras only use
+    rotations by multiples of 90 degrees, so others are rounded to these.
     """
     a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
     turned = abs(b) + abs(c) > abs(a) + abs(d)
@@ -208,25 +210,25 @@ def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bo
 
 def _open(av: Any, path: Path) -> Any:
     if path.is_dir():
-        raise VideoError(f'"{path}" is a folder; give a video.')
+        raise VideoError(f'"{path}" is a folder; give a video file.')
     try:
-        # Only files: a playlist must not make the reader ask the network.
+        # Only local files: a playlist must not cause network requests.
         container = av.open(file_address(path), options={"protocol_whitelist": "file"})
     except FileNotFoundError as error:
         raise VideoError(f'The video "{path.name}" was not found.') from error
     except PermissionError as error:
-        raise VideoError(f'"{path.name}" may not be read: permission is denied.') from error
-    except (OSError, ValueError) as error:  # FFmpeg's own errors are of these kinds
-        raise VideoError(f'"{path.name}" is not a video that can be read, or it is damaged or cut off.') from error
+        raise VideoError(f'"{path.name}" cannot be read: permission denied.') from error
+    except (OSError, ValueError) as error:  # base classes of FFmpeg's errors
+        raise VideoError(f'"{path.name}" is not a readable video, or it is damaged or truncated.') from error
     return container
 
 
 def _picture_stream(av: Any, container: Any, path: Path) -> Any:
-    """The stream of moving pictures: no cover of a piece of music, and no photo."""
+    """The video stream, ignoring cover art; raises `VideoError` for photos."""
     names = container.format.name
     if names == "image2" or names.endswith("_pipe"):
-        raise VideoError(f'"{path.name}" is a photo; `eovseg segment` takes photos.')
+        raise VideoError(f'"{path.name}" is a photo; use `eovseg segment` for photos.')
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
-    raise VideoError(f'"{path.name}" holds no moving pictures.')
+    raise VideoError(f'"{path.name}" has no video stream.')

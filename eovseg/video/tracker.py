@@ -1,14 +1,14 @@
-"""Which segment of a frame is which of the frames before: tracks that keep their number, colour and name.
+"""Tracks segments across frames, with stable numbers, colours and names.
 
-Things are matched one to one (Hungarian method) by the intersection over union of masks, in rounds: the same class
-where the track's speed leads it, the same class near that place (what comes out from behind something), the same
-class where it last was, then any class that covers it well. A track that finds no segment waits for a few frames. A
-mask much smaller than before is taken for half hidden: the track keeps its whole shape and its speed meanwhile. Stuff
-needs no matching, a class is a track, and so it is in the task "semantic".
+Things are matched one-to-one (Hungarian algorithm) by mask IoU, in rounds: the same class at the position predicted
+from the track's speed; the same class near that position (reappearing after an occlusion); the same class at the last
+position; and finally any class with a large overlap. A track without a match waits for a few frames. A mask that is
+much smaller than before is treated as partly occluded: the track keeps its previous shape and speed. Stuff, and every
+class in the task "semantic", is one track per class and needs no matching.
 
-Within a track the classes of its segments vote: each frame adds its score to its class, and older votes fade. The name
-changes when another class leads clearly, for an older track after about five segmented frames in a row, sooner for a
-new one; number and colour stay.
+Within a track, the classes of its segments vote: each frame adds its score to its class, and older votes decay. The
+name changes when another class clearly leads, which takes about five consecutive segmented frames for an old track and
+fewer for a new one; number and colour do not change.
 """
 
 from dataclasses import dataclass, field
@@ -25,24 +25,24 @@ from eovseg.result import Result, Segment
 
 SAME_CLASS_IOU = 0.2
 ANY_CLASS_IOU = 0.5
-INSIDE = 0.5  # share of a segment in the box where a track should be
-_HALF_HIDDEN = 0.8  # of the area of late
-_SHRINKING = 0.9  # that a track's area of late can lose in a frame
-_LEAST_OF_HIDDEN = 0.1  # of a track's area, for what comes out from behind something
-_PATIENCE = 0.9  # a match counts so much less for each frame of waiting, and for half hiding
-_GROWN_UP = 10  # frames after which a track counts in full; a new one, at half
-_FADING = 0.8  # of the votes, a frame
+INSIDE = 0.5  # minimum fraction of a segment inside the predicted box of a track
+_HALF_HIDDEN = 0.8  # a mask below this fraction of the recent area is partly occluded
+_SHRINKING = 0.9  # lower bound of the recent area's decay per frame
+_LEAST_OF_HIDDEN = 0.1  # minimum fraction of a track's area for a reappearing segment
+_PATIENCE = 0.9  # weight of a match per frame of waiting, and for partial occlusion
+_GROWN_UP = 10  # frames after which a track has full weight; a new one has half
+_FADING = 0.8  # decay of the votes per frame
 _CLEAR_LEAD = 1.5
-_GRID_SIDE = 1024  # masks are compared on every n-th pixel of larger frames
+_GRID_SIDE = 1024  # masks of larger frames are subsampled
 
 
 @dataclass(frozen=True)
 class TrackedSegment:
-    """A segment of one frame and the track that it belongs to.
+    """A segment of one frame and its track.
 
-    `track` is the track's number, from 1 on, and its id in the frame's map; `name` is unique in the video ("person 2",
-    "sky"); `label`, `class_id` and `is_thing` are the class by vote; `colour` is RGB. `segment` is what this frame
-    alone says: class, scores, area and box in pixels.
+    `track` is the track's number, from 1, and its id in the frame's map; `name` is unique in the video ("person 2",
+    "sky"); `label`, `class_id` and `is_thing` are the voted class; `colour` is RGB. `segment` is the result of this
+    frame alone: class, scores, area and box in pixels.
     """
 
     track: int
@@ -56,7 +56,7 @@ class TrackedSegment:
 
 @dataclass(eq=False)
 class _Shape:
-    """A mask (h, w) bool, cut out at row `top` and column `left` of the grid."""
+    """A mask (h, w) bool, cropped at row `top` and column `left` of the grid."""
 
     mask: np.ndarray
     top: int
@@ -68,14 +68,14 @@ class _Shape:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """(3, 2) first, mean and last row and column."""
+        """(3, 2): first, mean and last row and column."""
         rows, columns = (np.repeat(np.arange(n), self.mask.sum(1 - axis)) for axis, n in enumerate(self.mask.shape))
         ends = np.array(self.mask.shape) - 1.0
         corner = np.array([self.top, self.left])
         return corner + np.stack([np.zeros(2), np.array([rows.mean(), columns.mean()]), ends])
 
     def around(self) -> "_Shape":
-        """The box of this shape, larger by a quarter on each side."""
+        """The box of this shape, enlarged by a quarter on each side."""
         height, width = self.mask.shape
         more = -(-height // 4), -(-width // 4)
         box = np.ones((height + 2 * more[0], width + 2 * more[1]), dtype=bool)
@@ -85,7 +85,7 @@ class _Shape:
         return _Shape(self.mask, self.top + round(float(by[0])), self.left + round(float(by[1])))
 
     def on(self, indices: np.ndarray, count: int) -> np.ndarray:
-        """(1 + count,) pixels of each segment of the grid `indices` (H, W) below this mask; 0: of none."""
+        """(1 + count,): pixels of each segment of the grid `indices` (H, W) under this mask; index 0 = no segment."""
         rows = slice(max(self.top, 0), max(self.top + self.mask.shape[0], 0))
         columns = slice(max(self.left, 0), max(self.left + self.mask.shape[1], 0))
         below = indices[rows, columns]
@@ -102,26 +102,26 @@ class _Track:
     is_thing: bool
     colour: np.ndarray
     votes: dict[int, float] = field(default_factory=dict)
-    numbers: dict[int, int] = field(default_factory=dict)  # the number in its name, for each class it had
+    numbers: dict[int, int] = field(default_factory=dict)  # the number in its name for each class it had
     last_class: int = -1
     shape: _Shape | None = None
-    area: float = 0.0  # of late, in pixels of the grid
-    speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # grid rows and columns a frame
+    area: float = 0.0  # recent area, in grid pixels
+    speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # grid rows and columns per frame
     seen: int = 0
     missed: int = 0
     hidden: int = 0
 
     @property
     def trust(self) -> float:
-        """How much a match with this track counts: where two would do, the older and present one gets it."""
+        """Weight of a match with this track, which prefers older and visible tracks."""
         return float(_PATIENCE ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
 
     def predicted(self) -> _Shape:
-        assert self.shape is not None, "things have one from their first frame on"
+        assert self.shape is not None, "things have a shape from their first frame on"
         return self.shape.moved(self.speed * (self.missed + 1))
 
     def see(self, shape: _Shape, memory: int) -> None:
-        """Take the mask of the present frame."""
+        """Updates the track with the mask of the current frame."""
         if self.shape is None:
             self.shape, self.area = shape, float(shape.area)
         elif self.hidden < memory and shape.area < _HALF_HIDDEN * self.area:
@@ -129,14 +129,14 @@ class _Track:
         else:
             if not self.hidden:
                 self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
-            late = 0.0 if self.hidden >= memory else _SHRINKING * self.area  # small for so long: it is small now
+            late = 0.0 if self.hidden >= memory else _SHRINKING * self.area  # accept a lasting smaller area
             self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1
 
     def _learn_speed(self, steps: np.ndarray) -> None:
-        """From the steps (3, 2) of first, mean and last row and column. The end that something hides stands still or
-        runs ahead, and a mask's outline trembles: of the three, the one most like the speed so far is believed."""
+        """Updates the speed with the steps (3, 2) of first, mean and last row and column. Occlusion and noise distort
+        some of these, so the one closest to the current speed is used."""
         likely = np.abs(steps - self.speed).argmin(0)
         self.speed = (self.speed + steps[likely, [0, 1]]) / 2
 
@@ -150,15 +150,15 @@ class _Track:
 
 
 class Tracker:
-    """Follows the segments of a video; give it each frame's result in order.
+    """Tracks the segments of a video; call `update` with the result of each frame in order.
 
-    `memory`: frames that a thing may be missing without losing its number and colour. Stuff never loses them.
-    Raises `ConfigError` where it is negative.
+    `memory`: number of frames that a thing may be missing and keep its track. Stuff always keeps its track.
+    Raises `ConfigError` if it is negative.
     """
 
     def __init__(self, memory: int = TRACK_MEMORY) -> None:
         if memory < 0:
-            raise ConfigError(f"memory={memory} is not allowed; it is a number of frames, 0 or more.")
+            raise ConfigError(f"memory={memory} is not allowed; give a number of frames, at least 0.")
         self._memory = memory
         self._things: list[_Track] = []
         self._stuff: dict[int, _Track] = {}
@@ -167,13 +167,13 @@ class Tracker:
 
     @property
     def count(self) -> int:
-        """Tracks so far."""
+        """Number of tracks so far."""
         return self._count
 
     def update(self, result: Result) -> tuple[np.ndarray, tuple[TrackedSegment, ...]]:
-        """The next frame's map (H, W) int32 of track numbers, 0 = none, and its segments in the result's order.
+        """The next frame's map of track numbers (H, W) int32, 0 = none, and its segments in the result's order.
 
-        Instances that others hide wholly are left out.
+        Completely covered instances are omitted.
         """
         segments = result.segments
         ids = np.array([segment.id for segment in segments], dtype=np.int64)
@@ -197,9 +197,9 @@ class Tracker:
         return lookup[result.segment_map], tuple(self._described(track, segment) for segment, track in found)
 
     def _follow(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> dict[int, _Track]:
-        """The track of each of `things`, found or new; tracks that wait too long are dropped."""
+        """The matched or new track of each of `things`; drops tracks that have waited too long."""
         shapes = _shapes(grid, len(segments), things)
-        # A thing between the grid's pixels cannot be followed; it is a track of one frame.
+        # A thing without a pixel on the grid cannot be matched and gets a track of its own.
         seen = [index for index in things if index in shapes]
         found: dict[int, _Track] = {}
         for row, column in self._matches(grid, segments, seen):
@@ -219,7 +219,7 @@ class Tracker:
         return found
 
     def _matches(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> list[tuple[int, int]]:
-        """Pairs of an index into the tracks and one into `things`, at most one of each."""
+        """One-to-one pairs of indices of tracks and of `things`."""
         if not things or not self._things:
             return []
         areas = np.bincount(grid.ravel(), minlength=len(segments) + 1)[1:][things]
@@ -231,7 +231,7 @@ class Tracker:
         inside = boxes[:, 1:][:, things] / areas
         gone = np.array([track.missed + track.hidden > 0 for track in self._things])[:, None]
         size = np.array([track.area for track in self._things])[:, None]
-        appears = gone & (areas >= _LEAST_OF_HIDDEN * size)  # else a large track would take any speck in its box
+        appears = gone & (areas >= _LEAST_OF_HIDDEN * size)  # prevents large tracks from matching specks
         common = resting[:, 1:][:, things]
         behind = common / np.maximum(resting.sum(1, keepdims=True) + areas - common, 1)
         classes = np.array([segments[index].class_id for index in things])
@@ -271,15 +271,15 @@ class Tracker:
 
 
 def _shapes(grid: np.ndarray, count: int, wanted: list[int]) -> dict[int, _Shape]:
-    """The masks of those `wanted` segments (from 0) with a pixel on the grid (H, W), where they are counted from 1."""
+    """Masks of the `wanted` segments (0-based) that have a pixel on the grid (H, W), whose values are 1-based."""
     boxes = ndimage.find_objects(grid, max_label=count)
     cut = {index: boxes[index] for index in wanted if boxes[index]}
     return {index: _Shape(grid[box] == index + 1, box[0].start, box[1].start) for index, box in cut.items()}
 
 
 def _in_rounds(tables: list[np.ndarray]) -> list[tuple[int, int]]:
-    """One-to-one pairs (row, column) of the largest sum in the first table, then of what is left in the next; never
-    where a table is 0."""
+    """One-to-one pairs (row, column) that maximise the sum in the first table, then, for the remaining rows and
+    columns, in the next one; entries of 0 are never matched."""
     pairs: list[tuple[int, int]] = []
     for table in tables:
         left = table.copy()

@@ -1,4 +1,4 @@
-"""Pictures into an mp4 file: H.264 that every player takes, the times kept, sound copied; whole or not there at all."""
+"""Writes an mp4 file atomically: widely supported H.264 with the original timestamps, and copied sound."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from eovseg.video.reading import Picture, SoundPacket
 from eovseg.whole_files import whole_file
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
-_ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, the better first
-_QUALITY = {"crf": "20", "preset": "veryfast"}  # of libx264: no loss that is seen, and time left for the network
-_BT709 = 1  # FFmpeg's number for its matrix, primaries and transfer
+_ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, in order of preference
+_QUALITY = {"crf": "20", "preset": "veryfast"}  # of libx264: no visible loss, and fast
+_BT709 = 1  # FFmpeg's code for the BT.709 matrix, primaries and transfer function
 _STUDIO_RANGE = 1
 
 
 class VideoWriter:
-    """Writes one video; made by `write_video`."""
+    """Writes one video; created by `write_video`."""
 
     def __init__(self, path: Path, container: Any, rate: Fraction, time_base: Fraction, sound: Any) -> None:
         self._av = require_av()
@@ -30,17 +30,17 @@ class VideoWriter:
         self._container = container
         self._rate = rate
         self._time_base = time_base
-        codec = getattr(sound, "codec_context", None)  # None, too, where FFmpeg cannot decode it
+        codec = getattr(sound, "codec_context", None)  # also None if FFmpeg cannot decode it
         self.sound_left_out = sound is not None and (codec is None or codec.name not in container.supported_codecs)
         self._template = None if self.sound_left_out else sound
         self._stream: Any = None
         self._sound: Any = None
-        self._waiting: list[SoundPacket] = []  # until the first picture tells its size
+        self._waiting: list[SoundPacket] = []  # until the first picture determines the size
 
     def write(self, image: np.ndarray, picture: Picture, shift: int = 0) -> None:
-        """Append `image` (H, W, 3) uint8 RGB at the time of `picture`, `shift` ticks earlier.
+        """Appends `image` (H, W, 3) uint8 RGB with the timestamp of `picture` minus `shift` ticks.
 
-        H.264 has even sides: of an odd one the last row or column is repeated.
+        H.264 needs even sides, so the last row or column of an odd side is repeated.
         """
         height, width = image.shape[:2]
         if height % 2 or width % 2:
@@ -60,7 +60,7 @@ class VideoWriter:
         self._waiting.clear()
 
     def copy(self, sound: SoundPacket, shift: int = 0) -> None:
-        """Append a packet of sound as it is, `shift` ticks of the pictures' time earlier."""
+        """Appends a sound packet with its timestamp reduced by `shift` ticks of the pictures' time base."""
         if self._template is None:
             return
         if self._stream is None:
@@ -70,7 +70,7 @@ class VideoWriter:
             self._copy(sound, shift)
 
     def finish(self) -> None:
-        """Write what the encoder still holds and the file's index."""
+        """Flushes the encoder and writes the file's index."""
         with self._disk():
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))
@@ -87,16 +87,16 @@ class VideoWriter:
 
     def _new_stream(self, shape: tuple[int, ...], pixel_aspect: Fraction) -> Any:
         for name in _ENCODERS:
-            with contextlib.suppress(ValueError):  # an FFmpeg without that encoder
+            with contextlib.suppress(ValueError):  # FFmpeg was built without that encoder
                 options = _QUALITY if name == "libx264" else {}
                 stream = self._container.add_stream(name, rate=self._rate, options=options)
                 break
         else:
-            raise VideoError("This installation of av has no H.264 encoder; install the wheel of av from the index.")
+            raise VideoError("This installation of av has no H.264 encoder; run pip install --force-reinstall av.")
         stream.height, stream.width = shape[:2]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
-        context.time_base = self._time_base  # the video's own clock: varying frame rates stay as they are
+        context.time_base = self._time_base  # that of the input, which preserves variable frame rates
         context.sample_aspect_ratio = pixel_aspect
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _STUDIO_RANGE
@@ -112,9 +112,9 @@ class VideoWriter:
 
 @contextmanager
 def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = None) -> Iterator[VideoWriter]:
-    """A writer to `path`, which appears when the block ends well; after an error, or a second Ctrl-C, nothing is left.
+    """A writer to `path`, which appears if the block succeeds; after an error or a second Ctrl-C, nothing is left.
 
-    `sound`: FFmpeg's stream whose packets will be copied. Raises `VideoError` where the file cannot be written.
+    `sound`: FFmpeg's stream whose packets will be copied. Raises `VideoError` if the file cannot be written.
     """
     av = require_av()
     with whole_output(path) as part:
@@ -127,13 +127,13 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
             yield writer
             writer.finish()
         finally:
-            with contextlib.suppress(OSError, ValueError):  # closed already, or of no use
+            with contextlib.suppress(OSError, ValueError):  # already closed, or unusable
                 container.close()
 
 
 @contextmanager
 def whole_output(path: Path) -> Iterator[Path]:
-    """`whole_file` whose own errors are `VideoError`; those of the block may concern another file and stay."""
+    """`whole_file` with its errors as `VideoError`; errors of the block may concern other files and are not changed."""
     with contextlib.ExitStack() as stack:
         try:
             part = stack.enter_context(whole_file(path))
@@ -147,6 +147,6 @@ def whole_output(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: Exception) -> VideoError:
-    """The error to raise where `path` cannot be written, with the system's reason."""
+    """The error to raise if `path` cannot be written, with the system's reason."""
     reason = getattr(error, "strerror", None) or str(error)
     return VideoError(f'"{path}" cannot be written ({reason}).')

@@ -291,7 +291,7 @@ def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWrite
         client.predict(None, "sky", "", api_name="/segment")
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"just text", "not a photo that can be read"), (b"", "is empty")])
+@pytest.mark.parametrize(("content", "said"), [(b"just text", "not a readable photo"), (b"", "is empty")])
 def test_the_endpoint_tells_what_is_wrong_with_a_file(
     client: Client, tmp_path: Path, content: bytes, said: str
 ) -> None:

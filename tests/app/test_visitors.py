@@ -127,7 +127,7 @@ def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (["--root-path", "no slash"], "must begin with /"),
         (["--time-limit", "0"], "above 0"),
         (["--time-limit", "nan"], "above 0"),
-        (["--device", "abacus"], "device='abacus' is not usable"),
+        (["--device", "abacus"], "The device 'abacus' is not available"),
     ],
 )
 def test_wrong_options_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The composition "best-first" and masks along edges, on masks that can be checked by eye."""
+"""The composition "best-first" and masks along edges, on masks that are easy to check by eye."""
 
 import pytest
 import torch
@@ -15,12 +15,12 @@ THINGS = torch.tensor([True, False])
 
 
 def scores_of(*rows: tuple[float, float]) -> Tensor:
-    """Log-probabilities (Q, 3) of a thing and a stuff class, void takes the rest."""
+    """Log-probabilities (Q, 3) of a thing class, a stuff class and void, which gets the rest."""
     return torch.tensor([(*row, 1 - sum(row)) for row in rows]).log()
 
 
 def masks_of(*columns: tuple[int, int, float], outside: float = -9.0) -> TiledMasks:
-    """One mask a kernel, as wide as columns start..stop of 16, with a logit inside."""
+    """One mask per kernel that covers the columns start..stop of 16, with a logit inside."""
     masks = torch.full((len(columns), 8, 16), outside)
     for mask, (start, stop, logit) in zip(masks, columns, strict=True):
         mask[:, start:stop] = logit
@@ -28,7 +28,7 @@ def masks_of(*columns: tuple[int, int, float], outside: float = -9.0) -> TiledMa
 
 
 def test_a_kernel_is_judged_by_what_better_ones_leave() -> None:
-    """Kernel 1 covers kernel 0 but is less sure; kernel 2 lies elsewhere: the better of the two twins is found."""
+    """Kernel 1 covers kernel 0 but scores less; kernel 2 is elsewhere: only the better duplicate is accepted."""
     masks = masks_of((0, 8, 2.0), (0, 8, 1.0), (8, 16, 3.0))
     scores = scores_of((0.6, 0.1), (0.6, 0.1), (0.5, 0.1))
     found, records = best_first(scores, masks, THINGS)
@@ -63,7 +63,9 @@ def test_no_unnamed_pixels_between_two_found_neighbours() -> None:
     assert (gap == 0).any()
     found, records = best_first(scores, masks, THINGS, pixel_threshold=0.3)
     assert len(records) == 2 and not (found == 0).any()
-    assert (found[:, :32] == 1).all() and (found[:, 32:] == 2).all(), "the surer mask wins, whatever its score"
+    assert (found[:, :32] == 1).all() and (found[:, 32:] == 2).all(), (
+        "the more confident mask wins, regardless of score"
+    )
 
 
 def test_nothing_found() -> None:
@@ -80,7 +82,7 @@ def edge_photo(column: int) -> Tensor:
 
 @pytest.mark.parametrize("column", [29, 32, 34])
 def test_masks_end_where_the_photo_does(column: int) -> None:
-    """The mask at stride 4 ends at 32; the photo's edge lies up to three pixels off."""
+    """The mask at stride 4 ends at 32; the photo's edge is up to three pixels away."""
     masks = masks_of((0, 8, 4.0), outside=-4.0).mask_logits
     refined = along_edges(masks, edge_photo(column))[0]
     assert refined.shape == SIZE
@@ -98,7 +100,7 @@ def test_edges_move_outlines_not_segments() -> None:
 
 
 def test_a_padded_photo_of_another_size() -> None:
-    """Padding takes no part in the shares, and the map has the photo's own size."""
+    """Padding is ignored, and the map has the photo's original size."""
     masks = TiledMasks(masks_of((0, 16, 4.0)).mask_logits, MaskGeometry(SIZE, (20, 50), (61, 151)))
     found, records = best_first(scores_of((0.9, 0.05)), masks, THINGS, guide=torch.rand(3, 20, 50))
     assert found.shape == (61, 151) and len(records) == 1 and (found == 1).all()

@@ -1,4 +1,4 @@
-"""Winners found tile by tile equal those of all masks at photo size."""
+"""Winners found tile by tile equal those found with all masks at photo size."""
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ GEOMETRIES = {
 
 
 def whole(masks: Tensor, way: MaskGeometry) -> Tensor:
-    """Masks (Q, h, w) upsampled, cropped and resized as one."""
+    """Masks (Q, h, w) upsampled, cropped and resized without tiles."""
     large = F.interpolate(masks[None], way.padded_size, mode="bilinear", align_corners=False)
     large = large[..., : way.input_size[0], : way.input_size[1]]
     return F.interpolate(large, way.output_size, mode="bilinear", align_corners=False)[0]
 
 
 def smooth(kernels: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Masks with large regions, as a network's are, and one of noise."""
+    """Masks with large regions, like those of a network, and a noise mask."""
     generator = torch.Generator().manual_seed(seed)
     coarse = 12 * torch.randn(1, kernels, 4, 6, generator=generator, dtype=dtype)
     masks = F.interpolate(coarse, (24, 40), mode="bicubic")[0]
@@ -66,7 +66,7 @@ def test_the_first_of_equal_kernels_wins() -> None:
 
 
 def test_few_kernels_are_upsampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter each: in most tiles one kernel is left, and nothing else is made at photo size."""
+    """Each kernel covers a quarter: in most tiles, only one kernel remains to be upsampled."""
     way = MaskGeometry((384, 512), (384, 512), (384, 512))
     masks = torch.full((4, 96, 128), -9.0)
     for number, (rows, columns) in enumerate([(0, 0), (0, 64), (48, 0), (48, 64)]):
@@ -102,7 +102,7 @@ def test_results_do_not_depend_on_what_is_kept_or_held_at_once(monkeypatch: pyte
 
 
 def test_bands_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upsampling a band of rows at a time gives what upsampling, cropping and resizing the whole gives."""
+    """Upsampling in bands of rows equals upsampling, cropping and resizing the full masks."""
     masks, way = torch.randn(3, 24, 40), GEOMETRIES["enlarged"]
     monkeypatch.setattr(geometry, "BAND_ELEMENTS", 5 * 3 * 333)
     bands = list(way.bands(masks))

@@ -27,7 +27,7 @@ FolderWriter = Callable[..., Path]
 
 
 def colour_of(segment_id: int) -> tuple[int, int, int]:
-    """The colour that the tiny photos give a segment: far apart for ids 0..5."""
+    """The colour of a segment in the tiny photos, very different for ids 0..5."""
     return ((0, 0, 0), (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250))[segment_id]
 
 
@@ -58,7 +58,7 @@ def write_folder(tmp_path: Path) -> FolderWriter:
             photo = np.zeros((*ids.shape, 3), dtype=np.uint8)
             for segment_id in np.unique(ids):
                 photo[ids == segment_id] = colour_of(int(segment_id))
-            # PNG photos: JPEG would blur the colours that the tests compare.
+            # PNG photos, because JPEG would change the colours that the tests compare.
             Image.fromarray(photo).save(root / "images" / f"{stem}.png")
             packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
             Image.fromarray(packed).save(root / "panoptic" / f"{stem}.png")

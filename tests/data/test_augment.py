@@ -1,4 +1,4 @@
-"""Photo and segment map stay together through scale, crop, flip and copy-paste."""
+"""Photo and segment map stay aligned under scale, crop, flip and copy-paste."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ STILL = Augmentation(
 )
 FITTED = Augmentation(
     **{**vars(STILL), "scale": (1.0, 1.0), "aspect": 1.0, "flip": False}
-)  # the photo as it is where it fits the crop
+)  # unchanged if it fits the crop
 PERSON, CAT, SKY = SegmentLabel(0, True, False), SegmentLabel(15, True, False), SegmentLabel(119, False, False)
 
 
@@ -99,7 +99,7 @@ def _donor(label: SegmentLabel = CAT) -> Sample:
 def test_pasted_instance_is_labelled_where_its_pixels_are(seed: int) -> None:
     ids = np.full((64, 64), 3)
     ids[20:44, 20:44] = 1
-    ids[:, 60:] = VOID  # not known, as outside the photo
+    ids[:, 60:] = VOID  # unknown, like outside the photo
     view = _sample(np.where(ids == VOID, 0, ids), {1: PERSON, 3: SKY})
     view.segment_map[:, 60:] = VOID
     before = view.segment_map.copy()

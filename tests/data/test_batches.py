@@ -75,7 +75,7 @@ def test_shapes_and_agreement_of_a_batch(sources: Sequence[TrainingSource]) -> N
 
 def test_seed_and_step_decide_the_batch(sources: Sequence[TrainingSource]) -> None:
     first, second = TrainingBatches(sources, SMALL, seed=3), TrainingBatches(sources, SMALL, seed=3)
-    second[0], second[5]  # what was asked before does not matter
+    second[0], second[5]  # the order of access does not matter
     _assert_equal(first[7], second[7])
     assert not torch.equal(first[7].pixels, first[8].pixels)
     assert not torch.equal(first[7].pixels, TrainingBatches(sources, SMALL, seed=4)[7].pixels)
@@ -134,7 +134,7 @@ def test_a_batch_larger_than_its_source(sources: Sequence[TrainingSource]) -> No
 
 
 def test_labelled_valid_and_masks_by_hand() -> None:
-    # 1 a thing, 2 a crowd, 3 stuff, 4 a thing of 2 pixels: too small. 0 = no instance, V = nothing known.
+    # 1 a thing, 2 a crowd, 3 stuff, 4 a thing of 2 pixels: too small. 0 = no instance, V = unknown.
     v = VOID
     ids = np.array([[1, 1, 1, 0], [2, 2, 2, v], [3, 3, 3, 4], [3, 3, 3, 4]], dtype=np.uint16)
     thing, crowd = SegmentLabel(6, True, False), SegmentLabel(6, True, True)
@@ -171,7 +171,7 @@ def test_vocabulary_of_a_step(sources: Sequence[TrainingSource]) -> None:
     batches = TrainingBatches(sources, subset)
     for step in range(4):
         batch = batches[step]
-        assert len(batch.class_names) == 3  # what the drawn photos have, cropped away or not
+        assert len(batch.class_names) == 3  # the classes of the drawn photos, even if cropped away
         present = set().union(*(target.semantic.unique().tolist() for target in batch.targets)) - {-1}
         assert present and present <= {0, 1, 2}
     some = TrainingBatches(sources, BatchSettings(batch_size=4, crop_size=64, keep_absent=(0.3, 0.6)))
@@ -197,7 +197,7 @@ def test_names_of_a_class() -> None:
     person = WordClass(("person", "woman", "clothes"), True)
     rng = np.random.default_rng(0)
     drawn = [draw_names(person, {"person", "clothes"}, 0.8, rng.random(), rng) for _ in range(400)]
-    assert set(drawn) == {("person",), ("woman",), ("person", "woman")}  # "clothes" is a class of its own here
+    assert set(drawn) == {("person",), ("woman",), ("person", "woman")}  # "clothes" is a separate class here
     assert 0.75 < np.mean(["person" in names for names in drawn]) < 0.95
     assert draw_names(person, set(), 0.0, 1.0, rng) == ("woman", "clothes")
     assert draw_names(WordClass(("sky",), False), set(), 0.0, 0.0, rng) == ("sky",)
@@ -243,7 +243,7 @@ def test_xs_learns_from_neither_its_validation_photos_nor_the_test_photos(
     names = [f"{number:02d}" for number in range(20)]
     for folder, first in (("coco_panoptic", 0), ("coco_taming", 1100), ("coco_instances", 200)):
         write_folder(folder, dict.fromkeys(names, block_drawing()), coco_ids={n: first + int(n) for n in names})
-    # What is in another source already, by its COCO id, or in the test set, is not learned from here.
+    # Photos that are in another source, by COCO id, or in the test set are excluded.
     write_folder("coco_partial4", {"a": block_drawing(), "b": block_drawing()}, coco_ids={"a": 205, "b": 300})
     for folder in ("coco_stuff_semantic", "voc_animals", "oxford_pets"):
         write_folder(folder, {folder: block_drawing()})

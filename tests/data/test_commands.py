@@ -31,7 +31,7 @@ def test_check_prints_counts_and_returns_0(tmp_path: Path, capsys: pytest.Captur
     assert main(["data", "check", "ade20k", str(root)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("ADE20K-150 panoptic, split val: PQ, AP, mIoU\n  found    ")
-    assert "2 photos, 2 annotations read, 4 segments, 3 of 150 classes\nAll that was read is whole.\n" in printed
+    assert "2 photos, 2 annotations read, 4 segments, 3 of 150 classes\nNo errors were found.\n" in printed
     assert "split train" not in printed
 
 
@@ -47,7 +47,7 @@ def test_check_names_the_first_broken_file(tmp_path: Path, capsys: pytest.Captur
     mask = root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{trees.VOC_STEMS[1]}.png"
     trees.index_mask(mask, trees.boxes(background=99))
     assert main(["data", "check", "pascal-voc-20", str(root), "--split", "val"]) == 1
-    assert f"{mask} has values that are no class of its data set: [99]." in capsys.readouterr().out
+    assert f"{mask} has values that are not in the class list: [99]." in capsys.readouterr().out
 
 
 def test_check_without_a_split_takes_those_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,10 +71,12 @@ def test_check_without_a_split_takes_those_that_are_there(tmp_path: Path, capsys
 def test_prepare_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.cityscapes_release(tmp_path)
     assert main(["data", "prepare", "cityscapes", str(root), "--split", "val"]) == 0
-    assert "cityscapes_panoptic_val.json and 2 PNGs beside it are built." in capsys.readouterr().out
+    assert "cityscapes_panoptic_val.json and 2 PNGs." in capsys.readouterr().out
     assert main(["data", "check", "cityscapes", str(root), "--quick"]) == 0
     assert main(["data", "prepare", "coco-panoptic", str(root)]) == 1
-    assert capsys.readouterr().err.startswith("eovseg: COCO panoptic needs no preparing; see `eovseg data check")
+    assert capsys.readouterr().err.startswith(
+        "eovseg: COCO panoptic needs no preparation. Check it with `eovseg data check"
+    )
     assert main(["data", "prepare", "cityscapes", str(root), "--split", "train"]) == 1
     assert "gtFine/train has no" in capsys.readouterr().err
 
@@ -135,7 +137,7 @@ def test_truth_of_ap_and_miou_comes_from_the_data_sets_own_files(tmp_path: Path)
 
 
 def test_classes_of_one_label_stay_apart_in_their_own_data_set(tmp_path: Path) -> None:
-    """ADE20K-847 has two classes "bag": their names do not tell which is which, their numbers do."""
+    """ADE20K-847 has two classes "bag", which only their ids distinguish."""
     folder = open_data_set("ade20k-847", trees.ade20k_full(tmp_path))
     assert folder.table is not None
     words = folder.table.vocabulary
@@ -156,7 +158,7 @@ def test_training_knows_only_the_data_sets_own_classes(tmp_path: Path) -> None:
     batches = TrainingBatches([_source(root, "cityscapes")], BatchSettings(batch_size=2, crop_size=32))
     assert [c.names for c in batches.classes.classes] == [c.names for c in Vocabulary.preset("cityscapes-19").classes]
     assert batches.sources[0].known.all()
-    # Beside COCO's words, those that Cityscapes does not label never compete for its pixels.
+    # In addition to COCO's words; classes that Cityscapes does not label never compete for its pixels.
     classes = TrainingClasses.coco()
     (source,) = open_sources([_source(root, "cityscapes")], classes)
     known = {classes.classes[i].names[0] for i in np.flatnonzero(source.known)}

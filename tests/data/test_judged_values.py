@@ -1,4 +1,4 @@
-"""Values of label files are judged, not just converted: areas, ids, names, numbers, masks and the names of files."""
+"""Values of label files are validated: areas, ids, names, numbers, masks and file names."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pq(root: Path) -> float:
-    """PQ, 0 to 1, of the truth against itself."""
+    """PQ, 0 to 1, of the ground truth against itself."""
     folder = open_data_set("panoptic-folder", root)
     assert folder.table is not None
     evaluator = Evaluator(folder, folder.table.vocabulary, np.zeros(2, dtype=bool))
@@ -65,7 +65,7 @@ def test_wrong_areas_are_told_by_data_check(tmp_path: Path) -> None:
     (note,) = report.notes
     assert note == (
         "Wrong areas in the annotations: 1, the first in a.jpg: -50 pixels for segment 70000 that has 192. Areas of "
-        "segments count for nothing; those of objects decide whether AP counts them as small, medium or large."
+        "segments are not used; areas of objects decide whether AP counts them as small, medium or large."
     )
     root = trees.own_instances(tmp_path / "instances")
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(area=9_000))
@@ -76,25 +76,28 @@ def test_wrong_areas_are_told_by_data_check(tmp_path: Path) -> None:
 
 JUDGED = [
     (lambda d: _first(d).update(id=2**31), r"segment 2147483648 of a\.jpg has id 2147483648; .* 1 to 16,777,215"),
-    (lambda d: _first(d).update(id=2**24), "a whole number from 1 to 16,777,215 is needed"),
-    (lambda d: _first(d).update(id=-1), "a whole number from 1 to 16,777,215 is needed"),
-    (lambda d: _first(d).update(id=1.5), "segment 1.5 of a.jpg has id 1.5; a whole number"),
-    (lambda d: _first(d).update(id=True), "has id True; a whole number"),
-    (lambda d: _first(d).update(category_id="sky"), "segment 70000 of a.jpg has category_id 'sky'; a whole number"),
-    (lambda d: _first(d).update(iscrowd="no"), "segment 70000 of a.jpg has iscrowd 'no'; write 1 or 0"),
-    (lambda d: d["annotations"].__setitem__(0, 7), "each annotation must be an object of names and values, not 7"),
+    (lambda d: _first(d).update(id=2**24), "it must be an integer from 1 to 16,777,215"),
+    (lambda d: _first(d).update(id=-1), "it must be an integer from 1 to 16,777,215"),
+    (lambda d: _first(d).update(id=1.5), "segment 1.5 of a.jpg has id 1.5; it must be an integer"),
+    (lambda d: _first(d).update(id=True), "has id True; it must be an integer"),
+    (
+        lambda d: _first(d).update(category_id="sky"),
+        "segment 70000 of a.jpg has category_id 'sky'; it must be an integer",
+    ),
+    (lambda d: _first(d).update(iscrowd="no"), "segment 70000 of a.jpg has iscrowd 'no'; it must be 1 or 0"),
+    (lambda d: d["annotations"].__setitem__(0, 7), "each annotation must be a JSON object, not 7"),
     (lambda d: d["annotations"][0].update(segments_info=None), "annotation 1 has no segments_info"),
-    (lambda d: d["annotations"][0].update(file_name=7), "annotation 1 has file_name 7; text is needed"),
-    (lambda d: d["categories"][0].update(name=""), "panoptic.json: category 4 has name ''; text is needed"),
+    (lambda d: d["annotations"][0].update(file_name=7), "annotation 1 has file_name 7; it must be non-empty text"),
+    (lambda d: d["categories"][0].update(name=""), "panoptic.json: category 4 has name ''; it must be non-empty text"),
     (lambda d: d["categories"][0].update(name=","), 'category 4 has the name ","'),
     (lambda d: d["categories"][0].update(name="tv; monitor"), 'category 4 has the name "tv; monitor". .* semicolon'),
     (lambda d: d["categories"][0].update(name="tv\u0000"), "category 4 has the name"),
     (lambda d: d["categories"][0].update(name="x" * 300), "category 4 has the name .* at most 200 characters"),
-    (lambda d: d["categories"][0].update(isthing="yes"), "category 4 has isthing 'yes'; write 1 or 0"),
+    (lambda d: d["categories"][0].update(isthing="yes"), "category 4 has isthing 'yes'; it must be 1 or 0"),
     (lambda d: d["categories"][0].pop("isthing"), "category 4 has no isthing"),
     (lambda d: d["categories"][0].update(id=2**40), "category 1099511627776 has id 1099511627776"),
     (lambda d: d["categories"].clear(), "uses unknown category id 9"),
-    (lambda d: d["images"][0].update(width=0), "image 1 has width 0; a whole number from 1 to 65,535"),
+    (lambda d: d["images"][0].update(width=0), "image 1 has width 0; it must be an integer from 1 to 65,535"),
     (lambda d: d["images"][0].update(width=60_000, height=60_000), "image 1 has 60,000 x 60,000 pixels"),
     (
         lambda d: d["images"][0].update(width=8_000, height=8_001),
@@ -104,9 +107,9 @@ JUDGED = [
     (lambda d: d["images"][0].update(coco_id="x"), "image 1 has coco_id 'x'"),
     (lambda d: d["images"][0].update(file_name="a" * 400), "at most 300 characters"),
     (lambda d: d["images"][0].update(file_name="a\u0000.jpg"), "is missing"),
-    (lambda d: d.update(semantic_only="no"), "the file has semantic_only 'no'; write 1 or 0"),
-    (lambda d: d.update(exhaustive_category_ids=7), "has exhaustive_category_ids 7; a list of whole numbers"),
-    (lambda d: d.update(images={}), "is not COCO panoptic JSON; it needs the lists `images`"),
+    (lambda d: d.update(semantic_only="no"), "the file has semantic_only 'no'; it must be 1 or 0"),
+    (lambda d: d.update(exhaustive_category_ids=7), "has exhaustive_category_ids 7; it must be a list of integers"),
+    (lambda d: d.update(images={}), "is not COCO panoptic JSON; it must contain the lists `images`"),
 ]
 
 
@@ -131,7 +134,7 @@ def test_a_grey_panoptic_png_is_refused_as_such(tmp_path: Path, mode: str) -> No
     root = trees.own_panoptic(tmp_path)
     Image.new(mode, (WIDTH, HEIGHT)).save(root / "panoptic" / "a.png")
     (sentence,) = check("panoptic-folder", root).broken
-    assert "a.png is a grey picture" in sentence and "red + 256 green + 65,536 blue" in sentence
+    assert "a.png is a greyscale image" in sentence and "red + 256 green + 65,536 blue" in sentence
 
 
 def test_a_panoptic_png_may_have_a_palette_or_transparency(tmp_path: Path) -> None:
@@ -199,7 +202,7 @@ def test_an_empty_object_is_left_out_and_counted(tmp_path: Path, shape: Any) -> 
     report = check("coco-instances-folder", root)
     assert report.ok, report.broken
     assert (report.read, report.segments) == (2, 2)
-    assert report.notes == ["Objects without a mask, left out: 1, the first annotation 1 of a.jpg."]
+    assert report.notes == ["Skipped objects without a mask: 1, the first being annotation 1 of a.jpg."]
 
 
 @pytest.mark.parametrize("form", ["flat", "beside empty ones"])
@@ -243,21 +246,21 @@ def test_run_lengths_are_read_as_pycocotools_reads_them() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"segmentation": 7}, "its segmentation is int"),
+        ({"segmentation": 7}, "its segmentation is of type int"),
         ({"segmentation": [["a"] * 6]}, "a polygon is not a list of numbers"),
         ({"segmentation": [7, [1, 1, 5, 1, 5, 5]]}, "a polygon is not a list of numbers"),
         ({"segmentation": [[1, 1, 5, 1, 5, 5, 3]]}, "a polygon has 7 numbers"),
-        ({"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, "the coordinate 1000000000.0, far outside the photo of 24x16"),
+        ({"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, "the coordinate 1000000000.0, far outside the 24x16 photo"),
         ({"segmentation": [[1, 1, float("nan"), 1, 5, 5]]}, "the coordinate nan"),
-        ({"segmentation": [[1, 1, 10**400, 1, 5, 5]]}, "far outside the photo"),
-        ({"segmentation": {"counts": [384]}}, "no size"),
-        ({"segmentation": {"size": [16, 24], "counts": [1, 2]}}, "cover 3 pixels, the photo has 384"),
-        ({"segmentation": {"size": [16, 24], "counts": [-1, 385]}}, "no whole numbers from 0 on"),
-        ({"segmentation": {"size": [16, 24], "counts": "\u00e9"}}, "packed run lengths are damaged"),
-        ({"segmentation": {"size": [16, 24], "counts": "0`"}}, "packed run lengths are cut off"),
+        ({"segmentation": [[1, 1, 10**400, 1, 5, 5]]}, "far outside the 24x16 photo"),
+        ({"segmentation": {"counts": [384]}}, "no valid size"),
+        ({"segmentation": {"size": [16, 24], "counts": [1, 2]}}, "cover 3 pixels, but the photo has 384"),
+        ({"segmentation": {"size": [16, 24], "counts": [-1, 385]}}, "neither non-negative integers"),
+        ({"segmentation": {"size": [16, 24], "counts": "\u00e9"}}, "compressed run lengths are damaged"),
+        ({"segmentation": {"size": [16, 24], "counts": "0`"}}, "compressed run lengths are truncated"),
         ({"area": -1}, "its area is '-1'"),
         ({"area": "x"}, "its area is 'x'"),
-        ({"iscrowd": "x"}, "annotation 1 of a.jpg has iscrowd 'x'; write 1 or 0"),
+        ({"iscrowd": "x"}, "annotation 1 of a.jpg has iscrowd 'x'; it must be 1 or 0"),
     ],
 )
 def test_a_broken_object_is_named_in_plain_words(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -289,16 +292,14 @@ def test_own_categories_are_not_taken_for_cocos(tmp_path: Path) -> None:
     root = trees.coco(tmp_path / "panoptic")
     own = [{**entry, "isthing": int(entry["id"] != 187)} for entry in [*own, {"id": 187, "name": "racking"}]]
     trees.edit_json(root / "annotations" / "panoptic_val2017.json", lambda d: d.update(categories=own))
-    with pytest.raises(
-        DataError, match=r"numbers its categories otherwise than coco-panoptic val \(1 pallet, .*panoptic-folder"
-    ):
+    with pytest.raises(DataError, match=r"has other category ids than coco-panoptic val \(1 pallet, .*panoptic-folder"):
         open_data_set("coco-panoptic", root)
 
 
 def test_the_data_set_list_and_the_layouts_page_name_own_polygons(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("coco-instances-folder")]
-    assert "COCO-format polygons of your own categories: AP" in line
+    assert "COCO polygons and your own categories: AP" in line
 
 
 def test_own_polygons_are_evaluated_in_their_own_classes(
@@ -312,7 +313,7 @@ def test_own_polygons_are_evaluated_in_their_own_classes(
     report = json.loads((out / "report.json").read_text())
     assert report["labels"] == ["pallet", "forklift"]
     assert set(report["summary"]) >= {"AP"} and "PQ" not in report["summary"]
-    assert "Objects without a mask, left out: 1, the first annotation 1 of a.jpg." in json.dumps(report)
+    assert "Skipped objects without a mask: 1, the first being annotation 1 of a.jpg." in json.dumps(report)
 
 
 def test_own_polygons_are_trained_on(tmp_path: Path) -> None:
@@ -363,12 +364,12 @@ def test_a_class_list_may_number_the_masks_values(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{'pallet': 1, 'forklift': 2}", "line 1 has a bracket without its partner"),
-        ("{\n1: pallet,\n2: fork(lift\n}", "line 1 has a bracket without its partner"),
-        ("{1: 'pallet', 'forklift'}", "line 1 has a bracket without its partner"),
+        ("{'pallet': 1, 'forklift': 2}", "line 1 has an unmatched bracket"),
+        ("{\n1: pallet,\n2: fork(lift\n}", "line 1 has an unmatched bracket"),
+        ("{1: 'pallet', 'forklift'}", "line 1 has an unmatched bracket"),
         ("['pallet', '']", "entry 2 must name exactly one class"),
         ("{1: 'pallet', 1: 'forklift'}", "gives two classes the number 1"),
-        ("id,name\n1,pallet\n2,", "Line 3 of the table of classes has no name"),
+        ("id,name\n1,pallet\n2,", "Line 3 of the class table has no name"),
     ],
 )
 def test_a_class_list_whose_values_are_unclear_is_refused(tmp_path: Path, text: str, message: str) -> None:

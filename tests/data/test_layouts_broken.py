@@ -1,4 +1,4 @@
-"""Each layout, broken in each way that it can be: one sentence that names the file."""
+"""Every layout with every kind of defect: one message that names the file."""
 
 import json
 from collections.abc import Callable
@@ -45,15 +45,15 @@ def _first(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def panoptic_damages(name: str, tree: Tree, annotations: str, png: str, photo: str) -> list[Any]:
-    """What can be wrong with any panoptic layout; the paths are those of its first photo."""
+    """Defects of any panoptic layout; the paths are those of its first photo."""
     listed, mask, picture = Path(annotations).name, Path(png).name, Path(photo).name
     damages: dict[str, tuple[Damage, str]] = {
         "missing JSON": (_remove(annotations), f"{listed} is missing"),
         "broken JSON": (lambda root: (root / annotations).write_text("{"), f"{listed} is not valid JSON"),
         "missing PNG": (_remove(png), f"{mask} is missing"),
         "missing photo": (_remove(photo), f"{picture} is missing"),
-        "wrong size of PNG": (_resize(png), rf"{mask} is 23x16 pixels, its data set says 24x16"),
-        "wrong size of photo": (_resize(photo), rf"{picture} is 23x16 pixels, its data set says 24x16"),
+        "wrong size of PNG": (_resize(png), rf"{mask} is 23x16 pixels, but its data set says 24x16"),
+        "wrong size of photo": (_resize(photo), rf"{picture} is 23x16 pixels, but its data set says 24x16"),
         "cut PNG": (_cut(png), f"{mask} cannot be read as an image"),
         "unknown category": (
             _json(annotations, lambda d: _first(d)[0].update(category_id=999)),
@@ -73,7 +73,7 @@ def panoptic_damages(name: str, tree: Tree, annotations: str, png: str, photo: s
             f"{listed} annotates image id .* twice",
         ),
         "empty annotation": (
-            _json(annotations, lambda d: _first(d).clear()), f"{listed} lists no segments for .*, and its PNG has some"
+            _json(annotations, lambda d: _first(d).clear()), f"{listed} lists no segments for .*, but its PNG has some"
         ),
         "no annotation": (_json(annotations, lambda d: d["annotations"].pop(0)), f"{listed} has no annotation for "),
     }  # fmt: skip
@@ -81,18 +81,18 @@ def panoptic_damages(name: str, tree: Tree, annotations: str, png: str, photo: s
 
 
 def mask_damages(name: str, tree: Tree, mask: str, photo: str, unknown: int) -> list[Any]:
-    """What can be wrong with any layout of index masks."""
+    """Defects of any index mask layout."""
     file, picture = Path(mask).name, Path(photo).name
     damages: dict[str, tuple[Damage, str]] = {
         "missing mask": (_remove(mask), f"{file} is missing|{file[:-4]}.* is missing"),
         "missing photo": (_remove(photo), f"{picture} was not found"),
-        "wrong size of mask": (_resize(mask), f"{file} is 23x16 pixels, its photo is 24x16"),
-        "wrong size of photo": (_resize(photo), f"{file} is 24x16 pixels, its photo is 23x16"),
+        "wrong size of mask": (_resize(mask), f"{file} is 23x16 pixels, but its photo is 24x16"),
+        "wrong size of photo": (_resize(photo), f"{file} is 24x16 pixels, but its photo is 23x16"),
         "cut mask": (_cut(mask), f"{file} cannot be read as an image"),
-        "colour picture": (lambda root: Image.new("RGB", (24, 16)).save(root / mask), rf"{file} is a colour picture"),
+        "colour image": (lambda root: Image.new("RGB", (24, 16)).save(root / mask), rf"{file} is a colour image"),
         "unknown class": (
             lambda root: trees.index_mask(root / mask, trees.boxes(((0, 4, 0, 4), unknown))),
-            rf"{file} has values that are no class of its data set: \[.*{unknown}",
+            rf"{file} has values that are not in the class list: \[.*{unknown}",
         ),
     }
     return [pytest.param(name, tree, *damage, id=f"{name}: {what}") for what, damage in damages.items()]
@@ -138,7 +138,7 @@ DAMAGES = [
     *mask_damages(
         "pascal-voc-20", trees.pascal_voc_d2, f"{PREPARED['voc'][0]}/{trees.VOC_STEMS[0]}.png",
         f"{PREPARED['voc'][1]}/{trees.VOC_STEMS[0]}.jpg", 20,
-    )[2:],  # there, photos and masks are not listed: see test_unpaired_files
+    )[2:],  # without a list of photos and masks, see test_unpaired_files
     *mask_damages(
         "pascal-context-59", trees.pascal_context_59, f"{PREPARED['59'][0]}/{trees.CONTEXT_STEMS[0]}.png",
         f"{PREPARED['59'][1]}/{trees.CONTEXT_STEMS[0]}.jpg", 59,
@@ -184,7 +184,7 @@ MASK_LAYOUTS = [
 def test_unpaired_files(tmp_path: Path, name: str, tree: Tree, masks: str, photos: str, stem: str, suffix: str) -> None:
     root = tree(tmp_path)
     (root / masks / f"{stem}{suffix}").unlink()
-    with pytest.raises(DataError, match=rf"{stem}{suffix} is missing, the mask of .*{stem}\.jpg"):
+    with pytest.raises(DataError, match=rf"{stem}{suffix} is missing; it should be the mask of .*{stem}\.jpg"):
         open_data_set(name, root)
     root = tree(tmp_path / "again")
     (root / photos / f"{stem}.jpg").unlink()
@@ -201,18 +201,18 @@ INSTANCES = "annotations/instances_val2017.json"
         (_remove(INSTANCES), "instances_val2017.json is missing"),
         (lambda root: (root / INSTANCES).write_text("[]"), "instances_val2017.json is not COCO instances JSON"),
         (_remove("val2017/000000000285.jpg"), "000000000285.jpg is missing"),
-        (_resize("val2017/000000000285.jpg"), "000000000285.jpg is 23x16 pixels, its data set says 24x16"),
+        (_resize("val2017/000000000285.jpg"), "000000000285.jpg is 23x16 pixels, but its data set says 24x16"),
         (_json(INSTANCES, lambda d: d["annotations"][0].update(id=6)), "lists annotation id 6 twice"),
         (_json(INSTANCES, lambda d: d["images"].append(d["images"][0])), "lists image id 139 twice"),
         (_json(INSTANCES, lambda d: d["annotations"][0].update(image_id=1)), "annotation 5 for image id 1, which"),
         (_json(INSTANCES, lambda d: d["annotations"][0].update(category_id=187)), "category id 187 in 0+139.jpg"),
         (
             _json(INSTANCES, lambda d: d["annotations"][1]["segmentation"].update(size=[9, 9])),
-            "annotation 6 of 0+139.jpg cannot be drawn",
+            "annotation 6 of 0+139.jpg is invalid",
         ),
         (
             _json(INSTANCES, lambda d: d["annotations"][2]["segmentation"].update(size=[8, 24])),
-            r"instances_val2017.json: annotation 7 of 0+285.jpg cannot be drawn \(its mask is 24x8, the photo 24x16\)",
+            r"instances_val2017.json: annotation 7 of 0+285.jpg is invalid: its mask is 24x8, but the photo is 24x16",
         ),
     ],
 )  # fmt: skip
@@ -229,15 +229,15 @@ def test_broken_semantic_masks_of_ade20k(tmp_path: Path) -> None:
     root = trees.ade20k(tmp_path)
     mask = root / "ADEChallengeData2016" / "annotations" / "validation" / f"{trees.ADE_STEMS[1]}.png"
     trees.index_mask(mask, trees.boxes(background=151))
-    assert check("ade20k", root).broken == [f"{mask} has values that are no class of its data set: [151]."]
+    assert check("ade20k", root).broken == [f"{mask} has values that are not in the class list: [151]."]
 
 
 def test_ids_of_another_tool_are_noticed(tmp_path: Path) -> None:
-    """Cityscapes' converter can write training ids, which mean other classes."""
+    """Cityscapes' converter can write training ids, which stand for other classes."""
     root = trees.cityscapes(tmp_path)
     train_ids = [{"id": i, "name": name, "isthing": thing} for i, name, thing in [(11, "person", 1), (13, "car", 1)]]
     trees.edit_json(root / "gtFine" / "cityscapes_panoptic_val.json", lambda d: d.update(categories=train_ids))
-    with pytest.raises(DataError, match=r"panoptic_val.json numbers its categories otherwise than cityscapes val"):
+    with pytest.raises(DataError, match=r"panoptic_val.json has other category ids than cityscapes val"):
         open_data_set("cityscapes", root)
 
 
@@ -259,8 +259,8 @@ def test_lists_and_names_given_twice(tmp_path: Path) -> None:
         ("classes.txt", "robot\n\nsky\n", "classes.txt: line 2 must name exactly one class"),
         ("classes.txt", "robot; sky\n", "classes.txt: line 1 must name exactly one class"),
         ("classes.txt", "", r"classes.txt: The vocabulary is empty"),
-        ("classes.txt", "1: robot\n70000: sky", "classes.txt has the number 70000; the masks' values are 0 to 65535"),
-        ("classes.json", "{", "classes.json: The vocabulary file .* is not JSON"),
+        ("classes.txt", "1: robot\n70000: sky", "classes.txt has the number 70000; mask values are 0 to 65535"),
+        ("classes.json", "{", "classes.json: The vocabulary file .* is not valid JSON"),
         ("classes.json", json.dumps({"classes": [{"names": ["a"]}, {"names": [" "]}]}), "json has a class without"),
         (
             "classes.json",
@@ -284,9 +284,9 @@ def test_several_broken_files_are_counted_and_quick_reads_the_first(
         trees.index_mask(root / "masks" / f"{stem}.png", np.full((trees.HEIGHT, trees.WIDTH), 7))
     report = check("mask-folder", root)
     assert [f"{stem}.png has values" in line for stem, line in zip("ab", report.broken, strict=True)] == [True, True]
-    assert "2 annotations are broken; the line above tells of the first." in report.lines()
+    assert "2 annotations are broken; the line above describes the first." in report.lines()
     trees.index_mask(root / "masks" / "a.png", trees.boxes())
     monkeypatch.setattr(commands, "QUICK_PHOTOS", 1)
     report = check("mask-folder", root, limit=1)
     assert report.ok
-    assert report.notes == ["Only the first 1 annotations were read; without --quick all are."]
+    assert report.notes == ["Only the first 1 annotations were read; omit --quick to read all."]

@@ -1,4 +1,4 @@
-"""Each layout, whole: what is found, the counts, and that pixels get the class that was drawn."""
+"""Every layout without defects: files found, counts, and the classes of pixels."""
 
 import shutil
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_whole_tree(
     assert report.ok, report.lines()
     assert (report.photos, report.segments, len(report.present), report.classes) == counts
     assert report.read == 2
-    assert report.lines()[-1] == "All that was read is whole."
+    assert report.lines()[-1] == "No errors were found."
     folder = open_data_set(name, root)
     assert folder.load_image(folder.photos[0]).shape == (trees.HEIGHT, trees.WIDTH, 3)
     segment_map, segments = folder.load_segments(folder.photos[0])
@@ -111,7 +111,7 @@ def test_the_report_says_where_those_labels_are_not_there(tmp_path: Path) -> Non
     (root / "annotations" / "instances_val2017.json").unlink()
     assert check("coco-panoptic", root).ok
     (note,) = open_data_set("coco-panoptic", root).notes
-    assert note == "AP is measured on the panoptic segments, as instances_val2017.json is not there."
+    assert note == "AP is measured on the panoptic segments, because instances_val2017.json is missing."
     root = trees.ade20k(tmp_path / "ade")
     shutil.rmtree(root / "ADEChallengeData2016" / "annotations")
     folder = open_data_set("ade20k", root)
@@ -125,7 +125,7 @@ def test_photos_without_any_label_are_left_out_and_told(tmp_path: Path) -> None:
     trees.id_png(root / "panoptic" / "b.png", trees.boxes())
     report = check("panoptic-folder", root)
     assert report.ok
-    assert (report.photos, report.notes) == (1, ["Photos without any label, left out: 1, the first b.jpg."])
+    assert (report.photos, report.notes) == (1, ["Skipped photos without labels: 1, the first being b.jpg."])
 
 
 def test_masks_without_any_label_are_told(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_masks_without_any_label_are_told(tmp_path: Path) -> None:
     assert report.ok
     assert (report.segments, report.notes) == (
         2,
-        ["Photos whose labels are all unlabelled: 1, the first b.png."],
+        ["Photos without a labelled pixel: 1, the first being b.png."],
     )
 
 
@@ -175,7 +175,7 @@ def test_splits_of_own_folders(tmp_path: Path) -> None:
 
 
 def test_names_and_splits_that_are_not_there() -> None:
-    with pytest.raises(ConfigError, match='no data set "coco"; the names are coco-panoptic, '):
+    with pytest.raises(ConfigError, match='no data set "coco"; choose from coco-panoptic, '):
         open_data_set("coco", "x")
     with pytest.raises(ConfigError, match='ade20k has no split "all"; choose from val, train'):
         open_data_set("ade20k", "x", "all")

@@ -1,4 +1,4 @@
-"""Reading panoptic folders: a good one, and one broken in each way."""
+"""Reading panoptic folders: a valid one, and one with each kind of defect."""
 
 import json
 from collections.abc import Callable
@@ -66,7 +66,7 @@ BROKEN = {
     "duplicate segment": (_edit(lambda d: _segment(d, id=2)), "segment id of a.png twice"),
     "segment id 0": (
         _edit(lambda d: _segment(d, id=0)),
-        r"panoptic.json: segment 0 of a\.png has id 0; a whole number from 1 to 16,777,215",
+        r"panoptic.json: segment 0 of a\.png has id 0; it must be an integer from 1 to 16,777,215",
     ),
     "no segments": (_edit(lambda d: d["annotations"][0]["segments_info"].clear()), "no segments for a.png"),
     "no annotation": (_edit(lambda d: d["annotations"].clear()), "no annotation for a.png"),

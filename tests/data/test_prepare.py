@@ -1,4 +1,4 @@
-"""`eovseg data prepare`: built files against maps that are known by hand, stops in the middle, and what it refuses."""
+"""`eovseg data prepare`: built files against manually verified maps, interrupted builds, and errors."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CASES = [
 
 
 def prepare(name: str, root: Path, output: Path | None = None) -> str:
-    """Build the validation split; returns the sentence that says so."""
+    """Builds the validation split; returns the message."""
     builder = data_set(name).prepare
     assert builder is not None
     return builder(root, "val", output, lambda done, total: None)
@@ -43,7 +43,7 @@ def test_cities_may_be_links_to_folders(tmp_path: Path) -> None:
             try:
                 city.symlink_to(moved, target_is_directory=True)
             except OSError:
-                pytest.skip("this system makes no links")
+                pytest.skip("links are not supported")
     prepare("cityscapes", root)
     report = check("cityscapes", root)
     assert report.ok and report.photos == 2, report.lines()
@@ -58,13 +58,13 @@ def test_what_is_built_is_whole_and_built_once(tmp_path: Path, name: str, tree: 
     seen: list[tuple[int, int]] = []
     builder = data_set(name).prepare
     assert builder is not None
-    assert builder(root, "val", None, lambda *step: seen.append(step)).endswith("built.")
+    assert builder(root, "val", None, lambda *step: seen.append(step)).startswith("Built ")
     assert seen == [(1, 2), (2, 2)]
     report = check(name, root)
     assert report.ok, report.lines()
     assert report.photos == 2
     built = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    assert "is there already" in prepare(name, root)
+    assert "already exists" in prepare(name, root)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == built
     assert not [path for path in root.rglob("*") if "partial" in path.name or path.suffix == ".progress"]
 
@@ -75,7 +75,7 @@ def test_ade20k_ids_and_areas(tmp_path: Path) -> None:
     folder = root / "ADEChallengeData2016"
     document = json.loads((folder / "ade20k_panoptic_val.json").read_text())
     first, second = document["annotations"]
-    # Stuff in the order of its classes (wall 0, sky 2), then the two persons (12). The covered wall stays listed.
+    # Stuff by class (wall 0, sky 2), then the two persons (12). The covered wall is still listed.
     assert [(s["id"], s["category_id"], s["area"]) for s in first["segments_info"]] == [
         (1, 0, 8),
         (2, 2, 24 * 10 - 6 * 6 - 6 * 6),
@@ -212,9 +212,9 @@ SCENE = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
         ("ade20k", trees.ade20k_release, lambda r: (r / ADE / "annotations/validation/ADE_val_00000002.png").unlink(),
          r"ADE_val_00000002.png is missing"),
         ("ade20k", trees.ade20k_release, _two_classes,
-         r"ADE_val_00000001.png: instance 1 has the classes \[4, 9\], not one of 1 to 100"),
+         r"ADE_val_00000001.png: instance 1 has the classes \[4, 9\]; one from 1 to 100"),
         ("ade20k", trees.ade20k_release, lambda r: trees.photo(r / ADE_PHOTO, (9, 9)),
-         r"annotations.validation.ADE_val_00000001.png is 24x16 pixels, its data set says 9x9"),
+         r"annotations.validation.ADE_val_00000001.png is 24x16 pixels, but its data set says 9x9"),
         ("ade20k", trees.ade20k_release,
          lambda r: trees.index_mask(r / ADE_MASK, trees.boxes(background=151)),
          r"ADE_val_00000001.png has the value 151; classes are 1 to 150"),
@@ -228,7 +228,7 @@ SCENE = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
          r"2008_000002.mat has no readable LabelMap"),
         ("pascal-context-59", trees.pascal_context_release,
          lambda r: trees.photo(r / "VOCdevkit/VOC2010/JPEGImages/2008_000002.jpg", (9, 9)),
-         r"2008_000002.mat is 24x16 pixels, its data set says 9x9"),
+         r"2008_000002.mat is 24x16 pixels, but its data set says 9x9"),
         ("pascal-context-59", trees.pascal_context_release,
          lambda r: (r / "VOCdevkit/VOC2010/ImageSets/Main/val.txt").unlink(),
          r"val.txt is missing; unpack VOCtrainval_03-May-2010.tar"),
@@ -248,11 +248,11 @@ def test_broken_releases(
 
 
 def test_both_context_lists_have_the_same_photos(tmp_path: Path) -> None:
-    """A prepared folder may hold fewer photos than the .mat files: FC-CLIP's has 4,996 of 4,998."""
+    """A prepared folder may contain fewer photos than the .mat files: FC-CLIP's has 4,996 of 4,998."""
     root = trees.pascal_context_release(tmp_path)
     trees.pascal_context_59(root)
     for path in (root / "pascal_ctx_d2").rglob("2008_000003.*"):
         path.unlink()
-    assert prepare("pascal-context-459", root).endswith("with 1 masks is built.")
+    assert prepare("pascal-context-459", root).endswith("with 1 masks.")
     assert check("pascal-context-59", root).ok
     assert check("pascal-context-459", root).photos == 1

@@ -1,4 +1,4 @@
-"""What each label kind makes of a photo: classes, merged stuff, crowds, unlabelled and unknown pixels."""
+"""The effect of each label kind: classes, merged stuff, crowds, unlabelled and unknown pixels."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_other_names_become_own_classes_once() -> None:
     clothes = classes.index(Category(105, "clothes", False))
     assert clothes == classes.index(Category(7, "clothes", False)) == 133
     assert not classes.classes[clothes].is_thing
-    assert classes.index(Category(181, "window", True)) == 134  # instances, unlike COCO's stuff window
+    assert classes.index(Category(181, "window", True)) == 134  # a thing, unlike COCO's stuff class "window"
 
 
 @pytest.mark.parametrize(("kind", "rest"), [("panoptic", VOID), ("instances", UNLABELLED), ("partial", VOID)])
@@ -109,13 +109,13 @@ def test_large_photos_are_kept_small(write_folder: FolderWriter) -> None:
     (source,) = open_sources([TrainingSource(root, "panoptic", 1.0)], TrainingClasses.coco(), cache_side=45)
     sample = source.sample(0)
     assert sample.image.shape == (15, 45, 3)
-    # The middle pixel's centre lies on the border, in the right half.
+    # The middle pixel's centre is on the border and counts to the right half.
     assert sample.segment_map[0].tolist() == [1] * 22 + [2] * 23
 
 
 def test_a_source_without_training_photos_is_refused(write_folder: FolderWriter) -> None:
     root = write_folder("twice", {"a": (IDS, SEGMENTS)})
-    with pytest.raises(ConfigError, match=r"twice has no photo left"):
+    with pytest.raises(ConfigError, match=r"twice has no photos left"):
         open_sources([TrainingSource(root, "panoptic", 1.0)] * 2, TrainingClasses.coco())
 
 
@@ -137,7 +137,7 @@ def test_xs_trains_on_no_photo_of_the_parts(tmp_path: Path, write_folder: Folder
     leave_out = xs_sources(tmp_path)[0].leave_out
     own = TrainingSource(write_folder("own", photos), "instances", 1.0, leave_out=leave_out)
     (kept,) = open_sources([own], TrainingClasses.coco())
-    assert len(kept.photos) == 3  # photos of other data sets may have such names
+    assert len(kept.photos) == 3  # photos of other data sets may have the same names
     pseudo = TrainingSource(write_folder("pseudo", photos, coco_ids=numbers), "instances", 1.0, leave_out=leave_out)
     (source,) = open_sources([pseudo], TrainingClasses.coco())
     assert [photo.file_name for photo in source.photos] == ["000000000007.png"]

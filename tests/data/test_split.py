@@ -1,4 +1,4 @@
-"""The validation split and its guard against the same photo in two sources."""
+"""The validation split, and exclusion of photos that are in several sources."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def test_no_photo_leaks_through_another_source(write_folder: FolderWriter) -> No
     ids = {name: int(name) for name in names}
     renamed = {f"other{name}": int(name) for name in names}
     full = write_folder("full", {name: block_drawing() for name in names}, coco_ids=ids)
-    # The same photos under other file names, one more, and the test set holds photo 7.
+    # The same photos with other file names and one more; photo 7 is in the test set.
     again = write_folder("again", {n: block_drawing() for n in [*renamed, "x"]}, coco_ids={**renamed, "x": 99})
     test = write_folder("test", {"t": block_drawing()}, coco_ids={"t": 7})
     validation = {photo.coco_id for photo in validation_photos(PanopticFolder(full), 0.3)}
@@ -51,7 +51,7 @@ def test_identity_without_coco_id_is_source_and_file(write_folder: FolderWriter)
     folder = PanopticFolder(write_folder("mine", {"a": block_drawing()}))
     assert photo_identity(folder, folder.photos[0]) == "mine/a.png"
     folder = PanopticFolder(write_folder("dated", {"202401151230": block_drawing()}))
-    assert photo_identity(folder, folder.photos[0]) == "dated/202401151230.png", "12 digits are no id of COCO's"
+    assert photo_identity(folder, folder.photos[0]) == "dated/202401151230.png", "12 digits are not a COCO id"
 
 
 def test_only_cocos_own_files_number_photos_as_coco_does(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tiny data sets of two 24 x 16 photos, each in the exact form of its download or of the field's prepared files."""
+"""Tiny data sets of two 24 x 16 photos, in the exact format of the download or of commonly used prepared files."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
 def boxes(*filled: tuple[Box, int], background: int = 0) -> np.ndarray:
-    """A map of rectangles with their values, later ones on top."""
+    """A map of rectangles with their values; later ones cover earlier ones."""
     drawn = np.full((HEIGHT, WIDTH), background, dtype=np.int32)
     for (top, bottom, left, right), value in filled:
         drawn[top:bottom, left:right] = value
@@ -30,7 +30,7 @@ def photo(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
 
 
 def index_mask(path: Path, values: np.ndarray, palette: bool = False) -> None:
-    """8-bit PNG, with a palette where asked, or 16-bit TIFF or PNG for values above 255."""
+    """8-bit PNG, optionally with a palette, or 16-bit TIFF or PNG for values above 255."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wide = path.suffix == ".tif" or values.max() > 255
     image = Image.fromarray(values.astype(np.uint16 if wide else np.uint8))
@@ -63,7 +63,7 @@ def panoptic(
     categories: Sequence[tuple[int, str, int]],
     photos: Mapping[str, tuple[Any, str, np.ndarray, Mapping[int, tuple[int, int]]]],
 ) -> None:
-    """JSON and PNGs; `photos`: name of the PNG -> (image id, photo's name, ids, {id: (category, crowd)})."""
+    """Writes JSON and PNGs; `photos`: PNG name -> (image id, photo name, ids, {id: (category, crowd)})."""
     images, records = [], []
     for png, (image_id, file_name, ids, segments) in photos.items():
         id_png(pngs / png, ids)
@@ -100,7 +100,7 @@ def coco(root: Path) -> Path:
     counts = np.diff([0, *group.tolist(), HEIGHT * WIDTH]).tolist()
     size = [HEIGHT, WIDTH]
     drawn: list[tuple[int, int, int, int, float, Any]] = [
-        (5, 139, 1, 0, 120.5, [[0, 8, 16, 8, 16, 16, 0, 16]]),  # reaches under the group, as COCO's instances may
+        (5, 139, 1, 0, 120.5, [[0, 8, 16, 8, 16, 16, 0, 16]]),  # extends below the group, as COCO's instances may
         (6, 139, 1, 1, 16, {"size": size, "counts": counts}),
         (7, 285, 44, 0, 384, {"size": size, "counts": whole["counts"].decode()}),
     ]
@@ -121,13 +121,13 @@ ADE_CLASSES = boxes(((0, 10, 0, 24), 3), ((4, 12, 2, 8), 13), ((12, 14, 0, 4), 1
 
 
 def ade20k_release(root: Path) -> Path:
-    """The SceneParsing and the instance release, nothing built."""
+    """The SceneParsing and the instance release, without built files."""
     root = root / "ADEChallengeData2016"
     for stem in ADE_STEMS:
         photo(root / "images" / "validation" / f"{stem}.jpg")
     index_mask(root / "annotations" / "validation" / f"{ADE_STEMS[0]}.png", ADE_CLASSES)
     index_mask(root / "annotations" / "validation" / f"{ADE_STEMS[1]}.png", boxes(background=1))
-    # The second person's instance mask reaches over the wall and covers it whole.
+    # The second person's instance mask covers the wall completely.
     kinds = boxes(((4, 12, 2, 8), 4), ((12, 14, 0, 6), 4))
     numbers = boxes(((4, 12, 2, 8), 1), ((12, 14, 0, 6), 2))
     for stem, channels in zip(ADE_STEMS, ((kinds, numbers), (kinds * 0, numbers * 0)), strict=True):
@@ -140,7 +140,7 @@ def ade20k_release(root: Path) -> Path:
 
 
 def ade20k(root: Path) -> Path:
-    """With the panoptic files as Mask2Former's script writes them."""
+    """With the panoptic files written by Mask2Former's script."""
     ade20k_release(root)
     folder = root / "ADEChallengeData2016"
     ids = boxes(((0, 10, 0, 24), 10), ((4, 12, 2, 8), 11), ((12, 14, 0, 6), 12))
@@ -172,7 +172,7 @@ def ade20k_full_release(root: Path) -> Path:
 
 
 def ade20k_full(root: Path) -> Path:
-    """As FC-CLIP's script prepares it: class 2 sky, 11 person."""
+    """As prepared by FC-CLIP's script: class 2 sky, 11 person."""
     folder = root / "ADE20K_2021_17_01"
     for stem in ADE_STEMS:
         photo(folder / "images_detectron2" / "validation" / f"{stem}.jpg")
@@ -186,7 +186,7 @@ VOC_VALUES = boxes(((0, 8, 0, 8), 1), ((8, 16, 12, 24), 20), ((7, 8, 0, 8), 255)
 
 
 def pascal_voc(root: Path) -> Path:
-    """The official download; one further photo has no mask."""
+    """The official download; one additional photo has no mask."""
     folder = root / "VOCdevkit" / "VOC2012"
     for stem in (*VOC_STEMS, "2012_004331"):
         photo(folder / "JPEGImages" / f"{stem}.jpg")
@@ -208,7 +208,7 @@ def pascal_voc_d2(root: Path) -> Path:
 
 
 def pascal_voc_detectron2(root: Path) -> Path:
-    """SAN's and CAT-Seg's prepared layout beside the official photos."""
+    """The prepared layout of SAN and CAT-Seg with the official photos."""
     folder = root / "VOCdevkit" / "VOC2012"
     for stem in (*VOC_STEMS, "2012_004331"):
         photo(folder / "JPEGImages" / f"{stem}.jpg")
@@ -255,7 +255,7 @@ def pascal_context_459(root: Path) -> Path:
 
 
 def pascal_context_detectron2(root: Path) -> Path:
-    """SAN's and CAT-Seg's prepared layout beside VOC 2010's photos."""
+    """The prepared layout of SAN and CAT-Seg with the photos of VOC 2010."""
     folder = root / "VOCdevkit" / "VOC2010"
     for stem in (*CONTEXT_STEMS, "2008_000004"):
         photo(folder / "JPEGImages" / f"{stem}.jpg")
@@ -266,14 +266,14 @@ def pascal_context_detectron2(root: Path) -> Path:
 
 
 CITY_STEMS = ("frankfurt_000000_000294", "munster_000001_000019")
-# 23 sky, 24001 and 24002 persons, 26 a group of cars, 3 out of the region of interest.
+# 23 sky, 24001 and 24002 persons, 26 a group of cars, 3 outside the region of interest.
 CITY_IDS = boxes(
     ((0, 8, 0, 24), 23), ((8, 16, 0, 4), 24001), ((8, 16, 4, 8), 24002), ((8, 12, 10, 20), 26), ((14, 16, 10, 24), 3)
 )
 
 
 def cityscapes_release(root: Path) -> Path:
-    """leftImg8bit and gtFine as they unpack."""
+    """leftImg8bit and gtFine as unpacked."""
     for stem in CITY_STEMS:
         city = stem.split("_")[0]
         photo(root / "leftImg8bit" / "val" / city / f"{stem}_leftImg8bit.png")
@@ -283,7 +283,7 @@ def cityscapes_release(root: Path) -> Path:
 
 
 def cityscapes(root: Path) -> Path:
-    """With the panoptic files as createPanopticImgs.py writes them."""
+    """With the panoptic files written by createPanopticImgs.py."""
     cityscapes_release(root)
     ids = np.where(CITY_IDS == 3, 0, CITY_IDS)
     segments = {23: (23, 0), 24001: (24, 0), 24002: (24, 0), 26: (26, 1)}
@@ -311,7 +311,7 @@ def _vistas(root: Path, folder: str, file_name: str, categories: Sequence[tuple[
 
 
 def mapillary(root: Path) -> Path:
-    """The folders of release 1.x; category 66 is listed and never used."""
+    """The folders of release 1.x; category 66 is listed but never used."""
     _vistas(root, "panoptic", "panoptic_2018.json", [(28, "Sky", 0), (1, "Bird", 1)])
     path = root / "mapillary_vistas" / "validation" / "panoptic" / "panoptic_2018.json"
     edit_json(path, lambda d: d["categories"].append({"id": 66, "name": "Unlabeled", "isthing": 0}))
@@ -319,12 +319,12 @@ def mapillary(root: Path) -> Path:
 
 
 def mapillary_in_2(root: Path) -> Path:
-    """Release 1.2's labels inside the download of 2.0."""
+    """The labels of release 1.2 in the download of 2.0."""
     return _vistas(root, "v1.2/panoptic", "panoptic_2018.json", [(28, "Sky", 0), (1, "Bird", 1)])
 
 
 def mapillary_2(root: Path) -> Path:
-    """Release 2.0's labels."""
+    """The labels of release 2.0."""
     _vistas(root, "v2.0/panoptic", "panoptic_2020.json", [(62, "nature--sky", 0), (1, "animal--bird", 1)])
     labels = [{"name": "nature--sky", "readable": "Sky"}, {"name": "animal--bird", "readable": "Bird"}]
     write_json(root / "mapillary_vistas" / "config_v2.0.json", {"labels": labels})
@@ -332,7 +332,7 @@ def mapillary_2(root: Path) -> Path:
 
 
 def own_panoptic(root: Path) -> Path:
-    """A COCO-panoptic folder with categories of its own."""
+    """A COCO panoptic folder with custom categories."""
     for stem in "ab":
         photo(root / "images" / f"{stem}.jpg")
     photos = {f"{s}.png": (i, f"{s}.jpg", SCENE, {70_000: (9, 0), 2: (4, 0), 3: (4, 1)}) for i, s in enumerate("ab", 1)}
@@ -341,7 +341,7 @@ def own_panoptic(root: Path) -> Path:
 
 
 def own_instances(root: Path) -> Path:
-    """Photos with polygons and run lengths, in categories of their own whose numbers are other classes in COCO."""
+    """Photos with polygons and run lengths, with custom categories whose ids mean other classes in COCO."""
     for stem in "ab":
         photo(root / "images" / f"{stem}.jpg")
     whole = rle.encode(np.asfortranarray(boxes(((0, 16, 0, 24), 1)), dtype=np.uint8))["counts"].decode()
@@ -358,7 +358,7 @@ def own_instances(root: Path) -> Path:
 
 
 def own_masks(root: Path) -> Path:
-    """Photos, masks and one class a line."""
+    """Photos, masks and one class per line."""
     for stem, suffix in (("a", ".jpg"), ("b", ".png")):
         photo(root / "images" / f"{stem}{suffix}")
         index_mask(root / "masks" / f"{stem}.png", boxes(((0, 8, 0, 24), 1), ((8, 16, 0, 12), 255)))

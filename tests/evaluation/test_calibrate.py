@@ -65,7 +65,7 @@ def test_a_weight_file_keeps_the_calibration() -> None:
     assert (config.calibration, config.edges) == ((0.8, -0.5), True)
     assert ModelConfig.from_dict(config.to_dict()) == config
     for wrong in ([1], [0, 1], [1, float("nan")], "x", [1, 2, 3], [True, 0]):
-        with pytest.raises(ConfigError, match="a slope above 0 and a bias"):
+        with pytest.raises(ConfigError, match="a positive slope and a bias"):
             config.with_changes(calibration=wrong)
     with pytest.raises(ConfigError, match="choose one of released, best-first"):
         config.with_changes(composition="worst-first")
@@ -112,7 +112,7 @@ def test_the_models_calibration_can_be_left_out(
     assert predictor.compose(decoded, calibration=[2, -1], **loose).segments == own.segments  # type: ignore[arg-type]
     wrong = ((), (1.0,), (0.0, 1.0), (-2.0, 0.0), (1.0, float("nan")), "ab", True, 3.0, (1.0, 2.0, 3.0), ("a", "b"))
     for calibration in wrong:
-        with pytest.raises(ConfigError, match="a slope above 0 and a bias, or False for scores as they are"):
+        with pytest.raises(ConfigError, match="a positive slope and a bias, or False for uncalibrated scores"):
             predictor.compose(decoded, calibration=calibration)  # type: ignore[arg-type]
 
 

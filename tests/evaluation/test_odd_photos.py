@@ -143,7 +143,7 @@ def test_labels_that_differ_by_a_turn_are_named(tmp_path: Path, labels: str) -> 
         (tmp_path / "masks").mkdir()
         Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")
         (tmp_path / "classes.txt").write_text("person: thing\nsky: stuff\n")
-        report, said = check("mask-folder", tmp_path), "a.png is 64x48 pixels, its photo is 48x64"
+        report, said = check("mask-folder", tmp_path), "a.png is 64x48 pixels, but its photo is 48x64"
     else:
         (tmp_path / "panoptic").mkdir()
         Image.fromarray(id_to_rgb(drawn)).save(tmp_path / "panoptic" / "a.png")
@@ -159,6 +159,6 @@ def test_labels_that_differ_by_a_turn_are_named(tmp_path: Path, labels: str) -> 
             "categories": [{"id": 1, "name": "sky", "isthing": 0}],
         }
         (tmp_path / "panoptic.json").write_text(json.dumps(document))
-        report, said = check("panoptic-folder", tmp_path), "a.jpg is 48x64 pixels, its data set says 64x48"
+        report, said = check("panoptic-folder", tmp_path), "a.jpg is 48x64 pixels, but its data set says 64x48"
     (sentence,) = report.broken
-    assert said in sentence and "They differ only by a turn" in sentence
+    assert said in sentence and "Width and height are swapped" in sentence

@@ -1,24 +1,24 @@
-"""Fuzzing: every reader of a user's file gets damaged inputs and must answer, or refuse them in one sentence.
+"""Fuzzing: every reader of user files gets damaged inputs and must either accept them or raise a one-line error.
 
-How to add a reader: put a file into `tests/fuzz/readers/`. It is found by itself, nothing is registered. It holds
+To add a reader, add a file to `tests/fuzz/readers/`, which is found automatically. It contains
 
     READERS = [Reader(name, make, read, suffix=".json")]
 
-`name`: what the reader is called in tests and logs, unique.
-`make(seed) -> bytes`: the input of a seed, always the same one. `mutated(originals, seed, tokens)` of
-    `tests.fuzz.mutations` makes one from small valid files: flipped bits, numbers of the header, cuts, spans that are
-    removed, repeated or taken from another original, and `tokens` (bytes that mean something in the format).
-`read(path)`: calls the product with the input, which lies in the file `path` (name "input" + `suffix`). The folder is
-    the reader's own and is kept between inputs, so what else the product needs may be written beside it.
-    What it returns is ignored. It may call several functions; each of them keeps the contract.
-`errors`: the exceptions that are a refusal, by default `EovsegError`.
-`make` and `read` are functions of the module (no lambdas), as a child process imports them.
+`name`: unique name of the reader in tests and logs.
+`make(seed) -> bytes`: the input for a seed, deterministic. `mutated(originals, seed, tokens)` of
+    `tests.fuzz.mutations` builds one from small valid files: flipped bits, changed header numbers, truncation, spans
+    removed, repeated or taken from another original, and `tokens` (bytes with a meaning in the format).
+`read(path)`: calls the code under test with the input in the file `path` (name "input" + `suffix`). The folder belongs
+    to the reader and is kept between inputs, so other required files may be written to it.
+    The return value is ignored. It may call several functions, each of which must satisfy the contract.
+`errors`: the exceptions that count as a refusal, by default `EovsegError`.
+`make` and `read` must be module-level functions, not lambdas, because a child process imports them.
 
-The contract: `read` returns, or raises one of `errors` with a message of one line of at most 1,000 characters. It is
-broken by any other exception, by an end of the process, by more than `SECONDS` for one input and by more than `MEMORY`
-bytes. Inputs are read in a child process, so that a crash or a hang is found and the run goes on.
+The contract: `read` returns, or raises one of `errors` with a one-line message of at most 1,000 characters. Any other
+exception, an exit of the process, more than `SECONDS` for one input and more than `MEMORY` bytes are faults. Inputs are
+read in a child process, so that the run continues after a crash or a hang.
 
-`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader and needs at least one answer and one refusal of each.
-`python -m tests.fuzz --count 50000 --out LOG` is the longer run; `--reader NAME` and `--first SEED` choose.
-To see what one seed does: `READERS[0].make(seed)` gives its input; the log names the seeds that broke the contract.
+`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader, which must accept at least one and refuse at least one.
+`python -m tests.fuzz --count 50000 --out LOG` is the longer run; `--reader NAME` and `--first SEED` select inputs.
+To reproduce a fault, get the input with `READERS[0].make(seed)`; the log lists the seeds.
 """

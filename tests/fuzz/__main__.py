@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --count N --out LOG`: the longer run over every reader; exit code 1 after a fault."""
+"""`python -m tests.fuzz --count N --out LOG`: a longer run over all readers; exit code 1 if there are faults."""
 
 import argparse
 import platform
@@ -12,7 +12,7 @@ from tests.fuzz.harness import COUNT, all_readers, fuzz
 
 
 def main() -> int:
-    """Entry of the command."""
+    """Entry point of the command."""
     readers = all_readers()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help=f"inputs of each reader ({COUNT})")

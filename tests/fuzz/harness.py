@@ -1,4 +1,4 @@
-"""Reads inputs in a child process and judges what comes out; `tests.fuzz` says what the contract is."""
+"""Reads inputs in a child process and checks the contract described in `tests.fuzz`."""
 
 import functools
 import importlib
@@ -21,16 +21,16 @@ import psutil
 from eovseg.errors import EovsegError
 from tests.fuzz import readers
 
-COUNT = 2_000  # inputs of a reader in `make test`
-SECONDS = 10.0  # for one input
-MEMORY = 1_500_000_000  # bytes that the process may hold at any time
+COUNT = 2_000  # inputs per reader in `make test`
+SECONDS = 10.0  # per input
+MEMORY = 1_500_000_000  # peak memory of the process in bytes
 _START_SECONDS = 120.0
-_LONGEST = 1_000  # characters of a sentence
+_LONGEST = 1_000  # characters of a message
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What is fuzzed: see `tests.fuzz`. It travels to the child process, so its functions stand in a module."""
+    """A reader to fuzz, see `tests.fuzz`. It is pickled, so its functions must be module-level."""
 
     name: str
     make: Callable[[int], bytes]
@@ -41,7 +41,7 @@ class Reader:
 
 @dataclass
 class Report:
-    """What `count` inputs of one reader led to; `faults` are those that broke the contract, by seed."""
+    """Outcome of `count` inputs of one reader; `faults` are contract violations by seed."""
 
     name: str
     count: int = 0
@@ -53,7 +53,7 @@ class Report:
     memory: int = 0
 
     def line(self) -> str:
-        """The report in one line."""
+        """The report as one line."""
         return (
             f"{self.name}: {self.count:,} inputs, {self.answers:,} answers, {self.refusals:,} refusals, "
             f"{len(self.faults):,} faults; slowest {self.slowest * 1000:.0f} ms, {self.memory / 1e6:.0f} MB at most, "
@@ -66,7 +66,7 @@ def all_readers() -> dict[str, Reader]:
     found: dict[str, Reader] = {}
     for module in _modules():
         for reader in importlib.import_module(module).READERS:
-            assert reader.name not in found, f"two readers are called {reader.name}"
+            assert reader.name not in found, f"two readers are named {reader.name}"
             found[reader.name] = reader
     return found
 
@@ -76,7 +76,7 @@ def _modules() -> list[str]:
 
 
 def fuzz(reader: Reader, seeds: Iterable[int], seconds: float = SECONDS, memory: int = MEMORY) -> Report:
-    """Read the inputs of `seeds` with `reader`; a child that hangs, ends or grows is replaced."""
+    """Reads the inputs of `seeds` with `reader`; a child that hangs, exits or uses too much memory is replaced."""
     report, left = Report(reader.name), list(seeds)
     begin = time.perf_counter()
     while left:
@@ -87,7 +87,7 @@ def fuzz(reader: Reader, seeds: Iterable[int], seconds: float = SECONDS, memory:
 
 
 def _follow(child: "_Child", seeds: list[int], report: Report, seconds: float, memory: int) -> int:
-    """Note the outcome of each seed until the child must be replaced; how many seeds it has read."""
+    """Records outcomes until the child must be replaced; returns the number of seeds read."""
     assert child.receive(_START_SECONDS) == "ready", "the child process did not start"
     for done, seed in enumerate(seeds, 1):
         answer = child.receive(seconds)
@@ -98,7 +98,7 @@ def _follow(child: "_Child", seeds: list[int], report: Report, seconds: float, m
         kind, text, took, peak = answer
         report.slowest, report.memory = max(report.slowest, took), max(report.memory, peak)
         if peak > memory:
-            report.faults[seed] = f"{peak / 1e6:.0f} MB were held"
+            report.faults[seed] = f"{peak / 1e6:.0f} MB of memory used"
             return done
         if kind == "fault":
             report.faults[seed] = text
@@ -109,7 +109,7 @@ def _follow(child: "_Child", seeds: list[int], report: Report, seconds: float, m
 
 
 class _Child:
-    """A process that reads the inputs of `seeds` one after the other and tells what came out of each."""
+    """A process that reads the inputs of `seeds` one by one and reports each outcome."""
 
     def __init__(self, reader: Reader, seeds: list[int], memory: int) -> None:
         context = _context()
@@ -120,7 +120,7 @@ class _Child:
         theirs.close()
 
     def receive(self, seconds: float) -> Any:
-        """What the child says next, or a sentence where it says nothing any more."""
+        """The child's next message, or the reason why there is none."""
         if not self._answers.poll(seconds):
             return f"no answer within {seconds:g} s"
         try:
@@ -141,7 +141,7 @@ class _Child:
 
 @functools.cache
 def _context() -> Any:
-    """How children start: where the system can, as copies of a process that has imported the product once."""
+    """Start method of children: if supported, forks of a process that has already imported the package."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -150,9 +150,9 @@ def _context() -> Any:
 
 
 def _work(reader: Reader, seeds: list[int], memory: int, folder: str, answers: Connection) -> None:
-    """The child: `answers` gets "ready", then (kind, text, seconds, most bytes held so far) of each seed."""
+    """The child: `answers` receives "ready", then (kind, text, seconds, peak memory in bytes) for each seed."""
     path = Path(folder) / f"input{reader.suffix}"
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the C libraries' remarks on every damaged byte
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # silences warnings of C libraries
     _limit_address_space(memory)
     answers.send("ready")
     for seed in seeds:
@@ -177,7 +177,7 @@ def outcome(reader: Reader, path: Path) -> tuple[str, str]:
 
 
 def _limit_address_space(memory: int) -> None:
-    """Where the system can, stop an input that asks for far too much before the machine suffers."""
+    """If supported, limits memory, so that an input cannot exhaust the machine's."""
     if sys.platform == "linux":
         import resource
 
@@ -186,8 +186,8 @@ def _limit_address_space(memory: int) -> None:
 
 
 def _most_bytes() -> int:
-    """The most memory that this process has held so far, in bytes."""
-    if sys.platform == "linux":  # not getrusage: it counts what the parent process held
+    """Peak memory of this process in bytes."""
+    if sys.platform == "linux":  # not getrusage, which includes the parent's memory
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     memory = psutil.Process().memory_info()

@@ -1,4 +1,4 @@
-"""Damaged JSON that is still JSON: values of other types and ranges, missing, doubled and exchanged entries."""
+"""Valid JSON with wrong content: values of other types and ranges, missing, duplicate and swapped entries."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def mutated_json(documents: Sequence[Any], seed: int) -> Any:
-    """One of `documents` after one to three changes of its values; one in fifty stays whole."""
+    """One of `documents` with one to three changed values; one in fifty is unchanged."""
     rng = random.Random(seed)
     document = copy.deepcopy(rng.choice(documents))
     if rng.random() < 0.02:
@@ -41,13 +41,13 @@ def mutated_json(documents: Sequence[Any], seed: int) -> Any:
 
 
 def dumped(document: Any, seed: int) -> bytes:
-    """`document` as the bytes of a file, now and then with a byte order mark."""
+    """`document` as the bytes of a file, sometimes with a byte order mark."""
     text = json.dumps(document, ensure_ascii=bool(seed % 3))
     return text.encode("utf-8-sig" if seed % 7 == 0 else "utf-8", "surrogatepass")
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every value of a document, as its holder and its key there."""
+    """Every value of a document as (container, key)."""
     keys: list[Any] = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
     for key in keys:
         yield node, key

@@ -1,14 +1,14 @@
-"""Damaged copies of valid files; the same seed always gives the same bytes."""
+"""Damaged copies of valid files, deterministic by seed."""
 
 import random
 from collections.abc import Sequence
 
-_HEADER = 64  # bytes in which most formats say how large things are
+_HEADER = 64  # bytes in which most formats store sizes
 _NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def mutated(originals: Sequence[bytes], seed: int, tokens: Sequence[bytes] = ()) -> bytes:
-    """One of `originals` after one to four mutations; one in fifty stays whole, so that some inputs can be read."""
+    """One of `originals` after one to four mutations; one in fifty is unchanged, so that some inputs are valid."""
     rng = random.Random(seed)
     content = bytearray(rng.choice(originals))
     if rng.random() < 0.02:
@@ -19,7 +19,7 @@ def mutated(originals: Sequence[bytes], seed: int, tokens: Sequence[bytes] = ())
 
 
 def _mutate(content: bytearray, rng: random.Random, originals: Sequence[bytes], tokens: Sequence[bytes]) -> None:
-    """Change `content` once, in place."""
+    """Changes `content` once, in place."""
     place, end = sorted((rng.randint(0, len(content)), rng.randint(0, len(content))))
     kind = rng.randrange(9 if tokens else 7)
     if kind == 0:

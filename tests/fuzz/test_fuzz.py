@@ -1,4 +1,4 @@
-"""Damaged files of every kind: an answer or one sentence, and a harness that finds what breaks that contract."""
+"""Damaged files of every kind are accepted or refused with one line; tests of the harness itself."""
 
 import os
 import time
@@ -51,7 +51,7 @@ def _number(seed: int) -> bytes:
 
 
 def _faulty(path: Path) -> object:
-    """Answers, hangs, ends the process, takes memory, refuses and errs, in this order."""
+    """Returns, hangs, exits, uses memory, refuses and raises, in this order."""
     kind = path.read_bytes()[0]
     if kind == 1:
         time.sleep(60)
@@ -72,5 +72,5 @@ def test_hangs_crashes_and_memory_are_found() -> None:
     assert list(report.faults) == [1, 2, 3, 5]
     assert report.faults[1] == "no answer within 3 s"
     assert report.faults[2] == "the process ended with exit code 7"
-    assert "MB were held" in report.faults[3]
+    assert "MB of memory used" in report.faults[3]
     assert "ZeroDivisionError" in report.faults[5]

@@ -1,4 +1,4 @@
-"""A small network of every kind, quick enough for gradient and shape tests."""
+"""Small networks of every kind, fast enough for gradient and shape tests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Build = Callable[..., EOVSeg]
 
 @pytest.fixture
 def build() -> Build:
-    """XS with narrow parts; keyword arguments are further changes to its configuration."""
+    """XS with narrow layers; keyword arguments are further changes to its configuration."""
 
     def make(**changes: Any) -> EOVSeg:
         torch.manual_seed(0)

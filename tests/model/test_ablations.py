@@ -1,4 +1,4 @@
-"""Every choice of Tables 3, 4 and 5 is built, gives the right shapes, and trains exactly its own parts."""
+"""Every choice of Tables 3, 4 and 5 can be built, returns the right shapes, and trains exactly its own parts."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_the_readable_network_trains_to_the_same_gradients(
     network: EOVSeg = build(**changes).double().train()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 0.0  # the second pass starts from the statistics of the first
+            module.momentum = 0.0  # the second pass starts with the same statistics
         elif isinstance(module, DeformableUpsample):
             torch.nn.init.normal_(module.offset.weight, std=0.01)  # bilinear sampling has a kink at 0
     pixels, text = 255 * torch.rand(2, 3, 50, 70).double(), TextEmbeddings(words.embeddings.double(), words.class_index)
@@ -93,7 +93,7 @@ def test_cross_attention_is_torchs_own_with_a_mask(heads: int) -> None:
     torch.manual_seed(0)
     interaction = FastCrossAttention(8, heads).double()
     kernels, features, masks = (torch.randn(*size).double() for size in ((2, 3, 8), (2, 8, 4, 6), (2, 3, 4, 6)))
-    masks[0, 1] = -1.0  # an empty mask sees all pixels
+    masks[0, 1] = -1.0  # an empty mask attends to all pixels
     outside = (masks <= 0).flatten(2)
     outside[0, 1] = False
     pixels = features.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""CLIP's towers against open_clip's own forward passes, M's widths, padding, and masked attention pooling."""
+"""CLIP's towers against the forward passes of open_clip, M's widths, padding, and masked attention pooling."""
 
 import open_clip
 import pytest
@@ -36,7 +36,7 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
 
 
 def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
-    """Words that share prompts, one longer than the tower reads, none at all, in trees of several sizes."""
+    """Words with shared prompts, a word longer than the tower's context, and no word, in trees of several sizes."""
     torch.manual_seed(0)
     clip = open_clip.create_model("RN50", pretrained=None, force_quick_gelu=True).eval()
     words = ("dog", "traffic light", "an unheard-of thing", "very " * 90, "", "dog")
@@ -52,7 +52,7 @@ def test_trees_share_what_prompts_begin_with() -> None:
     rows = [[9, 1, 2, 99, 0], [9, 1, 3, 99, 0], [9, 4, 99, 0, 0], [9, 1, 2, 99, 0]]
     (whole,) = prompt_trees(rows, 100)
     assert whole.tokens == [9, 1, 2, 99, 3, 99, 4, 99] and whole.depth == [0, 1, 2, 3, 2, 3, 1, 2]
-    assert whole.ends == [3, 5, 7, 3], "equal prompts are one"
+    assert whole.ends == [3, 5, 7, 3], "equal prompts are merged"
     assert whole.sees[5].nonzero()[0].tolist() == [0, 1, 4, 5]
     few = list(prompt_trees(rows, 5))
     assert [tree.tokens for tree in few] == [[9, 1, 2, 99], [9, 1, 3, 99], [9, 4, 99], [9, 1, 2, 99]][: len(few)]
@@ -62,8 +62,8 @@ def test_trees_share_what_prompts_begin_with() -> None:
 
 def test_masked_attention_pooling_equals_attention_over_the_pixels_inside(clip_m: open_clip.CLIP) -> None:
     extractor, pool = ClipResNet(clip_m), clip_m.visual.attnpool
-    dense, masks = torch.randn(1, 2560, 9, 9), torch.randn(1, 3, 9, 9)  # M's native grid: positions not resized
-    masks[0, 2] = -1.0  # an empty mask gives the output bias
+    dense, masks = torch.randn(1, 2560, 9, 9), torch.randn(1, 3, 9, 9)  # M's native grid, without resizing positions
+    masks[0, 2] = -1.0  # an empty mask yields the output bias
     with torch.inference_mode():
         found = extractor.embed_masks(dense, masks)[0]
         pixels = dense.flatten(2)[0].T  # (81, C)

@@ -1,4 +1,4 @@
-"""The joint space's two parts on numbers that a person can check."""
+"""The two parts of the joint space on numbers that are easy to check."""
 
 import math
 
@@ -23,7 +23,7 @@ def tiny_space(conse_weight: float) -> JointSpace:
 @pytest.mark.parametrize(
     ("features", "expected"),
     [
-        ([0.0, 0.0], [0.0, 1 / 3]),  # odds 1 : 1 : 1, the first and the third name cancel
+        ([0.0, 0.0], [0.0, 1 / 3]),  # odds 1 : 1 : 1, the first and third names cancel
         ([1.0, 0.0], [1 / 4, 1 / 4]),  # odds 2 : 1 : 1
         ([2.0, 0.0], [3 / 6, 1 / 6]),  # odds 4 : 1 : 1
         ([0.0, 1.0], [0.0, 3 / 5]),  # odds 1 : 3 : 1

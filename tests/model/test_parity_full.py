@@ -1,4 +1,4 @@
-"""Whole S and L against the released implementation in float64: to 1e-5 of the range, and the same panoptic maps."""
+"""Complete S and L against the released implementation in float64: within 1e-5 of the range, equal panoptic maps."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ def build(variant: str) -> EOVSeg:
 
 
 class Run(NamedTuple):
-    """What a variant gives for the recorded photo and words."""
+    """Output of a variant for the recorded photo and words."""
 
     variant: str
     recorded: dict[str, np.ndarray]
@@ -45,15 +45,15 @@ class Run(NamedTuple):
     fast_logits: Logits
 
 
-@pytest.fixture(scope="module", params=["S", "L"])  # of a module, so that all tests of one variant follow each other
+@pytest.fixture(scope="module", params=["S", "L"])  # module scope, so that all tests of one variant run in a row
 def run(request: pytest.FixtureRequest) -> Run:
     variant = request.param
     recorded = arrays(f"full_{variant}_f64")
     network = build(variant)
     classes = [names.replace(", ", ",").split(",") for names in description(f"full_{variant}")["vocab"]]
     with torch.inference_mode():
-        # The text tower runs in float32, where it differs by 4e-7 of the range, to save minutes; the rest is float64 on
-        # the recorded rows.
+        # To save minutes, the text tower uses float32, which changes it by 4e-7 of the range; the rest is float64 and
+        # uses the recorded rows.
         text = network.encode_words([word for words in classes for word in words])
         network.double()
         index = torch.tensor([k for k, words in enumerate(classes) for _ in words])

@@ -1,4 +1,4 @@
-"""Every module recorded from the released implementation, in float32 to 1e-4 of the output's range."""
+"""Every module against recordings of the released implementation, in float32, within 1e-4 of the output's range."""
 
 import numpy as np
 import pytest

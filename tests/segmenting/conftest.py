@@ -1,4 +1,4 @@
-"""Photos and a stand-in for the network: what is tested here is everything around it."""
+"""Photos and a fake network, to test everything around it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ VOCABULARY = Vocabulary.parse("light; dark: stuff")
 
 
 def threshold(pixels: np.ndarray) -> Result:
-    """Two segments by brightness, so that each photo has a result of its own."""
+    """Two segments by brightness, so that each photo has a different result."""
     ids = np.where(pixels.mean(-1) > 127, 1, 2).astype(np.int32)
     segments = []
     for number, label in ((1, "light"), (2, "dark")):

@@ -1,4 +1,4 @@
-"""A run over photos: bounded memory, failures that are not fatal, and what a second run trusts."""
+"""A run over photos: bounded memory, failures that are not fatal, and resuming."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.segmenting.conftest import threshold, write_photos
 
 
 class Counted:
-    """The stand-in network, counting the photos that it was given."""
+    """The fake network, counting its calls."""
 
     def __init__(self) -> None:
         self.photos = 0
@@ -57,9 +57,9 @@ def test_hundreds_of_photos_in_the_memory_of_a_few(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
 
-    peak(4)  # what is imported and cached once
+    peak(4)  # warm-up of imports and caches
     few, many = peak(12), peak(240)
-    assert many - few < 8 * one_photo, "228 more photos would be 20 MB"
+    assert many - few < 8 * one_photo, "228 more photos would need 20 MB"
     assert len(list(read_index(tmp_path / "out240" / "index.jsonl"))) == 240
 
 
@@ -73,8 +73,8 @@ def test_a_corrupt_photo_is_reported_noted_and_not_fatal(tmp_path: Path, capsys:
     assert "b.png" in lines[1]["error"] and lines[0]["files"][0] == "a-overlay.png"
     assert {entry["name"] for entry in lines[0]["segments"]} <= {"light", "dark"}
     before = tree(tmp_path / "out")
-    assert segment(tmp_path / "in", tmp_path / "out")[0] == Tally(0, 2, 1), "tried again, still said"
-    assert tree(tmp_path / "out") == before, "but noted once"
+    assert segment(tmp_path / "in", tmp_path / "out")[0] == Tally(0, 2, 1), "retried and reported again"
+    assert tree(tmp_path / "out") == before, "but recorded once"
 
 
 def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,8 +126,8 @@ def test_any_other_fault_of_one_photo_is_its_failure_too(
     assert traceback.count("in fails_once") == 1 and type(fault).__name__ in traceback
     with Index(out, "index.jsonl", "s", list(FILES)) as index:
         segment_photos(fails_once, photos, Writing(out), index)
-    assert log.read_text() == traceback, "what fails at the same line again is kept once"
-    assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run tries it again"
+    assert log.read_text() == traceback, "errors at the same line are logged once"
+    assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run retries it"
 
 
 def test_a_log_that_cannot_be_written_hides_nothing_else(
@@ -179,7 +179,7 @@ def test_redo_segments_what_is_finished_and_only_then(tmp_path: Path) -> None:
     assert segment(folder, out, redo=True) == (Tally(2, 0, 0), 2)
     after = tree(out)
     lines = after.pop("index.jsonl").splitlines()
-    assert lines == before.pop("index.jsonl").splitlines() * 2, "a line a photo and run; the last one counts"
+    assert lines == before.pop("index.jsonl").splitlines() * 2, "one line per photo and run; the last one is valid"
     assert after == before
     assert segment(folder, out) == (Tally(0, 2, 0), 0)
 
@@ -190,13 +190,13 @@ def test_what_makes_a_photo_due_again(tmp_path: Path) -> None:
     assert segment(folder, out)[1] == 3
     assert segment(folder, out) == (Tally(0, 3, 0), 0)
     (out / "sub" / "c-panoptic.png").unlink()
-    assert segment(folder, out)[1] == 1, "a result is gone"
+    assert segment(folder, out)[1] == 1, "a result is missing"
     write_photos(folder, ["x.png", "b.png"])
     assert segment(folder, out)[1] == 2, "one is new and one has changed"
     os.utime(folder / "a.png", ns=(1, 1))
     assert segment(folder, out)[1] == 1, "one may have changed"
     assert segment(folder, out, settings="other words")[1] == 4
-    assert segment(folder, out)[1] == 4, "and back: the files were the other words'"
+    assert segment(folder, out)[1] == 4, "the files had been overwritten with the other words"
     assert segment(folder, out)[1] == 0
 
 

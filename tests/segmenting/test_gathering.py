@@ -1,4 +1,4 @@
-"""Documents over all photos: the same from one run, a resumed one and shards; each names every photo once."""
+"""Files about all photos are equal for a single run, a resumed run and shards, and list every photo once."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command as it is typed: SIGKILL in mid-run and again, launched on two processes, told to stop."""
+"""The command as a process: killed repeatedly, launched on two processes, and stopped."""
 
 import json
 import os
@@ -77,11 +77,11 @@ def test_a_killed_run_goes_on_where_it_was(photos: Path, alone: dict[str, bytes]
 
     code, errors = finish(start(command(photos, out)))
     assert code == 1
-    assert f"{len(good)} of {COUNT} photos were finished already" in errors
-    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was done twice"
+    assert f"{len(good)} of {COUNT} photos were already finished" in errors
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was repeated"
     assert index.read_bytes().startswith(finished)
     whole = {name: content for name, content in tree(out).items() if not name.endswith(".part")}
-    assert whole == alone, "as if it had never been killed, but for a file that it was just writing"
+    assert whole == alone, "equal to an uninterrupted run, except for a file that was being written"
 
 
 @pytest.mark.slow
@@ -92,21 +92,21 @@ def test_sigterm_ends_a_run_after_the_photo_in_flight(photos: Path, alone: dict[
     wait_for_lines(out / "index.jsonl", 1, process)
     process.terminate()
     code, errors = finish(process)
-    assert code == 130 and "what was finished is kept" in errors and "Traceback" not in errors
+    assert code == 130 and "finished results are kept" in errors and "Traceback" not in errors
     assert 1 <= (out / "index.jsonl").read_text().count("\n") < COUNT
     assert not [name for name in tree(out) if name.endswith(".part")]
 
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    # --multi_gpu is accelerate's word for several processes; with --cpu it starts one, whatever their number.
+    # --multi_gpu makes accelerate start several processes; with --cpu it always starts one.
     "accelerate": ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"],
 }  # fmt: skip
 
 
 def assert_both_have_done_all(out: Path, alone: dict[str, bytes]) -> list[bytes]:
-    """The results are those of one process, each photo has one line in one of two indexes, which are returned."""
+    """Results equal those of one process, and each photo has one line in one of the two indexes, which are returned."""
     found = tree(out)
     parts = [found.pop(f"index-{part}-of-2.jsonl") for part in (1, 2)]
     assert all(part.count(b"\n") > 0 for part in parts)
@@ -123,13 +123,13 @@ def test_two_processes_of_a_launcher_share_the_photos(
 ) -> None:
     out = tmp_path / "out"
     code, errors = finish(start([*LAUNCHERS[launcher], *command(photos, out)]))
-    assert code == 1, "a photo failed, in whichever process"
-    assert errors.count("1 of 8 photos could not be segmented.") == 1, "said once, for both"
+    assert code == 1, "a photo failed in one of the processes"
+    assert errors.count("1 of 8 photos could not be segmented.") == 1, "reported once for both processes"
     parts = assert_both_have_done_all(out, alone)
     code, errors = finish(start(command(photos, out, "--shard", "2/2")))
     own, failed = parts[1].count(b"\n"), b'"error"' in parts[1]
     assert code == int(failed)
-    assert f"{own - failed} of {own} photos were finished already" in errors
+    assert f"{own - failed} of {own} photos were already finished" in errors
 
 
 @pytest.mark.slow
@@ -151,12 +151,12 @@ def test_one_of_two_processes_killed_and_the_command_again(
 
     code, errors = finish(start(typed))
     assert code == 1 and "1 of 8 photos could not be segmented." in errors
-    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was done twice"
+    assert {name: (out / name).stat().st_mtime_ns for name in written} == written, "nothing was repeated"
     assert_both_have_done_all(out, alone)
 
 
 def child_of_rank(launcher: int, rank: int) -> int:
-    """The process that the launcher has started as number `rank`."""
+    """The process with this `rank`, started by the launcher."""
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             parent = int(status.read_text().partition("PPid:")[2].split()[0])
@@ -175,10 +175,10 @@ def test_redo_as_it_is_typed(photos: Path, alone: dict[str, bytes], tmp_path: Pa
     assert finish(start(one))[0] == 0
     result = out / "1-segments.json"
     first = result.read_bytes(), result.stat().st_mtime_ns
-    assert "1 of 1 photos were finished already; --redo segments them again." in finish(start(one))[1]
+    assert "1 of 1 photos were already finished; --redo segments them again." in finish(start(one))[1]
     assert result.stat().st_mtime_ns == first[1]
     code, errors = finish(start([*one, "--redo"]))
-    assert code == 0 and "finished already" not in errors
+    assert code == 0 and "already finished" not in errors
     assert result.read_bytes() == first[0] == alone["1-segments.json"]
     assert result.stat().st_mtime_ns > first[1]
     assert (out / "index.jsonl").read_text().count("\n") == 2

@@ -1,4 +1,4 @@
-"""Names of photos and of their results: sorted, once each, the same for every shard and resume."""
+"""Names of photos and of their results: sorted, unique, the same for every shard and when resuming."""
 
 import tracemalloc
 from pathlib import Path
@@ -39,11 +39,11 @@ def test_links_to_folders_are_followed_unless_they_lead_back(tmp_path: Path) -> 
         ):  # fmt: skip
             (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
     except OSError:
-        pytest.skip("this system makes no links")
+        pytest.skip("links are not supported")
     said: list[str] = []
     found = list_photos([str(tmp_path / "in")], recursive=True, note=said.append)
     assert [photo.target for photo in found] == ["a", "deep/b", "linked/c", "linked/more/d"]
-    assert 'linked folders that lead back: 6 ("again", ...)' in said[0]
+    assert 'linked folders that are read elsewhere: 6 ("again", ...)' in said[0]
 
 
 def test_each_photo_once_however_often_it_is_named(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_every_ending_that_is_read_and_a_count_of_the_rest(tmp_path: Path) -> No
     found = list_photos([str(tmp_path)], recursive=True, note=said.append)
     assert [Path(photo.path).name for photo in found] == ["a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "h.bmp"]
     assert said == [
-        f'Left out of "{tmp_path}": .heic files: 2 ("G.HEIC", ...); .txt files: 1 ("notes.txt"); '
-        'files without an ending: 1 ("noending"); hidden files: 1 ("._a.jpg"); '
+        f'Skipped in "{tmp_path}": .heic files: 2 ("G.HEIC", ...); .txt files: 1 ("notes.txt"); '
+        'files without an extension: 1 ("noending"); hidden files: 1 ("._a.jpg"); '
         'hidden folders: 2 (".ipynb_checkpoints", ...). Photos end in '
         ".jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .avif."
     ]
@@ -81,7 +81,7 @@ def test_the_results_in_every_format_are_not_told(tmp_path: Path) -> None:
     found = list_photos([str(tmp_path)], True, tmp_path, owned, said.append)
     assert [photo.target for photo in found] == ["a", "d/b", "d/mine-overlay"]
     assert said == [
-        f'Left out of "{tmp_path}": .json files: 1 ("d/mine.json"). Photos end in {", ".join(PHOTO_SUFFIXES)}.'
+        f'Skipped in "{tmp_path}": .json files: 1 ("d/mine.json"). Photos end in {", ".join(PHOTO_SUFFIXES)}.'
     ]
     said.clear()
     touch(tmp_path / "flat", "a.png", "index.jsonl", "a-cvat.xml", "a-label-studio.json", "a-coco-instances.json")
@@ -91,7 +91,7 @@ def test_the_results_in_every_format_are_not_told(tmp_path: Path) -> None:
 def test_a_relative_path_is_the_same_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "photos/a.jpg")
     monkeypatch.chdir(tmp_path)
-    owned = {"a": ("photos/a.jpg", 7, 7)}  # since then the photo has changed
+    owned = {"a": ("photos/a.jpg", 7, 7)}  # the photo has changed since
     for given in ("photos/a.jpg", "photos/../photos/a.jpg", str(tmp_path / "photos" / "a.jpg")):
         (photo,) = list_photos([given], owners=owned)
         assert photo.stem == "a", given
@@ -117,7 +117,7 @@ def test_a_name_that_another_photo_has_is_not_taken(tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("one/a.jpg", "one/a.png", "two/a.jpg")]
     owned: dict[str, tuple[str, int, int]] = {}
     names = []
-    for path in [*paths, paths[0]]:  # one run each
+    for path in [*paths, paths[0]]:  # one run per path
         (photo,) = list_photos([path], owners=owned)
         names.append(photo.stem)
         owned[photo.target.casefold()] = (path, *version(path))
@@ -141,14 +141,14 @@ def test_results_among_the_photos_are_no_photos(tmp_path: Path) -> None:
     [
         (["a.jpg", "b.jpg"], ["a", "b"]),
         (["a.jpg", "a.png", "b.jpg"], ["a-jpg", "a-png", "b"]),
-        (["A.jpg", "a.png"], ["A-jpg", "a-png"]),  # one file on Windows and macOS
+        (["A.jpg", "a.png"], ["A-jpg", "a-png"]),  # the same file on Windows and macOS
         (["a.jpg", "a.png", "a-jpg.gif"], ["a-jpg-gif", "a-jpg", "a-png"]),
     ],
 )
 def test_results_never_share_a_name(tmp_path: Path, names: list[str], expected: list[str]) -> None:
     touch(tmp_path, *names)
     if len(list(tmp_path.iterdir())) < len(names):
-        pytest.skip("this file system does not tell A from a")
+        pytest.skip("this file system is case-insensitive")
     found = [photo.stem for photo in list_photos([str(tmp_path)])]
     assert len({stem.casefold() for stem in found}) == len(names)
     if expected[0] != "a-jpg-gif":
@@ -170,7 +170,7 @@ def test_shares_are_disjoint_complete_and_about_even(tmp_path: Path) -> None:
     assert set(shares) == {0, 1, 2, 3}
     assert all(400 < shares.count(number) < 600 for number in range(4))
     elsewhere = [photo._replace(path=f"other/mount/{Path(photo.path).name}").share(4) for photo in photos]
-    assert elsewhere == shares, "another mount point changes nothing"
+    assert elsewhere == shares, "the mount point does not matter"
 
 
 def test_a_hundred_thousand_names_fit(tmp_path: Path) -> None:

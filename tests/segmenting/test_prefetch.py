@@ -1,4 +1,4 @@
-"""Work ahead: in order, never more at once than allowed, errors where their turn is."""
+"""Prefetching: in order, with bounded concurrency, raising errors at the right item."""
 
 import threading
 
@@ -38,7 +38,7 @@ def test_no_more_than_asked_for_exists_at_once() -> None:
     for _, value in ahead(items(), lambda number: number, 3, 5):
         value()
         handed += 1
-    assert read == 50 and most <= 6, "five wait and one is in hand"
+    assert read == 50 and most <= 6, "five are waiting and one is in use"
 
 
 def test_stopping_early_ends_the_threads() -> None:

@@ -1,4 +1,4 @@
-"""Small labelled photos that a person can check by eye."""
+"""Small labelled photos that are easy to check by eye."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class TinyTarget:
 
 @dataclass
 class TinyLogits:
-    """Same fields as the network's `Logits`, as far as the criterion reads them."""
+    """The fields of the network's `Logits` that the criterion uses."""
 
     mask_logits: tuple[Tensor, ...]
     class_logits: tuple[Tensor, ...]

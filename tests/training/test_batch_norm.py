@@ -1,4 +1,4 @@
-"""Batch normalisation over two processes against torch's own on all photos at once."""
+"""Batch normalisation over two processes against torch's on all photos at once."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def photos(dtype: torch.dtype) -> Tensor:
 
 
 def step(layers: nn.Sequential, pixels: Tensor) -> dict[str, Tensor]:
-    """Two forward passes (so that running statistics build up) and one backward pass; everything that comes out."""
+    """All outputs of two forward passes, which update running statistics, and one backward pass."""
     pixels = pixels.clone().requires_grad_()
     layers(pixels.detach() / 2)
     output = layers(pixels)
@@ -44,7 +44,7 @@ def share_of_step(dtype: torch.dtype) -> dict[str, Any]:
     share_batch_norms(layers)
     assert [type(layer) for layer in layers[1::2]] == [SharedBatchNorm, nn.BatchNorm2d]
     assert all(a is b for a, b in zip(before, layers.parameters(), strict=True))
-    own = slice(0, 2) if distributed.is_main() else slice(2, 5)  # unequal shares
+    own = slice(0, 2) if distributed.is_main() else slice(2, 5)  # different sizes
     result = step(layers, photos(dtype)[own])
     layers.eval()
     return result | {"evaluation": layers(photos(dtype)).detach()}

@@ -13,12 +13,12 @@ from eovseg.training.losses import SetCriterion
 from tests.training.conftest import TinyLogits, make_target
 
 RECORDINGS = Path(__file__).parents[1] / "fixtures" / "parity"
-CONFIG = LossConfig(points=64)  # the recordings' one change from the defaults
+CONFIG = LossConfig(points=64)  # the only difference of the recordings from the defaults
 CLASSES = 6
 
 
 class Replay:
-    """Hands out recorded draws in order, as many as fill the rows, and insists on their shapes."""
+    """Returns recorded draws in order, as many as fill the rows, and checks their shapes."""
 
     def __init__(self, draws: list[Tensor]) -> None:
         self.draws = draws

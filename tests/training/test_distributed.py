@@ -1,4 +1,4 @@
-"""Training in two processes against training in one: steps, bad steps, an interrupted and resumed run."""
+"""Training in two processes against training in one: steps, bad steps, and an interrupted and resumed run."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.training.test_loop import CONFIG, TinyNetwork, batch_at, comparable
 
 SIDE = 64
 WORDS = [("person", "man"), ("sky",), ("grass",), ("tree", "bush")]
-# Targets of the photos of two batches. Of the first, process 0 has photos 0 and 2, so the other has no target at all.
+# Number of targets per photo in two batches. In the first, process 0 has photos 0 and 2, process 1 has no targets.
 TARGETS = ((3, 0, 1, 0), (1, 4, 2, 0))
 REAL = TrainConfig(
     variant="xs", steps=3, batch=2, accumulate=2, crop=SIDE, learning_rate=1e-3, warmup=0, clip=1.0, ema=0.9,
@@ -35,7 +35,7 @@ REAL = TrainConfig(
 
 
 def drawn_target(count: int, generator: torch.Generator) -> Target:
-    """`count` rectangles; a photo with an odd number of them is labelled in part and does not know the last class."""
+    """`count` rectangles; photos with an odd number are partly labelled and do not know the last class."""
     ids = torch.zeros(SIDE, SIDE, dtype=torch.long)
     for number in range(1, count + 1):
         top, left = torch.randint(0, SIDE - 24, (2,), generator=generator).tolist()
@@ -62,7 +62,7 @@ def drawn_batch(index: int) -> TrainingBatch:
 
 def real_network(vas: bool) -> EOVSeg:
     torch.manual_seed(5)
-    # In double precision: float32 noise would turn into other matches and other hard masks.
+    # In double precision, because float32 noise could change matches and hard masks.
     network = EOVSeg(variant_config("xs").with_changes(queries=8, vas=vas)).double()
 
     def encode_words(words: list[str]) -> Tensor:
@@ -129,7 +129,7 @@ def tiny_stream(indices: range) -> Iterable[TrainingBatch]:
 
 
 def interrupted_and_resumed(folder: Path) -> dict[str, Any]:
-    """A whole run; then one in which process 1 alone is asked to end, and its continuation."""
+    """A complete run; then a run in which only process 1 is stopped, and its resumption."""
 
     def interrupted(indices: range) -> Iterable[TrainingBatch]:
         for index, batch in zip(indices, tiny_stream(indices), strict=True):
@@ -140,10 +140,10 @@ def interrupted_and_resumed(folder: Path) -> dict[str, Any]:
     whole = tiny_trainer(folder / "whole", tiny_stream)
     whole.run()
     stopped = tiny_trainer(folder / "parts", interrupted).run()
-    distributed.anywhere(False)  # until the main process has written its checkpoint
+    distributed.anywhere(False)  # waits until the main process has written its checkpoint
     written = [path.name for path in sorted((folder / "parts").iterdir())]
     rest = tiny_trainer(folder / "parts", tiny_stream)
-    torch.manual_seed(99)  # the checkpoint's random states must win: the network has dropout
+    torch.manual_seed(99)  # must be overridden by the checkpoint's random states, because the network has dropout
     assert rest.resume()
     rest.run()
     return {
@@ -185,7 +185,7 @@ def test_a_bad_loss_on_one_process_skips_the_step_on_both(tmp_path: Path) -> Non
 
 
 def tools() -> dict[str, Any]:
-    """Every function of `eovseg.distributed` where the two processes differ."""
+    """Every function of `eovseg.distributed` with different values on the two processes."""
     rank = distributed.rank()
     shared, lonely, unused = (torch.zeros(2, requires_grad=True) for _ in range(3))
     shared.grad = torch.tensor([1.0, 2.0]) * (rank + 1)

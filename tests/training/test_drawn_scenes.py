@@ -1,4 +1,4 @@
-"""One chain: eight drawn scenes are trained on by the command, exported, measured and segmented, and all agree."""
+"""End to end: train on eight drawn scenes with the command, export, evaluate and segment, with consistent results."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from eovseg.data.panoptic_folder import PanopticFolder
 STEPS = 120
 TRAIN = (
     f"--steps {STEPS} --warmup 10 --batch 8 --crop 96 --short-side 96 --augmentation none --evaluate-every {STEPS} "
-    f"--pictures-every {STEPS} --workers 0 --device cpu --threads 1"  # sums in one order: the same run everywhere
+    f"--pictures-every {STEPS} --workers 0 --device cpu --threads 1"  # one thread for a fixed summation order
 )
 
 
@@ -41,7 +41,7 @@ def test_a_small_model_learns_eight_drawn_scenes_by_heart(
     assert main(command.split()) == 0
     report = json.loads(Path("report/report.json").read_text())
     assert report["summary"]["PQ"] > 80
-    # The weight file is in half precision and words come from it: still the same model.
+    # The weight file is in half precision but represents the same model.
     for measure in ("PQ", "SQ", "RQ", "mIoU", "AP"):
         assert report["summary"][measure] == pytest.approx(during[measure], abs=2.0), measure
 
@@ -55,7 +55,7 @@ def test_a_small_model_learns_eight_drawn_scenes_by_heart(
     photo = folder.photos[0]
     true = Counter(folder.categories[segment.category_id].name for segment in photo.segments)
     found = Counter(segment["label"] for segment in answer["segments"])
-    assert (true - found).total() <= 1 and (found - true).total() <= 1  # at most one segment lost or too many
+    assert (true - found).total() <= 1 and (found - true).total() <= 1  # at most one segment missing or spurious
     areas = {segment["label"]: segment["area"] for segment in answer["segments"]}
     for segment in photo.segments:
         name = folder.categories[segment.category_id].name

@@ -1,4 +1,4 @@
-"""Runs that start from weights: official files, ours, training checkpoints; and the way back to a weight file."""
+"""Fine-tuning from official files, ours and training checkpoints, and export to a weight file."""
 
 import json
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_other_files_get_one_sentence(tmp_path: Path, kind: str) -> None:
 
 def test_weights_of_another_variant_or_ablation_get_one_sentence(training_checkpoint: Path) -> None:
     for path in (SHIPPED, training_checkpoint):
-        with pytest.raises(CheckpointError, match=r"holds EOV-Seg XS, not S; (load it as|give) variant 'xs'"):
+        with pytest.raises(CheckpointError, match=r"contains EOV-Seg XS, not S. (Load it as|Give) variant 'xs'"):
             read_weights(path, "s")
     with pytest.raises(CheckpointError, match=r"has unexpected .* belongs to another model"):
         starting_network("xs", SHIPPED, {"fusion": "none"})
@@ -104,9 +104,9 @@ def test_the_command_prints_the_sentence(
     write_shapes(tmp_path / "scenes", 1, 64)
     command = ["train", "--data", "scenes", "--output", "run", "--device", "cpu", "--start"]
     assert main([*command, "nothing.pth"]) == 1
-    assert capsys.readouterr().err.startswith("eovseg: There is no checkpoint file nothing.pth")
+    assert capsys.readouterr().err.startswith("eovseg: The checkpoint nothing.pth does not exist")
     assert main([*command, str(SHIPPED), "--variant", "m"]) == 1
-    assert "holds EOV-Seg XS, not M" in capsys.readouterr().err
+    assert "contains EOV-Seg XS, not M" in capsys.readouterr().err
     assert not Path("run").exists()
 
 
@@ -129,12 +129,12 @@ def test_exports_that_cannot_be_get_one_sentence(
     training_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "x.safetensors"
-    with pytest.raises(CheckpointError, match="holds no frozen towers"):
+    with pytest.raises(CheckpointError, match="has no frozen towers"):
         export(training_checkpoint, target, towers=SHIPPED)
     with pytest.raises(ConfigError, match="Unknown model setting alfa"):
         export(training_checkpoint, target, changes={"alfa": 1})
     silent = checkpointing.load(training_checkpoint) | {"train_config": xs_config().to_json()}
-    with pytest.raises(CheckpointError, match="does not say which words it was trained with; add --data"):
+    with pytest.raises(CheckpointError, match="does not contain its training words; add --data"):
         export(checkpointing.save(tmp_path, 1, silent, keep=1), target)
     for arguments in ([str(tmp_path / "empty")], [str(training_checkpoint), "--set", "alpha"]):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -159,7 +159,7 @@ def test_an_official_checkpoint_is_fine_tuned_without_a_hub(tmp_path: Path, monk
     official, trained = read_weights(Path("eov_seg_s.pth"), "s"), read_weights(Path("run/checkpoint_0000001.pt"), "s")
     assert trained.tensors.keys() < official.tensors.keys()
     moved = (trained.tensors["vas.guide.weight"] - official.tensors["vas.guide.weight"]).abs()
-    assert 0 < moved.max() < 1.1e-4  # one step of AdamW at 1e-4: started there, and learned
+    assert 0 < moved.max() < 1.1e-4  # one step of AdamW at 1e-4 from these weights
 
     assert main(["export", "run", "tuned.safetensors", "--towers", "eov_seg_s.pth"]) == 0
     tuned = read_checkpoint("tuned.safetensors", "s")
@@ -183,5 +183,5 @@ def test_even_features_leave_words_similarity_as_it_was() -> None:
         after = network.vas.embed(aggregated)
     channels = aggregated.transpose(0, 1).flatten(1)
     assert channels.mean(1).abs().max() < 1e-3 and (channels.std(1) - 1).abs().max() < 1e-3
-    inside = (..., slice(1, -1), slice(1, -1))  # the border reads zeros outside the photo
+    inside = (..., slice(1, -1), slice(1, -1))  # the border depends on zero padding
     assert (after - before)[inside].abs().max() < 1e-4 * (before.max() - before.min())

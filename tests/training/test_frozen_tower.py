@@ -1,4 +1,4 @@
-"""The frozen tower through OpenVINO: the same features, for one shape; other shapes are left to the tower."""
+"""The frozen tower in OpenVINO: the same features for one shape; torch handles other shapes."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The loss that sets segments apart in F_agg."""
+"""The loss that separates segments in F_agg."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def _generators(count: int = 1) -> list[torch.Generator]:
 
 
 def _features(halves: TinyTarget, inside: list[list[float]]) -> torch.Tensor:
-    """(1, 2, 8, 8): one constant vector a segment."""
+    """(1, 2, 8, 8): one constant vector per segment."""
     cells = halves.masks[:, 2::4, 2::4].float()
     return torch.einsum("mhw,mc->chw", cells, torch.tensor(inside))[None]
 
@@ -32,7 +32,7 @@ def test_segments_that_differ_cost_little_and_gradients_part_alike_ones(halves: 
     instance_loss(features, [halves], CONFIG, _generators()).backward()
     assert features.grad is not None
     left, right = (features.grad[0, 1][mask[2::4, 2::4]].sum() for mask in halves.masks)
-    assert left < 0 < right  # descending moves the second channel further up here, further down there
+    assert left < 0 < right  # a gradient step separates the segments in the second channel
 
 
 def test_valid_ground_outside_all_segments_is_a_candidate(halves: TinyTarget) -> None:
@@ -41,7 +41,7 @@ def test_valid_ground_outside_all_segments_is_a_candidate(halves: TinyTarget) ->
     loss = instance_loss(same, [halves], CONFIG, _generators())
     assert loss.item() == pytest.approx(torch.log(torch.tensor(17.0)).item(), abs=1e-5)  # itself and 16 cells outside
     halves.valid = halves.masks[0].clone()
-    assert instance_loss(same, [halves], CONFIG, _generators()).item() == 0  # nothing left to compare with
+    assert instance_loss(same, [halves], CONFIG, _generators()).item() == 0  # no other candidates
 
 
 def test_a_photo_without_segments_counts_as_zero(halves: TinyTarget) -> None:

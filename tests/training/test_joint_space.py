@@ -1,4 +1,4 @@
-"""Learning the joint space on tiny synthetic regions, and the features it learns from on tiny masks."""
+"""Training the joint space on tiny synthetic regions, and extracting its features on tiny masks."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CLASSES, FEATURES, DIMENSION = 4, 8, 4
 
 
 def lesson() -> Lesson:
-    """Every class has a feature direction of its own, a label on its own axis and a synonym near it."""
+    """Every class has its own feature direction, a label on its own axis and a synonym near it."""
     generator = torch.Generator().manual_seed(3)
     centres = torch.eye(FEATURES)[:CLASSES] * 3
     labels = torch.arange(CLASSES).repeat(30)
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 
 def test_distillation_pulls_towards_the_classifier() -> None:
-    """The learned part's own 5-way guess comes nearer to the classifier's as distillation weighs more."""
+    """With more distillation, the learned part's 5-way prediction is closer to the classifier's."""
 
     def distance(weight: float) -> float:
         space, what = blank_space(), lesson()
@@ -84,7 +84,7 @@ def test_held_out_classes_leave_regions_and_words() -> None:
     assert len(rest.class_words) == 3 and len(rest.labels) == 90
     assert rest.labels.unique().tolist() == [0, 1, 2]
     torch.testing.assert_close(rest.class_words[1], lesson().class_words[2])
-    torch.testing.assert_close(rest.features[1], lesson().features[2])  # the region of class 1 before it is gone
+    torch.testing.assert_close(rest.features[1], lesson().features[2])  # the preceding region of class 1 was removed
 
 
 def test_calibration_finds_the_best_temperature() -> None:
@@ -157,7 +157,7 @@ def test_imagenet_names_are_in_the_classifiers_order() -> None:
 
 
 def test_unseen_classes_share_no_word_with_the_trained_ones(tmp_path: Path) -> None:
-    """Ids up to 200 are COCO's; LVIS gives its own meanings remarks in brackets, which no word has."""
+    """Ids up to 200 are COCO's; LVIS adds remarks in parentheses to its names, which words do not have."""
     names = {
         87: "scissor blades", 300: "bicycle", 301: "Bicycle (toy)", 302: "necklace", 303: "cup (drinking)",
         304: "wet suit", 305: "short pants (clothing)", 306: "Necktie", 307: "TIE", 308: "lamp",

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a real run of the command, then `--resume`: nothing differs from a run left alone."""
+"""SIGKILL in the middle of a real run of the command, then `--resume`: equal to an uninterrupted run."""
 
 import json
 import os
@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
 
 def start(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "eovseg.training", "--config", "recipe.json", "--data", "shapes"]
-    # One thread: sums of several threads are rounded as they happen to meet.
+    # One thread, because the summation order of several threads is not deterministic.
     command += ["--output", output, "--device", "cpu", "--threads", "1", "--workers", "0", *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)

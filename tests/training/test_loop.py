@@ -1,4 +1,4 @@
-"""The loop on a network of a few numbers: resume, bad steps, signals, averaging."""
+"""The loop on a tiny network: resuming, bad steps, signals, averaging."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class TinyNetwork(nn.Module):
     def __init__(self, width: int = 4) -> None:
         super().__init__()
         self.config = ModelConfig(hidden_dim=8 * width)
-        self.vas = "built in"  # a network with VAS needs no similarity head of its own in training
+        self.vas = "built in"  # a network with VAS needs no similarity head in training
         self.tower = nn.Conv2d(3, width, 4, stride=4).requires_grad_(False)
         self.text_encoder = nn.Identity()
         self.norm = nn.BatchNorm2d(width)
@@ -73,7 +73,7 @@ def batch_at(index: int) -> TrainingBatch:
     masks[1, 24:] = True
     targets = [Target(**vars(make_target(masks, [0, 1], 3))) for _ in range(2)]
     pixels = torch.rand(2, 3, 32, 32, generator=generator) * 255
-    pixels[:, :2] *= masks  # each mask shows in a colour
+    pixels[:, :2] *= masks  # each mask is visible as a colour
     return TrainingBatch(pixels, targets, list(CLASSES), torch.tensor([True, False, False]))
 
 
@@ -114,7 +114,7 @@ def test_an_interrupted_run_continues_exactly(tmp_path: Path, config: TrainConfi
     with pytest.raises(OSError, match="power failure"):
         trainer(tmp_path / "cut", config, cut).run()
     resumed = trainer(tmp_path / "cut", config)
-    torch.manual_seed(99)  # the checkpoint's random state must win
+    torch.manual_seed(99)  # must be overridden by the checkpoint's random state
     assert resumed.resume() and resumed.step == 2
     resumed.run()
 
@@ -219,7 +219,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:500])
     run = trainer(tmp_path)
     assert run.resume() and run.step == 4
-    with pytest.raises(CheckpointError, match="torn or not one of ours"):
+    with pytest.raises(CheckpointError, match="damaged or not a training checkpoint"):
         checkpointing.load(newest)
     for path in checkpointing.checkpoints(tmp_path):
         path.write_bytes(b"")
@@ -243,7 +243,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="another network"):
         other.resume()
     assert not trainer(tmp_path / "empty").resume()
-    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         checkpointing.load(tmp_path / "nothing.pt")
     torch.save({"model": {}}, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match="not a training checkpoint"):

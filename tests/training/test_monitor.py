@@ -1,4 +1,4 @@
-"""What a run shows: TensorBoard files, pictures of fixed photos, and a run that does not notice being watched."""
+"""Monitoring: TensorBoard files, pictures of fixed photos, and no effect on the run."""
 
 import math
 import sys
@@ -25,7 +25,7 @@ PHOTO = ShownPhoto("training-a", np.full((8, 12, 3), 40, np.uint8))
 
 
 class FakeWeights:
-    """Stands for `PresentWeights`: a predictor that paints the photo in the colour of its network."""
+    """A fake `PresentWeights`: its predictor paints the photo in the colour of its network."""
 
     def predictor(self, network: Any) -> Any:
         def predict(image: np.ndarray, vocabulary: Vocabulary) -> Any:
@@ -104,7 +104,7 @@ def test_tensorboard_is_imported_by_the_first_number_only(tmp_path: Path, monkey
 
 
 class Listener:
-    """Takes a monitor's calls and uses up random numbers."""
+    """A fake monitor that draws random numbers."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -135,7 +135,7 @@ def test_a_watched_run_is_the_same_run(tmp_path: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in plain.network.trained_state_dict().items())
     assert [line["step"] for line in listener.lines] == [1, 2, 3, 4, 5, 6]
     assert [(step, training) for step, _, training in listener.pictured] == [(3, False), (6, False)]
-    assert seen.average is not None  # the averaged weights are those that are drawn
+    assert seen.average is not None  # pictures use the averaged weights
     assert torch.equal(listener.pictured[1][1], seen.average.weights["masks.weight"])
     assert listener.closed == 1
 

@@ -1,4 +1,4 @@
-"""Parameter groups of the published S, learning rates at steps that can be computed by hand, settings as JSON."""
+"""Parameter groups of the published S, learning rates at steps that are easy to compute, settings as JSON."""
 
 import json
 import math

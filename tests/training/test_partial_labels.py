@@ -1,4 +1,4 @@
-"""What nobody labelled must not be learned: tiny photos that a person can check by eye."""
+"""Unlabelled content must not be learned: tiny photos that are easy to check by eye."""
 
 import math
 from dataclasses import replace
@@ -28,7 +28,7 @@ def one_layer(masks: Tensor, scores: Tensor) -> TinyLogits:
 
 
 def boxes(*columns: range) -> Tensor:
-    """8×8 mask logits, one query per range of columns inside which it is sure."""
+    """8×8 mask logits, one query per range of columns with a confident mask."""
     logits = torch.full((len(columns), 8, 8), -6.0)
     for index, inside in enumerate(columns):
         logits[index, :, list(inside)] = 6.0
@@ -40,7 +40,7 @@ def class_loss(config: LossConfig, target: TinyTarget, masks: Tensor, scores: Te
 
 
 def matched(config: LossConfig, target: TinyTarget, masks: Tensor) -> Match:
-    """Which query got which target, all classes being equally likely."""
+    """The matched queries and targets, with all classes equally likely."""
     criterion = SetCriterion(config)
     criterion(one_layer(masks, torch.zeros(len(masks), 4)), [target])
     return criterion.matches[0][0]
@@ -50,7 +50,7 @@ def test_mask_losses_ignore_logits_over_invalid_pixels(config: LossConfig, halve
     halves.valid[16:] = False
     masks = boxes(range(4), range(4, 8))
     other = masks.clone()
-    other[:, 5:] = 9.0  # rows 5-7 are pixels 20-31; row 4 still reaches into valid pixels by interpolation
+    other[:, 5:] = 9.0  # rows 5-7 are pixels 20-31; interpolation of row 4 still affects valid pixels
     scores = torch.zeros(2, 4)
     values = []
     for logits in (masks, other):
@@ -71,8 +71,8 @@ def test_no_gradient_reaches_masks_over_invalid_pixels(config: LossConfig, halve
 
 
 def test_matching_ignores_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
-    # Both queries are equal on the valid upper half but for a slightly worse edge of the first; below, where nothing
-    # is valid, the second one is all wrong and must win all the same.
+    # On the valid upper half, both queries are equal except for a slightly worse edge of the first. In the invalid
+    # lower half, the second one is completely wrong, but it must still win.
     halves.valid[16:] = False
     masks = boxes(range(3), range(4))
     masks[1, 5:] = -masks[1, 5:]
@@ -84,11 +84,11 @@ def test_matching_ignores_invalid_pixels(config: LossConfig, halves: TinyTarget)
 @pytest.mark.parametrize(
     ("mask_row", "labelled_columns", "excused"),
     [
-        ([1, 1, 1, 1], [1, 1, 0, 0], False),  # exactly half is not most
+        ([1, 1, 1, 1], [1, 1, 0, 0], False),  # exactly half is not a majority
         ([1, 1, 1, 1], [1, 0, 0, 0], True),
         ([0, 1, 1, 1], [1, 1, 0, 0], True),
         ([1, 1, 1, 0], [1, 1, 0, 0], False),
-        ([0, 0, 0, 0], [0, 0, 0, 0], False),  # an empty mask is no object anywhere
+        ([0, 0, 0, 0], [0, 0, 0, 0], False),  # an empty mask is never excused
     ],
 )
 def test_a_query_is_excused_when_most_of_its_mask_is_unlabelled(
@@ -102,11 +102,11 @@ def test_a_query_is_excused_when_most_of_its_mask_is_unlabelled(
 def test_an_unmatched_query_over_unlabelled_pixels_pays_no_void_penalty(config: LossConfig, halves: TinyTarget) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     masks = boxes(range(4), range(4, 8))
-    sure = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0]])  # the second query claims class 1 on the right half
-    assert class_loss(config, target, masks, sure) > 1.0  # labelled: it should have said void
+    sure = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0]])  # the second query predicts class 1 on the right half
+    assert class_loss(config, target, masks, sure) > 1.0  # labelled: it should have predicted void
     target.labelled[:, 16:] = False
     assert class_loss(config, target, masks, sure) < 0.01
-    # The same query on labelled ground, or without a mask, pays.
+    # The same query on labelled pixels, or without a mask, is penalised.
     assert class_loss(config, target, boxes(range(4), range(2, 4)), sure) > 1.0
     assert class_loss(config, target, boxes(range(4), range(0)), sure) > 1.0
 
@@ -146,7 +146,7 @@ def test_each_target_is_matched_as_often_as_asked(config: LossConfig, halves: Ti
 
 
 def test_masks_are_padded_to_the_networks_grid(config: LossConfig, halves: TinyTarget) -> None:
-    # A 30×30 photo on an 8×8 grid (32×32): the padding counts, and no object is there, as released.
+    # A 30×30 photo on an 8×8 grid (32×32): the padding counts as background, as released.
     small = make_target(halves.masks[:, :30, :30], [0, 1], classes=3)
     padded = make_target(F.pad(small.masks, (0, 2, 0, 2)), [0, 1], classes=3)
     losses = []

@@ -1,4 +1,4 @@
-"""Pseudo-labels: what two results agree on, the folder that is written, its resumption, and training with it."""
+"""Pseudo-labels: agreement of two results, the output folder, resuming, and training with it."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 class Teacher:
-    """Finds grass everywhere, and counts what it is asked."""
+    """Finds grass everywhere, and counts its calls."""
 
     calls = 0
 
@@ -87,7 +87,7 @@ def test_the_folder_is_coco_panoptic_continues_and_trains(
     with (output / "records.jsonl").open("a") as records:
         records.write('{"file_name": "2.p')  # a killed run's last line
     assert main([str(photos), "--output", str(output)]) == 0
-    assert teacher.calls == 6  # photo and mirror image of three photos, none twice
+    assert teacher.calls == 6  # three photos and their mirror images, once each
     assert "3 photos, 3 segments, 100.0% of the pixels labelled" in capsys.readouterr().out
 
     folder = PanopticFolder(output)
@@ -123,7 +123,7 @@ def test_two_photos_of_one_stem_keep_their_labels(
     teacher = Teacher()
     monkeypatch.setattr("eovseg.loading.load", lambda *_: teacher)
     assert main([str(folder), "--output", str(output)]) == 0
-    assert teacher.calls == 2, "the photo whose PNG is gone, and its mirror image"
+    assert teacher.calls == 2, "the photo with the deleted PNG, and its mirror image"
 
 
 def test_photos_of_coco_keep_their_ids(
@@ -143,7 +143,7 @@ def test_photos_of_coco_keep_their_ids(
     Image.new("RGB", (60, 40)).save(folder / "mine.jpg")
     capsys.readouterr()
     assert main([str(folder), "--output", str(output), "--coco"]) == 1
-    assert capsys.readouterr().err.startswith('"mine.jpg" is not named as COCO names its photos')
+    assert capsys.readouterr().err.startswith('"mine.jpg" is not a file name of COCO')
 
 
 def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> None:

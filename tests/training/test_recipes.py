@@ -1,4 +1,4 @@
-"""The paper's recipe as default, what the command line makes of it, the data that it finds, and 16-bit training."""
+"""The paper's recipe as default, command-line overrides, detection of data, and 16-bit training."""
 
 import argparse
 import shutil
@@ -34,7 +34,7 @@ def options(*words: str) -> argparse.Namespace:
 
 
 def sample(height: int, width: int) -> Sample:
-    """A photo whose left half is a thing (1) and whose right half is nothing known."""
+    """A photo with a thing (1) in the left half and an unknown right half."""
     image = np.zeros((height, width, 3), np.uint8)
     ids = np.full((height, width), VOID, np.uint16)
     image[:, : width // 2], ids[:, : width // 2] = 200, 1
@@ -76,14 +76,14 @@ def test_large_scale_jitter_pads_right_and_below_and_draws_evenly() -> None:
         seen = (view.segment_map != VOID) | (view.image[..., 0] != PADDING_GREY)
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         height, width = rows[-1] + 1, columns[-1] + 1
-        assert seen[:height, :width].all()  # the photo fills the corner, the rest is padding
+        assert seen[:height, :width].all()  # the photo is in the corner, the rest is padding
         assert (view.segment_map[seen == 0] == VOID).all()
-        if width < 64:  # all of it is in view: its scale can be read off
+        if width < 64:  # completely visible, so its scale is known
             widths.append(width / 64)
             assert abs(height - width / 2) <= 1
             flipped += int(view.segment_map[0, 0] == VOID)
     assert 0.08 < min(widths) < 0.15  # 0.1 of the crop is the smallest
-    # Of scales drawn evenly from 0.1 to 2, 47 % stay below 1 and these are even themselves; log-uniform gives 77 %.
+    # Of uniform scales from 0.1 to 2, 47 % are below 1, and these are uniform as well; log-uniform gives 77 %.
     assert 0.39 < len(widths) / 300 < 0.56
     assert 0.48 < np.mean(widths) < 0.62
     assert 0.38 < flipped / len(widths) < 0.62
@@ -96,7 +96,7 @@ def test_a_large_scale_is_one_exact_crop() -> None:
         view = random_view(sample(64, 64), 64, twice, np.random.default_rng(seed))
         labelled = (view.segment_map == 1).sum(axis=1)
         assert (labelled == labelled[0]).all()
-        assert ((view.image[..., 0] > 100) == (view.segment_map == 1)).mean() > 0.98  # photo and labels move together
+        assert ((view.image[..., 0] > 100) == (view.segment_map == 1)).mean() > 0.98  # photo and labels stay aligned
         lefts.add(int(labelled[0]))
     assert min(lefts) < 8 and max(lefts) > 56
 
@@ -190,8 +190,8 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (None, "cannot be read"),
-        ("{", "not JSON"),
-        ("[1]", "no|not a JSON object"),
+        ("{", "not valid JSON"),
+        ("[1]", "must be a JSON object"),
         ('{"stepz": 3}', "Unknown training setting stepz; choose from accumulate"),
         ('{"loss": 3}', "loss is 3"),
         ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.0"),
@@ -256,7 +256,7 @@ def test_index_masks_are_recognised(tmp_path: Path) -> None:
     assert batch.class_names == [("grass",), ("sky",)]
     assert batch.targets[0].labels.tolist() == [0]
     (tmp_path / "classes.txt").write_text("cat: thing\ndog: thing\n")
-    with pytest.raises(DataError, match="no mask to learn; write `: stuff` behind the classes"):
+    with pytest.raises(DataError, match=r"no masks to learn\. Mark classes with `: stuff`"):
         check_targets(TrainingBatches(choose_data(tmp_path).sources))
     for name in ("images", "masks"):
         for split in ("train", "val"):
@@ -268,7 +268,7 @@ def test_index_masks_are_recognised(tmp_path: Path) -> None:
 
 
 def test_fp16_needs_cuda(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fp16 needs a CUDA device, not cpu; train in bf16 or float32 here"):
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device, not cpu; use bf16 or float32"):
         trainer(tmp_path, replace(CONFIG, fp16=True, bf16=False))
 
 
@@ -276,7 +276,7 @@ def test_the_gradient_scaler_undoes_its_scale_and_shrinks_after_an_overflow(tmp_
     plain = trainer(tmp_path / "plain")
     plain.run()
     scaled = trainer(tmp_path / "scaled")
-    scaled._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)  # a power of two changes no digit
+    scaled._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)  # a power of two does not affect rounding
     scaled.run()
     for one, other in zip(lines(tmp_path / "plain"), lines(tmp_path / "scaled"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)

@@ -12,7 +12,7 @@ from tests.training.conftest import TinyLogits, TinyTarget, make_target
 
 CLASS_INDEX = torch.tensor([0, 0, 1, 2])  # class 0 has two words
 KNOWN = torch.ones(1, 3, dtype=torch.bool)
-ROWS = torch.eye(5)  # with these, an embedding is its own similarity
+ROWS = torch.eye(5)  # makes similarities equal to embeddings
 
 
 def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget) -> None:
@@ -20,7 +20,7 @@ def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget) -> 
     torch.manual_seed(0)
     similarity = torch.randn(1, 5, 8, 8)
     words = similarity[0, :2].amax(0)
-    scores = torch.stack([words, similarity[0, 2], similarity[0, 3]])  # void, the last row, plays no part
+    scores = torch.stack([words, similarity[0, 2], similarity[0, 3]])  # void, the last row, is ignored
     expected = F.cross_entropy(scores[None], halves.semantic[None, 2::4, 2::4])
     loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None], KNOWN, config)
     torch.testing.assert_close(loss, expected)
@@ -70,7 +70,7 @@ def test_pilots_start_near_their_targets(halves: TinyTarget) -> None:
     for mask, target in zip(logits[0] > 0, assignment[0], strict=True):
         overlap = (mask & small[target]).sum() / (mask | small[target]).sum()
         assert overlap > 0.4
-    assert len({tuple(mask.flatten().tolist()) for mask in logits[0] > 0}) > 2  # noise differs
+    assert len({tuple(mask.flatten().tolist()) for mask in logits[0] > 0}) > 2  # different noise
     again = make_mask_pilots([halves, empty], 6, (8, 8), torch.Generator().manual_seed(0))
     assert torch.equal(again[0], logits) and torch.equal(again[1], assignment)
 
@@ -86,7 +86,7 @@ def test_pilot_losses_use_their_fixed_targets(halves: TinyTarget) -> None:
         losses = SetCriterion(LossConfig(points=64))(logits, [halves], pilots=torch.tensor([[0, 1]]))
         total = sum(losses[f"pilot0_{name}"].item() for name in ("class", "mask", "dice"))
         assert (total < 3.0) is small and (total > 30.0) is not small
-        assert losses["layer0_class"].item() < 0.1  # the model's own queries are matched without the pilots
+        assert losses["layer0_class"].item() < 0.1  # the regular queries are matched without the pilots
 
 
 def test_pilots_without_a_target_cost_nothing(halves: TinyTarget) -> None:

@@ -1,4 +1,4 @@
-"""Drawn frames, videos made of them, and a stand-in for the network that sees bright blobs."""
+"""Drawn frames, videos made from them, and a fake network that detects bright blobs."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -29,7 +29,7 @@ class Block(NamedTuple):
 
 
 def scene(blocks: Sequence[Block], size: tuple[int, int] = (80, 120), seed: int | None = None) -> Result:
-    """The later blocks cover the earlier ones; ids and order are shuffled with `seed`."""
+    """Later blocks cover earlier ones; ids and order are shuffled with `seed`."""
     order = np.arange(len(blocks)) if seed is None else np.random.default_rng(seed).permutation(len(blocks))
     numbers = {int(index): number for number, index in enumerate(order, start=1)}
     ids = np.zeros(size, dtype=np.int32)
@@ -51,7 +51,7 @@ def segment(number: int, class_id: int, area: int, box: tuple[int, int, int, int
 
 
 class BlobPredictor:
-    """Each bright blob is a ball, the rest is ground; notes how it was called and how large the frames were."""
+    """Each bright blob is a ball, the rest is ground; records calls and frame sizes."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ class BlobPredictor:
 
 
 def ball_frames(count: int, size: tuple[int, int] = (64, 96)) -> list[np.ndarray]:
-    """(H, W, 3) uint8 frames: a light square wanders over dark ground, with a red upper left corner."""
+    """(H, W, 3) uint8 frames: a light square moves over a dark background with a red upper left corner."""
     frames = []
     for index in range(count):
         frame = np.full((*size, 3), 40, dtype=np.uint8)
@@ -94,7 +94,7 @@ def write_frames(
 ) -> None:
     """A video of `frames` at `times` (ms; by default 40 apart), with a second of sound for each 25 frames.
 
-    `turn`: degrees, counter-clockwise, that a player turns it by.
+    `turn`: rotation by the player in degrees, counter-clockwise.
     """
     with av.open(str(path), "w", format=format) as container:
         stream: Any = None
@@ -132,7 +132,7 @@ def write_tone(container: Any, stream: Any, blocks: int) -> None:
 
 
 class Read(NamedTuple):
-    """What a video file holds."""
+    """The content of a video file."""
 
     frames: list[np.ndarray]
     times: list[float]

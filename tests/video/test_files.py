@@ -1,4 +1,4 @@
-"""From file to file: frames, times, size, sound, memory; and files that appear whole or not at all."""
+"""From file to file: frames, timestamps, size, sound, memory, and atomic output."""
 
 import json
 import weakref
@@ -38,8 +38,8 @@ def test_frames_times_and_sound_stay(source: Path, tmp_path: Path) -> None:
     assert after.times == pytest.approx(before.times) and after.end == pytest.approx(before.end)
     assert after.sound == before.sound and after.sound_times == pytest.approx(before.sound_times)
     assert (summary.frames, summary.segmented, summary.tracks) == (25, 25, 2)
-    assert all(call["keep"] is False for call in predictor.calls), "frames push no photo out of the predictor"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["o.mp4"], "nothing else is left"
+    assert all(call["keep"] is False for call in predictor.calls), "frames evict no photo from the cache"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["o.mp4"], "no other files are left"
 
 
 def test_the_picture_is_the_frame_with_its_segments(source: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_varying_frame_rate_stays(tmp_path: Path, suffix: str) -> None:
     write_frames(source, ball_frames(10), TIMES, sound="aac")
     segment_video(BlobPredictor(), source, tmp_path / "o.mp4", VOCABULARY)
     after, before = read_back(tmp_path / "o.mp4"), read_back(source)
-    start = max(before.times[0], 0) if suffix != "ts" else before.sound_times[0]  # where the file begins
+    start = max(before.times[0], 0) if suffix != "ts" else before.sound_times[0]  # start of the file
     assert after.times == pytest.approx([time - start for time in before.times], abs=2e-5)
     assert after.times == pytest.approx([after.times[0] + time / 1000 for time in TIMES], abs=2e-5)
     assert len(after.sound) == len(before.sound)
@@ -78,10 +78,10 @@ def test_a_turned_video_is_written_upright(tmp_path: Path) -> None:
     write_frames(tmp_path / "in.mp4", ball_frames(3), turn=90)
     predictor = BlobPredictor()
     segment_video(predictor, tmp_path / "in.mp4", tmp_path / "o.mp4", VOCABULARY, opacity=0, labels=False)
-    assert set(predictor.shapes) == {(96, 64, 3)}, "the network sees it upright too"
+    assert set(predictor.shapes) == {(96, 64, 3)}, "the network also gets it upright"
     assert near(read_back(tmp_path / "o.mp4").frames[0], np.rot90(ball_frames(3)[0]), 5)
     with av.open(str(tmp_path / "o.mp4")) as container:
-        assert next(container.decode(video=0)).rotation == 0, "and no player turns it once more"
+        assert next(container.decode(video=0)).rotation == 0, "players do not rotate it again"
 
 
 def test_pixels_that_are_not_square_stay_so(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_tracks_tell_each_frames_segments(source: Path, tmp_path: Path) -> None:
 
 
 class Watching(BlobPredictor):
-    """Counts how many of the frames that it saw are still alive."""
+    """Counts how many of the frames passed to it are still alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ def test_decoding_does_not_run_far_ahead(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading.Picture, "__init__", counted)
         most = max(len(alive) for _ in segment_frames(BlobPredictor(), tmp_path / "in.mp4", VOCABULARY))
-    assert 2 <= most <= 40, "packets ahead, and what the decoder's threads held back at the end"
+    assert 2 <= most <= 40, "prefetched packets, and frames buffered by the decoder at the end"
 
 
 def test_stopped_between_frames_it_is_a_whole_shorter_video(source: Path, tmp_path: Path) -> None:
@@ -216,12 +216,12 @@ def test_names_that_cannot_work_are_one_sentence(source: Path, tmp_path: Path) -
     (tmp_path / "link.mp4").symlink_to(source)
     (tmp_path / "file").write_text("")
     cases: list[tuple[Path, Path | None, str]] = [
-        (source, None, "would replace"),
-        (tmp_path / "link.mp4", None, "would replace"),
-        (tmp_path / "o.mp4", source, "would replace"),
-        (tmp_path / "o.mp4", tmp_path / "o.mp4", "two names"),
+        (source, None, "is also the input video"),
+        (tmp_path / "link.mp4", None, "is also the input video"),
+        (tmp_path / "o.mp4", source, "is also the input video"),
+        (tmp_path / "o.mp4", tmp_path / "o.mp4", "different names"),
         (tmp_path / "folder.mp4", None, "is a folder"),
-        (tmp_path / "o.avi", None, "ends in .mp4"),
+        (tmp_path / "o.avi", None, "must end in .mp4"),
         (tmp_path / "file" / "o.mp4", None, "cannot be written"),
     ]
     for target, tracks, sentence in cases:

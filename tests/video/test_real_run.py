@@ -1,4 +1,4 @@
-"""XS over a photo that a camera pans across: colours stay with the things that they belong to."""
+"""XS on a simulated camera pan across a photo: things keep their colours."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.video.drawn import write_frames
 
 WORDS = "zebra; giraffe; elephant; grass: stuff; tree: stuff; sky: stuff"
 SIZE = (256, 340)
-STEP = (1, 4)  # rows and columns a frame
+STEP = (1, 4)  # rows and columns per frame
 FRAMES = 12
 
 
@@ -27,7 +27,7 @@ def panned() -> list[np.ndarray]:
 
 
 def classes_of(result: Result, stuff: bool) -> np.ndarray:
-    """(H, W) class of each pixel, -1 where there is none, and on stuff unless that counts too."""
+    """(H, W) class of each pixel, -1 if unlabelled, and for stuff unless included."""
     classes = np.full(int(result.segment_map.max(initial=0)) + 1, -1)
     for segment in result.segments:
         classes[segment.id] = segment.class_id if segment.is_thing or stuff else -1
@@ -41,7 +41,7 @@ def painted(ids: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> np.nda
 
 
 def kept_share(frames: list[Frame], pictures: list[np.ndarray], stuff: bool) -> float:
-    """Of the places of the photo that have the same class in two frames in a row, the share that keep their colour."""
+    """Fraction of the photo's points with the same class in two consecutive frames that keep their colour."""
     same = kept = 0
     for index in range(1, len(frames)):
         rows, columns = SIZE[0] - STEP[0], SIZE[1] - STEP[1]
@@ -51,7 +51,7 @@ def kept_share(frames: list[Frame], pictures: list[np.ndarray], stuff: bool) -> 
         colours = pictures[index - 1][-rows:, -columns:], pictures[index][:rows, :columns]
         same += int(both.sum())
         kept += int((both & (colours[0] == colours[1]).all(-1)).sum())
-    assert same > 100_000, "or the test says nothing"
+    assert same > 100_000, "otherwise the test is meaningless"
     return kept / same
 
 
@@ -60,7 +60,7 @@ def test_colours_stay_with_what_they_belong_to(tmp_path: Path) -> None:
     predictor = eovseg.load("xs")
     write_frames(tmp_path / "pan.mp4", panned())
     frames = list(segment_frames(predictor, tmp_path / "pan.mp4", WORDS))
-    assert len(frames) == FRAMES and not predictor._kept, "and the predictor keeps no frame"
+    assert len(frames) == FRAMES and not predictor._kept, "the predictor caches no frames"
     tracked = [painted(f.track_map, {segment.track: segment.colour for segment in f.segments}) for f in frames]
     alone = []
     for frame in frames:
@@ -68,7 +68,7 @@ def test_colours_stay_with_what_they_belong_to(tmp_path: Path) -> None:
         ids = [segment.id for segment in frame.result.segments]
         alone.append(painted(frame.result.segment_map, dict(zip(ids, colours, strict=True))))
     assert kept_share(frames, tracked, stuff=True) > 0.9
-    # XS takes the trees for elephants, now for one and now for several: things are the hard part.
+    # XS mistakes the trees for a varying number of elephants, so things are the hard part.
     assert kept_share(frames, tracked, stuff=False) > kept_share(frames, alone, stuff=False) + 0.3
     for frame in frames:
         for segment in frame.segments:

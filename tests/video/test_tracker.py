@@ -1,4 +1,4 @@
-"""Tracks of drawn shapes: moving, crossing, vanishing, changing their class, in whatever order segments come."""
+"""Tracks of drawn shapes that move, cross, vanish and change their class, with segments in any order."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ WHOLE = (0, 0, 80, 120)
 
 
 def at(frame: tuple[np.ndarray, tuple[TrackedSegment, ...]], row: int, column: int) -> TrackedSegment:
-    """The segment drawn at a place."""
+    """The segment drawn at a position."""
     (found,) = [segment for segment in frame[1] if segment.track == frame[0][row, column]]
     return found
 
@@ -37,7 +37,7 @@ def test_moving_shapes_keep_number_name_and_colour_whatever_the_order_of_segment
         seen["right"].add(identity(at(frame, 60, 105 - step)))
         seen["ground"].add(identity(at(frame, 0, 0)))
         assert frame[0].shape == (80, 120) and frame[0].dtype == np.int32
-    assert len(orders) > 1, "or the test says nothing"
+    assert len(orders) > 1, "otherwise the test is meaningless"
     assert all(len(kept) == 1 for kept in seen.values()), seen
     assert {kept.pop()[1] for kept in seen.values()} == {"ball 1", "ball 2", "ground"}
     assert tracker.count == 3
@@ -51,7 +51,7 @@ def test_two_of_a_class_cross_and_stay_who_they_are() -> None:
         front = Block(BALL, 18, 100 - 2 * step, 52, 122 - 2 * step)
         frames.append(tracker.update(scene([Block(GROUND, *WHOLE), back, front], seed=step)))
     hidden = [step for step, frame in enumerate(frames) if len(frame[1]) == 2]
-    assert 1 <= len(hidden) <= 8, "for a while one is wholly behind the other"
+    assert 1 <= len(hidden) <= 8, "one is completely hidden for a while"
     start, end = frames[8], frames[-1]
     assert identity(at(start, 30, 8)) == identity(at(end, 30, 86)), "left to right"
     assert identity(at(start, 30, 95)) == identity(at(end, 30, 20)), "right to left, in front"
@@ -73,7 +73,7 @@ def test_a_shape_that_vanishes_comes_back_as_itself_within_the_memory(gap: int, 
     after = tracker.update(scene([ground, ball(6 + gap)]))
     first, last = at(before, 20, 25), at(after, 20, 15 + 3 * (6 + gap))
     assert (first.track == last.track) == same
-    assert first.colour == last.colour, "its own, or the class's, which is free again"
+    assert first.colour == last.colour, "its own colour, or that of the class, which is free again"
     assert last.name == ("ball 1" if same else "ball 2")
 
 
@@ -100,7 +100,7 @@ def test_one_wrong_class_does_not_rename_a_track_and_a_lasting_one_does() -> Non
     def name(class_id: int) -> str:
         found = at(tracker.update(scene([Block(GROUND, *WHOLE), Block(class_id, 10, 10, 40, 40)])), 20, 20)
         assert found.track == 2 and found.colour == tuple(class_colour("ball")), "number and colour stay"
-        assert found.segment.class_id == class_id, "what the frame says is there too"
+        assert found.segment.class_id == class_id, "the class in this frame is available, too"
         return found.name
 
     assert [name(BALL) for _ in range(10)] == ["ball 1"] * 10
@@ -108,7 +108,7 @@ def test_one_wrong_class_does_not_rename_a_track_and_a_lasting_one_does() -> Non
     assert [name(BALL) for _ in range(10)] == ["ball 1"] * 10
     names = [name(BOX) for _ in range(12)]
     assert names[:3] == ["ball 1"] * 3 and names[5:] == ["box 1"] * 7
-    assert [name(BALL) for _ in range(12)][-1] == "ball 1", "its old number again"
+    assert [name(BALL) for _ in range(12)][-1] == "ball 1", "the same number as before"
 
 
 def test_a_part_that_breaks_off_is_a_track_of_its_own_and_the_whole_keeps_the_old_one() -> None:
@@ -136,7 +136,7 @@ def test_colours_of_what_is_there_together_differ_and_come_from_the_class() -> N
 def test_a_new_thing_does_not_take_a_colour_that_is_in_use() -> None:
     tracker = Tracker()
     first = at(tracker.update(scene([Block(BALL, 0, 0, 20, 20)])), 5, 5)
-    frame = tracker.update(scene([Block(BALL, 60, 60, 80, 80)]))  # the first one is only missing
+    frame = tracker.update(scene([Block(BALL, 60, 60, 80, 80)]))  # the first one is only temporarily missing
     second = at(frame, 70, 70)
     assert second.track != first.track and second.colour != first.colour
 
@@ -168,5 +168,5 @@ def test_an_instance_behind_others_is_left_out() -> None:
 
 
 def test_a_negative_memory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="0 or more"):
+    with pytest.raises(ConfigError, match="at least 0"):
         Tracker(memory=-1)

@@ -1,1 +1,1 @@
-"""Where each data set keeps its files: one module a data set, in the form that its official download unpacks to."""
+"""Directory layouts, one module per data set, as unpacked from its official download."""

@@ -6,7 +6,7 @@
                            ade20k_panoptic_{train,val}.json, ade20k_panoptic_{train,val}/*.png   built by `prepare`
 
 The panoptic files are those of Mask2Former and FC-CLIP: classes 0-149, stuff from `annotations`, things from
-`annotations_instance` on top. As theirs, a stuff segment's `area` counts what things cover.
+`annotations_instance` on top. As in those, a stuff segment's `area` includes the pixels covered by things.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _root(root: Path) -> Path:
 
 
 def parts(root: Path, split: str) -> tuple[Part, ...]:
-    """Photos, panoptic files, and the releases that they are built from."""
+    """Photos, panoptic files, and the releases from which they are built."""
     root, folder = _root(root), SPLIT_FOLDERS[split]
     return (
         Part(root / "images" / folder, "unpack ADEChallengeData2016.zip"),
@@ -45,7 +45,7 @@ def parts(root: Path, split: str) -> tuple[Part, ...]:
 
 
 def open_split(root: Path, split: str) -> PanopticFolder:
-    """ADE20K-150; mIoU from the SceneParsing masks where they are there, as the field's tools do."""
+    """ADE20K-150; like other tools, mIoU uses the SceneParsing masks if they exist."""
     photos, annotations, pngs, semantic = (part.path for part in parts(root, split)[:4])
     maps = ClassMaps(semantic, ".png", {value: value - 1 for value in range(1, 151)}, [0])
     folder = PanopticFolder(
@@ -58,12 +58,12 @@ def open_split(root: Path, split: str) -> PanopticFolder:
         class_maps=maps if semantic.is_dir() else None,
     )
     if not semantic.is_dir():
-        folder.remarks = ("mIoU is measured on the panoptic segments, as the SceneParsing masks are not there.",)
+        folder.remarks = ("mIoU is measured on the panoptic segments, because the SceneParsing masks are missing.",)
     return folder
 
 
 def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
-    """Build `ade20k_panoptic_<split>` in the data set's folder or in `output`. Raises `DataError` naming the file."""
+    """Builds `ade20k_panoptic_<split>` in the data set's folder or `output`. Raises `DataError` naming the file."""
     root, folder = _root(root), SPLIT_FOLDERS[split]
     photos, semantic, instances = (root / name / folder for name in ("images", "annotations", "annotations_instance"))
     for path, archive in ((semantic, "ADEChallengeData2016.zip"), (instances, "annotations_instance.tar")):
@@ -94,7 +94,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
             kinds = np.unique(objects[..., 0][mask]).tolist()
             if len(kinds) > 1 or not 1 <= kinds[0] <= len(things):
                 path = instances / f"{stem}.png"
-                raise DataError(f"{path}: instance {instance} has the classes {kinds}, not one of 1 to 100.")
+                raise DataError(f"{path}: instance {instance} has the classes {kinds}; one from 1 to 100 is needed.")
             segments.append(segment_record(len(segments) + 1, things[kinds[0] - 1], mask))
             ids[mask] = len(segments)
         image = {"id": stem, "file_name": f"{stem}.jpg", "width": width, "height": height}

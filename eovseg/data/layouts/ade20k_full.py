@@ -4,8 +4,8 @@
                         images_detectron2/{training,validation}/*.jpg         built: shorter side at most 512
                         annotations_detectron2/{training,validation}/*.tif    built: class 0-846, 65535 = none
 
-In `_seg.png` the class is R // 10 * 256 + G, a number of the release's object list. Sizes and sampling are those of
-FC-CLIP's and Mask2Former's preparation. `index_ade20k.pkl` is not read: a pickle can run code.
+In `_seg.png` the class is R // 10 * 256 + G, an index into the release's object list. Sizes and sampling follow the
+preparation scripts of FC-CLIP and Mask2Former. `index_ade20k.pkl` is not read, because a pickle can run code.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _root(root: Path) -> Path:
 
 
 def parts(root: Path, split: str) -> tuple[Part, ...]:
-    """The prepared photos and masks, and the release that they are built from."""
+    """The prepared photos and masks, and the release from which they are built."""
     root, folder = _root(root), SPLIT_FOLDERS[split]
     build = f"`eovseg data prepare ade20k-847 ROOT --split {split}` builds it"
     return (
@@ -44,7 +44,7 @@ def parts(root: Path, split: str) -> tuple[Part, ...]:
 
 
 def open_split(root: Path, split: str) -> IndexMaskFolder:
-    """ADE20K-847 as prepared."""
+    """The prepared ADE20K-847."""
     photos, masks, _ = (part.path for part in parts(root, split))
     table = ClassTable.preset(_VOCABULARY)
     maps = ClassMaps(masks, ".tif", dict(enumerate(table.ids)), [_NONE])
@@ -52,23 +52,23 @@ def open_split(root: Path, split: str) -> IndexMaskFolder:
 
 
 def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
-    """Build `images_detectron2` and `annotations_detectron2` of a split. Raises `DataError` naming the file."""
+    """Builds `images_detectron2` and `annotations_detectron2` of a split. Raises `DataError` naming the file."""
     photos, masks, release = (part.path for part in parts(root, split))
     if output:
         photos, masks = output / "images_detectron2" / photos.name, output / "annotations_detectron2" / masks.name
     if not release.is_dir():
-        raise DataError(f"{release} is missing; unpack the full ADE20K release, {LAYOUT.page}.")
+        raise DataError(f"{release} is missing; unpack the full ADE20K release from {LAYOUT.page}.")
     found = [release / name for name in list_photos(release)]
     sources = {path.stem: path for path in found}
     if len(sources) < len(found):
-        raise DataError(f"{release} has two photos of one name.")
+        raise DataError(f"{release} has two photos with the same name.")
     class_of = np.full(_NONE + 1, _NONE, dtype=np.uint16)
     ids = ClassTable.preset(_VOCABULARY).ids
     class_of[list(ids)] = np.arange(len(ids))
 
     def make(stem: str) -> np.ndarray:
         path = sources[stem]
-        # The photo as it is stored, on which `_seg.png` was drawn; the one that is built has no EXIF any more.
+        # `_seg.png` matches the stored pixels, so EXIF is ignored here, and the built photo has none.
         image, coded = read_rgb(path), read_rgb(path.with_name(f"{stem}_seg.png")).astype(np.int32)
         check_size(path.with_name(f"{stem}_seg.png"), coded, image.shape[1], image.shape[0])
         labels = class_of[coded[..., 0] // 10 * 256 + coded[..., 1]]
@@ -84,7 +84,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
 
 
 def reduced_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) with the shorter side brought down to 512; smaller photos stay as they are."""
+    """(height, width) with the shorter side reduced to 512; smaller photos keep their size."""
     if width >= height > _SHORTER_SIDE:
         return _SHORTER_SIDE, round(width / height * _SHORTER_SIDE)
     if height >= width > _SHORTER_SIDE:
@@ -93,7 +93,7 @@ def reduced_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear between the four nearest pixels, without smoothing, as OpenCV's INTER_LINEAR."""
+    """Bilinear without antialiasing, like OpenCV's INTER_LINEAR."""
     import torch
 
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
@@ -102,7 +102,7 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixel whose index is the scaled one rounded down, as OpenCV's INTER_NEAREST."""
+    """Nearest neighbour with indices rounded down, like OpenCV's INTER_NEAREST."""
     rows = (np.arange(height) * (labels.shape[0] / height)).astype(np.intp)
     columns = (np.arange(width) * (labels.shape[1] / width)).astype(np.intp)
     return labels[rows[:, None], columns]

@@ -1,4 +1,4 @@
-"""Building label files: written atomically, in threads, and continued where an earlier try stopped."""
+"""Builds label files: atomic, multi-threaded and resumable."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Made = TypeVar("Made")
 
 
 def in_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
-    """`work` of each item, in order; the first error ends it and drops what has not begun."""
+    """Maps `work` over `items` in order; the first error cancels all items not yet started."""
     pool = ThreadPoolExecutor(max(1, min(16, os.cpu_count() or 1)))
     try:
         yield from pool.map(work, items)
@@ -28,9 +28,9 @@ def in_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[
 
 
 class PanopticBuilder:
-    """Writes `<target>/*.png` and, as the last step, `<target>.json` in COCO's panoptic format.
+    """Writes `<target>/*.png` and, last, `<target>.json` in COCO's panoptic format.
 
-    What is known of each finished photo is kept in `<target>.progress`, so that a second try continues.
+    The records of finished photos are kept in `<target>.progress`, so an interrupted build can resume.
     """
 
     def __init__(self, target: Path, categories: Sequence[Category]) -> None:
@@ -45,9 +45,9 @@ class PanopticBuilder:
         make: Callable[[str], tuple[np.ndarray, dict[str, Any]]],
         progress: Callable[[int, int], None],
     ) -> str:
-        """Builds all of `stems`; `make(stem)` gives the ids (H, W) and {"image": …, "annotation": …} of the JSON."""
+        """Builds all `stems`; `make(stem)` returns the ids (H, W) and {"image": …, "annotation": …} for the JSON."""
         if self.json.is_file():
-            return f"{self.json} is there already; delete it to build it again."
+            return f"{self.json} already exists; delete it to build it again."
         self.target.mkdir(parents=True, exist_ok=True)
         records = self._finished()
         missing = [stem for stem in stems if stem not in records]
@@ -70,10 +70,10 @@ class PanopticBuilder:
         }
         write_whole(self.json, json.dumps(document))
         self._progress.unlink()
-        return f"{self.json} and {len(stems)} PNGs beside it are built."
+        return f"Built {self.json} and {len(stems)} PNGs."
 
     def _finished(self) -> dict[str, dict[str, Any]]:
-        """Records of an earlier try whose PNG is there; a line that was cut off does not count."""
+        """Records of an interrupted build whose PNGs exist; a truncated line is ignored."""
         records = {}
         if self._progress.is_file():
             for line in self._progress.read_text(encoding="utf-8").splitlines():
@@ -87,7 +87,7 @@ class PanopticBuilder:
 
 
 def segment_record(number: int, category_id: int, mask: np.ndarray, crowd: bool = False) -> dict[str, Any]:
-    """A segment as COCO's panoptic JSON lists it: area and box [x, y, width, height] of `mask` (H, W)."""
+    """A segment in COCO's panoptic JSON, with the area and box [x, y, width, height] of `mask` (H, W)."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     return {
@@ -106,9 +106,9 @@ def build_masks(
     make: Callable[[str], np.ndarray],
     progress: Callable[[int, int], None],
 ) -> str:
-    """Writes the index mask `make(stem)` to `<target>/<stem><suffix>`; `target` appears once all are there."""
+    """Writes the index mask `make(stem)` to `<target>/<stem><suffix>`; `target` appears once all are written."""
     if target.is_dir():
-        return f"{target} is there already; delete it to build it again."
+        return f"{target} already exists; delete it to build it again."
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     missing = [stem for stem in stems if not (partial / f"{stem}{suffix}").is_file()]
@@ -122,4 +122,4 @@ def build_masks(
     for done, _ in enumerate(in_threads(finish, missing), len(stems) - len(missing) + 1):
         progress(done, len(stems))
     os.replace(partial, target)
-    return f"{target} with {len(stems)} masks is built."
+    return f"Built {target} with {len(stems)} masks."

@@ -6,8 +6,8 @@
                  gtFine/cityscapes_panoptic_{train,val}/*_gtFine_panoptic.png
                      both built by `prepare`, or by createPanopticImgs.py of cityscapesscripts
 
-instanceIds.png holds label * 1000 + instance for single things and the label alone for stuff and for groups of things,
-which are crowds. Ids of the panoptic files are those values; labels outside the 19 classes are void.
+instanceIds.png contains label * 1000 + instance for single things, and just the label for stuff and for groups of
+things (crowds). The panoptic files use these values as ids; labels outside the 19 classes are void.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def _root(root: Path) -> Path:
 
 
 def parts(root: Path, split: str) -> tuple[Part, ...]:
-    """Photos, panoptic files and the masks that they are built from."""
+    """Photos, panoptic files and the masks from which they are built."""
     root = _root(root)
     build = f"`eovseg data prepare cityscapes ROOT --split {split}` builds it"
     return (
@@ -45,7 +45,7 @@ def parts(root: Path, split: str) -> tuple[Part, ...]:
 
 
 def open_split(root: Path, split: str) -> PanopticFolder:
-    """Cityscapes fine annotations."""
+    """Cityscapes with fine annotations."""
     photos, annotations, pngs, _ = (part.path for part in parts(root, split))
     return PanopticFolder(
         root,
@@ -54,7 +54,7 @@ def open_split(root: Path, split: str) -> PanopticFolder:
         pngs,
         name=f"cityscapes {split}",
         table=ClassTable.preset(_VOCABULARY),
-        photo_path=lambda record: _photo(str(record["id"])),  # the JSON names a file that is not there
+        photo_path=lambda record: _photo(str(record["id"])),  # the JSON names a file that does not exist
     )
 
 
@@ -63,7 +63,7 @@ def _photo(stem: str) -> str:
 
 
 def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
-    """Build `cityscapes_panoptic_<split>` in gtFine or in `output`. Raises `DataError` naming the file."""
+    """Builds `cityscapes_panoptic_<split>` in gtFine or `output`. Raises `DataError` naming the file."""
     root = _root(root)
     masks, photos = root / "gtFine" / split, root / "leftImg8bit" / split
     suffix = "_gtFine_instanceIds.png"

@@ -38,7 +38,7 @@ def _pngs(root: Path, split: str) -> Path:
 
 
 def panoptic_parts(root: Path, split: str) -> tuple[Part, ...]:
-    """The photos, the panoptic JSON and PNGs, and the instances that AP is measured on."""
+    """The photos, the panoptic JSON and PNGs, and the instances used for AP."""
     return (
         _photos(root, split),
         Part(
@@ -50,7 +50,7 @@ def panoptic_parts(root: Path, split: str) -> tuple[Part, ...]:
 
 
 def open_panoptic(root: Path, split: str) -> PanopticFolder:
-    """COCO panoptic: 133 classes, AP from the instance annotations where they are there."""
+    """COCO panoptic: 133 classes; AP uses the instance annotations if they exist."""
     photos, annotations, pngs, instances = (part.path for part in panoptic_parts(root, split))
     table = ClassTable.preset(_VOCABULARY)
     folder = PanopticFolder(
@@ -64,7 +64,7 @@ def open_panoptic(root: Path, split: str) -> PanopticFolder:
     )
     folder.photos = _with_coco_ids(folder.photos)
     if not instances.is_file():
-        folder.remarks = (f"AP is measured on the panoptic segments, as {instances.name} is not there.",)
+        folder.remarks = (f"AP is measured on the panoptic segments, because {instances.name} is missing.",)
     return folder
 
 
@@ -82,7 +82,7 @@ def open_instances(root: Path, split: str) -> InstanceFolder:
 
 
 def _with_coco_ids(photos: Iterable[Photo]) -> tuple[Photo, ...]:
-    """The photos of COCO's own files, whose ids are the `coco_id` by which other sources know them."""
+    """Copies each photo's id, which is a COCO id in COCO's own files, to `coco_id`."""
     return tuple(replace(photo, coco_id=photo.image_id) for photo in photos)
 
 

@@ -1,4 +1,4 @@
-"""What the module of each data set says about it."""
+"""The description that each data set's module provides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from eovseg.data.labelled_folder import LabelKind, LabelledFolder
 
 SPLIT_FOLDERS = {"train": "training", "val": "validation"}
 
-# (root, split, output folder or None, progress(done, total)) -> one sentence about what was built
+# (root, split, output folder or None, progress(done, total)) -> sentence describing what was built
 Prepare = Callable[[Path, str, Path | None, Callable[[int, int], None]], str]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file or folder of a layout; `hint` says how to get it, and a part that is not `needed` what it adds."""
+    """A file or folder of a layout; `hint` says how to get it or, if it is not `needed`, what it is for."""
 
     path: Path
     hint: str
@@ -23,10 +23,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """One data set: `measures` is what is measured on it, `page` its official page.
+    """One data set: `measures` lists its metrics, `page` is its official page.
 
-    `parts(root, split)` lists what belongs to a split, `open(root, split)` reads it, and `prepare` builds what the
-    official download lacks. `labels` tells training what unlabelled pixels are (`eovseg.data.sources`).
+    `parts(root, split)` lists the files of a split, `open(root, split)` reads it, and `prepare` builds what the
+    official download lacks. `labels` tells training what unlabelled pixels mean (see `eovseg.data.sources`).
     """
 
     name: str
@@ -42,5 +42,5 @@ class Layout:
 
 
 def home(root: Path, mark: str, *names: str) -> Path:
-    """`root` where it holds `mark`, else the first folder of these names in it that does, else `root`."""
+    """`root` if it contains `mark`, else the first of its subfolders `names` that does, else `root`."""
     return next((path for path in (root, *(root / name for name in names)) if (path / mark).exists()), root)

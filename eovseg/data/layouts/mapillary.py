@@ -4,7 +4,7 @@ mapillary_vistas/  {training,validation}/images/*.jpg
                    {training,validation}/panoptic/panoptic_2018.json, *.png            the download of 1.x
                    {training,validation}/v1.2/panoptic/panoptic_2018.json, *.png       the download of 2.0
                    {training,validation}/v2.0/panoptic/panoptic_2020.json, *.png       the download of 2.0
-                   config_v2.0.json     readable names of 2.0's classes, which are its words
+                   config_v2.0.json     readable class names of 2.0, used as its vocabulary
 """
 
 from dataclasses import replace
@@ -50,14 +50,14 @@ def open_split(root: Path, split: str) -> PanopticFolder:
 
 
 def open_split_2(root: Path, split: str) -> PanopticFolder:
-    """Mapillary Vistas 2.0; its words are the readable names of its configuration."""
+    """Mapillary Vistas 2.0; its vocabulary is the readable names in its configuration."""
     photos, annotations, pngs, config = (part.path for part in parts_2(root, split))
     table = _table_2(config, annotations)
     return PanopticFolder(root, annotations, photos, pngs, name=f"mapillary-vistas-2 {split}", table=table)
 
 
 def _table_2(config: Path, annotations: Path) -> ClassTable:
-    """Names of the configuration, where label i is category i + 1, for the categories of the annotations."""
+    """The categories of the annotations with their readable names from the configuration."""
     labels = top_level(config, read_json(config), "Mapillary's configuration in", ("labels",)).entries(
         "labels", "label"
     )
@@ -67,7 +67,7 @@ def _table_2(config: Path, annotations: Path) -> ClassTable:
     unnamed = [category.name for category in categories if category.name not in readable]
     if unnamed:
         raise DataError(f"{config} does not name the class {unnamed[0][:60]} of the annotations.")
-    # A comma is no synonym here: "Lane Marking - Straight, Dashed".
+    # A comma does not separate synonyms here: "Lane Marking - Straight, Dashed".
     named = {c.id: replace(c, name=readable[c.name].replace(",", " ").strip().lower()) for c in categories}
     return ClassTable.of_categories(named, config)
 

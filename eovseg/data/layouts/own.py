@@ -1,12 +1,12 @@
-"""Own data: a COCO-panoptic folder, COCO-format polygons with own categories, or index masks and a class list.
+"""Your own data: a COCO panoptic folder, COCO polygons with custom categories, or index masks and a class list.
 
     panoptic-folder:  images/*  panoptic/*.png  panoptic.json      ids R + 256 G + 65536 B, 0 = unlabelled
-    coco-instances-folder:  images/*  instances.json               polygons or run lengths, with categories of your own
+    coco-instances-folder:  images/*  instances.json               polygons or run lengths, with custom categories
     mask-folder:      images/*.jpg or .png  masks/*.png            the class of each pixel, 255 (65535) = unlabelled
                       classes.txt     line 1 names class 0, line 2 class 1, ...: `person, people: thing`;
-                                      or each line with the mask's value: `7: person, people: thing`;
+                                      or lines that start with the mask value: `7: person, people: thing`;
                       or a list ['person', 'sky'], {7: 'person', 9: 'sky'} or a table with the columns id and name
-                      or classes.json: the form of `assets/vocabularies`; `dataset_id`, where given, is the mask's value
+                      or classes.json, in the format of `assets/vocabularies`; `dataset_id`, if given, is the mask value
 
 With `--split train` or `val` the files are images/train, panoptic/train, panoptic_train.json, instances_train.json and
 masks/train.
@@ -41,12 +41,12 @@ def panoptic_parts(root: Path, split: str) -> tuple[Part, ...]:
     return (
         Part(_folder(root, "images", split), "your photos"),
         Part(annotations, "COCO's panoptic JSON: images, annotations with segments_info, categories"),
-        Part(_folder(root, "panoptic", split), "one PNG of segment ids a photo"),
+        Part(_folder(root, "panoptic", split), "one PNG with segment ids per photo"),
     )
 
 
 def open_panoptic(root: Path, split: str) -> PanopticFolder:
-    """A COCO-panoptic folder with the categories of its JSON."""
+    """A COCO panoptic folder with the categories of its JSON."""
     photos, annotations, pngs = (part.path for part in panoptic_parts(root, split))
     folder = PanopticFolder(root, annotations, photos, pngs)
     folder.table = ClassTable.of_categories(folder.categories, annotations)
@@ -74,8 +74,8 @@ def mask_parts(root: Path, split: str) -> tuple[Part, ...]:
     words = root / "classes.json"
     return (
         Part(_folder(root, "images", split), "your photos"),
-        Part(_folder(root, "masks", split), "one index mask a photo, of the same name, as PNG"),
-        Part(words if words.is_file() else root / "classes.txt", "one class a line (classes.txt), or classes.json"),
+        Part(_folder(root, "masks", split), "one index mask per photo: a PNG of the same name"),
+        Part(words if words.is_file() else root / "classes.txt", "one class per line (classes.txt), or classes.json"),
     )
 
 
@@ -94,7 +94,7 @@ def open_masks(root: Path, split: str) -> IndexMaskFolder:
 
 
 def read_classes(path: Path) -> ClassTable:
-    """The classes of a mask folder in the order of their values; raises `DataError` for a line that is no class."""
+    """The classes of a mask folder with their mask values; raises `DataError` for an invalid line."""
     try:
         return _read_json(path) if path.suffix == ".json" else _read_lines(path)
     except VocabularyError as error:
@@ -111,12 +111,12 @@ def _read_lines(path: Path) -> ClassTable:
     classes: list[WordClass] = []
     for place, line in enumerate(lines, 1):
         if not line.text.strip() or len(Vocabulary.parse(line.text)) != 1:
-            raise DataError(f"{path}: {entry} {place} must name exactly one class, as its place is the masks' value.")
+            raise DataError(f"{path}: {entry} {place} must name exactly one class: its position is the mask value.")
         classes += Vocabulary.parse(line.text).classes
         if any(map(is_unpaired, classes[-1].names)):
             raise DataError(
-                f"{path}: {entry} {place} has a bracket without its partner; write one class a line, or a whole list "
-                "such as ['dog', 'cat'] or {1: 'dog', 2: 'cat'}."
+                f"{path}: {entry} {place} has an unmatched bracket. Write one class per line, or a complete list such "
+                "as ['dog', 'cat'] or {1: 'dog', 2: 'cat'}."
             )
     return _numbered(path, Vocabulary(tuple(classes)), [line.number for line in lines])
 
@@ -131,22 +131,22 @@ def _read_json(path: Path) -> ClassTable:
 
 
 def _numbered(path: Path, vocabulary: Vocabulary, numbers: Sequence[int | None]) -> ClassTable:
-    """The table of classes whose masks' values are `numbers`, their places where there is none."""
+    """The class table with mask values `numbers`, where None stands for the class's position."""
     ids = [place if number is None else number for place, number in enumerate(numbers)]
     twice = next((number for number, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
-        raise DataError(f"{path} gives two classes the number {twice}; each value of the masks is one class.")
+        raise DataError(f"{path} gives two classes the number {twice}; each mask value must belong to one class.")
     if max(ids) > LARGEST_VALUE:
-        raise DataError(f"{path} has the number {max(ids)}; the masks' values are 0 to {LARGEST_VALUE}.")
+        raise DataError(f"{path} has the number {max(ids)}; mask values are 0 to {LARGEST_VALUE}.")
     return ClassTable(vocabulary, tuple(ids))
 
 
 PANOPTIC = Layout(
-    "panoptic-folder", "any COCO-panoptic folder", "https://cocodataset.org/#format-data (the format)",
+    "panoptic-folder", "any COCO panoptic folder", "https://cocodataset.org/#format-data (the format)",
     "PQ, AP, mIoU", None, panoptic_parts, open_panoptic, splits=_SPLITS,
 )  # fmt: skip
 INSTANCES = Layout(
-    OWN_NAME, "photos with COCO-format polygons of your own categories",
+    OWN_NAME, "photos with COCO polygons and your own categories",
     "https://cocodataset.org/#format-data (the format)", "AP", None, instance_parts, open_instances,
     splits=_SPLITS, labels="instances",
 )  # fmt: skip

@@ -1,11 +1,11 @@
-"""PASCAL-Context-59 and -459: VOC 2010's photos with the Context masks, built by `prepare`.
+"""PASCAL-Context-59 and -459: the photos of VOC 2010 with the Context masks, built by `prepare`.
 
     VOCdevkit/VOC2010/  JPEGImages/*.jpg, ImageSets/Main/{train,val}.txt      VOCtrainval_03-May-2010.tar
                         trainval/*.mat      the Context download; `LabelMap` holds class 1-459, 0 = unlabelled
     pascal_ctx_d2/      images/{training,validation}/*.jpg                    built
                         annotations_ctx59/{training,validation}/*.png         built: class 0-58, 255 = unlabelled
                         annotations_ctx459/{training,validation}/*.tif        built: class 0-458, 65535 = unlabelled
-    or as SAN and CAT-Seg have it:
+    or the layout of SAN and CAT-Seg:
     VOCdevkit/VOC2010/  JPEGImages/*.jpg, annotations_detectron2/{pc59,pc459}_{train,val}/*
 
 The .mat files label 4,998 training and 5,105 validation photos. FC-CLIP builds the 59 classes from the PASCAL in Detail
@@ -27,7 +27,7 @@ from eovseg.data.layouts.pascal_voc import photos_of_masks, read_names
 from eovseg.errors import DataError
 from eovseg.whole_files import whole_file
 
-# The 59 classes by their number among the 459, in the order of the benchmark (59_labels.txt).
+# Numbers of the 59 classes among the 459, in benchmark order (59_labels.txt).
 NUMBERS_59 = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159,
     162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368, 397,
@@ -57,7 +57,7 @@ def _parts(root: Path, split: str, classes: int) -> tuple[Part, ...]:
     return (
         Part(prepared / "images" / folder, build),
         Part(prepared / f"annotations_ctx{classes}" / folder, build),
-        Part(official / "JPEGImages", "VOC 2010's photos; only `prepare` needs them", needed=False),
+        Part(official / "JPEGImages", "the photos of VOC 2010; only `prepare` needs them", needed=False),
         Part(official / "trainval", "the Context .mat files; only `prepare` needs them", needed=False),
     )
 
@@ -76,7 +76,7 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
     names = official / "ImageSets" / "Main" / f"{split}.txt"
     for path, archive in ((official / "trainval", "trainval.tar.gz"), (names, "VOCtrainval_03-May-2010.tar")):
         if not path.exists():
-            raise DataError(f"{path} is missing; unpack {archive}, {PAGE}.")
+            raise DataError(f"{path} is missing; unpack {archive} from {PAGE}.")
     number = np.full(_CLASSES + 1, 65535 if classes == _CLASSES else 255, dtype=np.uint16)
     number[list(NUMBERS_59) if classes == 59 else range(1, _CLASSES + 1)] = np.arange(classes)
 
@@ -90,7 +90,7 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
                 shutil.copyfile(photo, part)
         return number[labels].astype(np.uint8 if classes == 59 else np.uint16)
 
-    # Where the other masks are built, both are of the same photos.
+    # If the other masks have been built, use the same photos.
     other = prepared / f"annotations_ctx{459 if classes == 59 else 59}" / folder
     files = list_photos(prepared / "images" / folder) if other.is_dir() else read_names(names)
     stems = [name.removesuffix(".jpg") for name in files]
@@ -102,10 +102,10 @@ def _read_label_map(path: Path) -> np.ndarray:
         from scipy.io import loadmat
 
         labels = np.asarray(loadmat(path)["LabelMap"])
-    except Exception as error:  # scipy raises many kinds for broken files
+    except Exception as error:  # scipy raises many kinds of error for broken files
         raise DataError(f"{path} has no readable LabelMap ({error}).") from error
     if labels.ndim != 2 or labels.size == 0 or labels.max() > _CLASSES:
-        raise DataError(f"{path} has a LabelMap of shape {labels.shape} that goes beyond {_CLASSES} classes or H x W.")
+        raise DataError(f"{path} has a LabelMap of shape {labels.shape}; H x W with values up to {_CLASSES} is needed.")
     return labels
 
 

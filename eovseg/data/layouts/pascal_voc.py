@@ -1,4 +1,4 @@
-"""PASCAL VOC-20: VOC 2012's segmentation masks without their background.
+"""PASCAL VOC-20: the segmentation masks of VOC 2012 without background.
 
 VOCdevkit/VOC2012/  JPEGImages/*.jpg, ImageSets/Segmentation/{train,val}.txt
                     SegmentationClass/*.png     palette; class 1-20, background 0 and void 255 are unlabelled
@@ -25,7 +25,7 @@ def _official(root: Path) -> Path:
 
 
 def parts(root: Path, split: str) -> tuple[Part, ...]:
-    """Photos and masks of whichever layout is there, the official one first."""
+    """Photos and masks of the first layout that exists, starting with the official one."""
     official, prepared = _official(root), home(root, "annotations_pascal20", "pascal_voc_d2")
     photos = Part(official / "JPEGImages", "unpack VOCtrainval_11-May-2012.tar")
     masks = Part(official / "SegmentationClass", "unpack VOCtrainval_11-May-2012.tar")
@@ -44,7 +44,7 @@ def parts(root: Path, split: str) -> tuple[Part, ...]:
 
 
 def open_split(root: Path, split: str) -> IndexMaskFolder:
-    """PASCAL VOC-20 in the layout that is there."""
+    """PASCAL VOC-20 in whichever layout exists."""
     photos, masks, *names = (part.path for part in parts(root, split))
     table = ClassTable.preset(_VOCABULARY)
     if names:
@@ -52,13 +52,13 @@ def open_split(root: Path, split: str) -> IndexMaskFolder:
         files = read_names(names[0])
     else:
         maps = ClassMaps(masks, ".png", dict(enumerate(table.ids)), [255])
-        # JPEGImages holds the photos of all splits, labelled or not; a prepared folder holds those of its own.
+        # JPEGImages contains the photos of all splits, labelled or not; a prepared folder only those of its split.
         files = photos_of_masks(masks, ".png") if photos.name == "JPEGImages" else paired_photos(photos, maps)
     return IndexMaskFolder(root, f"pascal-voc-20 {split}", table, photos, files, maps)
 
 
 def read_names(path: Path) -> Sequence[str]:
-    """The photos that a list of VOC names, one a line; raises `DataError` for names given twice."""
+    """The photos of a VOC list file with one name per line; raises `DataError` for duplicates."""
     try:
         names = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +70,7 @@ def read_names(path: Path) -> Sequence[str]:
 
 
 def photos_of_masks(masks: Path, suffix: str) -> Sequence[str]:
-    """The photos that have a mask in the folder `masks`."""
+    """The photos with a mask in the folder `masks`."""
     return sorted(f"{Path(name).stem}.jpg" for _, name in walk(masks, recursive=False, suffixes=(suffix,)))
 
 

@@ -1,1 +1,1 @@
-"""One file for each reader of a user's input; each holds a list `READERS`."""
+"""One file per kind of user input, each with a list `READERS`."""

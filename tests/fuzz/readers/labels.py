@@ -1,4 +1,4 @@
-"""Labels: panoptic JSON and PNG, instances JSON and index masks, in folders that are otherwise whole."""
+"""Labels: panoptic JSON and PNG, instances JSON and index masks, in otherwise valid folders."""
 
 import functools
 import io
@@ -28,7 +28,7 @@ _VALUES = (
 
 @functools.cache
 def _written() -> dict[str, bytes]:
-    """The files of small whole data sets, by name."""
+    """The files of small valid data sets, by name."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         trees.own_panoptic(root / "panoptic")
@@ -54,7 +54,7 @@ def instances_json(seed: int) -> bytes:
 
 @functools.cache
 def _with_every_form() -> bytes:
-    """The instances of `trees.coco`, whose masks have every form, for the photos of the other file."""
+    """The instances of `trees.coco`, with all mask formats, for the photos of the other file."""
     document = json.loads(_written()["coco/annotations/instances_val2017.json"])
     for image, name in zip(document["images"], ("a.jpg", "b.jpg"), strict=True):
         image["file_name"] = name
@@ -83,7 +83,7 @@ def _png(mode: str, kind: str = "PNG") -> bytes:
 
 
 def _folder(path: Path, name: str) -> Path:
-    """The whole data set `name` beside `path`."""
+    """The valid data set `name` next to `path`."""
     root = path.parent / name
     if not root.exists():
         for file, content in _written().items():

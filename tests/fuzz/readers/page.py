@@ -1,4 +1,4 @@
-"""What a visitor can type into the page's address, and what a script can send to its API."""
+"""The page's URL as typed by a visitor, and API calls as sent by a script."""
 
 import asyncio
 import functools
@@ -60,12 +60,12 @@ def make_address(seed: int) -> bytes:
 
 
 def make_call(seed: int) -> bytes:
-    """The damaged body of a call, its values in a list or by name."""
+    """The damaged body of a call, with values as a list or by name."""
     return mutated(_CALLS, seed, _IN_CALLS)
 
 
 class _Small(FakePredictor):
-    """Looks at a corner of the photo only, as drawing a thousand classes on a whole one takes seconds."""
+    """Uses only a corner of the photo, because drawing a thousand classes on a full one takes seconds."""
 
     def encode_image(self, image: np.ndarray) -> np.ndarray:
         return super().encode_image(image[:9, :13])
@@ -82,7 +82,7 @@ def _blocks() -> gr.Blocks:
 
 
 def open_address(path: Path) -> object:
-    """Open the page with the query in the file `path`."""
+    """Opens the page with the query in the file `path`."""
     query = dict(parse_qsl(path.read_bytes().decode("utf-8", "replace"), keep_blank_values=True))
     linked = read_link(query)
     if linked is None:
@@ -93,7 +93,7 @@ def open_address(path: Path) -> object:
 
 
 def call(path: Path) -> object:
-    """Call /segment with the body in the file `path`, behind Gradio's routes, which only read it."""
+    """Calls /segment with the body in the file `path`, bypassing Gradio's routes, which only parse it."""
     blocks = _blocks()
     function = next(fn for fn in blocks.fns.values() if fn.api_name == "segment")
     photo = Path(get_upload_folder()) / "fuzz.png"
@@ -105,13 +105,13 @@ def call(path: Path) -> object:
     try:
         return asyncio.run(blocks.process_api(function, inputs, root_path="http://127.0.0.1"))
     except gr.Error as error:
-        if error.message == FAILED and error.__cause__ is not None:  # a sentence, but about a fault of ours
+        if error.message == FAILED and error.__cause__ is not None:  # a plain message, but caused by a bug of ours
             raise error.__cause__ from error
         raise ConfigError(error.message) from error
 
 
 def _values(body: bytes) -> list[Any]:
-    """The values of a call, as Gradio's two routes read them; raises `ConfigError` where they answer 4xx."""
+    """The values of a call as parsed by Gradio's two routes; raises `ConfigError` where they respond with 4xx."""
     try:
         given = json.loads(body)
         if isinstance(given, dict) and "data" not in given:

@@ -1,4 +1,4 @@
-"""Photos: every accepted format, in the pixel types and with the extras that cameras and editors write."""
+"""Photos: every supported format, with the pixel types and metadata that cameras and editors write."""
 
 import functools
 import io
@@ -20,7 +20,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @functools.cache
 def originals() -> tuple[bytes, ...]:
-    """Small whole photos."""
+    """Small valid photos."""
     pixels = np.random.default_rng(0).integers(0, 256, (9, 13, 4), np.uint8)
     clear, colour, grey = Image.fromarray(pixels), Image.fromarray(pixels[..., :3]), Image.fromarray(pixels[..., 0])
     deep, real = Image.fromarray(pixels[..., 0] * np.uint16(257)), Image.fromarray(pixels[..., 0] / np.float32(255))
@@ -47,7 +47,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def make(seed: int) -> bytes:
-    """A damaged photo. Half of the PNGs get their checksums put right, or little behind them would ever be read."""
+    """A damaged photo. The checksums of half of the PNGs are corrected, so that the data after them is read."""
     content = mutated(originals(), seed)
     return _with_checksums(content) if content.startswith(_PNG) and random.Random(~seed).random() < 0.5 else content
 
@@ -65,7 +65,7 @@ def _with_checksums(content: bytes) -> bytes:
 
 
 def read(path: Path) -> None:
-    """What the product does with a photo: a picture (H, W, 3) uint8, of the size that data sets were told before."""
+    """Loads a photo: (H, W, 3) uint8, of the size returned by `photo_size`."""
     size = photo_size(path)
     pixels = load_image(path)
     assert size == pixels.shape[1::-1], (size, pixels.shape)

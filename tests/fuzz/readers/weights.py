@@ -1,4 +1,4 @@
-"""Recipes of training, and weight files: ours (.safetensors), the authors' (.pth) and training checkpoints (.pt)."""
+"""Training recipes, and weight files: ours (.safetensors), the authors' (.pth) and training checkpoints (.pt)."""
 
 import functools
 import io

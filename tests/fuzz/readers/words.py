@@ -1,4 +1,4 @@
-"""Words: class files of the three kinds, vocabularies as typed, and the class lists of mask folders."""
+"""Words: class files of the three formats, typed vocabularies, and the class lists of mask folders."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def documents(seed: int) -> bytes:
 
 
 def from_file(path: Path) -> object:
-    """A class file; what was read is written in the text form and read again."""
+    """Reads a class file, writes it in the text format and reads it again."""
     vocabulary = Vocabulary.read(str(path))
     assert Vocabulary.parse(vocabulary.to_text()) == vocabulary, vocabulary.to_text()
     assert all(note and "\n" not in note for note in vocabulary.notes), vocabulary.notes
@@ -56,7 +56,7 @@ def from_file(path: Path) -> object:
 
 
 def typed(path: Path) -> object:
-    """The words as somebody types or pastes them."""
+    """Words as typed or pasted."""
     return Vocabulary.coerce(path.read_bytes().decode("utf-8", "surrogateescape"))
 
 
