@@ -144,9 +144,11 @@ def test_every_command_is_listed() -> None:
 
 
 def test_options_of_a_command_are_written_out() -> None:
-    text = command_line.section("eovseg segment", dict(command_line.parsers())["eovseg segment"])
+    parser = dict(command_line.parsers())["eovseg segment"]
+    text = command_line.section("eovseg segment", parser)
     assert "`-o OUTPUT`, `--output OUTPUT`" in text and "`--variant {xs,s,m,l}`" in text
-    assert ": photos, folders or globs" in text and "SUPPRESS" not in text
+    photos = next(action for action in parser._actions if action.dest == "photos")
+    assert f"\n: {photos.help}\n" in text and "SUPPRESS" not in text
 
 
 def test_the_fine_tuning_table_says_what_the_reports_say() -> None:
