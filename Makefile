@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.docs-stamp
+# The tests run in so many processes, each with one thread; WORKERS=0 runs them in one, with all threads.
+WORKERS ?= 2
+PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test check format docs screenshots clean chromium
@@ -11,7 +14,7 @@ DOCS_STAMP := $(VENV)/.docs-stamp
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
 	@echo "make lab     open the notebooks in JupyterLab"
-	@echo "make test    run every test, the page in Chromium too"
+	@echo "make test    run every test, the page in Chromium too (WORKERS=0: in one process instead of two)"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make docs    run the notebooks and build the manual in docs/_build/html"
@@ -35,13 +38,13 @@ lab: $(STAMP)
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks $(ARGS)
 
 test: $(DOCS_STAMP) chromium
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: $(DOCS_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not browser and not slow and not parity" $(ARGS)
+	$(PYTEST) -m "not browser and not slow and not parity" $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from pathlib import Path
 import eovseg
 from eovseg.assets import asset_path
 from eovseg.command_options import add_model_options, chosen_model, read_words
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 from eovseg.whole_files import write_whole
 
 
@@ -43,11 +43,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; an error the user can act on is printed as one sentence."""
-    any_encoding()
-    options = parser().parse_args(arguments)
     tasks = {"figures": _figures, "benchmark": _speed, "memory": _memory, "vas-selection": _selection}
-    task = tasks[options.task]
-    return exit_code(lambda: task(options))
+    return run_command(parser(), lambda options: tasks[options.task](options), arguments)
 
 
 def _speed(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 import eovseg
 from eovseg.command_options import add_model_options, chosen_model, read_words
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import run_command
 
 WIDTH = 400  # of one photo; a pair is twice as wide
 GAP = 12
@@ -52,14 +52,12 @@ def _pair(result: "eovseg.Result", height: float) -> Image.Image:
 
 def main() -> int:
     """Entry point of the command."""
-    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m analysis.contact_sheet", description=__doc__)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--vocabulary", default="everyday", help="words or a preset; defaults to everyday")
     add_model_options(parser)
     parser.add_argument("--output", type=Path, required=True, help="JPEG or PNG file to write the sheet to")
-    options = parser.parse_args()
-    return exit_code(lambda: draw(options))
+    return run_command(parser, draw)
 
 
 def draw(options: argparse.Namespace) -> None:

@@ -50,7 +50,7 @@ def small_trainer(
         warmup=min(5, steps),
         warmup_factor=0.1,
         clip=1.0,
-        bf16=True,
+        precision="bfloat16",
         checkpoint_every=steps,
         keep=1,
         log_every=1,

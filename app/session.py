@@ -78,9 +78,8 @@ class Asked:
 class Session:
     """One tab of the browser: kept halves, what they were made from, and a folder for its downloads.
 
-    `vocabulary` is what the network was given, a background's classes at its end; `revision` counts results,
-    `decoding` what was decoded; `chosen` is the id of the segment that was clicked last; `open_tab` the name of the
-    open tab and `seen` the revision that each tab showed last.
+    `revision` counts results, `decoding` what was decoded; `chosen` is the id of the segment that was clicked last;
+    `open_tab` the name of the open tab and `seen` the revision that each tab showed last.
     """
 
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -88,7 +87,6 @@ class Session:
     digest: str | None = None
     shrunk_from: tuple[int, int] | None = None
     image_state: Any = None
-    vocabulary: Vocabulary | None = None
     predictor: Any = None
     asked: Asked | None = None
     decoded: Any = None
@@ -101,16 +99,20 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     opacity: float = OPACITY
     home: str | None = None
-    folder: Path | None = None
-    files: list[Path] = field(default_factory=list)
-    saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files in `folder`
+    files: list[Path] = field(default_factory=list)  # in a folder of their own
+    saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
     saving: threading.RLock = field(default_factory=threading.RLock)  # held as long as the files must stay
     running: threading.RLock = field(default_factory=threading.RLock)
     used: float = field(default_factory=time.time)  # seconds since 1970
 
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What the network was given, a background's classes at its end."""
+        return self.asked.vocabulary if self.asked else None
+
     def close(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.files:
+            shutil.rmtree(self.files[0].parent, ignore_errors=True)
 
     def save(self) -> list[Path]:
         """Overlay, segment ids, segment list, masks and table as files, made once for a result and its opacity."""
@@ -120,10 +122,9 @@ class Session:
             with alone(self):
                 # One result for all files, whatever else this tab asks for meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
-            if self.folder is None or self.saved != wanted:
+            if self.saved != wanted:
                 self.close()
-                self.folder = Path(tempfile.mkdtemp(prefix="eovseg-", dir=self.home))
-                files = result.save(self.folder)
+                files = result.save(Path(tempfile.mkdtemp(prefix="eovseg-", dir=self.home)))
                 if self.opacity != OPACITY:
                     result.overlay(self.opacity).save(files[0])
                 table = files[0].with_name(files[0].name.replace("-overlay.png", "-table.csv"))
@@ -229,12 +230,12 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
             image, shrunk_from = _page_sized(load_image(photo))
             image_state = predictor.encode_image(image)
             seconds["photo"] = time.perf_counter() - begin
-        decoded, vocabulary = session.decoded, asked.vocabulary
-        if "photo" in seconds or vocabulary != session.vocabulary or decoded is None:
+        decoded = session.decoded
+        if "photo" in seconds or asked.vocabulary != session.vocabulary or decoded is None:
             checkpoint()
             begin = time.perf_counter()
             # The inner values are what the tabs show; they cost no time and a quarter more memory.
-            decoded = predictor.decode(image_state, vocabulary, intermediates=True)
+            decoded = predictor.decode(image_state, asked.vocabulary, intermediates=True)
             seconds["words"] = time.perf_counter() - begin
         checkpoint()
         begin = time.perf_counter()
@@ -243,7 +244,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
         checkpoint()  # a request that is refused leaves the session as it was
         session.photo, session.digest = photo, digest
         session.image_state, session.shrunk_from = image_state, shrunk_from
-        session.predictor, session.vocabulary, session.decoded = predictor, vocabulary, decoded
+        session.predictor, session.decoded = predictor, decoded
         session.decoding += "words" in seconds
         _show(session, asked, dataclasses.replace(result, name=Path(photo).name), seconds)
         return session
@@ -285,8 +286,8 @@ def photo_digest(photo: str) -> str | None:
 
 def _copy(start: Session) -> Session:
     names = (
-        "photo", "digest", "shrunk_from", "image_state", "vocabulary", "predictor", "asked", "decoded", "result",
-        "revision", "decoding", "seconds",
+        "photo", "digest", "shrunk_from", "image_state", "predictor", "asked", "decoded", "result", "revision",
+        "decoding", "seconds",
     )  # fmt: skip
     return Session(**{name: getattr(start, name) for name in names})
 

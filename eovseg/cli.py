@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from eovseg import own_packages
-from eovseg.errors import EovsegError, any_encoding, refused
+from eovseg.errors import any_encoding, exit_code
 
 # Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "download": (None, "download the authors' checkpoint of S, M or L (resumable)"),
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
-    "export": ("eovseg.training.export", "convert a training checkpoint to a weight file"),
+    "export": ("eovseg.training.weight_file", "convert a training checkpoint to a weight file"),
     "export-onnx": ("eovseg.export.options", "export the network as two ONNX files, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "measure PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "compare the speed of the variants with that of the reference network"),
@@ -32,18 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     any_encoding()
     given = sys.argv[1:] if arguments is None else arguments
-    try:
+
+    def run() -> int | None:
         if given and given[0] in own_packages.COMMANDS:  # they parse their own options
             return own_packages.run(given[0], given[1:])
         options = build_parser(given[0] if given else None).parse_args(given)
-        code = options.run(options) or 0
-        sys.stdout.flush()
+        code: int | None = options.run(options)
         return code
-    except (EovsegError, OSError) as error:
-        return refused(error, "eovseg: ")
-    except KeyboardInterrupt:
-        print("eovseg: stopped; finished results are kept.", file=sys.stderr)
-        return 130
+
+    return exit_code(run, "eovseg: ")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

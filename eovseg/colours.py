@@ -191,9 +191,9 @@ def linear_rgb(colours: np.ndarray) -> np.ndarray:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def text_colour(background: np.ndarray) -> tuple[int, int, int]:
-    """Black or white, whichever has the higher WCAG 2 contrast (always at least 4.5) on `background` (3,) uint8."""
-    luminance = float(linear_rgb(background) @ np.array([0.2126, 0.7152, 0.0722]))
+def text_colour(plate: np.ndarray) -> tuple[int, int, int]:
+    """Black or white, whichever has the higher WCAG 2 contrast (always at least 4.5) on `plate` (3,) uint8."""
+    luminance = float(linear_rgb(plate) @ np.array([0.2126, 0.7152, 0.0722]))
     white_contrast, black_contrast = 1.05 / (luminance + 0.05), (luminance + 0.05) / 0.05
     return (255, 255, 255) if white_contrast > black_contrast else (0, 0, 0)
 

@@ -1,10 +1,11 @@
 """User errors: their messages say what was given, what is allowed and what to do."""
 
+import argparse
 import io
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -36,28 +37,39 @@ class DataError(EovsegError):
     """A data set is incomplete or inconsistent; the message names the file."""
 
 
-def exit_code(command: Callable[[], object]) -> int:
-    """Runs a command and returns its exit code: 0 on success, that of `refused` for an `EovsegError` or `OSError`."""
-    try:
-        command()
-        sys.stdout.flush()
-    except (EovsegError, OSError) as error:
-        return refused(error)
-    return 0
+def run_command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int | None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """`exit_code` of `run` with the options parsed from `arguments` (None: those of the process)."""
+    any_encoding()
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
 
 
-def refused(error: EovsegError | OSError, program: str = "") -> int:
-    """Prints `error`, prefixed with `program`, to standard error and returns the exit code 1.
+def exit_code(command: Callable[[], int | None], program: str = "") -> int:
+    """Runs a command and returns its exit code: its own or 0, 1 for an `EovsegError` or `OSError`, 130 after Ctrl-C.
+
+    The error is printed to standard error as one sentence, prefixed with `program`.
 
     If the reader of standard output has gone, as with `| head`, prints nothing and returns 141, the shell's code for
     SIGPIPE.
     """
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
-        return 141
-    print(f"{program}{sentence(error)}", file=sys.stderr)
-    return 1
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except (EovsegError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
+            return 141
+        print(f"{program}{sentence(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}stopped; finished results are kept.", file=sys.stderr)
+        return 130
 
 
 def _nobody_reads() -> bool:

@@ -24,12 +24,33 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_SCRATCH, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2` a file is one process's, as its tests share fixtures; so are all that serve the page to a browser."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "page" if file.endswith(("_browser.py", "test_visitors.py", "test_container.py")) else file
+
+    return FilesAndOneBrowser(config, log)
+
+
 @pytest.fixture(scope="session")
 def xs() -> "Predictor":
     """The shipped XS in float32 on the CPU, shared by all tests that do not modify it."""
     import eovseg
 
     return eovseg.load("xs", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def xs_float64() -> "Predictor":
+    """The same in float64."""
+    import eovseg
+
+    return eovseg.load("xs", device="cpu", dtype="float64")
 
 
 @pytest.fixture(scope="session")

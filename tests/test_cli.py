@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import eovseg
 from eovseg.assets import asset_path
 from eovseg.cli import main
 
@@ -23,6 +24,12 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor) -> None:
+    """Commands take the predictor that the tests share."""
+    monkeypatch.setattr("eovseg.loading.load", lambda *_, **__: xs)
+
+
 def test_segments_folders_globs_and_files(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["segment", str(photos), str(photos / "more" / "*.jpg"), "-v", WORDS, "-o", str(out), "--json"]) == 0
@@ -34,6 +41,7 @@ def test_segments_folders_globs_and_files(photos: Path, tmp_path: Path, capsys: 
     assert {segment["label"] for line in lines for segment in line["segments"]} <= {"bear", "grass", "road"}
 
 
+@pytest.mark.usefixtures("loaded")
 def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     out = tmp_path / "out"
@@ -45,6 +53,7 @@ def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsy
     assert (out / "a-overlay.png").is_file() and (out / "b-panoptic.json").is_file()
 
 
+@pytest.mark.usefixtures("loaded")
 def test_vocabulary_from_a_file_and_tasks(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tmp_path / "words.txt"
     words.write_text("bear\ngrass: stuff\n")

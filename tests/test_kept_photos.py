@@ -52,14 +52,12 @@ def test_the_latest_is_kept_however_large_it_is() -> None:
 
 def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor) -> None:
     photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
-    one = held_bytes(xs.encode_image(photos[0]))
+    one = held_bytes(xs.encode_image(photos[0], resize=False))
     assert one > photos[0].nbytes + 4 * 24 * 16
     monkeypatch.setattr("eovseg.predictor.KEPT_BYTES", int(2.5 * one))
-    predictor = eovseg.load("xs", device="cpu")
-    for photo in (photos[0], photos[1], photos[2]):
-        predictor.encode_image(photo)
-    predictor.encode_image(photos[2])
-    predictor.encode_image(photos[1])
+    predictor = eovseg.Predictor(xs.network, xs.training_words, device=xs.device, text_weights="none")
+    for number in (0, 1, 2, 2, 1):
+        predictor.encode_image(photos[number], resize=False)
     assert predictor.image_halves == 3, "the last two are cached"
-    predictor.encode_image(photos[0])
+    predictor.encode_image(photos[0], resize=False)
     assert predictor.image_halves == 4, "the first was evicted"

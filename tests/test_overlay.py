@@ -161,9 +161,9 @@ def test_any_words_get_colours(labels: list[str]) -> None:
 @settings(deadline=None)
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_text_has_a_contrast_of_at_least_4_5(colour: tuple[int, int, int]) -> None:
-    background = np.array(colour, dtype=np.uint8)
+    plate = np.array(colour, dtype=np.uint8)
     weights = np.array([0.2126, 0.7152, 0.0722])
-    lights = sorted(float(linear_rgb(np.array(c)) @ weights) + 0.05 for c in (text_colour(background), background))
+    lights = sorted(float(linear_rgb(np.array(c)) @ weights) + 0.05 for c in (text_colour(plate), plate))
     assert lights[1] / lights[0] >= 4.5
 
 

@@ -78,7 +78,7 @@ class BatchSettings:
     `keep_absent`: a class of the base vocabulary that no photo of the batch contains is kept with probability p, drawn
     per step from this range ((1, 1) = always the full vocabulary). `keep_label`: probability that a class's first name
     is used; its other names are used with a probability drawn per step from `keep_names`. `smallest_mask`: masks below
-    this area, in pixels at stride 4, are treated as unlabelled. `unknown_is_background`: as in the released code,
+    this area, in pixels at stride 4, are treated as unlabelled. `unlabelled_is_negative`: as in the released code,
     unlabelled pixels, crowds and padding count as background, and queries that predict segments there are penalised.
     `cache_side`: decoded photos are cached with their longer side reduced to at most this, in pixels; 0 disables both
     the resizing and the cache.
@@ -91,7 +91,7 @@ class BatchSettings:
     keep_label: float = 0.8
     keep_names: tuple[float, float] = (0.0, 1.0)
     smallest_mask: int = 6
-    unknown_is_background: bool = False
+    unlabelled_is_negative: bool = False
     cache_side: int = 448
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class BatchSettings:
             keep_label=1.0,
             keep_names=(1.0, 1.0),
             smallest_mask=0,
-            unknown_is_background=True,
+            unlabelled_is_negative=True,
             cache_side=0,
         )
 
@@ -178,7 +178,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
                 donor = self._sample(drawn[(slot + int(rng.integers(1, len(drawn)))) % len(drawn)])
             views.append(augment(self._sample(drawn[slot]), donor, settings.crop_size, settings.augmentation, rng))
         smallest = settings.smallest_mask * STRIDE**2
-        tables = [LabelTables.of(view, smallest, settings.unknown_is_background) for view in views]
+        tables = [LabelTables.of(view, smallest, settings.unlabelled_is_negative) for view in views]
         chosen, names = self._step_vocabulary(drawn, self._generator(step, 1))
         position = np.full(len(self.classes), -1, dtype=np.int64)
         position[chosen] = np.arange(len(chosen))
@@ -236,11 +236,11 @@ class LabelTables:
     complete: bool = False
 
     @classmethod
-    def of(cls, view: Sample, smallest_area: int, unknown_is_background: bool = False) -> "LabelTables":
+    def of(cls, view: Sample, smallest_area: int, unlabelled_is_negative: bool = False) -> "LabelTables":
         """Tables of a view. Segments below `smallest_area` pixels become unknown; crowds are labelled, not targets."""
         areas = np.bincount(view.segment_map.ravel(), minlength=_ID_COUNT)
         classes = np.full(_ID_COUNT, -1, dtype=np.int64)
-        valid = np.full(_ID_COUNT, unknown_is_background)
+        valid = np.full(_ID_COUNT, unlabelled_is_negative)
         valid[UNLABELLED] = True
         targets = []
         for number, label in view.segments.items():
@@ -250,7 +250,7 @@ class LabelTables:
             if not label.is_crowd:
                 valid[number] = True
                 targets.append(number)
-        return cls(classes, valid, targets, unknown_is_background)
+        return cls(classes, valid, targets, unlabelled_is_negative)
 
 
 def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen: np.ndarray) -> Target:

@@ -18,7 +18,7 @@ import numpy as np
 
 from eovseg.data.label_files import read_json
 from eovseg.data.panoptic_folder import read_segment_ids, write_segment_ids
-from eovseg.errors import DataError, any_encoding, exit_code
+from eovseg.errors import DataError, run_command
 from eovseg.whole_files import write_whole
 
 Part = Literal["validation", "test"]
@@ -72,17 +72,15 @@ def gather(data: Path, name: Part, output: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
-    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.xs_parts", description=__doc__)
     parser.add_argument("data", type=Path, help="folder that contains the training sources")
     parser.add_argument("output", type=Path, help="output folder; gets the subfolders validation and test")
-    options = parser.parse_args(argv)
 
-    def run() -> None:
+    def run(options: argparse.Namespace) -> None:
         for name in PARTS:
             print(f"{options.output / name}: {gather(options.data, name, options.output / name)} photos")
 
-    return exit_code(run)
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import get_args
 from eovseg.choices import Task
 from eovseg.command_options import add_model_options, add_settings_options
 from eovseg.data.data_sets import DATA_SET_NAMES
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `python -m eovseg.evaluation`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation", description=__doc__)
     add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

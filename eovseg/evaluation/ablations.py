@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import run_command
 from eovseg.evaluation.paper import TABLE_4
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
@@ -95,10 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="+", help="weight files; -seed<n> at the end of a name is the seed")
     parser.add_argument("--limit", type=int, help="only the first N photos")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write; a JSON of the same goes beside it")
-    any_encoding()
-    options = parser.parse_args(argv)
 
-    def compare() -> None:
+    def compare(options: argparse.Namespace) -> None:
         from eovseg.evaluation.report import csv_text
 
         data = PanopticFolder(options.data)
@@ -112,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_whole(options.out.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
         print(options.out)
 
-    return exit_code(compare)
+    return run_command(parser, compare, argv)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eovseg.errors import DataError, any_encoding, exit_code
+from eovseg.errors import DataError, run_command
 from eovseg.evaluation.calibration import reliability
 from eovseg.evaluation.stored import read_report
 
@@ -117,9 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `python -m eovseg.evaluation.calibrate`; errors that a person can act on are printed as one sentence."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.calibrate", description=__doc__)
     add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

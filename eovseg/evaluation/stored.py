@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eovseg.errors import DataError, any_encoding, exit_code
+from eovseg.errors import DataError, run_command
 from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -128,13 +128,11 @@ def show_comparison(here: "Report", there: "Report", out: Path | None = None) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command; errors that a person can act on are printed as one sentence."""
-    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.stored", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder that `eovseg evaluate --out` wrote")
     parser.add_argument("--against", type=Path, metavar="REPORT", help="folder of another report of the same photos")
-    options = parser.parse_args(argv)
 
-    def show() -> None:
+    def show(options: argparse.Namespace) -> None:
         report = read_report(options.folder)
         if options.against:
             show_comparison(report, read_report(options.against))
@@ -144,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not written.is_file() or written.read_text(encoding="utf-8", errors="replace") != text + "\n":
             raise DataError(f"{written} is missing or differs from what the counts give, which is printed here.")
 
-    return exit_code(show)
+    return run_command(parser, show, argv)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.data_sets import DATA_SET_NAMES
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import run_command
 from eovseg.model.config import Fusion, Variant
 
 
@@ -52,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--warmup", type=int, help="number of warm-up steps")
     steps.add_argument("--clip", type=float, help="maximum gradient norm")
     steps.add_argument("--ema", type=float, metavar="DECAY", help="decay of the weights' moving average (0: off)")
-    steps.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="fp16 needs CUDA")
+    steps.add_argument(
+        "--precision", choices=get_args(Precision), type=lambda text: OLD_PRECISIONS.get(text, text),
+        help="bfloat16 is only used where the processor has it; float16 needs CUDA",
+    )  # fmt: skip
     steps.add_argument("--seed", type=int)
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="enable or disable VAS (Table 4)")
@@ -95,9 +99,7 @@ def main() -> int:
     """Entry point of `python -m eovseg.training`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training", description=__doc__)
     add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args()
-    return exit_code(lambda: run(options))
+    return run_command(parser, run)
 
 
 if __name__ == "__main__":

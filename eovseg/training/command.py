@@ -25,8 +25,8 @@ AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "
 # Options that override the recipe's setting of the same name.
 _PLAIN = (
     "even_features", "hold", "dataset", "split", "vocabulary", "vas", "fusion", "short_side", "steps", "batch",
-    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "evaluate_every",
-    "pictures_every", "checkpoint_every",
+    "accumulate", "crop", "seed", "learning_rate", "schedule", "decay", "warmup", "clip", "ema", "precision",
+    "evaluate_every", "pictures_every", "checkpoint_every",
 )  # fmt: skip
 
 
@@ -45,8 +45,6 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
         views = replace(views, augmentation=AUGMENTATIONS[given["augmentation"]]())
     if "copy_paste" in given:
         views = replace(views, augmentation=replace(views.augmentation, paste_probability=given["copy_paste"]))
-    if "precision" in given:
-        changes |= {name: given["precision"] == name for name in ("bf16", "fp16")}
     data = tuple(str(folder) for folder in (arguments.data, arguments.also) if folder)
     return replace(chosen, **changes, loss=loss, views=views, data=data)
 

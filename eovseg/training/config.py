@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_type_hints
 
+from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.batches import BatchSettings
 from eovseg.errors import ConfigError
-from eovseg.typed_settings import fits, shown
+from eovseg.typed_settings import check_words, fits, shown
 
 # Removed settings in older recipes and checkpoints, with the only values they ever had.
 _RETIRED = {"dense_balanced": True, "dense_reduction": "max"}
+_RENAMED = {"unknown_is_background": "unlabelled_is_negative"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class TrainConfig:
     clip: float = 0.01
     clip_per: Literal["model", "tensor"] = "model"  # clip the gradient norm of the model or of each tensor
     ema: float = 0.0  # 0: off
-    bf16: bool = False  # only used if it is faster on the machine
-    fp16: bool = False  # CUDA only, with a gradient scaler
+    precision: Precision = "float32"  # bfloat16: where the machine has it; float16: CUDA only, with a gradient scaler
     channels_last: bool = False
     checkpoint_every: int = 5_000
     keep: int = 3
@@ -93,12 +94,7 @@ class TrainConfig:
                     raise ConfigError(f"{entry.name} is {value}; give a number of at least 0.")
         if self.short_side is not None and self.short_side < 32:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
-        if self.bf16 and self.fp16:
-            raise ConfigError("bf16 and fp16 are both set; choose one of them.")
-        if self.schedule not in ("step", "cosine", "constant"):
-            raise ConfigError(f"schedule is {self.schedule!r}; choose 'step', 'cosine' or 'constant'.")
-        if self.clip_per not in ("model", "tensor"):
-            raise ConfigError(f"clip_per is {self.clip_per!r}; choose 'model' or 'tensor'.")
+        check_words(self)
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}; give a decay from 0 (off) to below 1.")
         if self.learning_rate <= 0:
@@ -124,6 +120,10 @@ class TrainConfig:
             raise ConfigError(f"The training settings are not valid JSON ({error}).") from error
         if not isinstance(values, dict):
             raise ConfigError("The training settings must be a JSON object.")
+        switches = {name: values.pop(name) for name in OLD_PRECISIONS if isinstance(values.get(name), bool)}
+        if switches.get("bf16") is not None or any(switches.values()):
+            on = [OLD_PRECISIONS[name] for name, value in switches.items() if value]
+            values = {"precision": on[0] if on else "float32"} | values
         return changed(recipe(str(values.get("variant", "l"))), values)
 
 
@@ -132,7 +132,8 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
 
     Raises `ConfigError` for unknown names and values of the wrong type.
     """
-    values = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
+    kept = {name: value for name, value in values.items() if name not in _RETIRED or value != _RETIRED[name]}
+    values = {_RENAMED.get(name, name): value for name, value in kept.items()}
     names = {entry.name for entry in dataclasses.fields(settings)}
     if unknown := sorted(set(values) - names):
         raise ConfigError(f"Unknown training setting {unknown[0][:60]}; choose from {', '.join(sorted(names))}.")
@@ -165,8 +166,8 @@ def xs_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
         "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998,
-        "bf16": True, "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000, "pictures_every": 500,
-        "loss": loss, "views": BatchSettings(),
+        "precision": "bfloat16", "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000,
+        "pictures_every": 500, "loss": loss, "views": BatchSettings(),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
 

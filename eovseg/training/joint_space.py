@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     for name, default in asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    any_encoding()
-    given = parser.parse_args(arguments)
-    import torch
 
-    from eovseg.training.joint_learning import run
+    def train(given: argparse.Namespace) -> None:
+        import torch
 
-    if given.threads:
-        torch.set_num_threads(given.threads)
+        from eovseg.training.joint_learning import run
 
-    def train() -> None:
+        if given.threads:
+            torch.set_num_threads(given.threads)
         config = JointSpaceConfig(**{name: getattr(given, name) for name in asdict(defaults)})
         given.output.parent.mkdir(parents=True, exist_ok=True)
         with given.output.with_suffix(".jsonl").open("w", encoding="utf-8") as log_file:
@@ -72,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run(given.data, given.output, given.cache, config, given.held_out, log)
 
-    return exit_code(train)
+    return run_command(parser, train, arguments)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ class Trainer:
         monitor: Monitor | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if config.fp16 and self.device.type != "cuda":
-            raise ConfigError(f"fp16 needs a CUDA device, not {self.device.type}; use bf16 or float32.")
+        half = config.precision == "float16"
+        if half and self.device.type != "cuda":
+            raise ConfigError(f"float16 needs a CUDA device, not {self.device.type}; use bfloat16 or float32.")
         self.network = network = optimise(network).to(self.device)
         self.network.text_encoder.to("cpu")  # only needed for new words; it is the largest part of L
         if config.channels_last:
@@ -102,10 +103,10 @@ class Trainer:
             if any(p.requires_grad for p in module.parameters(recurse=False))
             for buffer in module.buffers(recurse=False)
         ]
-        self._half = torch.float16 if config.fp16 else torch.bfloat16
-        self._autocast = config.fp16 or (config.bf16 and has_bfloat16(self.device))
+        self._half = torch.float16 if half else torch.bfloat16
+        self._autocast = half or (config.precision == "bfloat16" and has_bfloat16(self.device))
         self._use_frozen_tower()
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.fp16)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self._words: dict[str, Tensor] = {}
 
     def _use_frozen_tower(self) -> None:
@@ -248,7 +249,7 @@ class Trainer:
             finite = math.isfinite(parts["gradient_norm"])
             if finite:
                 self._scaler.step(self.optimizer)
-            self._scaler.update()  # fp16: reduces the scale after overflow
+            self._scaler.update()  # float16: reduces the scale after overflow
         if finite:
             if self.average is not None:
                 self.average.update(self.network.trained_state_dict())

@@ -21,7 +21,7 @@ from eovseg.command_options import add_model_options, chosen_model
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import write_segment_ids
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 from eovseg.vocabulary import TRAINING_PRESET
 from eovseg.whole_files import write_whole
 
@@ -161,9 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--score", type=float, default=0.1, help="minimum score of a segment, 0..1 (0.1)")
     parser.add_argument("--limit", type=int, help="label only the first N photos")
     parser.add_argument("--coco", action="store_true", help="photos are from COCO: store the ids in their names")
-    any_encoding()
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 def run(options: argparse.Namespace) -> None:

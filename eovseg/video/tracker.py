@@ -24,12 +24,10 @@ from eovseg.errors import ConfigError
 from eovseg.result import Result, Segment
 
 SAME_CLASS_IOU = 0.2
-ANY_CLASS_IOU = 0.5
-INSIDE = 0.5  # minimum fraction of a segment inside the predicted box of a track
+HALF = 0.5  # minimum IoU for any class, and minimum fraction of a segment inside the predicted box of a track
 _HALF_HIDDEN = 0.8  # a mask below this fraction of the recent area is partly occluded
-_SHRINKING = 0.9  # lower bound of the recent area's decay per frame
 _LEAST_OF_HIDDEN = 0.1  # minimum fraction of a track's area for a reappearing segment
-_PATIENCE = 0.9  # weight of a match per frame of waiting, and for partial occlusion
+_LASTING = 0.9  # per frame: weight of a match after waiting or partial occlusion, and decay of the recent area
 _GROWN_UP = 10  # frames after which a track has full weight; a new one has half
 _FADING = 0.8  # decay of the votes per frame
 _CLEAR_LEAD = 1.5
@@ -114,7 +112,7 @@ class _Track:
     @property
     def trust(self) -> float:
         """Weight of a match with this track, which prefers older and visible tracks."""
-        return float(_PATIENCE ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
+        return float(_LASTING ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
 
     def predicted(self) -> _Shape:
         assert self.shape is not None, "things have a shape from their first frame on"
@@ -129,7 +127,7 @@ class _Track:
         else:
             if not self.hidden:
                 self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
-            late = 0.0 if self.hidden >= memory else _SHRINKING * self.area  # accept a lasting smaller area
+            late = 0.0 if self.hidden >= memory else _LASTING * self.area  # accept a lasting smaller area
             self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1
@@ -240,9 +238,9 @@ class Tracker:
         trust = np.array([track.trust for track in self._things])[:, None]
         rounds = (
             (overlap * same, SAME_CLASS_IOU),
-            (inside * (same & appears), INSIDE),
+            (inside * (same & appears), HALF),
             (behind * same, SAME_CLASS_IOU),
-            (overlap, ANY_CLASS_IOU),
+            (overlap, HALF),
         )
         return _in_rounds([(np.where(values >= least, values * trust, 0.0)) for values, least in rounds])
 

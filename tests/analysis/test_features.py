@@ -154,7 +154,8 @@ def test_families_equal_timms_own(family: str, grid: tuple[int, int]) -> None:
     """Every block's output equals timm's own, at the native size and when timm is set to another size."""
     name, patch = FAMILIES[family]
     torch.manual_seed(0)
-    vit = timm.create_model(name, pretrained=False, depth=2, num_classes=0, img_size=4 * patch).eval()
+    narrow = {"depth": 2, "embed_dim": 64, "num_heads": 2, "num_classes": 0}
+    vit = timm.create_model(name, pretrained=False, img_size=4 * patch, **narrow).eval()
     size = (grid[0] * patch, grid[1] * patch)
     pixels = torch.randn(1, 3, *size)
     theirs = copy.deepcopy(vit)
@@ -200,15 +201,15 @@ def test_open_clips_wrapped_timm_tower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "message"),
+    ("name", "small", "side", "message"),
     [
-        ("mixer_s16_224", 192, "patches of one size"),
-        ("hiera_tiny_224", 168, "native size"),
-        ("cait_xxs24_224", 192, "native size"),
+        ("mixer_s16_224", {}, 192, "patches of one size"),
+        ("hiera_tiny_224", {"embed_dim": 32}, 168, "native size"),
+        ("cait_xxs24_224", {"depth": 1}, 192, "native size"),
     ],
 )
-def test_models_that_fit_no_other_size_say_so(name: str, side: int, message: str) -> None:
-    vit = timm.create_model(name, pretrained=False, num_classes=0).eval()
+def test_models_that_fit_no_other_size_say_so(name: str, small: dict[str, int], side: int, message: str) -> None:
+    vit = timm.create_model(name, pretrained=False, num_classes=0, **small).eval()
     with pytest.raises(ConfigError, match=message):
         vit_features(vit, torch.zeros(1, 3, side, side), [0])
 

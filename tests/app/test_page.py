@@ -4,7 +4,6 @@ import functools
 import json
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -391,8 +390,7 @@ def test_every_option_is_explained() -> None:
         assert option in help_text
 
 
-def test_a_missing_checkpoint_is_one_sentence() -> None:
-    command = [sys.executable, "-m", "app", "--variant", "s", "--checkpoint", "no/such/file.pth"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent.parent, check=False)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1 and "file.pth" in done.stderr
+def test_a_missing_checkpoint_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--variant", "s", "--checkpoint", "no/such/file.pth"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1 and "file.pth" in said

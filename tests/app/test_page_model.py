@@ -32,8 +32,8 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> eovseg.Predictor:
-    return eovseg.load("xs", device="cpu")
+def predictor(xs: eovseg.Predictor) -> eovseg.Predictor:
+    return xs
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def test_every_command_is_listed() -> None:
     known = {f"{package}.__main__" for package, *_ in own_packages.COMMANDS.values()} | {
         "eovseg.cli",
         "eovseg.training.__main__",  # also `eovseg train`
-        "eovseg.training.export",
+        "eovseg.training.weight_file",
         "eovseg.evaluation.__main__",
     }
     # A module whose parser another one builds is listed by the other's name.

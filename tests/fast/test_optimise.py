@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import eovseg
 from eovseg.assets import asset_path
@@ -80,9 +81,9 @@ def test_readable_and_fast_networks_agree(changes: dict[str, Any]) -> None:
     assert_same(network, 1e-9, 1e-9)
 
 
-def test_in_float32_up_to_rounding() -> None:
+def test_in_float32_up_to_rounding(xs: eovseg.Predictor) -> None:
     """Of XS's weights; its first masks are saturated, so that rounding flips no pixel of a hard one here."""
-    network = readable(eovseg.load("xs", device="cpu").network)
+    network = readable(xs.network)
     pixels = 255 * torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
     text, fast = words(8, 384, torch.float32), optimise(network)
     with torch.inference_mode():
@@ -114,10 +115,11 @@ def test_tensors_are_shared_and_the_way_back_is_known() -> None:
 
 
 @pytest.mark.parametrize("photo", ["bus-street.jpg", "savanna.jpg"])
-def test_readable_and_fast_give_one_panoptic_map(photo: str) -> None:
-    predictor = eovseg.load("xs", device="cpu", dtype="float64")
+def test_readable_and_fast_give_one_panoptic_map(photo: str, xs_float64: eovseg.Predictor) -> None:
+    predictor = xs_float64
     vocabulary = eovseg.Vocabulary.parse("person; bus; car; road: stuff; sky: stuff; tree: stuff; grass: stuff; zebra")
-    state = predictor.encode_image(asset_path(f"photos/{photo}"))
+    with Image.open(asset_path(f"photos/{photo}")) as image:
+        state = predictor.encode_image(image.reduce(2), resize=False)
     decoded, config = predictor.decode(state, vocabulary), predictor.config
     seen, is_thing = (torch.from_numpy(np.array(v)) for v in (predictor.seen(vocabulary), vocabulary.is_thing))
     with torch.inference_mode():

@@ -31,9 +31,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **values: Any) -> None:
     monkeypatch.setitem(sys.modules, name, module)
 
 
-@pytest.fixture(scope="module")
-def predictor() -> Any:
-    return eovseg.load("xs")
+@pytest.fixture
+def predictor(xs: eovseg.Predictor) -> Any:
+    return xs
 
 
 def test_every_format_is_on_the_page() -> None:

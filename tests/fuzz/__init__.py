@@ -18,7 +18,8 @@ The contract: `read` returns, or raises one of `errors` with a one-line message 
 exception, an exit of the process, more than `SECONDS` for one input and more than `MEMORY` bytes are faults. Inputs are
 read in a child process, so that the run continues after a crash or a hang.
 
-`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader, which must accept at least one and refuse at least one.
+`tests/fuzz/test_fuzz.py` reads `COUNT` inputs with each reader, in `make check` only the first 300; each reader must
+accept at least one and refuse at least one.
 `python -m tests.fuzz --count 50000 --out LOG` is the longer run; `--reader NAME` and `--first SEED` select inputs.
 To reproduce a fault, get the input with `READERS[0].make(seed)`; the log lists the seeds.
 """

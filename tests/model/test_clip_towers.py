@@ -1,5 +1,7 @@
 """CLIP's towers against the forward passes of open_clip, M's widths, padding, and masked attention pooling."""
 
+import copy
+
 import open_clip
 import pytest
 import timm
@@ -20,6 +22,7 @@ def clip_m() -> open_clip.CLIP:
     return open_clip.create_model("RN50x4", pretrained=None, force_quick_gelu=True).eval()
 
 
+@pytest.mark.slow
 def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
     images = torch.randn(1, 3, 288, 288)
     tokens = open_clip.get_tokenizer("RN50x4")(["a photo of a cat.", "sky"])
@@ -29,9 +32,7 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
         features = extractor(images)
         assert [f.shape[1] for f in features.levels] == [320, 640, 1280, 2560] == list(extractor.channels)
         torch.testing.assert_close(clip_m.visual.attnpool(features.dense), image_embedding)
-        encoder = ClipTextEncoder(open_clip.create_model("RN50x4", pretrained=None, force_quick_gelu=True), "RN50x4")
-        encoder.clip.load_state_dict(clip_m.state_dict(), strict=False)
-        encoder.eval()
+        encoder = ClipTextEncoder(copy.deepcopy(clip_m), "RN50x4").eval()
         torch.testing.assert_close(encoder.encode_prompts(["a photo of a cat.", "sky"]), text_embedding)
 
 
@@ -60,6 +61,7 @@ def test_trees_share_what_prompts_begin_with() -> None:
     assert list(prompt_trees([], 5)) == []
 
 
+@pytest.mark.slow
 def test_masked_attention_pooling_equals_attention_over_the_pixels_inside(clip_m: open_clip.CLIP) -> None:
     extractor, pool = ClipResNet(clip_m), clip_m.visual.attnpool
     dense, masks = torch.randn(1, 2560, 9, 9), torch.randn(1, 3, 9, 9)  # M's native grid, without resizing positions
@@ -99,6 +101,7 @@ def test_whole_m_pads_to_multiples_of_32_and_judges_valid_masks_only() -> None:
     assert torch.equal(logits.valid_masks, (small > 0).flatten(2).any(-1))
 
 
+@pytest.mark.slow
 def test_convnext_head_on_a_full_mask_equals_clips_embedding() -> None:
     torch.manual_seed(0)
     clip = open_clip.create_model("convnext_large_d_320", pretrained=None).eval()
@@ -112,7 +115,7 @@ def test_convnext_head_on_a_full_mask_equals_clips_embedding() -> None:
 
 @pytest.mark.parametrize(("kind", "name", "size"), [
     ("CLIP", "vit_base_patch16_clip_quickgelu_224", (224, 224)),
-    ("SAM", "samvit_base_patch16", (1024, 1024)),
+    pytest.param("SAM", "samvit_base_patch16", (1024, 1024), marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_spatial_block_equals_timms_own_at_its_native_size(kind: str, name: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)

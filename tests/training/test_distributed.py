@@ -29,7 +29,7 @@ WORDS = [("person", "man"), ("sky",), ("grass",), ("tree", "bush")]
 TARGETS = ((3, 0, 1, 0), (1, 4, 2, 0))
 REAL = TrainConfig(
     variant="xs", steps=3, batch=2, accumulate=2, crop=SIDE, learning_rate=1e-3, warmup=0, clip=1.0, ema=0.9,
-    bf16=False, log_every=1, checkpoint_every=9, evaluate_every=9,
+    log_every=1, checkpoint_every=9, evaluate_every=9,
     loss=LossConfig(points=64, pilots=3, dense_weight=2.0, dense_pixels=50, repeats=(2, 1, 1), instance_weight=1.0),
 )  # fmt: skip
 

@@ -16,8 +16,8 @@ from eovseg.errors import CheckpointError, ConfigError
 from eovseg.images import load_image
 from eovseg.training import checkpointing
 from eovseg.training.config import xs_config
-from eovseg.training.export import export
 from eovseg.training.starting import even_features, read_weights, starting_network
+from eovseg.training.weight_file import export
 from tests.parity import official_state
 
 SHIPPED = asset_path("weights/eovseg-xs.safetensors")

@@ -100,7 +100,7 @@ def comparable(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines(folder)]
 
 
-@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, accumulate=2), replace(CONFIG, bf16=False, ema=0.0)])
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, accumulate=2), replace(CONFIG, ema=0.0)])
 def test_an_interrupted_run_continues_exactly(tmp_path: Path, config: TrainConfig) -> None:
     whole = trainer(tmp_path / "whole", config)
     assert whole.run() == 6

@@ -49,7 +49,7 @@ def test_the_released_configuration_is_the_default(variant: str) -> None:
     assert (chosen.learning_rate, chosen.weight_decay, chosen.schedule) == (1e-4, 0.05, "step")
     assert (milestones(chosen), chosen.warmup, chosen.warmup_factor) == ((163_889, 187_546), 10, 1.0)
     assert (chosen.clip, chosen.clip_per, chosen.ema, chosen.accumulate) == (0.01, "model", 0.0, 1)
-    assert not chosen.bf16 and not chosen.fp16  # AMP.ENABLED False
+    assert chosen.precision == "float32"  # AMP.ENABLED False
     assert (chosen.evaluate_every, chosen.checkpoint_every) == (5_000, 5_000)
     loss = chosen.loss
     assert (loss.class_weight, loss.mask_weight, loss.dice_weight, loss.no_object_weight) == (2.0, 5.0, 5.0, 0.1)
@@ -156,13 +156,13 @@ def test_a_cache_of_nothing_reads_photos_again_at_their_size(scenes: Path, monke
 
 def test_options_replace_single_settings() -> None:
     text = (
-        "--steps 50 --batch 4 --accumulate 3 --crop 128 --lr 0.01 --schedule cosine --ema 0.5 --precision fp16 "
+        "--steps 50 --batch 4 --accumulate 3 --crop 128 --lr 0.01 --schedule cosine --ema 0.5 --precision float16 "
         "--augmentation lsj --copy-paste 0.25 --pilots 3 --dense 0 --fusion EAF --no-vas --evaluate-every 7 "
         "--pictures-every 9 --short-side 96 --vocabulary cat;sky"
     )
     chosen = settings(options(*text.split()))
     assert (chosen.steps, chosen.batch, chosen.accumulate, chosen.crop, chosen.learning_rate) == (50, 4, 3, 128, 0.01)
-    assert (chosen.schedule, chosen.ema, chosen.bf16, chosen.fp16) == ("cosine", 0.5, False, True)
+    assert (chosen.schedule, chosen.ema, chosen.precision) == ("cosine", 0.5, "float16")
     assert chosen.views.augmentation == replace(Augmentation.released(), paste_probability=0.25)
     assert (chosen.views.batch_size, chosen.views.crop_size) == (4, 128)
     assert (chosen.loss.pilots, chosen.loss.dense_weight, chosen.fusion, chosen.vas) == (3, 0.0, "EAF", False)
@@ -196,7 +196,8 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
         ('{"loss": 3}', "loss is 3"),
         ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.0"),
         ('{"steps": 1.5}', "steps is 1.5"),
-        ('{"bf16": true, "fp16": true}', "choose one"),
+        ('{"precision": "int8"}', "precision is 'int8'; give a value like 'float32'"),
+        ('{"bf16": 1}', "Unknown training setting bf16"),
         ('{"views": {"augmentation": {"scale": [2, 1]}}}', "scale is"),
     ],
 )
@@ -207,6 +208,25 @@ def test_recipes_that_cannot_be_get_one_sentence(tmp_path: Path, text: str | Non
     with pytest.raises(ConfigError, match=message) as caught:
         settings(options("--config", str(path)))
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_an_older_name_of_a_setting_still_works() -> None:
+    older = TrainConfig.from_json('{"variant": "xs", "views": {"unknown_is_background": true}}')
+    assert older == replace(xs_config(), views=replace(xs_config().views, unlabelled_is_negative=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "precision"),
+    [
+        ('{"bf16": true, "fp16": false}', "bfloat16"),
+        ('{"bf16": false, "fp16": true}', "float16"),
+        ('{"bf16": false}', "float32"),
+        ('{"fp16": false}', "bfloat16"),
+    ],
+)
+def test_older_names_of_the_precisions_still_work(text: str, precision: str) -> None:
+    assert TrainConfig.from_json(text[:-1] + ', "variant": "xs"}').precision == precision
+    assert settings(options("--precision", "bf16")).precision == "bfloat16"
 
 
 def test_an_own_folder_is_recognised_and_parted(scenes: Path, tmp_path: Path) -> None:
@@ -267,9 +287,9 @@ def test_index_masks_are_recognised(tmp_path: Path) -> None:
     assert parted.validation is not None and [p.file_name for p in parted.validation.photos] == ["val.png"]
 
 
-def test_fp16_needs_cuda(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fp16 needs a CUDA device, not cpu; use bf16 or float32"):
-        trainer(tmp_path, replace(CONFIG, fp16=True, bf16=False))
+def test_float16_needs_cuda(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="float16 needs a CUDA device, not cpu; use bfloat16 or float32"):
+        trainer(tmp_path, replace(CONFIG, precision="float16"))
 
 
 def test_the_gradient_scaler_undoes_its_scale_and_shrinks_after_an_overflow(tmp_path: Path) -> None:
@@ -296,7 +316,7 @@ def test_the_gradient_scaler_undoes_its_scale_and_shrinks_after_an_overflow(tmp_
     assert again.resume() and again._scaler.get_scale() == 2.0**27
 
 
-def test_sums_over_pixels_stay_in_range_in_fp16() -> None:
+def test_sums_over_pixels_stay_in_range_in_float16() -> None:
     torch.manual_seed(0)
     masks = torch.full((1, 3, 80, 80), -1.0)
     masks[0, 0], masks[0, 1, :2] = 1.0, 1.0  # the whole photo, two rows, nothing

@@ -1,12 +1,11 @@
 """`eovseg export`: converts a training checkpoint to a weight file, including its settings and words."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eovseg.errors import CheckpointError, any_encoding, exit_code
+from eovseg.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,16 +106,3 @@ def _with_joint_space(weights: "dict[str, Tensor]", joint_space: Path) -> "dict[
         raise CheckpointError(f"The joint space {joint_space} cannot be read ({error}).") from error
     kept = {name: value for name, value in weights.items() if not name.startswith(JOINT)}
     return kept | {JOINT + name: value for name, value in joint.items()}
-
-
-def main() -> int:
-    """Entry point of `python -m eovseg.training.export`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m eovseg.training.export", description=__doc__)
-    add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args()
-    return exit_code(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
