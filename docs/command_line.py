@@ -19,6 +19,7 @@ TOOLS = (
     "eovseg.benchmark.onnx_memory",
     "eovseg.benchmark.start",
     "eovseg.benchmark.training",
+    "eovseg.benchmark.conditions",
     "eovseg.data.xs_parts",
     "analysis.contact_sheet",
     "app.screenshots",
