@@ -1,9 +1,6 @@
 """Where the time for one photo goes: milliseconds in each part of the network, measured when called."""
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +15,7 @@ from eovseg.images import resize_for_network
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
 from eovseg.predictor import Decoded, ImageState, Predictor
-from eovseg.timing import synchronise, timed
+from eovseg.timing import Clock, repeated
 from eovseg.vocabulary import Vocabulary
 
 Step = Literal["photo", "words", "result"]
@@ -72,28 +69,6 @@ class PartTimes:
         return sum(part.milliseconds for part in self.parts if part.step == step)
 
 
-class _Clock:
-    """A stopwatch whose laps are contiguous, so that they add up to the whole time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._thread = threading.get_ident()
-        self.laps: dict[tuple[str, Step], float] = {}
-        self.start()
-
-    def start(self) -> None:
-        synchronise(self._device)
-        self._last = time.perf_counter()
-
-    def lap(self, name: str, step: Step) -> None:
-        if threading.get_ident() != self._thread:  # another thread may run the same network at the same time
-            return
-        synchronise(self._device)
-        now = time.perf_counter()
-        self.laps[name, step] = self.laps.get((name, step), 0.0) + 1000 * (now - self._last)
-        self._last = now
-
-
 @torch.inference_mode()
 def part_times(
     predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary | str, runs: int = 3, warm: int = 1
@@ -108,7 +83,7 @@ def part_times(
     text = predictor.text_embeddings(vocabulary)
     passes = [_one_pass(predictor, image, vocabulary, text) for _ in range(warm + runs)]
     size, laps = passes[0][0], [laps for _, laps in passes[warm:]]
-    parts = tuple(PartTime(*key, float(np.median([lap[key] for lap in laps]))) for key in laps[0])
+    parts = tuple(PartTime(name, step, float(np.median([lap[name, step] for lap in laps]))) for name, step in laps[0])
     word = _word_milliseconds(predictor, vocabulary.words)
     return PartTimes(parts, word, len(vocabulary.words), size, runs, machine_name(predictor.device))
 
@@ -117,60 +92,47 @@ def _one_pass(
     predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings
 ) -> tuple[tuple[int, int], dict[tuple[str, Step], float]]:
     network, config = predictor.network, predictor.config
-    clock = _Clock(predictor.device)
+    clock = Clock(predictor.device)
     dtype = next(network.aggregator.parameters()).dtype
     given = resize_for_network(image, config.short_side, config.long_side)
     pixels = torch.from_numpy(np.ascontiguousarray(given)).permute(2, 0, 1)[None].to(predictor.device, dtype)
-    clock.lap("resize", "photo")
+    clock.lap(("resize", "photo"))
     precision = torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.dtype == "bfloat16")
     half = network.image_half
     folded = half if isinstance(half, FoldedImageHalf) else None  # other backends do not expose their parts
     size = pixels.shape[-2], pixels.shape[-1]
-    with precision, _laps_of_modules(network, network if folded is None else folded.network, clock):
+    after = _modules(network, network if folded is None else folded.network)
+    first = "VAS" if network.vas is not None else "text rows"  # ends where the decoder begins
+    with precision, clock.marked(after, before=[(network.decoder, (first, "words"))]):
         if folded is None:
             features = network.encode_normalised(network.normalise(pixels), size)
         else:
             features = folded(network.normalise(pixels), size)
         logits = network.decode(features, text)
-        clock.lap("frozen classifier", "words")
+        clock.lap(("frozen classifier", "words"))
     predictor.compose(Decoded(ImageState(image, features), vocabulary, logits))
-    clock.lap("ensemble and segments", "result")
+    clock.lap(("ensemble and segments", "result"))
     return features.image_size, clock.laps
 
 
-@contextmanager
-def _laps_of_modules(network: EOVSeg, image: EOVSeg, clock: _Clock) -> Iterator[None]:
-    """Install hooks that end a lap after each part of the network; VAS's lap ends where the decoder starts.
-
-    `image` has the parts of the image half: the network itself, or its optimised twin.
-    """
-    after: list[tuple[nn.Module | None, str, Step]] = [
-        (image.feature_extractor, "image tower", "photo"),
-        (image.aggregator, "aggregator", "photo"),
-        (image.spatial_extractor, "spatial ViT block", "photo"),
-        (image.spatial_upscaling, "upscaling of the ViT map", "photo"),
+def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str, Step]]]:
+    """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its twin
+    arranged for speed."""
+    parts: list[tuple[nn.Module | None, tuple[str, Step]]] = [
+        (image.feature_extractor, ("image tower", "photo")),
+        (image.aggregator, ("aggregator", "photo")),
+        (image.spatial_extractor, ("spatial ViT block", "photo")),
+        (image.spatial_upscaling, ("upscaling of the ViT map", "photo")),
+        *(
+            (layer, (f"decoder layer {number}", "words"))
+            for number, layer in enumerate(network.decoder.layers, start=1)
+        ),
     ]
-    for number, layer in enumerate(network.decoder.layers, start=1):
-        after.append((layer, f"decoder layer {number}", "words"))
-    handles = [
-        module.register_forward_hook(lambda _m, _i, _o, name=name, step=step: clock.lap(name, step))
-        for module, name, step in after
-        if module is not None
-    ]
-    first = "VAS" if network.vas is not None else "text rows"
-    handles.append(network.decoder.register_forward_pre_hook(lambda _m, _i: clock.lap(first, "words")))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return [(module, name) for module, name in parts if module is not None]
 
 
 def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
     """Milliseconds of the text tower for one word: the median of a few words, encoded one by one after a warm-up."""
-    times = []
-    for word in (words[0], *words[:_SAMPLED_WORDS]):
-        with timed(predictor.device) as spent:
-            predictor.network.encode_words([word])
-        times += spent
-    return 1000 * float(np.median(times[1:]))
+    sample = (words[0], *words[:_SAMPLED_WORDS])
+    encode = predictor.network.encode_words
+    return 1000 * float(np.median(repeated(lambda number: encode([sample[number]]), predictor.device, len(sample) - 1)))

@@ -1,7 +1,5 @@
 """How long a photo takes to reach each block or stage, measured when called (compare the FPS column of Table 3)."""
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ from analysis.features import Tap, any_size, patch_size, tap_module, vit_blocks
 from eovseg.errors import ConfigError
 from eovseg.model.backbones import ClipConvNeXt, EfficientNetLite2Extractor
 from eovseg.predictor import Predictor
-from eovseg.timing import synchronise
+from eovseg.timing import Clock
 
 
 @dataclass(frozen=True)
@@ -50,28 +48,13 @@ def reach_times(
     """
     if runs < 1:
         raise ConfigError(f"runs={runs}; give at least 1.")
-    marks: list[float] = []
-    ours = threading.get_ident()
-
-    def mark(*_: object) -> None:
-        if threading.get_ident() == ours:  # another thread may run the same model at the same time
-            synchronise(pixels.device)
-            marks.append(time.perf_counter())
-
-    handles = [
-        layer.register_forward_pre_hook(mark) if entered else layer.register_forward_hook(mark) for _, layer in layers
-    ]
+    marks = [(layer, name) for name, layer in layers]
     rows = []
-    try:
-        for _ in range(warm + runs):
-            marks.clear()
-            synchronise(pixels.device)
-            start = time.perf_counter()
+    for _ in range(warm + runs):
+        clock = Clock(pixels.device)
+        with clock.marked(before=marks) if entered else clock.marked(after=marks):
             model(pixels)
-            rows.append([1000 * (moment - start) for moment in marks])
-    finally:
-        for handle in handles:
-            handle.remove()
+        rows.append(np.cumsum(list(clock.laps.values())))
     median = np.median(np.array(rows[warm:]), axis=0)
     return ReachTimes(tuple(name for name, _ in layers), median, machine_name(pixels.device))
 

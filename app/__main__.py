@@ -15,6 +15,7 @@ from pathlib import Path
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, EovsegError, any_encoding
+from eovseg.waiting import wait_asleep
 
 AUTH_VARIABLE = "EOVSEG_AUTH"
 
@@ -78,6 +79,7 @@ def _reason(error: Exception) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until SIGINT or SIGTERM; 2 and one sentence where that is not possible."""
     any_encoding()
+    wait_asleep()
     options = parser().parse_args(arguments)
     stop = threading.Event()
     try:

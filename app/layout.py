@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from app import advice
 from app.calls import PageBlocks
 from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
@@ -70,6 +71,7 @@ class Parts:
     examples: gr.HTML
     stage: gr.HTML
     why: gr.HTML
+    advice: gr.HTML
     recipe: gr.HTML
     downloads: dict[str, gr.Button]
     tool: gr.Dropdown
@@ -94,7 +96,7 @@ def build(page: Page) -> gr.Blocks:
         gr.HTML(masthead(page.models), elem_classes="masthead", apply_default_css=False)
         with gr.Row(elem_classes="bench"):
             with gr.Column(elem_classes="ask", min_width=0):
-                asked = _question()
+                asked = _question() | {"advice": advice.build()}
             with gr.Column(elem_classes="rail", min_width=0):
                 asked |= _rail(page)
             with gr.Column(elem_classes="view", min_width=0), gr.Tabs(elem_id="tabs"):
@@ -212,6 +214,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     parts.panel.adjust(page.adjust, **light, trigger_mode="always_last").then(**after)
     switched = parts.panel.model(page.show, **heavy, trigger_mode="always_last")
     switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **_PRIVATE).then(**after)
+    advice.wire(page, parts.advice, parts, heavy, after)
     parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **_PRIVATE)
     parts.stage.lost(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
     parts.stage.explain(

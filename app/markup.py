@@ -73,7 +73,7 @@ def theme() -> gr.themes.Base:
 
 def head() -> str:
     """The page's own style sheets, as they stand: Gradio rewrites the selectors of what is passed as `css`."""
-    sheets = (_HERE / name for name in ("page.css", "tabs/tabs.css"))
+    sheets = (_HERE / name for name in ("page.css", "advice.css", "tabs/tabs.css"))
     return "".join(f"<style>{sheet.read_text(encoding='utf-8')}</style>" for sheet in sheets)
 
 

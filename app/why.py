@@ -38,6 +38,10 @@ def _value(session: Session, segment_id: int) -> dict[str, Any]:
         "words": [],
         "parts": [],
         "routers": [],
+        "segment": segment.id,
+        "label": segment.label,
+        "likely": list(segment.words),
+        "in_photo": next((v.in_photo for v in result.verdicts if v.word == segment.label), None),
     }
     if result.background and index == len(result.segments) - 1:
         return value | {"other": True, "parts": _parts(result.background)}

@@ -63,6 +63,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
         instance_masks=masks,
         queries=tuple(queries),
         background=hidden,
+        verdicts=tuple(verdict for verdict in result.verdicts if verdict.word in words.labels),
     )
 
 

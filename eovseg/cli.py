@@ -12,16 +12,19 @@ from pathlib import Path
 
 from eovseg import own_packages
 from eovseg.errors import any_encoding, exit_code
+from eovseg.waiting import wait_asleep
 
 # Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
 COMMANDS: dict[str, tuple[str | None, str]] = {
     "segment": ("eovseg.segmenting.commands", "segment photos, folders or glob patterns with your own words"),
     "video": ("eovseg.video.commands", "draw segments into a video, with object tracks and stable colours"),
+    "suggest": ("eovseg.advice.suggest_command", "everyday words for what photos hold"),
+    "doctor": ("eovseg.advice.doctor_command", "what is odd about a list of words on your photos"),
     "download": (None, "download the authors' checkpoint of S, M or L (resumable)"),
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
     "export": ("eovseg.training.weight_file", "convert a training checkpoint to a weight file"),
-    "export-onnx": ("eovseg.export.options", "export the network as two ONNX files, checked against torch"),
+    "export-onnx": ("eovseg.export.options", "export the network and its text tower as ONNX, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "measure PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "compare the speed of the variants with that of the reference network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),
@@ -31,6 +34,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     any_encoding()
+    wait_asleep()
     given = sys.argv[1:] if arguments is None else arguments
 
     def run() -> int | None:

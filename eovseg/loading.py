@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 
+from eovseg.advice.honesty import read_honesty
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
 from eovseg.fast import optimise
+from eovseg.fast.precision import has_bfloat16
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -29,9 +31,9 @@ def load(
     `checkpoint` is an official `.pth` or a file written by `eovseg convert`. By default, XS uses the weights that ship
     with the project, and S, M and L those fetched by `eovseg download`. If these are missing, open_clip loads CLIP's
     towers, and a warning says that the head is untrained. `device` is "auto" (CUDA if available, else CPU), "cpu",
-    "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64" or "bfloat16" (autocast). The `backend` "openvino" runs
-    the image encoder with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first photo of
-    each size. Raises `ConfigError` and `CheckpointError`.
+    "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64", "bfloat16" (autocast; warns where the device only
+    emulates it). The `backend` "openvino" runs the image encoder with OpenVINO and is the fastest on CPUs; "compile"
+    compiles it with torch at the first photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)
@@ -39,6 +41,11 @@ def load(
     target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
         raise ConfigError(f"The backend openvino supports float32 and bfloat16 on the CPU, not {dtype} on {target}.")
+    if dtype == "bfloat16" and not has_bfloat16(target):
+        warnings.warn(
+            f"dtype='bfloat16' is slower than float32 here: {target} has none in hardware, so torch emulates it.",
+            stacklevel=2,
+        )
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
     if path is None:
         network = EOVSeg(config, pretrained=True)
@@ -47,7 +54,7 @@ def load(
             f"Run `eovseg download {config.variant}` or give a checkpoint.",
             stacklevel=2,
         )
-        words, weights = coco_training_words(), config.pretrained
+        words, weights, honesty = coco_training_words(), config.pretrained, None
     else:
         loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
         # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
@@ -57,6 +64,7 @@ def load(
             check_record(path, loaded.digest)
         words = coco_training_words() if loaded.training_words is None else loaded.training_words
         weights = loaded.digest if loaded.complete else loaded.config.pretrained
+        honesty = read_honesty(path, loaded.digest)
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -66,6 +74,7 @@ def load(
         dtype=dtype,
         text_weights=weights,
         cache_directory=cache,
+        honesty=honesty,
     )
 
 

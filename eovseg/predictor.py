@@ -19,9 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from eovseg.advice.counterfactuals import Counterfactual, counterfactuals
+from eovseg.advice.doctor import Diagnosis, diagnose
+from eovseg.advice.honesty import FALSE_ALARMS, Honesty, verdicts, words_of_kernels
+from eovseg.advice.suggest import Suggestion, likeliest, noun_scores
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
-from eovseg.composer import Composer
+from eovseg.composer import Composed, Composer
 from eovseg.composition.geometry import MaskGeometry
 from eovseg.composition.tiles import TiledMasks
 from eovseg.embeddings import EmbeddingCache
@@ -33,7 +37,7 @@ from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.text import text_key
 from eovseg.model.values import ImageFeatures, Intermediates, Logits, TextEmbeddings
-from eovseg.result import Result
+from eovseg.result import Result, Segment, Verdict
 from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.vocabulary import Vocabulary
 
@@ -119,12 +123,14 @@ class Predictor:
         dtype: Dtype = "float32",
         text_weights: str,
         cache_directory: Path | None = None,
+        honesty: Honesty | None = None,
     ) -> None:
         self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
         self.device = device
         self.dtype = dtype
+        self.honesty = honesty
         self.image_halves = 0
         self.word_halves = 0
         self.words = EmbeddingCache(
@@ -277,14 +283,67 @@ class Predictor:
         return Result(
             state.image,
             made.segment_map,
-            made.segments,
+            self._with_words(made, decoded, rule, chosen.task, composer.scores),
             decoded.vocabulary,
             chosen.task,
             timings,
             made.masks,
             state.name,
             made.queries,
+            verdicts=self.verdicts(decoded),
         )
+
+    def _with_words(
+        self, made: Composed, decoded: Decoded, rule: ModelConfig, task: Task, scores: Tensor
+    ) -> tuple[Segment, ...]:
+        """The segments with the words among which the right one is, where that was measured: with own settings only."""
+        unchanged = replace(rule, edges=self.config.edges, calibration=self.config.calibration) == self.config
+        if task != "panoptic" or not unchanged:
+            return made.segments
+        labels, seen = decoded.vocabulary.labels, self.seen(decoded.vocabulary)
+        words = words_of_kernels(self.honesty, decoded.logits, scores, labels, seen)
+        return tuple(
+            replace(segment, words=words.get(query, ()))
+            for segment, query in zip(made.segments, made.queries, strict=True)
+        )
+
+    def verdicts(self, decoded: Decoded, false_alarms: float = FALSE_ALARMS) -> tuple[Verdict, ...]:
+        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.honesty`.
+
+        Raises `ConfigError` for a rate that was not measured.
+        """
+        vocabulary = decoded.vocabulary
+        return verdicts(
+            self.honesty, decoded.logits, vocabulary.labels, self.seen(vocabulary), self.config.alpha, false_alarms
+        )
+
+    def suggest(self, photo: ImageSource, k: int = 20) -> list[Suggestion]:
+        """The `k` everyday nouns that the photo most likely holds, the likeliest first; see `eovseg.advice.suggest`."""
+        return likeliest(noun_scores(self, self.encode_image(photo)), k)
+
+    def doctor(
+        self,
+        photos: ImageSource | Sequence[ImageSource],
+        vocabulary: Vocabulary | str,
+        settings: Settings | None = None,
+    ) -> Diagnosis:
+        """What is odd about a list of words on one photo or several; see `eovseg.advice.doctor`."""
+        several = isinstance(photos, Sequence) and not isinstance(photos, str)
+        given: Any = photos if several else [photos]
+        states = (self.encode_image(photo, keep=len(given) == 1) for photo in given)
+        return diagnose(self, states, Vocabulary.coerce(vocabulary), settings or Settings())
+
+    def counterfactuals(
+        self,
+        photo: ImageSource,
+        vocabulary: Vocabulary | str,
+        segment: int,
+        *,
+        background: Words = None,
+        settings: Settings | None = None,
+    ) -> list[Counterfactual]:
+        """The smallest changes that rename a segment of this result; see `eovseg.advice.counterfactuals`."""
+        return counterfactuals(self, photo, vocabulary, segment, background=background, settings=settings)
 
     def raw(self, image: ImageSource, vocabulary: Vocabulary | str, resize: bool = False) -> RawOutput:
         """The raw network output for one photo, before any threshold; by default the photo is not resized."""

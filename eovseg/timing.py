@@ -1,10 +1,15 @@
 """Wall-clock timing on any device."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import nn
+
+Mark = tuple[nn.Module, Any]  # a module, and what the time up to it is called
 
 
 def synchronise(device: torch.device) -> None:
@@ -22,3 +27,51 @@ def timed(device: torch.device) -> Iterator[list[float]]:
     yield spent
     synchronise(device)
     spent.append(time.perf_counter() - started)
+
+
+def repeated(work: Callable[[int], object], device: torch.device, runs: int, warm: int = 1) -> list[float]:
+    """Seconds of each of `runs` calls of `work`, after `warm` untimed ones; it is given their number, from 0."""
+    seconds: list[float] = []
+    for number in range(warm + runs):
+        with timed(device) as spent:
+            work(number)
+        seconds += spent
+    return seconds[warm:]
+
+
+class Clock:
+    """Milliseconds between marks, by name; a lap is all that passed since the mark before, so that no time gets lost.
+
+    Marks of other threads, which may run the same modules meanwhile, do not count.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._thread = threading.get_ident()
+        self.laps: dict[Any, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Begin a lap here."""
+        synchronise(self._device)
+        self._last = time.perf_counter()
+
+    def lap(self, name: Any) -> None:
+        """End a lap and begin the next; laps of one name are added up."""
+        if threading.get_ident() != self._thread:
+            return
+        synchronise(self._device)
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + 1000 * (now - self._last)
+        self._last = now
+
+    @contextmanager
+    def marked(self, after: Iterable[Mark] = (), before: Iterable[Mark] = ()) -> Iterator[None]:
+        """Within the block a lap ends where a module of `after` ends, and where one of `before` begins."""
+        handles = [m.register_forward_hook(lambda *_, name=name: self.lap(name)) for m, name in after]
+        handles += [m.register_forward_pre_hook(lambda *_, name=name: self.lap(name)) for m, name in before]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -1,5 +1,6 @@
 """The dtypes used by a prediction: not every GPU supports float64, and not every operation supports bfloat16."""
 
+import warnings
 from typing import Any, get_args
 
 import pytest
@@ -14,6 +15,7 @@ from eovseg.choices import Task
 WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
 CONVOLUTION = "aten.conv2d.default"
 PHOTO = asset_path("photos/paris-street.jpg")
+pytestmark = pytest.mark.filterwarnings("ignore:dtype='bfloat16' is slower")
 
 
 class Types(TorchDispatchMode):
@@ -58,3 +60,14 @@ def test_other_types_agree_with_float32(predictor: eovseg.Predictor, xs: eovseg.
     one, other = (p.raw(PHOTO, WORDS, resize=True).mask_logits[0].double() for p in (xs, predictor))
     assert float((other - one).abs().mean()) <= tolerance * float(one.max() - one.min())
     assert torch.equal(one, other) == (predictor is xs), "another dtype was used"
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_emulated_bfloat16_is_told(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eovseg.loading.has_bfloat16", lambda _: able)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        predictor = eovseg.load("xs", device="cpu", dtype="bfloat16")
+    sentence = "dtype='bfloat16' is slower than float32 here: cpu has none in hardware, so torch emulates it."
+    assert [str(warning.message) for warning in told] == ([] if able else [sentence])
+    assert predictor.dtype == "bfloat16", "the numbers are bfloat16's on every processor"

@@ -132,6 +132,7 @@ def test_to_json_is_plain_json() -> None:
         "out_of_vocabulary": 0.25,
         "area": 2,
         "box": [0, 1, 2, 2],
+        "words": [],
     }
     assert Vocabulary.parse(document["vocabulary"]) == VOCABULARY
 

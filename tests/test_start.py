@@ -84,3 +84,20 @@ def test_the_first_result_of_xs_needs_no_other_implementation() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_commands_let_waiting_threads_sleep(given: str | None, wanted: str) -> None:
+    """Decided before torch is loaded, which reads it once."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    code = (
+        "import os, sys\n"
+        "from {module} import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    for module in ("eovseg.cli", "app.__main__"):
+        command = [sys.executable, "-c", code.replace("{module}", module)]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stdout.splitlines()[-1] == f"False {wanted}", done.stderr[-500:]

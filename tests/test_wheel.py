@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_library_and_xs_only(wheel: Path) -> None:
     assert top == {"eovseg", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
     shipped = {name.removeprefix("eovseg/shipped/") for name in names if name.startswith("eovseg/shipped/")}
     vocabularies = {f"vocabularies/{path.name}" for path in (ROOT / "assets" / "vocabularies").iterdir()}
-    assert shipped == {"__init__.py", "weights/README.md", "weights/eovseg-xs.safetensors"} | vocabularies
+    weights = {f"weights/{name}" for name in ("README.md", "eovseg-xs.safetensors", "eovseg-xs.honesty.json")}
+    assert shipped == {"__init__.py"} | weights | vocabularies
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "eovseg").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == code | {"eovseg/shipped/__init__.py"}
 

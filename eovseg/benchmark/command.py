@@ -30,6 +30,8 @@ QUICK = (
     *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "m", "l") for dtype in ("float32", "bfloat16")),
     *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
+# What decides which number types are fast.
+INSTRUCTIONS = ("avx512f", "avx512_bf16", "amx_bf16")
 _CASE = tuple(field.name for field in fields(Case))
 
 
@@ -60,9 +62,10 @@ def run(options: argparse.Namespace) -> int:
     for case in cases(options):
         if tuple(str(value) for value in asdict(case).values()) in done:
             continue
+        load = load_average()
         found = _measured(case, options.threads)
         failed += "failed" in found
-        rows.append({**{k: str(v) for k, v in asdict(case).items()}, **machine(case.device), **found})
+        rows.append({**{k: str(v) for k, v in asdict(case).items()}, **machine(case.device), **load, **found})
         write_rows(options.out, rows)
         print(_line(case, found), flush=True)
     return int(failed > 0)
@@ -76,14 +79,20 @@ def machine(device: str) -> dict[str, Any]:
     return {"hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__.partition("+")[0]}
 
 
+def load_average() -> dict[str, float]:
+    """How many processes wanted the processor in the last minute, for a row that is measured next; not on Windows."""
+    return {"load average before": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else {}
+
+
 def processor() -> str:
+    """The processor's name and number of cores, and which instructions it has that matter here."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line for line in lines if line.startswith("flags")), "")
-    kinds = [kind for kind in ("avx512f", "avx512_bf16", "amx_bf16") if f" {kind} " in f"{flags} "]
+    kinds = [kind for kind in INSTRUCTIONS if f" {kind} " in f"{flags} "]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({', '.join(kinds) or 'no AVX-512'})"
 
 

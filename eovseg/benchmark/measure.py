@@ -7,7 +7,7 @@ import shutil
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +30,7 @@ from eovseg.model.network import EOVSeg
 from eovseg.model.postprocess import masks_on_photo, panoptic
 from eovseg.model.values import TextEmbeddings
 from eovseg.predictor import Decoded, Predictor
-from eovseg.timing import timed
+from eovseg.timing import repeated, timed
 from eovseg.vocabulary import Vocabulary
 
 PARTS = ("image", "words", "result")
@@ -86,8 +86,10 @@ def measure(case: Case) -> dict[str, Any]:
     times: dict[str, list[float]] = {}
     for _ in range(case.repeats):
         for name, side in (("plain", slow), ("fast", fast)):
+            busy = time.process_time()
             for part, seconds in side.run().items():
                 times.setdefault(f"{name} {part}", []).append(seconds)
+            times.setdefault(f"{name} processor", []).append(time.process_time() - busy)
         times.setdefault("changed word", []).append(fast.changed_word())
         times.setdefault("changed alpha", []).append(fast.changed_alpha())
     return _row(case, times, cold, memory, _difference(fast, slow)) | _floor(fast.predictor, slow)
@@ -102,8 +104,8 @@ def measure_difference(case: Case) -> dict[str, Any]:
 
 
 def _both(case: Case) -> tuple["_Fast", "_Plain"]:
-    predictor, photo = _predictor(case), _photo(case)
-    words = _words(case, predictor)
+    predictor, photo = benchmark_predictor(case), benchmark_photo(case)
+    words = benchmark_words(case, predictor)
     return _Fast(predictor, photo, *words), _Plain(predictor, photo, *words)
 
 
@@ -196,18 +198,21 @@ def _row(
     }
     seconds = {name: statistics.median(values) for name, values in times.items()}
 
-    def ratio(above: list[float], below: list[float]) -> float:
-        return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 2)
+    def ratio(above: list[float], below: list[float], of: Callable[[list[float]], float] = statistics.median) -> float:
+        return round(of([a / b for a, b in zip(above, below, strict=True)]), 2)
 
     row: dict[str, Any] = {}
     for name in ("plain", "fast"):
         row |= {f"{name} {part} (s)": round(seconds[f"{name} {part}"], 4) for part in PARTS}
         row[f"{name} whole (s)"] = round(statistics.median(whole[name]), 4)
+        row[f"{name} processor (s)"] = round(seconds[f"{name} processor"], 4)  # of all threads
         row[f"{name} first run (s)"] = round(cold[name], 4)
         row[f"{name} memory (MB)"] = round(memory[name])
     for part in PARTS:
         row[f"ratio {part}"] = ratio(times[f"plain {part}"], times[f"fast {part}"])
     row["ratio whole"] = ratio(whole["plain"], whole["fast"])
+    row["ratio whole min"], row["ratio whole max"] = (ratio(whole["plain"], whole["fast"], of) for of in (min, max))
+    row["ratio processor"] = ratio(times["plain processor"], times["fast processor"])
     for change in ("changed word", "changed alpha"):
         row[f"{change} (s)"] = round(seconds[change], 4)
         row[f"ratio {change}"] = ratio(whole["plain"], times[change])
@@ -234,11 +239,7 @@ def _floor(predictor: Predictor, slow: "_Plain") -> dict[str, Any]:
         slow.network.encode_image(slow.pixels)
     with torch.inference_mode(), predictor._precision():
         one, other = torch.randn(2, 4096, 2048, device=device)
-        seconds = []
-        for _ in range(6):
-            with timed(device) as spent:
-                one @ other.T
-            seconds += spent
+        seconds = repeated(lambda _: one @ other.T, device, runs=5)
     rate = 2 * 4096 * 4096 * 2048 / min(seconds)
     work = counter.get_total_flops()
     return {
@@ -262,7 +263,7 @@ def _difference(fast: _Fast, slow: _Plain) -> list[float]:
     return [float((found - plain).abs().max() / (plain.max() - plain.min())) for found, plain in pairs]
 
 
-def _predictor(case: Case) -> Predictor:
+def benchmark_predictor(case: Case) -> Predictor:
     """XS with its own weights; S, M and L with random ones of one seed, which cost the same time but in the
     result."""
     if case.variant == "xs":
@@ -274,14 +275,14 @@ def _predictor(case: Case) -> Predictor:
     return Predictor(fast, (), device=device, dtype=case.dtype, text_weights="random")
 
 
-def _photo(case: Case) -> np.ndarray:
+def benchmark_photo(case: Case) -> np.ndarray:
     from PIL import Image
 
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:
         return np.asarray(photo.convert("RGB").resize((case.side * 4 // 3, case.side), Image.Resampling.BILINEAR))
 
 
-def _words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings]:
+def benchmark_words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings]:
     """The first classes of a class list; more than it has, and for random weights, random unit rows: what they say
     changes no time, and 5,000 need no text tower."""
     listed = Vocabulary.preset("ade20k-150")

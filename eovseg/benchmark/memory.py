@@ -10,9 +10,10 @@ import contextlib
 import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,10 +124,14 @@ def run(options: argparse.Namespace) -> None:
     write_rows(options.out, rows)
 
 
-def measured(module: str, point: dict[str, Any]) -> dict[str, Any]:
-    """What `python -m module --one POINT` prints, a process of its own. Raises `ConfigError` where it fails."""
+def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What `python -m module --one POINT` prints, a process of its own. Raises `ConfigError` where it fails.
+
+    `environment` is what the process finds changed in it.
+    """
     done = subprocess.run(
         [sys.executable, "-m", module, "--one", json.dumps(point)],
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         encoding="utf-8",
         errors="replace",

@@ -83,12 +83,25 @@ def best_first(
 def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
     """The kernels (n,) that `best_first` accepts among those to `keep` (Q,), best first."""
     kept = keep.nonzero().flatten()
-    probability = masks.cells(kept)
+    inside, areas, mean = mask_cells(masks, kept, mask_threshold)
+    order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
+    return kept[uncovered(order, inside, areas, overlap_threshold)]
+
+
+def mask_cells(masks: TiledMasks, queries: Tensor, mask_threshold: float) -> tuple[Tensor, list[int], Tensor]:
+    """Cells inside the masks of `queries` (n,), (n, h, w) bool on the CPU, how many, and the mean probability there.
+
+    On the CPU because each answer of `uncovered` depends on the one before, so none is asked of a GPU.
+    """
+    probability = masks.cells(queries)
     inside = probability > mask_threshold
     area = inside.flatten(1).sum(1)
     mean = (probability * inside).flatten(1).sum(1) / area.clamp(min=1)
-    order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
-    inside, areas = inside.cpu(), area.tolist()  # the loop is sequential, so it runs on the CPU
+    return inside.cpu(), area.tolist(), mean
+
+
+def uncovered(order: list[int], inside: Tensor, areas: list[int], overlap_threshold: float) -> list[int]:
+    """Those places of `order` of whose mask at least `overlap_threshold` is not covered by those taken before."""
     free = inside.new_ones(inside.shape[1:])
     found = []
     for place in order:
@@ -96,7 +109,7 @@ def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: floa
         if visible and visible >= overlap_threshold * areas[place]:
             found.append(place)
             free &= ~inside[place]
-    return kept[found]
+    return found
 
 
 def _nothing(masks: TiledMasks) -> tuple[Tensor, list[SegmentRecord]]:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
-from eovseg.timing import timed
+from eovseg.timing import repeated
 from eovseg.vocabulary import Vocabulary
 
 
@@ -39,16 +39,16 @@ def measure_cost(
     device = predictor.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    seconds = []
-    for run in range(warm + runs):
+
+    def segment(run: int) -> None:
         photo = _unknown_photo(image, run)
-        with timed(device) as spent:
-            predictor.compose(predictor.decode(predictor.encode_image(photo), vocabulary), task="panoptic")
-        seconds += spent
+        predictor.compose(predictor.decode(predictor.encode_image(photo), vocabulary), task="panoptic")
+
+    seconds = repeated(segment, device, runs, warm)
     return Cost(
         device=str(device),
         image_size=(image.shape[0], image.shape[1]),
-        frames_per_second=1 / float(np.median(seconds[warm:])),
+        frames_per_second=1 / float(np.median(seconds)),
         parameters=parameter_counts(predictor.network),
         multiply_adds=count_multiply_adds(predictor, _unknown_photo(image, warm + runs), vocabulary),
         peak_memory_bytes=_peak_memory(device),

@@ -1,44 +1,41 @@
-"""Image half and word half as ONNX files, checked against torch when written."""
+"""Image half, word half and text tower as ONNX files, checked against torch when written."""
 
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.export import Dim
 from torch.nn import functional as F
 
 from eovseg.errors import ConfigError
+from eovseg.export.tokenizer import write_tokenizer
 from eovseg.fast import exportable, optimise
-from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, WordHalf
+from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, TextHalf, WordHalf
+from eovseg.fast.vas import WORDS_AT_ONCE
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, TextEmbeddings
 from eovseg.whole_files import whole_file
 
 TOLERANCE = 1e-4  # of the range of each output
 OPSET = 18
-# Height, width and words; other ones than those that are traced, the last so many that they come in several blocks.
+# Height, width and words; other ones than the example's, the last so many that they come in several blocks.
 _CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
-_AXES: dict[str, dict[int, str]] = {
-    "pixels": {2: "height", 3: "width"},
-    "aggregated": {2: "height_4", 3: "width_4"},
-    "dense": {2: "height_32", 3: "width_32"},
-    "spatial": {2: "height_s", 3: "width_s"},
-    "words": {0: "words"},
-    "masks": {2: "height_4", 3: "width_4"},
-    "class_logits": {2: "words_and_void"},
-    "out_of_vocabulary_logits": {2: "words_and_void"},
-    "first_masks": {2: "height_4", 3: "width_4"},
-}
+_CHECKED_WORDS = (["bear"], ["a narrow street in the old town", "grass"])
+FILES = ("image.onnx", "words.onnx", "text.onnx", "tokenizer.json")
 ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
 
 
 def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:
-    """Write `image.onnx` and `words.onnx` of a float32 network on the CPU into the folder `output`.
+    """Write `image.onnx`, `words.onnx`, `text.onnx` and `tokenizer.json` of a float32 network on the CPU into `output`.
 
+    `text.onnx` also holds the prompts, a JSON list, as its metadata `prompts`.
     Returns the largest difference from torch by output, as a share of its range. `whole` False compares the word half
     up to the first masks only: of random weights, hard masks make large differences of tiny ones. Raises `ConfigError`
     where the packages are missing or a difference exceeds 1e-4; then no file is left.
@@ -46,15 +43,23 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
     runtime = _packages()
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
     with ExitStack() as stack:
-        parts = {name: stack.enter_context(whole_file(output / f"{name}.onnx")) for name in ("image", "words")}
+        parts = {name: stack.enter_context(whole_file(output / name)) for name in FILES}
+        write_tokenizer(network.text_encoder, parts["tokenizer.json"])
         with torch.no_grad(), _no_fused_attention():
             writable = exportable(network)
-            halves = FromPixels(ImageHalf(writable, embeddings=False)).eval(), WordHalf(writable).eval()
+            image = FromPixels(ImageHalf(writable, embeddings=False)).eval()
             pixels = torch.zeros(1, 3, 3 * STRIDE, 4 * STRIDE)
-            features = halves[0](pixels)
-            words = F.normalize(torch.ones(5, network.config.embed_dim), dim=-1)
-            _trace(halves[0], (pixels,), parts["image"], ["pixels"], names)
-            _trace(halves[1], (*features, words), parts["words"], [*names, "words"], ANSWERS)
+            features = dict(zip(names, image(pixels), strict=True))
+            _write(image, parts["image.onnx"], {"pixels": pixels}, {"pixels": _sides(STRIDE)}, names)
+            sizes = {name: _sides(value.shape[-2] // 3) for name, value in features.items()}
+            given = {**features, "words": F.normalize(torch.ones(2 * WORDS_AT_ONCE, network.config.embed_dim), dim=-1)}
+            # torch takes a loop over one block for no loop; the file runs with fewer words too, see `_CHECKED`.
+            sizes["words"] = {0: Dim("words", min=WORDS_AT_ONCE)}
+            _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, ANSWERS)
+            tokens = {"tokens": torch.ones(3, len(network.config.prompts), 7, dtype=torch.long)}
+            text, open_sizes = TextHalf(network.text_encoder).eval(), {"tokens": {0: Dim("words"), 2: Dim("places")}}
+            prompts = {"prompts": json.dumps(network.config.prompts)}
+            _write(text, parts["text.onnx"], tokens, open_sizes, ["rows"], prompts)
         return _check(runtime, network, parts, names, whole)
 
 
@@ -71,38 +76,66 @@ def _no_fused_attention() -> Iterator[None]:
 
 def _packages() -> Any:
     try:
-        import onnx  # noqa: F401 (torch's exporter needs it)
+        import onnx  # noqa: F401 (torch's exporter needs both)
         import onnxruntime
+        import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            'Writing ONNX needs packages that are not installed: pip install "eovseg[onnx]" or onnx and onnxruntime.'
-        ) from error
+        raise ConfigError(f'Writing ONNX needs the package {error.name}: pip install "eovseg[onnx]".') from error
     return onnxruntime
 
 
-def _trace(half: torch.nn.Module, given: tuple[Tensor, ...], path: Path, inputs: list[str], outputs: list[str]) -> None:
+def _sides(stride: int) -> dict[int, Any]:
+    """Height and width of a map of which `stride` cells (or pixels) are 32 pixels of the photo."""
+    return {2: stride * Dim("h"), 3: stride * Dim("w")}
+
+
+def _write(
+    half: nn.Module,
+    path: Path,
+    given: dict[str, Tensor],
+    sizes: dict[str, dict[int, Any]],
+    outputs: list[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a module; `given` is an example of each input, `sizes` says which of its sizes are open."""
+    from onnxscript import optimizer
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer: branches on sizes, which the check below covers
-        # The tracer, not dynamo: it leaves every size open without having to prove equalities between them.
-        torch.onnx.export(
+        warnings.simplefilter("ignore")  # of torch's exporter, about its own parts
+        program = torch.export.export(
             half,
+            (),
             given,
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_axes={name: _AXES[name] for name in (*inputs, *outputs) if name in _AXES},
+            dynamic_shapes=sizes,
+            # Some ways are shorter for one size; the other way is right for that size too.
+            prefer_deferred_runtime_asserts_over_guards=True,
         )
+        # Not `optimize`: it takes the 1e-8 that keeps the mean of an empty mask from 0 / 0 for a zero, and drops it.
+        written = torch.onnx.export(program, opset_version=OPSET, output_names=outputs, verbose=False, optimize=False)
+        assert written is not None
+        optimizer.inline(written.model)
+        optimizer.fold_constants(written.model)
+        optimizer.remove_unused_nodes(written.model)
+    written.model.metadata_props.update(metadata or {})
+    written.save(path, external_data=False)
 
 
 @torch.no_grad()
 def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[str], whole: bool) -> dict[str, float]:
-    """Largest difference of each output from the network itself, over sizes and numbers of words not traced."""
-    image = runtime.InferenceSession(str(parts["image"]), providers=["CPUExecutionProvider"])
-    word = runtime.InferenceSession(str(parts["words"]), providers=["CPUExecutionProvider"])
+    """Largest difference of each output from the network itself, over other sizes and numbers of words."""
+    tokenizer = Tokenizer.from_file(str(parts["tokenizer.json"]))
+    image, word, text = (
+        runtime.InferenceSession(parts[name], providers=["CPUExecutionProvider"]) for name in FILES[:3]
+    )
     generator = torch.Generator().manual_seed(0)
     largest: dict[str, float] = {}
+
+    def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
+        largest[name] = float(np.maximum(largest.get(name, 0.0), difference(found, wanted)))  # NaN stays
+
+    for typed in _CHECKED_WORDS:
+        tokens = prompt_tokens(tokenizer, typed, network.config.prompts)
+        compare("rows", text.run(None, {"tokens": tokens})[0], network.encode_words(typed).numpy())
     for (height, width), count in _CHECKED:
         pixels = torch.randint(0, 256, (1, 3, height, width), generator=generator).float()
         rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=generator), dim=-1)
@@ -112,11 +145,17 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
         found |= zip(ANSWERS, word.run(None, given), strict=True)
         wanted = {name: given[name] for name in names} | torch_answers(network, features, rows, whole)
         for name, value in wanted.items():
-            largest[name] = max(largest.get(name, 0.0), difference(found[name], value))
+            compare(name, found[name], value)
     wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
     if wrong:
         raise ConfigError(f"The ONNX files give other numbers than torch ({', '.join(wrong)} of the range).")
     return largest
+
+
+def prompt_tokens(tokenizer: Tokenizer, words: Sequence[str], prompts: Sequence[str]) -> np.ndarray:
+    """What `text.onnx` is given: token numbers (words, prompts, places)."""
+    encoded = tokenizer.encode_batch([prompt.format(word) for word in words for prompt in prompts])
+    return np.array([prompt.ids for prompt in encoded]).reshape(len(words), len(prompts), -1)
 
 
 def word_half_inputs(features: ImageFeatures, words: Tensor) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""`eovseg export-onnx`: image half, word half and a vocabulary's word rows as files."""
+"""`eovseg export-onnx`: image half, word half, text tower and its tokenizer as files."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ from eovseg.whole_files import whole_file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of an ONNX export."""
-    parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx and words.npz")
+    parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx, text.onnx and tokenizer.json")
     parser.add_argument("--variant", choices=get_args(Variant), help="default: that of --checkpoint, else xs")
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
     parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")

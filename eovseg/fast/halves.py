@@ -1,9 +1,10 @@
-"""The network's two halves as modules of tensors alone: what engines other than eager torch compile, convert or write.
+"""The network's halves and text tower as modules of tensors alone, which other engines compile, convert or write.
 
 The numbers are the network's.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 
 from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.values import PreparedFeatures, Wanted
+from eovseg.model.minilm import MiniLM
 from eovseg.model.network import EOVSeg
+from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder, average_prompts
 from eovseg.model.values import ImageFeatures
 
 STRIDE = 32
@@ -82,19 +85,44 @@ class WordHalf(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, aggregated: Tensor, dense: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """`rest`: S where the network has a spatial extractor, then the word rows."""
+    def forward(
+        self, aggregated: Tensor, dense: Tensor, words: Tensor, spatial: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """`spatial`: S where the network has a spatial extractor."""
         network = self.network
         size = (aggregated.shape[-2] * 4, aggregated.shape[-1] * 4)
-        features = ImageFeatures(aggregated, (), rest[0] if len(rest) == 2 else None, dense, size, size)
-        text = torch.cat([rest[-1], F.normalize(network.void_embedding.weight, dim=-1)])
+        features = ImageFeatures(aggregated, (), spatial, dense, size, size)
+        text = torch.cat([words, F.normalize(network.void_embedding.weight, dim=-1)])
         classes = text.shape[0]
         rows = torch.arange(classes)
-        selected = network.select(aggregated, text).selected
-        # Behind a scripted loop the exporter takes the sizes as fixed; this makes them variable again.
-        selected = selected.reshape(*(aggregated.shape[axis] for axis in range(4)))
-        scene = network.scene(features, selected, text, rows, classes)
+        scene = network.scene(features, network.select(aggregated, text).selected, text, rows, classes)
         initial, layers = network.decoder(scene, Wanted(every_layer=False))
         masks = layers[-1].mask_logits
         outside, _ = network.out_of_vocabulary_logits(features, masks, text, rows, classes)
         return masks, layers[-1].class_logits, outside, initial
+
+
+class TextHalf(nn.Module):
+    """Token numbers (N, prompts, T), 0 behind each prompt's end -> the unit rows (N, D) of N words."""
+
+    def __init__(self, encoder: ClipTextEncoder | MiniLMTextEncoder) -> None:
+        super().__init__()
+        self.tower: nn.Module = encoder.tower if isinstance(encoder, MiniLMTextEncoder) else encoder.clip
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """As `encode_words`."""
+        words, prompts = tokens.shape[:2]
+        tokens = tokens.flatten(0, 1)
+        if isinstance(self.tower, MiniLM):
+            embeddings = self.tower.embed(tokens, tokens != 0)
+        else:
+            embeddings = _clip_embeddings(self.tower, tokens)
+        return average_prompts(embeddings.unflatten(0, (words, prompts)))
+
+
+def _clip_embeddings(clip: Any, tokens: Tensor) -> Tensor:
+    """CLIP's embedding at the end token, which has the largest number: (n, T) -> (n, D)."""
+    places = tokens.shape[1]
+    x = clip.token_embedding(tokens) + clip.positional_embedding[:places]
+    x = clip.transformer(x, attn_mask=clip.attn_mask[:places, :places])
+    return clip.ln_final(x[torch.arange(x.shape[0]), tokens.argmax(-1)]) @ clip.text_projection

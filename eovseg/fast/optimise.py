@@ -15,7 +15,7 @@ from eovseg.fast.deformable import FastDeformableUpsample, SampledDeformableUpsa
 from eovseg.fast.folded import FoldedImageHalf
 from eovseg.fast.network import FastEOVSeg, ImageEngine
 from eovseg.fast.towers import FastLite2Extractor
-from eovseg.fast.vas import ScriptedSelection, StreamedSelection
+from eovseg.fast.vas import ScannedSelection, StreamedSelection
 from eovseg.model import aggregator, backbones, decoder, network, vas
 
 Kinds = dict[type[nn.Module], type[nn.Module]]
@@ -34,8 +34,8 @@ FAST: Kinds = {
 EXPORTABLE: Kinds = FAST | {
     aggregator.DeformableUpsample: SampledDeformableUpsample,
     FastDeformableUpsample: SampledDeformableUpsample,
-    vas.VocabularyAwareSelection: ScriptedSelection,
-    StreamedSelection: ScriptedSelection,
+    vas.VocabularyAwareSelection: ScannedSelection,
+    StreamedSelection: ScannedSelection,
 }
 
 
@@ -46,7 +46,7 @@ def optimise(
 
     Gradients reach the shared weights, and training one trains the other. With a `backend` the image half is also
     arranged, compiled or converted for inference: it keeps the present weights. `cache` is a folder for what a backend
-    converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend cannot be had.
+    converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend is not available.
     """
     fast: Any = twin(given, FAST)
     arranged = getattr(fast, "image_half", None) is not None

@@ -7,9 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops.scan import scan
 from torch.autograd.function import once_differentiable
 
 from eovseg.model.vas import VocabularyAwareSelection
+
+WORDS_AT_ONCE = 64  # of a scan: the similarities of a block take half the memory of XS's F_agg
+LEAST = -1e30
 
 
 def streamed_maximum(embedding: Tensor, guide: Tensor, block: int = 1 << 20) -> Tensor:
@@ -87,36 +91,38 @@ class StreamedSelection(VocabularyAwareSelection):
         return super().select(features, weights.to(features.dtype))
 
 
-def maximum_word_by_word(pixels: Tensor, guide: Tensor) -> Tensor:
-    """`streamed_maximum`, a block of words at a time: (H', P, d), (H', d, N) -> (H', P).
+class ScannedSelection(StreamedSelection):
+    """For `torch.export`, one photo at a time: a scan over blocks of words, which an ONNX file keeps as a loop.
 
     With m the largest similarity so far, the sum of exp(s - m) is carried from block to block. In onnxruntime a loop
-    that carries two maps stays small, whereas one that collects parts of the map keeps what each round has allocated.
+    that carries two maps stays small, whereas one that collects parts of a map keeps what each round has allocated.
     """
-    words = guide.size(2)
-    step = max(1, 4194304 // (pixels.size(0) * pixels.size(1)))  # 16 MB of float32
-    largest = torch.full_like(pixels[:, :, 0], -1e30)
-    total = torch.zeros_like(largest)
-    for block in range((words + step - 1) // step):
-        similarity = torch.matmul(pixels, guide[:, :, block * step : (block + 1) * step])  # (H', P, n)
-        larger = torch.maximum(largest, similarity.amax(2))
-        total = total * (largest - larger).exp() + (similarity - larger.unsqueeze(2)).exp().sum(2)
-        largest = larger
-    return total.reciprocal()
-
-
-class ScriptedSelection(StreamedSelection):
-    """For the ONNX tracer, one photo at a time: it would unroll the loop over blocks, and keeps a scripted one."""
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
         """As above, of one photo."""
-        batch, width = embedding.shape[:2]
-        depth = width // self.heads
-        guide = self.guide(text).view(-1, self.heads, depth) / depth**0.5  # -1: the tracer must not fix these sizes
-        pixels = embedding.reshape(batch, self.heads, depth, -1)
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        streamed = torch.jit.script(maximum_word_by_word) if tracing else maximum_word_by_word
-        return streamed(pixels[0].transpose(1, 2), guide.permute(1, 2, 0))[None].unflatten(-1, embedding.shape[-2:])
+        pixels, guide = self.split_heads(embedding, text)
+        return scanned_maximum(pixels[0], guide)[None].unflatten(-1, embedding.shape[-2:])
+
+
+def scanned_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
+    """`streamed_maximum`, `WORDS_AT_ONCE` at a time: (H', d, P), (N, H', d) -> (H', P)."""
+    words = guide.shape[0]
+    blocks = (words + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE
+    spare = guide.new_zeros(WORDS_AT_ONCE - 1, *guide.shape[1:])  # of which as many as the last block lacks
+    rows = torch.cat([guide, spare])[: blocks * WORDS_AT_ONCE].unflatten(0, (blocks, WORDS_AT_ONCE))
+    hidden = torch.cat([guide.new_zeros(words), guide.new_full((len(spare),), LEAST)])[: blocks * WORDS_AT_ONCE]
+
+    def step(carried: tuple[Tensor, Tensor], block: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        largest, total = carried
+        similarity = block[0] @ pixels + block[1]  # (H', n, P)
+        larger = torch.maximum(largest, similarity.amax(1))
+        total = total * (largest - larger).exp() + (similarity - larger.unsqueeze(1)).exp().sum(1)
+        return (larger, total), total.new_zeros(())  # a scan must collect something
+
+    largest = torch.full_like(pixels[:, 0], LEAST)
+    blocks_of_words = rows.transpose(1, 2), hidden.unflatten(0, (blocks, WORDS_AT_ONCE, 1))
+    (_, total), _ = scan(step, (largest, torch.zeros_like(largest)), blocks_of_words)
+    return total.reciprocal()
 
 
 def word_rows(vas: VocabularyAwareSelection, text: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def classification_logits(
     """
     scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
     rows = scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T  # (B, Q, N)
-    if classes == len(class_index):
+    if classes == class_index.shape[0]:
         return rows
     logits = rows.new_full((*rows.shape[:-1], classes), -torch.inf)
     return logits.scatter_reduce(-1, class_index.expand_as(rows), rows, "amax", include_self=False)

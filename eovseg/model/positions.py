@@ -10,9 +10,12 @@ def coordinates(like: Tensor) -> Tensor:
     """x and y of each cell of a map `like` (..., h, w): (2, h, w), float32 or wider."""
     height, width = like.shape[-2], like.shape[-1]
     wide = torch.promote_types(like.dtype, torch.float32)
-    x = torch.linspace(-1, 1, width, device=like.device, dtype=wide).expand(height, width)
-    y = torch.linspace(-1, 1, height, device=like.device, dtype=wide)[:, None].expand(height, width)
-    return torch.stack([x, y])
+
+    def axis(cells: int) -> Tensor:
+        places = torch.arange(cells, device=like.device, dtype=wide)  # linspace would fix the size in an exported file
+        return 2 * places / places[-1:].clamp(min=1) - 1
+
+    return torch.stack([axis(width).expand(height, width), axis(height)[:, None].expand(height, width)])
 
 
 def position_terms(like: Tensor) -> Tensor:

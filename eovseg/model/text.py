@@ -28,11 +28,11 @@ class ClipTextEncoder(nn.Module):
         super().__init__()
         del clip.visual, clip.logit_scale  # both belong to the feature extractor
         self.clip = clip
-        self._tokenizer = open_clip.get_tokenizer(backbone)
+        self.tokenizer = open_clip.get_tokenizer(backbone)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings of complete prompts, not normalised: n strings -> (n, D)."""
-        trees = prompt_trees(self._tokenizer(list(prompts)).tolist(), TREE_TOKENS)
+        trees = prompt_trees(self.tokenizer(list(prompts)).tolist(), TREE_TOKENS)
         return torch.cat([self._encode(tree) for tree in trees])
 
     def _encode(self, tree: "PromptTree") -> Tensor:
@@ -100,18 +100,27 @@ class MiniLMTextEncoder(nn.Module):
         super().__init__()
         self._towers: list[MiniLM] = []  # a list hides the module from nn.Module
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of complete prompts: n strings -> (n, 384), float32 on the CPU."""
+    @property
+    def tower(self) -> MiniLM:
+        """The tower itself, on the CPU."""
         if not self._towers:
             self._towers.append(load_minilm())
-        return self._towers[0](prompts)
+        return self._towers[0]
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings of complete prompts: n strings -> (n, 384), float32 on the CPU."""
+        return self.tower(prompts)
 
 
 def encode_words(encoder: ClipTextEncoder | MiniLMTextEncoder, words: Sequence[str], prompts: Sequence[str]) -> Tensor:
     """Embeds every word in every prompt, L2-normalises, averages over the prompts and normalises again: (n, D)."""
     filled = [prompt.format(word) for word in words for prompt in prompts]
-    features = F.normalize(encoder.encode_prompts(filled), dim=-1)
-    return F.normalize(features.unflatten(0, (len(words), len(prompts))).mean(dim=1), dim=-1)
+    return average_prompts(encoder.encode_prompts(filled).unflatten(0, (len(words), len(prompts))))
+
+
+def average_prompts(embeddings: Tensor) -> Tensor:
+    """Unit rows (n, D) of n words in p prompts each, (n, p, D)."""
+    return F.normalize(F.normalize(embeddings, dim=-1).mean(dim=1), dim=-1)
 
 
 def text_key(config: ModelConfig, weights: str) -> str:

@@ -1,15 +1,19 @@
 """A predictor shaped as the real one, quick and predictable: stuff lies in bands, things stand in ellipses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eovseg.advice.counterfactuals import Counterfactual
+from eovseg.advice.doctor import Diagnosis, Rivals
+from eovseg.advice.suggest import Suggestion
 from eovseg.model.config import ModelConfig, variant_config
-from eovseg.result import Result, Segment
+from eovseg.result import Result, Segment, Verdict
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 _OWN = Settings()
+SUGGESTED = (("unicorn", True), ("meadow", False), ("sky", False))
 
 
 @dataclass
@@ -27,6 +31,25 @@ class FakePredictor:
     def encode_image(self, image: np.ndarray) -> np.ndarray:
         self.images_encoded += 1
         return image
+
+    def suggest(self, photo: np.ndarray, k: int = 20) -> list[Suggestion]:
+        return [Suggestion((word,), thing, 0.0) for word, thing in SUGGESTED[:k]]
+
+    def doctor(self, photo: np.ndarray, vocabulary: Vocabulary, settings: Settings = _OWN) -> Diagnosis:
+        rivals = (Rivals((vocabulary.labels[0], vocabulary.labels[-1]), 2, False),)
+        return Diagnosis(1, vocabulary.labels[:1], rivals, (), tuple(self.suggest(photo, 2)))
+
+    def counterfactuals(
+        self,
+        photo: np.ndarray,
+        vocabulary: Vocabulary,
+        segment: int,
+        *,
+        background: Vocabulary | None = None,
+        settings: Settings | None = None,
+    ) -> list[Counterfactual]:
+        text = f'Without "{vocabulary.labels[0]}" segment {segment} would have no name.'
+        return [Counterfactual("remove", 1, vocabulary, settings or _OWN, None, text)]
 
     def decode(
         self, image_state: np.ndarray, vocabulary: Vocabulary, *, intermediates: bool = False
@@ -48,7 +71,9 @@ class FakePredictor:
         least = -np.inf if given is None else given  # scores of long lists fall below 0
         segment_map[np.isin(segment_map, [segment.id for segment in segments if segment.score < least])] = 0
         kept = tuple(segment for segment in segments if segment.area and segment.score >= least)
-        return Result(image, segment_map, kept, vocabulary, settings.task, {})
+        told = tuple(Verdict(label, place > 0) for place, label in enumerate(vocabulary.labels))
+        kept = tuple(replace(segment, words=(segment.label, "decoy")) for segment in kept)
+        return Result(image, segment_map, kept, vocabulary, settings.task, {}, verdicts=told)
 
 
 def draw(shape: tuple[int, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, list[int]]:

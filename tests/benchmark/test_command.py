@@ -47,6 +47,7 @@ def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:dtype='bfloat16' is slower")
 @pytest.mark.parametrize("able", [True, False], ids=["computed", "emulated"])
 def test_bfloat16_on_any_processor(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row's own process, called in this one: a processor that has bfloat16 is timed, another's numbers compared."""

@@ -1,20 +1,26 @@
-"""ONNX files equal torch: one file for every size and number of words, used with onnxruntime and numpy alone."""
+"""ONNX files equal torch: one file for every size and number of words, used without torch."""
 
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import open_clip
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from eovseg.assets import asset_path
 from eovseg.cli import main
-from eovseg.export.onnx_files import ANSWERS, TOLERANCE, export, torch_answers, word_half_inputs
+from eovseg.errors import ConfigError
+from eovseg.export import onnx_files
+from eovseg.export.onnx_files import ANSWERS, TOLERANCE, export, prompt_tokens, torch_answers, word_half_inputs
+from eovseg.export.tokenizer import clip_tokenizer
 from eovseg.fast import exportable
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
@@ -76,12 +82,37 @@ def assert_equal_but_for_cells(found: np.ndarray, wanted: np.ndarray) -> None:
 
 def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
     graph = onnx.load(folder / "words.onnx").graph
-    loops = [node for node in graph.node if node.op_type == "Loop"]
-    assert len(loops) == 1
-    assert "MatMul" in {node.op_type for node in loops[0].attribute[0].g.node}
+    (loop,) = [node for node in graph.node if node.op_type == "Scan"]
+    (body,) = [attribute.g for attribute in loop.attribute if attribute.name == "body"]
+    assert "MatMul" in {node.op_type for node in body.node}
 
 
-def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_typed_words_become_torchs_rows(folder: Path, xs: Predictor) -> None:
+    words = ["bear", "a very long name of a thing that nobody has ever seen", "Straße", "?", "tree"]
+    tokens = prompt_tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), words, xs.config.prompts)
+    (rows,) = onnxruntime.InferenceSession(folder / "text.onnx").run(None, {"tokens": tokens})
+    assert rows == pytest.approx(xs.network.encode_words(words).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a photo of a bear.",
+        "Zürich’s café, 2nd  floor!",
+        "“naïve” 123 🙂 x",
+        "I'll DON'T we've",
+        "日本 語",
+        "a_b",
+        "word " * 99,
+    ],
+)
+def test_clips_tokenizer_gives_open_clips_tokens(prompt: str) -> None:
+    given = open_clip.get_tokenizer("RN50")
+    found = clip_tokenizer(given).encode(prompt).ids
+    assert found + [0] * (77 - len(found)) == given(prompt)[0].tolist()
+
+
+def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
     code = re.search(r"```python onnx\n(.*?)```", manual, re.DOTALL)
     assert code is not None
@@ -90,10 +121,29 @@ def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     found: dict[str, np.ndarray] = {}
     exec(code[1], found)
-    queries = found["masks"].shape[1]
-    assert found["masks"].shape[-2:] == (96, 128)
-    assert found["logits"].shape[1:] == (queries, 5)  # four words and void
-    assert found["classes"].shape[1:] == (queries, 4)  # three classes and void
+    assert "torch" not in code[1]
+    assert "bear" in found["found"] and set(found["found"]) <= set(found["names"])
+    photo = np.asarray(Image.open("photo.jpg").convert("RGB").resize((512, 384)))
+    raw = xs.raw(photo, "; ".join(f"{name}: thing" for name in found["names"]))
+    best = raw.class_logits[-1].argmax(-1)
+    for number, name in enumerate(found["names"]):
+        wanted = (raw.mask_logits[-1][best == number] > 0).numpy()
+        assert (len(wanted) > 0) == (name in found["found"])
+        if len(wanted):
+            assert (found["found"][name] != wanted).mean() < 1e-3
+
+
+def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predictor) -> None:
+    """The check at the end of an export, with files that are right and an answer of torch's that is no number."""
+    right = onnx_files.torch_answers
+
+    def wrong(*given: Any) -> dict[str, np.ndarray]:
+        return {name: np.where(name == "masks", np.nan, value) for name, value in right(*given).items()}
+
+    monkeypatch.setattr(onnx_files, "torch_answers", wrong)
+    parts = {name: folder / name for name in onnx_files.FILES}
+    with pytest.raises(ConfigError, match=r"other numbers than torch \(masks by nan of the range\)"):
+        onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)
 
 
 def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
@@ -106,17 +156,10 @@ def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
     assert list(own) == list(shared) and all(shared[name] is own[name] for name in own)
 
 
-def test_cross_attention_with_positions_runs_at_other_sizes(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    largest = export(EOVSeg(variant_config("xs")).eval(), tmp_path)
-    assert set(largest) > {"aggregated", "first_masks"}
-    assert max(largest.values()) <= TOLERANCE
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["s", "m", "l"])
 def test_random_weights_up_to_the_first_masks(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     largest = export(EOVSeg(variant_config(variant)).eval(), tmp_path, whole=False)
-    assert set(largest) == {"aggregated", "dense", "spatial", "first_masks"}
+    assert set(largest) == {"rows", "aggregated", "dense", "spatial", "first_masks"}
     assert max(largest.values()) <= TOLERANCE

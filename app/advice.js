@@ -1,0 +1,106 @@
+// Suggested words, the check-up of the list, and what would rename the pinned segment: the body of gr.HTML's
+// `js_on_load`. `props.value` is what app/advice.py gives. Words are a visitor's text: textContent only.
+
+const find = (selector) => element.querySelector(selector);
+const found = find(".found");
+const textbox = () => document.querySelector("#words textarea");
+let pinned = null; // what app/why.py says of the pinned segment
+
+function make(tag, text, className = "") {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  node.className = className;
+  return node;
+}
+
+function button(text, work, className = "") {
+  const node = make("button", text, className);
+  node.type = "button";
+  node.addEventListener("click", work);
+  return node;
+}
+
+function busy(node, text) {
+  const before = node.textContent;
+  node.disabled = true;
+  node.textContent = text;
+  setTimeout(() => free(node, before), 60000); // whatever becomes of the request
+  node.before = before;
+}
+
+function free(node, text = node.before) {
+  if (!node.disabled) return;
+  node.disabled = false;
+  node.textContent = text;
+}
+
+function add(word) {
+  const box = textbox();
+  const text = box.value.replace(/[;\s]+$/, "");
+  const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set;
+  set.call(box, text ? `${text}; ${word}` : word);
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function showCheck({ sentences, add: words }) {
+  const list = document.createElement("ul");
+  for (const sentence of sentences) list.append(make("li", sentence));
+  const row = make("p", words.length ? "This photo may also hold " : "");
+  for (const word of words) {
+    row.append(button(`+ ${word}`, (event) => {
+      add(word);
+      event.target.disabled = true;
+    }, "word"));
+  }
+  const close = button("×", () => (found.hidden = true), "close");
+  close.setAttribute("aria-label", "Close");
+  found.replaceChildren(close, ...(sentences.length ? [list] : [make("p", "Every word of this list can win here.")]), row);
+  found.hidden = false;
+}
+
+// Below "Why this class", which app/stage.js fills on the same event.
+function explain(value) {
+  pinned = value?.name && !value.other ? value : null;
+  const why = document.querySelector(".stage .why");
+  if (!pinned || !why || why.hidden) return;
+  if (value.likely.length) {
+    const words = value.likely.slice(0, 5).join(" or ");
+    const more = value.likely.length > 5 ? `, or ${value.likely.length - 5} more` : "";
+    why.append(make("h4", "In 9 of 10 cases it is"), make("p", words + more + "."));
+  }
+  if (value.in_photo === false) {
+    why.append(make("p", `“${value.label}” is probably not in this photo: the evidence for it is below what 5 % of absent words reach.`, "doubt"));
+  }
+  const ask = button("What would change this answer?", () => {
+    busy(ask, "Trying changes …");
+    trigger("whatif", { segment: pinned.segment });
+  }, "change");
+  why.append(ask);
+}
+
+function showChanges({ segment, sentences }) {
+  const ask = document.querySelector(".stage .why .change");
+  if (!ask || pinned?.segment !== segment) return;
+  const list = document.createElement("ul");
+  for (const sentence of sentences) list.append(make("li", sentence));
+  const title = make("h4", sentences.length ? "The smallest changes that rename it" : "Nothing that was tried renames it");
+  ask.replaceWith(title, list);
+}
+
+find(".suggest").addEventListener("click", (event) => {
+  busy(event.target, "Looking …");
+  trigger("suggest", {});
+});
+find(".check").addEventListener("click", (event) => {
+  busy(event.target, "Checking …");
+  trigger("check", {});
+});
+const answered = (event) => element.isConnected && setTimeout(() => explain(event.detail));
+document.addEventListener("eovseg-why", answered);
+watch("value", () => {
+  const value = props.value;
+  if (value?.kind === "check") showCheck(value);
+  if (value?.kind === "changes") showChanges(value);
+  free(find(".check"));
+  free(find(".suggest"));
+});

@@ -1,0 +1,94 @@
+"""Advice about words on the page: suggested words, the list's check-up, and what would rename the pinned segment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.session import Session
+from eovseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from app.layout import Parts
+    from app.page import Page
+    from eovseg.advice.suggest import Suggestion
+
+_HERE = Path(__file__).parent
+SUGGESTED = 20
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+def build() -> gr.HTML:
+    """The two buttons below the words, and the place of what they find."""
+    return gr.HTML(
+        {},
+        html_template=(_HERE / "advice.html").read_text(encoding="utf-8"),
+        js_on_load=(_HERE / "advice.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="advice",
+    )
+
+
+def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
+    """Which event runs which callback; `heavy` and `after` are those of a new result."""
+    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, **PRIVATE}
+    filled = part.suggest(
+        page.callback(suggested, 2), parts.session, [parts.words, part], show_progress="hidden", **model
+    )
+    filled.then(page.show, **heavy).then(**after)
+    part.check(page.callback(checked, 1), parts.session, part, show_progress="hidden", **model)
+
+    def changes(key: str | None, event: gr.EventData) -> Any:
+        number = getattr(event, "segment", None)
+        segment = number if isinstance(number, int) and not isinstance(number, bool) else 0
+        return page.callback(lambda session: (changes_value(session, segment),), 1)(key)
+
+    part.whatif(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
+
+
+def suggested(session: Session) -> tuple[str, dict[str, Any]]:
+    """Words for the box: the nouns that the session's photo most likely holds."""
+    assert session.result is not None
+    found = session.predictor.suggest(session.result.image, SUGGESTED)
+    return text_of(found), {"kind": "suggested", "revision": session.revision}
+
+
+def text_of(found: "Sequence[Suggestion]") -> str:
+    """Suggestions as a visitor would type them; thing or stuff is said where the word alone would mean the other."""
+    words = []
+    for one in found:
+        kind = "thing" if one.is_thing else "stuff"
+        assumed = Vocabulary.parse(one.word).classes[0].is_thing
+        words.append(one.word if assumed == one.is_thing else f"{one.word}: {kind}")
+    return "; ".join(words)
+
+
+def checked(session: Session) -> tuple[dict[str, Any]]:
+    """The check-up of the session's own words on its photo, and the words to add."""
+    assert session.result is not None and session.asked is not None
+    found = session.predictor.doctor(session.result.image, session.asked.words, session.asked.settings)
+    return (
+        {
+            "kind": "check",
+            "sentences": found.lines()[:-1] if found.add else found.lines(),
+            "add": [text_of([one]) for one in found.add],
+        },
+    )
+
+
+def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
+    """The smallest changes that rename a segment; {} where the result has none with this id."""
+    result, asked = session.result, session.asked
+    assert result is not None and asked is not None
+    if all(segment.id != segment_id for segment in result.segments):
+        return {}
+    found = session.predictor.counterfactuals(
+        result.image, asked.words, segment_id, background=asked.background, settings=asked.settings
+    )
+    return {
+        "kind": "changes",
+        "segment": segment_id,
+        "revision": session.revision,
+        "sentences": [one.sentence for one in found],
+    }

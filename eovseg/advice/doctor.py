@@ -1,0 +1,196 @@
+"""A word list's check-up on photos: words that can never win, words that take from each other, areas that no word fits,
+and what to add or merge.
+
+What it proposes to add are nouns as `eovseg.advice.suggest` ranks them, of kernels that no word of the list fits.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from eovseg.advice.kernels import Kernels
+from eovseg.advice.nouns import noun_rows, nouns, synonyms
+from eovseg.advice.suggest import WEIGHT, Suggestion, likeliest, noun_scores, shares_name, starts
+from eovseg.errors import ConfigError
+from eovseg.model.classifier import in_and_out_log_probabilities
+from eovseg.settings import Settings
+from eovseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from eovseg.predictor import Decoded, ImageState, Predictor
+    from eovseg.result import Result
+
+PROPOSED = 5
+CLOSE = 0.5  # of a winner's probability that makes another word its rival
+LEAST_SHARE = 0.02  # of a photo that an area without a word must cover to be told
+_STEPS = 21  # of alpha and of beta from 0 to 1
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Two words of the list that are close on `segments` segments; `synonyms` says whether they name the same thing."""
+
+    words: tuple[str, str]
+    segments: int
+    synonyms: bool
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An area of one photo without a word: its share of the photo, box x0, y0, x1, y1, and nouns that may fit."""
+
+    photo: str
+    share: float
+    box: tuple[int, int, int, int]
+    nouns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is odd about a list on some photos. `never`: words that win no kernel at any alpha and beta."""
+
+    photos: int
+    never: tuple[str, ...]
+    rivals: tuple[Rivals, ...]
+    gaps: tuple[Gap, ...]
+    add: tuple[Suggestion, ...]
+
+    def lines(self) -> list[str]:
+        """The findings as plain sentences."""
+        where = "this photo" if self.photos == 1 else f"these {self.photos:,} photos"
+        told = []
+        if self.never:
+            listed = ", ".join(f'"{word}"' for word in self.never)
+            told.append(f"On {where} these words win nothing, at any alpha and beta: {listed}.")
+        for pair in self.rivals:
+            first, second = pair.words
+            count = f"{pair.segments:,} segment" + ("s" if pair.segments > 1 else "")
+            advice = f'; they are synonyms: write "{first}, {second}"' if pair.synonyms else ""
+            told.append(f'"{first}" and "{second}" take from each other on {count}{advice}.')
+        for gap in self.gaps:
+            fits = f"; {' or '.join(gap.nouns)} may fit" if gap.nouns else ""
+            told.append(f"{gap.photo or 'The photo'}: no word fits {100 * gap.share:.0f} % of it, at {gap.box}{fits}.")
+        if self.add:
+            told.append(f"To add: {', '.join(one.word for one in self.add)}.")
+        return told
+
+
+def diagnose(
+    predictor: "Predictor", states: "Iterable[ImageState]", words: Vocabulary, settings: Settings
+) -> Diagnosis:
+    """The check-up of a list on some encoded photos, of which one is held at a time.
+
+    Raises `ConfigError` without any.
+    """
+    wins = np.zeros(len(words), dtype=bool)
+    close: Counter[tuple[int, int]] = Counter()
+    gaps: list[Gap] = []
+    scores, photos = np.zeros(len(nouns())), 0
+    for state in states:
+        photos += 1
+        decoded = predictor.decode(state, words)
+        result = predictor.compose(decoded, settings=settings)
+        wins |= winners(predictor, decoded, settings)
+        close.update(_rivals(predictor, decoded, result, settings))
+        gaps += _gaps(predictor, decoded, result)
+        scores += noun_scores(predictor, state, words.words)
+    if not photos:
+        raise ConfigError("There is no photo to check the list on.")
+    rivals = [
+        Rivals(
+            (words.labels[a], words.labels[b]),
+            count,
+            bool(set(synonyms(words.classes[a].names, ())) & {*words.classes[b].names}),
+        )
+        for (a, b), count in close.most_common()
+    ]
+    never = tuple(label for label, won in zip(words.labels, wins, strict=True) if not won)
+    return Diagnosis(
+        photos, never, tuple(rivals), tuple(gaps), tuple(likeliest(scores / photos, PROPOSED, words.words))
+    )
+
+
+@torch.inference_mode()
+def winners(predictor: "Predictor", decoded: "Decoded", settings: Settings) -> np.ndarray:
+    """(K,) bool: the word is the best of some kernel at some alpha and beta, both in steps of 0.05.
+
+    Kernels that are void at the settings' threshold do not count. A word's logarithm is a mixture by alpha where
+    training saw it, else by beta, so the best of either group are compared.
+    """
+    rule = settings.applied(predictor.config)
+    inside, outside = (p[0].float().cpu().numpy() for p in in_and_out_log_probabilities(decoded.logits))
+    if rule.ensemble == "arithmetic":
+        inside, outside = np.exp(inside), np.exp(outside)
+    logits = decoded.logits
+    void = logits.class_logits[-1][0].float().softmax(-1)[:, -1].cpu().numpy()
+    valid = logits.valid_masks[0].cpu().numpy()
+    kept = void <= (1 if rule.void_threshold is None else rule.void_threshold)
+    seen = predictor.seen(decoded.vocabulary)
+    steps = np.linspace(0, 1, _STEPS)[:, None, None] * valid[kept][:, None]
+    mixed = (1 - steps) * inside[kept] + steps * outside[kept]  # (S, Q, K)
+    won = np.zeros(len(seen), dtype=bool)
+    for own in (seen, ~seen):
+        if own.any() and kept.any():
+            places = np.flatnonzero(own)
+            best = mixed[:, :, places].max(2)
+            rest = mixed[:, :, ~own].max(2).min(0) if not own.all() else -np.inf  # the other group at its weakest
+            won[places[mixed[:, :, places].argmax(2)[best >= rest]]] = True
+    return won
+
+
+def _rivals(
+    predictor: "Predictor", decoded: "Decoded", result: "Result", settings: Settings
+) -> "Counter[tuple[int, int]]":
+    """Pairs of classes that are best and second on a segment, and close."""
+    rule = settings.applied(predictor.config)
+    scores = predictor.log_probabilities(decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble)
+    found: Counter[tuple[int, int]] = Counter()
+    if len(result.vocabulary) < 2:
+        return found
+    for query in result.queries:
+        values, places = scores[query, :-1].exp().topk(2)
+        if float(values[1]) >= CLOSE * float(values[0]):
+            first, second = sorted(places.tolist())
+            found[first, second] += 1
+    return found
+
+
+def _gaps(predictor: "Predictor", decoded: "Decoded", result: "Result") -> list[Gap]:
+    """Connected areas that no segment covers, the largest first, with the nouns of the kernel that covers each best."""
+    labels, count = ndimage.label(result.segment_map == 0)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    boxes = ndimage.find_objects(labels)
+    large = [i for i in range(1, count + 1) if areas[i] >= LEAST_SHARE * labels.size]
+    if not large:
+        return []
+    kernels = Kernels.of(predictor, decoded)
+    likely = kernels.log_probabilities(noun_rows(predictor), starts(), WEIGHT)
+    taken = {name.casefold() for name in result.vocabulary.words}
+    masks = (decoded.logits.mask_logits[-1][0] > 0).cpu().numpy()
+    gaps = []
+    for number in sorted(large, key=lambda i: -areas[i]):
+        covered = on_grid(labels == number, decoded)
+        overlap = (masks & covered).sum((1, 2)) / np.maximum((masks | covered).sum((1, 2)), 1)
+        order = np.argsort(-likely[int(overlap.argmax())], kind="stable").tolist()
+        fitting = [nouns().classes[i] for i in order[:10] if not shares_name(nouns().classes[i], taken)]
+        rows, columns = boxes[number - 1]
+        box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
+        fits = tuple(entry.label for entry in fitting[:3])
+        gaps.append(Gap(result.name, float(areas[number] / labels.size), box, fits))
+    return gaps
+
+
+def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:
+    """A mask (H, W) at the stride of the kernels' masks, the padding empty."""
+    height, width = decoded.logits.mask_logits[-1].shape[-2:]
+    features = decoded.state.features
+    (inner_height, inner_width), (padded_height, padded_width) = features.image_size, features.padded_size
+    rows = ((np.arange(height) + 0.5) * padded_height / height / inner_height * mask.shape[0]).astype(int)
+    columns = ((np.arange(width) + 0.5) * padded_width / width / inner_width * mask.shape[1]).astype(int)
+    inside = (rows < mask.shape[0])[:, None] & (columns < mask.shape[1])
+    return np.asarray(mask[np.minimum(rows, mask.shape[0] - 1)][:, np.minimum(columns, mask.shape[1] - 1)] & inside)

@@ -1,0 +1,62 @@
+"""A photo's object kernels as points that any words can be compared with, whatever list they were decoded with."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch.nn import functional as F
+
+from eovseg.model.classifier import MAX_LOGIT_SCALE
+
+if TYPE_CHECKING:
+    from eovseg.predictor import Decoded, Predictor
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Q kernels: unit embeddings of the trained classifier and of the frozen tower (Q, D), whether the frozen one
+    counts (Q,) bool, the probability of "none of these words" (Q,), and the scale of either classifier's cosine.
+    """
+
+    trained: np.ndarray
+    frozen: np.ndarray
+    valid: np.ndarray
+    void: np.ndarray
+    scales: tuple[float, float]
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, predictor: "Predictor", decoded: "Decoded") -> "Kernels":
+        """The kernels of one decoded photo."""
+        logits = decoded.logits
+        frozen = predictor.network.embed_masks(decoded.state.features, logits.mask_logits[-1])[0]
+        return cls(
+            F.normalize(logits.class_embeddings[0].float(), dim=-1).cpu().numpy(),
+            F.normalize(frozen.float(), dim=-1).cpu().numpy(),
+            logits.valid_masks[0].cpu().numpy(),
+            logits.class_logits[-1][0].float().softmax(-1)[:, -1].cpu().numpy(),
+            scales(predictor),
+        )
+
+    def log_probabilities(self, rows: np.ndarray, starts: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
+        """log p (Q, K) of the K classes whose names' unit rows (N, D) begin at `starts` (K,): the geometric ensemble.
+
+        `weight` in 0..1, a number or (K,), is that of the frozen tower.
+        """
+        inside, outside = (
+            log_softmax(np.maximum.reduceat(scale * points @ rows.T, starts, axis=1), axis=1)
+            for scale, points in zip(self.scales, (self.trained, self.frozen), strict=True)
+        )
+        weights = np.broadcast_to(weight, starts.shape) * self.valid[:, None]
+        return np.asarray(log_softmax((1 - weights) * inside + weights * outside, axis=1))
+
+
+def scales(predictor: "Predictor") -> tuple[float, float]:
+    """What multiplies the cosine in the trained classifier's logits and in the frozen tower's."""
+    network = predictor.network
+    last: Any = network.decoder.layers[-1]
+    learned = (last.logit_scale, network.feature_extractor.logit_scale)
+    trained, frozen = (float(scale.detach().exp().clamp(max=MAX_LOGIT_SCALE)) for scale in learned)
+    return trained, frozen

@@ -1,0 +1,139 @@
+"""`python -m eovseg.data.noun_list DATA OUTPUT`: everyday nouns, from class lists whose licences allow it.
+
+One entry a line, `name, synonym: thing`. The sources in this order: COCO panoptic, the project's own everyday words,
+COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A class
+whose label an earlier entry has is left out, and a name stands in the first entry that has it. COCO's classes stand
+first, those first that most of XS's fully labelled training photos have: the order is what one would guess without
+seeing the photo. assets/vocabularies has the result, `nouns.txt`, with the rows of XS's text tower beside it, and its
+README the licences.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eovseg.data.label_files import read_json
+from eovseg.errors import any_encoding, exit_code
+from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
+from eovseg.whole_files import write_whole
+
+PRESETS = (TRAINING_PRESET, "everyday", "coco-stuff-171", "ade20k-150", "ade20k-847")
+LVIS_IDS = 10_000  # category ids of LVIS names outside COCO begin here
+_NO_LETTERS = re.compile(r"[^a-z0-9' ]+")
+ANIMALS = 398  # of ImageNet's classes the first, most of them species that few people name
+EVERYDAY_ANIMALS = """
+goldfish, cock, hen, ostrich, robin, jay, magpie, vulture, bullfrog, scorpion, tarantula, centipede, peacock, quail,
+toucan, hummingbird, goose, koala, jellyfish, snail, slug, flamingo, pelican, albatross, hyena, cougar, lynx,
+leopard, jaguar, lion, tiger, cheetah, ladybug, fly, bee, ant, grasshopper, cricket, cockroach, mantis, dragonfly,
+starfish, hare, hamster, porcupine, beaver, hog, hippopotamus, ox, bison, ram, gazelle, llama, weasel, otter, skunk,
+badger, armadillo, orangutan, gorilla, chimpanzee, baboon, eel, red fox, grey fox, timber wolf, polar bear,
+brown bear, giant panda, sea lion, king penguin, wild boar, african elephant, great white shark, killer whale,
+grey whale, fiddler crab, american lobster, hermit crab, box turtle, common iguana, african chameleon, green snake,
+monarch, guinea pig, fox squirrel, arabian camel, water buffalo, spider monkey, bald eagle, great grey owl,
+black swan, american alligator, tree frog, wood rabbit, golden retriever, german shepherd
+"""
+# Names that mean nothing outside their own class list.
+LEFT_OUT = """
+solid, structural, waterdrops, controls, system, structure, support, equipment, videos, cds, stands, stalls, text,
+merchandise, skip, block, cover, pack, dummy, exhibitor, vault, case, gear, handle, meters, tanks, tables, shops,
+tracks, shanties, first floor, washing machines, central reservation, chair desk, street box, hanging clothes,
+clothes hanging, trade name, bullring, big top, inflatable bounce game, artificial golf green, alembic,
+service elevator, building materials, cover curtain, desk organizer, rocky formation, base, award, slot, hip, ear,
+upright, brass, wing, web site, file, pick, rule, drake
+"""
+
+
+def nouns(data: Path) -> Vocabulary:
+    """The list; raises `DataError` where sources below `data` cannot be read."""
+    owned, left_out = set[str](), _listed(LEFT_OUT)
+    classes = []
+    for names, is_thing in _sources(data):
+        tidy = list(dict.fromkeys(filter(None, map(_tidy, names))))
+        if not tidy or tidy[0] in left_out or not owned.isdisjoint(_spellings(tidy[0])):
+            continue
+        own = tuple(name for name in tidy if name not in owned)
+        owned.update(own)
+        classes.append(WordClass(own, is_thing))
+    counts = _photos_of_class(data)
+    first = sorted(range(len(counts)), key=lambda index: -counts[index])
+    return Vocabulary((*(classes[index] for index in first), *classes[len(counts) :]))
+
+
+def _photos_of_class(data: Path) -> list[int]:
+    """In how many of XS's fully labelled training photos each of COCO's classes is."""
+    from eovseg.data.classes import TrainingClasses
+    from eovseg.data.sources import open_sources, xs_sources
+
+    classes = TrainingClasses.coco()
+    counts = [0] * classes.base_size
+    for source in open_sources([source for source in xs_sources(data) if source.labels == "panoptic"], classes):
+        for index in range(len(source.photos)):
+            for found in {number for number in source.classes_of(index) if number < classes.base_size}:
+                counts[found] += 1
+    return counts
+
+
+def _sources(data: Path) -> Iterator[tuple[Sequence[str], bool]]:
+    """Names of every class of every source, and whether it is a thing."""
+    for preset in PRESETS:
+        for entry in Vocabulary.preset(preset).classes:
+            # COCO-Stuff writes "wall-brick" and "ceiling-other"; the names that people use stand behind.
+            yield (entry.names if "-" not in entry.label else entry.names[1:]), entry.is_thing
+    for category in read_json(data / "vocabulary.json"):
+        if category["id"] >= LVIS_IDS:
+            yield [category["name"]], bool(category["isthing"])
+    from timm.data.imagenet_info import ImageNetInfo
+
+    information, animals = ImageNetInfo("imagenet1k"), _listed(EVERYDAY_ANIMALS)
+    for index in range(1000):
+        name = str(information.index_to_description(index)).split(", ")[0]
+        if index >= ANIMALS or _tidy(name) in animals:
+            yield [name], True
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(text.replace("\n", " ").strip().split(", "))
+
+
+def _tidy(name: str) -> str:
+    """A name in small letters, without what stands in brackets, hyphens and other signs."""
+    return " ".join(_NO_LETTERS.sub(" ", re.sub(r"\(.*?\)", "", name.lower())).split())
+
+
+def _spellings(name: str) -> set[str]:
+    """The name, what it may be the plural of, and without its spaces and with them."""
+    return {name, name.removesuffix("s"), name.removesuffix("es"), name.replace(" ", ""), f"{name}s"}
+
+
+def embed(found: Vocabulary, path: Path) -> None:
+    """Write the rows of XS's text tower for all names, in half precision, as `eovseg.advice.nouns` reads them."""
+    from eovseg.advice.nouns import digest_of
+    from eovseg.loading import load
+
+    rows = load("xs", device="cpu").text_embeddings(found).embeddings.numpy()
+    np.savez_compressed(path, rows=rows.astype(np.float16), names=np.array(digest_of(found)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    any_encoding()
+    parser = argparse.ArgumentParser(prog="python -m eovseg.data.noun_list", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of the training sources, for the names of LVIS")
+    parser.add_argument("output", type=Path, help="the text file")
+    options = parser.parse_args(argv)
+
+    def run() -> None:
+        found = nouns(options.data)
+        write_whole(options.output, found.to_text().replace("; ", "\n") + "\n")
+        print(f"{options.output}: {len(found)} entries, {len(found.words)} names")
+        embed(found, options.output.with_name(f"{options.output.stem}-minilm.npz"))
+
+    return exit_code(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

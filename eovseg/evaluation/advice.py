@@ -1,0 +1,432 @@
+"""`python -m eovseg.evaluation.advice FOLDER --out OUT`: how good the advice about words is, and its thresholds.
+
+Tables with 95 % intervals (bootstrap over photos):
+
+- `suggest.csv`: recall of the true classes among 10 and 20 suggested nouns.
+- `doctor.csv`: each true class deleted from the photo's own list in turn; is it among five proposed nouns?
+- `presence.csv`: words that are in the photo told from others.
+- `absence.csv`: regions whose word is not in the list told from others.
+- `sets.csv`: do a segment's words hold the right one in 90 % of cases?
+
+What is chosen or fitted is judged on other photos: by halves, or in 10 folds. The words are COCO's, all seen in
+training. `--honesty FILE` writes the thresholds fitted on all photos, as they lie beside weights. `--values FILE` keeps
+what the network said, which is most of the work, for the next run.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eovseg.command_options import add_model_options, chosen_model
+from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.evaluation.bootstrap import draws_of, interval
+from eovseg.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from eovseg.advice.kernels import Kernels
+    from eovseg.evaluation.word_values import ListValues, PhotoValues
+    from eovseg.predictor import Predictor
+
+FOLDS = 10
+LEVEL = 0.9
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+TIMED = 5  # photos
+Row = dict[str, Any]
+
+
+def suggest_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
+    """Recall at 10 and 20 of every way to rank nouns, and of the one that half of the photos chooses on the rest."""
+    hits = {name: {k: np.zeros(len(photos), dtype=np.int64) for k in (10, 20)} for name in methods.names}
+    for number, photo in enumerate(photos):
+        for name, order in methods.orders(photo).items():
+            for k, found in hits[name].items():
+                found[number] = methods.found(order[:k], photo)
+    true = np.array([int((photo.share > 0).sum()) for photo in photos])
+    rows = [_recall_row(name, found, true) for name, found in hits.items()]
+    half = np.arange(len(photos)) % 2
+    chosen = {k: np.zeros(len(photos), dtype=np.int64) for k in (10, 20)}
+    for own in (0, 1):
+        best = max(
+            methods.names, key=lambda name: hits[name][20][half != own].sum() + hits[name][10][half != own].sum()
+        )
+        for k in chosen:
+            chosen[k][half == own] = hits[best][k][half == own]
+    rows.append(_recall_row("chosen on the other half", chosen, true))
+    return rows
+
+
+def _recall_row(name: str, hits: Mapping[int, np.ndarray], true: np.ndarray) -> Row:
+    row: Row = {"ranked by": name}
+    for k, found in hits.items():
+        row |= _named(f"recall at {k}", *_share(found, true))
+    return row
+
+
+def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
+    """How often a deleted true class is among the five nouns that are proposed for the rest of the photo's own."""
+    from eovseg.advice.doctor import PROPOSED
+
+    hits: dict[str, list[int]] = {}
+    for photo in photos:
+        own, kernels = np.flatnonzero(photo.share), methods.kernels(photo.full)
+        counts: dict[str, int] = {}
+        for gone in own:
+            for name, order in methods.proposals(kernels, [index for index in own if index != gone]).items():
+                counts[name] = counts.get(name, 0) + int(gone in methods.coco[order[:PROPOSED]])
+        for name, count in counts.items():
+            hits.setdefault(name, []).append(count)
+    true = np.array([int((photo.share > 0).sum()) for photo in photos])
+    plain = np.array(hits["suggest"])
+    return [
+        {"proposed by": name}
+        | _named("found", *_share(np.array(found), true))
+        | _named("more than suggest", *_share(np.array(found) - plain, true))
+        for name, found in hits.items()
+    ]
+
+
+class Methods:
+    """The ways to rank nouns that are compared, for photos of COCO's classes."""
+
+    def __init__(self, rows: np.ndarray, scales: tuple[float, float]) -> None:
+        from eovseg.advice.nouns import nouns
+        from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+
+        owner: dict[str, int] = {}
+        for index, entry in enumerate(Vocabulary.preset(TRAINING_PRESET).classes):
+            for name in entry.names:
+                owner.setdefault(name.casefold().replace("-", " "), index)
+        # The COCO class that each noun names, -1 for none.
+        self.coco = np.array([next((owner[n] for n in e.names if n in owner), -1) for e in nouns().classes])
+        self.rows, self.scales = rows, scales
+        parts = ("kernels", "trained classifier", "frozen tower", "best kernel", "VAS", "cells", "kernels and VAS")
+        self.names = ["most frequent classes", *(f"{p}{end}" for p in parts for end in ("", " + prior"))]
+
+    def kernels(self, values: "ListValues") -> "Kernels":
+        from eovseg.advice.kernels import Kernels
+
+        return Kernels(values.class_embeddings, values.frozen_embeddings, values.valid, values.void, self.scales)
+
+    def scores(self, photo: "PhotoValues") -> dict[str, np.ndarray]:
+        """The score (K,) of every noun, by part."""
+        from scipy.special import log_softmax
+
+        from eovseg.advice.suggest import WEIGHT, evidence, starts
+
+        kernels = self.kernels(photo.full)
+        best = kernels.log_probabilities(self.rows, starts(), WEIGHT) + np.log(1 - kernels.void + 1e-9)[:, None]
+        cells = np.maximum.reduceat(self.scales[1] * photo.cells @ self.rows.T, starts(), axis=1)
+        found = {
+            "kernels": evidence(kernels, self.rows),
+            "trained classifier": evidence(kernels, self.rows, 0.0),
+            "frozen tower": evidence(kernels, self.rows, 1.0),
+            "best kernel": best.max(0),
+            "VAS": np.maximum.reduceat(photo.vas[1], starts()),
+            "cells": np.log(np.exp(log_softmax(cells, axis=1)).mean(0)),
+        }
+        return found | {"kernels and VAS": found["kernels"] + 0.5 * found["VAS"]}
+
+    def orders(self, photo: "PhotoValues") -> dict[str, np.ndarray]:
+        """All nouns by every way, the likeliest first."""
+        from eovseg.advice.suggest import prior
+
+        found = {self.names[0]: prior()}
+        for part, scores in self.scores(photo).items():
+            found |= {part: scores, f"{part} + prior": scores + prior()}
+        return {name: np.argsort(-found[name], kind="stable") for name in self.names}
+
+    def found(self, places: np.ndarray, photo: "PhotoValues") -> int:
+        """How many of the photo's true classes some nouns name."""
+        return len(set(self.coco[places].tolist()) & set(np.flatnonzero(photo.share).tolist()))
+
+    def proposals(self, kernels: "Kernels", listed: Sequence[int]) -> dict[str, np.ndarray]:
+        """Nouns that the list of the classes `listed` does not have, by ways that know the list and ways that don't."""
+        from eovseg.advice.suggest import evidence, prior, starts
+
+        on_list = np.isin(self.coco, listed)
+        labels = self.rows[starts()]
+        near = (labels @ labels[on_list].T).max(1) if on_list.any() else np.zeros(len(labels))
+        plain = evidence(kernels, self.rows) + prior()
+        scores = {
+            "most frequent classes": prior(),
+            "suggest": plain,
+            "suggest, where no listed word fits": evidence(kernels, self.rows, on_list=on_list) + prior(),
+            "suggest, far from listed words": plain - 2 * near,
+        }
+        return {name: np.argsort(-np.where(on_list, -np.inf, s), kind="stable") for name, s in scores.items()}
+
+
+def presence_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, dict[str, float]]]:
+    """ROC areas, and false alarms and found words at thresholds of other photos; thresholds of all photos by length."""
+    rows: list[Row] = []
+    limits: dict[int, dict[str, float]] = {}
+    for length, of_photo in _lists(photos):
+        evidence = [_evidence(of_photo(photo), alpha) for photo in photos]
+        there = [photo.share[of_photo(photo).classes] > 0 for photo in photos]
+        row: Row = {"words": length} | _named("ROC area", *_area(evidence, there))
+        limits[length] = {}
+        for rate in RATES:
+            limits[length][f"{rate}"] = _upper(evidence, there, rate)
+            alarms, found = np.zeros((2, len(photos))), np.zeros((2, len(photos)))
+            for number, threshold in _held_out(len(photos), partial(_upper, rate=rate), evidence, there):
+                said, true = evidence[number] >= threshold, there[number]
+                alarms[:, number] = (said & ~true).sum(), (~true).sum()
+                found[:, number] = (said & true).sum(), true.sum()
+            row |= _named(f"false alarms at {rate}", *_share(*alarms)) | _named(f"found at {rate}", *_share(*found))
+        rows.append(row)
+    return rows, limits
+
+
+def absence_table(photos: "Sequence[PhotoValues]", alpha: float) -> list[Row]:
+    """ROC areas of signs that a true region's word is missing from the list, as `--absent-words` leaves words out."""
+    rows = []
+    for name, measure in _ABSENCE.items():
+        values, gone = zip(*(_regions(photo, measure, alpha) for photo in photos if len(photo.regions)), strict=True)
+        rows.append({"told by": name} | _named("ROC area", *_area(values, gone)))
+    return rows
+
+
+def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, float]]:
+    """Coverage and size of the words of segments at thresholds of other photos; thresholds of all photos by length."""
+    rows: list[Row] = []
+    limits: dict[int, float] = {}
+    for length, of_photo in _lists(photos):
+        segments = [_segments(of_photo(photo), alpha) for photo in photos]
+        right = [values for values, _ in segments]
+        limits[length] = _lower(right)
+        held, sizes = np.zeros((2, len(photos))), []
+        for number, threshold in _held_out(len(photos), _lower, right):
+            own, among = segments[number]
+            # At least one word is told, and it may be the right one below the threshold.
+            size = [max(1, int((row >= threshold).sum())) for row in among]
+            covered = [p >= threshold or p == row.max() for p, row in zip(own, among, strict=True)]
+            held[:, number] = sum(covered), len(covered)
+            sizes += size
+        row: Row = {"words": length, "segments": int(held[1].sum())} | _named("coverage", *_share(*held))
+        told = np.array(sizes)
+        rows.append(
+            row
+            | {
+                "mean words": round(float(told.mean()), 2),
+                "median words": float(np.median(told)),
+                "share with one word": round(float((told == 1).mean()), 3),
+                "share with at most five": round(float((told <= 5).mean()), 3),
+            }
+        )
+    return rows, limits
+
+
+def _lists(photos: "Sequence[PhotoValues]") -> "list[tuple[int, Callable[[PhotoValues], ListValues]]]":
+    """The lengths of list that were decoded, and which values of a photo are those of each."""
+    from eovseg.evaluation.word_values import SIZES
+
+    shorter = [(size, lambda photo, place=place: photo.shorter[place]) for place, size in enumerate(SIZES)]
+    return [(len(photos[0].full.classes), lambda photo: photo.full), *shorter]
+
+
+def _evidence(values: "ListValues", alpha: float) -> np.ndarray:
+    from eovseg.advice.honesty import word_evidence
+
+    return word_evidence(values.inside, values.outside, values.valid, alpha)
+
+
+def among_words(values: "ListValues", alpha: float) -> np.ndarray:
+    """Probabilities (Q, K) among the list, as `words_of_kernels` has them."""
+    from scipy.special import log_softmax, softmax
+
+    weight = alpha * values.valid[:, None]
+    mixed = (1 - weight) * log_softmax(values.inside, axis=1) + weight * log_softmax(values.outside, axis=1)
+    scores = softmax(mixed, axis=1) * (1 - values.void[:, None]) + 1e-8
+    return np.asarray(scores / scores.sum(1, keepdims=True))
+
+
+def _segments(values: "ListValues", alpha: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Probability of the word of most labelled pixels under each segment (n,), and those of all words (n of (K,)).
+
+    Segments without a labelled pixel, and those on a class that is not in the list, are left out.
+    """
+    probabilities = among_words(values, alpha)
+    place = {int(index): i for i, index in enumerate(values.classes)}
+    own, among = [], []
+    for segment in values.segments:
+        true = int(segment.true_pixels.argmax())
+        if segment.true_pixels.any() and true in place:
+            own.append(float(probabilities[segment.query, place[true]]))
+            among.append(probabilities[segment.query])
+    return np.array(own), among
+
+
+def _regions(photo: "PhotoValues", measure: Callable[..., np.ndarray], alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """A measure of absence of each true region, by the kernel that covers it best, and whether its word is missing."""
+    from eovseg.evaluation.word_values import unpacked
+
+    true = (
+        unpacked(photo.region_masks, photo.full.grid)[: len(photo.regions)]
+        .reshape(len(photo.regions), -1)
+        .astype(float)
+    )
+    values, gone = [], []
+    for offered in photo.without:
+        masks = unpacked(offered.masks, offered.grid)[: len(offered.void)].reshape(len(offered.void), -1).astype(float)
+        shared = true @ masks.T
+        best = (shared / np.maximum(true.sum(1)[:, None] + masks.sum(1) - shared, 1)).argmax(1)
+        values.append(measure(offered, alpha)[best])
+        gone.append(~np.isin(photo.regions, offered.classes))
+    return np.concatenate(values), np.concatenate(gone)
+
+
+def _entropy(values: "ListValues", alpha: float) -> np.ndarray:
+    among = among_words(values, alpha)
+    return np.asarray(-(among * np.log(among)).sum(1))
+
+
+_ABSENCE: dict[str, Callable[..., np.ndarray]] = {
+    "void probability": lambda values, alpha: values.void,
+    "best word's probability": lambda values, alpha: -among_words(values, alpha).max(1),
+    "entropy among the words": _entropy,
+}
+
+
+def _upper(evidence: Sequence[np.ndarray], there: Sequence[np.ndarray], rate: float) -> float:
+    """The threshold that at most `rate` of absent words reach, with the correction for a finite number of them."""
+    absent = np.sort(np.concatenate([own[~true] for own, true in zip(evidence, there, strict=True)]))
+    place = int(np.ceil((1 - rate) * (len(absent) + 1)))
+    return float(np.nextafter(absent[min(place, len(absent)) - 1], np.inf))
+
+
+def _lower(right: Sequence[np.ndarray]) -> float:
+    """The threshold that right words reach in `LEVEL` of cases, with the same correction."""
+    values = np.sort(np.concatenate(right))
+    return float(values[max(int(np.floor((1 - LEVEL) * (len(values) + 1))) - 1, 0)])
+
+
+def _held_out(count: int, fit: Callable[..., float], *values: Sequence[np.ndarray]) -> list[tuple[int, float]]:
+    """For each photo the threshold that is fitted to the photos of the other folds."""
+    fitted = []
+    for fold in range(FOLDS):
+        others = [[own[i] for i in range(count) if i % FOLDS != fold] for own in values]
+        fitted.append(fit(*others))
+    return [(number, fitted[number % FOLDS]) for number in range(count)]
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
+    """Sum of `part` over that of `whole`, both a number a photo, and its interval."""
+    draws = draws_of(len(part))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = (draws @ part) / (draws @ whole)
+    return (float(shares[0]), *interval(shares[1:], float(shares[0])))
+
+
+def _area(values: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """Area under the ROC curve of `values` as a sign of `true`, a photo each, and its interval."""
+    photo = np.repeat(np.arange(len(values)), [len(own) for own in values])
+    value, positive = np.concatenate(values), np.concatenate(true)
+    order = np.argsort(value, kind="stable")
+    photo, positive = photo[order], positive[order]
+    _, group = np.unique(value[order], return_inverse=True)
+    areas = []
+    for draw in draws_of(len(values)):
+        weight = draw[photo].astype(float)
+        right = np.bincount(group, weight * positive)
+        wrong = np.bincount(group, weight * ~positive)
+        areas.append((right * (np.cumsum(wrong) - wrong / 2)).sum() / (right.sum() * wrong.sum()))
+    return (float(areas[0]), *interval(np.array(areas[1:]), float(areas[0])))
+
+
+def _named(name: str, value: float, low: float, high: float) -> Row:
+    return {name: round(value, 4), f"{name}, low": round(low, 4), f"{name}, high": round(high, 4)}
+
+
+def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
+    """Processor time of suggestions for a new photo over that of segmenting it with COCO's words: median, largest."""
+    from eovseg.vocabulary import TRAINING_PRESET
+
+    def seconds(work: Callable[[], object]) -> float:
+        predictor.forget()
+        begin = time.process_time()
+        work()
+        return time.process_time() - begin
+
+    predictor.suggest(images[0])
+    predictor(images[0], TRAINING_PRESET)
+    pairs = [
+        (seconds(partial(predictor.suggest, image)), seconds(partial(predictor, image, TRAINING_PRESET)))
+        for image in images
+    ]
+    ratios = sorted(own / whole for own, whole in pairs)
+    return {
+        "photos": len(pairs),
+        "suggest over a whole photo": round(ratios[len(ratios) // 2], 2),
+        "largest": round(ratios[-1], 2),
+    }
+
+
+def run(options: argparse.Namespace) -> None:
+    """Collect the values where they are not kept, and write the tables."""
+    from eovseg.advice.honesty import Honesty, Limits
+    from eovseg.advice.kernels import scales
+    from eovseg.advice.nouns import noun_rows
+    from eovseg.checkpoints import default_checkpoint
+    from eovseg.data.panoptic_folder import PanopticFolder
+    from eovseg.evaluation.origin import Origin
+    from eovseg.evaluation.report import csv_text
+    from eovseg.evaluation.word_values import collect, read
+
+    folder = PanopticFolder(options.data)
+    predictor = chosen_model(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    values = options.values or options.out / "values.pkl"
+    if not values.exists():
+        collect(predictor, folder, values)
+    photos = list(read(values))
+    if [photo.name for photo in photos] != [photo.file_name for photo in folder.photos]:
+        raise ConfigError(f'"{values}" is not about the {len(folder)} photos of {folder.name}; delete it.')
+    if options.values is None:
+        values.unlink()
+    weights = options.checkpoint or default_checkpoint(predictor.config.variant)
+    origin, alpha = Origin.of(weights), predictor.config.alpha
+    methods = Methods(noun_rows(predictor), scales(predictor))
+    presence, evidence = presence_table(photos, alpha)
+    sets, probability = sets_table(photos, alpha)
+    tables = {
+        "suggest": suggest_table(photos, methods),
+        "doctor": doctor_table(photos, methods),
+        "presence": presence,
+        "absence": absence_table(photos, alpha),
+        "sets": sets,
+    }
+    for name, rows in tables.items():
+        write_whole(options.out / f"{name}.csv", csv_text(rows))
+        print(options.out / f"{name}.csv")
+    timed = suggest_time(predictor, [folder.load_image(photo) for photo in folder.photos[:TIMED]])
+    about = {"photos": len(photos), "data": folder.name, "origin": asdict(origin), "time": timed}
+    write_whole(options.out / "about.json", json.dumps(about, indent=1) + "\n")
+    if options.honesty:
+        limits = tuple(Limits(n, evidence[n], probability[n]) for n in sorted(evidence))
+        document = Honesty(str(origin.sha256), LEVEL, limits).to_json()
+        write_whole(options.honesty, json.dumps(document, indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    any_encoding()
+    parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.advice", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of fully labelled photos with COCO's classes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--values", type=Path, metavar="FILE", help="keep what the network said here, or read it")
+    parser.add_argument("--honesty", type=Path, metavar="FILE", help="write the thresholds here")
+    add_model_options(parser)
+    options = parser.parse_args(argv)
+    return exit_code(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
