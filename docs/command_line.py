@@ -20,6 +20,8 @@ TOOLS = (
     "eovseg.benchmark.start",
     "eovseg.benchmark.training",
     "eovseg.benchmark.conditions",
+    "eovseg.evaluation.advice",
+    "eovseg.data.noun_list",
     "eovseg.data.xs_parts",
     "analysis.contact_sheet",
     "app.screenshots",
