@@ -82,7 +82,7 @@ def section(name: str, parser: argparse.ArgumentParser) -> str:
     lines = [f"## `{name}`", ""]
     for text in (parser.description, parser.epilog):
         if text:
-            lines += [" ".join(_escaped(text % {"prog": parser.prog}).split()), ""]
+            lines += [" ".join(_escaped(text.replace("%(prog)s", parser.prog)).split()), ""]
     for group in parser._action_groups:
         actions = [
             one

@@ -147,6 +147,7 @@ def test_options_of_a_command_are_written_out() -> None:
     parser = dict(command_line.parsers())["eovseg segment"]
     text = command_line.section("eovseg segment", parser)
     assert "`-o OUTPUT`, `--output OUTPUT`" in text and "`--variant {xs,s,m,l}`" in text
+    assert all(command_line.section(name, one).startswith(f"## `{name}`") for name, one in command_line.parsers())
     photos = next(action for action in parser._actions if action.dest == "photos")
     assert f"\n: {photos.help}\n" in text and "SUPPRESS" not in text
 
