@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+DOCS_STAMP := $(VENV)/.docs-stamp
 # The tests run in so many processes, each with one thread; WORKERS=0 runs them in one, with all threads.
 WORKERS ?= 2
 PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check format screenshots clean chromium readers
+.PHONY: help demo lab test check format docs screenshots clean chromium readers
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
@@ -16,6 +17,7 @@ help:
 	@echo "make test    run every test, the page in Chromium too (WORKERS=0: in one process instead of two)"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
+	@echo "make docs    run the notebooks and build the manual in docs/_build/html"
 	@echo "make screenshots  photograph every tab of the page into assets/screenshots"
 	@echo "make clean   delete .venv and every cache of the checks"
 
@@ -25,16 +27,20 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(DOCS_STAMP): requirements-docs.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
+	@touch $@
+
 demo: $(STAMP)
 	$(BIN)/python -m app --open $(ARGS)
 
 lab: $(STAMP)
 	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab notebooks $(ARGS)
 
-test: $(STAMP) chromium readers
+test: $(DOCS_STAMP) chromium readers
 	$(PYTEST) $(ARGS)
 
-check: $(STAMP)
+check: $(DOCS_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,6 +49,12 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A warning, such as a link that leads nowhere, is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/python docs/notebook_pages.py run
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "The manual is docs/_build/html/index.html"
 
 screenshots: $(STAMP) chromium
 	$(BIN)/python -m app.screenshots $(ARGS)
@@ -67,4 +79,4 @@ chromium:
 	fi
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build eovseg.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build eovseg.egg-info docs/_build docs/generated docs/notebooks

@@ -230,7 +230,7 @@ def client(server: str) -> Client:
     return Client(server, verbose=False, httpx_kwargs={"timeout": 120})
 
 
-def test_calls_as_the_readme_makes_them(client: Client) -> None:
+def test_calls_as_the_manual_makes_them(client: Client) -> None:
     """Every endpoint, as `gradio_client` sees it: numbers first, then files."""
     photo, words = handle_file(str(asset_path("photos/bear.jpg"))), "bear; grass: stuff"
     vas, files = client.predict(photo, words, word="bear", x=200, y=150, api_name="/vas")

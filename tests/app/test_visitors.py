@@ -193,8 +193,8 @@ def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
 ) -> None:
     assert asked_to_serve("--checkpoint", "mine.safetensors")[0].store._limit == MAX_SESSIONS
     assert asked_to_serve("--variant", "m", "--checkpoint", "m.pth")[0].store._limit == LARGE_MODEL_SESSIONS
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"At most {MAX_SESSIONS} tabs are kept, or {LARGE_MODEL_SESSIONS} where S, M or L" in readme
+    manual = " ".join((ROOT / "docs" / "page.md").read_text(encoding="utf-8").split())
+    assert f"At most {MAX_SESSIONS} tabs are kept, or {LARGE_MODEL_SESSIONS} where S, M or L" in manual
 
 
 def test_no_password_is_given_and_a_bad_one_is_not_repeated(
@@ -214,13 +214,13 @@ def test_no_password_is_given_and_a_bad_one_is_not_repeated(
         parser().parse_args(["--auth", "a:b", "--auth-file", "f"])
 
 
-def test_the_readme_says_what_the_report_of_the_long_run_says() -> None:
+def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
     report = json.loads((ROOT / "assets/evaluation/page-soak.json").read_text(encoding="utf-8"))
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    manual = " ".join((ROOT / "docs" / "page.md").read_text(encoding="utf-8").split())
     said = re.search(
         r"(\d+) minutes, (\d+) results, none mixed up, memory ([+−-][\d.]+) %, requests that failed: (\d+)"
         r".*?`OMP_NUM_THREADS=(\d+) python -m tests\.app\.visitors ([^`]*)`",
-        readme,
+        manual,
     )
     assert said is not None
     minutes, results, memory, failed, threads, options = said.groups()

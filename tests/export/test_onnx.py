@@ -112,9 +112,9 @@ def test_clips_tokenizer_gives_open_clips_tokens(prompt: str) -> None:
     assert found + [0] * (77 - len(found)) == given(prompt)[0].tolist()
 
 
-def test_the_readme_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"### ONNX\n.*?```python\n(.*?)```", readme, re.DOTALL)
+def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    code = re.search(r"```python onnx\n(.*?)```", manual, re.DOTALL)
     assert code is not None
     shutil.copytree(folder, tmp_path / "onnx")
     shutil.copy(asset_path("photos/bear.jpg"), tmp_path / "photo.jpg")

@@ -5,14 +5,12 @@ The assertions are in cells that only these tests append; the reader does not se
 
 import os
 import re
-import time
 from pathlib import Path
-from queue import Empty
-from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from docs.notebook_pages import PatientClient
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -218,30 +216,6 @@ CHECKS = {
 }
 
 
-class PatientClient(NotebookClient):
-    """An nbclient that polls for replies every second.
-
-    If nbclient sends a widget's state on the socket it is waiting on, it misses the socket's only wake-up; without
-    polling, a reply that has already arrived would be seen only when the cell times out (nbclient issue 312).
-    """
-
-    async def async_start_new_kernel_client(self) -> Any:
-        kernel = await super().async_start_new_kernel_client()
-        receive = kernel.shell_channel.get_msg
-
-        async def get_message(timeout: float | None = None) -> dict[str, Any]:
-            end = float("inf") if timeout is None else time.monotonic() + timeout
-            while True:
-                try:
-                    return await receive(timeout=max(0.0, min(1.0, end - time.monotonic())))
-                except Empty:
-                    if time.monotonic() >= end:
-                        raise
-
-        kernel.shell_channel.get_msg = get_message
-        return kernel
-
-
 def test_every_notebook_is_checked() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == sorted(CHECKS)
 
@@ -272,8 +246,7 @@ def test_links_between_notebooks_resolve(path: Path) -> None:
 def test_footer_tells_both_routes(path: Path) -> None:
     last = nbformat.read(path, as_version=4).cells[-1].source.splitlines()[-1]
     assert last.startswith("lecture route, 20 minutes: ") and " · lab route, 2 hours: " in last
-    assert last.endswith("(../README.md#notebooks-and-figures)")
-    assert "\n## Notebooks and figures\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert last.endswith("(../docs/notebooks.md)")
 
 
 def test_make_lab_lets_notebooks_import_the_analysis() -> None:
