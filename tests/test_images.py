@@ -173,7 +173,7 @@ def test_the_result_is_a_copy() -> None:
             np.zeros((3, 40, 60), dtype=np.uint8),
             r"must have the shape \(H, W\) or \(H, W, 1, 3 or 4\), not \(3, 40, 60\)",
         ),
-        (np.zeros(5, dtype=np.uint8), "must be"),
+        (np.zeros(5, dtype=np.uint8), r"must have the shape .*, not \(5,\)"),
         (np.zeros((0, 5), dtype=np.uint8), "no pixels"),
         (np.full((2, 2), 255.0), "finite values from 0 to 1"),
         (np.full((2, 2), np.nan), "finite values from 0 to 1"),

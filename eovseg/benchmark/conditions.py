@@ -93,7 +93,7 @@ def measure_condition(condition: Condition) -> dict[str, Any]:
 @contextmanager
 def busy_process() -> Iterator[None]:
     """A process of our own that never waits, while the block runs."""
-    code = "print(flush=True)\nwhile True: pass"
+    code = "import os\nparent = os.getppid()\nprint(flush=True)\nwhile os.getppid() == parent: pass"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it has started

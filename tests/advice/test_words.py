@@ -98,4 +98,4 @@ def test_masks_on_the_kernels_grid(xs: "Predictor") -> None:
 
 def test_photos_of_a_folder(xs: "Predictor", tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["suggest", str(tmp_path)]) == 1
-    assert "holds no photo" in capsys.readouterr().err
+    assert "has no photos" in capsys.readouterr().err

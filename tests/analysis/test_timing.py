@@ -46,7 +46,7 @@ def test_every_block_of_a_vit_at_another_size() -> None:
 def test_taps_of_a_block_are_reached_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of the three taps on a fake clock that only attention (2 ms) and the MLP (4 ms) advance."""
     clock = [0.0]
-    monkeypatch.setattr("analysis.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("eovseg.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     vit = timm_vit()
     for block in vit.blocks:  # type: ignore[union-attr]
         block.attn.register_forward_hook(lambda *_: clock.__setitem__(0, clock[0] + 0.002))

@@ -170,7 +170,7 @@ def test_a_run_that_only_fails_stops_with_a_sentence(tmp_path: Path) -> None:
             batch.pixels[:] = float("nan")
             yield batch
 
-    with pytest.raises(EovsegError, match="not finite for 50 steps"):
+    with pytest.raises(EovsegError, match="not finite for 50 consecutive steps"):
         trainer(tmp_path, replace(CONFIG, steps=60), poisoned).run()
 
 
