@@ -21,6 +21,7 @@ TOOLS = (
     "eovseg.benchmark.training",
     "eovseg.benchmark.conditions",
     "eovseg.evaluation.advice",
+    "eovseg.evaluation.by_example",
     "eovseg.data.noun_list",
     "eovseg.data.xs_parts",
     "analysis.contact_sheet",

@@ -16,7 +16,7 @@ from eovseg.data.label_files import check_size, read_colours, read_json, read_rg
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo, SegmentInfo
 from eovseg.errors import DataError
 
-__all__ = ["Category", "PanopticFolder", "Photo", "SegmentInfo", "read_rgb", "read_segment_ids"]
+__all__ = ["Category", "PanopticFolder", "Photo", "SegmentInfo", "read_rgb", "read_segment_ids", "write_segment_ids"]
 
 # A file is rejected as having different ids if more than these fractions of its classes differ from the data set in
 # being thing or stuff, or have a name without a word in common with the data set's.
