@@ -19,7 +19,6 @@ from scipy import ndimage
 from eovseg.colours import segment_colours, segment_labels, text_colour
 from eovseg.errors import ConfigError
 
-
 _BAND_PIXELS = 4_000_000  # pixels blended at a time, to avoid a full 16-bit copy of large photos
 _PLACING_SIDE = 320  # size of the downsampled map on which labels are placed
 _VERTICAL_STRETCH = 2.5

@@ -17,12 +17,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from eovseg import pictures
-from eovseg.colours import id_to_rgb
+from eovseg.colours import id_to_rgb, segment_colours, segment_labels
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FILES, WRITERS, path_of, with_needs
 from eovseg.formats.photo import PhotoFile, json_bytes, png_bytes
 from eovseg.instance_masks import InstanceMasks
-from eovseg.overlay import draw_overlay, segment_colours, segment_labels
+from eovseg.overlay import draw_overlay
 from eovseg.pictures import Ground
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole

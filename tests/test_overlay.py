@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eovseg import colours as colours_module
-from eovseg.colours import as_seen, class_colour, colour_distance, free_colour, linear_rgb, text_colour
+from eovseg.colours import (
+    as_seen,
+    class_colour,
+    colour_distance,
+    free_colour,
+    linear_rgb,
+    segment_colours,
+    segment_labels,
+    text_colour,
+)
 from eovseg.errors import ConfigError
-from eovseg.overlay import _font_for, _LabelPlacer, _written, draw_overlay, segment_colours, segment_labels
+from eovseg.overlay import _font_for, _LabelPlacer, _written, draw_overlay
 
 
 @dataclass(frozen=True)
