@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check format docs screenshots clean chromium readers
+.PHONY: help demo lab test check format docs release screenshots clean chromium readers
 
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make docs    run the notebooks and build the manual in docs/_build/html"
+	@echo "make release build and check the distributions and the model file with their hashes in dist/"
 	@echo "make screenshots  photograph every tab of the page into assets/screenshots"
 	@echo "make clean   delete .venv and every cache of the checks"
 
@@ -55,6 +56,15 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python docs/notebook_pages.py run
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "The manual is docs/_build/html/index.html"
+
+# The wheel is built from the source distribution, so both are whole; nothing is uploaded.
+release: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build==1.6.1 twine==7.0.0
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	cp assets/weights/eovseg-xs.safetensors dist/
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
 screenshots: $(STAMP) chromium
 	$(BIN)/python -m app.screenshots $(ARGS)
