@@ -57,7 +57,8 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             sizes["words"] = {0: Dim("words", min=WORDS_AT_ONCE)}
             _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, ANSWERS)
             tokens = {"tokens": torch.ones(3, len(network.config.prompts), 7, dtype=torch.long)}
-            text, open_sizes = TextHalf(network.text_encoder).eval(), {"tokens": {0: Dim("words"), 2: Dim("places")}}
+            text = TextHalf(network.text_encoder).eval()
+            open_sizes = {"tokens": {0: Dim("words"), 2: Dim("places", max=text.longest)}}
             prompts = {"prompts": json.dumps(network.config.prompts)}
             _write(text, parts["text.onnx"], tokens, open_sizes, ["rows"], prompts)
         return _check(runtime, network, parts, names, whole)

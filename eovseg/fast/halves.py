@@ -109,6 +109,12 @@ class TextHalf(nn.Module):
         super().__init__()
         self.tower: nn.Module = encoder.tower if isinstance(encoder, MiniLMTextEncoder) else encoder.clip
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt that the tower has positions for."""
+        table: Any = self.tower.positions.weight if isinstance(self.tower, MiniLM) else self.tower.positional_embedding
+        return len(table)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """As `encode_words`."""
         words, prompts = tokens.shape[:2]

@@ -26,7 +26,7 @@ def test_a_visitor_puts_a_segment_right(visit: Visit) -> None:
     visit.tab.fill(".correct input", "<i>ferry</i>")
     visit.changes(lambda: visit.tab.press(".correct input", "Enter"))
     assert visit.names == ["<i>ferry</i>", "boat", "sea", "sky"]
-    assert visit.tab.inner_text(".stage .why h3") == "Why <i>ferry</i>?", "it stays pinned"
+    visit.tab.wait_for_selector(".stage .why h3 >> text=Why <i>ferry</i>?")  # it stays pinned
     visit.changes(lambda: visit.tab.select_option(".correct select", label="boat"))
     assert visit.names == ["<i>ferry</i>", "sea", "sky"]
 

@@ -157,7 +157,7 @@ def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["s", "m", "l"])
+@pytest.mark.parametrize("variant", ["s", "l"])  # M is S with other sizes
 def test_random_weights_up_to_the_first_masks(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     largest = export(EOVSeg(variant_config(variant)).eval(), tmp_path, whole=False)

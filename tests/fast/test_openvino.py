@@ -131,6 +131,7 @@ def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:dtype='bfloat16' is slower")
 @pytest.mark.parametrize(("dtype", "pixels", "scores"), [("float32", 1e-3, 1e-3), ("bfloat16", 0.03, 0.1)])
 def test_xs_gives_the_same_segments(
     dtype: Dtype, pixels: float, scores: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor
