@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--pilots", type=int, help="mask-piloted queries, 0 = none")
     method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity, 0 = none")
     method.add_argument("--pilot-weight", type=float, help="weight of the pilots' losses")
+    method.add_argument("--selection", type=float, help="weight of the loss on word similarity after VAS, 0 = none")
     method.add_argument("--instance", type=float, help="weight of the loss that sets segments apart, 0 = none")
     course = parser.add_argument_group("the run")
     course.add_argument("--start", type=Path, help="fine-tune: official .pth, .safetensors, or a training checkpoint")
