@@ -89,7 +89,6 @@ class FastEOVSeg(EOVSeg):
             valid_masks=valid,
             intermediates=inside,
             pixel_embeddings=embedding if pixel_embeddings else None,
-            selected=selection.selected if pixel_embeddings else None,
             word_rows=word_rows(self.vas, text) if pixel_embeddings and self.vas is not None else None,
             extra_mask_logits=() if extra_masks is None else tuple(layer.mask_logits[:, extra] for layer in kept),
             extra_class_logits=() if extra_masks is None else tuple(layer.class_logits[:, extra] for layer in kept),

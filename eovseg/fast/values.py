@@ -36,7 +36,6 @@ class FastLogits(Logits):
     """With what training asks for."""
 
     pixel_embeddings: Tensor | None = None  # E of VAS (B, D, h, w)
-    selected: Tensor | None = None  # F_vs (B, C, h, w)
     word_rows: Tensor | None = None  # (N+1, D), void last; times E they are VAS's similarities, mean over heads
     extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
     extra_class_logits: tuple[Tensor, ...] = ()

@@ -65,7 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--pilots", type=int, help="number of mask-piloted queries (0: off)")
     method.add_argument("--dense", type=float, help="weight of the dense loss on VAS's word similarity (0: off)")
     method.add_argument("--pilot-weight", type=float, help="weight of the losses of mask-piloted queries")
-    method.add_argument("--selection", type=float, help="weight of the loss on word similarity after VAS (0: off)")
     method.add_argument("--instance", type=float, help="weight of the loss that separates segments (0: off)")
     course = parser.add_argument_group("run")
     course.add_argument(

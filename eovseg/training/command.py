@@ -39,7 +39,6 @@ def settings(arguments: argparse.Namespace) -> TrainConfig:
     loss, views = chosen.loss, chosen.views
     aids = {
         "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
-        "selection": "selection_weight",
     }  # fmt: skip
     loss = replace(loss, **{field: given[option] for option, field in aids.items() if option in given})
     if "augmentation" in given:

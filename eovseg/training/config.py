@@ -30,7 +30,6 @@ class LossConfig:
     # Training aids that are not in the paper; off by default, without effect on inference.
     dense_weight: float = 0.0  # cross-entropy of VAS's word similarity at labelled pixels
     dense_pixels: int = 1_024  # per photo
-    selection_weight: float = 0.0  # a word's similarity with F_vs: positive on its pixels, negative on others
     pilots: int = 0  # extra queries that start from noised ground-truth masks (Zhang et al. 2023)
     pilot_weight: float = 1.0
     instance_weight: float = 0.0  # contrasts the pixels of different segments in F_agg

@@ -1,15 +1,10 @@
-"""Training only: losses on VAS's word similarity (Eq. 3) at labelled pixels.
-
-`dense_word_loss` makes VAS converge faster; `selection_loss` keeps the similarity of a word on its pixels after VAS.
-"""
+"""Training only: cross-entropy of VAS's word similarity (Eq. 3) at labelled pixels, for faster convergence of VAS."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from eovseg import distributed
-from eovseg.fast.vas import word_rows
-from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training.config import LossConfig
 from eovseg.training.points import PointSource, uniform_points
 
@@ -30,59 +25,6 @@ def dense_word_loss(
     each cell; known_classes (B, K) bool. The score of a class is the maximum over its rows; classes unknown to a photo
     do not compete.
     """
-    scores, labels = _scores(pixel_embeddings, word_rows, class_index, semantic, known_classes, config, draw)
-    # If a photo has too few labelled cells, unlabelled ones were drawn too, which are ignored here.
-    surprise = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
-    return surprise / distributed.fair_share((labels >= 0).sum().float(), 1)
-
-
-def selection_loss(
-    vas: VocabularyAwareSelection,
-    selected: Tensor,
-    text: Tensor,
-    class_index: Tensor,
-    semantic: Tensor,
-    known_classes: Tensor,
-    config: LossConfig,
-    draw: PointSource | None = None,
-) -> Tensor:
-    """What Fig. 5 shows, as a loss: the similarity of E(F_vs) with a word is positive on its pixels alone.
-
-    Binary cross-entropy of each class that is in a photo, half of it over its own pixels and half over the other
-    labelled ones, mean over (photo, class) pairs. selected (B, C, h, w) is F_vs, text (N+1, T) the text rows with void
-    last; the rest is as for `dense_word_loss`. E's batch norms use their running statistics, which stay those of F_agg.
-    """
-    embeddings = _settled_embedding(vas, selected.float())
-    scores, labels = _scores(embeddings, word_rows(vas, text), class_index, semantic, known_classes, config, draw)
-    own = labels[:, None] == torch.arange(scores.shape[1], device=scores.device)[:, None]  # (B, K, p)
-    others = (labels >= 0)[:, None] & ~own
-    pairs = own.any(2) & others.any(2)
-    own, others, scores = own[pairs], others[pairs], scores[pairs]  # (n, p)
-    missed = (F.softplus(-scores) * own).sum(1) / own.sum(1)
-    invented = (F.softplus(scores) * others).sum(1) / others.sum(1)
-    return 0.5 * (missed + invented).sum() / distributed.fair_share(pairs.sum().float(), 1)
-
-
-def _settled_embedding(vas: VocabularyAwareSelection, features: Tensor) -> Tensor:
-    """`vas.embed` with the running statistics of its batch norms, which do not change."""
-
-    def norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
-        return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
-
-    x = F.gelu(norm(vas.embed_depthwise_norm, vas.embed_depthwise(features)))
-    return F.gelu(norm(vas.embed_pointwise_norm, vas.embed_pointwise(x)))
-
-
-def _scores(
-    pixel_embeddings: Tensor,
-    word_rows: Tensor,
-    class_index: Tensor,
-    semantic: Tensor,
-    known_classes: Tensor,
-    config: LossConfig,
-    draw: PointSource | None,
-) -> tuple[Tensor, Tensor]:
-    """Similarity of each class (B, K, p), -inf where unknown, and the class (B, p) of the chosen pixels, or -1."""
     device, classes = pixel_embeddings.device, known_classes.shape[1]
     class_index, known_classes = class_index.to(device), known_classes.to(device)
     wanted = _at_cell_centres(semantic.to(device), pixel_embeddings.shape[-2:]).flatten(1)  # (B, hw)
@@ -97,7 +39,10 @@ def _scores(
     chosen = rows.index_select(0, (pixels + first).flatten()).unflatten(0, pixels.shape).float()  # (B, p, D)
     similarity = torch.einsum("bpd,nd->bnp", chosen, word_rows[: class_index.numel()].float())  # (B, N, p)
     scores = _per_class(similarity, class_index, classes)  # (B, K, p)
-    return scores.masked_fill(~known_classes[:, :, None], -torch.inf), labels
+    scores = scores.masked_fill(~known_classes[:, :, None], -torch.inf)
+    # If a photo has too few labelled cells, unlabelled ones were drawn too, which are ignored here.
+    surprise = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
+    return surprise / distributed.fair_share((labels >= 0).sum().float(), 1)
 
 
 def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:

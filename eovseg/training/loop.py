@@ -32,7 +32,6 @@ from eovseg.stopping import StopSignals
 from eovseg.training import checkpointing
 from eovseg.training.batch_norm import share_batch_norms
 from eovseg.training.config import TrainConfig
-from eovseg.training.dense import selection_loss
 from eovseg.training.ema import WeightAverage
 from eovseg.training.frozen_tower import FrozenTower, available
 from eovseg.training.instance_loss import instance_loss
@@ -85,8 +84,6 @@ class Trainer:
         self.output = output
         self.evaluate = evaluate
         self.monitor = monitor if distributed.is_main() else None
-        if config.loss.selection_weight and network.vas is None:
-            raise ConfigError("The selection loss needs a network with VAS; leave out --selection or --no-vas.")
         self.criterion = SetCriterion(config.loss)
         self.auxiliary = similarity_head(network) if config.loss.dense_weight else None
         trained = nn.ModuleList([network] if self.auxiliary is None else [network, self.auxiliary])
@@ -286,7 +283,6 @@ class Trainer:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         words = self._embed(batch.class_names)
         masks, assignment = None, None
-        compared = self.config.loss.dense_weight > 0 or self.config.loss.selection_weight > 0
         if self.config.loss.pilots:
             grid = tuple(-(-side // 32) * 8 for side in pixels.shape[-2:])  # at stride 4, padded to multiples of 32
             pairs = zip(targets, self._generators("cpu", index, len(targets), 0), strict=True)
@@ -294,23 +290,14 @@ class Trainer:
             masks, assignment = (torch.cat(parts) for parts in zip(*made, strict=True))
         with torch.autocast(self.device.type, dtype=self._half, enabled=self._autocast):
             features = self.network.encode_image(pixels)
-            logits = self.network.decode(features, words, pixel_embeddings=compared, extra_masks=masks)
+            logits = self.network.decode(
+                features, words, pixel_embeddings=self.config.loss.dense_weight > 0, extra_masks=masks
+            )
             if self.auxiliary is not None:
                 logits.pixel_embeddings = self.auxiliary.embed(features.aggregated)
                 logits.word_rows = word_rows(self.auxiliary, self.network.text_rows(words)[0])
         self.criterion.draw = points_of_photos(self._generators(self.device, index, len(targets), 1))
         losses = self.criterion(logits, targets, words.class_index, assignment)
-        if self.config.loss.selection_weight:
-            assert self.network.vas is not None and logits.selected is not None
-            semantic, known = (
-                torch.stack([getattr(t, name) for t in targets]) for name in ("semantic", "known_classes")
-            )
-            text, class_index = self.network.text_rows(words)
-            draw = points_of_photos(self._generators(self.device, index, len(targets), 3))
-            loss = selection_loss(
-                self.network.vas, logits.selected, text, class_index[:-1], semantic, known, self.config.loss, draw
-            )
-            losses["selection"] = self.config.loss.selection_weight * loss
         if self.config.loss.instance_weight:
             own = self._generators(self.device, index, len(targets), 2)
             loss = instance_loss(features.aggregated, targets, self.config.loss, own)

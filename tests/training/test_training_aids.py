@@ -4,9 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.training.config import LossConfig
-from eovseg.training.dense import dense_word_loss, selection_loss
+from eovseg.training.dense import dense_word_loss
 from eovseg.training.losses import SetCriterion
 from eovseg.training.pilots import make_mask_pilots
 from tests.training.conftest import TinyLogits, TinyTarget, make_target
@@ -45,38 +44,6 @@ def test_dense_loss_of_a_photo_without_labels_is_zero_with_finite_gradients(halv
     loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None] * 0 - 1, ~KNOWN, LossConfig())
     loss.backward()
     assert loss.item() == 0 and similarity.grad is not None and similarity.grad.abs().max() == 0
-
-
-def test_selection_loss_asks_each_word_for_its_own_pixels(halves: TinyTarget) -> None:
-    """Without labels on the right half there is nothing that the left half's class could be told apart from."""
-    torch.manual_seed(0)
-    vas = VocabularyAwareSelection(4, 6, 8, heads=2)
-    before = {name: value.clone() for name, value in vas.state_dict().items()}
-    config, text = LossConfig(dense_pixels=64), torch.randn(5, 6)
-    selected = torch.randn(1, 4, 8, 8, requires_grad=True)
-    semantic = halves.semantic[None]
-
-    def loss_of(labels: torch.Tensor) -> torch.Tensor:
-        return selection_loss(vas, selected, text, CLASS_INDEX, labels, KNOWN, config)
-
-    vas.eval()
-    scores = vas.similarity(vas.embed(selected), text).mean(1)[0]  # (N + 1, hw)
-    scores = torch.stack([scores[:2].amax(0), *scores[2:4]])
-    own = semantic[0, 2::4, 2::4].flatten() == torch.arange(3)[:, None]
-    present = [
-        0.5 * (F.softplus(-row[mask]).mean() + F.softplus(row[~mask]).mean())
-        for row, mask in zip(scores, own, strict=True)
-        if mask.any()
-    ]
-    vas.train()
-    loss = loss_of(semantic)
-    torch.testing.assert_close(loss, torch.stack(present).mean())
-    loss.backward()
-    assert selected.grad is not None and selected.grad.abs().max() > 0
-    assert all(torch.equal(before[name], value) for name, value in vas.state_dict().items())
-    semantic = semantic.clone()
-    semantic[..., 16:] = -1
-    assert loss_of(semantic).item() == 0
 
 
 def test_rare_classes_are_drawn_more_often() -> None:
