@@ -56,13 +56,13 @@ def xs_sources(data: Path | str) -> tuple[TrainingSource, ...]:
     """
     root, kept_apart = Path(data), frozenset().union(*map(identities, PARTS))
     return (
-        TrainingSource(root / "coco_panoptic", "panoptic", 0.36, VALIDATION_FRACTION, leave_out=kept_apart),
-        TrainingSource(root / "coco_taming", "panoptic", 0.05),
-        TrainingSource(root / "coco_stuff_semantic", "panoptic", 0.06),
-        TrainingSource(root / "coco_instances", "instances", 0.30),
-        TrainingSource(root / "coco_partial4", "instances", 0.05),
-        TrainingSource(root / "voc_animals", "instances", 0.13),
-        TrainingSource(root / "oxford_pets", "partial", 0.05),
+        TrainingSource(root / "coco_panoptic", "panoptic", 0.26, VALIDATION_FRACTION, leave_out=kept_apart),
+        TrainingSource(root / "coco_taming", "panoptic", 0.07),
+        TrainingSource(root / "coco_stuff_semantic", "panoptic", 0.07),
+        TrainingSource(root / "coco_instances", "instances", 0.42),
+        TrainingSource(root / "coco_partial4", "instances", 0.04),
+        TrainingSource(root / "voc_animals", "instances", 0.10),
+        TrainingSource(root / "oxford_pets", "partial", 0.04),
     )
 
 

@@ -65,7 +65,7 @@ class FastDecoderLayer(DecoderLayer):
         )
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
-        mask_logits = self.mask_logits(kernels, scene.features)
+        mask_logits = self.mask_logits(kernels, scene)
         nothing = kernels.new_zeros(0)
         if not wanted.every_layer:
             return FastLayerOutput(kernels, mask_logits, nothing, nothing, attention)
@@ -75,7 +75,7 @@ class FastDecoderLayer(DecoderLayer):
             same_size = scene.spatial.shape[-2:] == scene.features.shape[-2:]
             spatial = pool(scene.spatial, mask_logits, inside.masks if same_size else None).mean
         instance_embedding, routers = self.instance_embedding(inside.mean, spatial)
-        embeddings = self.class_embed(instance_embedding + kernels)
+        embeddings = self.embed_classes(instance_embedding, kernels)
         logits = classification_logits(embeddings, scene.text, scene.class_index, self.logit_scale, scene.classes)
         return FastLayerOutput(kernels, mask_logits, logits, embeddings, attention, routers, inside.total)
 

@@ -72,6 +72,8 @@ class ModelConfig:
     # Term that each mask kernel adds to the dot product with F_vs: none (as released), a constant, or a quadratic
     # function of the position, which can separate two similar objects.
     mask_bias: MaskBias = "none"
+    mask_regression: bool = False  # masks are averaged with their fit on F_agg, see `MaskRegression`
+    class_dropout: float = 0.0  # training only: share of E_I + kernels dropped before the class embedding
     attention_positions: bool = False  # CA adds a sine position encoding to its input, like Mask2Former
     attention_stride: int = 1  # CA reads F_vs average-pooled by this factor
     spatial_extractor: SpatialExtractorKind = "CLIP"
@@ -188,6 +190,7 @@ _VARIANTS: dict[str, ModelConfig] = {
         interaction="CA",
         attention_stride=2,
         mask_bias="quadratic",
+        mask_regression=True,
         attention_positions=True,
         attention_heads=4,
         vas_offset=False,

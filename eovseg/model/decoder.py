@@ -104,6 +104,7 @@ class DecoderLayer(nn.Module):
             nn.Linear(channels, config.embed_dim),
         )
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.class_dropout = config.class_dropout
 
     def forward(self, scene: Scene, pixels: Tensor, kernels: Tensor, mask_logits: Tensor) -> LayerOutput:
         """Kernels (B, Q, C) and masks (B, Q, h, w) of the previous layer; `pixels`: input of the interaction."""
@@ -111,21 +112,25 @@ class DecoderLayer(nn.Module):
         attended, attention = self.self_attention(kernels, kernels, kernels)
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
-        mask_logits = self.mask_logits(kernels, scene.features)
+        mask_logits = self.mask_logits(kernels, scene)
         inside = pool_by_masks(scene.features, mask_logits)  # (B, Q, C)
         spatial = None if scene.spatial is None else pool_by_masks(scene.spatial, mask_logits)  # (B, Q, C_s)
         instance_embedding, routers = self.instance_embedding(inside, spatial)  # E_I
-        embeddings = self.class_embed(instance_embedding + kernels)  # (B, Q, D)
+        embeddings = self.embed_classes(instance_embedding, kernels)
         logits = classification_logits(embeddings, scene.text, scene.class_index, self.logit_scale, scene.classes)
         return LayerOutput(kernels, mask_logits, logits, embeddings, attention, routers)
 
-    def mask_logits(self, kernels: Tensor, features: Tensor) -> Tensor:
-        """Dot product of each mask kernel with each pixel, plus bias: (B, Q, C), (B, C, h, w) -> (B, Q, h, w)."""
-        logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), features)
-        if self.mask_bias is None:
-            return logits
-        bias = self.mask_bias(kernels)  # (B, Q, 1 or 6)
-        return logits + torch.einsum("bqp,phw->bqhw", bias, position_terms(features)[: bias.shape[-1]])
+    def mask_logits(self, kernels: Tensor, scene: Scene) -> Tensor:
+        """Dot product of each mask kernel (B, Q, C) with each pixel of F_vs, plus bias, then regressed: (B, Q, h, w)."""
+        logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), scene.features)
+        if self.mask_bias is not None:
+            bias = self.mask_bias(kernels)  # (B, Q, 1 or 6)
+            logits = logits + torch.einsum("bqp,phw->bqhw", bias, position_terms(scene.features)[: bias.shape[-1]])
+        return logits if scene.regression is None else scene.regression(logits)
+
+    def embed_classes(self, instance_embedding: Tensor, kernels: Tensor) -> Tensor:
+        """Class embeddings (B, Q, D) of E_I and the object kernels, both (B, Q, C)."""
+        return self.class_embed(F.dropout(instance_embedding + kernels, self.class_dropout, self.training))
 
     def instance_embedding(self, inside: Tensor, spatial: Tensor | None) -> tuple[Tensor, RouterWeights | None]:
         """E_I (B, Q, C) from the means of F_vs (B, Q, C) and S (B, Q, C_s) inside the masks; also TDEE's weights."""

@@ -16,6 +16,7 @@ from eovseg.model.classifier import classification_logits, resize_masks
 from eovseg.model.config import ModelConfig
 from eovseg.model.decoder import Decoder
 from eovseg.model.fusion import EarlyAggregationFusion
+from eovseg.model.regression import MaskRegression
 from eovseg.model.spatial import SpatialExtractor, SpatialUpscaling
 from eovseg.model.text import encode_words
 from eovseg.model.trained import PartlyTrained
@@ -164,7 +165,8 @@ class EOVSeg(PartlyTrained):
         spatial = features.spatial
         if self.early_fusion is not None and spatial is not None:
             selected, spatial = self.early_fusion(selected, spatial), None
-        return Scene(selected, features.levels, spatial, text, class_index, classes)
+        regression = MaskRegression(features.aggregated) if self.config.mask_regression else None
+        return Scene(selected, features.levels, spatial, text, class_index, classes, regression)
 
     @torch.no_grad()
     def out_of_vocabulary_logits(

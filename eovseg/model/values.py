@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from eovseg.model.regression import MaskRegression
+
 
 @dataclass
 class TowerFeatures:
@@ -61,6 +63,7 @@ class Scene:
     text: Tensor  # T (N, D), void row last
     class_index: Tensor  # (N,), class of each row
     classes: int  # K + 1
+    regression: MaskRegression | None = None  # of F_agg, if configured
 
 
 @dataclass

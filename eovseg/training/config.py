@@ -167,7 +167,7 @@ def xs_config(**changes: Any) -> TrainConfig:
         "variant": "xs", "steps": 2_000, "batch": 8, "crop": 256, "learning_rate": 8e-4, "schedule": "cosine",
         "vas_decay": False, "warmup": 200, "warmup_factor": 0.01, "clip": 1.0, "clip_per": "tensor", "ema": 0.998,
         "precision": "bfloat16", "channels_last": True, "checkpoint_every": 100, "evaluate_every": 1_000,
-        "pictures_every": 500, "loss": loss, "views": BatchSettings(),
+        "pictures_every": 500, "loss": loss, "views": BatchSettings(keep_absent=(0.7, 1.0)),
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
 

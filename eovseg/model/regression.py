@@ -1,0 +1,55 @@
+"""Mask regression: masks that the photo's own features can explain (XS only; not in the paper).
+
+A linear classifier fitted to a true mask on F_agg separates nearly every segment from the rest of the photo, but a mask
+kernel has to be predicted without seeing that rest. So each layer's masks are fitted by ridge regression on F_agg of
+the photo itself, in closed form, and averaged with the fit: cells that look like the mask join it, others leave it.
+"""
+
+import torch
+from torch import Tensor
+
+from eovseg.model.positions import position_terms
+
+RIDGE = 0.1  # relative to the variance of a feature
+_HALVINGS = 14  # of the interval in which the threshold lies
+
+
+class MaskRegression:
+    """Fits masks on the features of one batch of photos, F_agg (B, C, h, w).
+
+    Each pixel's features are centred over the photo and scaled to unit length, and the quadratic position terms are
+    added, so that the fit does not depend on F_agg's scale.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        with torch.autocast(features.device.type, enabled=False):
+            pixels = features.to(torch.promote_types(features.dtype, torch.float32)).flatten(2)  # (B, C, n)
+            pixels = pixels - pixels.mean(-1, keepdim=True)
+            pixels = pixels / pixels.norm(dim=1, keepdim=True).clamp(min=1e-6)
+            places = position_terms(features).to(pixels).flatten(1)[1:].expand(len(pixels), -1, -1)  # (B, 5, n)
+            columns = torch.cat([pixels, places], dim=1)
+            columns = columns - columns.mean(-1, keepdim=True)
+            self.columns = columns / columns.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)  # (B, P, n)
+            gram = self.columns @ self.columns.mT / self.columns.shape[-1]  # (B, P, P)
+            self.penalised = gram + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+
+    def __call__(self, mask_logits: Tensor) -> Tensor:
+        """Mean of the mask logits (B, Q, h, w) and their fit, which has the same area and mean magnitude."""
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            given = mask_logits.to(self.columns.dtype).flatten(2)  # (B, Q, n)
+            cells = given.shape[-1]
+            weights = torch.linalg.solve(self.penalised, self.columns @ given.sigmoid().mT / cells)  # (B, P, Q)
+            fitted = weights.mT @ self.columns
+            fitted = fitted - _threshold(fitted.detach(), (given.detach() > 0).sum(-1, keepdim=True))
+            scale = given.abs().mean(-1, keepdim=True) / fitted.abs().mean(-1, keepdim=True).clamp(min=1e-6)
+            return ((given + scale.detach() * fitted) / 2).view(mask_logits.shape).to(mask_logits.dtype)
+
+
+def _threshold(values: Tensor, count: Tensor) -> Tensor:
+    """The value (B, Q, 1) that about `count` (B, Q, 1) of the values (B, Q, n) exceed, found by bisection."""
+    low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        more = (values > middle).sum(-1, keepdim=True) > count
+        low, high = torch.where(more, middle, low), torch.where(more, high, middle)
+    return high
