@@ -16,9 +16,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from eovseg.errors import ConfigError
+from eovseg.images import ImageSource
 from eovseg.model.decoder import DecoderLayer
-from eovseg.predictor import Decoded, ImageSource, Predictor
+from eovseg.predictor import Predictor
 from eovseg.result import Result
+from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 Change = Literal["same", "renamed", "reshaped", "gone", "new"]

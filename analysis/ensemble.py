@@ -7,7 +7,8 @@ import torch
 from eovseg.errors import ConfigError
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.model.config import Ensemble
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 
 
 @dataclass(frozen=True)

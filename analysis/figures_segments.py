@@ -18,7 +18,8 @@ from analysis.pictures import grey_photo
 from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB
 from eovseg.colours import segment_colours, text_colour
 from eovseg.overlay import draw_overlay
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 
 PANEL_INCHES = 1.6 * CELL_INCHES
 TITLE_INCHES = 0.3

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from eovseg.composition.geometry import MaskGeometry
-from eovseg.predictor import ImageState
+from eovseg.stages import ImageState
 
 STRIDE = 4
 

@@ -8,7 +8,8 @@ import torch
 
 from analysis.grids import on_photo
 from eovseg.errors import ConfigError
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 
 VOID = "(none of these words)"
 

@@ -14,7 +14,8 @@ from eovseg.fast.folded import FoldedImageHalf
 from eovseg.images import resize_for_network
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
-from eovseg.predictor import Decoded, ImageState, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded, ImageState
 from eovseg.timing import Clock, repeated
 from eovseg.vocabulary import Vocabulary
 

@@ -17,8 +17,10 @@ from analysis.layers import query_path
 from analysis.similarity import similarity_maps, word_focus
 from eovseg.errors import ConfigError
 from eovseg.images import load_image
-from eovseg.predictor import Decoded, Predictor
-from eovseg.result import Result, clean_stem
+from eovseg.predictor import Predictor
+from eovseg.result import Result
+from eovseg.stages import Decoded
+from eovseg.stems import clean_stem
 from eovseg.vocabulary import Vocabulary
 
 FORMATS = ("pdf", "png", "svg")

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from analysis.grids import grid_cell, on_photo
 from eovseg.errors import ConfigError
 from eovseg.model.vas import VocabularyAwareSelection
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
 from eovseg.result import Result
+from eovseg.stages import Decoded
 
 Measure = Literal["scaled dot product", "cosine"]
 VOID = "(none of these words)"

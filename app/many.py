@@ -30,7 +30,8 @@ from app.session import Asked, composed, page_sized
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.images import load_image
-from eovseg.result import Result, clean_stem, plain_cell
+from eovseg.result import Result, plain_cell
+from eovseg.stems import clean_stem
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.writing import write_video

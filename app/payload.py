@@ -10,7 +10,7 @@ from scipy import ndimage
 from app.pictures import data_address
 from app.session import Session
 from eovseg.colours import id_to_rgb, segment_colours, text_colour
-from eovseg.result import Segment
+from eovseg.segmented import Segment
 
 _PLACING_SIDE = 200  # labels are placed on a map of about this size
 

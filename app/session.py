@@ -30,8 +30,9 @@ from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
 from eovseg.model.config import ModelConfig
-from eovseg.result import Result, clean_stem
+from eovseg.result import Result
 from eovseg.settings import Settings
+from eovseg.stems import clean_stem
 from eovseg.vocabulary import Vocabulary
 from eovseg.word import Word
 

@@ -16,7 +16,8 @@ from eovseg.errors import ConfigError
 from eovseg.formats import PICTURES
 from eovseg.formats.photo import PhotoFile, png_bytes
 from eovseg.formats.pictures import DRAWN
-from eovseg.result import Result, clean_stem
+from eovseg.result import Result
+from eovseg.stems import clean_stem
 
 if TYPE_CHECKING:
     from app.page import Page

@@ -5,7 +5,7 @@ from typing import Any
 from analysis.ensemble import class_votes
 from app.session import Session
 from eovseg.colours import segment_colours
-from eovseg.result import Segment
+from eovseg.segmented import Segment
 
 TOP = 5
 

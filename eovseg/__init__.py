@@ -14,9 +14,11 @@ from eovseg.lazy_names import lazy_names
 if TYPE_CHECKING:
     from eovseg.loading import load
     from eovseg.model.config import ModelConfig
-    from eovseg.predictor import Decoded, ImageState, Predictor, RawOutput
-    from eovseg.result import Result, Segment
+    from eovseg.predictor import Predictor
+    from eovseg.result import Result
+    from eovseg.segmented import Segment
     from eovseg.settings import Settings
+    from eovseg.stages import Decoded, ImageState, RawOutput
     from eovseg.video import segment_video
     from eovseg.vocabulary import Vocabulary, WordClass, preset_names
     from eovseg.word import Word
@@ -26,8 +28,10 @@ else:
         {
             "eovseg.loading": ("load",),
             "eovseg.model.config": ("ModelConfig",),
-            "eovseg.predictor": ("Decoded", "ImageState", "Predictor", "RawOutput"),
-            "eovseg.result": ("Result", "Segment"),
+            "eovseg.predictor": ("Predictor",),
+            "eovseg.result": ("Result",),
+            "eovseg.segmented": ("Segment",),
+            "eovseg.stages": ("Decoded", "ImageState", "RawOutput"),
             "eovseg.settings": ("Settings",),
             "eovseg.video": ("segment_video",),
             "eovseg.vocabulary": ("Vocabulary", "WordClass", "preset_names"),

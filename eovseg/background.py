@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary, WordClass, Words
 
 OTHER = "other"

@@ -18,7 +18,7 @@ from eovseg.instance_masks import InstanceMasks
 from eovseg.model.classifier import in_and_out_log_probabilities
 from eovseg.model.config import ModelConfig
 from eovseg.model.values import Logits
-from eovseg.result import Segment
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 Box = tuple[int, int, int, int]

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks, MaskCrop
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 _KIND = re.compile(r":\s*(thing|stuff)\s*$", re.IGNORECASE)

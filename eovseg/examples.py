@@ -25,11 +25,13 @@ from eovseg.word import MAX_EXAMPLES, Word
 _FROZEN = 0.7
 
 if TYPE_CHECKING:
-    from eovseg.predictor import ImageSource, ImageState, Predictor
+    from eovseg.images import ImageSource
+    from eovseg.segmenter import Segmenter
+    from eovseg.stages import ImageState
 
 
 def word_from_examples(
-    name: str, examples: "Sequence[tuple[ImageSource, Any]]", predictor: "Predictor", is_thing: bool | None
+    name: str, examples: "Sequence[tuple[ImageSource, Any]]", predictor: "Segmenter", is_thing: bool | None
 ) -> Word:
     """See `Word.from_examples`."""
     pairs = list(examples)
@@ -47,7 +49,7 @@ def word_from_examples(
 
 
 def add_example(
-    predictor: "Predictor",
+    predictor: "Segmenter",
     name: str,
     state: "ImageState",
     mask: Any,
@@ -71,7 +73,7 @@ def add_example(
     return word_of(predictor, name, is_thing, rows)
 
 
-def word_of(predictor: "Predictor", name: str, is_thing: bool, rows: np.ndarray) -> Word:
+def word_of(predictor: "Segmenter", name: str, is_thing: bool, rows: np.ndarray) -> Word:
     """The word whose examples have the directions `rows` (n, D)."""
     text, *words = predictor.words.embed([name, *Vocabulary.preset(TRAINING_PRESET).words]).astype(np.float32)
     vector = placed(rows, text, np.stack(words))
@@ -79,7 +81,7 @@ def word_of(predictor: "Predictor", name: str, is_thing: bool, rows: np.ndarray)
 
 
 @torch.inference_mode()
-def directions(predictor: "Predictor", state: "ImageState", masks: np.ndarray) -> np.ndarray:
+def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -> np.ndarray:
     """(M, D) float32, unit length: how masks (M, H, W) bool differ from what else the kernels find in the photo.
 
     The kernels are those that the training words give; for the trained classifier one starts from each mask. Kernels

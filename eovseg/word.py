@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from eovseg.errors import VocabularyError
 from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from eovseg.predictor import ImageSource, Predictor
+    from eovseg.images import ImageSource
 
 ENDING = ".word"
 FORMAT = "eovseg-word-1"
@@ -26,6 +26,15 @@ MAX_EXAMPLES = 100
 MAX_BYTES = 4_000_000  # a hundred examples of the widest text space are a tenth of it
 _SAME_SPACE = 0.99  # cosine of a name's two text vectors; other precision changes 1e-3 of it, another tower everything
 _MAX_DIMENSION = 4096
+
+
+class MakesWords(Protocol):
+    """What `Word.from_examples` needs of a predictor."""
+
+    def word_from_examples(
+        self, name: str, examples: "Sequence[tuple[ImageSource, Any]]", is_thing: bool | None = None
+    ) -> "Word":
+        """See `Word.from_examples`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +69,7 @@ class Word:
         cls,
         name: str,
         examples: "Sequence[tuple[ImageSource, Any]]",
-        predictor: "Predictor",
+        predictor: "MakesWords",
         is_thing: bool | None = None,
     ) -> "Word":
         """A word for what the masks of some photos show.
@@ -70,9 +79,7 @@ class Word:
         `eovseg.load` gives it. `is_thing`: whether single objects count; without it as typed words have it.
         Raises `VocabularyError` for a name that is no word and masks that do not fit, `ImageError` for bad photos.
         """
-        from eovseg.examples import word_from_examples
-
-        return word_from_examples(name, examples, predictor, is_thing)
+        return predictor.word_from_examples(name, examples, is_thing)
 
     @classmethod
     def load(cls, path: str | Path, source: str | None = None) -> "Word":

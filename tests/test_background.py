@@ -7,7 +7,8 @@ import pytest
 
 from eovseg.background import merge_background, with_background
 from eovseg.instance_masks import InstanceMasks
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 OWN = Vocabulary.parse("cat, kitten: thing; sky: stuff")

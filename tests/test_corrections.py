@@ -10,7 +10,8 @@ from pycocotools.coco import COCO
 from eovseg.background import merge_background
 from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person; dog; sky: stuff; sea: stuff")

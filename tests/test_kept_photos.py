@@ -54,7 +54,7 @@ def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovse
     photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
     one = held_bytes(xs.encode_image(photos[0], resize=False))
     assert one > photos[0].nbytes + 4 * 24 * 16
-    monkeypatch.setattr("eovseg.predictor.KEPT_BYTES", int(2.5 * one))
+    monkeypatch.setattr("eovseg.segmenter.KEPT_BYTES", int(2.5 * one))
     predictor = eovseg.Predictor(xs.network, xs.training_words, device=xs.device, text_weights="none")
     for number in (0, 1, 2, 2, 1):
         predictor.encode_image(photos[number], resize=False)

@@ -11,7 +11,9 @@ from pycocotools.coco import COCO
 from eovseg.colours import id_to_rgb, rgb_to_id
 from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks
-from eovseg.result import Result, Segment, clean_stem
+from eovseg.result import Result
+from eovseg.segmented import Segment
+from eovseg.stems import clean_stem
 from eovseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.parse("person; sky: stuff; zeppelin")

@@ -21,7 +21,7 @@ from app.tabs import Tab
 from app.tabs.pieces import lead
 from app.tabs.wiring import PRIVATE, html_part
 from eovseg.errors import EovsegError
-from eovseg.result import clean_stem
+from eovseg.stems import clean_stem
 
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent

@@ -26,7 +26,9 @@ from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary, WordClass, Words
 
 if TYPE_CHECKING:
-    from eovseg.predictor import Decoded, ImageSource, Predictor
+    from eovseg.images import ImageSource
+    from eovseg.segmenter import Segmenter
+    from eovseg.stages import Decoded
 
 DIALS = {
     "alpha": "α",
@@ -57,7 +59,7 @@ class Counterfactual:
 
 
 def counterfactuals(
-    predictor: "Predictor",
+    predictor: "Segmenter",
     photo: "ImageSource",
     words: Words,
     segment: int,
@@ -81,7 +83,7 @@ class _Search:
 
     def __init__(
         self,
-        predictor: "Predictor",
+        predictor: "Segmenter",
         photo: "ImageSource",
         words: Vocabulary,
         background: Words | None,
@@ -253,7 +255,7 @@ class _Outcomes:
     its mask (H, W) bool, with their classes. Other results are told apart by all their settings.
     """
 
-    def __init__(self, predictor: "Predictor", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:
+    def __init__(self, predictor: "Segmenter", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:
         self.predictor, self.decoded = predictor, decoded
         everyone = torch.arange(predictor.config.queries, device=predictor.device)
         self.inside, self.areas, self.mean = mask_cells(decoded.masks, everyone, rule.mask_threshold)

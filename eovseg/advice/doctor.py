@@ -22,8 +22,9 @@ from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from eovseg.predictor import Decoded, ImageState, Predictor
     from eovseg.result import Result
+    from eovseg.segmenter import Segmenter
+    from eovseg.stages import Decoded, ImageState
 
 PROPOSED = 5
 CLOSE = 0.5  # of a winner's probability that makes another word its rival
@@ -81,7 +82,7 @@ class Diagnosis:
 
 
 def diagnose(
-    predictor: "Predictor", states: "Iterable[ImageState]", words: Vocabulary, settings: Settings
+    predictor: "Segmenter", states: "Iterable[ImageState]", words: Vocabulary, settings: Settings
 ) -> Diagnosis:
     """The check-up of a list on some encoded photos, of which one is held at a time.
 
@@ -116,7 +117,7 @@ def diagnose(
 
 
 @torch.inference_mode()
-def winners(predictor: "Predictor", decoded: "Decoded", settings: Settings) -> np.ndarray:
+def winners(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> np.ndarray:
     """(K,) bool: the word is the best of some kernel at some alpha and beta, both in steps of 0.05.
 
     Kernels that are void at the settings' threshold do not count. A word's logarithm is a mixture by alpha where
@@ -144,7 +145,7 @@ def winners(predictor: "Predictor", decoded: "Decoded", settings: Settings) -> n
 
 
 def _rivals(
-    predictor: "Predictor", decoded: "Decoded", result: "Result", settings: Settings
+    predictor: "Segmenter", decoded: "Decoded", result: "Result", settings: Settings
 ) -> "Counter[tuple[int, int]]":
     """Pairs of classes that are best and second on a segment, and close."""
     rule = settings.applied(predictor.config)
@@ -160,7 +161,7 @@ def _rivals(
     return found
 
 
-def _gaps(predictor: "Predictor", decoded: "Decoded", result: "Result") -> list[Gap]:
+def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[Gap]:
     """Connected areas that no segment covers, the largest first, with the nouns of the kernel that covers each best."""
     labels, count = ndimage.label(result.segment_map == 0)
     areas = np.bincount(labels.ravel(), minlength=count + 1)

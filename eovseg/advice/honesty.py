@@ -24,7 +24,7 @@ from torch import Tensor
 
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.values import Logits
-from eovseg.result import Verdict
+from eovseg.segmented import Verdict
 
 SUFFIX = ".honesty.json"
 FALSE_ALARMS = 0.05

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from eovseg.model.classifier import MAX_LOGIT_SCALE
 
 if TYPE_CHECKING:
-    from eovseg.predictor import Decoded, Predictor
+    from eovseg.segmenter import Segmenter
+    from eovseg.stages import Decoded
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Kernels:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, predictor: "Predictor", decoded: "Decoded") -> "Kernels":
+    def of(cls, predictor: "Segmenter", decoded: "Decoded") -> "Kernels":
         """The kernels of one decoded photo."""
         logits = decoded.logits
         frozen = predictor.network.embed_masks(decoded.state.features, logits.mask_logits[-1])[0]
@@ -53,7 +54,7 @@ class Kernels:
         return np.asarray(log_softmax((1 - weights) * inside + weights * outside, axis=1))
 
 
-def scales(predictor: "Predictor") -> tuple[float, float]:
+def scales(predictor: "Segmenter") -> tuple[float, float]:
     """What multiplies the cosine in the trained classifier's logits and in the frozen tower's."""
     network = predictor.network
     last: Any = network.decoder.layers[-1]

@@ -11,7 +11,7 @@ from eovseg.assets import asset_path
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from eovseg.predictor import Predictor
+    from eovseg.segmenter import Segmenter
 
 NOUNS = "vocabularies/nouns.txt"
 ROWS = "vocabularies/nouns-minilm.npz"  # of XS's text tower, which no training changes
@@ -24,7 +24,7 @@ def nouns() -> Vocabulary:
     return Vocabulary.from_file(asset_path(NOUNS))
 
 
-def noun_rows(predictor: "Predictor") -> np.ndarray:
+def noun_rows(predictor: "Segmenter") -> np.ndarray:
     """Unit embeddings (N, D) float32 of all names of `nouns()`; those of XS's text tower ship in half precision."""
     if predictor.config.backbone == "efficientnet_lite2":
         stored = _stored_rows()

@@ -17,7 +17,8 @@ from eovseg.advice.nouns import noun_rows, nouns
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
 
 if TYPE_CHECKING:
-    from eovseg.predictor import ImageState, Predictor
+    from eovseg.segmenter import Segmenter
+    from eovseg.stages import ImageState
 
 WEIGHT = 0.5  # of the frozen tower, for all nouns
 USUAL = 1.0  # weight of the prior
@@ -49,7 +50,7 @@ def shares_name(entry: WordClass, taken: Collection[str]) -> bool:
     return any(name.casefold() in taken for name in entry.names)
 
 
-def noun_scores(predictor: "Predictor", state: "ImageState", listed: Collection[str] = ()) -> np.ndarray:
+def noun_scores(predictor: "Segmenter", state: "ImageState", listed: Collection[str] = ()) -> np.ndarray:
     """The score (K,) of every noun; the kernels are decoded with COCO's words, whatever a visitor's words are.
 
     With the names of a list, kernels count as far as no noun of the list fits them.

@@ -29,7 +29,8 @@ from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.model.postprocess import masks_on_photo, panoptic
 from eovseg.model.values import TextEmbeddings
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from eovseg.timing import repeated, timed
 from eovseg.vocabulary import Vocabulary
 

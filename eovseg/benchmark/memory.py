@@ -48,7 +48,7 @@ def measure_point(point: Point) -> dict[str, Any]:
 
     from eovseg.loading import load
     from eovseg.model.values import TextEmbeddings
-    from eovseg.predictor import Decoded
+    from eovseg.stages import Decoded
 
     predictor = load("xs", device="cpu")
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:

@@ -30,8 +30,9 @@ from eovseg.whole_files import write_whole
 if TYPE_CHECKING:
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.evaluation.categories import Truth
-    from eovseg.predictor import Decoded, Predictor
+    from eovseg.predictor import Predictor
     from eovseg.result import Result
+    from eovseg.stages import Decoded
     from eovseg.vocabulary import Vocabulary
 
 COUNTS = (1, 3, 5)

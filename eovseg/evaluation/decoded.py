@@ -6,7 +6,7 @@ import torch
 
 from eovseg.evaluation.categories import Truth
 from eovseg.model.values import ImageFeatures
-from eovseg.predictor import Decoded
+from eovseg.stages import Decoded
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
 from eovseg.evaluation.report import Report
 from eovseg.evaluation.semantic import class_pixels
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.settings import Settings
+from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 Extra = Literal["true masks", "absent words", "mask recall", "cost", "evidence"]

@@ -15,8 +15,8 @@ from eovseg.composition.geometry import MaskGeometry
 from eovseg.evaluation.categories import Truth
 from eovseg.evaluation.counts import RegionMasks
 from eovseg.evaluation.panoptic_quality import shared_pixels
-from eovseg.predictor import Decoded
 from eovseg.result import Result
+from eovseg.stages import Decoded
 
 LARGE, MEDIUM = 0.03, 0.005  # share of the photo
 GROUPS = ("stuff over 3 %", "things over 3 %", "things 0.5 to 3 %", "smaller")

@@ -10,7 +10,8 @@ from torch import Tensor
 from eovseg.model.classifier import class_log_probabilities, in_and_out_log_probabilities
 from eovseg.model.config import Ensemble
 from eovseg.model.values import ImageFeatures, Logits
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 
 # The decoder and both poolings read only the sign of a mask logit.
 MASK_LOGIT = 5.0

@@ -19,7 +19,8 @@ from eovseg.advice.nouns import noun_rows
 from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth
 from eovseg.evaluation.true_masks import masks_on_grid
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
 SIZES = (60, 20)  # of shorter lists

@@ -9,7 +9,7 @@ from eovseg.formats import coco, cvat, label_studio, labelme, pictures, yolo
 from eovseg.formats.photo import PhotoFile
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
 
@@ -22,7 +22,7 @@ class Format:
 
     title: str
     path: str
-    content: Callable[["Result", PhotoFile, Path], bytes]
+    content: Callable[["SegmentedPhoto", PhotoFile, Path], bytes]
     needs: tuple[str, ...] = ()
     shared: tuple[str, Callable[["Vocabulary"], bytes]] | None = None
 

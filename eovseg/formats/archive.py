@@ -11,21 +11,20 @@ from PIL import Image
 
 from eovseg.formats import label_studio, path_of
 from eovseg.formats.photo import PhotoFile
+from eovseg.stems import clean_stem
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
 
 _QUALITY = 95
 
 
-def archive(result: "Result", kind: str) -> bytes:
+def archive(result: "SegmentedPhoto", kind: str) -> bytes:
     """The ZIP of `kind` (a name of `FORMATS`).
 
     The photo is a JPEG of the size that was segmented, in `images` for YOLO and above the files for the others. Label
     Studio's has the labelling interface too.
     """
-    from eovseg.result import clean_stem
-
     stem = clean_stem(PurePath(result.name).stem)
     photo = PurePath("yolo/images" if kind == "yolo" else ".") / f"{stem}.jpg"
     packed = io.BytesIO()

@@ -13,7 +13,7 @@ from eovseg.formats.photo import PhotoFile, crop, json_bytes, runs, tight
 from eovseg.formats.polygons import edge_polygons
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
 INSTANCES, PANOPTIC = "-coco-instances.json", "-coco-panoptic.json"  # how a photo's documents end
@@ -36,7 +36,7 @@ def header(vocabulary: "Vocabulary") -> dict[str, Any]:
     }
 
 
-def instances(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def instances(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """A document of one photo with an annotation a segment."""
     annotations: list[dict[str, Any]] = []
     for index, segment in enumerate(result.segments):
@@ -58,7 +58,7 @@ def instances(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     return json_bytes({**header(result.vocabulary), "images": [_image(result, photo)], "annotations": annotations})
 
 
-def panoptic(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def panoptic(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """A document of one photo whose segment map is the PNG that `Result.write` puts beside it."""
     infos = []
     for segment in result.segments:
@@ -84,7 +84,7 @@ def panoptic(result: "Result", photo: PhotoFile, path: Path) -> bytes:
     return json_bytes({**header(result.vocabulary), "images": [_image(result, photo)], "annotations": [annotation]})
 
 
-def _image(result: "Result", photo: PhotoFile) -> dict[str, Any]:
+def _image(result: "SegmentedPhoto", photo: PhotoFile) -> dict[str, Any]:
     height, width = result.segment_map.shape
     return {"id": 1, "file_name": PurePosixPath(photo.name).as_posix(), "width": width, "height": height}
 

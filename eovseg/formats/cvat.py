@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 from eovseg.formats.photo import PhotoFile, crop, printable, runs
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
 
-def document(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """The document of one photo."""
     start, end = frame(result.vocabulary, 1)
     return start + ElementTree.tostring(_image(result, photo), encoding="utf-8") + end
@@ -35,7 +35,7 @@ def frame(vocabulary: "Vocabulary", photos: int) -> tuple[bytes, bytes]:
     return whole.removesuffix(end) + b"\n", b"\n" + end + b"\n"
 
 
-def _image(result: "Result", photo: PhotoFile) -> ElementTree.Element:
+def _image(result: "SegmentedPhoto", photo: PhotoFile) -> ElementTree.Element:
     height, width = result.segment_map.shape
     size = {"width": str(width), "height": str(height)}
     image = ElementTree.Element("image", {"id": "0", "name": printable(photo.name), **size})

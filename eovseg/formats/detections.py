@@ -7,10 +7,10 @@ import numpy as np
 from eovseg.errors import EovsegError
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
 
 
-def to_supervision(result: "Result") -> Any:
+def to_supervision(result: "SegmentedPhoto") -> Any:
     """`supervision.Detections`: boxes (exclusive ends), masks (n, H, W), `confidence`, `class_id`, and data.
 
     `class_id` is the class's place in the words, `tracker_id` stays empty; `data` holds `class_name`, the segments'

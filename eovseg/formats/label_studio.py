@@ -16,7 +16,7 @@ import numpy as np
 from eovseg.formats.photo import PhotoFile, json_bytes, printable, runs
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
 FROM_NAME, TO_NAME, DATA_KEY = "segments", "image", "image"
@@ -24,14 +24,14 @@ _LENGTH_BITS = (3, 4, 8, 16)
 _LOCAL = "/data/local-files/?d="
 
 
-def tasks(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def tasks(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """A list of one task for Label Studio's import; the photo's address is that of its local storage."""
     address = _LOCAL + quote(photo.name, errors="replace")
     task = {"data": {DATA_KEY: address}, "predictions": [prediction(result)]}
     return json_bytes([task])
 
 
-def prediction(result: "Result", labels: Sequence[str] | None = None) -> dict[str, Any]:
+def prediction(result: "SegmentedPhoto", labels: Sequence[str] | None = None) -> dict[str, Any]:
     """What an ML backend answers for one photo, and what an imported task carries.
 
     `labels`: what the project calls each class of the vocabulary; by default as `labelling_config` does.

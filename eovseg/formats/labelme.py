@@ -12,12 +12,12 @@ from eovseg.formats.photo import PhotoFile, crop, json_bytes
 from eovseg.formats.polygons import centre_polygons
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
 
 _VERSION = "5.5.0"  # of the file format, which later releases read
 
 
-def document(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """The file of one photo; it names the photo as seen from the folder of `path`, where the file is put."""
     height, width = result.segment_map.shape
     shapes: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
 
 _UNPRINTABLE = re.compile(r"[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -34,7 +34,7 @@ class PhotoFile:
             return self.path.resolve().as_posix()
 
 
-def crop(result: "Result", index: int) -> tuple[np.ndarray, int, int]:
+def crop(result: "SegmentedPhoto", index: int) -> tuple[np.ndarray, int, int]:
     """The mask of `segments[index]` (h, w) bool, cut to its pixels, and the x, y of its upper left pixel."""
     if result.instance_masks is not None:
         mask = result.instance_masks.crops[index]

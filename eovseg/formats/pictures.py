@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from eovseg.formats.photo import PhotoFile, png_bytes
+from eovseg.stems import clean_stem
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
 
 # A picture of a result with the segments `ids` in front, by default the result's subject.
-DRAWN: dict[str, Callable[["Result", Collection[int] | None], Image.Image]] = {
+DRAWN: dict[str, Callable[["SegmentedPhoto", Collection[int] | None], Image.Image]] = {
     "spotlight": lambda result, ids: result.spotlight(ids),
     "blurred": lambda result, ids: result.blurred_background(ids),
     "grey": lambda result, ids: result.grey_background(ids),
@@ -22,15 +23,13 @@ DRAWN: dict[str, Callable[["Result", Collection[int] | None], Image.Image]] = {
 }
 
 
-def content(kind: str) -> Callable[["Result", PhotoFile, Path], bytes]:
+def content(kind: str) -> Callable[["SegmentedPhoto", PhotoFile, Path], bytes]:
     """The PNG of a picture of `DRAWN`."""
     return lambda result, photo, path: png_bytes(DRAWN[kind](result, None))
 
 
-def cutouts(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def cutouts(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """A ZIP with a transparent PNG for each named segment, "ID NAME.png"; equal results give equal bytes."""
-    from eovseg.result import clean_stem
-
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for segment, (name, picture) in zip(result.named, result.cutouts().items(), strict=True):

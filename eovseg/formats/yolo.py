@@ -15,11 +15,11 @@ from eovseg.formats.photo import PhotoFile, crop, printable
 from eovseg.formats.polygons import centre_polygons
 
 if TYPE_CHECKING:
-    from eovseg.result import Result
+    from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
 
-def label_lines(result: "Result", photo: PhotoFile, path: Path) -> bytes:
+def label_lines(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """The label file of one photo."""
     height, width = result.segment_map.shape
     lines = []

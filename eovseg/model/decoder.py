@@ -121,7 +121,7 @@ class DecoderLayer(nn.Module):
         return LayerOutput(kernels, mask_logits, logits, embeddings, attention, routers)
 
     def mask_logits(self, kernels: Tensor, scene: Scene) -> Tensor:
-        """Dot product of each mask kernel (B, Q, C) with each pixel of F_vs, plus bias, then regressed: (B, Q, h, w)."""
+        """Dot products of the mask kernels with F_vs, plus bias, then regressed: kernels (B, Q, C) -> (B, Q, h, w)."""
         logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), scene.features)
         if self.mask_bias is not None:
             bias = self.mask_bias(kernels)  # (B, Q, 1 or 6)

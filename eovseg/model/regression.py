@@ -12,6 +12,7 @@ from eovseg.model.positions import position_terms
 
 RIDGE = 0.1  # relative to the variance of a feature
 _HALVINGS = 14  # of the interval in which the threshold lies
+_STEPS = 18  # of Newton's iteration, which squares the error; an ONNX file has no operator for a linear system
 
 
 class MaskRegression:
@@ -31,18 +32,27 @@ class MaskRegression:
             columns = columns - columns.mean(-1, keepdim=True)
             self.columns = columns / columns.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)  # (B, P, n)
             gram = self.columns @ self.columns.mT / self.columns.shape[-1]  # (B, P, P)
-            self.penalised = gram + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+            self.inverse = _inverse(gram + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
 
     def __call__(self, mask_logits: Tensor) -> Tensor:
         """Mean of the mask logits (B, Q, h, w) and their fit, which has the same area and mean magnitude."""
         with torch.autocast(mask_logits.device.type, enabled=False):
             given = mask_logits.to(self.columns.dtype).flatten(2)  # (B, Q, n)
             cells = given.shape[-1]
-            weights = torch.linalg.solve(self.penalised, self.columns @ given.sigmoid().mT / cells)  # (B, P, Q)
+            weights = self.inverse @ (self.columns @ given.sigmoid().mT) / cells  # (B, P, Q)
             fitted = weights.mT @ self.columns
             fitted = fitted - _threshold(fitted.detach(), (given.detach() > 0).sum(-1, keepdim=True))
             scale = given.abs().mean(-1, keepdim=True) / fitted.abs().mean(-1, keepdim=True).clamp(min=1e-6)
             return ((given + scale.detach() * fitted) / 2).view(mask_logits.shape).to(mask_logits.dtype)
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """The inverses of symmetric matrices (B, P, P), eigenvalues at least RIDGE, by the Newton–Schulz iteration."""
+    unit = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    inverse = unit / matrices.abs().sum(-1).amax(-1)[:, None, None]  # the largest eigenvalue is at most this row sum
+    for _ in range(_STEPS):
+        inverse = inverse @ (2 * unit - matrices @ inverse)
+    return inverse
 
 
 def _threshold(values: Tensor, count: Tensor) -> Tensor:

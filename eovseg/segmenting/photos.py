@@ -15,7 +15,8 @@ from typing import NamedTuple
 from eovseg.errors import ImageError
 from eovseg.formats import FILES, WRITERS
 from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
-from eovseg.result import clean_stem, file_of
+from eovseg.result import file_of
+from eovseg.stems import clean_stem
 
 # Target in lower case -> path, size in bytes and modification time of the photo with these results.
 Owners = Mapping[str, tuple[str, int, int]]

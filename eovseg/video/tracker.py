@@ -21,7 +21,8 @@ from scipy.optimize import linear_sum_assignment
 from eovseg.choices import TRACK_MEMORY
 from eovseg.colours import free_colour
 from eovseg.errors import ConfigError
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 
 SAME_CLASS_IOU = 0.2
 HALF = 0.5  # minimum IoU for any class, and minimum fraction of a segment inside the predicted box of a track

@@ -9,8 +9,10 @@ import torch
 
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.predictor import Decoded, Predictor
-from eovseg.result import Result, Segment
+from eovseg.predictor import Predictor
+from eovseg.result import Result
+from eovseg.segmented import Segment
+from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 MakeResult = Callable[[np.ndarray, Sequence[int]], Result]

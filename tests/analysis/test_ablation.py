@@ -19,7 +19,8 @@ from analysis.ablation import (
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from tests.analysis.conftest import WORDS, MakeResult
 
 

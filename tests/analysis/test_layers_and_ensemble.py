@@ -6,7 +6,8 @@ import pytest
 from analysis.ensemble import class_votes
 from analysis.layers import QueryPath, listened_to, mask_agreement, query_path
 from eovseg.errors import ConfigError
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from tests.analysis.conftest import WORDS
 
 

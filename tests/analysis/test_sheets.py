@@ -25,7 +25,8 @@ from analysis.sheets import cluster_count, draw_sheets, main_query, sheet_names
 from analysis.similarity import SimilarityMaps, WordScore
 from analysis.sources import vit_source
 from eovseg.errors import ConfigError, EovsegError
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from tests.analysis.conftest import texts
 from tests.analysis.test_features import timm_vit
 

@@ -22,7 +22,8 @@ from analysis.similarity import (
     word_mask,
 )
 from eovseg.errors import ConfigError
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from tests.analysis.conftest import MakeResult
 
 LEFT = np.array([[True, False], [True, False]])

@@ -8,7 +8,8 @@ from eovseg.advice.counterfactuals import Counterfactual
 from eovseg.advice.doctor import Diagnosis, Rivals
 from eovseg.advice.suggest import Suggestion
 from eovseg.model.config import ModelConfig, variant_config
-from eovseg.result import Result, Segment, Verdict
+from eovseg.result import Result
+from eovseg.segmented import Segment, Verdict
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary, checked_name
 from eovseg.word import Word

@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.payload import answer, label_anchors, stage_value
 from app.session import Asked, Session, run
-from eovseg.result import Segment
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor, segment_of
 

@@ -14,7 +14,8 @@ from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evaluate import Evaluator, evaluate
 from eovseg.evaluation.sweep import best_setting, ensemble_grid, sweep, threshold_grid
 from eovseg.model.config import ModelConfig, variant_config
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 

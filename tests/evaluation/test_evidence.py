@@ -18,7 +18,8 @@ from eovseg.evaluation.evidence import Judged, PhotoEvidence, photo_evidence
 from eovseg.evaluation.panoptic_quality import match_segments
 from eovseg.evaluation.report import Report
 from eovseg.model.config import variant_config
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 

@@ -9,7 +9,8 @@ import torch
 from eovseg.evaluation.categories import Truth
 from eovseg.evaluation.counts import RegionMasks
 from eovseg.evaluation.mask_recall import mask_recall, region_masks
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("sky: stuff; cat: thing; dog: thing")

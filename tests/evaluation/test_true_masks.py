@@ -10,7 +10,8 @@ from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores, void_p
 from eovseg.model.classifier import classification_logits
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.predictor import Decoded, Predictor
+from eovseg.predictor import Predictor
+from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person, people: thing; sky: stuff; dog: thing")

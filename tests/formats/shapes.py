@@ -4,7 +4,8 @@ import numpy as np
 
 from eovseg.formats.photo import tight
 from eovseg.instance_masks import InstanceMasks
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.parse("cat; blue & sky: stuff; Straße; unseen")

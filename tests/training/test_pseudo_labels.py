@@ -10,7 +10,8 @@ from PIL import Image
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.split import photo_identities
 from eovseg.errors import ConfigError
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.training.data_choice import choose_data
 from eovseg.training.pseudo_labels import PseudoLabels, agreed, main
 from eovseg.vocabulary import Vocabulary

@@ -9,7 +9,8 @@ import av
 import numpy as np
 from scipy import ndimage
 
-from eovseg.result import Result, Segment
+from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.parse("ball; box; ground: stuff; sky: stuff")

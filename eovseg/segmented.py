@@ -1,0 +1,169 @@
+"""A segmented photo: the segment map, the segments with their scores, and pictures of them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from eovseg import pictures
+from eovseg.colours import segment_colours, segment_labels
+from eovseg.errors import ConfigError
+from eovseg.instance_masks import InstanceMasks
+from eovseg.overlay import draw_overlay
+from eovseg.pictures import Ground
+from eovseg.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: its id in the map, class (index in the vocabulary), scores in 0..1, and area and box in pixels.
+
+    `score` is that of the ensemble or, for panoptic segments of a calibrated model, the probability that the segment is
+    correct (right class, IoU above 0.5); `in_vocabulary` and `out_of_vocabulary` are the two probabilities behind it;
+    `box` is x0, y0, x1, y1 with exclusive ends. `words`, most likely first, contain the right word in 90 % of cases,
+    where that was measured (`eovseg.advice.honesty`); else it is empty.
+    """
+
+    id: int
+    class_id: int
+    label: str
+    is_thing: bool
+    score: float
+    in_vocabulary: float
+    out_of_vocabulary: float
+    area: int
+    box: tuple[int, int, int, int]
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a word of the list is in the photo, as far as the model can tell; see `eovseg.advice.honesty`."""
+
+    word: str
+    in_photo: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SegmentedPhoto:
+    """One photo segmented into the classes of `vocabulary`: the data of a `Result`, and pictures of it.
+
+    `image` (H, W, 3) uint8; `segment_map` (H, W) int32, the segment's id or 0 = unlabelled; `task` is
+    "panoptic", "semantic" (one segment per class) or "instance". Instances overlap, so that task also has
+    `instance_masks`, (n, H, W) bool, one per segment in the same order. `timings` are in seconds. `name` is the photo's
+    file name. `queries`: the object kernel whose scores each segment reports. `background`: the segments that
+    eovseg.background merged into the last segment, "other". `verdicts`: which words are in the photo, as far as
+    that was measured. `subject`: labels of the classes that pictures with a background keep in front. `corrections`:
+    the calls of `rename`, `merge`, `delete` and `split` made by a person.
+    Raises ValueError if the shapes do not match.
+    """
+
+    image: np.ndarray
+    segment_map: np.ndarray
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    task: str = "panoptic"
+    timings: dict[str, float] = field(default_factory=dict)
+    instance_masks: InstanceMasks | None = None
+    name: str = ""
+    queries: tuple[int, ...] = ()
+    background: tuple[Segment, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    subject: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.segment_map.shape != self.image.shape[:2]:
+            raise ValueError(f"segment_map is {self.segment_map.shape} and image {self.image.shape}; sizes must match.")
+        expected = (len(self.segments), *self.segment_map.shape)
+        if self.instance_masks is not None and self.instance_masks.shape != expected:
+            raise ValueError(f"instance_masks is {self.instance_masks.shape}, expected {expected}.")
+
+    def __repr__(self) -> str:
+        height, width = self.segment_map.shape
+        shown = ", ".join(self.names[:8]) + (", …" if len(self.names) > 8 else "")
+        return f"Result({self.name or 'photo'}, {width} x {height}, {self.task}, {len(self.names)} segments: {shown})"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """One unique name per segment, as in overlay and legend ("person 2")."""
+        return segment_labels(self.segments)
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) bool, the pixels of `segments[index]`."""
+        if self.instance_masks is not None:
+            return self.instance_masks[index]
+        return self.segment_map == self.segments[index].id
+
+    def masks(self) -> np.ndarray:
+        """(n, H, W) bool, the pixels of every segment in the order of `segments`; takes n x H x W bytes."""
+        dense = np.zeros((len(self.segments), *self.segment_map.shape), dtype=bool)
+        for index in range(len(self.segments)):
+            dense[index] = self.mask(index)
+        return dense
+
+    def overlay(
+        self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
+    ) -> Image.Image:
+        """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
+        # "other" is the photo as it is.
+        return draw_overlay(self.image, self.segment_map, self.named, opacity, labels, highlight)
+
+    @property
+    def named(self) -> tuple[Segment, ...]:
+        """The segments that are one of the words: all but "other"."""
+        return self.segments[:-1] if self.background else self.segments
+
+    def subject_ids(self) -> list[int]:
+        """The segments that pictures keep in front by default: those of `subject`, else all things, else all."""
+        chosen = [segment.id for segment in self.named if segment.label in self.subject]
+        things = [segment.id for segment in self.named if segment.is_thing]
+        return chosen if self.subject else things or [segment.id for segment in self.named]
+
+    def cutout(self, ids: int | Collection[int]) -> Image.Image:
+        """Segments by id as RGBA, transparent around them and cut to them; see `eovseg.pictures.cutout`.
+
+        Raises `ConfigError` for an id that no segment has.
+        """
+        return pictures.cutout(self.image, self._subject(ids))
+
+    def cutouts(self) -> dict[str, Image.Image]:
+        """Each named segment by its unique name ("person 2") as RGBA, transparent around it."""
+        return {name: self.cutout(segment.id) for name, segment in zip(self.names, self.named, strict=False)}
+
+    def spotlight(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments darkened, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.spotlight(self.image, self._subject(ids))
+
+    def grey_background(self, ids: int | Collection[int] | None = None) -> Image.Image:
+        """The photo with all but some segments in grey, by default but `subject_ids()`; raises as `cutout`."""
+        return pictures.grey_background(self.image, self._subject(ids))
+
+    def blurred_background(self, ids: int | Collection[int] | None = None, strength: float = 1.0) -> Image.Image:
+        """The photo with all but some segments out of focus, by default but `subject_ids()`; `strength` 0..4.
+
+        Raises `ConfigError` for an id that no segment has and for another strength.
+        """
+        return pictures.blurred_background(self.image, self._subject(ids), strength)
+
+    def outlines(self, on: Ground = "white") -> Image.Image:
+        """The borders of the named segments in their colours, on "white", the "photo" or "transparent" ground."""
+        places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
+        for place, segment in enumerate(self.named, start=1):
+            if segment.id < len(places):  # an instance that others cover may be missing in the map
+                places[segment.id] = place
+        return pictures.outlines(self.image, places[self.segment_map], segment_colours(self.named), on)
+
+    def _subject(self, ids: int | Collection[int] | None) -> np.ndarray:
+        """(H, W) bool, the pixels of some segments together."""
+        wanted = self.subject_ids() if ids is None else [ids] if isinstance(ids, int) else list(ids)
+        places = {segment.id: place for place, segment in enumerate(self.segments)}
+        if unknown := [one for one in wanted if one not in places]:
+            known = ", ".join(map(str, list(places)[:12])) + (", …" if len(places) > 12 else "")
+            raise ConfigError(f"There is no segment {unknown[0]}; this result has {known or 'none'}.")
+        mask = np.zeros(self.segment_map.shape, dtype=bool)
+        for one in wanted:
+            mask |= self.mask(places[one])
+        return mask
