@@ -1,4 +1,4 @@
-"""Pictures of a result as files: `content(result, photo, path)` of each, as `eovseg.formats.PICTURES` calls it."""
+"""Pictures of a result as files: the `content` functions of `eovseg.formats.PICTURES`."""
 
 import io
 import zipfile
@@ -13,7 +13,7 @@ from eovseg.formats.photo import PhotoFile, png_bytes
 if TYPE_CHECKING:
     from eovseg.result import Result
 
-# A picture of a result with the segments `ids` in front, by default the result's subject.
+# Draws a picture of a result with the segments `ids` in the foreground, by default the result's subject.
 DRAWN: dict[str, Callable[["Result", Collection[int] | None], Image.Image]] = {
     "spotlight": lambda result, ids: result.spotlight(ids),
     "blurred": lambda result, ids: result.blurred_background(ids),
@@ -23,12 +23,12 @@ DRAWN: dict[str, Callable[["Result", Collection[int] | None], Image.Image]] = {
 
 
 def content(kind: str) -> Callable[["Result", PhotoFile, Path], bytes]:
-    """The PNG of a picture of `DRAWN`."""
+    """The `content` function that writes a picture of `DRAWN` as PNG."""
     return lambda result, photo, path: png_bytes(DRAWN[kind](result, None))
 
 
 def cutouts(result: "Result", photo: PhotoFile, path: Path) -> bytes:
-    """A ZIP with a transparent PNG for each named segment, "ID NAME.png"; equal results give equal bytes."""
+    """A ZIP with a transparent PNG for each named segment, named "ID NAME.png"; equal results give identical bytes."""
     from eovseg.result import clean_stem
 
     packed = io.BytesIO()

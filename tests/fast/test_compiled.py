@@ -72,7 +72,7 @@ def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) ->
         raise InductorError(message)
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
-    with pytest.raises(ConfigError, match=r"finds no compiler \(C\+\+, or triton on GPUs\); take 'torch'\.$"):
+    with pytest.raises(ConfigError, match=r"found no compiler \(C\+\+, or Triton on GPUs\); use backend 'torch'\.$"):
         CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     message = "RuntimeError: out of memory"
     with pytest.raises(InductorError, match="out of memory"):  # another fault is told as it is

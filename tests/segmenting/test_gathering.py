@@ -101,6 +101,6 @@ def test_no_photo_at_all(tmp_path: Path) -> None:
 def test_a_broken_part_is_one_sentence(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "out")
     (tmp_path / "out" / "a-cvat.xml").write_text("<annot")
-    with pytest.raises(EovsegError, match=r"cvat\.xml\" cannot be put together from the files of the photos"):
+    with pytest.raises(EovsegError, match=r"cvat\.xml\" cannot be combined from the files of the photos"):
         gather(tmp_path / "out", "s", VOCABULARY, KINDS)
     assert not list((tmp_path / "out").glob(".*part"))
