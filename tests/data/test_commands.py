@@ -109,7 +109,7 @@ def test_evaluate_by_name(
     ("options", "message"),
     [
         (["--dataset", "ade20k", "--split", "test"], 'ade20k has no split "test"; choose from val, train.'),
-        (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic are for plain folders"),
+        (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic cannot be combined with"),
         (["--dataset", "ade20k", "--split", "train"], "images/training is missing: unpack ADEChallengeData2016.zip."),
     ],
 )

@@ -123,7 +123,7 @@ def test_photos_without_segments_take_no_fold() -> None:
     sparse = Counts((*empty, counts.photos[0], *empty, counts.photos[1]), counts.is_thing, counts.seen)
     fit, dense = calibrate(sparse), calibrate(counts)
     assert fit == dense and fit.folds == 2 and fit.error_held_out != fit.error_fitted
-    with pytest.raises(DataError, match="1 photos have segments; a calibration needs two or more"):
+    with pytest.raises(DataError, match="1 photos have segments; a calibration needs at least two"):
         calibrate(Counts((*empty, counts.photos[0]), counts.is_thing, counts.seen))
 
 

@@ -30,7 +30,7 @@ def test_names_count_without_case_and_synonyms_too() -> None:
     ],
 )
 def test_unmapped_categories_are_all_named(given: dict[int, Category], missing: str) -> None:
-    with pytest.raises(DataError, match=f"of {len(given)} categories are in no class of the vocabulary: {missing};"):
+    with pytest.raises(DataError, match=f"of {len(given)} categories have no class in the vocabulary: {missing};"):
         class_of_category(given, WORDS)
     assert class_of_category(given, WORDS, ignore_unmapped=True) == {1: 0}
 

@@ -41,7 +41,7 @@ def test_no_segment_gives_nan_not_zero() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        (np.zeros((2, 7)), [0], "do not fit 1 labels and 7 classes"),
+        (np.zeros((2, 7)), [0], "do not match 1 labels and 7 classes"),
         (np.zeros((1, 7)), [7], "allowed are 0 to 6"),
         (np.full((1, 7), np.nan), [0], "NaN"),
     ],

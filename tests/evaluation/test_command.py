@@ -131,8 +131,8 @@ def test_command_compares_with_an_earlier_report(
     assert rows["pixel accuracy"]["difference"] == rows["pixel accuracy"]["low"] == "0.0"
     assert "masks found" not in rows  # measured in one of the two only
     for options, message in (
-        (["--limit", "1"], "is of 2 photos, 1 of them among the 1 here; both must be of the same photos."),
-        (["--sweep", "ensemble"], "--against compares reports, and a sweep makes none; leave one of the two out."),
+        (["--limit", "1"], "has 2 photos, 1 of them among the 1 here; both must have the same photos."),
+        (["--sweep", "ensemble"], "--against compares reports, but --sweep does not create one; use only one of them."),
         (["--vocabulary", WORDS + "; tree"], "has 4 classes (own words) and this one 5;"),
     ):
         assert main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
@@ -198,7 +198,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--vocabulary", "person; zebra"], "3 of 4 categories are in no class of the vocabulary: clouds, lamp, sky;"),
+        (["--vocabulary", "person; zebra"], "3 of 4 categories have no class in the vocabulary: clouds, lamp, sky;"),
         (["--limit", "0"], "--limit must be at least 1, not 0."),
         (["--vocabulary", WORDS, "--alpha", "2"], "alpha=2.0 is outside 0 to 1."),
         (
@@ -207,7 +207,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
         ),
         (
             ["--vocabulary", WORDS, "--against", "nowhere"],
-            "nowhere holds no counts.json.gz; give the folder of a report",
+            "nowhere contains no counts.json.gz; give the folder of a report",
         ),
     ],
 )

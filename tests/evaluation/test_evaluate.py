@@ -93,7 +93,7 @@ def test_true_answers_score_full_marks(folder: PanopticFolder) -> None:
 
 def test_unmapped_categories_stop_unless_they_are_left_out(folder: PanopticFolder) -> None:
     words = Vocabulary.parse("person: thing; sky, clouds: stuff")
-    with pytest.raises(DataError, match="1 of 4 categories are in no class of the vocabulary: lamp;"):
+    with pytest.raises(DataError, match="1 of 4 categories have no class in the vocabulary: lamp;"):
         evaluate(OraclePredictor(), folder, folder.photos, words)
     evaluator = Evaluator(folder, words, np.ones(2, dtype=bool), ignore_unmapped=True)
     assert evaluator.truth(folder.photos[0]).class_map()[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1, -1]

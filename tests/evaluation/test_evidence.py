@@ -161,7 +161,7 @@ def test_the_report_holds_what_was_measured(report: tuple[Report, PanopticFolder
     html_report.write(made, folder, folder.photos[:], tmp_path / "out")  # an earlier report is replaced
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="holds other files"):
+    with pytest.raises(ConfigError, match="contains other files"):
         html_report.write(made, folder, folder.photos, tmp_path / "mine")
 
 

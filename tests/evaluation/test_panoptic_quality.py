@@ -79,8 +79,8 @@ def test_nothing_added_gives_nan_not_zero() -> None:
     ("predicted", "predicted_classes", "true", "true_classes", "message"),
     [
         ("11", {1: 0}, "111", {1: 0}, "height and width"),
-        ("12", {1: 0}, "11", {1: 0}, "predicted segment map holds ids \\[2\\]"),
-        ("11", {1: 0}, "12", {1: 0}, "true segment map holds ids \\[2\\]"),
+        ("12", {1: 0}, "11", {1: 0}, "predicted segment map contains ids \\[2\\]"),
+        ("11", {1: 0}, "12", {1: 0}, "true segment map contains ids \\[2\\]"),
         ("11", {1: 0, 2: 1}, "11", {1: 0}, "\\[2\\] have no pixel"),
     ],
 )

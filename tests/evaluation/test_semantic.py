@@ -39,8 +39,8 @@ def test_another_ignore_label_and_nothing_labelled() -> None:
     ("predicted", "true", "message"),
     [
         ([[0, 1]], [[0]], "class map is"),
-        ([[0, 2]], [[0, 1]], "predicted class map holds indices 0 to 2"),
-        ([[0, 1]], [[0, -2]], "true class map holds indices -2 to 0"),
+        ([[0, 2]], [[0, 1]], "predicted class map contains indices 0 to 2"),
+        ([[0, 1]], [[0, -2]], "true class map contains indices -2 to 0"),
     ],
 )
 def test_wrong_maps_are_refused(predicted: list[list[int]], true: list[list[int]], message: str) -> None:

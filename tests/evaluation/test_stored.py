@@ -90,7 +90,7 @@ def test_the_command_counts_again_and_notices_another_text(
     (tmp_path / COUNTS_FILE).write_bytes(gzip.compress(json.dumps(document).encode()))
     assert stored.main([str(tmp_path)]) == 1
     captured = capsys.readouterr()
-    assert "report.txt is missing or differs from what the counts give" in captured.err
+    assert "report.txt is missing or differs from the table above" in captured.err
     assert captured.out != report.table() + "\n"
 
 
@@ -122,23 +122,23 @@ def test_files_that_are_no_report_are_told_in_one_sentence(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, spoil, message in (
-        ("old", lambda folder: (folder / COUNTS_FILE).unlink(), f"holds no {COUNTS_FILE}; give the folder of a report"),
-        ("cut", lambda folder: (folder / COUNTS_FILE).write_bytes(b"\x1f\x8b\x08"), "holds no counts that this"),
+        ("old", lambda folder: (folder / COUNTS_FILE).unlink(), f"contains no {COUNTS_FILE}; give the folder of"),
+        ("cut", lambda folder: (folder / COUNTS_FILE).write_bytes(b"\x1f\x8b\x08"), "contains no counts that this"),
         (
             "future",
             lambda folder: (folder / COUNTS_FILE).write_bytes(gzip.compress(b'{"format":9}')),
-            "holds no counts",
+            "contains no counts",
         ),
-        ("torn", spoilt_stream, "holds no counts that this"),
-        ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is no report of this version"),
-        *((f"bad {name}", spoilt_header(name, value), "is no report of this version") for name, value in (
+        ("torn", spoilt_stream, "contains no counts that this"),
+        ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is not a report of this version"),
+        *((f"bad {name}", spoilt_header(name, value), "is not a report of this version") for name, value in (
             ("origin", {"sha256": "ab"}), ("cost", {"device": "cpu"}), ("cost", 3), ("instance", {"ap": 1.0}),
             ("instance", []), ("settings", [1]), ("labels", ["person"]), ("seen", [True]), ("labels", None),
         )),
-        ("class 99", spoilt_counts("panoptic", [[99, 0.5, 1, 0, 0]]), "is no report of this version"),
-        ("text", spoilt_counts("semantic", [[0, "many", 1, 1]]), "is no report of this version"),
-        ("score 7", spoilt_counts("segments", [[7.0, True]]), "is no report of this version"),
-        ("long row", spoilt_counts("panoptic", [[0, 1, 2, 3, 4, 5]]), "holds no counts that this"),
+        ("class 99", spoilt_counts("panoptic", [[99, 0.5, 1, 0, 0]]), "is not a report of this version"),
+        ("text", spoilt_counts("semantic", [[0, "many", 1, 1]]), "is not a report of this version"),
+        ("score 7", spoilt_counts("segments", [[7.0, True]]), "is not a report of this version"),
+        ("long row", spoilt_counts("panoptic", [[0, 1, 2, 3, 4, 5]]), "contains no counts that this"),
         ("latin", lambda folder: (folder / "report.txt").write_bytes(b"\xe9"), "is missing or differs"),
     ):  # fmt: skip
         report.save(tmp_path / name)
@@ -175,7 +175,7 @@ def test_photos_are_paired_by_name_not_by_order(report: Report) -> None:
 
 def test_other_photos_or_classes_are_refused(report: Report, folder: PanopticFolder) -> None:
     one = evaluate(OraclePredictor(), folder, folder.photos[:1], WORDS)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="is of 2 photos, 1 of them among the 1 here"):
+    with pytest.raises(DataError, match="has 2 photos, 1 of them among the 1 here"):
         stored.compare(one, report)
     with pytest.raises(DataError, match=r"has 4 classes \(own words\) and this one 3"):
         stored.compare(replace(report, labels=report.labels[:3]), report)
