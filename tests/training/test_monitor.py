@@ -124,7 +124,7 @@ class Listener:
         self.closed += 1
 
 
-def test_a_watched_run_is_the_same_run(tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_run(tmp_path: Path) -> None:
     config, listener = replace(CONFIG, pictures_every=3), Listener()
     plain = trainer(tmp_path / "plain", config)
     plain.run()
