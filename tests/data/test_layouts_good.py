@@ -76,7 +76,7 @@ def test_every_data_set_is_covered() -> None:
         (trees.mapillary, "mapillary_vistas", "mapillary-vistas"),
     ],
 )
-def test_root_may_be_the_folder_itself_or_the_one_it_lies_in(
+def test_root_may_be_the_folder_itself_or_its_parent(
     tmp_path: Path, tree: Callable[[Path], Path], inner: str, name: str
 ) -> None:
     assert len(open_data_set(name, tree(tmp_path) / inner)) == 2

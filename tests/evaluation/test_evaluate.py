@@ -111,7 +111,7 @@ def test_class_regions_allow_the_semantic_task_only(panoptic_folder: Path) -> No
 
 
 @pytest.mark.parametrize(("photos", "tasks", "error"), [(0, None, DataError), (2, ["depth"], ConfigError)])
-def test_nothing_to_evaluate_is_told(
+def test_nothing_to_evaluate_is_refused(
     folder: PanopticFolder, photos: int, tasks: Sequence[Task] | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):

@@ -146,7 +146,7 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
         joint_features.unlabelled_regions(_tower, tmp_path, views=1, boxes=1, seed=0)
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "space.safetensors")]) == 1
     assert "nowhere" in capsys.readouterr().err
 

@@ -23,7 +23,7 @@ def identity(segment: TrackedSegment) -> tuple[int, str, tuple[int, int, int]]:
     return segment.track, segment.name, segment.colour
 
 
-def test_moving_shapes_keep_number_name_and_colour_whatever_the_order_of_segments() -> None:
+def test_moving_shapes_keep_number_name_and_colour_for_any_order_of_segments() -> None:
     tracker = Tracker()
     seen: dict[str, set] = {"left": set(), "right": set(), "ground": set()}
     orders = set()
@@ -111,7 +111,7 @@ def test_one_wrong_class_does_not_rename_a_track_and_a_lasting_one_does() -> Non
     assert [name(BALL) for _ in range(12)][-1] == "ball 1", "the same number as before"
 
 
-def test_a_part_that_breaks_off_is_a_track_of_its_own_and_the_whole_keeps_the_old_one() -> None:
+def test_a_part_that_breaks_off_is_a_new_track_and_the_rest_keeps_the_old_one() -> None:
     tracker = Tracker()
     for _ in range(12):
         whole = tracker.update(scene([Block(BOX, 10, 10, 60, 80)]))
