@@ -1,7 +1,7 @@
 """What would change this answer? For a segment, the smallest change of each kind that gives it another name.
 
-Kinds: words taken away, a synonym added, and a setting moved in steps of 0.01. Searched is on kept logits; what was
-found is replayed through the public predictor before it is returned, and left out where that disagrees.
+There are three kinds of changes: removing words, adding a synonym, and changing a setting in steps of 0.01. The search
+uses cached logits. Each change that it finds is verified with the public predictor, and dropped if that disagrees.
 """
 
 import itertools
@@ -37,17 +37,17 @@ DIALS = {
     "overlap_threshold": "least visible share",
     "void_threshold": "none of these words",
 }
-STEPS = 100  # of a dial from 0 to 1, as on the page
-NEAR = 1.0  # a synonym is tried where its logit is at most so far below the winner's
-MAX_DECODED = 40  # lists of words that are tried for one kind of change
+STEPS = 100  # steps of a setting from 0 to 1, as on the page
+NEAR = 1.0  # a synonym is tried if its logit is at most this much below the winner's
+MAX_DECODED = 40  # maximum number of word lists tried for one kind of change
 
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """A change that renames a segment: `words` and `settings` are what to give the predictor to see it.
+    """A change that renames a segment; `words` and `settings` are the predictor's arguments with the change.
 
-    `kind` is "remove", "add" or the name of a setting, `size` the number of words, or how far the setting moves; `name`
-    is what most of the segment is called then, None for nothing; `sentence` says all of that.
+    `kind` is "remove", "add" or the name of a setting. `size` is the number of words, or the change of the setting.
+    `name` is the new name of most of the segment, None if it has none. `sentence` describes the change and its effect.
     """
 
     kind: str
@@ -67,11 +67,11 @@ def counterfactuals(
     background: Words | None = None,
     settings: Settings | None = None,
 ) -> list[Counterfactual]:
-    """The smallest change of each kind that renames the segment with the id `segment`, as far as one was found.
+    """The smallest change of each kind that renames the segment with the id `segment`; kinds without one are omitted.
 
-    The result is that of `predictor(photo, words, background=background, settings=settings)`. Words of the background
-    are never taken away. With more than `MAX_DECODED` single words, the likeliest of them are tried.
-    Raises `ConfigError` where that result has no such segment.
+    The segment is one of the result of `predictor(photo, words, background=background, settings=settings)`. Words of
+    the background are never removed. With more than `MAX_DECODED` words, only the likeliest are tried.
+    Raises `ConfigError` if the result has no such segment.
     """
     search = _Search(predictor, photo, Vocabulary.coerce(words), background, settings or Settings(), segment)
     found = [search.removal(), search.addition(), *map(search.dial, DIALS)]
@@ -79,7 +79,7 @@ def counterfactuals(
 
 
 class _Search:
-    """One segment and the ways to rename it."""
+    """Searches for changes that rename one segment."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class _Search:
         return result if self.background is None else merge_background(result, words)
 
     def replayed(self, change: Counterfactual) -> bool:
-        """Whether the public predictor gives the segment the name that the change promises."""
+        """Whether the public predictor gives the segment the name of the change."""
         result = self.predictor(
             self.photo, change.words, background=self.background, settings=change.settings, keep=True
         )
@@ -127,9 +127,9 @@ class _Search:
     # Words.
 
     def removal(self) -> Counterfactual | None:
-        """The fewest names to take away; the names of the winning class alone where more than one has to go."""
+        """Removes as few names as possible: any single name, or several names of the winning class."""
         if self.winner >= len(self.words):
-            return None  # "other": no word of the visitor's own
+            return None  # the segment "other" has none of the listed words
         own = self._by_score(self.words.classes[self.winner].names)
         others = [name for name in self.words.words if name not in own]
         single = [(name,) for name in (*own, *others)][:MAX_DECODED]
@@ -145,7 +145,7 @@ class _Search:
         return None
 
     def addition(self) -> Counterfactual | None:
-        """A known synonym, as one more name of another class of the list."""
+        """Adds a known synonym as another name of one of the other classes."""
         if self.winner >= len(self.words) or self.query < 0:
             return None
         offered = [
@@ -168,12 +168,12 @@ class _Search:
         return None
 
     def _by_score(self, names: Iterable[str]) -> list[str]:
-        """Names in the order in which the segment's kernel prefers them."""
+        """Names sorted by the logit of the segment's kernel, highest first."""
         logit = self._logits(names) if self.query >= 0 else {}
         return sorted(names, key=lambda name: -logit.get(name, 0.0))
 
     def _logits(self, names: Iterable[str]) -> dict[str, float]:
-        """The segment's kernel and each name: both classifiers' logits, mixed by alpha or by beta, what is more."""
+        """Logit of each name for the segment's kernel: both classifiers mixed by alpha or by beta, the larger one."""
         names = list(dict.fromkeys(names))
         text = Vocabulary(tuple(WordClass((name,), True) for name in names))
         rows = self.predictor.text_embeddings(text).embeddings.float().cpu().numpy()
@@ -189,9 +189,9 @@ class _Search:
     # Settings.
 
     def dial(self, setting: str) -> Counterfactual | None:
-        """The least number of steps of 0.01 of one setting; its present value need not lie on a step."""
+        """The smallest change of one setting to a multiple of 0.01; its current value need not be one."""
         now = getattr(self.settings.applied(self.predictor.config), setting)
-        if now is None:  # "the model decides" is no place to start from
+        if now is None:  # there is no current value to start from
             return None
         steps = sorted((step / STEPS for step in range(STEPS + 1)), key=lambda value: (abs(value - now), value))
         for value in steps:
@@ -207,7 +207,7 @@ class _Search:
 
     @cached_property
     def _names_by_value(self) -> Callable[[Settings], str | None]:
-        """The segment's name with other settings; results that must give it the same one are made once."""
+        """Function from settings to the segment's name; settings that must give the same name share a result."""
         outcomes = _Outcomes(self.predictor, self.decoded, self.mask, self.settings.applied(self.predictor.config))
         known: dict[Hashable, str | None] = {outcomes(self.settings): self.name}
 
@@ -227,7 +227,7 @@ class _Search:
 
 
 def name_under(result: Result, mask: np.ndarray) -> str | None:
-    """The class that covers most of the pixels of `mask` (H, W) bool in a result; None where that is none."""
+    """The label that covers most pixels of `mask` (H, W) bool in a result; None if most have no label."""
     counts = np.bincount(result.segment_map[mask])
     areas: dict[str | None, int] = {None: int(counts[0])} if len(counts) else {None: 0}
     for segment in result.segments:
@@ -237,7 +237,7 @@ def name_under(result: Result, mask: np.ndarray) -> str | None:
 
 
 def without(words: Vocabulary, gone: Iterable[str]) -> Vocabulary | None:
-    """The list without some names; a class that has none left goes, and None is a list that has no class left."""
+    """The list without some names and without classes that have no name left; None if no class is left."""
     away = set(gone)
 
     def kept() -> Iterator[WordClass]:
@@ -251,8 +251,8 @@ def without(words: Vocabulary, gone: Iterable[str]) -> Vocabulary | None:
 
 
 class _Outcomes:
-    """What a segment's name follows from in panoptic results of "best-first": the kernels that are found and may reach
-    its mask (H, W) bool, with their classes. Other results are told apart by all their settings.
+    """Maps settings to a key that determines a segment's name. In panoptic results of "best-first", the key is the set
+    of accepted kernels, with their classes, that may reach the segment's mask (H, W) bool; else it is all settings.
     """
 
     def __init__(self, predictor: "Segmenter", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:
@@ -262,11 +262,11 @@ class _Outcomes:
         probability = decoded.masks.cells(everyone).cpu().numpy()
         height, width = probability.shape[1:]
         near = probability[:, on_grid(mask, decoded)[:height, :width]]
-        # Half the threshold, because with edges a mask moves a little.
+        # Half the threshold, because edge alignment can move a mask a little.
         self.near = near.max(axis=1, initial=0) > rule.pixel_threshold / 2
 
     def __call__(self, settings: Settings) -> Hashable:
-        """Equal for results in which the segment must have the same name."""
+        """The key; equal for settings with which the segment must have the same name."""
         rule = settings.applied(self.predictor.config)
         if settings.task != "panoptic" or rule.composition != "best-first":
             return repr(settings)

@@ -1,7 +1,6 @@
-"""A word list's check-up on photos: words that can never win, words that take from each other, areas that no word fits,
-and what to add or merge.
+"""Checks a word list on photos: words that can never win, words that compete, areas that no word fits, words to add.
 
-What it proposes to add are nouns as `eovseg.advice.suggest` ranks them, of kernels that no word of the list fits.
+Words to add are nouns ranked by `eovseg.advice.suggest`, from kernels that no word of the list fits.
 """
 
 from collections import Counter
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
     from eovseg.stages import Decoded, ImageState
 
 PROPOSED = 5
-CLOSE = 0.5  # of a winner's probability that makes another word its rival
-LEAST_SHARE = 0.02  # of a photo that an area without a word must cover to be told
-_STEPS = 21  # of alpha and of beta from 0 to 1
+CLOSE = 0.5  # a word is a rival from this share of the winner's probability
+LEAST_SHARE = 0.02  # areas without a word are reported from this share of the photo
+_STEPS = 21  # values of alpha and of beta from 0 to 1
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """Two words of the list that are close on `segments` segments; `synonyms` says whether they name the same thing."""
+    """Two words of the list that are close on `segments` segments; `synonyms` tells whether they are synonyms."""
 
     words: tuple[str, str]
     segments: int
@@ -43,7 +42,7 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Gap:
-    """An area of one photo without a word: its share of the photo, box x0, y0, x1, y1, and nouns that may fit."""
+    """An area of one photo without a word: its share of the photo, its box x0, y0, x1, y1, and nouns that may fit."""
 
     photo: str
     share: float
@@ -53,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is odd about a list on some photos. `never`: words that win no kernel at any alpha and beta."""
+    """Problems of a list on some photos. `never` are words that win no kernel at any alpha and beta."""
 
     photos: int
     never: tuple[str, ...]
@@ -67,27 +66,24 @@ class Diagnosis:
         told = []
         if self.never:
             listed = ", ".join(f'"{word}"' for word in self.never)
-            told.append(f"On {where} these words win nothing, at any alpha and beta: {listed}.")
+            told.append(f"On {where}, these words never win, at any alpha and beta: {listed}.")
         for pair in self.rivals:
             first, second = pair.words
             count = f"{pair.segments:,} segment" + ("s" if pair.segments > 1 else "")
             advice = f'; they are synonyms: write "{first}, {second}"' if pair.synonyms else ""
-            told.append(f'"{first}" and "{second}" take from each other on {count}{advice}.')
+            told.append(f'"{first}" and "{second}" compete for {count}{advice}.')
         for gap in self.gaps:
             fits = f"; {' or '.join(gap.nouns)} may fit" if gap.nouns else ""
             told.append(f"{gap.photo or 'The photo'}: no word fits {100 * gap.share:.0f} % of it, at {gap.box}{fits}.")
         if self.add:
-            told.append(f"To add: {', '.join(one.word for one in self.add)}.")
+            told.append(f"Words to add: {', '.join(one.word for one in self.add)}.")
         return told
 
 
 def diagnose(
     predictor: "Segmenter", states: "Iterable[ImageState]", words: Vocabulary, settings: Settings
 ) -> Diagnosis:
-    """The check-up of a list on some encoded photos, of which one is held at a time.
-
-    Raises `ConfigError` without any.
-    """
+    """Checks a list on encoded photos, one at a time. Raises `ConfigError` if there are none."""
     wins = np.zeros(len(words), dtype=bool)
     close: Counter[tuple[int, int]] = Counter()
     gaps: list[Gap] = []
@@ -101,7 +97,7 @@ def diagnose(
         gaps += _gaps(predictor, decoded, result)
         scores += noun_scores(predictor, state, words.words)
     if not photos:
-        raise ConfigError("There is no photo to check the list on.")
+        raise ConfigError("There are no photos to check the list on.")
     rivals = [
         Rivals(
             (words.labels[a], words.labels[b]),
@@ -118,10 +114,10 @@ def diagnose(
 
 @torch.inference_mode()
 def winners(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> np.ndarray:
-    """(K,) bool: the word is the best of some kernel at some alpha and beta, both in steps of 0.05.
+    """Whether each word is the best of some kernel at some alpha and beta, both in steps of 0.05: (K,) bool.
 
-    Kernels that are void at the settings' threshold do not count. A word's logarithm is a mixture by alpha where
-    training saw it, else by beta, so the best of either group are compared.
+    Kernels that are void at the settings' threshold do not count. Seen words depend only on alpha and unseen ones only
+    on beta, so the best words of the two groups are compared.
     """
     rule = settings.applied(predictor.config)
     inside, outside = (p[0].float().cpu().numpy() for p in in_and_out_log_probabilities(decoded.logits))
@@ -139,7 +135,7 @@ def winners(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> n
         if own.any() and kept.any():
             places = np.flatnonzero(own)
             best = mixed[:, :, places].max(2)
-            rest = mixed[:, :, ~own].max(2).min(0) if not own.all() else -np.inf  # the other group at its weakest
+            rest = mixed[:, :, ~own].max(2).min(0) if not own.all() else -np.inf  # lowest over weights
             won[places[mixed[:, :, places].argmax(2)[best >= rest]]] = True
     return won
 
@@ -147,7 +143,7 @@ def winners(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> n
 def _rivals(
     predictor: "Segmenter", decoded: "Decoded", result: "Result", settings: Settings
 ) -> "Counter[tuple[int, int]]":
-    """Pairs of classes that are best and second on a segment, and close."""
+    """Number of segments on which two classes are the best ones and close to each other."""
     rule = settings.applied(predictor.config)
     scores = predictor.log_probabilities(decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble)
     found: Counter[tuple[int, int]] = Counter()
@@ -162,7 +158,7 @@ def _rivals(
 
 
 def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[Gap]:
-    """Connected areas that no segment covers, the largest first, with the nouns of the kernel that covers each best."""
+    """Connected areas without a segment, largest first, with the nouns of the kernel that covers each one best."""
     labels, count = ndimage.label(result.segment_map == 0)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     boxes = ndimage.find_objects(labels)
@@ -187,7 +183,7 @@ def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[
 
 
 def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:
-    """A mask (H, W) at the stride of the kernels' masks, the padding empty."""
+    """A mask (H, W) resampled to the size of the kernels' masks (h, w); the padding is empty."""
     height, width = decoded.logits.mask_logits[-1].shape[-2:]
     features = decoded.state.features
     (inner_height, inner_width), (padded_height, padded_width) = features.image_size, features.padded_size

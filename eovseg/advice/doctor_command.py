@@ -1,4 +1,4 @@
-"""`eovseg doctor`: what is odd about a list of words on some photos."""
+"""`eovseg doctor`: finds problems of a list of words on photos."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from eovseg.command_options import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `eovseg doctor`."""
+    """Adds the options of `eovseg doctor`."""
     add_photos(parser)
     parser.add_argument("-v", "--vocabulary", required=True, help="the list: words, a preset or a file")
     add_model_options(parser)
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The findings on all photos together, a line each."""
+    """Prints the findings on all photos together, one per line."""
     words, settings = read_words(options.vocabulary, tell=True), chosen_settings(options)
     paths = photo_paths(options)
     found = chosen_model(options).doctor(paths, words, settings)

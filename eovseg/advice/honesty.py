@@ -1,16 +1,15 @@
-"""Honest answers: words that are not in the photo, and for a segment the words among which the right one is.
+"""Measured statements: which words are not in the photo, and for each segment, words that include the right one.
 
-Both rest on thresholds that `python -m eovseg.evaluation.advice` finds on labelled photos for one file of weights, and
-that lie beside it in a small JSON. Without that file, or for another, nothing is claimed.
+Both use thresholds that `python -m eovseg.evaluation.advice` determines on labelled photos for one weight file. They
+are stored beside it in a small JSON file. Without thresholds for these weights, no statement is made.
 
-- A word's evidence is the largest of its kernels' logits, both classifiers' mixed as the ensemble mixes them. It
-  is "not in this photo" below a threshold that only a chosen share of absent words reaches, the false alarms.
-- A segment's words are those with at least a certain probability among the list: split conformal prediction (Vovk et
-  al. 2005) with the least ambiguous sets (Sadinle et al. 2019), so that the right word is among them in 90 % of cases.
+- The evidence for a word is its largest logit over the kernels, both classifiers mixed as in the ensemble. A word is
+  "not in this photo" if its evidence is below a threshold; the rate of false alarms is the share of absent words above.
+- The words of a segment are those with at least a certain probability among the list: split conformal prediction (Vovk
+  et al. 2005) with least ambiguous sets (Sadinle et al. 2019). They include the right word in 90 % of cases.
 
-Thresholds depend on how many words compete, so there is one for each length of list that was measured; in between the
-nearest one holds. Lists that are longer than the longest, and words that training never saw, were not measured: they
-get no answer.
+Thresholds depend on the number of words, so they are measured for several lengths of list, and the nearest is used.
+There are no statements for longer lists than measured, nor for unseen words.
 """
 
 import json
@@ -32,7 +31,7 @@ FALSE_ALARMS = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds for lists of `words` words: of evidence by rate of false alarms, and of a segment's probabilities."""
+    """Thresholds for lists of `words` words: of the evidence by rate of false alarms, and of a segment's words."""
 
     words: int
     evidence: dict[str, float]  # rate as text, such as "0.05"
@@ -41,9 +40,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Honesty:
-    """What was measured for the weights of the SHA-256 `weights`; `limits` by rising length of the list.
+    """Thresholds for the weights with the SHA-256 `weights`; `limits` are sorted by the length of the list.
 
-    `level` is the share of segments whose words hold the right one.
+    `level` is the share of segments whose words include the right one.
     """
 
     weights: str
@@ -51,18 +50,21 @@ class Honesty:
     limits: tuple[Limits, ...]
 
     def of(self, words: int) -> Limits | None:
-        """The thresholds for a list of so many words; None beyond the longest that was measured."""
+        """The thresholds for a list of `words` words; None if it is longer than the longest measured list."""
         if not self.limits or words > self.limits[-1].words:
             return None
         return min(self.limits, key=lambda limits: abs(np.log(limits.words / words)))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `read_honesty` reads them back."""
+        """JSON values, for `read_honesty`."""
         return asdict(self)
 
 
 def read_honesty(checkpoint: Path, digest: str) -> Honesty | None:
-    """The file beside a checkpoint, where it is about weights with this digest; `CheckpointError` for a broken one."""
+    """Reads the file beside a checkpoint; None if there is none for weights with this digest.
+
+    Raises `CheckpointError` for an invalid file.
+    """
     path = checkpoint.with_suffix(SUFFIX)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +82,7 @@ def read_honesty(checkpoint: Path, digest: str) -> Honesty | None:
 
 
 def word_evidence(inside: np.ndarray, outside: np.ndarray, valid: np.ndarray, weight: float) -> np.ndarray:
-    """Evidence (K,) of every word: logits (Q, K) of both classifiers, `valid` (Q,), the frozen tower's weight alpha."""
+    """Evidence (K,) for each word, from logits (Q, K) of both classifiers; `weight` is alpha, used for `valid` (Q,)."""
     weights = weight * valid[:, None]
     return np.asarray(((1 - weights) * inside + weights * outside).max(0))
 
@@ -94,7 +96,7 @@ def verdicts(
     alpha: float,
     false_alarms: float = FALSE_ALARMS,
 ) -> tuple[Verdict, ...]:
-    """A verdict for every word that training saw; none where nothing was measured.
+    """A verdict for every seen word; none without thresholds.
 
     Raises `ConfigError` for a rate of false alarms that was not measured.
     """
@@ -119,7 +121,7 @@ def _numbers(logits: Tensor) -> np.ndarray:
 
 
 def likely_words(probabilities: np.ndarray, limits: Limits) -> list[int]:
-    """Places of the words of a segment, the likeliest first, never none: `probabilities` (K,) among the list."""
+    """Indices of the words of a segment, likeliest first, at least one; `probabilities` (K,) are among the list."""
     order = np.argsort(-probabilities, kind="stable")
     return [int(place) for place in order[: max(1, int((probabilities >= limits.probability).sum()))]]
 
@@ -128,9 +130,9 @@ def likely_words(probabilities: np.ndarray, limits: Limits) -> list[int]:
 def words_of_kernels(
     honesty: Honesty | None, logits: Logits, log_probabilities: Tensor, labels: tuple[str, ...], seen: np.ndarray
 ) -> dict[int, tuple[str, ...]]:
-    """For each kernel the words that hold the right one in 90 % of cases; {} where that was not measured.
+    """For each kernel, the words that include the right one in 90 % of cases; empty without thresholds.
 
-    `log_probabilities` (Q, K+1) are those of the model's own settings, void last.
+    `log_probabilities` (Q, K+1) are those with the model's own settings, void last.
     """
     limits = honesty.of(len(labels)) if honesty else None
     if limits is None or not seen.all():

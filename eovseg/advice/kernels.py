@@ -1,4 +1,4 @@
-"""A photo's object kernels as points that any words can be compared with, whatever list they were decoded with."""
+"""A photo's object kernels as embeddings that can be compared with any words, not only those they were decoded with."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Q kernels: unit embeddings of the trained classifier and of the frozen tower (Q, D), whether the frozen one
-    counts (Q,) bool, the probability of "none of these words" (Q,), and the scale of either classifier's cosine.
+    """Q kernels: unit embeddings of the trained classifier and of the frozen tower (Q, D), whether the latter is valid
+    (Q,) bool, the void probability (Q,), and the scales of the two classifiers' cosines.
     """
 
     trained: np.ndarray
@@ -42,9 +42,10 @@ class Kernels:
         )
 
     def log_probabilities(self, rows: np.ndarray, starts: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
-        """log p (Q, K) of the K classes whose names' unit rows (N, D) begin at `starts` (K,): the geometric ensemble.
+        """Log-probabilities (Q, K) of K classes by the geometric ensemble.
 
-        `weight` in 0..1, a number or (K,), is that of the frozen tower.
+        `rows` (N, D) are the unit embeddings of all names; those of each class begin at `starts` (K,). `weight` in
+        0..1, a number or (K,), is the weight of the frozen tower.
         """
         inside, outside = (
             log_softmax(np.maximum.reduceat(scale * points @ rows.T, starts, axis=1), axis=1)
@@ -55,7 +56,7 @@ class Kernels:
 
 
 def scales(predictor: "Segmenter") -> tuple[float, float]:
-    """What multiplies the cosine in the trained classifier's logits and in the frozen tower's."""
+    """The factors of the cosine in the logits of the trained classifier and of the frozen tower."""
     network = predictor.network
     last: Any = network.decoder.layers[-1]
     learned = (last.logit_scale, network.feature_extractor.logit_scale)

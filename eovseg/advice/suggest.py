@@ -1,7 +1,7 @@
-"""What is in this photo? Everyday nouns, the likeliest first.
+"""What is in this photo? Everyday nouns, likeliest first.
 
-A noun's evidence is the sum over all object kernels of its probability among the nouns, times that of being anything;
-its logarithm and that of how usual the noun is add up. What else was tried, and how well each does, stands in
+A noun's evidence is the sum over all object kernels of its probability among the nouns times (1 - void probability).
+Its score is log evidence + log prior, where the prior is the frequency of the noun. Other methods are compared in
 assets/evaluation/advice/suggest.csv (`python -m eovseg.evaluation.advice`).
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 WEIGHT = 0.5  # of the frozen tower, for all nouns
 USUAL = 1.0  # weight of the prior
-_HEAD = 5.0  # Zipf-Mandelbrot: a noun's prior falls with its place as 1 / (place + 5)
+_HEAD = 5.0  # Zipf-Mandelbrot: the prior of the noun with index i is proportional to 1 / (i + 5)
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A noun that the photo may hold: its label first, and its synonyms; `score` is a logarithm, for comparing only."""
+    """A noun that may be in the photo: label and synonyms; `score` is a logarithm, only meaningful for comparison."""
 
     names: tuple[str, ...]
     is_thing: bool
@@ -46,14 +46,14 @@ def likeliest(scores: np.ndarray, count: int, listed: Collection[str] = ()) -> l
 
 
 def shares_name(entry: WordClass, taken: Collection[str]) -> bool:
-    """Whether one of its names, without case, is among `taken`, which are in small letters."""
+    """Whether one of its names, ignoring case, is in `taken`, whose names are in lower case."""
     return any(name.casefold() in taken for name in entry.names)
 
 
 def noun_scores(predictor: "Segmenter", state: "ImageState", listed: Collection[str] = ()) -> np.ndarray:
-    """The score (K,) of every noun; the kernels are decoded with COCO's words, whatever a visitor's words are.
+    """The score (K,) of every noun; the kernels are always decoded with COCO's words.
 
-    With the names of a list, kernels count as far as no noun of the list fits them.
+    `listed` are names of a word list: kernels are weighted by the probability that none of the listed nouns fits them.
     """
     kernels = Kernels.of(predictor, predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)))
     taken = {name.casefold() for name in listed}
@@ -64,9 +64,9 @@ def noun_scores(predictor: "Segmenter", state: "ImageState", listed: Collection[
 def evidence(
     kernels: Kernels, rows: np.ndarray, weight: float = WEIGHT, on_list: np.ndarray | None = None
 ) -> np.ndarray:
-    """log of the sum over kernels of p(noun) (1 - p(void)): rows (N, D) of all names -> (K,).
+    """Log of the sum over kernels of p(noun) (1 - p(void)): rows (N, D) of all names -> (K,).
 
-    `on_list` (K,) bool: nouns that a list has; a kernel counts by the probability that it is none of these.
+    `on_list` (K,) bool marks the nouns of a word list: kernels are weighted by the probability that none of them fits.
     """
     probabilities = np.exp(kernels.log_probabilities(rows, starts(), weight)) * (1 - kernels.void[:, None])
     if on_list is not None:
@@ -76,13 +76,13 @@ def evidence(
 
 @cache
 def starts() -> np.ndarray:
-    """(K,) where each noun's names begin."""
+    """The index (K,) of the first name of each noun."""
     return np.unique(nouns().class_of_word, return_index=True)[1]
 
 
 @cache
 def prior() -> np.ndarray:
-    """(K,) log of how usual a noun is, by its place; those that COCO does not have share one value, COCO's mean."""
+    """Log prior (K,) of each noun by its rank; nouns that are not COCO classes share the mean of those that are."""
     usual = -np.log(np.arange(len(nouns())) + _HEAD)
     labelled = len(Vocabulary.preset(TRAINING_PRESET))
     usual[labelled:] = usual[:labelled].mean()

@@ -8,26 +8,26 @@ from dataclasses import asdict
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import EovsegError
 
-MOST = 1000  # words a photo
+MOST = 1000  # words per photo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `eovseg suggest`."""
+    """Adds the options of `eovseg suggest`."""
     add_photos(parser)
-    parser.add_argument("-k", type=_count, default=20, metavar="N", help="words a photo (20)")
+    parser.add_argument("-k", type=_count, default=20, metavar="N", help="words per photo (20)")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def add_photos(parser: argparse.ArgumentParser) -> None:
-    """Which photos, and how the answer is printed: what `photo_paths` reads."""
+    """Adds the options for the photos, which `photo_paths` reads, and for JSON output."""
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, folders or globs")
-    parser.add_argument("-r", "--recursive", action="store_true", help="also the folders inside the given ones")
-    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.add_argument("-r", "--recursive", action="store_true", help="include subfolders")
+    parser.add_argument("--json", action="store_true", help="write JSON to standard output")
 
 
 def photo_paths(options: argparse.Namespace) -> list[str]:
-    """The photos that were named; raises `ImageError` for a folder or glob without any."""
+    """The paths of the given photos; raises `ImageError` for a folder or glob without photos."""
     from eovseg.segmenting.photos import list_photos
 
     return [photo.path for photo in list_photos(options.photos, options.recursive, note=_tell)]
@@ -40,7 +40,7 @@ def _count(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """A line of words for each photo; one that cannot be read is reported and the rest goes on."""
+    """Prints one line of words for each photo; unreadable photos are reported and skipped."""
     paths, failed = photo_paths(options), 0
     predictor = chosen_model(options)
     for path in paths:

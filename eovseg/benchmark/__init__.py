@@ -1,1 +1,1 @@
-"""Speed of the fast network beside the readable one, in one process (`python -m eovseg benchmark`)."""
+"""Compares the speed of the fast network and the plain one in the same process (`eovseg benchmark`)."""

@@ -1,4 +1,4 @@
-"""What `eovseg benchmark` does: rows of cases, each in a process of its own, appended to one CSV."""
+"""Implementation of `eovseg benchmark`: measures each case in a new process and appends a row to a CSV."""
 
 import argparse
 import csv
@@ -19,7 +19,7 @@ from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
 from eovseg.errors import ConfigError
 from eovseg.whole_files import whole_file
 
-# Chosen so that the whole stays below half an hour on two cores: words and sizes are varied for one network.
+# Takes less than half an hour on two cores, because words and sizes are varied for one network only.
 QUICK = (
     *(Case(variant, backend, words=150) for variant in ("xs", "s", "m", "l") for backend in ("torch", "openvino")),
     *(Case(variant, "compile", words=150, repeats=2) for variant in ("s", "l")),
@@ -30,13 +30,13 @@ QUICK = (
     *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "m", "l") for dtype in ("float32", "bfloat16")),
     *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
-# What decides which number types are fast.
+# Instructions that decide which dtypes are fast.
 INSTRUCTIONS = ("avx512f", "avx512_bf16", "amx_bf16")
 _CASE = tuple(field.name for field in fields(Case))
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
-    """The cases that the options name; without --variant the usual ones. Raises `ConfigError`."""
+    """The cases chosen by the options; without --variant, `QUICK`. Raises `ConfigError`."""
     if not options.variant:
         return list(QUICK)
     for name in ("words", "side"):
@@ -49,7 +49,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure what the CSV lacks, row by row; returns 1 when a row failed."""
+    """Measures the cases that are not yet in the CSV, row by row; returns 1 if a row failed."""
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.one:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the row was measured on."""
+    """The hardware and software of a row."""
     name = (
         torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else processor()
     )
@@ -80,12 +80,12 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def load_average() -> dict[str, float]:
-    """How many processes wanted the processor in the last minute, for a row that is measured next; not on Windows."""
+    """The load average of the last minute, for the row measured next; empty on Windows."""
     return {"load average before": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else {}
 
 
 def processor() -> str:
-    """The processor's name and number of cores, and which instructions it has that matter here."""
+    """The processor's name, its number of cores and which of `INSTRUCTIONS` it has."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -97,7 +97,7 @@ def processor() -> str:
 
 
 def _measured(case: Case, threads: int | None) -> dict[str, Any]:
-    """The case's row from a fresh process, or why there is none."""
+    """The case's row from a new process, or why there is none."""
     reason = case.why_not()
     if reason and not (case.emulated and case.backend == "torch" and case.device == "cpu"):
         return {"not run": reason}
@@ -128,7 +128,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a CSV with the columns of all rows; the file appears whole or not at all."""
+    """Writes a CSV with the columns of all rows, atomically."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")

@@ -1,9 +1,9 @@
 """`python -m eovseg.benchmark.conditions`: photos beside a busy process, and photos in batches.
 
-"busy": a photo by itself and beside one process that never waits, in turns, with threads that sleep while they wait
+"busy": a photo by itself and beside a process in a busy loop, alternately, with threads that sleep while they wait
 (OMP_WAIT_POLICY=PASSIVE, as the commands set it) and with threads that spin (ACTIVE). "batch": the image half of
-several photos at once and one by one, in turns; a ratio above 1 means that the batch is faster. Each row comes from a
-process of its own. Whatever else runs spoils the numbers: the load average before each row stands in it.
+several photos in one batch and one by one, alternately; a ratio above 1 means that the batch is faster. Each row is
+measured in a new process. Other programs distort the numbers, so each row contains the load average before it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BATCHES = (2, 4)
 
 @dataclass(frozen=True)
 class Condition:
-    """What one row measures; `waiting` is what OpenMP calls its wait policy, `batch` the photos at once."""
+    """What one row measures; `waiting` is OpenMP's wait policy, `batch` the number of photos in a batch."""
 
     kind: Literal["busy", "batch"]
     variant: str
@@ -38,7 +38,7 @@ class Condition:
 
 
 def conditions(variants: Sequence[str], repeats: int) -> list[Condition]:
-    """All rows, variant by variant."""
+    """The conditions of all rows, variant by variant."""
     found = []
     for variant in variants:
         found += [Condition("busy", variant, waiting, repeats=repeats) for waiting in ("PASSIVE", "ACTIVE")]
@@ -47,7 +47,7 @@ def conditions(variants: Sequence[str], repeats: int) -> list[Condition]:
 
 
 def measure_condition(condition: Condition) -> dict[str, Any]:
-    """The row of a condition: median seconds of both sides, and the smallest, median and largest ratio of a pair."""
+    """The row of a condition: median seconds of both sides, and the minimum, median and maximum ratio of a pair."""
     import torch
 
     from eovseg.benchmark.measure import Case, benchmark_photo, benchmark_predictor, benchmark_words
@@ -70,7 +70,7 @@ def measure_condition(condition: Condition) -> dict[str, Any]:
 
     photos = pixels.expand(condition.batch, -1, -1, -1).contiguous()
     sides: dict[str, list[float]] = {"first (s)": [], "second (s)": []}
-    seconds(whole)  # what is loaded or allocated once
+    seconds(whole)  # warm-up
     for _ in range(condition.repeats):
         if condition.kind == "busy":
             with busy_process():
@@ -92,7 +92,7 @@ def measure_condition(condition: Condition) -> dict[str, Any]:
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """A process of our own that never waits, while the block runs."""
+    """Runs a process in a busy loop during the block."""
     code = "import os\nparent = os.getppid()\nprint(flush=True)\nwhile os.getppid() == parent: pass"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -104,7 +104,7 @@ def busy_process() -> Iterator[None]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure every row and write the CSV. Raises `ConfigError` where a row fails."""
+    """Measures every row and writes the CSV. Raises `ConfigError` if a row fails."""
     from eovseg.benchmark.command import load_average, machine, write_rows
 
     if options.repeats < 1:
@@ -120,11 +120,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/conditions.csv"), help="CSV to write")
     parser.add_argument("--variant", nargs="+", choices=get_args(Variant), default=["xs", "s"])
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of runs a row")
+    parser.add_argument("--repeats", type=int, default=5, help="pairs of runs per row")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's row
     any_encoding()

@@ -1,6 +1,6 @@
-"""One row of the benchmark: the readable network ("plain") and the fast one, in turns on the same photo and words.
+"""One row of the benchmark: the plain network and the fast one, alternately, on the same photo and words.
 
-Each row runs in a process of its own, so its memory is its own and a row that fails leaves the others alone.
+Each row is measured in a new process, so that memory is measured separately and a failing row does not affect others.
 """
 
 import shutil
@@ -39,8 +39,8 @@ PARTS = ("image", "words", "result")
 
 @dataclass(frozen=True)
 class Case:
-    """What one row measures. `side` is the shorter side of the photo as the network sees it; the photo itself is 4:3
-    and of that size. `words` classes of one name each."""
+    """What one row measures. The photo has a ratio of 4:3 and a shorter side of `side` pixels, and is not resized;
+    there are `words` classes with one name each."""
 
     variant: str
     backend: Backend = "torch"
@@ -52,7 +52,7 @@ class Case:
 
     @property
     def emulated(self) -> bool:
-        """Whether the processor has no bfloat16 of its own: the numbers can be had, the time says nothing."""
+        """Whether bfloat16 is emulated on this device: results are valid, but times are meaningless."""
         return self.dtype == "bfloat16" and not has_bfloat16(torch.device(self.device))
 
     def why_not(self) -> str | None:
@@ -71,7 +71,7 @@ class Case:
 def measure(case: Case) -> dict[str, Any]:
     """The row of `case`: seconds of both implementations, ratios of pairs, numeric difference and memory.
 
-    Raises `ConfigError` where the machine cannot run it.
+    Raises `ConfigError` if this machine cannot run it.
     """
     if reason := case.why_not():
         raise ConfigError(f"This case cannot run here: {reason}.")
@@ -97,7 +97,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def measure_difference(case: Case) -> dict[str, Any]:
-    """How far the numbers of `case` are from plain float32's, where its time cannot be measured: emulated bfloat16."""
+    """The numeric difference of `case` from plain float32, for emulated bfloat16, whose time cannot be measured."""
     fast, slow = _both(case)
     fast.run()
     slow.run()
@@ -111,14 +111,14 @@ def _both(case: Case) -> tuple["_Fast", "_Plain"]:
 
 
 class _Fast:
-    """The network as the project runs it, step by step."""
+    """The network as predictors run it, step by step."""
 
     def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
         self.predictor, self.photo, self.vocabulary, self.text = predictor, photo, vocabulary, text
         self.changes = 0
 
     def run(self) -> dict[str, float]:
-        """Seconds of each part; nothing is kept from the run before."""
+        """Seconds of each part, with empty caches."""
         self.predictor.forget()
         with timed(self.predictor.device) as image:
             self.state = self.predictor.encode_image(self.photo, resize=False)
@@ -129,7 +129,7 @@ class _Fast:
         return {"image": image[0], "words": words[0], "result": result[0]}
 
     def changed_word(self) -> float:
-        """Seconds from a new word to the new result, the photo and all other words known."""
+        """Seconds from a new word to the new result, with the photo and all other words already encoded."""
         self.changes += 1
         with timed(self.predictor.device) as spent:
             row = self.predictor.network.encode_words([f"unheard-of thing number {self.changes}"])
@@ -151,13 +151,13 @@ class _Fast:
         return Decoded(self.state, self.vocabulary, logits)
 
     def _compose(self, decoded: Decoded | None = None, alpha: float = 0.4) -> None:
-        # The rule and the masks of the released code, which `eovseg.model` has, whatever the weights prefer.
+        # The released rule without edge alignment, like `eovseg.model`, regardless of the configuration.
         rule: dict[str, Any] = {"composition": "released", "edges": False, **_thresholds(self.predictor)}
         self.result = self.predictor.compose(decoded or self.decoded, alpha=alpha, **rule)
 
 
 class _Plain:
-    """The same network as `eovseg.model` has it: as released, step by step, all masks and words held at once."""
+    """The same network as in `eovseg.model`, step by step; all masks and words are in memory at once."""
 
     def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
         self.network, self.text, self.device = readable(predictor.network), text, predictor.device
@@ -183,7 +183,7 @@ class _Plain:
 
 
 def _thresholds(predictor: Predictor) -> dict[str, Any]:
-    """XS's own; random weights keep every kernel, the most work that a result can be."""
+    """XS's own thresholds; with random weights, those that keep every kernel, which is the worst case."""
     config = predictor.config
     if config.variant == "xs" and config.void_threshold is not None:
         return {"score_threshold": config.score_threshold, "void_threshold": config.void_threshold}
@@ -227,11 +227,10 @@ def _difference_columns(difference: list[float]) -> dict[str, Any]:
 
 
 def _floor(predictor: Predictor, slow: "_Plain") -> dict[str, Any]:
-    """The image half's matrix products and convolutions, done as such, at the machine's own rate.
+    """Lower bound of the image half's time: its multiply-adds at the machine's rate for matrix products.
 
-    The rate is that of one large matrix product in the predictor's precision, measured here and now; torch's counter
-    knows all of the image half but its three deformable convolutions. Nothing on GPUs, whose convolutions may compute
-    less exactly.
+    The rate is measured with one large matrix product in the predictor's precision. torch's counter includes all of the
+    image half except its three deformable convolutions. Empty on GPUs, whose convolutions may use a lower precision.
     """
     device = predictor.device
     if device.type != "cpu":
@@ -251,7 +250,7 @@ def _floor(predictor: Predictor, slow: "_Plain") -> dict[str, Any]:
 
 
 def _difference(fast: _Fast, slow: _Plain) -> list[float]:
-    """Largest difference of F_vs and of the first masks, as a share of the plain one's range."""
+    """Largest difference of F_vs and of the first masks, relative to their range in the plain network."""
     network = fast.predictor.network
     with torch.inference_mode(), fast.predictor._precision():
         logits = network.decode(fast.state.features, fast.text, intermediates=True)
@@ -265,7 +264,7 @@ def _difference(fast: _Fast, slow: _Plain) -> list[float]:
 
 
 def benchmark_predictor(case: Case) -> Predictor:
-    """XS with its own weights; S, M and L with random ones of one seed, which cost the same time but in the
+    """XS with its own weights; S, M and L with random weights (fixed seed), which only affects the time of the
     result."""
     if case.variant == "xs":
         return load("xs", device=case.device, dtype=case.dtype, backend=case.backend)
@@ -284,8 +283,8 @@ def benchmark_photo(case: Case) -> np.ndarray:
 
 
 def benchmark_words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextEmbeddings]:
-    """The first classes of a class list; more than it has, and for random weights, random unit rows: what they say
-    changes no time, and 5,000 need no text tower."""
+    """The first classes of ADE20K. For more than its 150, and for random weights, word rows are random unit vectors:
+    their values do not affect the time, and the text encoder need not run."""
     listed = Vocabulary.preset("ade20k-150")
     if case.variant == "xs" and case.words <= len(listed):
         listed = Vocabulary(tuple(replace(entry, names=entry.names[:1]) for entry in listed.classes[: case.words]))
@@ -298,7 +297,7 @@ def benchmark_words(case: Case, predictor: Predictor) -> tuple[Vocabulary, TextE
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """How far resident memory rose during the block, in MB, looked at every 2 ms."""
+    """Peak increase in resident memory during the block in MB, sampled every 2 ms."""
     import psutil
 
     process = psutil.Process()

@@ -1,8 +1,8 @@
 """`python -m eovseg.benchmark.memory`: time and memory of XS over words and over pixels, each point in its own process.
 
-What grows, and why: the word half holds one score per kernel and word, and VAS streams its words; a result holds the
-photo's map, and masks are made in tiles. Instances overlap, so each keeps run lengths of its own. The network sees
-every photo at its own working size; only the resizing before it and the result depend on the photo's pixels.
+The word half stores one score per kernel and word, and VAS streams the words. A result stores a map of the photo's
+size, and masks are computed in tiles. Instances overlap, so each is stored as run lengths. The network processes every
+photo at the same working size; only the resizing before it and the result depend on the photo's number of pixels.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Point:
 
 
 def measure_point(point: Point) -> dict[str, Any]:
-    """Seconds and MB above the loaded model: image half with resizing, embedding of the words, word half, results."""
+    """Seconds and MB, without the model: image half including resizing, embedding of the words, word half, results."""
     import torch
     from torch.nn import functional as F
 
@@ -54,7 +54,7 @@ def measure_point(point: Point) -> dict[str, Any]:
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:
         pixels = np.asarray(photo.convert("RGB").resize((point.width, point.height), Image.Resampling.BILINEAR))
         small = np.asarray(photo.convert("RGB").resize((96, 64)))
-    predictor(small, "bus; sky: stuff")  # what is loaded or allocated once
+    predictor(small, "bus; sky: stuff")  # warm-up
     row: dict[str, Any] = {}
 
     def part(name: str) -> Any:
@@ -64,7 +64,7 @@ def measure_point(point: Point) -> dict[str, Any]:
         state = predictor.encode_image(pixels)
     names = [f"thing number {number}" for number in range(point.words)]
     with part("embedding"), torch.inference_mode():
-        found = predictor.network.encode_words(names[: min(point.words, 1_000)])  # a sample: it is linear in the words
+        found = predictor.network.encode_words(names[: min(point.words, 1_000)])  # a sample: time is linear in words
     row["embedding (s)"] *= point.words / len(found)
     generator = torch.Generator().manual_seed(0)
     rows = F.normalize(torch.randn(point.words, predictor.config.embed_dim, generator=generator), dim=-1)
@@ -79,7 +79,7 @@ def measure_point(point: Point) -> dict[str, Any]:
 
 
 class _Part:
-    """Writes a part's seconds and MB into a row."""
+    """Context manager that writes a part's seconds and MB into a row."""
 
     def __init__(self, name: str, row: dict[str, Any], device: "torch.device") -> None:
         from eovseg.benchmark.measure import peak_memory
@@ -89,7 +89,7 @@ class _Part:
         self._time, self._memory = timed(device), peak_memory()
 
     def __enter__(self) -> None:
-        return_free_memory()  # or a part would seem to cost nothing where an earlier one has left enough
+        return_free_memory()  # otherwise a part could reuse memory of an earlier one and seem to need none
         self._peak, self._spent = self._memory.__enter__(), self._time.__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -99,19 +99,19 @@ class _Part:
 
 
 def return_free_memory() -> None:
-    """Give memory that was freed back to the system, where the C library can (glibc)."""
+    """Returns freed memory to the system, if the C library supports it (glibc)."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def points(words: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Point]:
-    """The two curves: over words at the first size, over sizes with 50 words."""
+    """The points of two curves: over words at the first size, and over sizes with 50 words."""
     return [*(Point(*sizes[0], count) for count in words), *(Point(*size, 50) for size in sizes)]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure every point and write the CSV. Raises `ConfigError` where a point fails."""
+    """Measures every point and writes the CSV. Raises `ConfigError` if a point fails."""
     from eovseg.benchmark.command import machine, write_rows
 
     if min(options.words) < 1:
@@ -125,9 +125,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What `python -m module --one POINT` prints, a process of its own. Raises `ConfigError` where it fails.
+    """The output of `python -m module --one POINT` in a new process. Raises `ConfigError` if it fails.
 
-    `environment` is what the process finds changed in it.
+    `environment` has changes to the environment variables of the process.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, "--one", json.dumps(point)],
@@ -145,17 +145,17 @@ def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] 
 
 @dataclass(frozen=True)
 class PointCommand:
-    """A command that measures points, each in a child that is the same command with --one."""
+    """A command that measures points, each in a child process: the same command with --one."""
 
     module: str
     about: str
-    out: str  # the CSV, by default
+    out: str  # default path of the CSV
     words: tuple[int, ...]
     measure_one: Callable[[dict[str, Any]], dict[str, Any]]
     run: Callable[[argparse.Namespace], None]
 
     def main(self, argv: Sequence[str] | None) -> int:
-        """Entry of the command; errors that a person can act on are printed as one sentence."""
+        """Entry point of the command; returns the exit code."""
         parser = argparse.ArgumentParser(prog=f"python -m {self.module}", description=self.about)
         parser.add_argument("--out", type=Path, default=Path(self.out), help="CSV to write")
         parser.add_argument("--words", nargs="+", type=int, default=list(self.words))
@@ -169,7 +169,7 @@ class PointCommand:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command."""
+    """Entry point of the command; returns the exit code."""
     return PointCommand(
         "eovseg.benchmark.memory",
         __doc__,

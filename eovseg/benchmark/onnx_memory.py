@@ -1,7 +1,7 @@
 """`python -m eovseg.benchmark.onnx_memory`: time, memory and difference from torch of XS's ONNX word half over words.
 
-Each point runs in a process of its own, with onnxruntime's session loaded and warmed by a small input. VAS's loop holds
-a block of words; what grows are the word rows themselves and one score per kernel and word.
+Each point is measured in a new process, after onnxruntime's session has been loaded and warmed up with a small input.
+VAS's loop processes a block of words; only the word rows and one score per kernel and word grow with the words.
 """
 
 import argparse
@@ -33,8 +33,8 @@ class OnnxPoint:
 
 
 def measure_point(point: OnnxPoint) -> dict[str, Any]:
-    """Seconds and MB of the word half in onnxruntime, and its outputs' largest differences from torch's, as shares of
-    their ranges."""
+    """Seconds and MB of the word half in onnxruntime, and the largest difference of each output from torch, relative
+    to its range."""
     import onnxruntime
     import torch
     from torch.nn import functional as F
@@ -54,7 +54,7 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
     with torch.inference_mode():
         small = word_half_inputs(network.encode_image(given[..., :64, :64]), rows[:3])
         features = network.encode_image(given)
-    session.run(None, small)  # what is loaded or allocated once
+    session.run(None, small)  # warm-up
     inputs = word_half_inputs(features, rows)
     return_free_memory()
     with timed(torch.device("cpu")) as seconds, peak_memory() as memory:
@@ -67,7 +67,7 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the ONNX files into a passing folder, measure every point, write the CSV. Raises `ConfigError`."""
+    """Writes the ONNX files to a temporary folder, measures every point and writes the CSV. Raises `ConfigError`."""
     from eovseg.benchmark.command import machine, write_rows
     from eovseg.export.onnx_files import export
     from eovseg.loading import load
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command."""
+    """Entry point of the command; returns the exit code."""
     out = "assets/benchmarks/onnx-memory.csv"
     command = PointCommand(MODULE, __doc__, out, WORDS, lambda point: measure_point(OnnxPoint(**point)), run)
     return command.main(argv)

@@ -1,8 +1,8 @@
-"""`python -m eovseg.benchmark.start`: how long people wait before anything is computed, each in processes of its own.
+"""`python -m eovseg.benchmark.start`: start-up times, each measured in new processes.
 
-`import eovseg`, the help of every command, and XS's first result: load, one photo and three words that no cache knows.
-Seconds are the median from the start of Python to its end, the first run aside, which brings the files into memory;
-"CPU (s)" is the processor's time of the last run, which other programs on the machine hardly change.
+It measures `import eovseg`, the help of every command, and XS's first result: loading, one photo and three words that
+are not cached. Seconds are the median from the start of Python to its end, without the first run, which fills the file
+cache. "CPU (s)" is the CPU time of the last run, which other programs on the machine hardly affect.
 """
 
 import argparse
@@ -21,7 +21,7 @@ FIRST_RESULT = (
     "import eovseg; from eovseg.assets import asset_path;"
     "eovseg.load('xs', device='cpu')(asset_path('photos/bus-street.jpg'), 'bus; road: stuff; sky: stuff')"
 )
-# Runs the given code and prints, on standard error, its CPU seconds, peak memory in MB and whether torch is loaded.
+# Runs the given code and prints its CPU seconds, peak memory in MB and whether torch is loaded to standard error.
 _CHILD = """
 import sys, time
 try:
@@ -36,7 +36,7 @@ sys.stderr.write(f"\\n[{seconds:.2f}, {peak_megabytes()}, {str(torch).lower()}]"
 
 
 def starts() -> dict[str, list[str]]:
-    """What is measured: Python code and its arguments, by name."""
+    """What is measured, by name: Python code and its arguments."""
     from eovseg import own_packages
     from eovseg.cli import COMMANDS
 
@@ -48,7 +48,7 @@ def starts() -> dict[str, list[str]]:
 
 
 def peak_megabytes() -> float:
-    """The largest memory of this process so far; NaN where the system does not tell."""
+    """Peak memory of this process so far in MB; NaN on systems that do not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -58,13 +58,13 @@ def peak_megabytes() -> float:
 
 
 def measured(name: str, arguments: Sequence[str], repeats: int) -> dict[str, Any]:
-    """A row: median seconds, CPU seconds, MB, whether torch was loaded. Raises `ConfigError` where a process fails."""
+    """A row: median seconds, CPU seconds, MB, whether torch was loaded. Raises `ConfigError` if a process fails."""
     seconds = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", _CHILD, *arguments],
-            env={**os.environ, "EOVSEG_CACHE": os.devnull},  # every word is encoded
+            env={**os.environ, "EOVSEG_CACHE": os.devnull},  # disables the word cache
             capture_output=True, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
         seconds.append(time.perf_counter() - begin)
@@ -76,7 +76,7 @@ def measured(name: str, arguments: Sequence[str], repeats: int) -> dict[str, Any
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure everything and write the CSV. Raises `ConfigError` where a start fails."""
+    """Measures everything and writes the CSV. Raises `ConfigError` if a start fails."""
     if options.repeats < 1:
         raise ConfigError(f"--repeats is {options.repeats}; give at least 1.")
     rows = []
@@ -89,10 +89,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.start", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/start.csv"), help="CSV to write")
-    parser.add_argument("--repeats", type=int, default=5, help="new processes a row, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=5, help="processes per row; the median is reported")
     any_encoding()
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))

@@ -1,8 +1,8 @@
-"""`python -m eovseg.benchmark.training`: views a second of XS's training, as it is run today and as it was at first.
+"""`python -m eovseg.benchmark.training`: views per second of XS's training, now and with the first recipe.
 
-Both are the training command itself, in turns: "first" is one process of two threads with the settings of version 0.1
-(DDA, masks sampled at points, the frozen tower in torch), "now" two processes of one thread each with the recipe. Of
-each run the first steps, which fill caches, are left out.
+Both run the training command, alternately: "first" is one process with two threads and the settings of version 0.1
+(DDA, masks sampled at points, the frozen tower in torch), "now" is two processes with one thread each and the current
+recipe. The first steps of each run, which fill caches, are not counted.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _PORT = 29_611
 
 
 def run_case(name: str, data: Path, folder: Path) -> dict[str, Any]:
-    """Train for some steps; seconds a step and views a second of the later ones. Raises `EovsegError`."""
+    """Trains for `STEPS`; seconds per step and views per second after the warm-up. Raises `EovsegError`."""
     from eovseg.benchmark.command import processor
 
     recipe, processes, threads = CASES[name]
@@ -57,11 +57,11 @@ def run_case(name: str, data: Path, folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.training", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of XS's sources")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turns")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each case, alternately")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     options = parser.parse_args(argv)
 

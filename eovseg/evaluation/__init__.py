@@ -1,1 +1,1 @@
-"""Evaluation as the field's tools do it: panoptic quality, mIoU, mask AP, classification of true masks, calibration."""
+"""Evaluation with the field's metrics: panoptic quality, mIoU, mask AP, classification of true masks, calibration."""

@@ -1,9 +1,9 @@
-"""`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers, the paper's beside them.
+"""`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers beside those of the paper.
 
-Each weight file is evaluated on the same photos; what it lacks (VAS, spatial extractor) is read from its own header.
-Files of one seed were trained alike, so a row's gain is over the file without VAS and fusion of that seed. Its interval
-is a paired bootstrap over the photos (`figures.differences`): what other photos could have given. Two files that differ
-by the seed alone show what other training could have given.
+All weight files are evaluated on the same photos; which parts a file lacks (VAS, spatial extractor) is read from its
+header. The gain of a row is relative to the file with the same seed but without VAS and fusion. Its interval, a paired
+bootstrap over the photos (`figures.differences`), shows the variation due to the choice of photos. The variation of
+training can be seen from files that differ only in the seed.
 """
 
 import argparse
@@ -31,9 +31,9 @@ _MEASURED = ("PQ", "SQ", "RQ", "mIoU")
 def measure(
     path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary
 ) -> "tuple[dict[str, Any], Counts]":
-    """One row: what the weight file is, and its scores in percent on `photos` of `data`; and the photos' counts.
+    """A row with the weight file's properties and its scores in percent on `photos` of `data`, and the photos' counts.
 
-    The seed is read from a name that ends in `-seed<n>`; without it, it is 0.
+    The seed is taken from a name that ends in `-seed<n>`, else it is 0.
     """
     from eovseg.evaluation.evaluate import evaluate
     from eovseg.loading import load
@@ -56,8 +56,8 @@ def measure(
 
 
 def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict[str, Any]]:
-    """Rows with the gain over the plain network of their seed and its 95 % interval, None without such a network (the
-    interval also for the plain network itself and for a single photo), and the paper's numbers and gains."""
+    """Rows with the gain over the network without VAS and fusion of the same seed, its 95 % interval, and the paper's
+    numbers and gains. Gains without such a network are None, and so are intervals for it and for a single photo."""
     measured = list(measured)
     plain = {row["seed"]: (row, counts) for row, counts in measured if row["fusion"] == "none" and not row["VAS"]}
     result = []
@@ -76,7 +76,7 @@ def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict
 
 
 def _gain_bounds(counts: "Counts", base: "Counts | None") -> dict[str, float | None]:
-    """Bounds of the 95 % interval of each gain over the counts `base` of the same photos."""
+    """Bounds of the 95 % interval of each gain over `base`, counts of the same photos."""
     from eovseg.evaluation.figures import differences
 
     rows = {} if base is None else differences(counts, base)
@@ -89,12 +89,12 @@ def _gain_bounds(counts: "Counts", base: "Counts | None") -> dict[str, float | N
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.ablations", description=__doc__)
     parser.add_argument("data", type=Path, help="COCO panoptic folder whose validation photos are used")
     parser.add_argument("files", type=Path, nargs="+", help="weight files; -seed<n> at the end of a name is the seed")
     parser.add_argument("--limit", type=int, help="only the first N photos")
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write; a JSON of the same goes beside it")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write, with a JSON copy beside it")
 
     def compare(options: argparse.Namespace) -> None:
         from eovseg.evaluation.report import csv_text

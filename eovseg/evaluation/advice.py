@@ -1,16 +1,16 @@
-"""`python -m eovseg.evaluation.advice FOLDER --out OUT`: how good the advice about words is, and its thresholds.
+"""`python -m eovseg.evaluation.advice FOLDER --out OUT`: measures the advice about words and determines its thresholds.
 
-Tables with 95 % intervals (bootstrap over photos):
+It writes tables with 95 % intervals (bootstrap over photos):
 
 - `suggest.csv`: recall of the true classes among 10 and 20 suggested nouns.
-- `doctor.csv`: each true class deleted from the photo's own list in turn; is it among five proposed nouns?
-- `presence.csv`: words that are in the photo told from others.
-- `absence.csv`: regions whose word is not in the list told from others.
-- `sets.csv`: do a segment's words hold the right one in 90 % of cases?
+- `doctor.csv`: how often a true class, deleted from the list of a photo's classes, is among five proposed nouns.
+- `presence.csv`: distinguishing words that are in the photo from others.
+- `absence.csv`: distinguishing regions whose word is not in the list from others.
+- `sets.csv`: how often the words of a segment include the right one (the target is 90 %).
 
-What is chosen or fitted is judged on other photos: by halves, or in 10 folds. The words are COCO's, all seen in
-training. `--honesty FILE` writes the thresholds fitted on all photos, as they lie beside weights. `--values FILE` keeps
-what the network said, which is most of the work, for the next run.
+Choices and fits are evaluated on other photos, by halves or in 10 folds. The words are COCO's, all seen in training.
+`--honesty FILE` writes the thresholds fitted on all photos, the file that is placed beside the weights. `--values FILE`
+caches the outputs of the network, which take most of the time, for the next run.
 """
 
 import argparse
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 FOLDS = 10
 LEVEL = 0.9
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
-TIMED = 5  # photos
+TIMED = 5  # number of photos for measuring time
 Row = dict[str, Any]
 
 
 def suggest_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
-    """Recall at 10 and 20 of every way to rank nouns, and of the one that half of the photos chooses on the rest."""
+    """Recall at 10 and 20 of each ranking method, and of the method chosen on one half of the photos for the other."""
     hits = {name: {k: np.zeros(len(photos), dtype=np.int64) for k in (10, 20)} for name in methods.names}
     for number, photo in enumerate(photos):
         for name, order in methods.orders(photo).items():
@@ -71,7 +71,7 @@ def _recall_row(name: str, hits: Mapping[int, np.ndarray], true: np.ndarray) -> 
 
 
 def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
-    """How often a deleted true class is among the five nouns that are proposed for the rest of the photo's own."""
+    """How often a true class is among the five nouns proposed for a list of the photo's other classes."""
     from eovseg.advice.doctor import PROPOSED
 
     hits: dict[str, list[int]] = {}
@@ -94,7 +94,7 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
 
 
 class Methods:
-    """The ways to rank nouns that are compared, for photos of COCO's classes."""
+    """The compared methods for ranking nouns, for photos with COCO's classes."""
 
     def __init__(self, rows: np.ndarray, scales: tuple[float, float]) -> None:
         from eovseg.advice.nouns import nouns
@@ -104,7 +104,7 @@ class Methods:
         for index, entry in enumerate(Vocabulary.preset(TRAINING_PRESET).classes):
             for name in entry.names:
                 owner.setdefault(name.casefold().replace("-", " "), index)
-        # The COCO class that each noun names, -1 for none.
+        # The COCO class of each noun, -1 for none.
         self.coco = np.array([next((owner[n] for n in e.names if n in owner), -1) for e in nouns().classes])
         self.rows, self.scales = rows, scales
         parts = ("kernels", "trained classifier", "frozen tower", "best kernel", "VAS", "cells", "kernels and VAS")
@@ -116,7 +116,7 @@ class Methods:
         return Kernels(values.class_embeddings, values.frozen_embeddings, values.valid, values.void, self.scales)
 
     def scores(self, photo: "PhotoValues") -> dict[str, np.ndarray]:
-        """The score (K,) of every noun, by part."""
+        """The score (K,) of every noun, by method."""
         from scipy.special import log_softmax
 
         from eovseg.advice.suggest import WEIGHT, evidence, starts
@@ -135,7 +135,7 @@ class Methods:
         return found | {"kernels and VAS": found["kernels"] + 0.5 * found["VAS"]}
 
     def orders(self, photo: "PhotoValues") -> dict[str, np.ndarray]:
-        """All nouns by every way, the likeliest first."""
+        """All nouns ranked by each method, likeliest first."""
         from eovseg.advice.suggest import prior
 
         found = {self.names[0]: prior()}
@@ -144,11 +144,11 @@ class Methods:
         return {name: np.argsort(-found[name], kind="stable") for name in self.names}
 
     def found(self, places: np.ndarray, photo: "PhotoValues") -> int:
-        """How many of the photo's true classes some nouns name."""
+        """How many of the photo's true classes are named by the nouns with the indices `places`."""
         return len(set(self.coco[places].tolist()) & set(np.flatnonzero(photo.share).tolist()))
 
     def proposals(self, kernels: "Kernels", listed: Sequence[int]) -> dict[str, np.ndarray]:
-        """Nouns that the list of the classes `listed` does not have, by ways that know the list and ways that don't."""
+        """Nouns ranked for a list of the classes `listed`, by methods that use the list and methods that do not."""
         from eovseg.advice.suggest import evidence, prior, starts
 
         on_list = np.isin(self.coco, listed)
@@ -165,7 +165,10 @@ class Methods:
 
 
 def presence_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, dict[str, float]]]:
-    """ROC areas, and false alarms and found words at thresholds of other photos; thresholds of all photos by length."""
+    """Rows by length of list, and the thresholds fitted on all photos, by length.
+
+    Rows have the ROC area, and the false alarms and found words with thresholds fitted on other photos.
+    """
     rows: list[Row] = []
     limits: dict[int, dict[str, float]] = {}
     for length, of_photo in _lists(photos):
@@ -186,7 +189,7 @@ def presence_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[
 
 
 def absence_table(photos: "Sequence[PhotoValues]", alpha: float) -> list[Row]:
-    """ROC areas of signs that a true region's word is missing from the list, as `--absent-words` leaves words out."""
+    """ROC areas of measures for the absence of a true region's word; words are omitted as by `--absent-words`."""
     rows = []
     for name, measure in _ABSENCE.items():
         values, gone = zip(*(_regions(photo, measure, alpha) for photo in photos if len(photo.regions)), strict=True)
@@ -195,7 +198,10 @@ def absence_table(photos: "Sequence[PhotoValues]", alpha: float) -> list[Row]:
 
 
 def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, float]]:
-    """Coverage and size of the words of segments at thresholds of other photos; thresholds of all photos by length."""
+    """Rows by length of list, and the thresholds fitted on all photos, by length.
+
+    Rows have the coverage and the number of the words of segments, with thresholds fitted on other photos.
+    """
     rows: list[Row] = []
     limits: dict[int, float] = {}
     for length, of_photo in _lists(photos):
@@ -205,7 +211,7 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
         held, sizes = np.zeros((2, len(photos))), []
         for number, threshold in _held_out(len(photos), _lower, right):
             own, among = segments[number]
-            # At least one word is told, and it may be the right one below the threshold.
+            # At least one word is given, which may be the right one although it is below the threshold.
             size = [max(1, int((row >= threshold).sum())) for row in among]
             covered = [p >= threshold or p == row.max() for p, row in zip(own, among, strict=True)]
             held[:, number] = sum(covered), len(covered)
@@ -225,7 +231,7 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
 
 
 def _lists(photos: "Sequence[PhotoValues]") -> "list[tuple[int, Callable[[PhotoValues], ListValues]]]":
-    """The lengths of list that were decoded, and which values of a photo are those of each."""
+    """The lengths of the decoded lists, each with a function that selects the values of that list from a photo."""
     from eovseg.evaluation.word_values import SIZES
 
     shorter = [(size, lambda photo, place=place: photo.shorter[place]) for place, size in enumerate(SIZES)]
@@ -239,7 +245,7 @@ def _evidence(values: "ListValues", alpha: float) -> np.ndarray:
 
 
 def among_words(values: "ListValues", alpha: float) -> np.ndarray:
-    """Probabilities (Q, K) among the list, as `words_of_kernels` has them."""
+    """Probabilities (Q, K) among the list, as in `words_of_kernels`."""
     from scipy.special import log_softmax, softmax
 
     weight = alpha * values.valid[:, None]
@@ -249,9 +255,10 @@ def among_words(values: "ListValues", alpha: float) -> np.ndarray:
 
 
 def _segments(values: "ListValues", alpha: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Probability of the word of most labelled pixels under each segment (n,), and those of all words (n of (K,)).
+    """For n segments, the probability of the true word (n,) and those of all words (n arrays (K,)).
 
-    Segments without a labelled pixel, and those on a class that is not in the list, are left out.
+    The true word is that of most labelled pixels. Segments without labelled pixels, or whose true class is not in the
+    list, are omitted.
     """
     probabilities = among_words(values, alpha)
     place = {int(index): i for i, index in enumerate(values.classes)}
@@ -265,7 +272,7 @@ def _segments(values: "ListValues", alpha: float) -> tuple[np.ndarray, list[np.n
 
 
 def _regions(photo: "PhotoValues", measure: Callable[..., np.ndarray], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """A measure of absence of each true region, by the kernel that covers it best, and whether its word is missing."""
+    """For each true region, `measure` for the kernel that covers it best, and whether its word is missing."""
     from eovseg.evaluation.word_values import unpacked
 
     true = (
@@ -296,20 +303,20 @@ _ABSENCE: dict[str, Callable[..., np.ndarray]] = {
 
 
 def _upper(evidence: Sequence[np.ndarray], there: Sequence[np.ndarray], rate: float) -> float:
-    """The threshold that at most `rate` of absent words reach, with the correction for a finite number of them."""
+    """The threshold reached by at most a share `rate` of absent words, with the finite-sample correction."""
     absent = np.sort(np.concatenate([own[~true] for own, true in zip(evidence, there, strict=True)]))
     place = int(np.ceil((1 - rate) * (len(absent) + 1)))
     return float(np.nextafter(absent[min(place, len(absent)) - 1], np.inf))
 
 
 def _lower(right: Sequence[np.ndarray]) -> float:
-    """The threshold that right words reach in `LEVEL` of cases, with the same correction."""
+    """The threshold reached by the right word in a share `LEVEL` of cases, with the finite-sample correction."""
     values = np.sort(np.concatenate(right))
     return float(values[max(int(np.floor((1 - LEVEL) * (len(values) + 1))) - 1, 0)])
 
 
 def _held_out(count: int, fit: Callable[..., float], *values: Sequence[np.ndarray]) -> list[tuple[int, float]]:
-    """For each photo the threshold that is fitted to the photos of the other folds."""
+    """For each photo, its number and the threshold fitted to the photos of other folds."""
     fitted = []
     for fold in range(FOLDS):
         others = [[own[i] for i in range(count) if i % FOLDS != fold] for own in values]
@@ -318,7 +325,7 @@ def _held_out(count: int, fit: Callable[..., float], *values: Sequence[np.ndarra
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
-    """Sum of `part` over that of `whole`, both a number a photo, and its interval."""
+    """Sum of `part` divided by the sum of `whole`, both with one number per photo, and its interval."""
     draws = draws_of(len(part))
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = (draws @ part) / (draws @ whole)
@@ -326,7 +333,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
 
 
 def _area(values: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """Area under the ROC curve of `values` as a sign of `true`, a photo each, and its interval."""
+    """Area under the ROC curve of `values` as predictions of `true`, one array per photo, and its interval."""
     photo = np.repeat(np.arange(len(values)), [len(own) for own in values])
     value, positive = np.concatenate(values), np.concatenate(true)
     order = np.argsort(value, kind="stable")
@@ -346,7 +353,7 @@ def _named(name: str, value: float, low: float, high: float) -> Row:
 
 
 def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
-    """Processor time of suggestions for a new photo over that of segmenting it with COCO's words: median, largest."""
+    """CPU time of suggestions for a new photo, divided by that of segmenting it with COCO's words: median, maximum."""
     from eovseg.vocabulary import TRAINING_PRESET
 
     def seconds(work: Callable[[], object]) -> float:
@@ -370,7 +377,7 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Collect the values where they are not kept, and write the tables."""
+    """Collects the values unless they are cached, and writes the tables."""
     from eovseg.advice.honesty import Honesty, Limits
     from eovseg.advice.kernels import scales
     from eovseg.advice.nouns import noun_rows
@@ -388,7 +395,7 @@ def run(options: argparse.Namespace) -> None:
         collect(predictor, folder, values)
     photos = list(read(values))
     if [photo.name for photo in photos] != [photo.file_name for photo in folder.photos]:
-        raise ConfigError(f'"{values}" is not about the {len(folder)} photos of {folder.name}; delete it.')
+        raise ConfigError(f'"{values}" does not belong to the {len(folder)} photos of {folder.name}; delete it.')
     if options.values is None:
         values.unlink()
     weights = options.checkpoint or default_checkpoint(predictor.config.variant)
@@ -416,13 +423,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.advice", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of fully labelled photos with COCO's classes")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--values", type=Path, metavar="FILE", help="keep what the network said here, or read it")
-    parser.add_argument("--honesty", type=Path, metavar="FILE", help="write the thresholds here")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--values", type=Path, metavar="FILE", help="cache for the network's outputs")
+    parser.add_argument("--honesty", type=Path, metavar="FILE", help="file to write the thresholds to")
     add_model_options(parser)
     options = parser.parse_args(argv)
     return exit_code(lambda: run(options))

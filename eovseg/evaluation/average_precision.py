@@ -1,4 +1,4 @@
-"""Mask average precision by pycocotools in COCO's standard setting (IoU 0.50:0.05:0.95, at most 100 masks a photo)."""
+"""Mask average precision by pycocotools with COCO's settings (IoU 0.50:0.05:0.95, at most 100 masks per photo)."""
 
 import contextlib
 import io
@@ -17,9 +17,9 @@ from eovseg.instance_masks import InstanceMasks
 
 @dataclass(frozen=True)
 class InstanceReport:
-    """Average precision in [0, 1], NaN where no class has a true instance; `per_class` is (K,).
+    """Average precision in [0, 1], NaN if no class has a true instance; `per_class` is (K,).
 
-    `small`, `medium` and `large` are COCO's: up to 32^2, up to 96^2 and more pixels of the photo as it is stored.
+    `small`, `medium` and `large` are COCO's: up to 32^2, up to 96^2 and more pixels of the stored photo.
     """
 
     ap: float
@@ -33,11 +33,11 @@ class InstanceReport:
 
 
 class ClassMatches(NamedTuple):
-    """How the predicted masks of one class in one photo fared, of any area.
+    """Matches of the predicted masks of one class in one photo, for all areas.
 
-    `truths` counts the true instances without crowds. For each predicted mask: its score, and a bit for each of COCO's
-    ten IoU thresholds (0.50 first, the lowest bit) in `matched` (a true positive) and `missed` (a false positive);
-    neither bit is set where a crowd excuses the mask.
+    `truths` is the number of true instances without crowds. Each predicted mask has a score and ten bits, one for each
+    of COCO's IoU thresholds (0.50 is the lowest bit), in `matched` (true positive) and `missed` (false positive). Both
+    bits are 0 if the mask is ignored because of a crowd.
     """
 
     class_index: int
@@ -58,16 +58,16 @@ class PhotoInstances:
 
 
 class InstanceAveragePrecision:
-    """Instance masks of any number of photos, kept as run lengths until `compute` asks pycocotools.
+    """Instance masks of any number of photos, stored as run lengths until `compute` calls pycocotools.
 
-    `is_thing` is (K,) bool: only these classes are scored. Records of several processes are joined with
+    Only the classes with `is_thing` (K,) bool are scored. Records of several processes are combined by
     `merge(other.state())`.
     """
 
     def __init__(self, is_thing: np.ndarray) -> None:
         self.is_thing = np.asarray(is_thing, dtype=bool)
         self._photos: list[PhotoInstances] = []
-        self._matched: COCOeval | None = None  # of the photos so far, once asked for
+        self._matched: COCOeval | None = None  # cached matches of the photos so far
 
     def add(
         self,
@@ -79,13 +79,13 @@ class InstanceAveragePrecision:
         crowd: Collection[int] = (),
         true_areas: Sequence[float] | None = None,
     ) -> None:
-        """Keep one photo: predicted masks (n, H, W) bool with class index and score, true masks (m, H, W) bool.
+        """Adds one photo: predicted masks (n, H, W) bool with class index and score, true masks (m, H, W) bool.
 
-        `crowd` lists the true masks (by their place) that are crowds; `true_areas` is what the data set says of their
-        areas, which decides between small, medium and large. Raises `DataError` when lengths disagree.
+        `crowd` lists the indices of the true masks that are crowds. `true_areas` are the areas given by the data set,
+        which determine small, medium and large. Raises `DataError` if lengths differ.
         """
         if not (len(masks) == len(labels) == len(scores)) or len(true_masks) != len(true_labels):
-            raise DataError("Every instance mask needs one label, and every predicted one a score as well.")
+            raise DataError("Every instance mask needs a label, and every predicted one a score as well.")
         predicted = [
             _annotation(encoded, int(label)) | {"score": float(score)}
             for encoded, label, score in zip(_run_lengths(masks), labels, scores, strict=True)
@@ -99,16 +99,16 @@ class InstanceAveragePrecision:
         self.merge([PhotoInstances(masks.shape[1], masks.shape[2], predicted, true)])
 
     def state(self) -> list[PhotoInstances]:
-        """The records so far, to send to another process."""
+        """The records so far, for another process."""
         return list(self._photos)
 
     def merge(self, state: list[PhotoInstances]) -> None:
-        """Append the photos that another accumulator of the same classes gave with `state`."""
+        """Adds the `state` of another accumulator with the same classes."""
         self._photos.extend(state)
         self._matched = None
 
     def compute(self) -> InstanceReport:
-        """Average precision over everything added so far."""
+        """Average precision of all photos so far."""
         things = np.flatnonzero(self.is_thing).tolist()
         per_class = np.full(len(self.is_thing), np.nan)
         has_truth = any(record["category_id"] in things for photo in self._photos for record in photo.true)
@@ -118,7 +118,7 @@ class InstanceAveragePrecision:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             evaluation.accumulate()
             evaluation.summarize()
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class), every size, 100 masks a photo
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class), all areas, 100 masks
         for place, class_index in enumerate(things):
             values = precision[:, :, place]
             if (values > -1).any():
@@ -127,13 +127,13 @@ class InstanceAveragePrecision:
         return _report(summary, per_class)
 
     def matches(self) -> list[list[ClassMatches]]:
-        """pycocotools' matches of each photo, by class; a class with neither truth nor prediction there is left out."""
+        """pycocotools' matches of each photo, by class; classes with neither truth nor prediction are omitted."""
         found: list[list[ClassMatches]] = [[] for _ in self._photos]
         if not self._photos:
             return found
         evaluation = self._evaluated()
         for entry in filter(None, evaluation.evalImgs):
-            if entry["aRng"] != evaluation.params.areaRng[0]:  # the first one is every size
+            if entry["aRng"] != evaluation.params.areaRng[0]:  # the first one is all areas
                 continue
             scored = ~np.asarray(entry["dtIgnore"], dtype=bool)  # (threshold, mask)
             matched = np.asarray(entry["dtMatches"]) > 0
@@ -149,7 +149,7 @@ class InstanceAveragePrecision:
         return found
 
     def _evaluated(self) -> COCOeval:
-        """pycocotools with the masks of all photos matched, which is most of the work, and done once."""
+        """pycocotools' matches for all photos, cached because they take most of the time."""
         if self._matched is None:
             with contextlib.redirect_stdout(io.StringIO()):
                 self._matched = COCOeval(self._coco("true"), self._coco("predicted"), "segm")
@@ -171,7 +171,7 @@ class InstanceAveragePrecision:
                 for image_id, photo in enumerate(self._photos, 1)
             ],
             "categories": [{"id": class_index} for class_index in np.flatnonzero(self.is_thing).tolist()],
-            # pycocotools takes annotation 0 for "no match", so ids start at 1.
+            # pycocotools interprets annotation id 0 as "no match", so ids start at 1.
             "annotations": [record | {"id": number} for number, record in enumerate(annotations, 1)],
         }
         coco.createIndex()
@@ -179,12 +179,12 @@ class InstanceAveragePrecision:
 
 
 def short_float(value: float) -> float:
-    """A float32 as the shortest decimal that still names it: what a file of counts holds."""
+    """A float32 as the shortest decimal that identifies it, for the file of counts."""
     return float(str(np.float32(value)))
 
 
 def _bits(flags: np.ndarray) -> list[int]:
-    """Flags (bits, n) as n integers, the first row the lowest bit."""
+    """Flags (bits, n) as n integers; the first row is the lowest bit."""
     return (flags.astype(np.int64) << np.arange(len(flags))[:, None]).sum(axis=0).tolist()
 
 

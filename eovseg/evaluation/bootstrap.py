@@ -1,11 +1,9 @@
-"""Recentred percentile bootstrap over photos: how far a figure could lie off because these photos were drawn and not
-others.
+"""Recentred percentile bootstrap over photos: the uncertainty of a figure due to the choice of photos.
 
-Means over classes are biased under resampling: a class found on one photo alone is missed, or left out, in a third of
-the draws, which can carry SQ's whole distribution below SQ itself. So this is not the plain percentile interval, whose
-bounds are two quantiles of the resamples: both quantiles are moved by the difference between the figure and the
-resamples' median. Where that difference is 0 the two are the same. It says nothing of classes that none of the photos
-has.
+Means over classes are biased under resampling: a class that occurs in one photo only is missing from a third of the
+resamples, which can shift SQ's whole distribution below SQ itself. Therefore, both quantiles of the usual percentile
+interval are shifted by the difference between the figure and the median of the resamples. If that is 0, the interval is
+the usual one. It does not account for classes that occur in none of the photos.
 """
 
 import numpy as np
@@ -17,8 +15,8 @@ LEVEL = 0.95
 def draws_of(photos: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """How often each photo is drawn, integers (1 + resamples, photos): once each in the first row, then the resamples.
 
-    The same seed gives the same rows, so that two models are compared on the same draws. A single photo has no spread
-    and gets the first row alone.
+    The same seed gives the same rows, so that two models are compared on the same draws. For a single photo, which has
+    no spread, there is only the first row.
     """
     once = np.ones((1, photos), dtype=np.int64)
     if photos < 2:
@@ -28,9 +26,9 @@ def draws_of(photos: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarr
 
 
 def interval(values: np.ndarray, figure: float) -> tuple[float, float]:
-    """Bounds of the middle 95 % of `values` (resamples,), both moved by `figure` less the median of `values`.
+    """Bounds of the middle 95 % of `values` (resamples,), both shifted by `figure` - median of `values`.
 
-    NaN values are left out; both bounds are NaN where nothing is left or the figure is NaN.
+    NaN values are ignored; both bounds are NaN if there are no others or the figure is NaN.
     """
     values = values[np.isfinite(values)]
     if not len(values):

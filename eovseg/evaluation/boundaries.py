@@ -1,10 +1,9 @@
-"""How well the outlines of segments follow the true ones: boundary F-score of a photo's whole segment map.
+"""Accuracy of segment outlines: boundary F-score of a photo's whole segment map.
 
-A boundary pixel has a neighbour (left, right, above or below) of another segment. Precision is the share of predicted
-boundary pixels with a true one within the tolerance, recall the reverse, F their harmonic mean; classes do not matter.
-Pixels without a true label are left out on both sides, and so are those within the tolerance of one: the edge of what
-was labelled is no outline, and one beyond it cannot be seen. Segments that were not found lower the recall, so compare
-F between settings that find the same segments.
+A boundary pixel has a neighbour (left, right, above or below) in another segment. Precision is the share of predicted
+boundary pixels with a true one within the tolerance, recall the reverse, F their harmonic mean; classes are ignored.
+Pixels within the tolerance of an unlabelled pixel are ignored in both maps, because the border of the labelled area is
+no outline. Missed segments lower the recall, so F should be compared only between settings that find the same segments.
 """
 
 from typing import NamedTuple
@@ -16,7 +15,7 @@ TOLERANCE = 0.004  # of the photo's diagonal; about 3 pixels of a photo of 640 x
 
 
 class BoundaryPixels(NamedTuple):
-    """Boundary pixels of one photo: those predicted and those true, and of each how many lie near the other's."""
+    """Numbers of predicted and true boundary pixels of one photo, and how many of each are near the other."""
 
     predicted: int
     predicted_near: int
@@ -25,9 +24,9 @@ class BoundaryPixels(NamedTuple):
 
 
 def boundary_pixels(predicted_map: np.ndarray, true_map: np.ndarray, tolerance: float | None = None) -> BoundaryPixels:
-    """Count one photo: both maps (H, W) integers, 0 = nothing or not labelled; `tolerance` in pixels.
+    """Counts for one photo; both maps are (H, W) integers, 0 = no segment or unlabelled, `tolerance` is in pixels.
 
-    By default the tolerance is `TOLERANCE` of the diagonal, at least one pixel.
+    By default, the tolerance is `TOLERANCE` times the diagonal, but at least one pixel.
     """
     if tolerance is None:
         tolerance = max(1.0, TOLERANCE * float(np.hypot(*true_map.shape)))
@@ -43,7 +42,7 @@ def boundary_pixels(predicted_map: np.ndarray, true_map: np.ndarray, tolerance: 
 
 
 def boundaries(segment_map: np.ndarray, nothing_is_a_segment: bool = True) -> np.ndarray:
-    """(H, W) bool: pixels beside a pixel of another segment, where 0 may be one too."""
+    """Pixels with a neighbour in another segment, (H, W) bool; `nothing_is_a_segment` applies to the id 0."""
     found = np.zeros(segment_map.shape, dtype=bool)
     down, across = segment_map[1:] != segment_map[:-1], segment_map[:, 1:] != segment_map[:, :-1]
     if not nothing_is_a_segment:
@@ -57,9 +56,9 @@ def boundaries(segment_map: np.ndarray, nothing_is_a_segment: bool = True) -> np
 
 
 def boundary_f(counts: np.ndarray) -> np.ndarray:
-    """F-score in 0..1 of the columns of `BoundaryPixels`, summed over photos: (..., 4) -> (...).
+    """F-score in 0..1 from the columns of `BoundaryPixels`, summed over photos: (..., 4) -> (...).
 
-    0 where one side has no boundary pixel, NaN where neither has.
+    0 if one side has no boundary pixels, NaN if neither has.
     """
     predicted, predicted_near, true, true_near = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
     precision, recall = predicted_near / np.maximum(predicted, 1), true_near / np.maximum(true, 1)
@@ -69,7 +68,7 @@ def boundary_f(counts: np.ndarray) -> np.ndarray:
 
 
 def _within(tolerance: float, pixels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: what lies within `tolerance` pixels of one of `pixels` (H, W) bool."""
+    """The pixels within a distance of `tolerance` of any of `pixels`, both (H, W) bool."""
     if not pixels.any():
         return np.zeros(pixels.shape, dtype=bool)
     near: np.ndarray = ndimage.distance_transform_edt(~pixels) <= tolerance

@@ -1,16 +1,15 @@
 """`python -m eovseg.evaluation.by_example FOLDER --vocabulary WORDS --out FILE.csv`: words by example against words.
 
-Measured on the classes of a folder that training never saw and that several photos have. What is named on a photo never
-comes from an example of that photo: each is tried with examples drawn from the others, 1, 3 or 5 masks a class, of as
-many photos as there are. Three lists are compared on the same regions: the words as they are; with examples in the
-place of those words; and with the examples of another class in the place of each (shuffled), which tells whether it is
-what they show that counts. With one class by example among typed words (scope one) and, with 3 examples, with all such
-classes by example at once (all), for which there is the panoptic result too.
+It uses the unseen classes of a folder that occur in several photos. Each photo is evaluated with examples from other
+photos only: 1, 3 or 5 masks per class, from as many different photos as possible. Three lists are compared on the same
+regions: the words themselves, examples instead of these words, and examples of another class instead of each word
+(shuffled), which shows whether the content of the examples matters. In scope "one", one class is given by example and
+the others by words; in scope "all", with 3 examples, all these classes are, and the panoptic result is measured too.
 
-`own` regions are those of the classes by example, `rest` all others on the same photos; `taken` is the share of these
-that get the name of a class by example.
-Panoptic figures pool the segments of the classes by example over the photos that have one. All in percent, with 95 %
-intervals (bootstrap over photos); `gain` is the difference to the words alone on the same draws of photos.
+`own` regions are those of the classes by example, `rest` are all others on the same photos; `taken` is the share of
+`rest` that gets the name of a class by example.
+Panoptic figures pool the segments of the classes by example over the photos that have one. All figures are in percent,
+with 95 % intervals (bootstrap over photos); `gain` is the difference to words alone on the same resamples.
 """
 
 import argparse
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from eovseg.vocabulary import Vocabulary
 
 COUNTS = (1, 3, 5)
-USUAL = 3  # the number of examples that the costlier figures are taken with
+USUAL = 3  # number of examples for the figures that take longer
 CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")  # in the order of eovseg/evaluation/true_masks.py
 PANOPTIC = ("panoptic recall", "panoptic quality")
 Key = tuple[str, str, int, str]  # figure, scope, examples, condition
@@ -44,7 +43,7 @@ Key = tuple[str, str, int, str]  # figure, scope, examples, condition
 
 @dataclass(frozen=True)
 class Example:
-    """One mask of a photo: the photo's place, its class, and its direction (D,)."""
+    """One mask: the index of its photo, its class, and its direction (D,)."""
 
     photo: int
     class_index: int
@@ -52,7 +51,7 @@ class Example:
 
 
 class Trial:
-    """Words by example against words on the photos of a folder."""
+    """Comparison of words by example with words on the photos of a folder."""
 
     def __init__(
         self, predictor: "Predictor", folder: "PanopticFolder", vocabulary: "Vocabulary", draws: int, seed: int = 0
@@ -62,8 +61,8 @@ class Trial:
         self.predictor, self.folder, self.draws = predictor, folder, draws
         self.mapping, self.vocabulary = classes_of_folder(folder, vocabulary, ignore_unmapped=True)
         self.random = np.random.default_rng(seed)
-        self.counts: dict[Key, dict[int, np.ndarray]] = {}  # of each photo: numerator and denominator
-        self.classes: dict[int, set[int]] = {count: set() for count in COUNTS}  # named at least once
+        self.counts: dict[Key, dict[int, np.ndarray]] = {}  # by photo: numerator and denominator
+        self.classes: dict[int, set[int]] = {count: set() for count in COUNTS}  # those evaluated at least once
         self.examples = self._examples()
 
     def truth(self, place: int) -> "Truth":
@@ -72,7 +71,7 @@ class Trial:
         return load_truth(self.folder, self.folder.photos[place], self.mapping, self.vocabulary.is_thing)
 
     def _examples(self) -> list[Example]:
-        """Up to `max(COUNTS)` masks a photo of every class that training never saw and that two photos have."""
+        """Up to `max(COUNTS)` masks per photo of every unseen class that occurs in at least two photos."""
         from eovseg.examples import directions
 
         seen = self.predictor.seen(self.vocabulary)
@@ -96,7 +95,7 @@ class Trial:
         return found
 
     def drawn(self, count: int, test: int) -> dict[int, np.ndarray]:
-        """`count` directions (count, D) of each class that has so many on other photos than `test`."""
+        """Random directions (count, D) for each class with at least `count` examples on photos other than `test`."""
         chosen: dict[int, np.ndarray] = {}
         for index in sorted({example.class_index for example in self.examples}):
             by_photo: dict[int, list[np.ndarray]] = {}
@@ -112,7 +111,7 @@ class Trial:
         return chosen
 
     def words(self, rows: Mapping[int, np.ndarray]) -> "Vocabulary":
-        """The vocabulary with words by example in the place of some classes."""
+        """The vocabulary with some classes replaced by words by example."""
         from eovseg.examples import word_of
         from eovseg.vocabulary import Vocabulary
 
@@ -124,7 +123,7 @@ class Trial:
         return Vocabulary(tuple(classes))
 
     def photo(self, place: int) -> None:
-        """Try everything on one photo that has a class with examples elsewhere."""
+        """Evaluates one photo, if it has a class with examples on other photos."""
         truth = self.truth(place)
         ids = truth.regions()
         labels = np.array([truth.classes[i] for i in ids])
@@ -156,7 +155,7 @@ class Trial:
                         self._panoptic(place, result, truth, count, condition, list(rows))
 
     def _named(self, decoded: "Decoded", truth: "Truth", ids: Sequence[int]) -> np.ndarray:
-        """(classifiers, regions): the class that each true region gets."""
+        """The class of each true region by each classifier: (classifiers, regions)."""
         from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores
 
         rule = self.predictor.config
@@ -202,7 +201,7 @@ class Trial:
         kept[place] = kept.get(place, np.zeros(2)) + np.array([numerator, denominator], dtype=np.float64)
 
     def table(self) -> Iterator[dict[str, Any]]:
-        """One row a figure, scope, number of examples and condition."""
+        """One row per figure, scope, number of examples and condition."""
         figures = ("top-1, own", "top-1, rest", "taken")
         order = [f"{name} {figure}" for figure in figures for name in CLASSIFIERS[::-1]] + list(PANOPTIC)
         for key in sorted(self.counts, key=lambda k: (order.index(k[0]), k[1], k[2], "wes".index(k[3][0]))):
@@ -233,13 +232,13 @@ class Trial:
 
 
 def _shuffled(rows: Mapping[int, np.ndarray], random: np.random.Generator) -> dict[int, np.ndarray]:
-    """Each class gets the examples of another one."""
+    """Assigns the examples of each class to another class."""
     order = random.permutation(list(rows)).tolist()
     return {index: rows[other] for index, other in zip(order, [*order[1:], order[0]], strict=True)}
 
 
 def _ratios(pairs: np.ndarray) -> np.ndarray:
-    """Sum of the numerators over that of the denominators (photos, 2) for every draw of photos, the plain one first."""
+    """Sum of numerators / sum of denominators (photos, 2) for every draw of photos; the first has each photo once."""
     drawn = draws_of(len(pairs)) @ pairs
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios: np.ndarray = drawn[:, 0] / drawn[:, 1]
@@ -251,17 +250,17 @@ def _rounded(value: float) -> float | str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a comparison."""
-    parser.add_argument("data", type=Path, metavar="FOLDER", help="photos with true masks, a COCO-panoptic folder")
-    parser.add_argument("-v", "--vocabulary", required=True, help="the words to choose among: a preset or a file")
+    """Adds the options of a comparison."""
+    parser.add_argument("data", type=Path, metavar="FOLDER", help="COCO panoptic folder of labelled photos")
+    parser.add_argument("-v", "--vocabulary", required=True, help="preset or vocabulary file")
     parser.add_argument("--draws", type=int, default=3, help="how often examples are drawn for each photo (3)")
-    parser.add_argument("--limit", type=int, help="name the first photos only; examples come from all")
+    parser.add_argument("--limit", type=int, help="evaluate only the first N photos; examples come from all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write")
     add_model_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare, print the table and write it; raises `EovsegError` for what a person can put right."""
+    """Runs the comparison, prints the table and writes it; raises subclasses of `EovsegError`."""
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.evaluation.report import csv_text
 
@@ -270,7 +269,7 @@ def run(options: argparse.Namespace) -> None:
     folder = PanopticFolder(options.data)
     trial = Trial(chosen_model(options), folder, read_words(options.vocabulary), options.draws)
     if not trial.examples:
-        raise DataError(f"No class of {folder.name} that training never saw is on two photos; take more photos.")
+        raise DataError(f"No unseen class of {folder.name} occurs in two photos; use more photos.")
     total = len(folder.photos[: options.limit])
     for place in range(total):
         trial.photo(place)
@@ -284,7 +283,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of `python -m eovseg.evaluation.by_example`; errors that a person can act on become one sentence."""
+    """Entry point of `python -m eovseg.evaluation.by_example`; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m eovseg.evaluation.by_example",
         description=__doc__,

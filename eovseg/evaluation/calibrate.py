@@ -1,8 +1,8 @@
-"""`python -m eovseg.evaluation.calibrate REPORT`: what turns segment scores into the share of segments that are right.
+"""`python -m eovseg.evaluation.calibrate REPORT`: fits a calibration, from segment scores to the share that is right.
 
-Fitted to the scores of a report of `eovseg evaluate --out`, which must come from photos on which settings are chosen,
-never from those that numbers are reported for: logit(share right) = slope x logit(score) + bias (Platt 1999), two
-numbers by maximum likelihood. A positive slope keeps the order of the scores.
+It uses the scores of a report of `eovseg evaluate --out`. Its photos must be those on which settings are chosen, never
+those that numbers are reported for. The model is logit(share right) = slope x logit(score) + bias (Platt 1999), fitted
+by maximum likelihood. The slope is positive, so the order of scores does not change.
 """
 
 import argparse
@@ -27,8 +27,8 @@ FOLDS = 10
 
 @dataclass(frozen=True)
 class Fit:
-    """The two numbers, and the expected calibration error in 0..1: of the uncalibrated scores, with the numbers on the
-    segments they were fitted to, and with numbers fitted to other photos (cross-validation in `folds`)."""
+    """Slope and bias, and the expected calibration error in 0..1: uncalibrated, calibrated on the same segments, and
+    calibrated on other photos (cross-validation with `folds` folds)."""
 
     slope: float
     bias: float
@@ -42,7 +42,7 @@ class Fit:
 def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     """Slope (above 0) and bias for scores (n,) in 0..1 and whether each segment was right (n,) bool.
 
-    Raises `DataError` where all or none are right: then no number of segments can tell.
+    Raises `DataError` if all or none are right, because then there is no solution.
     """
     from scipy.optimize import minimize
 
@@ -51,7 +51,7 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
     right = np.asarray(right, dtype=bool)
     if right.all() or not right.any():
         raise DataError(
-            f"{int(right.sum())} of {len(right)} segments are right; a calibration needs right and wrong ones."
+            f"{int(right.sum())} of {len(right)} segments are right; a calibration needs both right and wrong ones."
         )
     logits, signs = score_logit(np.asarray(scores, dtype=np.float64)), np.where(right, 1.0, -1.0)
 
@@ -63,10 +63,10 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
 
 
 def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
-    """Fit to the scored segments of some photos; `calibration` is the one that their scores already went through.
+    """Fits a calibration to the segments of some photos; `calibration` is the one already applied to their scores.
 
-    Photos without segments are in none of the `folds`, of which there are at most as many as other photos. Raises
-    `DataError` where fewer than two photos have segments, and as `fit_calibration` does.
+    Photos without segments are ignored; the number of `folds` is at most that of the others. Raises `DataError` if
+    fewer than two photos have segments, and like `fit_calibration`.
     """
     from scipy.special import expit
 
@@ -75,7 +75,7 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
     rows, place = counts.rows("segments")
     photos, place = np.unique(place, return_inverse=True)
     if len(photos) < 2:
-        raise DataError(f"{len(photos)} photos have segments; a calibration needs two or more.")
+        raise DataError(f"{len(photos)} photos have segments; a calibration needs at least two.")
     scores, right = rows[:, 0], rows[:, 1] > 0
     if calibration is not None:
         scores = expit((score_logit(scores) - calibration[1]) / calibration[0])
@@ -95,15 +95,15 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a fit."""
-    parser.add_argument("report", type=Path, help="folder that `eovseg evaluate --out` wrote, with panoptic results")
+    """Adds the options of a fit."""
+    parser.add_argument("report", type=Path, help="folder of a report by `eovseg evaluate --out` with panoptic results")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fit, and print the numbers and how `eovseg export` stores them; raises `DataError`."""
+    """Fits a calibration and prints it with the option of `eovseg export` that stores it; raises `DataError`."""
     report = read_report(arguments.report)
     if not report.counts.has("segments"):
-        raise DataError(f"{arguments.report} holds no panoptic results; evaluate the model with --tasks panoptic.")
+        raise DataError(f"{arguments.report} contains no panoptic results; evaluate the model with --tasks panoptic.")
     fit = calibrate(report.counts, report.settings.get("calibration") or None)
     print(f"{fit.segments} segments of {report.photos} photos; expected calibration error in percent:")
     print(f"{100 * fit.error_before:.1f} of the uncalibrated scores, {100 * fit.error_fitted:.1f} calibrated, ", end="")
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of `python -m eovseg.evaluation.calibrate`; errors that a person can act on are printed as one sentence."""
+    """Entry point of `python -m eovseg.evaluation.calibrate`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.calibrate", description=__doc__)
     add_arguments(parser)
     return run_command(parser, run, argv)

@@ -1,4 +1,4 @@
-"""How far scores can be trusted: reliability of segment scores (ECE), and whether "none of these words" is noticed."""
+"""Reliability of segment scores (ECE), and detection of segments that none of the words fits."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from eovseg.errors import DataError
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: per bin of confidence the mean confidence, the share that was right, and how many.
+    """A reliability diagram: for each bin, the mean confidence, the share that was right, and the number of samples.
 
-    `edges` is (bins + 1,), the rest (bins,), NaN in empty bins. `expected_calibration_error` is the mean distance
-    between confidence and accuracy, weighted by count (Guo et al. 2017), NaN without any sample.
+    `edges` is (bins + 1,), the other arrays are (bins,), NaN in empty bins. `expected_calibration_error` is the mean
+    distance between confidence and accuracy, weighted by count (Guo et al. 2017); NaN without samples.
     """
 
     edges: np.ndarray
@@ -26,8 +26,9 @@ class Reliability:
 class AbsenceCurve:
     """How well the void probability separates segments whose word is absent from those whose word is offered.
 
-    At each threshold (falling): `detected`, the share of absent-word segments at or above it, and `false_alarms`, the
-    same share of the offered-word segments. `area` under that curve: 0.5 is chance, 1 perfect, NaN if a side is empty.
+    For each threshold, in descending order, `detected` is the share of absent-word segments at or above it, and
+    `false_alarms` that of offered-word segments. `area` is the area under this ROC curve: 0.5 is chance, 1 is perfect,
+    NaN if one kind of segments is missing.
     """
 
     thresholds: np.ndarray
@@ -42,15 +43,15 @@ BINS = 10
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Reliability of `confidence` (n,) in [0, 1] for `correct` (n,) bool in equal bins, the last one closed at 1.
+    """Reliability of `confidence` (n,) in [0, 1] for `correct` (n,) bool in equal bins; the last bin includes 1.
 
-    Raises `DataError` for lengths that disagree or a confidence outside [0, 1].
+    Raises `DataError` if lengths differ or a confidence is outside [0, 1].
     """
     confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     if confidence.shape != correct.shape or confidence.ndim != 1:
-        raise DataError(f"{confidence.shape} confidences and {correct.shape} outcomes do not pair up.")
+        raise DataError(f"The shapes of confidences {confidence.shape} and outcomes {correct.shape} differ.")
     if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise DataError("Confidences must lie between 0 and 1.")
+        raise DataError("Confidences must be between 0 and 1.")
     place = bin_of(confidence, bins)
     count = np.bincount(place, minlength=bins)
     total, right = np.bincount(place, confidence, minlength=bins), np.bincount(place, correct, minlength=bins)
@@ -66,27 +67,27 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
 
 
 def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Bin (n,) of each confidence (n,) in [0, 1], the last bin closed at 1."""
+    """Bin (n,) of each confidence (n,) in [0, 1]; the last bin includes 1."""
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Expected calibration error (...) from each bin's sum of confidences, number right and size, all (..., bins)."""
+    """Expected calibration error (...) from the sum of confidences, number right and size of bins, all (..., bins)."""
     with np.errstate(invalid="ignore"):
         return np.abs(confidence - correct).sum(-1) / count.sum(-1)
 
 
 def absence_curve(void_probability: np.ndarray, absent: np.ndarray) -> AbsenceCurve:
-    """ROC curve of `void_probability` (n,) as a sign that a segment's true word is `absent` (n,) from the vocabulary.
+    """ROC curve of `void_probability` (n,) as a prediction that the true word of a segment is `absent` (n,) bool.
 
-    Raises `DataError` for lengths that disagree or NaN.
+    Raises `DataError` if lengths differ or for NaN.
     """
     void_probability, absent = np.asarray(void_probability, dtype=np.float64), np.asarray(absent, dtype=bool)
     if void_probability.shape != absent.shape or void_probability.ndim != 1:
-        raise DataError(f"{void_probability.shape} probabilities and {absent.shape} flags do not pair up.")
+        raise DataError(f"The shapes of probabilities {void_probability.shape} and flags {absent.shape} differ.")
     if np.isnan(void_probability).any():
         raise DataError("Some void probabilities are NaN.")
-    thresholds, place = np.unique(-void_probability, return_inverse=True)  # falling probability
+    thresholds, place = np.unique(-void_probability, return_inverse=True)  # descending probability
     positives = np.cumsum(np.bincount(place, absent, minlength=len(thresholds)))
     negatives = np.cumsum(np.bincount(place, ~absent, minlength=len(thresholds)))
     absent_count, offered_count = int(absent.sum()), int((~absent).sum())

@@ -1,4 +1,4 @@
-"""Which class of a vocabulary each category of a data set is, and the truth of a photo in those classes."""
+"""Maps the categories of a data set to the classes of a vocabulary, and loads a photo's truth in these classes."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ SHOWN_CATEGORIES = 12
 
 @dataclass(frozen=True)
 class Truth:
-    """What a photo's labels say: `segment_map` (H, W) int, 0 = unlabelled; the class index of each id; crowd ids.
+    """A photo's labels: `segment_map` (H, W) int, 0 = unlabelled, the class index of each segment id, and crowd ids.
 
-    `semantic` (H, W) class index or -1, and `instances` with class indices for categories, are there where the data set
-    labels them apart from the segments.
+    If the data set has separate labels for them, `semantic` is the (H, W) class index or -1, and `instances` has class
+    indices as categories.
     """
 
     segment_map: np.ndarray
@@ -31,16 +31,16 @@ class Truth:
     instances: tuple[InstanceMask, ...] | None = None
 
     def regions(self) -> list[int]:
-        """Ids of the segments that are no crowd and have a pixel; a listed one may be covered by others."""
+        """Ids of the segments that are not crowds and have pixels; some may be completely covered by others."""
         present = set(np.unique(self.segment_map).tolist())
         return [i for i in self.classes if i in present and i not in self.crowd]
 
     def masks(self, ids: Sequence[int]) -> np.ndarray:
-        """Masks of some segments, (m, H, W) bool."""
+        """Masks (m, H, W) bool of the segments `ids`."""
         return self.segment_map[None] == np.array(ids, dtype=self.segment_map.dtype)[:, None, None]
 
     def class_map(self) -> np.ndarray:
-        """Class index of each pixel, (H, W) int64, crowds included, -1 = unlabelled."""
+        """Class index of each pixel (H, W) int64, including crowds, -1 = unlabelled."""
         if self.semantic is not None:
             return self.semantic
         ids, places = np.unique(self.segment_map, return_inverse=True)
@@ -53,9 +53,9 @@ def class_of_category(
 ) -> dict[int, int]:
     """Class index of every category id: by label, by COCO's other spellings, by data set id, by synonym, in this order.
 
-    Names are compared without case. Data set ids count only for a shipped vocabulary and only where most labels agree
-    with them; a synonym only where it names one class and thing or stuff agree. Raises `DataError` with the categories
-    that are in no class, unless `ignore_unmapped` leaves them out (their pixels then count as unlabelled).
+    Case is ignored. Data set ids are used only for a shipped vocabulary, and only if most labels agree with them.
+    Synonyms are used only if they belong to one class that is of the same kind (thing or stuff). Raises `DataError`
+    with the categories without a class, unless `ignore_unmapped` omits them (their pixels then count as unlabelled).
     """
     labels = _unique_owners((entry.label, index) for index, entry in enumerate(vocabulary.classes))
     synonyms = _unique_owners((name, i) for i, entry in enumerate(vocabulary.classes) for name in entry.names)
@@ -64,7 +64,7 @@ def class_of_category(
     by_label = {i: labels[c.name.lower()] for i, c in categories.items() if c.name.lower() in labels}
     agreeing = sum(dataset_ids.get(i) == index for i, index in by_label.items())
     if 2 * agreeing <= len(by_label):
-        dataset_ids = {}  # the folder counts its categories in another way
+        dataset_ids = {}  # the folder numbers its categories differently
 
     mapped, unmapped = {}, []
     for category_id, category in categories.items():
@@ -85,8 +85,8 @@ def class_of_category(
         names = sorted(unmapped)
         listed = ", ".join(names[:SHOWN_CATEGORIES]) + (", …" if len(names) > SHOWN_CATEGORIES else "")
         raise DataError(
-            f"{len(names)} of {len(categories)} categories are in no class of the vocabulary: {listed}; "
-            "add these words to it, or leave the categories out as unlabelled (--ignore-unmapped)."
+            f"{len(names)} of {len(categories)} categories have no class in the vocabulary: {listed}; "
+            "add these words, or treat the categories as unlabelled (--ignore-unmapped)."
         )
     return mapped
 
@@ -94,9 +94,10 @@ def class_of_category(
 def classes_of_folder(
     folder: LabelledFolder, vocabulary: Vocabulary, ignore_unmapped: bool = False
 ) -> tuple[dict[int, int], Vocabulary]:
-    """Class of each category of a folder, and the vocabulary with thing or stuff as the folder has it.
+    """The class of each category of a folder, and the vocabulary with the folder's kinds (thing or stuff).
 
-    The own words of a known data set are its classes by place; other words by `class_of_category`, which raises.
+    With the own words of a known data set, categories are classes in the same order; for other words, see
+    `class_of_category`, which can raise `DataError`.
     """
     if folder.table and folder.table.vocabulary == vocabulary:
         mapping = {i: folder.table.class_index[i] for i in folder.categories}
@@ -106,7 +107,7 @@ def classes_of_folder(
 
 
 def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], mapping: Mapping[int, int]) -> Vocabulary:
-    """The vocabulary with thing or stuff as the data set has it; classes without a category stay as they are."""
+    """The vocabulary with the kinds (thing or stuff) of the data set; classes without a category are unchanged."""
     is_thing = vocabulary.is_thing.copy()
     for class_index in set(mapping.values()):
         is_thing[class_index] = any(categories[i].is_thing for i, index in mapping.items() if index == class_index)
@@ -119,7 +120,7 @@ def with_kinds_of(vocabulary: Vocabulary, categories: Mapping[int, Category], ma
 
 
 def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int], is_thing: np.ndarray) -> Truth:
-    """The truth of one photo; segments of unmapped categories become unlabelled, stuff of one class one segment."""
+    """The truth of one photo. Unmapped categories become unlabelled, and stuff of one class becomes one segment."""
     segment_map, segments = folder.load_segments(photo)
     classes: dict[int, int] = {}
     stuff: dict[int, int] = {}
@@ -136,7 +137,7 @@ def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int],
     crowd = frozenset(segment.id for segment in segments if segment.is_crowd and segment.id in classes)
     class_map, instances = folder.load_class_map(photo), folder.load_instances(photo)
     if class_map is not None:
-        lookup = np.full(max(folder.categories) + 2, -1)  # -1 = unlabelled reads the last place
+        lookup = np.full(max(folder.categories) + 2, -1)  # -1 = unlabelled indexes the last entry
         lookup[list(mapping)] = list(mapping.values())
         class_map = lookup[class_map]
     if instances is not None:
@@ -145,7 +146,7 @@ def load_truth(folder: LabelledFolder, photo: Photo, mapping: Mapping[int, int],
 
 
 def preset_of(vocabulary: Vocabulary) -> str | None:
-    """Name of the shipped vocabulary whose words these are, thing or stuff aside."""
+    """Name of the shipped vocabulary with the same words, ignoring thing and stuff, or None."""
     for name in preset_names():
         if [c.names for c in Vocabulary.preset(name).classes] == [c.names for c in vocabulary.classes]:
             return name
@@ -153,7 +154,7 @@ def preset_of(vocabulary: Vocabulary) -> str | None:
 
 
 def _unique_owners(names: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Class index by lower-case name, for the names that only one class has."""
+    """Class index by lower-case name, for names that belong to one class only."""
     owners: dict[str, set[int]] = {}
     for name, index in names:
         owners.setdefault(name.lower(), set()).add(index)
@@ -161,7 +162,7 @@ def _unique_owners(names: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def _dataset_ids(vocabulary: Vocabulary) -> dict[int, int]:
-    """Class index by the id that the data set itself uses, for a shipped vocabulary that records it."""
+    """Class index by the data set's own id, for a shipped vocabulary that contains these ids."""
     name = preset_of(vocabulary)
     if name is None:
         return {}

@@ -1,4 +1,4 @@
-"""How often the classifier names a region right when the region is given: accuracy on true masks, seen and unseen."""
+"""Accuracy of the classifiers on true masks, for seen and unseen classes."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from eovseg.errors import DataError
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share in [0, 1] of `segments` segments whose class is the best, or among the five best; NaN for none.
+    """Share in [0, 1] of `segments` segments whose class is the best, or among the five best; NaN if there are none.
 
-    `mean_top1` and `mean_top5` average the share of each class, so that a class counts once however common it is.
+    `mean_top1` and `mean_top5` are means over classes, in which each class has the same weight.
     """
 
     top1: float
@@ -24,7 +24,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """Accuracy on true masks over all classes, over those in the training vocabulary, and over the rest."""
+    """Accuracy on true masks for all classes, for seen and for unseen ones."""
 
     all: Accuracy
     seen: Accuracy
@@ -32,9 +32,9 @@ class ClassificationReport:
 
 
 def classification_accuracy(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> ClassificationReport:
-    """Top-1 and top-5 accuracy of `scores` (n, K) against `labels` (n,), split by `seen` (K,) bool.
+    """Top-1 and top-5 accuracy of `scores` (n, K) for `labels` (n,), split by `seen` (K,) bool.
 
-    Raises as `true_ranks` does.
+    Raises the errors of `true_ranks`.
     """
     return accuracy_of_ranks(true_ranks(scores, labels, len(seen)), labels, seen)
 
@@ -42,17 +42,17 @@ def classification_accuracy(scores: np.ndarray, labels: np.ndarray, seen: np.nda
 def true_ranks(scores: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Rank (n,) of each segment's true class among all `classes`, 1 = best: `scores` (n, K), `labels` (n,).
 
-    A tie counts against the true class, so that a constant score earns nothing. Raises `DataError` for shapes that
-    disagree, a label outside 0..K-1, or NaN scores.
+    Ties count against the true class, so that constant scores gain nothing. Raises `DataError` for shapes that do not
+    match, labels outside 0..K-1, and NaN scores.
     """
     scores, labels = np.asarray(scores), np.asarray(labels, dtype=np.int64)
     if scores.ndim != 2 or scores.shape != (len(labels), classes):
         raise DataError(
-            f"Scores of shape {scores.shape} do not fit {len(labels)} labels and {classes} classes; "
-            "give one row a segment and one column a class."
+            f"Scores of shape {scores.shape} do not match {len(labels)} labels and {classes} classes; "
+            "give one row per segment and one column per class."
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
-        raise DataError(f"Labels run from {labels.min()} to {labels.max()}; allowed are 0 to {classes - 1}.")
+        raise DataError(f"Labels range from {labels.min()} to {labels.max()}; allowed are 0 to {classes - 1}.")
     if np.isnan(scores).any():
         raise DataError("Some classification scores are NaN.")
     return (scores >= scores[np.arange(len(labels)), labels][:, None]).sum(axis=1)

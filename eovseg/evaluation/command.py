@@ -1,4 +1,4 @@
-"""What `eovseg evaluate` does with its options: a report, a comparison or a sweep."""
+"""Implementation of `eovseg evaluate`: a report, a comparison or a sweep."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ from eovseg.whole_files import write_whole
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the command with parsed options; raises `EovsegError` for what a person can put right."""
+    """Runs the command with parsed options; raises subclasses of `EovsegError`."""
     distributed.start(arguments.device)
     given = chosen_settings(arguments)
     folder, photos = _data(arguments)
@@ -36,14 +36,14 @@ def run(arguments: argparse.Namespace) -> None:
     other = None
     if arguments.against:
         if arguments.sweep:
-            raise ConfigError("--against compares reports, and a sweep makes none; leave one of the two out.")
+            raise ConfigError("--against compares reports, but --sweep does not create one; use only one of them.")
         other = read_report(arguments.against)
         _, words = classes_of_folder(folder, vocabulary, arguments.ignore_unmapped)
         check_same(other, [photo.file_name for photo in photos], words.labels, words.is_thing)
     if arguments.out and distributed.is_main():
-        arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before the long run
+        arguments.out.mkdir(parents=True, exist_ok=True)  # so that errors are reported before the long run
     if arguments.html and arguments.sweep:
-        raise ConfigError("--html shows one report, and a sweep makes none; leave one of the two out.")
+        raise ConfigError("--html shows a report, but --sweep does not create one; use only one of them.")
     if arguments.html and distributed.is_main():
         html_report.check_folder(arguments.html)
     predictor = chosen_model(arguments)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         decoded = evaluator.decode(predictor, distributed.own(photos))
         if arguments.sweep == "best-first":
             kept = [photo.logits_only() for photo in decoded]
-            own = sweep(predictor, kept, evaluator.vocabulary, [settings])  # the row to compare with
+            own = sweep(predictor, kept, evaluator.vocabulary, [settings])  # for comparison
             start = replace(settings, composition="best-first")
             rows = own + search(predictor, kept, evaluator.vocabulary, start)
         else:
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         if distributed.is_main():
             _show_sweep(rows, arguments.out)
         return
-    # Before the run: both files and the checkout may change while it lasts.
+    # Before the run, because the weights and the checkout may change during it.
     weights = arguments.checkpoint or default_checkpoint(predictor.config.variant)
     origin = Origin.of(weights) if distributed.is_main() else None
     extras: dict[Extra, bool] = {
@@ -97,13 +97,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo]]:
-    """The folder or data set that the options name, and the photos to evaluate on."""
+    """The folder or data set given by the options, and the photos to evaluate on."""
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {arguments.limit}.")
     paths = (arguments.annotations, arguments.images, arguments.panoptic)
     if arguments.dataset:
         if any(paths):
-            raise ConfigError("--annotations, --images and --panoptic are for plain folders; leave --dataset out.")
+            raise ConfigError("--annotations, --images and --panoptic cannot be combined with --dataset; omit either.")
         data = open_data_set(arguments.dataset, arguments.data, arguments.split)
         return data, data.photos[: arguments.limit]
     folder = PanopticFolder(arguments.data, *paths)
@@ -113,12 +113,12 @@ def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo
     elif arguments.split == "training":
         photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
     elif arguments.split not in (None, "all"):
-        raise ConfigError(f"A plain folder's --split is all, validation or training, not {arguments.split}.")
+        raise ConfigError(f"Without --dataset, --split must be all, validation or training, not {arguments.split}.")
     return folder, photos[: arguments.limit]
 
 
 def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
-    """The words given, else the data set's own, else COCO's."""
+    """The given words, else the data set's own, else COCO's."""
     if words is not None:
         return read_words(words, distributed.is_main())
     return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
@@ -130,7 +130,7 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
-    """Print one line a setting, the best one last, how to export it, and write sweep.csv."""
+    """Prints one line per setting, then the best setting and how to export it; writes sweep.csv."""
     records = [row.record() for row in rows]
     for record in [*records, best_setting(rows).record()]:
         print(
@@ -139,7 +139,7 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
                 for name, value in record.items()
             )
         )
-    chosen = best_setting(rows).settings.model_values() | {"calibration": None}  # one of before would no longer fit
+    chosen = best_setting(rows).settings.model_values() | {"calibration": None}  # the old calibration would not fit
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         path = out / "sweep.csv"

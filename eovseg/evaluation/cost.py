@@ -1,4 +1,4 @@
-"""What a photo costs: frames a second at batch 1, parameters without the text tower, floating-point work, memory."""
+"""Cost of a photo: frames per second at batch size 1, parameters without the text encoder, multiply-adds, memory."""
 
 import sys
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from eovseg.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Cost:
-    """What one photo takes at batch 1, with the words' embeddings known.
+    """Cost of one photo at batch size 1, with embedded words.
 
-    `frames_per_second` covers network and panoptic result of one photo of `image_size` (H, W), warm and synchronised.
-    `parameters` counts by part of the network, the text tower left out. `multiply_adds` is what the paper's tool calls
-    FLOPs; torch's counter knows no deformable convolution, so on a GPU those are missing. `peak_memory_bytes` is the
-    GPU's peak, on a CPU the process's, None where the system does not tell.
+    `frames_per_second` includes the network and the panoptic result of a photo of `image_size` (H, W), after a warm-up
+    and with GPU synchronisation. `parameters` are by part of the network, without the text encoder. `multiply_adds` are
+    called FLOPs by the paper's tool; on GPUs, deformable convolutions are missing, because torch cannot count them.
+    `peak_memory_bytes` is the peak of the GPU, or of the process on CPUs; None if the system does not report it.
     """
 
     device: str
@@ -35,7 +35,7 @@ class Cost:
 def measure_cost(
     predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, runs: int = 10, warm: int = 2
 ) -> Cost:
-    """Cost of segmenting `image` (H, W, 3) uint8: the median of `runs` timed runs after `warm` untimed ones."""
+    """Cost of segmenting `image` (H, W, 3) uint8; time is the median of `runs` runs after `warm` warm-up runs."""
     device = predictor.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -56,17 +56,17 @@ def measure_cost(
 
 
 def parameter_counts(network: EOVSeg) -> dict[str, int]:
-    """Parameters of each part of the network by its name, the text tower left out."""
+    """Number of parameters of each part of the network, by name, without the text encoder."""
     parts: dict[str, nn.Module] = dict(network.named_children())
     del parts["text_encoder"]
     return {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
 
 
 def count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary) -> int:
-    """Multiply-adds of the network without the text tower on one photo (H, W, 3) uint8, which must be new to it."""
-    predictor.text_embeddings(vocabulary)  # outside the counter: words that are new would run the text tower
+    """Multiply-adds of the network, without the text encoder, for a photo (H, W, 3) uint8 that must not be cached."""
+    predictor.text_embeddings(vocabulary)  # before counting, because new words run the text encoder
     trained = [parameter for parameter in predictor.network.parameters() if parameter.requires_grad]
-    # torch's counter looks for the gradients of what requires them, and inference mode has none.
+    # torch's counter accesses the gradients of parameters that require them, which fails in inference mode.
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
@@ -75,11 +75,11 @@ def count_multiply_adds(predictor: Predictor, image: np.ndarray, vocabulary: Voc
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-    return counter.get_total_flops() // 2  # torch counts both halves
+    return counter.get_total_flops() // 2  # torch counts multiplications and additions
 
 
 def _unknown_photo(image: np.ndarray, number: int) -> np.ndarray:
-    """The photo with another corner pixel, because the predictor does not run twice on a photo that it knows."""
+    """The photo with a different corner pixel, so that the predictor does not use its cache."""
     photo = image.copy()
     photo[0, 0] = (number % 256, number // 256 % 256, 255 - image[0, 0, 2])
     return photo

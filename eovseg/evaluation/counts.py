@@ -1,4 +1,4 @@
-"""What each photo adds to the figures of a report: sparse counts that are kept beside it, to be counted again."""
+"""Sparse counts per photo, stored beside a report, from which all figures of the report can be computed again."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ COUNTS_FILE = "counts.json.gz"
 
 
 class ClassSegments(NamedTuple):
-    """Panoptic counts of one class in one photo, as PQ has them; `iou_sum` runs over the true positives."""
+    """Counts for the PQ of one class in one photo; `iou_sum` is over the true positives."""
 
     class_index: int
     iou_sum: float
@@ -29,7 +29,7 @@ class ClassSegments(NamedTuple):
 
 
 class ClassPixels(NamedTuple):
-    """Labelled pixels of one class in one photo: those that are right, true, and predicted."""
+    """Numbers of labelled pixels of one class in one photo that are right, true, and predicted."""
 
     class_index: int
     right: int
@@ -38,14 +38,14 @@ class ClassPixels(NamedTuple):
 
 
 class ScoredSegment(NamedTuple):
-    """Score (0..1) of a predicted segment, and whether it matched; forgiven ones are left out."""
+    """Score (0..1) of a predicted segment, and whether it matched a true one; ignored segments are omitted."""
 
     score: float
     right: bool
 
 
 class NamedRegion(NamedTuple):
-    """A true region: its class, and the rank of that class with each classifier, 1 = best."""
+    """A true region: its class, and the rank of that class by each classifier, 1 = best."""
 
     class_index: int
     in_vocabulary: int
@@ -54,14 +54,14 @@ class NamedRegion(NamedTuple):
 
 
 class VoidScore(NamedTuple):
-    """Void probability (0..1) of a true region, and whether its word was left out of the vocabulary."""
+    """Void probability (0..1) of a true region, and whether its word was omitted from the vocabulary."""
 
     probability: float
     absent: bool
 
 
 class RegionMasks(NamedTuple):
-    """Which masks reach a true region, which belongs to size group `group` (`mask_recall.GROUPS`)."""
+    """Which masks reach a true region of the size group `group` (`mask_recall.GROUPS`)."""
 
     group: int
     kernel: bool
@@ -72,7 +72,7 @@ class RegionMasks(NamedTuple):
 
 @dataclass(frozen=True)
 class PhotoCounts:
-    """The counts of one photo, by its file name; a part that was not measured is None."""
+    """The counts of one photo, identified by its file name; parts that were not measured are None."""
 
     photo: str
     panoptic: list[ClassSegments] | None = None
@@ -99,7 +99,7 @@ _ROWS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """The counts of all photos; `is_thing` and `seen` (K,) bool are those of the vocabulary's K classes."""
+    """The counts of all photos; `is_thing` and `seen` (K,) bool belong to the vocabulary's K classes."""
 
     photos: tuple[PhotoCounts, ...]
     is_thing: np.ndarray
@@ -110,14 +110,14 @@ class Counts:
         return bool(self.photos) and getattr(self.photos[0], part) is not None
 
     def rows(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """All rows of a part as numbers (n, columns), and the place (n,) of the photo that each belongs to."""
+        """All rows of a part as numbers (n, columns), and the photo index (n,) of each."""
         rows = [row for photo in self.photos for row in getattr(photo, part) or ()]
         place = np.repeat(np.arange(len(self.photos)), [len(getattr(photo, part) or ()) for photo in self.photos])
         columns = len(_ROWS[part]._fields)  # type: ignore[attr-defined]
         return np.array(rows, dtype=np.float64).reshape(-1, columns), place
 
     def per_class(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of a part whose rows start with a class, as (photos, columns - 1, C), and the C classes."""
+        """For a part whose rows start with a class: its numbers (photos, columns - 1, C), and the C classes."""
         rows, place = self.rows(part)
         classes, column = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
         table = np.zeros((len(self.photos), rows.shape[1] - 1, len(classes)))
@@ -125,12 +125,12 @@ class Counts:
         return table, classes
 
     def of_photos(self, names: list[str]) -> "Counts":
-        """The same photos in the order of `names`."""
+        """The counts with the photos in the order of `names`."""
         by_name = {photo.photo: photo for photo in self.photos}
         return Counts(tuple(by_name[name] for name in names), self.is_thing, self.seen)
 
     def save(self, folder: Path) -> Path:
-        """Write `COUNTS_FILE` into `folder`; equal counts give equal bytes."""
+        """Writes `COUNTS_FILE` into `folder`; equal counts give identical bytes."""
         photos = [
             {field.name: value for field in fields(photo) if (value := getattr(photo, field.name)) is not None}
             for photo in self.photos
@@ -142,14 +142,14 @@ class Counts:
 
 
 def read_photo_counts(path: Path) -> tuple[PhotoCounts, ...]:
-    """The photos of a file that `Counts.save` wrote; raises `DataError` naming it where it is none."""
+    """The photos of a file written by `Counts.save`; raises `DataError` for other files."""
     try:
         document = json.loads(gzip.decompress(path.read_bytes()))
         if document["format"] != 1:
             raise ValueError
         return tuple(_photo(entry) for entry in document["photos"])
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} holds no counts that this version can read; evaluate the model again.") from error
+        raise DataError(f"{path} contains no counts that this version can read; evaluate the model again.") from error
 
 
 def _photo(entry: Mapping[str, Any]) -> PhotoCounts:

@@ -1,4 +1,4 @@
-"""What is kept of a labelled photo to try other settings of a result on it."""
+"""A labelled photo with its logits, for evaluating several settings of a result."""
 
 from dataclasses import dataclass, replace
 
@@ -11,13 +11,13 @@ from eovseg.stages import Decoded
 
 @dataclass(frozen=True)
 class DecodedPhoto:
-    """A photo's logits and its truth: all that another setting needs."""
+    """A photo's logits and its truth: everything that is needed to evaluate other settings."""
 
     decoded: Decoded
     truth: Truth
 
     def logits_only(self) -> "DecodedPhoto":
-        """The same without features and earlier layers, which are most of the memory and which settings do not need."""
+        """A copy without features and earlier layers, which settings do not need and which use most of the memory."""
         logits, state = self.decoded.logits, self.decoded.state
         nothing, sizes = torch.empty(0), (state.features.image_size, state.features.padded_size)
         features = ImageFeatures(nothing, (), None, nothing, *sizes)

@@ -1,4 +1,4 @@
-"""Evaluation of a predictor on a folder of labelled photos: one pass, any of the tasks, one report."""
+"""Evaluation of a predictor on a folder of labelled photos: all tasks in one pass, one report."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,13 +31,13 @@ Extra = Literal["true masks", "absent words", "mask recall", "cost", "evidence"]
 
 
 class Evaluator:
-    """Counts of all tasks over any number of photos of one folder.
+    """Counts for all tasks over the photos of one folder.
 
-    `vocabulary` is the given one with thing or stuff as the folder has it; `seen` (K,) bool marks the classes that
-    share a word with the training vocabulary. AP's true masks are the folder's segments, which do not overlap, and
-    mIoU's classes theirs, unless the data set has files of its own for them.
-    Counts of several processes are joined with `merge(other.state())`. `with_evidence`: what became of each segment is
-    kept too. Raises `DataError` for categories without a class and for tasks that the folder's labels do not allow.
+    `vocabulary` is the given one with the folder's kinds (thing or stuff); `seen` (K,) bool marks the classes that
+    share a word with the training vocabulary. True masks for AP and true classes for mIoU come from the folder's
+    segments, which do not overlap, unless the data set has separate files for them.
+    Counts of several processes are combined by `merge(other.state())`. With `with_evidence`, the verdict on each
+    segment is stored too. Raises `DataError` for categories without a class and for tasks the labels do not support.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class Evaluator:
         self._evidence: list[PhotoEvidence] | None = [] if with_evidence else None
 
     def truth(self, photo: Photo) -> Truth:
-        """A photo's labels in the classes of the vocabulary."""
+        """A photo's labels, with the classes of the vocabulary."""
         return load_truth(self.folder, photo, self.mapping, self.vocabulary.is_thing)
 
     def decode(self, predictor: Predictor, photos: Iterable[Photo]) -> Iterator[DecodedPhoto]:
-        """Run the network once on each photo."""
+        """Runs the network once for each photo."""
         for photo in photos:
             state = predictor.encode_image(self.folder.load_image(photo))
             yield DecodedPhoto(predictor.decode(state, self.vocabulary), self.truth(photo))
 
     def compose(self, predictor: Predictor, decoded: Decoded, settings: Settings) -> dict[Task, Result]:
-        """The result of each task; instances whatever their score, because AP ranks them."""
+        """The result of each task; instances of all scores, because AP ranks them."""
         results: dict[Task, Result] = {}
         for task in self.tasks:
             used = replace(settings, score_threshold=0.0) if task == "instance" else settings
@@ -76,7 +76,7 @@ class Evaluator:
         return results
 
     def add(self, photo: str, truth: Truth, results: Mapping[Task, Result], **extras: Any) -> None:
-        """Count one photo: its file name, its truth and the result of each task.
+        """Adds one photo: its file name, its truth and the result of each task.
 
         `extras` are further parts of its `PhotoCounts`.
         """
@@ -132,18 +132,18 @@ class Evaluator:
         )
 
     def state(self) -> dict[str, Any]:
-        """All counts so far, to send to another process."""
+        """All counts so far, for another process."""
         return {"photos": list(self._photos), "instance": self._instance.state(), "evidence": self._evidence}
 
     def merge(self, state: Mapping[str, Any]) -> None:
-        """Add the counts that an evaluator of the same folder and vocabulary gave with `state`."""
+        """Adds the `state` of an evaluator of the same folder and vocabulary."""
         self._photos += state["photos"]
         self._instance.merge(state["instance"])
         if self._evidence is not None:
             self._evidence += state["evidence"]
 
     def report(self, variant: str, settings: Settings, cost: Cost | None = None) -> Report:
-        """The report of everything added."""
+        """The report on all photos so far."""
         photos, instance = self._photos, None
         if "instance" in self.tasks:
             instance = self._instance.compute()
@@ -175,25 +175,25 @@ def evaluate(
     ignore_unmapped: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Evaluate a predictor on photos of a folder, the network running once a photo.
+    """Evaluates a predictor on photos of a folder, running the network once per photo.
 
-    `tasks` defaults to all that the folder's labels allow; what `settings` leave open is the model's own. `extras`:
-    "true masks" scores the classifiers on the true regions, "absent words" decodes each photo twice more with half of
-    its own words left out, "mask recall" looks for true segments that no mask reaches, "cost" times the first photo,
-    "evidence" keeps what became of each segment, for `eovseg.evaluation.html_report`.
-    `progress(done, total)` is called after each photo. Several processes share the photos and all return the report of
-    the whole. Raises as `Evaluator` does.
+    `tasks` defaults to all tasks that the folder's labels support; missing `settings` are those of the model. `extras`:
+    "true masks" scores the classifiers on the true regions, "absent words" decodes each photo two more times with half
+    of its own words omitted, "mask recall" counts the true segments that masks reach, "cost" measures the first photo,
+    and "evidence" stores the verdict on each segment for `eovseg.evaluation.html_report`.
+    `progress(done, total)` is called after each photo. Several processes divide the photos, and all return the complete
+    report. Raises the errors of `Evaluator`.
     """
     if not photos:
-        raise DataError(f"There is no photo of {folder.name} to evaluate on.")
+        raise DataError(f"There are no photos of {folder.name} to evaluate on.")
     settings = (settings or Settings()).completed(predictor.config)
     evaluator = Evaluator(
         folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped, with_evidence="evidence" in extras
     )
     if "evidence" in extras and "panoptic" not in evaluator.tasks:
-        raise ConfigError("The HTML report needs the panoptic task; add it, or leave --html out.")
+        raise ConfigError("The HTML report needs the panoptic task; add it or omit --html.")
     if "mask recall" in extras and "panoptic" not in evaluator.tasks:
-        raise ConfigError("Mask recall needs the panoptic task; add it, or leave --mask-recall out.")
+        raise ConfigError("Mask recall needs the panoptic task; add it or omit --mask-recall.")
     regions = Regions(predictor, evaluator.vocabulary, settings)
     own = distributed.own(photos)
     for done, (photo, kept) in enumerate(zip(own, evaluator.decode(predictor, own), strict=True), 1):
@@ -222,7 +222,7 @@ def evaluate(
 
 
 def _allowed_tasks(folder: LabelledFolder, tasks: Sequence[Task] | None) -> tuple[Task, ...]:
-    """The tasks asked for, or all that the folder's labels allow."""
+    """The given tasks, by default all that the folder's labels support."""
     if tasks is None:
         return folder.measures
     for task in tasks:
@@ -236,13 +236,13 @@ def _allowed_tasks(folder: LabelledFolder, tasks: Sequence[Task] | None) -> tupl
 
 
 def _rows_with_counts(*columns: np.ndarray) -> Iterator[tuple[Any, ...]]:
-    """(class, its numbers) of every class that has one above 0; `columns` are (K,)."""
+    """(class, its numbers) for every class with a number above 0; `columns` are (K,)."""
     for index in np.flatnonzero(np.any(columns, axis=0)).tolist():
         yield (index, *(column[index].item() for column in columns))
 
 
 def _class_map(result: Result) -> np.ndarray:
-    """Class index of each pixel of a semantic result, (H, W) int64, -1 = nothing."""
+    """Class index of each pixel of a semantic result (H, W) int64, -1 = no class."""
     labels = np.full(int(result.segment_map.max(initial=0)) + 1, -1, dtype=np.int64)
     for segment in result.segments:
         labels[segment.id] = segment.class_id

@@ -1,9 +1,9 @@
-"""What became of each segment of a photo: right, wrong name, bad mask, missed or invented, with its outline.
+"""The verdict on each segment of a photo (right, wrong name, bad mask, missed or invented) and its outline.
 
-Right are the matches of PQ. Among the rest, as in TIDE (Bolya et al. 2020), a predicted and a true segment of different
-classes that overlap with IoU > 0.5 have the wrong name, and of one class with IoU of 0.1 to 0.5, a bad mask. What is
-left is invented where it was predicted, and missed where it is true. A prediction mostly on unlabelled pixels, or on a
-crowd of its class, is not judged.
+Matches of PQ are right. The others are classified as in TIDE (Bolya et al. 2020): a predicted and a true segment with
+IoU > 0.5 but different classes have a wrong name, and with an IoU of 0.1 to 0.5 and the same class, a bad mask. All
+other predicted segments are invented, and all other true ones are missed. Predictions mostly on unlabelled pixels, or
+on a crowd of their class, are not judged.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from eovseg.formats.polygons import edge_polygons
 from eovseg.result import Result
 
 Verdict = Literal["right", "wrong name", "bad mask", "missed", "invented", "not judged"]
-SIDE = 360  # pixels of the longer side of the map that outlines follow
+SIDE = 360  # longer side in pixels of the map from which outlines are made
 _MATCH, _TOUCH = 0.5, 0.1
-Fate = tuple[Verdict, int, float]  # verdict, partner, IoU with it
+Fate = tuple[Verdict, int, float]  # verdict, partner, IoU with the partner
 _NOT_JUDGED: Fate = ("not judged", 0, 0.0)
-NOTHING = -1  # of a confusion: no class was predicted, or none is labelled
+NOTHING = -1  # class of a confusion if no class was predicted or labelled
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A segment: its id and class index, what became of it, and its outline as a path of SVG on the small map.
+    """A segment: its id and class index, the verdict, and its outline as an SVG path on the small map.
 
-    `partner` is the id of the segment on the other side that the verdict is about, 0 where there is none; `iou` with it
-    in 0..1. `score` (0..1) is None for true segments. `share` is that of the photo's pixels.
+    `partner` is the id of the corresponding segment on the other side, 0 if there is none, and `iou` (0..1) the overlap
+    with it. `score` (0..1) is None for true segments. `share` is the segment's share of the photo's pixels.
     """
 
     id: int
@@ -43,7 +43,7 @@ class Judged:
 
 
 class Confusion(NamedTuple):
-    """Pixels of a true class (`NOTHING`: unlabelled) that got a predicted class (`NOTHING`: none)."""
+    """Number of pixels with a true class (`NOTHING`: unlabelled) and a predicted class (`NOTHING`: none)."""
 
     true: int
     predicted: int
@@ -52,10 +52,10 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True)
 class PhotoEvidence:
-    """One photo: what was predicted, what is true, and which classes its pixels were taken for.
+    """One photo: its predicted and true segments, and the confusions of its pixels.
 
-    `size` is width and height of the small map. `quality` in 0..1 is the sum of matched IoU over
-    TP + FP/2 + FN/2 of all segments together, NaN where there is none.
+    `size` is the width and height of the small map. `quality` (0..1) is the sum of matched IoU divided by
+    TP + FP/2 + FN/2 over all segments, NaN if there are none.
     """
 
     photo: str
@@ -74,7 +74,7 @@ class PhotoEvidence:
 
 
 def photo_evidence(photo: str, truth: Truth, result: Result, matching: Matching) -> PhotoEvidence:
-    """Judge the segments of a photo's panoptic `result`; `matching` is how PQ paired them."""
+    """The verdicts on the segments of a photo's panoptic `result`; `matching` are the matches of PQ."""
     classes = {segment.id: segment.class_id for segment in result.segments}
     ious = _overlaps(result.segment_map, truth.segment_map)
     found = {match.true_id: (match.predicted_id, match.iou) for match in matching.matches}
@@ -91,12 +91,12 @@ def photo_evidence(photo: str, truth: Truth, result: Result, matching: Matching)
         same = truth.classes[true_id] == classes[predicted_id]
         if (same and iou >= _TOUCH) or (not same and iou > _MATCH):
             for key, other in (((0, true_id), predicted_id), ((1, predicted_id), true_id)):
-                # A wrong name is about the mask that fits, so it counts before a mask that hardly does.
+                # A mask that matches well with a wrong name has priority over one that matches badly.
                 best[key] = max(best.get(key, (0.0, 0)), (iou, other))
     for one in wrong:
         iou, other = best.get((1, one), (0.0, 0))
         if not other or (other in found and truth.classes[other] == classes[one]):
-            predicted[one] = ("invented", 0, 0.0)  # a second segment on what was found is one too many
+            predicted[one] = ("invented", 0, 0.0)  # a duplicate of a segment that was already found
         else:
             predicted[one] = (_kind(truth.classes[other] == classes[one]), other, iou)
     for one in lost:
@@ -138,7 +138,7 @@ def _judged(
 
 
 def _path(mask: np.ndarray) -> str:
-    """The outline and holes of a mask (h, w) bool as a path of SVG in pixels, to be filled by the even-odd rule."""
+    """The outline and holes of a mask (h, w) bool as an SVG path in pixels, for the even-odd fill rule."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows):
         return ""
@@ -153,7 +153,7 @@ def _path(mask: np.ndarray) -> str:
 
 
 def _overlaps(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple[int, int], float]:
-    """IoU of every true and predicted segment that share pixels, unlabelled pixels left out of the union as in PQ."""
+    """IoU of all pairs of overlapping true and predicted segments; as in PQ, the union excludes unlabelled pixels."""
     pairs = shared_pixels(predicted_map, true_map)
     true_area: dict[int, int] = {}
     predicted_area: dict[int, int] = {}
@@ -168,7 +168,7 @@ def _overlaps(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple[int
 
 
 def _confusion(result: Result, classes: dict[int, int], truth: Truth) -> tuple[Confusion, ...]:
-    """Pixels by true and predicted class."""
+    """Numbers of pixels by true and predicted class."""
     counts: dict[tuple[int, int], int] = {}
     for (true_id, predicted_id), pixels in shared_pixels(result.segment_map, truth.segment_map).items():
         key = (truth.classes.get(true_id, NOTHING), classes.get(predicted_id, NOTHING))

@@ -1,6 +1,6 @@
-"""A report's figures from the counts of its photos, for many weightings of the photos at once.
+"""Computes a report's figures from the counts of its photos, for many weightings of the photos at once.
 
-With weight 1 for every photo these are the report's own numbers; with the draws of a bootstrap, their distribution.
+With weight 1 for every photo, these are the report's numbers; with bootstrap draws, they give its intervals.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ _AT_ONCE = 2**21
 
 
 def figures(counts: Counts, weights: np.ndarray) -> Figures:
-    """Every figure of `counts` in percent, (R,) each, by the name that a report shows; NaN where nothing counts.
+    """All figures of `counts` in percent, (R,) each, by their names in a report; NaN if there is nothing to count.
 
-    `weights` (R, photos) says how often each photo counts. Absent words and cost are not among them.
+    `weights` (R, photos) are the numbers of times that each photo counts. Absent words and cost are not included.
     """
     found: Figures = {}
     if counts.has("panoptic"):
         found |= _panoptic(counts, weights)
     if counts.has("boundaries"):
-        table, _ = counts.rows("boundaries")  # one row a photo
+        table, _ = counts.rows("boundaries")  # one row per photo
         found["boundary F"] = boundary_f(weights @ table)
     if counts.has("instance"):
         found |= average_precision([photo.instance or [] for photo in counts.photos], weights)
@@ -50,12 +50,12 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
 
 
 def once(counts: Counts) -> dict[str, float]:
-    """Every figure of `counts` in percent, each photo counted once."""
+    """All figures of `counts` in percent, counting each photo once."""
     return {name: float(values[0]) for name, values in figures(counts, draws_of(len(counts.photos), 0)).items()}
 
 
 def intervals(counts: Counts) -> dict[str, tuple[float, float]]:
-    """95 % interval of every figure in percent, by `bootstrap`; none for a figure without a value or a single photo."""
+    """95 % bootstrap interval of every figure in percent; none for figures without a value, or for a single photo."""
     found = {}
     for name, values in figures(counts, draws_of(len(counts.photos))).items():
         low, high = interval(values[1:], values[0])
@@ -65,10 +65,10 @@ def intervals(counts: Counts) -> dict[str, tuple[float, float]]:
 
 
 def differences(here: Counts, there: Counts) -> dict[str, tuple[float, float, float, float, float]]:
-    """Of every figure that both have: here, there, here - there, and the 95 % interval of that difference, in percent.
+    """For each common figure: here, there, here - there, and the 95 % interval of that difference, in percent.
 
-    Both counts are of the same photos in the same order; each resample draws the same photos for both. Which classes
-    are seen and unseen is that of `here` for both, so that figures over them compare like with like.
+    Both counts must have the same photos in the same order; each resample draws the same photos for both. Seen and
+    unseen classes are those of `here` for both, so that their figures are comparable.
     """
     draws = draws_of(len(here.photos))
     ours, theirs = figures(here, draws), figures(replace(there, seen=here.seen), draws)
@@ -133,9 +133,9 @@ def _mask_recall(counts: Counts, weights: np.ndarray) -> Figures:
 
 
 def average_precision(photos: Sequence[Sequence[ClassMatches]], weights: np.ndarray) -> Figures:
-    """AP, AP50 and AP75 in [0, 1], (R,) each, as pycocotools accumulates them when photo p occurs weights[r, p] times.
+    """AP, AP50 and AP75 in [0, 1], (R,) each, as computed by pycocotools if photo p occurs weights[r, p] times.
 
-    NaN where no class has a true instance.
+    NaN if no class has a true instance.
     """
     by_class: dict[int, list[tuple[int, ClassMatches]]] = {}
     for place, photo in enumerate(photos):
@@ -148,7 +148,7 @@ def average_precision(photos: Sequence[Sequence[ClassMatches]], weights: np.ndar
 
 
 def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.ndarray) -> np.ndarray:
-    """Average precision (R, threshold) of one class; NaN where a resample has no true instance of it."""
+    """Average precision (R, threshold) of one class; NaN for resamples without a true instance."""
     places, entries = zip(*matches, strict=True)
     truths = weights[:, places] @ np.array([entry.truths for entry in entries])  # (R,)
     result = np.where(truths > 0, 0.0, np.nan)[:, None].repeat(_THRESHOLDS, axis=1)
@@ -159,7 +159,7 @@ def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.nd
     last = np.flatnonzero(matched)
     if not len(last):
         return result
-    used = slice(0, last[-1] + 1)  # what ranks below the last match cannot raise the curve
+    used = slice(0, last[-1] + 1)  # masks after the last match cannot raise the curve
     bits = np.arange(_THRESHOLDS)[:, None]
     hit, miss = (matched[used] >> bits) & 1, (missed[used] >> bits) & 1  # (threshold, D)
     step = max(1, _AT_ONCE // hit.size)
@@ -169,7 +169,7 @@ def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.nd
         true = np.cumsum(drawn * hit, axis=2)
         total = true + np.cumsum(drawn * miss, axis=2)
         precision = true / np.maximum(total, 1)
-        precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]  # the highest at this recall or more
+        precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]  # maximum at this recall or more
         with np.errstate(invalid="ignore", divide="ignore"):
             recall = true / truths[rows, None, None]
         passed = np.searchsorted(_RECALLS, recall, side="right")

@@ -1,24 +1,24 @@
-"""Means over classes and over photos that count several times, NaN where there is nothing to average."""
+"""Means over classes and over weighted photos; NaN if there is nothing to average."""
 
 import numpy as np
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """`part` / `whole` of one shape, NaN where both are 0."""
+    """`part` / `whole`, arrays of the same shape; NaN where both are 0."""
     with np.errstate(invalid="ignore"):
         return part / whole
 
 
 def class_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes of (..., C) that have a value: (...), NaN where none has."""
+    """Mean over the classes that have a value: (..., C) -> (...); NaN if none has."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
 
 
 def photo_mean(values: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean (R,) of `values` (n,) of the photos `place` (n,), when photo p counts `weights` (R, photos) times.
+    """Weighted mean (R,) of `values` (n,) that belong to the photos `place` (n,), with `weights` (R, photos).
 
-    NaN values are left out.
+    NaN values are ignored.
     """
     known = np.isfinite(values)
     photos = weights.shape[1]

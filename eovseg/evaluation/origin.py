@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: the weight file, the commit of the code, the command."""
+"""The origin of a report's numbers: the weight file, the commit of the code, and the command."""
 
 import shlex
 import subprocess
@@ -11,15 +11,15 @@ from eovseg.checkpoints import file_digest
 
 UNCOMMITTED = "with uncommitted changes"
 UNKNOWN = "unknown"
-_REPORTS = "assets/evaluation"  # what the commands themselves write is no change of the code
+_REPORTS = "assets/evaluation"  # files written by the commands are not changes of the code
 
 
 @dataclass(frozen=True)
 class Origin:
-    """`weights` is the file's name and `sha256` its digest, both None without one; `commit` is None outside a checkout.
+    """`weights` is the file's name and `sha256` its digest, both None without a file.
 
-    `commit` is a hash, followed by "with uncommitted changes" where tracked files differ from it, or by "and unknown
-    changes" where git does not tell; "unknown" where git names no commit.
+    `commit` is a hash, followed by "with uncommitted changes" if tracked files differ from it, or by "and unknown
+    changes" if git fails to report them. It is "unknown" if git reports no commit, and None outside a checkout.
     """
 
     weights: str | None
@@ -29,25 +29,25 @@ class Origin:
 
     @classmethod
     def of(cls, weights: Path | None) -> "Origin":
-        """The origin of numbers that this process makes with a weight file; ask before the work, as both may change."""
+        """The origin of numbers from this process; call it first, because weights and code may change during a run."""
         digest = None if weights is None else file_digest(weights)
         return cls(None if weights is None else weights.name, digest, commit(), command_line())
 
     def lines(self) -> list[str]:
-        """The same as lines of text."""
+        """The origin as lines of text."""
         weights = "none" if self.weights is None else f"{self.weights}, SHA-256 {self.sha256}"
         return [f"Weights: {weights}", f"Commit: {self.commit or 'not a checkout'}", f"Command: {self.command}"]
 
 
 def command_line() -> str:
-    """The command that started this process, as a shell reads it; the program without its folder."""
+    """The command that started this process, with shell quoting; the program is given without its folder."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = [Path(sys.argv[0]).name] if spec is None else ["python", "-m", spec.name.removesuffix(".__main__")]
     return shlex.join([*program, *sys.argv[1:]])
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Commit of the checkout that the package (or `folder`) is, as `Origin` has it; None where it is none."""
+    """The commit of the checkout that contains the package (or of `folder`), as described in `Origin`."""
     folder = folder or Path(eovseg.__file__).parent.parent
     if not (folder / ".git").exists():
         return None

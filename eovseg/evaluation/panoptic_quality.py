@@ -1,10 +1,10 @@
-"""Panoptic quality (Kirillov et al. 2019), counted by the rules of COCO's panopticapi, photo by photo, without files.
+"""Panoptic quality (Kirillov et al. 2019) by the rules of COCO's panopticapi, photo by photo, without files.
 
-A predicted and a true segment match when they carry the same class and overlap with IoU > 0.5, where the union leaves
-out the pixels that are void in the truth. A predicted segment without a match is forgiven when more than half of it
-lies on void or on a crowd of its own class; otherwise it is a false positive. A true segment without a match is a
-false negative unless it is a crowd. PQ = sum of matched IoU / (TP + FP/2 + FN/2), averaged over the classes that have
-any of the three counts. Areas are counted in the maps (panopticapi reads the true ones from the JSON).
+A predicted and a true segment match if they have the same class and an IoU > 0.5, where the union excludes pixels that
+are void in the truth. A predicted segment without a match is ignored if more than half of it lies on void or on a crowd
+of its class; otherwise it is a false positive. A true segment without a match is a false negative unless it is a crowd.
+PQ = sum of matched IoU / (TP + FP/2 + FN/2), averaged over the classes with any of the three counts. Areas are counted
+in the maps (panopticapi reads those of true segments from the JSON).
 """
 
 from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ class SegmentMatch:
 
 @dataclass(frozen=True)
 class Matching:
-    """How the segments of one photo pair up; ids are those of the two segment maps."""
+    """The matches of one photo's segments; ids are those of the two segment maps."""
 
     matches: tuple[SegmentMatch, ...]
     false_positives: tuple[int, ...]
@@ -41,7 +41,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class PanopticScore:
-    """PQ, SQ and RQ in [0, 1], averaged over `classes` classes; all NaN when there are none."""
+    """PQ, SQ and RQ in [0, 1], averaged over `classes` classes; all NaN if there are none."""
 
     pq: float
     sq: float
@@ -51,7 +51,7 @@ class PanopticScore:
 
 @dataclass(frozen=True)
 class PanopticReport:
-    """Scores of a data set; the per-class arrays are (K,), NaN where a class has neither truth nor prediction."""
+    """Scores of a data set; the per-class arrays are (K,), NaN for classes with neither truth nor prediction."""
 
     all: PanopticScore
     things: PanopticScore
@@ -73,20 +73,20 @@ def match_segments(
     true_classes: Mapping[int, int],
     crowd: Collection[int] = (),
 ) -> Matching:
-    """Pair the predicted with the true segments of one photo by panopticapi's rules.
+    """Matches the predicted with the true segments of one photo by panopticapi's rules.
 
-    Both maps are (H, W) integers, 0 = nothing (predicted) or void (true); the mappings give each segment id's class
-    index, `crowd` the true ids that are crowds. Areas are counted in the maps; panopticapi takes those that the
-    annotation file states, which differ for ADE20K's stuff, measured before things were laid over it. A true segment
-    may have no pixel (it is then missed), a predicted one may not. Raises `DataError` when the maps differ in size or
-    an id has no class.
+    Both maps are (H, W) integers, 0 = no segment (predicted) or void (true). The mappings give the class index of each
+    segment id, and `crowd` are the true ids of crowds. Areas are counted in the maps; panopticapi uses those of the
+    annotation file, which differ for ADE20K's stuff, because they include pixels covered by things. True segments may
+    be empty (they are missed), predicted ones must not be. Raises `DataError` if the maps differ in size, an id has no
+    class, or a predicted segment is empty.
     """
     pairs = shared_pixels(predicted_map, true_map)
     predicted_area = _areas(pairs, 1, predicted_classes, "predicted")
     true_area = _areas(pairs, 0, true_classes, "true")
     empty = [segment for segment in predicted_classes if segment not in predicted_area]
     if empty:
-        raise DataError(f"Predicted segments {empty} have no pixel in the segment map; drop them from the list.")
+        raise DataError(f"Predicted segments {empty} have no pixels in the segment map; remove them from the list.")
 
     matches = []
     for (true_id, predicted_id), intersection in pairs.items():
@@ -98,7 +98,7 @@ def match_segments(
         if intersection / union > 0.5:
             matches.append(SegmentMatch(predicted_id, true_id, true_classes[true_id], intersection / union))
 
-    # Of several crowds of one class in a photo the one listed last counts, as in panopticapi.
+    # If a photo has several crowds of one class, the last one counts, as in panopticapi.
     crowd_of_class = {class_index: true_id for true_id, class_index in true_classes.items() if true_id in crowd}
     matched = {match.predicted_id for match in matches}
     found = {match.true_id for match in matches}
@@ -118,8 +118,7 @@ def match_segments(
 class PanopticQuality:
     """Counts of matched, missed and invented segments per class over any number of photos.
 
-    `is_thing` is (K,) bool and fixes the number of classes. Counts of several processes are joined with
-    `merge(other.state())`.
+    `is_thing` is (K,) bool. Counts of several processes are combined by `merge(other.state())`.
     """
 
     def __init__(self, is_thing: np.ndarray) -> None:
@@ -135,7 +134,7 @@ class PanopticQuality:
         true_classes: Mapping[int, int],
         crowd: Collection[int] = (),
     ) -> Matching:
-        """Count one photo and return how its segments paired up; arguments and errors as in `match_segments`."""
+        """Adds one photo and returns its matches; arguments and errors are those of `match_segments`."""
         matching = match_segments(predicted_map, predicted_classes, true_map, true_classes, crowd)
         for match in matching.matches:
             self._iou_sum[match.class_index] += match.iou
@@ -147,16 +146,16 @@ class PanopticQuality:
         return matching
 
     def state(self) -> dict[str, np.ndarray]:
-        """The counts so far as plain arrays, to send to another process: `iou_sum` (K,) and `counts` (3, K)."""
+        """The counts so far as arrays, for another process: `iou_sum` (K,) and `counts` (3, K)."""
         return {"iou_sum": self._iou_sum.copy(), "counts": self._counts.copy()}
 
     def merge(self, state: Mapping[str, np.ndarray]) -> None:
-        """Add the counts that another accumulator of the same classes gave with `state`."""
+        """Adds the `state` of another accumulator with the same classes."""
         self._iou_sum += state["iou_sum"]
         self._counts += state["counts"]
 
     def compute(self, seen: np.ndarray | None = None) -> PanopticReport:
-        """Scores of everything added so far; `seen` (K,) bool adds the averages over seen and unseen classes."""
+        """Scores of all photos so far; `seen` (K,) bool adds the means over seen and unseen classes."""
         true_positive, false_positive, false_negative = self._counts
         pq, sq, rq = class_scores(self._iou_sum, true_positive, false_positive, false_negative)
 
@@ -182,7 +181,7 @@ class PanopticQuality:
 def class_scores(
     iou_sum: np.ndarray, true_positive: np.ndarray, false_positive: np.ndarray, false_negative: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """PQ, SQ and RQ in [0, 1] from counts of one shape, NaN where a class has neither truth nor prediction."""
+    """PQ, SQ and RQ in [0, 1] from counts of the same shape; NaN for classes with neither truth nor prediction."""
     weight = true_positive + 0.5 * false_positive + 0.5 * false_negative
     with np.errstate(invalid="ignore"):
         pq, rq = iou_sum / weight, true_positive / weight
@@ -191,7 +190,7 @@ def class_scores(
 
 
 def shared_pixels(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple[int, int], int]:
-    """Number of pixels that each (true id, predicted id) shares; pairs without any are left out."""
+    """Number of common pixels of each pair (true id, predicted id); pairs without any are omitted."""
     if predicted_map.shape != true_map.shape:
         raise DataError(
             f"The predicted segment map is {predicted_map.shape} and the true one {true_map.shape}; "
@@ -206,20 +205,23 @@ def shared_pixels(predicted_map: np.ndarray, true_map: np.ndarray) -> dict[tuple
 
 
 def _dense(segment_map: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """Ids of a segment map, and the map with each id replaced by its place in that list."""
+    """The ids of a segment map, and the map with ids replaced by their indices in that list."""
     if segment_map.size and segment_map.min() >= 0 and segment_map.max() < _DENSE_LIMIT:
-        return list(range(int(segment_map.max()) + 1)), segment_map  # sorting every pixel would cost most of the time
+        return list(range(int(segment_map.max()) + 1)), segment_map  # avoids sorting all pixels, which is slow
     ids, places = np.unique(segment_map, return_inverse=True)
     return ids.tolist(), places.reshape(segment_map.shape)
 
 
 def _areas(pairs: Mapping[tuple[int, int], int], side: int, classes: Mapping[int, int], kind: str) -> dict[int, int]:
-    """Pixels of each non-void id on one side of the pairs (0 true, 1 predicted); every id must have a class."""
+    """Area in pixels of each non-void id on one side of the pairs (0 true, 1 predicted).
+
+    Raises `DataError` if an id has no class.
+    """
     areas: dict[int, int] = {}
     for pair, pixels in pairs.items():
         if pair[side] != _VOID:
             areas[pair[side]] = areas.get(pair[side], 0) + pixels
     unknown = [segment for segment in areas if segment not in classes]
     if unknown:
-        raise DataError(f"The {kind} segment map holds ids {unknown[:5]} that its list of segments does not name.")
+        raise DataError(f"The {kind} segment map contains ids {unknown[:5]} that are not in its list of segments.")
     return areas

@@ -1,4 +1,4 @@
-"""The extras of an evaluation that ask about the true regions of a photo: rows for its `PhotoCounts`."""
+"""The extras of an evaluation that concern the true regions of a photo, as rows for its `PhotoCounts`."""
 
 import numpy as np
 from torch import Tensor
@@ -16,14 +16,14 @@ from eovseg.vocabulary import Vocabulary
 
 
 class Regions:
-    """What a network says about the true regions of photos, crowds left out, with the words of an evaluation."""
+    """Outputs of a network for the true regions of photos, except crowds, with the words of an evaluation."""
 
     def __init__(self, predictor: Predictor, vocabulary: Vocabulary, settings: Settings) -> None:
         self.predictor, self.vocabulary = predictor, vocabulary
         self.rule = settings.applied(predictor.config)
 
     def names(self, kept: DecodedPhoto) -> list[NamedRegion]:
-        """Rank every class on every true mask of a photo."""
+        """The rank of the true class of each true mask."""
         segments, grid = _true_masks(kept)
         if not segments:
             return []
@@ -34,7 +34,7 @@ class Regions:
         return [NamedRegion(*row) for row in zip(labels.tolist(), *ranks, strict=True)]
 
     def without_words(self, kept: DecodedPhoto) -> list[VoidScore]:
-        """Decode with every other one of the photo's own classes left out, then with the rest of them left out."""
+        """Void probabilities with every other class of the photo omitted, and with the rest of its classes omitted."""
         segments, grid = _true_masks(kept)
         present = sorted({kept.truth.classes[i] for i in segments})
         rows: list[VoidScore] = []

@@ -1,4 +1,4 @@
-"""What an evaluation found: CSV, JSON, counts of each photo, and a plain table beside the paper's numbers."""
+"""Evaluation reports: CSV, JSON, counts per photo, and a plain text table with the paper's numbers."""
 
 import csv
 import dataclasses
@@ -32,10 +32,10 @@ from eovseg.whole_files import write_whole
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation measured; a part that was not asked for is None. Fractions lie in [0, 1].
+    """The results of an evaluation; parts that were not requested are None. Fractions are in [0, 1].
 
-    `counts` are what each photo added, from which the headline numbers and their intervals come; `origin` says where
-    all of it comes from. `evidence` is what became of each segment, where that was asked for; no file keeps it.
+    The headline numbers and their intervals are computed from `counts`, the counts per photo. `origin` identifies the
+    weights, code and command. `evidence` contains the verdicts on segments, if requested; it is not saved.
     """
 
     data: str
@@ -61,7 +61,7 @@ class Report:
 
     @classmethod
     def of(cls, counts: Counts, **header: Any) -> "Report":
-        """The report that the counts of all photos add up to; `header` are the fields that no count tells."""
+        """The report with the totals of `counts`; `header` are the fields that cannot be computed from counts."""
         parts: dict[str, Any] = {}
         classes = len(counts.is_thing)
         if counts.has("panoptic"):
@@ -92,7 +92,7 @@ class Report:
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % interval of the headline numbers that come from counts, by the names of `summary`, on their scale."""
+        """95 % intervals of the headline numbers computed from counts, with the names and units of `summary`."""
         return intervals(self.counts)
 
     @cached_property
@@ -100,7 +100,7 @@ class Report:
         return once(self.counts)
 
     def summary(self) -> dict[str, float]:
-        """The headline numbers by name, scores in percent; NaN where there was nothing to score."""
+        """The headline numbers by name, scores in percent; NaN if there was nothing to score."""
         rows = dict(self._once)
         if self.absence is not None:
             rows["absent words noticed (ROC area)"] = 100 * self.absence.area
@@ -113,11 +113,11 @@ class Report:
         return rows
 
     def paper(self) -> dict[str, float]:
-        """The paper's numbers for this variant and vocabulary, by the names of `summary`; empty where it has none."""
+        """The paper's numbers for this variant and vocabulary, with the names of `summary`; empty if it has none."""
         return REPORTED.get((self.variant, self.vocabulary), {})
 
     def table(self) -> str:
-        """The headline numbers as aligned plain text, with 95 % intervals, beside the paper's where it has them."""
+        """The headline numbers as an aligned plain text table, with 95 % intervals and the paper's numbers, if any."""
         paper, spread = self.paper(), self.intervals
         columns = [("", 0, "<"), ("here", 8, ">")]
         columns += [("95 % interval", 15, ">")] * bool(spread) + [("paper", 8, ">")] * bool(paper)
@@ -142,7 +142,7 @@ class Report:
         return "\n".join(line.rstrip() for line in lines)
 
     def per_class(self) -> list[dict[str, Any]]:
-        """One row a class that has truth or predictions: its label, kind, whether seen, and its scores in percent."""
+        """A row for each class with truth or predictions: its label, kind, whether seen, and its scores in percent."""
         columns: dict[str, np.ndarray] = {}
         if self.panoptic is not None:
             columns |= {"PQ": 100 * self.panoptic.pq, "SQ": 100 * self.panoptic.sq, "RQ": 100 * self.panoptic.rq}
@@ -164,13 +164,13 @@ class Report:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but counts and evidence as plain JSON values; NaN becomes null."""
+        """Everything except counts and evidence as JSON values; NaN becomes null."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("counts", "evidence")]
         parts = {name: getattr(self, name) for name in names}
         return _plain({"summary": self.summary(), "intervals": self.intervals, "paper": self.paper(), **parts})
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Write summary.csv, per_class.csv, report.json, report.txt and the counts into `folder`, made when missing."""
+        """Writes summary.csv, per_class.csv, report.json, report.txt and the counts; creates `folder` if needed."""
         folder = Path(folder)
         paper = self.paper()
         summary = []
@@ -190,7 +190,7 @@ class Report:
 
 
 def _totals(counts: Counts, part: str, classes: int) -> np.ndarray:
-    """Sums over the photos of a part whose rows start with a class: (columns - 1, K)."""
+    """Sums (columns - 1, K) over photos, for a part whose rows start with a class."""
     table, present = counts.per_class(part)
     totals = np.zeros((table.shape[1], classes))
     totals[:, present] = table.sum(axis=0)
@@ -206,7 +206,7 @@ def _number(value: float) -> str:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys as CSV text; what is not a finite number is left empty."""
+    """Rows with equal keys as CSV text; numbers that are not finite are left empty."""
     if not rows:
         return ""
     text = io.StringIO()

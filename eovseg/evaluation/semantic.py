@@ -1,8 +1,8 @@
-"""Semantic scores: mean IoU and pixel accuracy from pixel counts, as detectron2's SemSegEvaluator counts them.
+"""Semantic scores: mean IoU and pixel accuracy from pixel counts, like detectron2's SemSegEvaluator.
 
-IoU of a class = pixels right / (true pixels + predicted pixels - pixels right), over the labelled pixels only; mIoU is
-the mean over the classes that have at least one labelled true pixel. A class that is predicted but never true therefore
-lowers the IoU of the classes whose pixels it took, and is not a term of its own (mmsegmentation would count it as 0).
+IoU of a class = right pixels / (true pixels + predicted pixels - right pixels), over labelled pixels only. mIoU is the
+mean over the classes with at least one true pixel. So a class that is predicted but never true lowers the IoU of other
+classes, but is not included in the mean (mmsegmentation would include it with 0).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from eovseg.evaluation.means import class_mean, ratio
 
 @dataclass(frozen=True)
 class SemanticReport:
-    """Scores in [0, 1]; `iou` and `accuracy` are (K,), NaN for classes without true pixels; NaN means over nothing."""
+    """Scores in [0, 1], NaN if there is nothing to average; `iou` and `accuracy` (K,) are NaN without true pixels."""
 
     miou: float
     pixel_accuracy: float
@@ -28,19 +28,19 @@ class SemanticReport:
 
 
 def class_pixels(predicted: np.ndarray, true: np.ndarray, classes: int, ignore_label: int = -1) -> np.ndarray:
-    """Labelled pixels of each of K classes that are right, true and predicted: (3, K), all that the scores depend on.
+    """Numbers of labelled pixels of each class that are right, true and predicted: (3, K).
 
-    Both maps are (H, W) class indices of one photo, predicted -1 = nothing, true `ignore_label` = unlabelled; the
-    counts of several photos add up. Raises `DataError` when the sizes differ or an index is outside 0..K-1.
+    Both maps are (H, W) class indices of one photo; predicted -1 = no class, true `ignore_label` = unlabelled. Scores
+    are computed from the sum over photos. Raises `DataError` if the sizes differ or an index is outside 0..K-1.
     """
     if predicted.shape != true.shape:
-        raise DataError(f"The predicted class map is {predicted.shape} and the true one {true.shape}.")
+        raise DataError(f"The predicted class map is {predicted.shape}, but the true one is {true.shape}.")
     labelled = true != ignore_label
     true, predicted = true[labelled], predicted[labelled]
     for kind, labels, lowest in (("true", true, 0), ("predicted", predicted, -1)):
         if labels.size and not (lowest <= labels.min() and labels.max() < classes):
             raise DataError(
-                f"The {kind} class map holds indices {labels.min()} to {labels.max()}; "
+                f"The {kind} class map contains indices {labels.min()} to {labels.max()}; "
                 f"allowed are {lowest} to {classes - 1}."
             )
     chosen = (true[true == predicted], true, predicted[predicted >= 0])
@@ -48,7 +48,7 @@ def class_pixels(predicted: np.ndarray, true: np.ndarray, classes: int, ignore_l
 
 
 def class_iou(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """IoU in [0, 1] from pixel counts of one shape, NaN where a class has no true pixel."""
+    """IoU in [0, 1] from pixel counts of the same shape; NaN for classes without true pixels."""
     with np.errstate(invalid="ignore"):
         return np.where(true > 0, right / (true + predicted - right), np.nan)
 
@@ -56,7 +56,7 @@ def class_iou(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.
 def semantic_report(
     right: np.ndarray, true: np.ndarray, predicted: np.ndarray, seen: np.ndarray | None = None
 ) -> SemanticReport:
-    """Scores from the pixels of each class (K,); `seen` (K,) bool adds the mIoU over seen and unseen classes."""
+    """Scores from the pixel counts of each class (K,); `seen` (K,) bool adds the mIoU over seen and unseen classes."""
     iou, accuracy = class_iou(right, true, predicted), ratio(right, true)
     return SemanticReport(
         miou=float(class_mean(iou)),

@@ -1,5 +1,5 @@
-"""`python -m eovseg.evaluation.stored FOLDER`: a report counted again from the counts beside it, or compared with
-another report of the same photos."""
+"""`python -m eovseg.evaluation.stored FOLDER`: computes a report again from its counts, or compares it with another
+report on the same photos."""
 
 import argparse
 import json
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from eovseg.evaluation.report import Report
 
 _HEADER = ("data", "variant", "vocabulary")
-# What reading a file that somebody or something has changed can raise.
+# Errors that reading a damaged or edited file can raise.
 _DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, DataError)
 
 
 def read_report(folder: Path) -> "Report":
-    """A report that `Report.save` wrote, its figures counted again from the counts of its photos.
+    """A report written by `Report.save`; its figures are computed again from the counts.
 
-    What no count tells is read as it was written: cost, and pycocotools' own numbers. Raises `DataError` where a file
-    is missing or damaged, as for reports from before the counts were kept.
+    Cost and pycocotools' own numbers cannot be computed from counts and are read. Raises `DataError` if a file is
+    missing or damaged, which includes reports of versions that did not save counts.
     """
     from eovseg.evaluation.counts import COUNTS_FILE, read_photo_counts
 
     path = folder / "report.json"
     if not (folder / COUNTS_FILE).is_file():
-        raise DataError(f"{folder} holds no {COUNTS_FILE}; give the folder of a report, and write older ones again.")
+        raise DataError(f"{folder} contains no {COUNTS_FILE}; give the folder of a report (older ones lack it).")
     photos = read_photo_counts(folder / COUNTS_FILE)
     try:
         report = _report(json.loads(path.read_text(encoding="utf-8")), photos)
         report.summary(), report.per_class()
     except _DAMAGES as error:
         raise DataError(
-            f"{path} is no report of this version that fits the {COUNTS_FILE} beside it; evaluate the model again."
+            f"{path} is not a report of this version or does not match its {COUNTS_FILE}; evaluate the model again."
         ) from error
     return report
 
@@ -57,7 +57,7 @@ def _report(document: dict[str, Any], photos: "tuple[PhotoCounts, ...]") -> "Rep
     flags = {name: np.array(document[name], dtype=bool) for name in ("is_thing", "seen")}
     if {flag.shape for flag in flags.values()} != {(len(header["labels"]),)}:
         raise ValueError("labels and flags differ in number")
-    header["settings"] = {  # JSON has no tuples, as a calibration is
+    header["settings"] = {  # a calibration is a tuple, but JSON has only lists
         name: tuple(value) if isinstance(value, list) else value for name, value in document["settings"].items()
     }
     if (instance := document["instance"]) is not None:
@@ -72,26 +72,26 @@ def _report(document: dict[str, Any], photos: "tuple[PhotoCounts, ...]") -> "Rep
 
 
 def check_same(report: "Report", photos: Collection[str], labels: Sequence[str], is_thing: np.ndarray) -> None:
-    """Raise `DataError` where a report is not of these photos (file names) and classes, thing or stuff included."""
+    """Raises `DataError` unless a report has these photos (file names) and classes, including thing or stuff."""
     known = {photo.photo for photo in report.counts.photos}
     if known != set(photos):
         raise DataError(
-            f"The report to compare with is of {len(known)} photos, {len(known & set(photos))} of them among the "
-            f"{len(photos)} here; both must be of the same photos."
+            f"The report to compare with has {len(known)} photos, {len(known & set(photos))} of them among the "
+            f"{len(photos)} here; both must have the same photos."
         )
     if report.labels != tuple(labels):
         raise DataError(
             f"The report to compare with has {len(report.labels)} classes ({report.vocabulary}) and this one "
-            f"{len(labels)}; both must be of the same classes in the same order."
+            f"{len(labels)}; both must have the same classes in the same order."
         )
     if (report.is_thing != is_thing).any():
-        raise DataError("Thing and stuff differ between the two reports; both must be of the same classes.")
+        raise DataError("Thing and stuff differ between the two reports; both must have the same classes.")
 
 
 def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:
     """A row for each figure that both reports have: here, there, their difference, and its paired 95 % interval.
 
-    Seen and unseen classes are those of `here`, in both columns. Raises `DataError` where photos or classes differ.
+    Seen and unseen classes are those of `here` in both columns. Raises `DataError` if photos or classes differ.
     """
     from eovseg.evaluation.figures import differences
 
@@ -103,7 +103,7 @@ def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of `compare` as aligned plain text; figures without a value are left out."""
+    """The rows of `compare` as an aligned plain text table; figures without a value are omitted."""
     shown = [row for row in rows if math.isfinite(row["difference"])]
     width = max([len(row["metric"]) for row in shown], default=0)
     lines = [f"{'':{width}}  {'here':>8}  {'there':>8}  {'difference':>10}  {'95 % interval':>15}"]
@@ -115,7 +115,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def show_comparison(here: "Report", there: "Report", out: Path | None = None) -> None:
-    """Print how `here` differs from `there`, and write against.csv into `out`."""
+    """Prints how `here` differs from `there`, and writes against.csv into `out`."""
     from eovseg.evaluation.report import csv_text
 
     rows = compare(here, there)
@@ -127,10 +127,10 @@ def show_comparison(here: "Report", there: "Report", out: Path | None = None) ->
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.stored", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder that `eovseg evaluate --out` wrote")
-    parser.add_argument("--against", type=Path, metavar="REPORT", help="folder of another report of the same photos")
+    parser.add_argument("folder", type=Path, help="folder of a report by `eovseg evaluate --out`")
+    parser.add_argument("--against", type=Path, metavar="REPORT", help="folder of another report on the same photos")
 
     def show(options: argparse.Namespace) -> None:
         report = read_report(options.folder)
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, written = report.table(), options.folder / "report.txt"
         print(text)
         if not written.is_file() or written.read_text(encoding="utf-8", errors="replace") != text + "\n":
-            raise DataError(f"{written} is missing or differs from what the counts give, which is printed here.")
+            raise DataError(f"{written} is missing or differs from the table above, computed from the counts.")
 
     return run_command(parser, show, argv)
 

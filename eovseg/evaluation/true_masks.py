@@ -1,4 +1,4 @@
-"""What the network says about regions that are given: class scores on true masks, and void where a word is absent."""
+"""The network's outputs for true regions: class scores on true masks, and void probabilities."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from eovseg.model.values import ImageFeatures, Logits
 from eovseg.predictor import Predictor
 from eovseg.stages import Decoded
 
-# The decoder and both poolings read only the sign of a mask logit.
+# The decoder and both kinds of pooling use only the sign of a mask logit.
 MASK_LOGIT = 5.0
 CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")
 
@@ -21,13 +21,14 @@ CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")
 def masks_on_grid(masks: np.ndarray, features: ImageFeatures) -> Tensor:
     """True masks (M, H, W) bool of a photo on the network's mask grid: (M, h, w) bool at stride 4 of the padded input.
 
-    A cell belongs to a mask that covers more than half of it; a mask too thin for that keeps every cell it touches.
+    A cell belongs to a mask that covers more than half of it. A mask that covers no cell by half gets all cells that it
+    touches.
     """
     height, width = features.image_size
     padded_height, padded_width = features.padded_size
     device = features.aggregated.device
     whole = torch.from_numpy(np.ascontiguousarray(masks)).to(device, torch.float32)[None]
-    whole = F.interpolate(whole, features.image_size, mode="area")  # loses no pixel
+    whole = F.interpolate(whole, features.image_size, mode="area")  # includes every pixel
     share = F.avg_pool2d(F.pad(whole, (0, padded_width - width, 0, padded_height - height)), 4)[0]
     half = share > 0.5
     return torch.where(half.flatten(1).any(1)[:, None, None], half, share > 0)
@@ -39,8 +40,8 @@ def true_mask_scores(
 ) -> dict[str, np.ndarray]:
     """Class scores (M, K) of the true masks (M, h, w) bool of a decoded photo, by classifier (`CLASSIFIERS`).
 
-    The frozen tower pools its features inside the true mask. The in-vocabulary classifier scores a kernel that starts
-    from the true mask; as in training, its layers may refine the mask before they name it.
+    The frozen tower's features are pooled inside the true mask. The in-vocabulary classifier scores a kernel whose
+    initial mask is the true one; as in training, the layers of the decoder may refine the mask.
     """
     network, features = predictor.network, decoded.state.features
     words = predictor.text_embeddings(decoded.vocabulary)
@@ -68,7 +69,7 @@ def true_mask_scores(
 
 @torch.inference_mode()
 def void_probabilities(logits: Logits, masks: Tensor) -> np.ndarray:
-    """Void probability (M,) of the kernel that covers each true mask (M, h, w) bool best, by IoU at stride 4."""
+    """Void probability (M,) of the kernel with the highest IoU with each true mask (M, h, w) bool, at stride 4."""
     predicted = (logits.mask_logits[-1][0] > 0).flatten(1).float()  # (Q, hw)
     true = masks.flatten(1).float()  # (M, hw)
     shared = true @ predicted.T

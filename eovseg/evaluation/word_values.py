@@ -1,7 +1,7 @@
-"""What a network says about labelled photos with several word lists: all that `eovseg.evaluation.advice` reads.
+"""The network's outputs for labelled photos with several word lists, as input of `eovseg.evaluation.advice`.
 
-The lists of a photo: COCO's 133 classes; these without every other one of the photo's own classes and without the rest
-of them, as `eovseg evaluate --absent-words` has it; and its own classes filled up with others, by chance, to 60 and 20.
+The lists of a photo are COCO's 133 classes; these without every other class of the photo, and without the rest of its
+classes, as with `eovseg evaluate --absent-words`; and the classes of the photo with random others, 60 and 20 in total.
 """
 
 import pickle
@@ -23,13 +23,13 @@ from eovseg.predictor import Predictor
 from eovseg.stages import Decoded
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
-SIZES = (60, 20)  # of shorter lists
-_EVERY = 4  # cells of VAS's map that are looked at, one of so many in each direction
+SIZES = (60, 20)  # lengths of the shorter lists
+_EVERY = 4  # every 4th cell of VAS's map, in each direction, is used
 
 
 @dataclass(frozen=True)
 class FoundSegment:
-    """A panoptic segment: its class in the full list, its kernel, and pixels of each true class under it (K,)."""
+    """A panoptic segment: its class in the full list, its kernel, and its number of pixels of each true class (K,)."""
 
     class_id: int
     query: int
@@ -38,9 +38,9 @@ class FoundSegment:
 
 @dataclass(frozen=True)
 class ListValues:
-    """One photo with one list: `classes` (L,) are those offered, as indices of the full list.
+    """One photo with one list of the `classes` (L,), which are indices into the full list.
 
-    A kernel has its void probability, both embeddings, both classifiers' logits (Q, L) and its hard mask's cells.
+    For each kernel, there are the void probability, both embeddings, both classifiers' logits and the hard mask.
     """
 
     classes: np.ndarray
@@ -57,11 +57,11 @@ class ListValues:
 
 @dataclass(frozen=True)
 class PhotoValues:
-    """One photo: shares of its pixels by true class (K,), true regions, lists, and what needs no kernels.
+    """One photo: share of its pixels by true class (K,), true regions, lists, and values independent of kernels.
 
-    `regions` holds the class of each true region, crowds left out, and `region_masks` packed bits of (M, h, w) bool.
-    `cells` (P, D) are the frozen tower's unit embeddings of its grid, `whole` (D,) that of the whole photo; `vas` is
-    VAS's similarity of nouns, each (N,): its maximum and the mean of the best fiftieth of the cells.
+    `regions` are the classes of the M true regions, without crowds, and `region_masks` packed bits of (M, h, w) bool.
+    `cells` (P, D) are the frozen tower's unit embeddings of its grid cells, and `whole` (D,) that of the whole photo.
+    `vas` is VAS's similarity of nouns, each (N,): its maximum over cells and the mean over the best 2 % of the cells.
     """
 
     name: str
@@ -77,7 +77,7 @@ class PhotoValues:
 
 
 def collect(predictor: Predictor, folder: LabelledFolder, path: Path) -> None:
-    """Write the values of every photo of `folder` to `path`, one after the other."""
+    """Writes the values of every photo of `folder` to `path`, one by one."""
     mapping, vocabulary = classes_of_folder(folder, Vocabulary.preset(TRAINING_PRESET))
     rows = torch.from_numpy(noun_rows(predictor)).to(predictor.device)
     with path.open("wb") as file, torch.inference_mode():
@@ -93,7 +93,7 @@ def collect(predictor: Predictor, folder: LabelledFolder, path: Path) -> None:
 
 
 def read(path: Path) -> Iterator[PhotoValues]:
-    """What `collect` wrote; only files of your own, since pickles run code."""
+    """Reads the values written by `collect`. Only read files that you trust, because pickles can run code."""
     with path.open("rb") as file:
         while True:
             try:
@@ -153,7 +153,7 @@ def _values(
 
 
 def vas_similarity(predictor: Predictor, features: Any, rows: torch.Tensor) -> torch.Tensor:
-    """VAS's scaled dot product, mean over heads, of word rows (N, D) with some of a photo's cells: (N, P)."""
+    """VAS's scaled dot product, mean over heads, of word rows (N, D) with a subset of a photo's cells: (N, P)."""
     vas = predictor.network.vas
     assert vas is not None
     embedding = features.pixel_embeddings[..., ::_EVERY, ::_EVERY]
@@ -187,6 +187,6 @@ def _list_values(
 
 
 def unpacked(bits: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """(n, h, w) bool of packed bits."""
+    """Masks (n, h, w) bool from packed bits."""
     cells = grid[0] * grid[1]
     return np.unpackbits(bits).astype(bool)[: len(bits) * 8 // cells * cells].reshape(-1, *grid)

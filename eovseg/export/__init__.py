@@ -1,1 +1,1 @@
-"""The network as ONNX files that other runtimes read."""
+"""The network as ONNX files for other runtimes."""

@@ -1,4 +1,4 @@
-"""Image half, word half and text tower as ONNX files, checked against torch when written."""
+"""Image half, word half and text encoder as ONNX files, compared with torch when they are written."""
 
 import json
 import warnings
@@ -23,9 +23,9 @@ from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, TextEmbeddings
 from eovseg.whole_files import whole_file
 
-TOLERANCE = 1e-4  # of the range of each output
+TOLERANCE = 1e-4  # relative to the range of each output
 OPSET = 18
-# Height, width and words; other ones than the example's, the last so many that they come in several blocks.
+# Height, width and words; unlike those used for tracing, and with several blocks of words in the last one.
 _CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
 _CHECKED_WORDS = (["bear"], ["a narrow street in the old town", "grass"])
 FILES = ("image.onnx", "words.onnx", "text.onnx", "tokenizer.json")
@@ -33,12 +33,12 @@ ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
 
 
 def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:
-    """Write `image.onnx`, `words.onnx`, `text.onnx` and `tokenizer.json` of a float32 network on the CPU into `output`.
+    """Exports a float32 network on the CPU: `image.onnx`, `words.onnx`, `text.onnx` and `tokenizer.json` in `output`.
 
-    `text.onnx` also holds the prompts, a JSON list, as its metadata `prompts`.
-    Returns the largest difference from torch by output, as a share of its range. `whole` False compares the word half
-    up to the first masks only: of random weights, hard masks make large differences of tiny ones. Raises `ConfigError`
-    where the packages are missing or a difference exceeds 1e-4; then no file is left.
+    The metadata `prompts` of `text.onnx` is a JSON list of the prompts. Returns the largest difference from torch by
+    output, relative to its range. Without `whole`, the word half is compared up to the first masks only, because with
+    random weights, hard masks amplify tiny differences. Raises `ConfigError` if packages are missing or a difference
+    exceeds 1e-4; then no files are written.
     """
     runtime = _packages()
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
@@ -53,7 +53,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             _write(image, parts["image.onnx"], {"pixels": pixels}, {"pixels": _sides(STRIDE)}, names)
             sizes = {name: _sides(value.shape[-2] // 3) for name, value in features.items()}
             given = {**features, "words": F.normalize(torch.ones(2 * WORDS_AT_ONCE, network.config.embed_dim), dim=-1)}
-            # torch takes a loop over one block for no loop; the file runs with fewer words too, see `_CHECKED`.
+            # With one block, torch would remove the loop. The file also works with fewer words, see `_CHECKED`.
             sizes["words"] = {0: Dim("words", min=WORDS_AT_ONCE)}
             _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, ANSWERS)
             tokens = {"tokens": torch.ones(3, len(network.config.prompts), 7, dtype=torch.long)}
@@ -66,7 +66,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
 
 @contextmanager
 def _no_fused_attention() -> Iterator[None]:
-    """Without one fused operation of torch's attention, which ONNX lacks."""
+    """Disables torch's fused attention, which ONNX does not support."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -77,16 +77,16 @@ def _no_fused_attention() -> Iterator[None]:
 
 def _packages() -> Any:
     try:
-        import onnx  # noqa: F401 (torch's exporter needs both)
+        import onnx  # noqa: F401 (torch's exporter needs onnx and onnxscript)
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f'Writing ONNX needs the package {error.name}: pip install "eovseg[onnx]".') from error
+        raise ConfigError(f'The ONNX export needs the package {error.name}: pip install "eovseg[onnx]".') from error
     return onnxruntime
 
 
 def _sides(stride: int) -> dict[int, Any]:
-    """Height and width of a map of which `stride` cells (or pixels) are 32 pixels of the photo."""
+    """Height and width of a map in which `stride` cells (or pixels) correspond to 32 pixels of the photo."""
     return {2: stride * Dim("h"), 3: stride * Dim("w")}
 
 
@@ -98,20 +98,20 @@ def _write(
     outputs: list[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a module; `given` is an example of each input, `sizes` says which of its sizes are open."""
+    """Exports a module; `given` has an example of each input, `sizes` its dynamic dimensions."""
     from onnxscript import optimizer
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter, about its own parts
+        warnings.simplefilter("ignore")  # from torch's exporter, about its own code
         program = torch.export.export(
             half,
             (),
             given,
             dynamic_shapes=sizes,
-            # Some ways are shorter for one size; the other way is right for that size too.
+            # Some branches are shortcuts for one size, but the general branch is also correct for that size.
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-        # Not `optimize`: it takes the 1e-8 that keeps the mean of an empty mask from 0 / 0 for a zero, and drops it.
+        # `optimize` would treat the 1e-8 that prevents 0 / 0 in the mean of an empty mask as zero and remove it.
         written = torch.onnx.export(program, opset_version=OPSET, output_names=outputs, verbose=False, optimize=False)
         assert written is not None
         optimizer.inline(written.model)
@@ -123,7 +123,7 @@ def _write(
 
 @torch.no_grad()
 def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[str], whole: bool) -> dict[str, float]:
-    """Largest difference of each output from the network itself, over other sizes and numbers of words."""
+    """Largest difference of each output from that of the network, for several sizes and numbers of words."""
     tokenizer = Tokenizer.from_file(str(parts["tokenizer.json"]))
     image, word, text = (
         runtime.InferenceSession(parts[name], providers=["CPUExecutionProvider"]) for name in FILES[:3]
@@ -132,7 +132,7 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
     largest: dict[str, float] = {}
 
     def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
-        largest[name] = float(np.maximum(largest.get(name, 0.0), difference(found, wanted)))  # NaN stays
+        largest[name] = float(np.maximum(largest.get(name, 0.0), difference(found, wanted)))  # propagates NaN
 
     for typed in _CHECKED_WORDS:
         tokens = prompt_tokens(tokenizer, typed, network.config.prompts)
@@ -149,25 +149,25 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
             compare(name, found[name], value)
     wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
     if wrong:
-        raise ConfigError(f"The ONNX files give other numbers than torch ({', '.join(wrong)} of the range).")
+        raise ConfigError(f"The ONNX files differ too much from torch ({', '.join(wrong)} of the range).")
     return largest
 
 
 def prompt_tokens(tokenizer: Tokenizer, words: Sequence[str], prompts: Sequence[str]) -> np.ndarray:
-    """What `text.onnx` is given: token numbers (words, prompts, places)."""
+    """Input of `text.onnx`: token ids (words, prompts, places)."""
     encoded = tokenizer.encode_batch([prompt.format(word) for word in words for prompt in prompts])
     return np.array([prompt.ids for prompt in encoded]).reshape(len(words), len(prompts), -1)
 
 
 def word_half_inputs(features: ImageFeatures, words: Tensor) -> dict[str, np.ndarray]:
-    """What `words.onnx` is given, by name: one photo's features and word rows (N, D)."""
+    """Inputs of `words.onnx` by name: one photo's features and word rows (N, D)."""
     given = {"aggregated": features.aggregated, "dense": features.dense, "spatial": features.spatial, "words": words}
     return {name: value.numpy() for name, value in given.items() if value is not None}
 
 
 @torch.no_grad()
 def torch_answers(network: EOVSeg, features: ImageFeatures, words: Tensor, whole: bool = True) -> dict[str, np.ndarray]:
-    """The network's own numbers for what `words.onnx` answers, by name; the first masks only where not `whole`."""
+    """The network's values for the outputs of `words.onnx`, by name; without `whole`, only the first masks."""
     given = TextEmbeddings(words, torch.arange(len(words)))
     logits = optimise(network).decode(features, given, intermediates=True)
     assert logits.intermediates is not None
@@ -179,5 +179,5 @@ def torch_answers(network: EOVSeg, features: ImageFeatures, words: Tensor, whole
 
 
 def difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference of two arrays as a share of the second one's range."""
+    """Largest difference of two arrays, relative to the range of the second one."""
     return float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))

@@ -1,4 +1,4 @@
-"""`eovseg export-onnx`: image half, word half, text tower and its tokenizer as files."""
+"""`eovseg export-onnx`: image half, word half, text encoder and its tokenizer as files."""
 
 import argparse
 from pathlib import Path
@@ -12,16 +12,16 @@ from eovseg.whole_files import whole_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of an ONNX export."""
+    """Adds the options of an ONNX export."""
     parser.add_argument("output", type=Path, help="folder for image.onnx, words.onnx, text.onnx and tokenizer.json")
-    parser.add_argument("--variant", choices=get_args(Variant), help="default: that of --checkpoint, else xs")
+    parser.add_argument("--variant", choices=get_args(Variant), help="default: the variant of --checkpoint, else xs")
     parser.add_argument("--checkpoint", type=Path, help="an official .pth or a converted .safetensors file")
-    parser.add_argument("-v", "--vocabulary", help="also write these words' rows to words.npz")
+    parser.add_argument("-v", "--vocabulary", help="also write the embeddings of these words to words.npz")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the files that the options describe; raises `EovsegError` subclasses."""
+    """Writes the files according to the options; raises subclasses of `EovsegError`."""
     from eovseg.export.onnx_files import export
     from eovseg.loading import load
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     predictor = load(options.variant, options.checkpoint, "cpu")
     largest = export(predictor.network, options.output)
     for name, difference in largest.items():
-        print(f"{name}: differs from torch by {difference:.1e} of its range at most")
+        print(f"{name}: differs from torch by at most {difference:.1e} of its range")
     if vocabulary is not None:
         rows = predictor.text_embeddings(vocabulary)
         with whole_file(options.output / "words.npz") as part, part.open("wb") as file:

@@ -1,4 +1,4 @@
-"""A text tower's tokenizer as the file `tokenizer.json`, which the package `tokenizers` reads in several languages."""
+"""A text encoder's tokenizer as `tokenizer.json`, which the library `tokenizers` reads from several languages."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,18 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 
 from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder
 
-# Letters, one digit, or anything else that is no space; and English endings.
+# English contractions, runs of letters, single digits, and runs of other characters except spaces.
 _CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def write_tokenizer(encoder: ClipTextEncoder | MiniLMTextEncoder, path: Path) -> None:
-    """Write the tokenizer; it cuts long prompts and fills the shorter ones of a batch with 0."""
+    """Writes the tokenizer; it truncates long prompts and pads the shorter ones of a batch with 0."""
     made = encoder.tower.tokenizer if isinstance(encoder, MiniLMTextEncoder) else clip_tokenizer(encoder.tokenizer)
     made.save(str(path))
 
 
 def clip_tokenizer(given: Any) -> Tokenizer:
-    """open_clip's `SimpleTokenizer` as one of `tokenizers`, but for its mending of wrongly decoded text."""
+    """open_clip's `SimpleTokenizer` as one of the library `tokenizers`; it does not repair wrongly decoded text."""
     start, end = (given.decoder[number] for number in given.all_special_ids)
     made = Tokenizer(models.BPE(given.encoder, list(given.bpe_ranks), end_of_word_suffix="</w>", unk_token=end))
     quotes = [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"')]

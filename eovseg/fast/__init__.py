@@ -1,4 +1,4 @@
-"""All that makes the network of `eovseg.model` fast, applied by one call, `optimise`; the numbers stay the same."""
+"""Everything that makes the network of `eovseg.model` faster, applied by `optimise`; the results stay the same."""
 
 from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.optimise import exportable, optimise, readable

@@ -1,4 +1,4 @@
-"""The folded image half compiled by torch: once for each photo size, for long runs over photos of few sizes."""
+"""The folded image half compiled by torch, once for each photo size; for long runs over photos of few sizes."""
 
 import threading
 from collections import OrderedDict
@@ -15,25 +15,25 @@ from eovseg.fast.halves import features_of
 from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.values import PreparedFeatures
 
-_OPTIONS: dict[str, Any] = {}  # more of torch.compile's, as for tests
-KEPT_SIZES = 8  # compiled programs kept; sizes are multiples of 32 already, and padding to fewer would change numbers
-# How torch tells that there is none; the same exceptions carry every other fault of compiling.
+_OPTIONS: dict[str, Any] = {}  # further arguments of torch.compile, set by tests
+KEPT_SIZES = 8  # cached programs; padding photos further, to have fewer sizes, would change the results
+# Texts by which torch reports a missing compiler; it raises the same exception types for all other compile errors.
 _NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing", "C++ compiler", "working triton installation")
 _Program = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class CompiledImageHalf:
-    """As `FoldedImageHalf`; the first photo of a size is compiled for. On GPUs launches are replayed as CUDA graphs.
+    """Like `FoldedImageHalf`, but compiled at the first photo of each size. On GPUs, it is replayed as a CUDA graph.
 
-    Raises `ConfigError` at the first photo where torch finds no compiler.
+    The first photo raises `ConfigError` if torch finds no compiler.
     """
 
     def __init__(self, network: FastEOVSeg) -> None:
-        import torchvision.ops  # noqa: F401 (imported while torch compiles, it would part the program)
+        import torchvision.ops  # noqa: F401 (importing it during compilation would split the graph)
 
         self.folded = FoldedImageHalf(network)
         self._programs: OrderedDict[tuple[Any, ...], _Program] = OrderedDict()
-        self._lock = threading.Lock()  # compile once, and copy a graph's outputs before its next run
+        self._lock = threading.Lock()  # so that each size is compiled once and outputs are copied before the next run
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (B, 3, H, W) whose first `size` rows and columns are the photo."""
@@ -44,7 +44,7 @@ class CompiledImageHalf:
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))
         program = self._programs.pop(key, None) or _compiled(self.folded.run, images.device)
-        self._programs[key] = program  # the latest last
+        self._programs[key] = program  # most recently used last
         while len(self._programs) > KEPT_SIZES:
             self._programs.popitem(last=False)
         try:
@@ -54,9 +54,9 @@ class CompiledImageHalf:
                 raise
             self._programs.clear()
             raise ConfigError(
-                "The backend compile finds no compiler (C++, or triton on GPUs); take 'torch'."
+                "The backend 'compile' found no compiler (C++, or Triton on GPUs); use backend 'torch'."
             ) from error
-        # A CUDA graph's outputs are overwritten by its next run.
+        # The next run of a CUDA graph overwrites its outputs.
         return tuple(value.clone() for value in found) if images.is_cuda else found
 
 
@@ -66,7 +66,7 @@ def _compiled(function: _Program, device: torch.device) -> _Program:
     def program(images: Tensor) -> tuple[Tensor, ...]:
         return function(images)
 
-    # A code object of its own for every size: torch counts programs by code, and gives up on the ninth.
+    # Every size gets its own code object, because torch stops compiling after eight programs for one code object.
     program = FunctionType(program.__code__.replace(), program.__globals__, "program", None, program.__closure__)
     compiled: _Program = torch.compile(program, dynamic=False, mode=mode, **_OPTIONS)
     return compiled

@@ -1,8 +1,9 @@
-"""The decoder without what a result does not read, and with what it reads twice computed once.
+"""The decoder without unused outputs and repeated computations.
 
-The sum of F_vs inside a layer's masks, made for its classes, is what the next layer's initial attention begins with;
-layers before the last need no classes where only the last one's are asked for; attention weights are made on request.
-Queries beyond the network's own (mask-piloted training, true masks) ride along without being seen by these.
+The sum of F_vs inside a layer's masks, computed for its class embeddings, is reused by the next layer's initial
+attention. If only the last layer's classes are wanted, earlier layers skip theirs. Attention weights are computed on
+request. Extra queries (for mask-piloted training and true masks) can be decoded along with the network's own queries,
+which do not attend to them.
 """
 
 import torch
@@ -17,10 +18,10 @@ from eovseg.model.values import Scene
 
 
 class FastDDA(DDAInteraction):
-    """`DDAInteraction` that can begin with a known sum, and in float32 where it would be float16."""
+    """`DDAInteraction` that can reuse a known sum, and that computes in float32 instead of float16."""
 
     def forward(self, kernels: Tensor, features: Tensor, mask_logits: Tensor, inside: Tensor | None = None) -> Tensor:
-        """As the readable one; `inside` (B, Q, C): the features' sum inside the masks, if it is known."""
+        """Like the plain version; `inside` (B, Q, C) is the sum of the features inside the masks, if it is known."""
         if uses_float16(features):
             with torch.autocast(features.device.type, enabled=False):
                 known = None if inside is None else inside.float()
@@ -31,10 +32,10 @@ class FastDDA(DDAInteraction):
 
 
 class FastCrossAttention(CrossAttentionInteraction):
-    """`CrossAttentionInteraction` written out: torch's fused attention has a slow backward pass with masks on a CPU."""
+    """`CrossAttentionInteraction` without torch's fused attention, whose backward pass with masks is slow on CPUs."""
 
     def attend(self, kernels: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
-        """As the readable one."""
+        """Like the plain version."""
         attention, channels, heads = self.attention, kernels.shape[-1], self.attention.num_heads
         to_query, to_pixels = attention.in_proj_weight.split([channels, 2 * channels])
         query_bias, pixel_bias = attention.in_proj_bias.split([channels, 2 * channels])
@@ -47,7 +48,7 @@ class FastCrossAttention(CrossAttentionInteraction):
 
 
 class FastDecoderLayer(DecoderLayer):
-    """`DecoderLayer`, step by step as far as is wanted."""
+    """`DecoderLayer` that computes only the outputs that are wanted."""
 
     def forward(  # type: ignore[override]  # the fast decoder alone calls it
         self,
@@ -57,7 +58,7 @@ class FastDecoderLayer(DecoderLayer):
         wanted: Wanted,
         hidden: Tensor | None = None,
     ) -> FastLayerOutput:
-        """As the readable one, after the layer `before`; `hidden` (Q, Q) bool: which queries do not see which."""
+        """Like the plain version, after the layer `before`; `hidden` (Q, Q) bool masks pairs in the self-attention."""
         known = (before.inside,) if isinstance(self.interaction, DDAInteraction) else ()
         kernels = self.interaction(before.kernels, pixels, before.mask_logits, *known)
         attended, attention = self.self_attention(
@@ -81,15 +82,15 @@ class FastDecoderLayer(DecoderLayer):
 
 
 class FastDecoder(Decoder):
-    """`Decoder`, of which parts can be left out and to which queries can be added."""
+    """`Decoder` that can skip outputs and take extra queries."""
 
     def forward(  # type: ignore[override]  # the fast network alone calls it
         self, scene: Scene, wanted: Wanted, extra_masks: Tensor | None = None
     ) -> tuple[Tensor, list[FastLayerOutput]]:
         """Initial mask logits and the output of every layer; without `wanted.every_layer` only the last has classes.
 
-        `extra_masks` (B, P, h, w), P <= Q: initial mask logits of P further queries, behind the network's own; they
-        start from the first P object kernels and share no self-attention with these.
+        `extra_masks` (B, P, h, w), P <= Q, are the initial mask logits of P extra queries. These follow the network's
+        own queries in every output, start from the first P object kernels, and share no self-attention with them.
         """
         kernels = self.object_kernels.weight.to(scene.features.dtype).expand(len(scene.features), -1, -1)
         masks = torch.einsum("bqc,bchw->bqhw", kernels, scene.features)
@@ -104,7 +105,7 @@ class FastDecoder(Decoder):
         outputs: list[FastLayerOutput] = []
         pixels = None
         for number, layer in enumerate(self.layers):
-            if pixels is None or self.level_inputs is not None:  # a single scale is read once
+            if pixels is None or self.level_inputs is not None:  # with a single scale, the input is read only once
                 pixels = self.read(scene, number)
             ends = number == len(self.layers) - 1
             last = layer(scene, pixels, last, Wanted(wanted.attention, wanted.every_layer or ends), hidden)

@@ -1,4 +1,4 @@
-"""Deformable convolutions for the CPU, where torchvision's kernel samples on one thread."""
+"""Deformable convolutions for CPUs, where torchvision's kernel samples in a single thread."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,13 @@ from eovseg.model.aggregator import DeformableUpsample
 
 
 class FastDeformableUpsample(DeformableUpsample):
-    """`DeformableUpsample` in the fastest way: on CPUs by the functions below, elsewhere by torchvision's operation.
+    """`DeformableUpsample` with the fastest implementation: the functions below on CPUs, torchvision's on GPUs.
 
-    Engines that trace (`torch.compile`, OpenVINO) know that operation and get it on CPUs as well.
+    Tracing engines (`torch.compile`, OpenVINO) support torchvision's operation and use it on CPUs as well.
     """
 
     def deform(self, x: Tensor) -> Tensor:
-        """The deformable convolution alone, never in half precision: not every kernel has it, the levels are small."""
+        """The deformable convolution alone, at least in float32: half precision is not supported everywhere."""
         offset_and_mask = self.offset(x)
         offset, mask = offset_and_mask[:, :18], offset_and_mask[:, 18:].sigmoid()
         wide = torch.promote_types(self.deform_weight.dtype, torch.float32)
@@ -35,17 +35,17 @@ class FastDeformableUpsample(DeformableUpsample):
 
 
 class SampledDeformableUpsample(FastDeformableUpsample):
-    """For runtimes that have no deformable convolution."""
+    """For runtimes without a deformable convolution."""
 
     def convolve_at(self, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-        """As above, through `grid_sample`."""
+        """Like the base class, with `grid_sample`."""
         return deform_by_sampling(x, offset, mask, weight)
 
 
 def deform_by_sampling(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """`torchvision.ops.deform_conv2d` with 3x3 kernel and padding 1, through `grid_sample` and one matrix product.
+    """`torchvision.ops.deform_conv2d` with 3x3 kernel and padding 1, computed by `grid_sample` and one matrix product.
 
-    For training on CPUs, where torchvision's backward pass runs on one thread and took a third of a step, and for ONNX.
+    Used for ONNX and for training on CPUs, where torchvision's single-threaded backward pass took a third of a step.
     """
     batch, channels, height, width = x.shape
     y, z = _sampled_places(offset)
@@ -57,7 +57,7 @@ def deform_by_sampling(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) 
 
 
 def _sampled_places(offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column, in cells, that each tap of each output reads: offset (B, 18, h, w) -> two (B, 9, h, w)."""
+    """Row and column, in cells, sampled by each tap of each output: offset (B, 18, h, w) -> two (B, 9, h, w)."""
     rows = torch.arange(offset.shape[-2], device=offset.device, dtype=offset.dtype)
     columns = torch.arange(offset.shape[-1], device=offset.device, dtype=offset.dtype)
     taps = torch.arange(-1, 2, device=offset.device, dtype=offset.dtype)
@@ -70,9 +70,9 @@ def _sampled_places(offset: Tensor) -> tuple[Tensor, Tensor]:
 def deform_by_products(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """`torchvision.ops.deform_conv2d` with 3x3 kernel and padding 1: one matrix product, then sums of its rows.
 
-    Sampling and weights are both linear, so each cell is first multiplied by all nine taps' weights; an output is then
-    a weighted sum of 36 rows (9 taps, 4 neighbours) of that product. No gradient. Five to ten times as fast as
-    torchvision's kernel on a CPU, which samples on one thread.
+    Sampling and weighting are both linear, so each cell is first multiplied by the weights of all nine taps. Each
+    output is then a weighted sum of 36 rows (9 taps, 4 neighbours) of that product. It has no gradient. On CPUs, it is
+    five to ten times as fast as torchvision's kernel.
     """
     channels, height, width = x.shape[1:]
     y, z = _sampled_places(offset)

@@ -1,8 +1,8 @@
-"""The image half in torch, arranged for inference; the numbers are the network's but for rounding.
+"""The image half in torch, rearranged for inference; the results are the network's up to rounding.
 
-Each batch norm becomes part of the convolution before it, the channels of a pixel lie side by side in memory, as
-convolutions on CPUs and tensor cores compute, and GELU overwrites what it is given. The network itself stays as it was:
-training, checkpoints and whoever looks inside read that.
+Each batch norm is folded into the convolution before it, tensors are stored channels-last, as convolutions on CPUs and
+tensor cores prefer, and GELU works in place. The network itself is not changed, because training, checkpoints and
+inspection use it.
 """
 
 import copy
@@ -21,14 +21,14 @@ from eovseg.model.network import EOVSeg
 from eovseg.model.spatial import LayerNorm2d
 
 _PARTS = ("feature_extractor", "aggregator", "spatial_extractor", "spatial_upscaling", "vas")
-_PROBE = 64  # side of the picture that shows which batch norm follows which convolution
+_PROBE = 64  # side in pixels of the input used to find out which batch norm follows which convolution
 
 
 class FoldedImageHalf:
-    """The rearranged image half; call it with normalised, padded pixels, sides multiples of 32.
+    """The rearranged image half; call it with normalised pixels, padded to multiples of 32.
 
-    Only the weights of convolutions are its own, all else is shared with `network`. After a change of weights, make
-    another.
+    It copies the weights of convolutions and shares everything else with `network`, so it must be rebuilt when weights
+    change.
     """
 
     def __init__(self, network: FastEOVSeg) -> None:
@@ -59,7 +59,7 @@ class FoldedImageHalf:
 
 
 class _InPlaceSelection(StreamedSelection):
-    """VAS, its norms folded, with GELU in place."""
+    """VAS with folded norms and in-place GELU."""
 
     def embed(self, features: Tensor) -> Tensor:
         """E of Eq. 3: features (B, C, h, w) -> (B, D, h, w)."""
@@ -73,14 +73,14 @@ def _gelu(x: Tensor) -> Tensor:
 
 
 class _InPlaceGELU(nn.Module):
-    """GELU of what a layer has just made and nobody else reads: a large map less to ask the system for."""
+    """In-place GELU for outputs that nothing else reads, which saves allocating a large map."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _gelu(x)
 
 
 class _ChannelsLastNorm(nn.Module):
-    """`LayerNorm2d` where channels lie side by side: torch's own layer norm, without a copy."""
+    """`LayerNorm2d` for channels-last tensors: torch's own layer norm, without a copy."""
 
     def __init__(self, norm: LayerNorm2d) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _ChannelsLastNorm(nn.Module):
 
 
 def _twin(network: FastEOVSeg) -> FastEOVSeg:
-    """The network with image parts of its own, whose tensors are the original's until they are replaced."""
+    """A copy of the network with copied modules in its image half; their tensors are shared until replaced."""
     twin = copy.copy(network)
     twin._modules = dict(network._modules)
     for name in _PARTS:
@@ -104,15 +104,13 @@ def _twin(network: FastEOVSeg) -> FastEOVSeg:
 
 
 def _own_parts(network: EOVSeg) -> list[nn.Module]:
-    """What the twin does not share with the network."""
+    """The modules that the twin does not share with the network."""
     return [part for name in _PARTS if (part := getattr(network, name)) is not None]
 
 
 def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
-    """Fold every batch norm that is given just what a convolution made; `run` is one pass through all of them."""
-    made_by: dict[
-        int, tuple[Tensor, nn.Conv2d | nn.ConvTranspose2d]
-    ] = {}  # the tensor is held, so its id stays its own
+    """Folds every batch norm whose input is the output of a convolution; `run` performs one complete forward pass."""
+    made_by: dict[int, tuple[Tensor, nn.Conv2d | nn.ConvTranspose2d]] = {}  # holds the tensors, so that ids stay unique
     pairs: list[tuple[nn.Conv2d | nn.ConvTranspose2d, nn.BatchNorm2d]] = []
 
     def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor | None = None) -> None:
@@ -134,7 +132,7 @@ def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
     for convolution, norm in pairs:
         folded = fuse_conv_bn_eval(convolution, norm, transpose=isinstance(convolution, nn.ConvTranspose2d))
         convolution.weight, convolution.bias = folded.weight, folded.bias
-        # timm's batch norms also drop paths and activate.
+        # timm's batch norms also contain dropout and an activation.
         rest = [part for part in (norm.drop, norm.act) if isinstance(part, nn.Module)] if hasattr(norm, "act") else []
         parent, name = places[norm]
         parent.register_module(name, nn.Sequential(*rest))

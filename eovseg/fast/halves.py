@@ -1,6 +1,6 @@
-"""The network's halves and text tower as modules of tensors alone, which other engines compile, convert or write.
+"""The network's halves and text encoder as modules with only tensors as inputs and outputs, for other engines.
 
-The numbers are the network's.
+These compile, convert or export them. The results are those of the network.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ STRIDE = 32
 class ImageHalf(nn.Module):
     """Normalised, padded pixels (B, 3, H, W) -> the maps of `names`, then p5, p4 and p3 of multi-scale networks.
 
-    `names` are F_agg, the dense map, S where the network has it, and E of VAS unless `embeddings` is False.
+    `names` are F_agg, the dense map, S if the network has it, and E of VAS unless `embeddings` is False.
     """
 
     def __init__(self, network: EOVSeg, embeddings: bool = True) -> None:
@@ -47,7 +47,7 @@ class ImageHalf(nn.Module):
 def features_of(
     names: Sequence[str], found: Sequence[Tensor], size: tuple[int, int], padded: tuple[int, int]
 ) -> PreparedFeatures:
-    """The features that the network's own image half gives, from the tensors of an `ImageHalf` in any engine."""
+    """The features of the network's own image half, from the outputs of an `ImageHalf` in any engine."""
     given = dict(zip(names, found, strict=False))
     return PreparedFeatures(
         aggregated=given["aggregated"],
@@ -61,24 +61,24 @@ def features_of(
 
 
 class FromPixels(nn.Module):
-    """`half` of pixels (1, 3, H, W), RGB 0..255, H and W multiples of 32."""
+    """`half` for pixels (1, 3, H, W), RGB 0..255, H and W multiples of 32."""
 
     def __init__(self, half: ImageHalf) -> None:
         super().__init__()
         self.image_half = half
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Without `normalise`'s padding: the sides are multiples of 32 already, and a graph without it is simpler."""
+        """Does not pad like `normalise`: the sides are already multiples of 32, which keeps the graph simpler."""
         network = self.image_half.network
         outputs: tuple[Tensor, ...] = self.image_half((pixels - network.pixel_mean) / network.pixel_std)
         return outputs
 
 
 class WordHalf(nn.Module):
-    """The image half's outputs without E, and word rows (N, D) -> masks (1, Q, h, w), in- and out-of-vocabulary logits
-    (1, Q, N + 1), void last, and the initial masks.
+    """The image half's outputs without E, and word rows (N, D) -> mask logits (1, Q, h, w), in- and out-of-vocabulary
+    logits (1, Q, N + 1), void last, and the initial mask logits.
 
-    Every word is a class of its own, so that synonyms are the caller's maximum over columns.
+    Every word is a class of its own; for synonyms, the caller takes the maximum over their columns.
     """
 
     def __init__(self, network: FastEOVSeg) -> None:
@@ -88,7 +88,7 @@ class WordHalf(nn.Module):
     def forward(
         self, aggregated: Tensor, dense: Tensor, words: Tensor, spatial: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """`spatial`: S where the network has a spatial extractor."""
+        """`spatial` is S, if the network has a spatial extractor."""
         network = self.network
         size = (aggregated.shape[-2] * 4, aggregated.shape[-1] * 4)
         features = ImageFeatures(aggregated, (), spatial, dense, size, size)
@@ -103,7 +103,7 @@ class WordHalf(nn.Module):
 
 
 class TextHalf(nn.Module):
-    """Token numbers (N, prompts, T), 0 behind each prompt's end -> the unit rows (N, D) of N words."""
+    """Token ids (N, prompts, T), padded with 0 after the end of each prompt -> unit rows (N, D) of N words."""
 
     def __init__(self, encoder: ClipTextEncoder | MiniLMTextEncoder) -> None:
         super().__init__()
@@ -111,12 +111,12 @@ class TextHalf(nn.Module):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt that the tower has positions for."""
+        """The maximum number of tokens per prompt."""
         table: Any = self.tower.positions.weight if isinstance(self.tower, MiniLM) else self.tower.positional_embedding
         return len(table)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """As `encode_words`."""
+        """Like `encode_words`."""
         words, prompts = tokens.shape[:2]
         tokens = tokens.flatten(0, 1)
         if isinstance(self.tower, MiniLM):
@@ -127,7 +127,7 @@ class TextHalf(nn.Module):
 
 
 def _clip_embeddings(clip: Any, tokens: Tensor) -> Tensor:
-    """CLIP's embedding at the end token, which has the largest number: (n, T) -> (n, D)."""
+    """CLIP's embedding at the end token, which has the largest id: (n, T) -> (n, D)."""
     places = tokens.shape[1]
     x = clip.token_embedding(tokens) + clip.positional_embedding[:places]
     x = clip.transformer(x, attn_mask=clip.attn_mask[:places, :places])

@@ -1,4 +1,4 @@
-"""The network that predictors and training run: `EOVSeg`'s weights and numbers, less time and memory."""
+"""The network that predictors and training run: the weights and results of `EOVSeg` in less time and memory."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,24 +15,24 @@ from eovseg.model.backbones import ClipResNet
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, Selection, TextEmbeddings
 
-ImageEngine = Callable[[Tensor, tuple[int, int]], PreparedFeatures]  # normalised, padded pixels and the photo's size
+ImageEngine = Callable[[Tensor, tuple[int, int]], PreparedFeatures]  # from normalised, padded pixels and photo size
 
 
 class FastEOVSeg(EOVSeg):
-    """`EOVSeg` with fast parts; `eovseg.fast.optimise` makes it, with the tensors of the network that it is given.
+    """`EOVSeg` with fast modules, made by `eovseg.fast.optimise`; it shares the tensors of the original network.
 
-    `image_half` is the image half arranged for inference, whose weights stay as they were; without it, and where
-    gradients are wanted, the image half is that of the present weights.
+    `image_half` is an image half prepared for inference, with the weights of that time. Without it, or with gradients
+    enabled, the image half uses the current weights.
     """
 
     image_half: ImageEngine | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy's weights may go their own way.
+        # The weights of a copy may change, and `image_half` would not follow.
         return self.__dict__ | {"image_half": None}
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features that no word changes."""
+        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features independent of the words."""
         images, size = self.normalise(pixels), (pixels.shape[-2], pixels.shape[-1])
         if torch.is_grad_enabled():
             return self.encode_normalised(images, size)
@@ -40,7 +40,7 @@ class FastEOVSeg(EOVSeg):
 
     @torch.no_grad()
     def prepare(self, features: ImageFeatures) -> PreparedFeatures:
-        """Also keep what the word half needs of the photo alone; costs memory, spares time with every vocabulary."""
+        """Adds everything in the word half that depends only on the photo: more memory, less time per vocabulary."""
         if not isinstance(features, PreparedFeatures):
             features = PreparedFeatures(**{field.name: getattr(features, field.name) for field in fields(features)})
         if self.vas is not None and features.pixel_embeddings is None:
@@ -61,10 +61,9 @@ class FastEOVSeg(EOVSeg):
     ) -> FastLogits:
         """The word half: VAS, decoder and both classifiers.
 
-        `final_only`: masks and classes of the last layer alone, with the same values; the least work.
-
-        `pixel_embeddings` also returns what VAS compares, for the dense loss of training. `extra_masks`
-        (B, P, h, w) are initial mask logits of P further queries, returned apart in `extra_...`.
+        With `final_only`, it computes masks and classes of the last layer only, with the same values but less work.
+        With `pixel_embeddings`, it also returns E of VAS and the word rows, for the dense loss of training.
+        `extra_masks` (B, P, h, w) are the initial mask logits of P extra queries, returned separately in `extra_...`.
         """
         text, class_index = self.text_rows(words)
         embedding = self._pixel_embeddings(features)
@@ -100,7 +99,7 @@ class FastEOVSeg(EOVSeg):
         return self.vas.embed(features.aggregated) if known is None and self.vas is not None else known
 
     def select(self, aggregated: Tensor, text: Tensor, embedding: Tensor | None = None) -> Selection:
-        """As the readable one; `embedding` is E (B, D, h, w), if it is known."""
+        """Like the plain version; `embedding` is E (B, D, h, w), if it is known."""
         if self.vas is None or embedding is None:
             return super().select(aggregated, text)
         attention = self.vas.attention_maximum(embedding, text)
@@ -108,7 +107,7 @@ class FastEOVSeg(EOVSeg):
         return Selection(self.vas.select(aggregated, weights), attention, weights)
 
     def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
-        """As the readable one, with what is known of CLIP's attention pooling, and in float32 instead of float16."""
+        """Like the plain version, but reuses CLIP's attention of `prepare` and computes in float32, not float16."""
         tower, dense = self.feature_extractor, features.dense
         if isinstance(tower, ClipResNet):
             known = features.frozen_attention if isinstance(features, PreparedFeatures) else None

@@ -1,6 +1,6 @@
-"""The image half in OpenVINO, Intel's engine for CPUs: converted once, kept on disk, checked against torch at load.
+"""The image half in OpenVINO, Intel's engine for CPUs: converted once, cached on disk, compared with torch when loaded.
 
-It takes the place of `EOVSeg.encode_image`'s network part only; words, decoder and scores stay in torch.
+It replaces only the network part of `EOVSeg.encode_image`; words, decoder and scores stay in torch.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from eovseg.fast.halves import ImageHalf, features_of
 from eovseg.fast.values import PreparedFeatures
 from eovseg.model.network import EOVSeg
 
-FORMAT = "2"  # of the kept files; another number makes them anew
-TOLERANCE = 1e-3  # of the standard deviation of each output, root mean square, float32
-BFLOAT16_SHARE = 2  # times what torch itself loses when it computes the whole image half in bfloat16
+FORMAT = "2"  # of the cached files; a new number invalidates them
+TOLERANCE = 1e-3  # RMS error relative to the standard deviation of each output, for float32
+BFLOAT16_SHARE = 2  # tolerance for bfloat16, as a multiple of torch's own error with the image half in bfloat16
 _CHECKED_SIZE = (160, 192)
 
 
 class _ChannelsLast(nn.Module):
-    """`ImageHalf` with outputs (B, h, w, C), as the engine computes: turning them around takes a tenth of its time."""
+    """`ImageHalf` with outputs (B, h, w, C), the engine's own layout, because transposing would add 10% of its time."""
 
     def __init__(self, network: EOVSeg) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class _ChannelsLast(nn.Module):
 
 @dataclass(eq=False)
 class OpenVINOImageHalf:
-    """The compiled image half; call it with normalised, padded pixels, sides multiples of 32."""
+    """The compiled image half; call it with normalised pixels, padded to multiples of 32."""
 
     compiled: Any
     names: list[str]
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (1, 3, H, W) whose first `size` rows and columns are the photo."""
-        # A request of its own: its outputs are its memory, which the arrays keep, and calls may overlap.
+        # A new request for each call, because the returned arrays use its memory and calls may overlap.
         request = self.compiled.create_infer_request()
         values = request.infer([images.float().contiguous().numpy()], share_inputs=True, share_outputs=True)
         found = [torch.from_numpy(value).permute(0, 3, 1, 2) for value in values.values()]
@@ -54,15 +54,15 @@ class OpenVINOImageHalf:
 
 
 def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVINOImageHalf:
-    """The image half of a float32 network on the CPU; converted at first, then read from the folder `cache`.
+    """The image half of a float32 network on the CPU, converted the first time and then read from the folder `cache`.
 
-    `bfloat16` lets the engine compute in bfloat16 where the processor can. Raises `ConfigError` where openvino is not
-    installed, for multi-scale networks, and where the engine's outputs are not torch's: float32 within `TOLERANCE`,
-    bfloat16 within `BFLOAT16_SHARE` times the error of torch's own bfloat16, both against torch's float32.
+    `bfloat16` allows the engine to compute in bfloat16 if the processor supports it. Raises `ConfigError` if openvino
+    is not installed, for multi-scale networks, and if outputs differ too much from torch's float32: by more than
+    `TOLERANCE`, or with bfloat16 by more than `BFLOAT16_SHARE` times the error of torch's own bfloat16.
     """
     openvino = _package()
     if network.config.scales == "multi":
-        raise ConfigError("The backend openvino has no multi-scale decoder; take backend 'torch' for this network.")
+        raise ConfigError("The backend 'openvino' does not support multi-scale networks; use backend 'torch'.")
     half = _ChannelsLast(network).eval()
     core = openvino.Core()
     path = None if cache is None else cache / "openvino" / f"{_digest(network)}.xml"
@@ -82,36 +82,36 @@ def _package() -> ModuleType:
         import openvino
     except ImportError as error:
         raise ConfigError(
-            "The backend openvino needs a package that is not installed: pip install openvino."
+            "The backend 'openvino' needs a package that is not installed: pip install openvino."
         ) from error
     return openvino
 
 
 def _convert(openvino: ModuleType, half: nn.Module) -> Any:
-    import torchvision.ops  # noqa: F401 (what its import runs must not be traced)
+    import torchvision.ops  # noqa: F401 (its import must not be traced)
 
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the tracer: branches on sizes that the check below covers
+        warnings.simplefilter("ignore")  # from the tracer, about branches on sizes; `_check` uses another size
         model = openvino.convert_model(half, example_input=torch.zeros(1, 3, 96, 128))
     model.reshape([1, 3, -1, -1])
     return model
 
 
 def _keep(openvino: ModuleType, model: Any, path: Path) -> None:
-    """Write the converted model as a whole or not at all; without a writable cache it is converted again."""
+    """Caches the converted model atomically; if the cache is not writable, it will be converted again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
             openvino.save_model(model, made, compress_to_fp16=False)
             os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
-            os.replace(made, path)  # last: a reader looks for it
+            os.replace(made, path)  # last, because readers check for this file
     except OSError as error:
-        warnings.warn(f"The converted model cannot be kept in {path.parent} ({error.strerror}).", stacklevel=3)
+        warnings.warn(f"The converted model cannot be cached in {path.parent} ({error.strerror}).", stacklevel=3)
 
 
 def _digest(network: EOVSeg) -> str:
-    """Of the format, the configuration and every weight of the image half."""
+    """Digest of the format, OpenVINO's version, the configuration and all weights of the image half."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{FORMAT} {_package().__version__} {network.config.to_dict()}".encode())
     for name, tensor in _weights(network).items():
@@ -121,14 +121,14 @@ def _digest(network: EOVSeg) -> str:
 
 
 def _weights(network: EOVSeg) -> dict[str, Tensor]:
-    """Parameters and buffers of the image half by their names in the network."""
+    """Parameters and buffers of the image half, by their names in the network."""
     parts = ("feature_extractor.", "aggregator.", "spatial_extractor.", "spatial_upscaling.", "vas.")
     return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(parts)}
 
 
 @torch.no_grad()
 def _check(half: _ChannelsLast, made: OpenVINOImageHalf, bfloat16: bool) -> None:
-    """Compare with torch's float32 on one noise picture of another size than the converted one."""
+    """Compares with torch's float32 on a noise image of another size than that used for the conversion."""
     images = torch.randn(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
     features = made(images, _CHECKED_SIZE)
     given = (features.aggregated, features.dense, features.spatial, features.pixel_embeddings)
@@ -145,11 +145,11 @@ def _check(half: _ChannelsLast, made: OpenVINOImageHalf, bfloat16: bool) -> None
         error = _error(one, other.permute(0, 2, 3, 1))
         if not error <= bound:
             raise ConfigError(
-                f"The backend openvino gives other numbers than torch on this machine (by {error:.1%} of their "
-                f"standard deviation, {bound:.1%} is allowed); take backend 'torch'."
+                f"On this machine, the backend 'openvino' differs from torch by {error:.1%} of the outputs' standard "
+                f"deviation ({bound:.1%} is allowed); use backend 'torch'."
             )
 
 
 def _error(wanted: Tensor, found: Tensor) -> float:
-    """Root mean square of the difference as a share of the standard deviation."""
+    """RMS of the difference, relative to the standard deviation of `wanted`."""
     return float((wanted - found.float()).square().mean().sqrt() / wanted.std().clamp(min=1e-12))

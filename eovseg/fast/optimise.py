@@ -1,4 +1,4 @@
-"""The fast network of a readable one: `optimise` is the one call that everything fast is behind."""
+"""Converts a plain network to the fast one (`optimise`), back (`readable`), and for ONNX export (`exportable`)."""
 
 import copy
 from pathlib import Path
@@ -30,7 +30,7 @@ FAST: Kinds = {
     decoder.DecoderLayer: FastDecoderLayer,
     decoder.Decoder: FastDecoder,
 }
-# Of these an ONNX file can be written; both kinds, so that a fast network can be given as well.
+# Replacements for an ONNX export; they also apply to a network that is already fast.
 EXPORTABLE: Kinds = FAST | {
     aggregator.DeformableUpsample: SampledDeformableUpsample,
     FastDeformableUpsample: SampledDeformableUpsample,
@@ -42,15 +42,15 @@ EXPORTABLE: Kinds = FAST | {
 def optimise(
     given: network.EOVSeg, backend: Backend | None = None, dtype: Dtype = "float32", cache: Path | None = None
 ) -> FastEOVSeg:
-    """A network with the same tensors (not copies), names and numbers as the readable `given`, in less time and memory.
+    """A faster network with the same tensors (not copies), names and results as `given`, using less memory.
 
-    Gradients reach the shared weights, and training one trains the other. With a `backend` the image half is also
-    arranged, compiled or converted for inference: it keeps the present weights. `cache` is a folder for what a backend
-    converts, `dtype` "bfloat16" lets OpenVINO compute in it. Raises `ConfigError` where the backend is not available.
+    Weights are shared, so training one network trains the other. With a `backend`, the image half is also prepared for
+    inference (folded, compiled or converted) with the current weights. `cache` is the folder for converted models, and
+    `dtype` "bfloat16" allows OpenVINO to compute in bfloat16. Raises `ConfigError` if the backend is not available.
     """
     fast: Any = twin(given, FAST)
     arranged = getattr(fast, "image_half", None) is not None
-    if fast is given and (backend is not None or arranged):  # what is given stays as it is
+    if fast is given and (backend is not None or arranged):  # `given` must not change
         fast = copy.copy(fast)
     if backend is not None:
         fast.image_half = _image_half(fast, backend, dtype, cache)
@@ -58,28 +58,28 @@ def optimise(
 
 
 def readable(fast: network.EOVSeg) -> network.EOVSeg:
-    """The inverse of `optimise`: the network of `eovseg.model` with the same tensors."""
+    """The inverse of `optimise`: the plain network of `eovseg.model` with the same tensors."""
     made = twin(fast, {kind: origin for origin, kind in FAST.items()})
     assert isinstance(made, network.EOVSeg)
     return made
 
 
 def exportable(any_network: network.EOVSeg) -> FastEOVSeg:
-    """The same network of operations that every ONNX runtime has.
+    """The same network, built from operations that every ONNX runtime supports.
 
-    Raises `ConfigError` for models that read several levels, which no published variant does.
+    Raises `ConfigError` for multi-scale networks; no published variant is one.
     """
     if any_network.config.scales == "multi":
-        raise ConfigError("A model with scales='multi' cannot be written as ONNX; single-scale models can.")
+        raise ConfigError("A model with scales='multi' cannot be exported to ONNX; only single-scale models can.")
     made = twin(any_network, EXPORTABLE)
     assert isinstance(made, FastEOVSeg)
     return made
 
 
 def twin(module: nn.Module, kinds: Kinds) -> nn.Module:
-    """`module` with the classes inside replaced by `kinds`; it shares the tensors, and modules with no such class.
+    """A copy of `module` in which classes are replaced by those of `kinds`; tensors and other modules are shared.
 
-    A module with nothing to replace is returned as it is.
+    A module with nothing to replace is returned unchanged.
     """
     children = {name: child and twin(child, kinds) for name, child in module._modules.items()}
     kind = kinds.get(type(module), type(module))

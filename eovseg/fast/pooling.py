@@ -1,4 +1,4 @@
-"""Pooling by masks whose sums serve twice and stay in range in float16."""
+"""Mask pooling whose sums can be reused and do not overflow in float16."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,22 @@ from eovseg.model.classifier import hard_masks, sum_inside
 
 @dataclass
 class Pooled:
-    """Features inside masks: the hard masks (B, Q, h, w), and the sum and mean (B, Q, C) there."""
+    """Features inside masks: the hard masks (B, Q, h, w), and the sum and mean (B, Q, C) inside them."""
 
     masks: Tensor
     total: Tensor
 
     @property
     def mean(self) -> Tensor:
-        """An empty mask gives zeros."""
+        """Mean inside each mask (B, Q, C); zeros for an empty mask."""
         area = self.masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8
         return self.total / area.to(self.total.dtype)
 
 
 def pool(features: Tensor, mask_logits: Tensor, known: Tensor | None = None) -> Pooled:
-    """Pool (B, C, h, w) where mask logits (B, Q, h', w') are above 0; `known` hard masks of the features' size.
+    """Pools (B, C, h, w) where mask logits (B, Q, h', w') are above 0; `known` are hard masks of the features' size.
 
-    In float32 where it would be float16, whose range a sum over a photo's pixels leaves.
+    Computed in float32 instead of float16, where a sum over a photo's pixels could overflow.
     """
     if uses_float16(features):
         with torch.autocast(features.device.type, enabled=False):

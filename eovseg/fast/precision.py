@@ -4,7 +4,7 @@ import torch
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed in hardware there; emulated, it is slower than float32."""
+    """Whether the device computes bfloat16 in hardware; emulated bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {}

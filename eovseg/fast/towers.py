@@ -1,4 +1,4 @@
-"""XS's frozen image tower, in another engine where one is given, and never in bfloat16."""
+"""XS's frozen image tower, optionally in another engine, and never in bfloat16."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ TowerOutput = tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]  # levels, de
 
 
 class FastLite2Extractor(EfficientNetLite2Extractor):
-    """`EfficientNetLite2Extractor` whose tower `program` may compute; it returns None for what it cannot."""
+    """`EfficientNetLite2Extractor` whose tower `program` can compute; it returns None for unsupported input."""
 
     program: Callable[[Tensor], TowerOutput | None] | None = None
 
     def forward(self, images: Tensor) -> TowerFeatures:
-        """As the readable one: bfloat16's rounding would add up over 60 narrow layers, and the tower is small."""
+        """Like the plain version, without autocast: rounding to bfloat16 would accumulate over 60 narrow layers."""
         with torch.autocast(images.device.type, enabled=False):
             known = self.program(images) if self.program else None
             return TowerFeatures(*(known or self.tower(images)))

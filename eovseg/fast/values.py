@@ -1,4 +1,4 @@
-"""What the parts of the fast network hand to each other beyond `eovseg.model.values`."""
+"""Values passed between the parts of the fast network, in addition to `eovseg.model.values`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from eovseg.model.values import ImageFeatures, LayerOutput, Logits
 
 @dataclass
 class PreparedFeatures(ImageFeatures):
-    """With what the word half would else compute again for each vocabulary."""
+    """Image features with parts of the word half that do not depend on the vocabulary."""
 
     pixel_embeddings: Tensor | None = None  # E of VAS (B, D, h, w)
     frozen_attention: FrozenAttention | None = None  # M and S only
@@ -18,25 +18,25 @@ class PreparedFeatures(ImageFeatures):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of the decoder's outputs is read."""
+    """Which optional outputs of the decoder are wanted."""
 
-    attention: bool = False  # the self-attention's weights
-    every_layer: bool = True  # classes of all layers, not of the last alone
+    attention: bool = False  # the weights of the self-attention
+    every_layer: bool = True  # classes of all layers, not only of the last
 
 
 @dataclass
 class FastLayerOutput(LayerOutput):
-    """With the sum of F_vs inside the masks; class tensors are empty where no classes were wanted."""
+    """Adds the sum of F_vs inside the masks; class tensors are empty if no classes were wanted."""
 
     inside: Tensor | None = None  # (B, Q, C)
 
 
 @dataclass
 class FastLogits(Logits):
-    """With what training asks for."""
+    """Adds outputs for training and for the evaluation with true masks."""
 
     pixel_embeddings: Tensor | None = None  # E of VAS (B, D, h, w)
-    word_rows: Tensor | None = None  # (N+1, D), void last; times E they are VAS's similarities, mean over heads
-    extra_mask_logits: tuple[Tensor, ...] = ()  # as mask_logits, for the P extra queries
+    word_rows: Tensor | None = None  # (N+1, D), void last; their product with E is VAS's similarity, mean over heads
+    extra_mask_logits: tuple[Tensor, ...] = ()  # like mask_logits, for the P extra queries
     extra_class_logits: tuple[Tensor, ...] = ()
     extra_class_embeddings: Tensor | None = None  # (B, P, D), last layer, not normalised

@@ -1,6 +1,6 @@
-"""VAS without pixels x words in memory: the maximum of the softmax over words, a block of pixels at a time.
+"""VAS without storing a pixels x words array: the maximum of the softmax over words, a block of pixels at a time.
 
-With m the largest similarity of a pixel, the maximum of its softmax is 1 / Σ exp(s − m).
+If m is the largest similarity of a pixel, the maximum of its softmax is 1 / Σ exp(s − m).
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ from torch.autograd.function import once_differentiable
 
 from eovseg.model.vas import VocabularyAwareSelection
 
-WORDS_AT_ONCE = 64  # of a scan: the similarities of a block take half the memory of XS's F_agg
+WORDS_AT_ONCE = 64  # words per block of a scan, whose similarities take half the memory of XS's F_agg
 LEAST = -1e30
 
 
 def streamed_maximum(embedding: Tensor, guide: Tensor, block: int = 1 << 20) -> Tensor:
-    """max over words of the softmax over words: (H', d, P), (H', N, d) -> (H', P), float32 or wider.
+    """Maximum over words of the softmax over words: (H', d, P), (H', N, d) -> (H', P), float32 or wider.
 
-    `block` similarities are held at once. Words run down and pixels along a block, so that the reductions over words
-    are sums of rows.
+    About `block` similarities are stored at once. Rows of a block are words and columns are pixels, so that reductions
+    over words are sums of rows.
     """
     pixels = embedding.size(2)
     step = max(16, block // (guide.size(0) * guide.size(1)))
@@ -35,12 +35,12 @@ def streamed_maximum(embedding: Tensor, guide: Tensor, block: int = 1 << 20) -> 
 
 
 def block_elements(like: Tensor) -> int:
-    """Similarities held at once: 4 MB on a CPU; a GPU wants fewer, larger blocks."""
+    """Number of similarities stored at once: 4 MB in float32 on a CPU; GPUs are faster with fewer, larger blocks."""
     return 1 << 20 if like.device.type == "cpu" else 1 << 26
 
 
 class StreamedMaximum(torch.autograd.Function):
-    """`streamed_maximum` of a batch with gradients; what backward needs of a block it computes again."""
+    """`streamed_maximum` of a batch with gradients; the backward pass recomputes the similarities of each block."""
 
     @staticmethod
     def forward(ctx: Any, embedding: Tensor, guide: Tensor) -> Tensor:
@@ -74,10 +74,10 @@ class StreamedMaximum(torch.autograd.Function):
 
 
 class StreamedSelection(VocabularyAwareSelection):
-    """`VocabularyAwareSelection` whose memory does not hold pixels x words, with gradients or without."""
+    """`VocabularyAwareSelection` that never stores a pixels x words array, with or without gradients."""
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """max over words of softmax over words: (B, D, h, w), (N, D) -> (B, H', h, w), in (0, 1]."""
+        """Maximum over words of the softmax over words: (B, D, h, w), (N, D) -> (B, H', h, w), in (0, 1]."""
         pixels, guide = self.split_heads(embedding, text)
         guide = guide.to(pixels.dtype).transpose(0, 1)  # (H', N, d)
         if torch.is_grad_enabled() and (pixels.requires_grad or guide.requires_grad):
@@ -87,28 +87,28 @@ class StreamedSelection(VocabularyAwareSelection):
         return attention.unflatten(-1, embedding.shape[-2:])
 
     def select(self, features: Tensor, weights: Tensor) -> Tensor:
-        """As the readable one; under autocast F_vs keeps the type of F_agg."""
+        """Like the plain version; under autocast, F_vs keeps the dtype of F_agg."""
         return super().select(features, weights.to(features.dtype))
 
 
 class ScannedSelection(StreamedSelection):
-    """For `torch.export`, one photo at a time: a scan over blocks of words, which an ONNX file keeps as a loop.
+    """For `torch.export`, one photo at a time: a scan over blocks of words, which becomes a loop in an ONNX file.
 
-    With m the largest similarity so far, the sum of exp(s - m) is carried from block to block. In onnxruntime a loop
-    that carries two maps stays small, whereas one that collects parts of a map keeps what each round has allocated.
+    The largest similarity m so far and the sum of exp(s - m) are carried from block to block. In onnxruntime, such a
+    loop needs little memory, whereas one that collects parts of a map keeps the allocations of every iteration.
     """
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """As above, of one photo."""
+        """Like the base class, for one photo."""
         pixels, guide = self.split_heads(embedding, text)
         return scanned_maximum(pixels[0], guide)[None].unflatten(-1, embedding.shape[-2:])
 
 
 def scanned_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
-    """`streamed_maximum`, `WORDS_AT_ONCE` at a time: (H', d, P), (N, H', d) -> (H', P)."""
+    """`streamed_maximum` over blocks of `WORDS_AT_ONCE` words: (H', d, P), (N, H', d) -> (H', P)."""
     words = guide.shape[0]
     blocks = (words + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE
-    spare = guide.new_zeros(WORDS_AT_ONCE - 1, *guide.shape[1:])  # of which as many as the last block lacks
+    spare = guide.new_zeros(WORDS_AT_ONCE - 1, *guide.shape[1:])  # padding for the last block
     rows = torch.cat([guide, spare])[: blocks * WORDS_AT_ONCE].unflatten(0, (blocks, WORDS_AT_ONCE))
     hidden = torch.cat([guide.new_zeros(words), guide.new_full((len(spare),), LEAST)])[: blocks * WORDS_AT_ONCE]
 
@@ -117,7 +117,7 @@ def scanned_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
         similarity = block[0] @ pixels + block[1]  # (H', n, P)
         larger = torch.maximum(largest, similarity.amax(1))
         total = total * (largest - larger).exp() + (similarity - larger.unsqueeze(1)).exp().sum(1)
-        return (larger, total), total.new_zeros(())  # a scan must collect something
+        return (larger, total), total.new_zeros(())  # a scan must have an output per step
 
     largest = torch.full_like(pixels[:, 0], LEAST)
     blocks_of_words = rows.transpose(1, 2), hidden.unflatten(0, (blocks, WORDS_AT_ONCE, 1))
@@ -126,6 +126,6 @@ def scanned_maximum(pixels: Tensor, guide: Tensor) -> Tensor:
 
 
 def word_rows(vas: VocabularyAwareSelection, text: Tensor) -> Tensor:
-    """Rows (N, D) whose dot product with E is VAS's similarity, mean over heads: text (N, D)."""
+    """Rows (N, D) whose dot product with E is VAS's similarity, mean over heads; `text` is (N, D)."""
     guide = vas.guide(text)
     return guide / ((guide.shape[1] // vas.heads) ** 0.5 * vas.heads)

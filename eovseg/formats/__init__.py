@@ -1,4 +1,4 @@
-"""Results as the files of tools that people label, train and look at data with, and as pictures: all by one name."""
+"""Results in the file formats of labelling and training tools, and as pictures; every kind of file has one name."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """`title` for people, `path` of a photo's file with * for its stem, and `content(result, photo, path)` of it.
+    """A kind of file: its `title`, the `path` of a photo's file with * for the stem, and its `content`.
 
-    `needs`: further files of a result. `shared`: name and content of the file that all photos of a folder share.
+    `needs` names other kinds of files that belong to it. `shared` is the name and content of a file that all photos of
+    a folder share.
     """
 
     title: str
@@ -27,14 +28,14 @@ class Format:
     shared: tuple[str, Callable[["Vocabulary"], bytes]] | None = None
 
 
-# What else can be written of a result, and how its files end.
+# Other files of a result, and the ends of their names.
 FILES = {
     "overlay": "overlay.png",
     "panoptic-png": "panoptic.png",
     "panoptic-json": "panoptic.json",
     "segments": "segments.json",
 }
-# By the name that `eovseg segment --write`, `Result.save(formats=…)` and the page use.
+# The keys are used by `eovseg segment --write`, `Result.save(formats=…)` and the page.
 FORMATS = {
     "yolo": Format(
         "YOLO segmentation", "yolo/labels/*.txt", yolo.label_lines, shared=("yolo/data.yaml", yolo.data_yaml)
@@ -57,15 +58,15 @@ WRITERS = FORMATS | PICTURES
 
 
 def with_needs(kinds: Iterable[str]) -> tuple[str, ...]:
-    """`kinds` of files, each once, with those that they need."""
+    """`kinds` of files and those that they need, without duplicates."""
     return tuple(dict.fromkeys(one for kind in kinds for one in (*needs(kind), kind)))
 
 
 def needs(kind: str) -> tuple[str, ...]:
-    """The further files that a kind of file needs."""
+    """The other kinds of files that a kind needs."""
     return WRITERS[kind].needs if kind in WRITERS else ()
 
 
 def path_of(kind: str, stem: str) -> PurePosixPath:
-    """Where a file of the photo `stem` (with the folders before it) lies below the folder of results."""
+    """Path of a photo's file relative to the folder of results; `stem` includes the photo's folders."""
     return PurePosixPath(WRITERS[kind].path.replace("*", stem))

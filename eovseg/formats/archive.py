@@ -1,4 +1,4 @@
-"""One photo's files for a tool as a ZIP that can be unpacked and opened, with the photo as it was segmented."""
+"""One photo and its files for a tool as a ZIP, ready to be unpacked and opened."""
 
 import io
 import tempfile
@@ -22,8 +22,8 @@ _QUALITY = 95
 def archive(result: "SegmentedPhoto", kind: str) -> bytes:
     """The ZIP of `kind` (a name of `FORMATS`).
 
-    The photo is a JPEG of the size that was segmented, in `images` for YOLO and above the files for the others. Label
-    Studio's has the labelling interface too.
+    The photo is a JPEG of the size that was segmented, in `yolo/images` for YOLO, else at the top level. For Label
+    Studio, the labelling interface is included.
     """
     stem = clean_stem(PurePath(result.name).stem)
     photo = PurePath("yolo/images" if kind == "yolo" else ".") / f"{stem}.jpg"

@@ -1,7 +1,7 @@
-"""COCO's two documents: instances (polygons, run lengths where a segment has holes) and panoptic (beside its PNGs).
+"""COCO's two documents: instances (polygons, or run lengths for segments with holes) and panoptic (with PNGs).
 
-Categories are numbered from 1, as COCO does and CVAT asks for. Every segment is an annotation, stuff too; `isthing` of
-its category tells them apart. An annotation carries the segment's score, which COCO's readers pass over.
+Categories are numbered from 1, as in COCO and as CVAT requires. Every segment is an annotation, including stuff, which
+`isthing` of the category identifies. Annotations contain the segment's score, which COCO's readers ignore.
 """
 
 from pathlib import Path, PurePosixPath
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
-INSTANCES, PANOPTIC = "-coco-instances.json", "-coco-panoptic.json"  # how a photo's documents end
+INSTANCES, PANOPTIC = "-coco-instances.json", "-coco-panoptic.json"  # ends of the file names
 
 
 def header(vocabulary: "Vocabulary") -> dict[str, Any]:
-    """What all photos share."""
+    """The parts of a document that do not depend on photos."""
     return {
         "info": {"description": "EOV-Seg result", "vocabulary": vocabulary.to_text()},
         "licenses": [],
@@ -37,7 +37,7 @@ def header(vocabulary: "Vocabulary") -> dict[str, Any]:
 
 
 def instances(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """A document of one photo with an annotation a segment."""
+    """The instances document of one photo, with one annotation per segment."""
     annotations: list[dict[str, Any]] = []
     for index, segment in enumerate(result.segments):
         mask, left, top = crop(result, index)
@@ -59,12 +59,12 @@ def instances(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
 
 
 def panoptic(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """A document of one photo whose segment map is the PNG that `Result.write` puts beside it."""
+    """The panoptic document of one photo; its segment map is the PNG that `Result.write` puts beside it."""
     infos = []
     for segment in result.segments:
         x0, y0, x1, y1 = segment.box
         mask, left, top = tight(result.segment_map[y0:y1, x0:x1] == segment.id, x0, y0)
-        if not mask.size:  # an instance that others cover
+        if not mask.size:  # an instance that is completely covered by others
             continue
         infos.append(
             {
@@ -90,7 +90,7 @@ def _image(result: "SegmentedPhoto", photo: PhotoFile) -> dict[str, Any]:
 
 
 def _segmentation(mask: np.ndarray, left: int, top: int, size: tuple[int, ...]) -> list[list[int]] | dict[str, Any]:
-    """Polygons, or run lengths down the columns of the photo, as annotation files have them, where there are holes."""
+    """Polygons or, if there are holes, uncompressed run lengths in column order, as in COCO's annotation files."""
     parts = edge_polygons(mask)
     if not any(part.holes for part in parts):
         return [(part.outline + np.array([left, top])).ravel().tolist() for part in parts]

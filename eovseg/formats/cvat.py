@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one XML document, a mask a segment, so that holes and parts stay with it."""
+"""CVAT for images 1.1: one XML document with one mask per segment, which preserves holes and separate parts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
 
 
 def frame(vocabulary: "Vocabulary", photos: int) -> tuple[bytes, bytes]:
-    """What stands before and after the `image` elements of `photos` photos."""
+    """The text before and after the `image` elements; `photos` is the number of photos."""
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")

@@ -1,4 +1,4 @@
-"""A result as `supervision.Detections`; the library is imported only here, when it is asked for."""
+"""A result as `supervision.Detections`; the library is imported only when it is used."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def to_supervision(result: "SegmentedPhoto") -> Any:
     """`supervision.Detections`: boxes (exclusive ends), masks (n, H, W), `confidence`, `class_id`, and data.
 
-    `class_id` is the class's place in the words, `tracker_id` stays empty; `data` holds `class_name`, the segments'
-    unique `segment_name` and `is_thing`. Raises `EovsegError` where supervision is not installed.
+    `class_id` is the index in the vocabulary, and `tracker_id` is empty; `data` contains `class_name`, the segments'
+    unique `segment_name` and `is_thing`. Raises `EovsegError` if supervision is not installed.
     """
     try:
         import supervision

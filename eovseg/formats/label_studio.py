@@ -1,8 +1,8 @@
-"""Label Studio: tasks with pre-annotations, one brush region a segment, so that holes and parts stay with it.
+"""Label Studio: tasks with pre-annotations, one brush region per segment, which preserves holes and separate parts.
 
-The brush's run lengths are a stream of bits, as Label Studio's own `brush.encode_rle` writes it: the number of values
-(32 bits), bits a value less 1 (5), four sizes of length fields less 1 (4 each); then a run after the other: 1, the
-place of its size (2), its length less 1 in that many bits, the value (8). Each pixel is four equal values (RGBA).
+A brush region is a bit stream of run lengths, as written by Label Studio's `brush.encode_rle`. Header: number of values
+(32 bits), bits per value - 1 (5 bits), four sizes of length fields - 1 (4 bits each). Each run: 1 (1 bit), index of the
+field size (2 bits), length - 1 (that many bits), value (8 bits). Each pixel has four equal values (RGBA).
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ _LOCAL = "/data/local-files/?d="
 
 
 def tasks(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """A list of one task for Label Studio's import; the photo's address is that of its local storage."""
+    """A list of one task for Label Studio's import; the photo's URL is one of Label Studio's local storage."""
     address = _LOCAL + quote(photo.name, errors="replace")
     task = {"data": {DATA_KEY: address}, "predictions": [prediction(result)]}
     return json_bytes([task])
 
 
 def prediction(result: "SegmentedPhoto", labels: Sequence[str] | None = None) -> dict[str, Any]:
-    """What an ML backend answers for one photo, and what an imported task carries.
+    """The prediction for one photo, as in the answer of an ML backend and in an imported task.
 
-    `labels`: what the project calls each class of the vocabulary; by default as `labelling_config` does.
+    `labels` are the project's names of the vocabulary's classes, by default those of `labelling_config`.
     """
     if labels is None:
         labels = [printable(entry.label) for entry in result.vocabulary.classes]
@@ -58,7 +58,7 @@ def prediction(result: "SegmentedPhoto", labels: Sequence[str] | None = None) ->
 
 
 def labelling_config(vocabulary: "Vocabulary") -> bytes:
-    """The labelling interface (XML) that these tasks belong to."""
+    """The labelling interface (XML) for these tasks."""
     labels = "".join(f"    <Label value={quoteattr(printable(entry.label))}/>\n" for entry in vocabulary.classes)
     text = (
         f'<View>\n  <Image name="{TO_NAME}" value="${DATA_KEY}" zoom="true"/>\n'

@@ -1,6 +1,6 @@
-"""LabelMe: one JSON file a photo, an outline a part; the parts of a segment share a `group_id`.
+"""LabelMe: one JSON file per photo with one outline per part; the parts of a segment share a `group_id`.
 
-LabelMe has no holes: a hole is joined to its outline by a cut of no width.
+LabelMe has no holes, so each is joined to the outline by a cut of zero width.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from eovseg.formats.polygons import centre_polygons
 if TYPE_CHECKING:
     from eovseg.segmented import SegmentedPhoto
 
-_VERSION = "5.5.0"  # of the file format, which later releases read
+_VERSION = "5.5.0"  # of the file format; later releases can read it
 
 
 def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """The file of one photo; it names the photo as seen from the folder of `path`, where the file is put."""
+    """The file of one photo; it refers to the photo by its path relative to the folder of `path`."""
     height, width = result.segment_map.shape
     shapes: list[dict[str, Any]] = []
     for index, segment in enumerate(result.segments):

@@ -1,4 +1,4 @@
-"""Pictures of a result as files: `content(result, photo, path)` of each, as `eovseg.formats.PICTURES` calls it."""
+"""Pictures of a result as files: the `content` functions of `eovseg.formats.PICTURES`."""
 
 import io
 import zipfile
@@ -14,7 +14,7 @@ from eovseg.stems import clean_stem
 if TYPE_CHECKING:
     from eovseg.segmented import SegmentedPhoto
 
-# A picture of a result with the segments `ids` in front, by default the result's subject.
+# Draws a picture of a result with the segments `ids` in the foreground, by default the result's subject.
 DRAWN: dict[str, Callable[["SegmentedPhoto", Collection[int] | None], Image.Image]] = {
     "spotlight": lambda result, ids: result.spotlight(ids),
     "blurred": lambda result, ids: result.blurred_background(ids),
@@ -24,12 +24,14 @@ DRAWN: dict[str, Callable[["SegmentedPhoto", Collection[int] | None], Image.Imag
 
 
 def content(kind: str) -> Callable[["SegmentedPhoto", PhotoFile, Path], bytes]:
-    """The PNG of a picture of `DRAWN`."""
+    """The `content` function that writes a picture of `DRAWN` as PNG."""
     return lambda result, photo, path: png_bytes(DRAWN[kind](result, None))
 
 
 def cutouts(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """A ZIP with a transparent PNG for each named segment, "ID NAME.png"; equal results give equal bytes."""
+    """A ZIP with a transparent PNG for each named segment, named "ID NAME.png"; equal results give identical bytes."""
+    from eovseg.result import clean_stem
+
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for segment, (name, picture) in zip(result.named, result.cutouts().items(), strict=True):

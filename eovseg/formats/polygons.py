@@ -1,9 +1,9 @@
-"""Masks as polygons, pixel for pixel: along the pixels' edges with holes apart, or through their centres without holes.
+"""Masks as pixel-exact polygons: along pixel edges with separate holes, or through pixel centres without holes.
 
-Tools fill polygons in two ways. COCO's reader (pycocotools) takes coordinates as places on the plane, where pixel
-(x, y) is the square from x to x + 1: `edge_polygons` follow the squares' sides. YOLO's and LabelMe's readers fill with
-OpenCV or Pillow, which take coordinates as pixels and fill the outline's pixels too: `centre_polygons` go from pixel to
-pixel. Either way the tool's reader gives the mask back exactly.
+Tools fill polygons in two ways. COCO's reader (pycocotools) treats coordinates as points in the plane, where pixel
+(x, y) is the square from x to x + 1; `edge_polygons` follow the sides of these squares. YOLO's and LabelMe's readers
+use OpenCV or Pillow, which treat coordinates as pixels and also fill the pixels of the outline; `centre_polygons` go
+from pixel to pixel. In both cases, the tool's reader reproduces the mask exactly.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Readers either cut off or round what follows the decimal point; a quarter of a pixel stays in its pixel both ways.
+# Readers either truncate or round coordinates; with an offset of a quarter, both give the same pixel.
 _IN_PIXEL = 0.25
-_STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])  # dx, dy of a side that runs right, down, left, up
+_STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])  # dx, dy of sides directed right, down, left, up
 
 
 class Polygon(NamedTuple):
@@ -26,10 +26,10 @@ class Polygon(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sides:
-    """The pixel sides between a mask and what is not mask, each with the mask on its right, and the loops they form.
+    """The n pixel sides between a mask and its outside, directed with the mask on the right, and the loops they form.
 
-    `pixels` (n, 2) x, y of the mask's pixel at each side; `directions` (n,) into `_STEPS`; `loops` the sides' places
-    in the order in which they are walked.
+    `pixels` (n, 2): x, y of each side's mask pixel; `directions` (n,): indices into `_STEPS`; `loops`: indices of the
+    sides of each loop, in order.
     """
 
     mask: np.ndarray
@@ -39,25 +39,25 @@ class _Sides:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """(n, 2) x, y of the corner where each side begins."""
+        """The x, y (n, 2) of the corner where each side begins."""
         return self.pixels + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])[self.directions]
 
     @cached_property
     def tops(self) -> tuple[np.ndarray, np.ndarray]:
-        """The places of the sides above a pixel, and that pixel's number in reading order, which rises."""
+        """The indices of the top sides of pixels, and the flat indices of these pixels, ascending."""
         places = np.flatnonzero(self.directions == 0)
         return places, self.pixels[places, 1] * self.mask.shape[1] + self.pixels[places, 0]
 
     def is_hole(self, loop: np.ndarray) -> bool:
-        """Whether the loop runs round a hole; its area is then negative."""
+        """Whether the loop surrounds a hole: then its signed area is negative."""
         x, y = self.starts[loop].T
         return bool(np.dot(x, np.roll(y, -1)) < np.dot(y, np.roll(x, -1)))
 
 
 def edge_polygons(mask: np.ndarray) -> list[Polygon]:
-    """The parts of a mask (H, W) bool as polygons along the pixels' sides, in pixels from the photo's corner.
+    """The parts of a mask (H, W) bool as polygons along pixel sides; coordinates in pixels, origin at its corner.
 
-    Pixels that touch at a corner only are two parts; polygons of one mask do not overlap.
+    Pixels that touch only at a corner belong to different parts. The polygons of a mask do not overlap.
     """
     sides = _sides(mask, diagonal=False)
     starts = sides.starts
@@ -76,11 +76,11 @@ def edge_polygons(mask: np.ndarray) -> list[Polygon]:
 
 
 def centre_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """The parts of a mask (H, W) bool as outlines (n, 2) x, y from pixel to pixel, for readers that fill their outline.
+    """The parts of a mask (H, W) bool as outlines (n, 2) x, y from pixel to pixel, for readers that fill outlines too.
 
-    A hole is joined to the outline above it by a cut of no width, walked down and up again (a "keyhole"), so that each
-    part is one outline. Pixels that touch at a corner are one part. A part of one or two pixels repeats them, since
-    readers ask for three points.
+    Each hole is joined to the outline above it by a cut of zero width, traversed down and up again (a "keyhole"), so
+    that each part is one outline. Pixels that touch at a corner belong to the same part. Parts of one or two pixels
+    repeat points, because readers require three.
     """
     sides = _sides(mask, diagonal=True)
     holes = [loop for loop in sides.loops if sides.is_hole(loop)]
@@ -94,15 +94,15 @@ def centre_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _parts(mask: np.ndarray) -> np.ndarray:
-    """(H, W) int, the number of the part that each pixel belongs to; a corner joins nothing."""
-    from scipy import ndimage  # takes a moment, and every list of formats comes by here
+    """The part number of each pixel (H, W) int, 0 = outside; pixels that touch only at a corner are not connected."""
+    from scipy import ndimage  # slow to import, and this module is needed for a list of the formats
 
     numbers: np.ndarray = ndimage.label(mask)[0]
     return numbers
 
 
 def _sides(mask: np.ndarray, diagonal: bool) -> _Sides:
-    """The loops round a mask; with `diagonal` they run on across pixels that touch at a corner only."""
+    """The sides and loops of a mask; with `diagonal`, pixels that touch only at a corner share a loop."""
     inside = np.pad(np.asarray(mask, dtype=bool), 1)
     here = inside[1:-1, 1:-1]
     beyond = (inside[:-2, 1:-1], inside[1:-1, 2:], inside[2:, 1:-1], inside[1:-1, :-2])  # above, right, below, left
@@ -125,7 +125,10 @@ def _sides(mask: np.ndarray, diagonal: bool) -> _Sides:
 
 
 def _following(sides: _Sides, corners: int, diagonal: bool) -> np.ndarray:
-    """(n,) the side that follows each: a corner where two begin is turned towards the own pixel, or away from it."""
+    """The index (n,) of the side that follows each side; where two sides begin at a corner, `diagonal` decides.
+
+    With `diagonal`, the loop turns away from its own pixel, else towards it. There are `corners` corners in a row.
+    """
     starts = sides.starts
     keys = (starts[:, 1] * corners + starts[:, 0]) * 4 + sides.directions
     order = np.argsort(keys)
@@ -140,11 +143,11 @@ def _following(sides: _Sides, corners: int, diagonal: bool) -> np.ndarray:
 
 
 def _cut(sides: _Sides, hole: np.ndarray) -> tuple[int, np.ndarray]:
-    """The side straight above a hole's top, and the hole's sides as they are walked when coming from there.
+    """The side where the cut to a hole begins, and the hole's sides in the order from there, back to the start.
 
-    That side belongs to the outline or to a hole that is higher up, so cuts never form a circle.
+    The cut begins directly above the hole's top, on the outline or on a higher hole, so cuts cannot form a cycle.
     """
-    below = hole[sides.directions[hole] == 2]  # the mask is above the hole there
+    below = hole[sides.directions[hole] == 2]  # bottom sides of pixels, with the hole below
     top = below[np.argmin(sides.pixels[below, 1])]
     x, y = sides.pixels[top]
     gaps = np.flatnonzero(~sides.mask[:y, x])
@@ -155,7 +158,7 @@ def _cut(sides: _Sides, hole: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _walk(outline: np.ndarray, cuts: dict[int, np.ndarray]) -> list[int]:
-    """The sides of an outline, with each hole walked where its cut begins."""
+    """The sides of an outline, with the sides of each hole inserted where its cut begins."""
     walked: list[int] = []
     stack = [iter(outline.tolist())]
     while stack:
@@ -170,7 +173,7 @@ def _walk(outline: np.ndarray, cuts: dict[int, np.ndarray]) -> list[int]:
 
 
 def _without_repeats(points: np.ndarray) -> np.ndarray:
-    """A closed outline without points that repeat the one before or lie on the way straight on."""
+    """A closed outline without repeated points and without points in the middle of straight lines."""
     moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
     if not moved.any():
         return points[:1]

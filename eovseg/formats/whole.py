@@ -1,8 +1,8 @@
-"""One document over all photos of a folder, put together from each photo's own, which are read one after the other.
+"""One document for all photos of a folder, combined from the documents of the photos, which are read one by one.
 
-The order of `targets` (a photo's stem with the folders before it) alone decides what is written, so a run that was cut
-and resumed, or done in shards, ends with the same file as one that went through. Beside the photos' names nothing is
-held in memory.
+The output depends only on the documents and the order of `targets` (stems of the photos, including their folders), so
+a run that was resumed or divided into shards gives the same file as a single run. Only the names of the photos are kept
+in memory.
 """
 
 import json
@@ -20,7 +20,7 @@ from eovseg.whole_files import whole_file
 
 
 def write_instances(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
-    """`coco-instances.json`, with annotations numbered through."""
+    """Writes `coco-instances.json`, with annotations numbered consecutively."""
     numbered = 0
 
     def renumber(image: int, target: str, annotation: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def write_instances(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]
 
 
 def write_panoptic(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
-    """`coco-panoptic.json`, which names each photo's PNG as seen from `folder`."""
+    """Writes `coco-panoptic.json`, with the path of each photo's PNG relative to `folder`."""
 
     def renumber(image: int, target: str, annotation: dict[str, Any]) -> dict[str, Any]:
         png = Path(target).with_name(annotation["file_name"]).as_posix()
@@ -62,7 +62,7 @@ def _write_coco(
 
 
 def write_tasks(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
-    """`label-studio.json` with all tasks, and the labelling interface `label-studio.xml`."""
+    """Writes `label-studio.json` with all tasks, and the labelling interface `label-studio.xml`."""
     with _whole(folder / "label-studio.xml") as file:
         file.write(label_studio.labelling_config(vocabulary))
     with _whole(folder / "label-studio.json") as file:
@@ -72,7 +72,7 @@ def write_tasks(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) ->
 
 
 def write_cvat(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
-    """`cvat.xml` with the photos numbered from 0."""
+    """Writes `cvat.xml` with the photos numbered from 0."""
     start, end = cvat.frame(vocabulary, len(targets))
     with _whole(folder / "cvat.xml") as file:
         file.write(start)
@@ -84,7 +84,7 @@ def write_cvat(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> 
         file.write(end)
 
 
-# YOLO and LabelMe have a file a photo and need nothing over them.
+# YOLO and LabelMe have one file per photo and no common document.
 WHOLE: dict[str, Callable[[Path, Vocabulary, Sequence[str]], None]] = {
     "coco-instances": write_instances,
     "coco-panoptic": write_panoptic,
@@ -100,10 +100,10 @@ def _parts(folder: Path, kind: str, targets: Sequence[str]) -> Iterator[tuple[st
 
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write a document to; it appears whole or not at all."""
+    """Opens a file that is written atomically. Raises `EovsegError` if the block fails to read or write a document."""
     try:
         with whole_file(path) as part, part.open("wb") as file:
             yield file
     except (OSError, ValueError, ElementTree.ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise EovsegError(f'"{path}" cannot be put together from the files of the photos ({reason}).') from error
+        raise EovsegError(f'"{path}" cannot be combined from the files of the photos ({reason}).') from error

@@ -1,8 +1,8 @@
-"""YOLO segmentation: `labels/NAME.txt` a photo and `data.yaml` for all of them.
+"""YOLO segmentation: `labels/NAME.txt` for each photo and one `data.yaml`.
 
-A line is a class and an outline in shares of width and height. The format has neither holes nor objects of several
-parts: a hole is joined to its outline by a cut of no width, and each part is a line, so an object in three parts comes
-back as three. Every segment is written, stuff too.
+Each line has a class and an outline with coordinates relative to width and height. The format supports neither holes
+nor objects of several parts: a hole is joined to the outline by a cut of zero width, and every part is a line, so an
+object of three parts is read as three objects. All segments are written, including stuff.
 """
 
 import json
@@ -32,8 +32,8 @@ def label_lines(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes
 
 
 def data_yaml(vocabulary: "Vocabulary") -> bytes:
-    """The classes, and where the photos belong: in `images` beside `labels`."""
-    # A string of JSON is one of YAML; written by hand, so that no YAML library is needed.
+    """The names of the classes, and the folder of the photos: `images`, beside `labels`."""
+    # Written without a YAML library: JSON strings are valid YAML.
     names = (
         f"  {number}: {json.dumps(printable(e.label), ensure_ascii=False)}\n"
         for number, e in enumerate(vocabulary.classes)

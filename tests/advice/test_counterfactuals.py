@@ -1,4 +1,4 @@
-"""What would rename a segment: every proposal replayed, and none smaller found by trying everything."""
+"""Counterfactuals: every proposal is verified, and an exhaustive search finds no smaller change."""
 
 import itertools
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_an_unknown_segment_is_refused(xs: "Predictor") -> None:
         xs.counterfactuals(PHOTO, WORDS, 99, settings=PLAIN)
 
 
-def test_all_are_replayed_and_none_is_smaller(xs: "Predictor", result: Result) -> None:
+def test_changes_are_verified_and_minimal(xs: "Predictor", result: Result) -> None:
     place = next(i for i, segment in enumerate(result.segments) if segment.label in ("bus", "truck"))
     mask, name = result.mask(place), result.segments[place].label
     found = {c.kind: c for c in xs.counterfactuals(PHOTO, WORDS, result.segments[place].id, settings=PLAIN)}
@@ -51,7 +51,7 @@ def test_all_are_replayed_and_none_is_smaller(xs: "Predictor", result: Result) -
 
 
 def check_dials(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:
-    """No step of a dial that is nearer than the one found renames the segment; without one, none does."""
+    """No smaller change of a setting renames the segment; if none was found, none does."""
     decoded = xs.decode(xs.encode_image(PHOTO), WORDS)
     for dial in DIALS:
         now = getattr(PLAIN.applied(xs.config), dial)
@@ -63,7 +63,7 @@ def check_dials(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndar
 
 
 def check_words(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:
-    """No smaller set of names does, nor any one synonym where none was found."""
+    """No smaller set of names renames the segment, nor does any single synonym if none was found."""
     for size in range(1, int(found["remove"].size)):
         for gone in itertools.combinations(WORDS.words, size):
             fewer = without(WORDS, gone)

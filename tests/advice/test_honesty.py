@@ -1,4 +1,4 @@
-"""Verdicts and the words of a segment: thresholds by hand, and the file that ships."""
+"""Verdicts and the words of a segment, with manually chosen thresholds and with the shipped file."""
 
 import json
 from dataclasses import replace
@@ -23,24 +23,24 @@ HAND = Honesty("x", 0.9, (Limits(20, {"0.05": 1.0, "0.1": 0.5}, 0.2), Limits(133
 
 
 @pytest.mark.parametrize(("words", "length"), [(1, 20), (40, 20), (60, 133), (133, 133), (134, None)])
-def test_the_nearest_length_holds_and_none_beyond(words: int, length: int | None) -> None:
+def test_the_nearest_length_is_used_but_none_beyond_the_longest(words: int, length: int | None) -> None:
     limits = HAND.of(words)
     assert (limits.words if limits else None) == length
 
 
-def test_words_reach_the_threshold_and_are_never_none() -> None:
+def test_words_reach_the_threshold_and_there_is_at_least_one() -> None:
     limits = HAND.limits[0]
     assert likely_words(np.array([0.1, 0.6, 0.3]), limits) == [1, 2]
     assert likely_words(np.array([0.15, 0.16, 0.14]), limits) == [1]
 
 
-def test_evidence_is_the_best_kernel_and_small_masks_ask_one_classifier() -> None:
+def test_evidence_is_the_best_kernel_and_small_masks_use_one_classifier() -> None:
     inside, outside = np.array([[1.0, 0.0], [0.0, 3.0]]), np.array([[3.0, 0.0], [9.0, 9.0]])
     evidence = word_evidence(inside, outside, np.array([True, False]), 0.5)
     assert evidence.tolist() == [2.0, 3.0]
 
 
-def test_a_file_of_other_weights_says_nothing(tmp_path: Path) -> None:
+def test_thresholds_of_other_weights_are_ignored(tmp_path: Path) -> None:
     checkpoint = tmp_path / "mine.safetensors"
     assert read_honesty(checkpoint, "x") is None
     path = tmp_path / "mine.honesty.json"
@@ -52,14 +52,14 @@ def test_a_file_of_other_weights_says_nothing(tmp_path: Path) -> None:
         read_honesty(checkpoint, "x")
 
 
-def test_the_shipped_file_is_about_the_shipped_weights(xs: "Predictor") -> None:
+def test_the_shipped_thresholds_belong_to_the_shipped_weights(xs: "Predictor") -> None:
     assert xs.honesty is not None and xs.honesty.weights == file_digest(WEIGHTS)
     for limits in xs.honesty.limits:
         rates = sorted((float(rate), threshold) for rate, threshold in limits.evidence.items())
         assert [t for _, t in rates] == sorted((t for _, t in rates), reverse=True)
 
 
-def test_results_tell_what_was_measured_and_nothing_else(xs: "Predictor") -> None:
+def test_results_contain_only_measured_statements(xs: "Predictor") -> None:
     photo = asset_path("photos/bear.jpg")
     result = xs(photo, "bear; grass; refrigerator")
     told = result.to_json()

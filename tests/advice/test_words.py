@@ -1,4 +1,4 @@
-"""Nouns and suggestions, and the check-up of a list, on the model that ships."""
+"""Nouns, suggestions, and checks of word lists, with the shipped model."""
 
 import itertools
 import json
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 BEAR = asset_path("photos/bear.jpg")
 
 
-def test_nouns_and_their_rows_belong_together(xs: "Predictor") -> None:
+def test_nouns_match_their_rows(xs: "Predictor") -> None:
     words = nouns()
     assert 1500 < len(words) < 2100 and not words.notes
     assert {c.label for c in words.classes[:133]} <= {
         name.replace("-", " ") for name in Vocabulary.preset(TRAINING_PRESET).words
     }
-    assert words.labels[0] == "person"  # most photos have one
+    assert words.labels[0] == "person"  # the most frequent class
     rows = noun_rows(xs)
     assert rows is noun_list._stored_rows() and rows.shape == (len(words.words), xs.config.embed_dim)
     few = Vocabulary.parse("; ".join(words.words[i] for i in (0, 900, -1)))
@@ -57,7 +57,7 @@ def test_suggestions_name_what_is_there(
     assert [one["word"] for one in json.loads(printed)["words"]] == words and "no-such.jpg" in said
 
 
-def test_words_that_win_nothing(xs: "Predictor") -> None:
+def test_words_that_never_win(xs: "Predictor") -> None:
     words = Vocabulary.parse("bear; grass: stuff; gown; refrigerator; mosaic")
     decoded = xs.decode(xs.encode_image(BEAR), words)
     void = decoded.logits.class_logits[-1][0].softmax(-1)[:, -1]
@@ -71,7 +71,7 @@ def test_words_that_win_nothing(xs: "Predictor") -> None:
         assert found.tolist() == won.tolist()
 
 
-def test_the_check_up_tells_what_is_odd(
+def test_a_list_is_checked(
     xs: "Predictor", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eovseg.loading.load", lambda *given: xs)

@@ -1,4 +1,4 @@
-"""The benchmark command: a real row, rows that cannot run, and going on where a file ends."""
+"""The benchmark command: a real row, rows that cannot run, and resuming a file."""
 
 import csv
 from dataclasses import replace
@@ -17,7 +17,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_is_measured_in_a_new_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.csv"
     options = ["benchmark", "--out", str(out), "--variant", "xs", "--words", "6", "--side", "224", "--repeats", "2"]
     assert main(options) == 0
@@ -36,7 +36,7 @@ def test_a_row_is_measured_in_a_process_of_its_own(tmp_path: Path, capsys: pytes
     assert rows(out) == [row] and capsys.readouterr().out == ""  # nothing is measured twice
 
 
-def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cases_that_cannot_run_give_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("eovseg.benchmark.measure.has_bfloat16", lambda _: False)
     monkeypatch.setattr(command, "QUICK", (Case("s", device="cuda"), Case("l", "openvino", "bfloat16")))
@@ -50,7 +50,7 @@ def test_what_cannot_run_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.filterwarnings("ignore:dtype='bfloat16' is slower")
 @pytest.mark.parametrize("able", [True, False], ids=["computed", "emulated"])
 def test_bfloat16_on_any_processor(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row's own process, called in this one: a processor that has bfloat16 is timed, another's numbers compared."""
+    """Calls the code of the row's process: with bfloat16 in hardware, time is measured, else only the difference."""
     monkeypatch.setattr("eovseg.benchmark.measure.has_bfloat16", lambda _: able)
     case = Case("xs", dtype="bfloat16", words=6, side=224, repeats=1)
     assert case.emulated != able
@@ -64,7 +64,7 @@ def test_bfloat16_on_any_processor(able: bool, monkeypatch: pytest.MonkeyPatch) 
         assert row["image floor (s)"] > 0
 
 
-def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_row_does_not_affect_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "speed.csv"
     monkeypatch.setattr(command, "QUICK", (Case("xs", words=1, side=1), Case("s", device="cuda")))
     monkeypatch.setattr(
@@ -75,6 +75,6 @@ def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("option", ["--words", "--side", "--repeats"])
-def test_numbers_below_one_get_one_sentence(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_below_one_are_refused(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--out", str(tmp_path / "a.csv"), "--variant", "xs", option, "0"]) == 1
     assert f"{option} is 0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Photos beside a busy process and in batches: real rows, the busy process and its end, the file."""
+"""Photos beside a busy process and in batches: real rows, the busy process, and the CSV."""
 
 import csv
 from pathlib import Path
@@ -56,6 +56,6 @@ def test_a_row_for_each_condition_and_waiting(tmp_path: Path, monkeypatch: pytes
     assert len(rows) == 4 and all(row["hardware"] and float(row["load average before"]) >= 0 for row in rows)
 
 
-def test_no_repeats_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_repeats_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert conditions.main(["--repeats", "0"]) == 1
     assert capsys.readouterr().err == "--repeats is 0; give at least 1.\n"

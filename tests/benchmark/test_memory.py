@@ -1,4 +1,4 @@
-"""The memory curves' command: two small points, each from a process of its own."""
+"""The command for the memory curves, with two small points, each measured in a new process."""
 
 import csv
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_every_point_has_times_and_memory(tmp_path: Path, monkeypatch: pytest.Mo
         assert sum(float(row[f"{part} (MB)"]) for part in parts) > 0
 
 
-def test_a_point_that_fails_is_one_sentence(
+def test_a_failing_point_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(memory.sys, "executable", "false")
@@ -41,11 +41,11 @@ def test_onnx_words_in_bounded_memory(tmp_path: Path) -> None:
         few, many = csv.DictReader(file)
     assert (few["words"], many["words"]) == ("150", "10000")
     every_pixel_and_word = 96 * 128 * 10_000 * 4 / 1e6
-    assert float(many["words (MB)"]) < every_pixel_and_word / 2, "491 MB would hold one similarity of each"
+    assert float(many["words (MB)"]) < every_pixel_and_word / 2, "storing all similarities would need 491 MB"
     for row in (few, many):
         assert float(row["difference first_masks"]) <= 1e-4 and float(row["words (s)"]) > 0
 
 
-def test_too_few_words_for_onnx_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_words_for_onnx_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert onnx_memory.main(["--words", "2"]) == 1
     assert capsys.readouterr().err == "--words is 2; give whole numbers of at least 3.\n"

@@ -1,4 +1,4 @@
-"""The start's command: rows of real processes, and one that fails."""
+"""The command for start-up times: rows of real processes, and a process that fails."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ from eovseg.benchmark import start
 
 
 @pytest.mark.slow
-def test_a_row_each_tells_time_memory_and_torch(
+def test_each_row_has_time_memory_and_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = start.starts()
@@ -27,7 +27,7 @@ def test_a_row_each_tells_time_memory_and_torch(
         assert min(float(row[name]) for name in ("seconds", "memory (MB)")) > 0 and row["processor"]
 
 
-def test_what_fails_is_one_sentence(
+def test_failures_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(start, "starts", lambda: {"nothing": ["raise SystemExit('no such thing')"]})

@@ -78,7 +78,7 @@ def test_scale_is_relative_to_fitting_the_crop() -> None:
         assert np.count_nonzero(view.segment_map == 1) == area
 
 
-def test_the_sample_itself_stays_untouched() -> None:
+def test_the_sample_is_not_changed() -> None:
     sample, donor = _blocks(), _blocks()
     before = sample.image.copy(), sample.segment_map.copy()
     always = Augmentation(paste_probability=1.0)
@@ -139,7 +139,7 @@ def _cut() -> Sample:
     ],
     ids=["crowd", "stuff", "class that may not compete", "cut by the border", "tiny", "no instance"],
 )
-def test_what_is_not_pasted(donor: Sample, known: int) -> None:
+def test_donors_that_are_not_pasted(donor: Sample, known: int) -> None:
     for seed in range(5):
         view = _sample(np.full((64, 64), 3), {3: SKY}, known)
         paste_instance(view, donor, Augmentation(), np.random.default_rng(seed))

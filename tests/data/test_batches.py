@@ -73,7 +73,7 @@ def test_shapes_and_agreement_of_a_batch(sources: Sequence[TrainingSource]) -> N
                 assert target.known_classes[label]
 
 
-def test_seed_and_step_decide_the_batch(sources: Sequence[TrainingSource]) -> None:
+def test_seed_and_step_determine_the_batch(sources: Sequence[TrainingSource]) -> None:
     first, second = TrainingBatches(sources, SMALL, seed=3), TrainingBatches(sources, SMALL, seed=3)
     second[0], second[5]  # the order of access does not matter
     _assert_equal(first[7], second[7])

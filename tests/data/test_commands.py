@@ -50,7 +50,7 @@ def test_check_names_the_first_broken_file(tmp_path: Path, capsys: pytest.Captur
     assert f"{mask} has values that are not in the class list: [99]." in capsys.readouterr().out
 
 
-def test_check_without_a_split_takes_those_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_without_a_split_checks_the_available_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, (name, tree) in enumerate(
         [
             ("pascal-voc-20", trees.pascal_voc),
@@ -109,7 +109,7 @@ def test_evaluate_by_name(
     ("options", "message"),
     [
         (["--dataset", "ade20k", "--split", "test"], 'ade20k has no split "test"; choose from val, train.'),
-        (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic are for plain folders"),
+        (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic cannot be combined with"),
         (["--dataset", "ade20k", "--split", "train"], "images/training is missing: unpack ADEChallengeData2016.zip."),
     ],
 )
@@ -136,7 +136,7 @@ def test_truth_of_ap_and_miou_comes_from_the_data_sets_own_files(tmp_path: Path)
     assert np.array_equal(evaluator.truth(folder.photos[0]).class_map(), expected)
 
 
-def test_classes_of_one_label_stay_apart_in_their_own_data_set(tmp_path: Path) -> None:
+def test_classes_with_the_same_label_are_distinguished_in_their_data_set(tmp_path: Path) -> None:
     """ADE20K-847 has two classes "bag", which only their ids distinguish."""
     folder = open_data_set("ade20k-847", trees.ade20k_full(tmp_path))
     assert folder.table is not None

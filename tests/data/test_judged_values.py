@@ -51,13 +51,13 @@ def _pq(root: Path) -> float:
 
 
 @pytest.mark.parametrize("area", [48, 768, -50, 0, 1e300, None, "192", [], True])
-def test_areas_are_counted_whatever_the_file_states(tmp_path: Path, area: Any) -> None:
+def test_areas_are_counted_regardless_of_the_file(tmp_path: Path, area: Any) -> None:
     root = trees.own_panoptic(tmp_path)
     trees.edit_json(root / "panoptic.json", lambda d: _first(d).update(area=area))
     assert _pq(root) == pytest.approx(1.0)
 
 
-def test_wrong_areas_are_told_by_data_check(tmp_path: Path) -> None:
+def test_data_check_reports_wrong_areas(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path)
     trees.edit_json(root / "panoptic.json", lambda d: _first(d).update(area=-50))
     report = check("panoptic-folder", root)
@@ -114,7 +114,7 @@ JUDGED = [
 
 
 @pytest.mark.parametrize(("change", "message"), JUDGED)
-def test_panoptic_values_are_judged_with_file_and_entry(tmp_path: Path, change: Any, message: str) -> None:
+def test_invalid_panoptic_values_are_reported_with_file_and_entry(tmp_path: Path, change: Any, message: str) -> None:
     root = trees.own_panoptic(tmp_path)
     trees.edit_json(root / "panoptic.json", change)
     with pytest.raises(DataError, match=message) as caught:
@@ -122,7 +122,7 @@ def test_panoptic_values_are_judged_with_file_and_entry(tmp_path: Path, change: 
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_written_as_text_or_with_a_point_are_numbers(tmp_path: Path) -> None:
+def test_numbers_as_text_or_floats_are_accepted(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path)
     trees.edit_json(root / "panoptic.json", lambda d: _first(d).update(id=70_000.0, category_id="9", iscrowd=False))
     assert check("panoptic-folder", root).ok
@@ -149,7 +149,7 @@ def test_a_panoptic_png_may_have_a_palette_or_transparency(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_no_error_in_any_json(tmp_path: Path, encoding: str) -> None:
+def test_byte_order_marks_in_json_are_accepted(tmp_path: Path, encoding: str) -> None:
     for name, tree, file in (
         ("panoptic-folder", trees.own_panoptic, "panoptic.json"),
         ("coco-instances-folder", trees.own_instances, "instances.json"),
@@ -168,7 +168,7 @@ def test_a_byte_order_mark_is_no_error_in_any_json(tmp_path: Path, encoding: str
         assert check("pascal-voc-20", root).ok
 
 
-def test_paths_that_windows_wrote_are_found(tmp_path: Path) -> None:
+def test_windows_paths_are_found(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path / "panoptic")
     for folder, name in (("images", "a.jpg"), ("panoptic", "a.png")):
         (root / folder / "sub").mkdir()
@@ -196,7 +196,7 @@ SQUARE = [2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]
     [None, [], [[]], [2, 2, 10, 10], [[2, 2, 10, 10]], [[1, 1], []],
      {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, [[-9, -9, -5, -9, -5, -5]]],
 )  # fmt: skip
-def test_an_empty_object_is_left_out_and_counted(tmp_path: Path, shape: Any) -> None:
+def test_an_empty_object_is_skipped_and_counted(tmp_path: Path, shape: Any) -> None:
     root = trees.own_instances(tmp_path)
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(segmentation=shape))
     report = check("coco-instances-folder", root)
@@ -263,7 +263,7 @@ def test_run_lengths_are_read_as_pycocotools_reads_them() -> None:
         ({"iscrowd": "x"}, "annotation 1 of a.jpg has iscrowd 'x'; it must be 1 or 0"),
     ],
 )
-def test_a_broken_object_is_named_in_plain_words(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_an_invalid_object_is_reported(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     root = trees.own_instances(tmp_path)
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(change))
     (sentence,) = check("coco-instances-folder", root).broken
@@ -280,7 +280,7 @@ def test_an_area_that_is_null_is_counted(tmp_path: Path) -> None:
     assert one.area == one.mask.sum() == 96
 
 
-def test_own_categories_are_not_taken_for_cocos(tmp_path: Path) -> None:
+def test_custom_categories_are_not_mistaken_for_cocos(tmp_path: Path) -> None:
     root = trees.coco(tmp_path / "instances")
     own = [{"id": 1, "name": "pallet"}, {"id": 44, "name": "forklift"}]
     trees.edit_json(root / "annotations" / "instances_val2017.json", lambda d: d.update(categories=own))
@@ -328,7 +328,7 @@ def test_own_polygons_are_trained_on(tmp_path: Path) -> None:
     assert batches[0].pixels.shape[0] == 2
 
 
-def test_commas_part_the_names_of_a_category_in_training_too(tmp_path: Path) -> None:
+def test_commas_separate_the_names_of_a_category_in_training_too(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path)
     source = TrainingSource(root, "panoptic", 1.0)
     classes = TrainingClasses.coco()

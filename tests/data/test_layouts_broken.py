@@ -156,7 +156,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("name", "tree", "damage", "message"), DAMAGES)
-def test_broken_files_are_named_in_one_sentence(
+def test_broken_files_are_reported_in_one_sentence(
     tmp_path: Path, name: str, tree: Tree, damage: Damage, message: str
 ) -> None:
     root = tree(tmp_path)

@@ -76,7 +76,7 @@ def test_every_data_set_is_covered() -> None:
         (trees.mapillary, "mapillary_vistas", "mapillary-vistas"),
     ],
 )
-def test_root_may_be_the_folder_itself_or_the_one_it_lies_in(
+def test_root_may_be_the_folder_itself_or_its_parent(
     tmp_path: Path, tree: Callable[[Path], Path], inner: str, name: str
 ) -> None:
     assert len(open_data_set(name, tree(tmp_path) / inner)) == 2
@@ -88,7 +88,7 @@ def test_pngs_unpacked_beside_their_zip_are_found(tmp_path: Path) -> None:
     assert check("coco-panoptic", root).ok
 
 
-def test_coco_ap_and_ade20k_miou_have_labels_of_their_own(tmp_path: Path) -> None:
+def test_coco_ap_and_ade20k_miou_have_separate_labels(tmp_path: Path) -> None:
     folder = open_data_set("coco-panoptic", trees.coco(tmp_path / "coco"))
     instances = folder.load_instances(folder.photos[0])
     assert instances is not None
@@ -106,7 +106,7 @@ def test_coco_ap_and_ade20k_miou_have_labels_of_their_own(tmp_path: Path) -> Non
     assert folder.notes == ()
 
 
-def test_the_report_says_where_those_labels_are_not_there(tmp_path: Path) -> None:
+def test_the_report_tells_if_separate_labels_are_missing(tmp_path: Path) -> None:
     root = trees.coco(tmp_path / "coco")
     (root / "annotations" / "instances_val2017.json").unlink()
     assert check("coco-panoptic", root).ok
@@ -119,7 +119,7 @@ def test_the_report_says_where_those_labels_are_not_there(tmp_path: Path) -> Non
     assert folder.notes[0].startswith("mIoU is measured on the panoptic segments")
 
 
-def test_photos_without_any_label_are_left_out_and_told(tmp_path: Path) -> None:
+def test_photos_without_labels_are_skipped_and_reported(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path)
     trees.edit_json(root / "panoptic.json", lambda d: d["annotations"][1]["segments_info"].clear())
     trees.id_png(root / "panoptic" / "b.png", trees.boxes())
@@ -128,7 +128,7 @@ def test_photos_without_any_label_are_left_out_and_told(tmp_path: Path) -> None:
     assert (report.photos, report.notes) == (1, ["Skipped photos without labels: 1, the first being b.jpg."])
 
 
-def test_masks_without_any_label_are_told(tmp_path: Path) -> None:
+def test_masks_without_labels_are_reported(tmp_path: Path) -> None:
     root = trees.own_masks(tmp_path)
     trees.index_mask(root / "masks" / "b.png", trees.boxes(background=255))
     report = check("mask-folder", root)
@@ -139,7 +139,7 @@ def test_masks_without_any_label_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_what_systems_put_beside_photos_and_masks_is_neither(tmp_path: Path) -> None:
+def test_system_files_are_neither_photos_nor_masks(tmp_path: Path) -> None:
     root = trees.own_masks(tmp_path)
     for name in ("images/._a.jpg", "masks/._a.png", "images/__MACOSX/a.jpg", "masks/.ipynb_checkpoints/a.png"):
         (root / name).parent.mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ def test_splits_of_own_folders(tmp_path: Path) -> None:
         open_data_set("mask-folder", root, "test")
 
 
-def test_names_and_splits_that_are_not_there() -> None:
+def test_unknown_names_and_splits_are_refused() -> None:
     with pytest.raises(ConfigError, match='no data set "coco"; choose from coco-panoptic, '):
         open_data_set("coco", "x")
     with pytest.raises(ConfigError, match='ade20k has no split "all"; choose from val, train'):

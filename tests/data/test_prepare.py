@@ -50,7 +50,7 @@ def test_cities_may_be_links_to_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "tree"), CASES)
-def test_what_is_built_is_whole_and_built_once(tmp_path: Path, name: str, tree: Callable[[Path], Path]) -> None:
+def test_builds_are_complete_and_not_repeated(tmp_path: Path, name: str, tree: Callable[[Path], Path]) -> None:
     root = tree(tmp_path)
     assert not check(name, root).ok
     with pytest.raises(DataError, match=f"prepare {name} ROOT --split val` builds it"):
@@ -156,7 +156,7 @@ def test_ade20k_847_masks_and_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "tree"), CASES)
-def test_a_second_try_continues_the_first(
+def test_an_interrupted_build_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tree: Callable[[Path], Path]
 ) -> None:
     whole, stopped = tree(tmp_path / "whole"), tree(tmp_path / "stopped")
@@ -179,7 +179,7 @@ def test_a_second_try_continues_the_first(
             assert path.read_bytes() == (stopped / path.relative_to(whole)).read_bytes(), path.name
 
 
-def test_output_goes_elsewhere(tmp_path: Path) -> None:
+def test_another_output_folder(tmp_path: Path) -> None:
     root, output = trees.ade20k_release(tmp_path / "data"), tmp_path / "built"
     prepare("ade20k", root, output)
     assert sorted(path.name for path in output.iterdir()) == ["ade20k_panoptic_val", "ade20k_panoptic_val.json"]

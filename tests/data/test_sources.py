@@ -143,6 +143,6 @@ def test_xs_trains_on_no_photo_of_the_parts(tmp_path: Path, write_folder: Folder
     assert [photo.file_name for photo in source.photos] == ["000000000007.png"]
 
 
-def test_the_parts_do_not_meet() -> None:
+def test_the_parts_are_disjoint() -> None:
     assert len(part("validation")) >= 80 and len(part("test")) >= 50
     assert not part("validation") & part("test")

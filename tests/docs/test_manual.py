@@ -1,4 +1,4 @@
-"""The manual is built without a warning, holds every public name, and needs no other server to be read."""
+"""The manual is built without warnings, contains every public name, and loads nothing from other servers."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ API = ("api.md", "api-model.md", "api-more.md")
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, and what a browser would load for it."""
+    """The anchors and links of a page, and the resources that a browser would load for it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def test_every_link_inside_the_manual_leads_somewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_reading_it_asks_no_other_server(site: Path) -> None:
+def test_pages_load_nothing_from_other_servers(site: Path) -> None:
     for path in site.rglob("*.html"):
         page = Page(path.read_text(encoding="utf-8"))
         assert [one for one in page.loaded if "//" in one.removeprefix("data:") and not one.startswith("data:")] == []
@@ -95,7 +95,7 @@ def documented_modules() -> Iterator[str]:
 
 
 def public(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
-    """Functions and classes that a module defines and whose names say that they are for others."""
+    """Public functions and classes defined in a module."""
     path = ROOT / f"{module.replace('.', '/')}.py"
     path = path if path.is_file() else path.with_suffix("") / "__init__.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -104,7 +104,7 @@ def public(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
 
 
 def test_every_library_module_is_in_the_reference() -> None:
-    """But for what only commands use, and what the package's own page shows."""
+    """Except for modules that only commands use and those on the first page."""
     listed = set(documented_modules())
     shown = {"eovseg.predictor", "eovseg.result", "eovseg.settings", "eovseg.vocabulary"}  # on the first page
     for folder in ("model", "fast", "composition", "evaluation", "formats", "training", "video", "data"):

@@ -1,4 +1,4 @@
-"""The code in the manual and the README runs, and every command in it has the options that it is shown with."""
+"""The code in the manual and the README runs, and the commands shown there have all the options used."""
 
 import contextlib
 import re
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
 _BLOCK = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-# What starts a process of ours: these words, then its options.
+# Launchers that can precede one of our commands.
 _LAUNCHERS = re.compile(r"^(?:\w+=\S+ )*(?:accelerate launch .*?|torchrun .*?)-m (eovseg(?:\.\w+)?) ")
 
 
 def blocks(text: str, language: str) -> Iterator[tuple[str, str]]:
-    """What stands behind the language's name, and the code, of every block of a page."""
+    """The text after the language's name, and the code, of every code block of a page in that language."""
     for indent, name, rest, code in _BLOCK.findall(text):
         if name == language:
             yield rest.strip(), re.sub(f"^{indent}", "", code, flags=re.MULTILINE)
@@ -35,7 +35,7 @@ def blocks(text: str, language: str) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> Path:
-    """A folder with the files that the pages speak of."""
+    """A folder with the files that the pages use."""
     with Image.open(asset_path("photos/bear.jpg")) as photo:
         photo.resize((292, 320)).save(tmp_path / "photo.jpg")
     write_frames(tmp_path / "walk.mp4", ball_frames(3))
@@ -47,7 +47,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> Path
 
 @pytest.mark.parametrize("name", [name for name, path in PAGES.items() if "```python\n" in path.read_text("utf-8")])
 def test_python_runs(name: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The blocks of a page one after the other; those with a word behind `python` have a test of their own."""
+    """Runs the code blocks of a page in order; blocks with a word after `python` have separate tests."""
     values: dict[str, Any] = {}
     code = [code for rest, code in blocks(PAGES[name].read_text(encoding="utf-8"), "python") if not rest]
     for block in code:
@@ -63,7 +63,7 @@ def test_the_readme_is_short() -> None:
 
 
 def commands(text: str) -> Iterator[str]:
-    """Every command of ours in the shell blocks of a page, on one line and without its comment."""
+    """All of our commands in the shell blocks of a page, each on one line and without its comment."""
     for rest, code in blocks(text, "sh"):
         if rest:
             continue
@@ -79,7 +79,7 @@ MODULES = {"eovseg.training": "train", "eovseg.evaluation": "evaluate"}
 
 
 def parse(command: str) -> None:
-    """Read the options of a command as it would; `SystemExit` where one does not exist."""
+    """Parses the options of a command; raises `SystemExit` if one does not exist."""
     words = shlex.split(command)
     words = words[1:] if words[0] == "eovseg" else words[2:]
     if words[0] in MODULES:
@@ -111,7 +111,7 @@ def test_a_wrong_option_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     ) == ["python -m eovseg.training --data D"]
 
 
-def test_the_command_of_the_first_page_does_what_it_says(work: Path) -> None:
+def test_the_command_of_the_first_page_works(work: Path) -> None:
     (work / "photos").mkdir()
     shutil.copy(work / "photo.jpg", work / "photos" / "bear.jpg")
     command = next(one for one in commands(PAGES["docs/start.md"].read_text(encoding="utf-8")) if "segment" in one)
@@ -122,7 +122,7 @@ def test_the_command_of_the_first_page_does_what_it_says(work: Path) -> None:
 
 
 def test_every_command_is_listed() -> None:
-    """The page of options is made from the parsers, so no command of the packages may be missing from its list."""
+    """The page of options is generated from a list of parsers, which must contain every command."""
     listed = {name for name, _ in command_line.parsers()}
     for command in cli.COMMANDS:
         assert any(name == f"eovseg {command}" or name.startswith(f"eovseg {command} ") for name in listed), command
@@ -137,7 +137,7 @@ def test_every_command_is_listed() -> None:
         "eovseg.training.weight_file",
         "eovseg.evaluation.__main__",
     }
-    # A module whose parser another one builds is listed by the other's name.
+    # If a module's parser is also a subcommand of another one, it is listed there.
     shared = {name for name in command_line.TOOLS if name not in reading}
     assert reading - known - set(command_line.TOOLS) == set()
     assert all((ROOT / f"{name.replace('.', '/')}.py").is_file() for name in shared)
@@ -152,7 +152,7 @@ def test_options_of_a_command_are_written_out() -> None:
     assert f"\n: {photos.help}\n" in text and "SUPPRESS" not in text
 
 
-def test_the_fine_tuning_table_says_what_the_reports_say() -> None:
+def test_the_fine_tuning_table_agrees_with_the_reports() -> None:
     from docs.fine_tuning_table import REPORTS, table
     from eovseg.evaluation.stored import read_report
 

@@ -1,4 +1,4 @@
-"""A tiny panoptic folder that tests can check by eye."""
+"""A tiny panoptic folder that can be checked by eye."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ STRIPES = {1: ((0, 2), 1, 0), 2: ((2, 4), 1, 1), 3: ((4, 6), 2, 0), 4: ((6, 8), 
 
 @pytest.fixture
 def panoptic_folder(tmp_path: Path) -> Path:
-    """Two equal photos of vertical stripes, each two pixels wide: person, crowd, sky, clouds, lamp, unlabelled."""
+    """Two identical photos of vertical stripes, two pixels wide: person, crowd, sky, clouds, lamp, unlabelled."""
     root = tmp_path / "stripes"
     (root / "images").mkdir(parents=True)
     (root / "panoptic").mkdir()

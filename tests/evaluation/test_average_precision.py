@@ -1,4 +1,4 @@
-"""Mask AP against hand-checked masks, pycocotools read from files, and hotcoco."""
+"""Mask AP compared with manually checked masks, pycocotools on files, and hotcoco."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ def masks(*boxes: tuple[int, int]) -> np.ndarray:
         pytest.param([(0, 10)], [0], [0.5], [0], np.nan, np.nan, id="only a crowd"),
     ],
 )
-def test_masks_that_a_person_can_check(
+def test_masks_checked_by_hand(
     predicted: list[tuple[int, int]], labels: list[int], scores: list[float], crowd: list[int], ap: float, ap50: float
 ) -> None:
     precision = InstanceAveragePrecision(IS_THING)
@@ -53,7 +53,7 @@ def test_masks_that_a_person_can_check(
     assert report.per_class == pytest.approx([ap, np.nan, np.nan, np.nan], nan_ok=True)
 
 
-def test_masks_are_matched_once_for_all_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_matched_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     matched = COCOeval.evaluate
     monkeypatch.setattr(COCOeval, "evaluate", lambda self: (calls.append(1), matched(self))[1])
@@ -70,8 +70,8 @@ def test_nothing_added_gives_nan_not_zero() -> None:
     assert np.isnan(InstanceAveragePrecision(IS_THING).compute().ap)
 
 
-def test_lengths_that_disagree_are_refused() -> None:
-    with pytest.raises(DataError, match="needs one label"):
+def test_different_lengths_are_refused() -> None:
+    with pytest.raises(DataError, match="needs a label"):
         InstanceAveragePrecision(IS_THING).add(masks((0, 5)), [0, 1], [0.5], masks(), [])
 
 
@@ -111,7 +111,7 @@ def write_coco(folder: Path, case: Case) -> tuple[str, str]:
     for image, (predicted, labels, scores, true, true_labels, crowd) in enumerate(case, 1):
         for mask, label, score in zip(predicted, labels, scores, strict=True):
             if not IS_THING[label]:
-                continue  # stuff is not for COCO's tools
+                continue  # COCO's tools do not score stuff
             results.append(
                 {"image_id": image, "category_id": int(label), "segmentation": encode(mask), "score": float(score)}
             )

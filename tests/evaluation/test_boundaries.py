@@ -1,4 +1,4 @@
-"""Boundary F-score on maps that can be counted by hand."""
+"""Boundary F-score on maps that can be counted manually."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def test_a_boundary_off_by_more_or_less_than_the_tolerance() -> None:
     assert boundary_f(np.array([same, (8, 4, 8, 4), (8, 4, 8, 8)])) == pytest.approx([1, 0.5, 2 / 3])
 
 
-def test_the_edge_of_what_is_labelled_is_no_outline() -> None:
+def test_the_border_of_the_labelled_area_is_no_outline() -> None:
     true = halves(10)
     true[:, 14:] = 0
     assert boundary_pixels(halves(10), true, 1) == BoundaryPixels(8, 8, 8, 8), "13 beside 14 is not missed"
     for column, counted in ((16, 0), (14, 0), (13, 4)):  # 13 lies within the tolerance of 14, 12 does not
         assert boundary_pixels(halves(column), true, 1) == BoundaryPixels(counted, 0, 8, 0), column
-    # A tolerance of 2 reaches from 11, which is sure, to 13; but 13 is no true boundary.
+    # With a tolerance of 2, 11 counts and is near 13, but 13 is not a true boundary.
     true[:, :14] = 1
     assert boundary_pixels(halves(11), true, 2) == BoundaryPixels(8, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Words by example against words: which examples are drawn, and what is counted, with an untrained XS."""
+"""Comparison of words by example with words: drawn examples and counted regions, with an untrained XS."""
 
 import csv
 from pathlib import Path
@@ -30,7 +30,7 @@ def trial(predictor: Predictor, panoptic_folder: Path) -> Trial:
     return Trial(predictor, PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS), draws=2)
 
 
-def test_examples_never_come_from_the_photo_that_is_named(trial: Trial) -> None:
+def test_examples_never_come_from_the_evaluated_photo(trial: Trial) -> None:
     assert {example.photo for example in trial.examples} == {0, 1}
     for test in (0, 1):
         for index, rows in trial.drawn(1, test).items():
@@ -40,7 +40,7 @@ def test_examples_never_come_from_the_photo_that_is_named(trial: Trial) -> None:
     assert np.array_equal(trial.vocabulary.seen(["zebra"]), [False, False, False, True])
 
 
-def test_words_by_example_take_the_places_of_words(trial: Trial) -> None:
+def test_words_by_example_replace_words(trial: Trial) -> None:
     rows = trial.drawn(1, 0)
     words = trial.words(rows)
     assert words.labels == trial.vocabulary.labels and sorted(words.examples) and len(words.examples) == len(rows)
@@ -48,7 +48,7 @@ def test_words_by_example_take_the_places_of_words(trial: Trial) -> None:
     assert mixed.keys() == rows.keys() and all(mixed[index] is not rows[index] for index in rows)
 
 
-def test_the_table_tells_both_lists_on_the_same_regions(trial: Trial) -> None:
+def test_the_table_compares_lists_on_the_same_regions(trial: Trial) -> None:
     for place in (0, 1):
         trial.photo(place)
     rows = list(trial.table())
@@ -78,4 +78,4 @@ def test_the_command_writes_the_table(
     assert {row["photos"] for row in table} == {"1"} and table[0].keys() >= {"percent", "low", "high", "gain"}
     assert main([*call, "--draws", "0"]) == 1 and "--draws must be at least 1" in capsys.readouterr().err
     monkeypatch.setattr(predictor, "training_words", ("person", "sky", "lamp"))
-    assert main(call) == 1 and "never saw" in capsys.readouterr().err
+    assert main(call) == 1 and "No unseen class" in capsys.readouterr().err

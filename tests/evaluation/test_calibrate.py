@@ -1,4 +1,4 @@
-"""A calibration found again from drawn outcomes, stored with the weights, and applied to what is shown alone."""
+"""Calibrations are recovered from random outcomes, stored with the weights, and only change the displayed scores."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ WORDS = "person: thing; sky, clouds: stuff; lamp: thing"
 
 
 def drawn(photos: int, slope: float, bias: float) -> Counts:
-    """Ten segments a photo that are right with probability sigmoid(slope x logit(score) + bias)."""
+    """Ten segments per photo, each right with probability sigmoid(slope x logit(score) + bias)."""
     random = np.random.default_rng(3)
     scores = random.uniform(0.05, 0.95, (photos, 10))
     right = random.uniform(size=scores.shape) < expit(slope * logit(scores) + bias)
@@ -37,13 +37,13 @@ def drawn(photos: int, slope: float, bias: float) -> Counts:
     return Counts(photos_, np.array([True]), np.array([True]))
 
 
-def test_the_numbers_are_found_again() -> None:
+def test_slope_and_bias_are_recovered() -> None:
     fit = calibrate(drawn(2000, 0.7, -1.2))
     assert (fit.slope, fit.bias) == (pytest.approx(0.7, abs=0.04), pytest.approx(-1.2, abs=0.05))
     assert fit.error_before > 0.15 and fit.error_fitted < 0.02 and fit.error_held_out < 0.025
 
 
-def test_scores_that_went_through_a_calibration_give_the_same_numbers() -> None:
+def test_calibrated_scores_give_the_same_calibration() -> None:
     counts, known = drawn(200, 0.7, -1.2), (1.7, 0.4)
     photos = tuple(
         PhotoCounts(p.photo, segments=[ScoredSegment(shown_score(s.score, known), s.right) for s in p.segments or ()])
@@ -53,14 +53,14 @@ def test_scores_that_went_through_a_calibration_give_the_same_numbers() -> None:
     assert (again.slope, again.bias) == (pytest.approx(first.slope, abs=1e-3), pytest.approx(first.bias, abs=1e-3))
 
 
-def test_all_right_says_why_nothing_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fit_needs_right_and_wrong_segments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="2 of 2 segments are right"):
         fit_calibration(np.array([0.4, 0.6]), np.array([True, True]))
     assert main([str(tmp_path)]) != 0
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_weight_file_keeps_the_calibration() -> None:
+def test_a_weight_file_stores_the_calibration() -> None:
     config = variant_config("xs").with_changes(**dict([setting("calibration=[0.8,-0.5]"), setting("edges=true")]))
     assert (config.calibration, config.edges) == ((0.8, -0.5), True)
     assert ModelConfig.from_dict(config.to_dict()) == config
@@ -84,7 +84,7 @@ def network() -> EOVSeg:
 
 
 @pytest.mark.parametrize("composition", ["released", "best-first"])
-def test_only_the_shown_scores_change(network: EOVSeg, composition: str, panoptic_folder: Path) -> None:
+def test_only_displayed_scores_change(network: EOVSeg, composition: str, panoptic_folder: Path) -> None:
     predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
     loose = {"score_threshold": 0.0, "overlap_threshold": 0.0, "void_threshold": 1.0, "composition": composition}
     photo = PanopticFolder(panoptic_folder)
@@ -97,7 +97,7 @@ def test_only_the_shown_scores_change(network: EOVSeg, composition: str, panopti
         assert asdict(before) | {"score": 0} == asdict(after) | {"score": 0}
 
 
-def test_the_models_calibration_can_be_left_out(
+def test_the_models_calibration_can_be_disabled(
     network: EOVSeg, panoptic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
@@ -116,18 +116,18 @@ def test_the_models_calibration_can_be_left_out(
             predictor.compose(decoded, calibration=calibration)  # type: ignore[arg-type]
 
 
-def test_photos_without_segments_take_no_fold() -> None:
-    """Of forty photos two have segments: both are held out once, and fitted to the other."""
+def test_photos_without_segments_are_in_no_fold() -> None:
+    """Only two of forty photos have segments; each is held out once, with a fit to the other."""
     counts = drawn(2, 0.7, -1.2)
     empty = tuple(PhotoCounts(f"empty {i}", segments=[]) for i in range(19))
     sparse = Counts((*empty, counts.photos[0], *empty, counts.photos[1]), counts.is_thing, counts.seen)
     fit, dense = calibrate(sparse), calibrate(counts)
     assert fit == dense and fit.folds == 2 and fit.error_held_out != fit.error_fitted
-    with pytest.raises(DataError, match="1 photos have segments; a calibration needs two or more"):
+    with pytest.raises(DataError, match="1 photos have segments; a calibration needs at least two"):
         calibrate(Counts((*empty, counts.photos[0]), counts.is_thing, counts.seen))
 
 
-def test_the_command_says_what_it_fitted(
+def test_the_command_prints_the_calibration(
     network: EOVSeg, panoptic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
@@ -145,7 +145,7 @@ def test_the_command_says_what_it_fitted(
     assert " of the uncalibrated scores, " in printed and "calibrated on other photos (10 folds)" in printed
 
 
-def test_the_search_keeps_the_best_of_what_it_tried(network: EOVSeg, panoptic_folder: Path) -> None:
+def test_the_search_returns_the_best_setting_tried(network: EOVSeg, panoptic_folder: Path) -> None:
     predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
     folder, words = PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS + "; zebra")
     report = evaluate(predictor, folder, folder.photos, words, ["panoptic"])

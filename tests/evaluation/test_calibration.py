@@ -1,4 +1,4 @@
-"""Reliability bins and the absence curve, checked by hand and against scikit-learn."""
+"""Reliability bins and the absence curve, checked manually and compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from eovseg.errors import DataError
 from eovseg.evaluation.calibration import absence_curve, reliability
 
 
-def test_bins_that_a_person_can_check() -> None:
+def test_bins_checked_by_hand() -> None:
     report = reliability(np.array([0.0, 0.1, 0.5, 0.9, 1.0]), np.array([False, True, True, True, False]), bins=2)
     assert report.count.tolist() == [2, 3]
     assert report.confidence == pytest.approx([0.05, 0.8])
@@ -31,7 +31,7 @@ def test_wrong_confidences_are_refused(confidence: list[float]) -> None:
         reliability(np.array(confidence), np.array([True]))
 
 
-def test_void_probability_that_tells_absent_words_apart() -> None:
+def test_void_probability_that_separates_absent_words() -> None:
     curve = absence_curve(np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False]))
     assert (curve.area, curve.absent, curve.offered) == (1.0, 2, 2)
     assert curve.thresholds.tolist() == [np.inf, 0.9, 0.8, 0.2, 0.1]

@@ -1,4 +1,4 @@
-"""Categories of a data set meet the classes of a vocabulary: by name, by COCO's spellings, by id, by synonym."""
+"""Mapping from categories to classes: by name, by COCO's spellings, by id, and by synonym."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def categories(*names: str, things: bool = True) -> dict[int, Category]:
     return {number: Category(number, name, things) for number, name in enumerate(names, 1)}
 
 
-def test_names_count_without_case_and_synonyms_too() -> None:
+def test_names_and_synonyms_ignore_case() -> None:
     assert class_of_category(categories("Person", "DOG", "child"), WORDS) == {1: 0, 2: 2, 3: 0}
 
 
@@ -30,12 +30,12 @@ def test_names_count_without_case_and_synonyms_too() -> None:
     ],
 )
 def test_unmapped_categories_are_all_named(given: dict[int, Category], missing: str) -> None:
-    with pytest.raises(DataError, match=f"of {len(given)} categories are in no class of the vocabulary: {missing};"):
+    with pytest.raises(DataError, match=f"of {len(given)} categories have no class in the vocabulary: {missing};"):
         class_of_category(given, WORDS)
     assert class_of_category(given, WORDS, ignore_unmapped=True) == {1: 0}
 
 
-def test_ignoring_cannot_leave_nothing() -> None:
+def test_at_least_one_category_must_be_mapped() -> None:
     with pytest.raises(DataError, match="2 of 2 categories"):
         class_of_category(categories("zebra", "apple"), WORDS, ignore_unmapped=True)
 
@@ -60,7 +60,7 @@ def test_ids_of_another_numbering_are_not_trusted() -> None:
         class_of_category(other, Vocabulary.preset("coco-panoptic-133"))
 
 
-def test_thing_or_stuff_is_as_the_data_set_has_it() -> None:
+def test_thing_or_stuff_comes_from_the_data_set() -> None:
     folder = {1: Category(1, "sky", True), 2: Category(2, "dog", False)}
     changed = with_kinds_of(WORDS, folder, class_of_category(folder, WORDS))
     assert changed.is_thing.tolist() == [True, True, False, True]
@@ -68,7 +68,7 @@ def test_thing_or_stuff_is_as_the_data_set_has_it() -> None:
     assert with_kinds_of(WORDS, categories("person"), {1: 0}) is WORDS
 
 
-def test_the_shipped_vocabulary_is_recognised_whatever_its_kinds() -> None:
+def test_the_shipped_vocabulary_is_recognised_regardless_of_kinds() -> None:
     cityscapes = Vocabulary.preset("cityscapes-19")
     everything_a_thing = {i: Category(i, label, True) for i, label in enumerate(cityscapes.labels)}
     mapping = {i: i for i in everything_a_thing}

@@ -1,4 +1,4 @@
-"""Accuracy on true masks, checked by hand."""
+"""Accuracy on true masks, checked manually."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def scores_with_rank(label: int, rank: int) -> np.ndarray:
     return scores
 
 
-def test_ranks_that_a_person_can_check() -> None:
+def test_ranks_checked_by_hand() -> None:
     wanted = [(0, 1), (0, 2), (1, 6), (5, 5), (6, 7)]  # (true class, rank of its score)
     scores = np.array([scores_with_rank(label, rank) for label, rank in wanted])
     report = classification_accuracy(scores, np.array([label for label, _ in wanted]), SEEN)
@@ -28,7 +28,7 @@ def test_ranks_that_a_person_can_check() -> None:
     assert (report.all.classes, report.seen.classes, report.unseen.classes) == (4, 2, 2)
 
 
-def test_a_constant_score_earns_nothing() -> None:
+def test_a_constant_score_gains_nothing() -> None:
     assert classification_accuracy(np.zeros((3, 7)), np.array([0, 1, 2]), SEEN).all.top5 == 0
 
 
@@ -41,7 +41,7 @@ def test_no_segment_gives_nan_not_zero() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        (np.zeros((2, 7)), [0], "do not fit 1 labels and 7 classes"),
+        (np.zeros((2, 7)), [0], "do not match 1 labels and 7 classes"),
         (np.zeros((1, 7)), [7], "allowed are 0 to 6"),
         (np.full((1, 7), np.nan), [0], "NaN"),
     ],

@@ -1,4 +1,4 @@
-"""The whole chain with a real, untrained XS: evaluation with every extra, kept logits, and the command."""
+"""End to end with a real, untrained XS: evaluation with every extra, cached logits, and the command."""
 
 import csv
 import hashlib
@@ -43,16 +43,16 @@ def predictor(network: EOVSeg) -> Predictor:
 
 def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path, tmp_path: Path) -> None:
     folder, words = PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS)
-    # The two photos are alike; one is enough, and the predictor would not run twice on it.
+    # The two photos are identical, so one is enough, and the predictor would use its cache for the second.
     extras: list[Extra] = ["true masks", "absent words", "mask recall", "cost"]
     report = evaluate(predictor, folder, folder.photos[:1], words, extras=extras)
     assert report.panoptic is not None
     assert report.panoptic.true_positives.sum() + report.panoptic.false_negatives.sum() == 3
     assert set(report.classification) == {"in-vocabulary", "out-of-vocabulary", "ensemble"}
-    assert report.classification["ensemble"].all.segments == 3  # person, sky, lamp; the crowd is left out
+    assert report.classification["ensemble"].all.segments == 3  # person, sky, lamp; the crowd is ignored
     assert report.classification["ensemble"].unseen.segments == 1
     assert report.absence is not None
-    assert (report.absence.absent, report.absence.offered) == (3, 3)  # each segment once without its word, once with
+    assert (report.absence.absent, report.absence.offered) == (3, 3)  # each segment once without and once with its word
     assert report.masks["all"].segments == 3
     # 8 x 12 pixels: sky and clouds are a third of them, person and lamp a sixth
     assert (report.masks["stuff over 3 %"].segments, report.masks["things over 3 %"].segments) == (1, 2)
@@ -69,11 +69,11 @@ def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path, tm
 def test_cost_runs_the_network_every_time(predictor: Predictor) -> None:
     trained = [parameter.requires_grad for parameter in predictor.network.parameters()]
     measure_cost(predictor, np.zeros((40, 60, 3), np.uint8), Vocabulary.parse(WORDS), runs=3, warm=1)
-    assert (predictor.image_halves, predictor.word_halves) == (5, 5)  # 3 + 1, and 1 to count the work
+    assert (predictor.image_halves, predictor.word_halves) == (5, 5)  # 3 + 1, and 1 to count multiply-adds
     assert [parameter.requires_grad for parameter in predictor.network.parameters()] == trained
 
 
-def test_kept_logits_give_the_same_results_without_the_network(predictor: Predictor, panoptic_folder: Path) -> None:
+def test_cached_logits_give_the_same_results_without_the_network(predictor: Predictor, panoptic_folder: Path) -> None:
     folder = PanopticFolder(panoptic_folder)
     evaluator = Evaluator(folder, Vocabulary.parse(WORDS), predictor.seen(WORDS), ["panoptic"])
     whole = list(evaluator.decode(predictor, folder.photos[:1]))
@@ -84,7 +84,7 @@ def test_kept_logits_give_the_same_results_without_the_network(predictor: Predic
     rows = sweep(predictor, kept, evaluator.vocabulary, grid)
     assert (predictor.image_halves, predictor.word_halves) == calls
     assert len(rows) == 14
-    assert "masks" not in vars(kept[0].decoded), "masks at photo size of all photos would fill the memory"
+    assert "masks" not in vars(kept[0].decoded), "masks at photo size of all photos would use too much memory"
     assert held_bytes(kept[0].decoded.state.features) == 0
     for settings in grid:
         from_all = predictor.compose(whole[0].decoded, settings=settings)
@@ -129,17 +129,17 @@ def test_command_compares_with_an_earlier_report(
     with (out / "against.csv").open(newline="") as file:
         rows = {row["metric"]: row for row in csv.DictReader(file)}
     assert rows["pixel accuracy"]["difference"] == rows["pixel accuracy"]["low"] == "0.0"
-    assert "masks found" not in rows  # measured in one of the two only
+    assert "masks found" not in rows  # measured in only one of the two reports
     for options, message in (
-        (["--limit", "1"], "is of 2 photos, 1 of them among the 1 here; both must be of the same photos."),
-        (["--sweep", "ensemble"], "--against compares reports, and a sweep makes none; leave one of the two out."),
+        (["--limit", "1"], "has 2 photos, 1 of them among the 1 here; both must have the same photos."),
+        (["--sweep", "ensemble"], "--against compares reports, but --sweep does not create one; use only one of them."),
         (["--vocabulary", WORDS + "; tree"], "has 4 classes (own words) and this one 5;"),
     ):
         assert main([str(panoptic_folder), *words, *options, "--against", str(earlier)]) == 1
         assert message in capsys.readouterr().err
 
 
-def test_what_would_fail_after_the_run_is_told_before_it(
+def test_errors_are_reported_before_the_run(
     predictor: Predictor,
     panoptic_folder: Path,
     tmp_path: Path,
@@ -154,7 +154,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
     document["categories"][3]["isthing"] = 0  # the lamp
     path.write_text(json.dumps(document))
     (tmp_path / "file").touch()
-    monkeypatch.setattr(command, "evaluate", lambda *_, **__: pytest.fail("this is the long run"))
+    monkeypatch.setattr(command, "evaluate", lambda *_, **__: pytest.fail("the evaluation has started"))
     capsys.readouterr()
     for more, message in (
         (["--against", str(tmp_path / "earlier")], "Thing and stuff differ between the two reports;"),
@@ -164,7 +164,7 @@ def test_what_would_fail_after_the_run_is_told_before_it(
         assert message in capsys.readouterr().err
 
 
-def test_the_origin_is_that_from_before_the_run(
+def test_the_origin_is_determined_before_the_run(
     predictor: Predictor, panoptic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = tmp_path / "new.safetensors"
@@ -191,27 +191,27 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
     settings = {(float(row["alpha"]), float(row["beta"]), row["ensemble"]) for row in rows}
     assert settings == {(*pair, kind) for pair in TABLE_10 for kind in ("arithmetic", "geometric")}
     assert len(rows) == len(settings) == 14
-    assert len(capsys.readouterr().out.splitlines()) == 17  # the rows, the best one, how to export it, the file
+    assert len(capsys.readouterr().out.splitlines()) == 17  # the rows, the best one, the export options, the file
 
 
 @pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--vocabulary", "person; zebra"], "3 of 4 categories are in no class of the vocabulary: clouds, lamp, sky;"),
+        (["--vocabulary", "person; zebra"], "3 of 4 categories have no class in the vocabulary: clouds, lamp, sky;"),
         (["--limit", "0"], "--limit must be at least 1, not 0."),
         (["--vocabulary", WORDS, "--alpha", "2"], "alpha=2.0 is outside 0 to 1."),
         (
             ["--vocabulary", WORDS, "--tasks", "semantic", "--mask-recall"],
-            "Mask recall needs the panoptic task; add it,",
+            "Mask recall needs the panoptic task; add it or",
         ),
         (
             ["--vocabulary", WORDS, "--against", "nowhere"],
-            "nowhere holds no counts.json.gz; give the folder of a report",
+            "nowhere contains no counts.json.gz; give the folder of a report",
         ),
     ],
 )
-def test_command_tells_what_is_wrong_in_one_sentence(
+def test_command_reports_errors_in_one_sentence(
     panoptic_folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     assert main([str(panoptic_folder), *options]) == 1

@@ -30,7 +30,7 @@ def untrained() -> Predictor:
 
 
 def numbers(root: Path) -> dict[str, Any]:
-    """Reports of five photos and of one (fewer than processes), and a sweep's rows."""
+    """Reports on five photos and on one (fewer than processes), and the rows of a sweep."""
     predictor, folder = untrained(), PanopticFolder(root)
     five = evaluate(predictor, folder, folder.photos, SHAPE_WORDS, extras=["true masks", "absent words", "mask recall"])
     one = evaluate(predictor, folder, folder.photos[:1], SHAPE_WORDS)
@@ -42,7 +42,7 @@ def numbers(root: Path) -> dict[str, Any]:
 
 
 def assert_equal(found: Any, expected: Any, place: str = "") -> None:
-    """Equal but for the rounding of sums in another order."""
+    """Equal up to rounding, because sums have another order."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), place
         for key, value in expected.items():
@@ -57,7 +57,7 @@ def assert_equal(found: Any, expected: Any, place: str = "") -> None:
         assert found == expected, place
 
 
-def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_give_the_report_of_one(tmp_path: Path) -> None:
     root = write_shapes(tmp_path / "shapes", photos=5, size=64)
     with one_thread():
         expected = numbers(root)
@@ -70,7 +70,7 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
 
 
 def by_command(root: Path, out: Path) -> list[str]:
-    """What the command prints in each process."""
+    """The output of the command in each process."""
     loading.load = lambda *_: untrained()  # type: ignore[assignment]
     words = "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff"
     texts = []

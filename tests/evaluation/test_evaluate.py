@@ -1,4 +1,4 @@
-"""Evaluation, sweep and command on drawn photos with a predictor that reads the answer from the photo."""
+"""Evaluation and sweep on drawn photos, with a predictor that reads the answer from the photo."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing; zebra: thing")
-# Class of each id of the drawn photos (conftest): person, crowd of persons, sky, clouds, lamp.
+# Class of each id in the drawn photos (see conftest): person, crowd of persons, sky, clouds, lamp.
 CLASS_OF_ID = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2}
 
 
@@ -31,7 +31,7 @@ class OracleState:
 
 @dataclass
 class OraclePredictor:
-    """Knows the truth: the photo's brightness is 40 x id. Drops the lamp above a score threshold of 0.5."""
+    """Returns the truth, because the photo's brightness is 40 x id; without the lamp for score thresholds above 0.5."""
 
     config: ModelConfig = field(default_factory=lambda: variant_config("xs"))
     network_calls: int = 0
@@ -71,13 +71,13 @@ def folder(panoptic_folder: Path) -> PanopticFolder:
     return PanopticFolder(panoptic_folder)
 
 
-def test_true_answers_score_full_marks(folder: PanopticFolder) -> None:
+def test_true_answers_get_full_scores(folder: PanopticFolder) -> None:
     predictor, steps = OraclePredictor(), []
     report = evaluate(predictor, folder, folder.photos, WORDS, progress=lambda *step: steps.append(step))
     assert report.panoptic is not None
     assert report.semantic is not None
     assert report.instance is not None
-    # The oracle's "person" covers person and crowd: half of it is crowd, so IoU 0.5 misses and is not forgiven.
+    # The oracle's "person" covers person and crowd. With IoU 0.5, it does not match, and half crowd is not ignored.
     assert report.panoptic.pq == pytest.approx([0, 1, 1, np.nan], nan_ok=True)
     assert (report.semantic.miou, report.semantic.pixel_accuracy) == (1.0, 1.0)
     assert report.semantic.classes == 3
@@ -92,9 +92,9 @@ def test_true_answers_score_full_marks(folder: PanopticFolder) -> None:
     assert report.reliability.accuracy[9] == pytest.approx(4 / 6)
 
 
-def test_unmapped_categories_stop_unless_they_are_left_out(folder: PanopticFolder) -> None:
+def test_unmapped_categories_are_refused_unless_ignored(folder: PanopticFolder) -> None:
     words = Vocabulary.parse("person: thing; sky, clouds: stuff")
-    with pytest.raises(DataError, match="1 of 4 categories are in no class of the vocabulary: lamp;"):
+    with pytest.raises(DataError, match="1 of 4 categories have no class in the vocabulary: lamp;"):
         evaluate(OraclePredictor(), folder, folder.photos, words)
     evaluator = Evaluator(folder, words, np.ones(2, dtype=bool), ignore_unmapped=True)
     assert evaluator.truth(folder.photos[0]).class_map()[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1, -1]
@@ -112,7 +112,7 @@ def test_class_regions_allow_the_semantic_task_only(panoptic_folder: Path) -> No
 
 
 @pytest.mark.parametrize(("photos", "tasks", "error"), [(0, None, DataError), (2, ["depth"], ConfigError)])
-def test_nothing_to_evaluate_is_told(
+def test_nothing_to_evaluate_is_refused(
     folder: PanopticFolder, photos: int, tasks: Sequence[Task] | None, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -134,7 +134,7 @@ def test_two_processes_count_as_one(folder: PanopticFolder) -> None:
     assert merged.to_json() == whole.to_json()
 
 
-def test_a_sweep_over_kept_logits_runs_the_network_once_a_photo(folder: PanopticFolder) -> None:
+def test_a_sweep_runs_the_network_once_per_photo(folder: PanopticFolder) -> None:
     predictor = OraclePredictor()
     evaluator = Evaluator(folder, WORDS, predictor.seen(WORDS), ["panoptic"])
     kept = list(evaluator.decode(predictor, folder.photos))

@@ -1,4 +1,4 @@
-"""What became of a segment, on maps that can be checked by eye, and the report that shows it."""
+"""Verdicts on segments, on maps that can be checked by eye, and the HTML report that shows them."""
 
 import json
 import re
@@ -28,7 +28,7 @@ PERSON, SKY, LAMP, ZEBRA = range(4)
 
 
 def row(text: str) -> np.ndarray:
-    """A map of four equal lines; a digit is an id, a dot 0."""
+    """A map of four equal lines; digits are ids, and dots are 0."""
     return np.array([[0 if char == "." else int(char) for char in text]] * 4, dtype=np.int32)
 
 
@@ -61,14 +61,14 @@ def verdicts(side: tuple[Judged, ...]) -> list[tuple[str, int]]:
         ("1.......", {1: PERSON}, "22222222", {2: LAMP}, [("invented", 0)], [("missed", 0)]),
         ("....1111", {1: PERSON}, "2222333.", {2: LAMP, 3: SKY},
          [("wrong name", 3)], [("missed", 0), ("wrong name", 1)]),
-        # What was found needs no second segment.
+        # A second segment on an object that was already found.
         ("11113...", {1: PERSON, 3: PERSON}, "22222...", {2: PERSON}, [("right", 2), ("invented", 0)], [("right", 1)]),
-        # Most of it lies on pixels without a label.
+        # A segment mostly on unlabelled pixels.
         ("1111....", {1: PERSON}, "2.......", {2: LAMP}, [("not judged", 0)], [("missed", 0)]),
         ("........", {}, "2222....", {2: LAMP}, [], [("missed", 0)]),
     ],
 )  # fmt: skip
-def test_what_became_of_it(
+def test_verdicts(
     predicted: str,
     classes: dict[int, int],
     true: str,
@@ -87,7 +87,7 @@ def test_crowds_are_not_judged_and_iou_is_that_of_pq() -> None:
     sky = found.predicted[1]
     assert (sky.verdict, sky.iou) == ("bad mask", pytest.approx(1 / 3))
     assert sum(pixels for _, _, pixels in found.confusion) == 32
-    assert (SKY, -1, 4) in found.confusion, "half of the true sky was taken for nothing"
+    assert (SKY, -1, 4) in found.confusion, "half of the true sky has no predicted class"
 
 
 def test_quality_is_pq_over_all_segments() -> None:
@@ -97,7 +97,7 @@ def test_quality_is_pq_over_all_segments() -> None:
 
 
 def drawn(path: str, size: tuple[int, int]) -> np.ndarray:
-    """The pixels of a path by the even-odd rule."""
+    """The pixels of a path, filled by the even-odd rule."""
     picture = np.zeros(size[::-1], dtype=int)
     for loop in re.findall(r"M(\d+) (\d+)([^z]*)z", path):
         x, y = int(loop[0]), int(loop[1])
@@ -111,7 +111,7 @@ def drawn(path: str, size: tuple[int, int]) -> np.ndarray:
     return picture % 2
 
 
-def test_outlines_are_the_segments_with_their_holes() -> None:
+def test_outlines_include_holes() -> None:
     found = judged("1221....", {1: PERSON, 2: SKY}, "33333333", {3: SKY})
     for one, segment in zip(found.predicted, (1, 2), strict=True):
         np.testing.assert_array_equal(drawn(one.path, found.size), row("1221....") == segment)
@@ -127,7 +127,7 @@ def test_outlines_are_the_segments_with_their_holes() -> None:
 
 @pytest.fixture
 def report(panoptic_folder: Path) -> tuple[Report, PanopticFolder]:
-    """Two photos: the first wholly right, in the second the person is called a zebra."""
+    """Two photos: the first is completely right, and in the second, the person is called a zebra."""
     folder = PanopticFolder(panoptic_folder)
     evaluator = Evaluator(folder, WORDS, np.array([True, True, False, False]), ["panoptic"], with_evidence=True)
     for photo, person in zip(folder.photos, (PERSON, ZEBRA), strict=True):
@@ -143,14 +143,14 @@ def data_of(folder: Path) -> Any:
     return json.loads(script.removeprefix("const REPORT = ").removesuffix(";\n"))
 
 
-def test_the_report_holds_what_was_measured(report: tuple[Report, PanopticFolder], tmp_path: Path) -> None:
+def test_the_report_contains_all_measurements(report: tuple[Report, PanopticFolder], tmp_path: Path) -> None:
     made, folder = report
     page = html_report.write(made, folder, folder.photos, tmp_path / "out")
     assert page.name == "index.html" and {path.name for path in page.parent.iterdir()} == {
         "index.html", "data.js", "photos",
     }  # fmt: skip
     data = data_of(page.parent)
-    assert [photo["name"] for photo in data["shown"]] == ["2.png", "1.png"], "the worst one first"
+    assert [photo["name"] for photo in data["shown"]] == ["2.png", "1.png"], "worst first"
     assert [segment[2] for segment in data["shown"][0]["predicted"]].count("wrong name") == 1
     assert data["classes"][ZEBRA]["false positives"] == 1 and data["summary"][0]["name"] == "PQ"
     assert sum(data["reliability"]["count"]) == sum(len(photo["predicted"]) for photo in data["shown"])
@@ -162,11 +162,11 @@ def test_the_report_holds_what_was_measured(report: tuple[Report, PanopticFolder
     html_report.write(made, folder, folder.photos[:], tmp_path / "out")  # an earlier report is replaced
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="holds other files"):
+    with pytest.raises(ConfigError, match="contains other files"):
         html_report.write(made, folder, folder.photos, tmp_path / "mine")
 
 
-def test_nothing_of_the_machine_and_no_tag_is_in_it(
+def test_the_report_contains_no_local_paths_and_no_tags(
     report: tuple[Report, PanopticFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, folder = report
@@ -177,7 +177,7 @@ def test_nothing_of_the_machine_and_no_tag_is_in_it(
         if path.suffix in (".html", ".js"):
             text = path.read_text(encoding="utf-8")
             assert str(tmp_path) not in text and str(Path.home()) not in text and evil not in text
-            assert not re.search(r"https?://(?!www\.w3\.org)", text), "it asks nobody for anything"
+            assert not re.search(r"https?://(?!www\.w3\.org)", text), "no network requests"
     assert data_of(tmp_path / "out")["labels"][0] == evil
 
 
@@ -212,7 +212,7 @@ def test_a_reader_finds_the_error_behind_a_number(
     assert ["zebra", "wrong name"] in [row[:2] for row in rows]
     assert f"is {evil}" in next(row for row in rows if row[0] == "zebra")[2]
     tab.hover(".viewer .predicted li >> text=zebra")
-    assert tab.locator(".viewer .true path.on").count() == 1, "what it was taken for lights up on the other side"
+    assert tab.locator(".viewer .true path.on").count() == 1, "its partner on the other side is highlighted"
     tab.keyboard.press("Escape")
     tab.click(".diagram a >> nth=0")
     tab.wait_for_function("location.hash.startsWith('#bin=')")

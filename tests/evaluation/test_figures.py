@@ -1,4 +1,4 @@
-"""Figures from counts: weights mean repeated photos, weight 1 is the report, and intervals are as wide as chance."""
+"""Figures from counts: weights are repetitions of photos, weight 1 gives the report, and intervals are correct."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ HEADER = {"data": "drawn", "variant": "xs", "vocabulary": "own words", "labels":
 
 
 def photo(name: str, random: np.random.Generator) -> PhotoCounts:
-    """Counts of a photo that no network has seen; some classes are missing from it."""
+    """Random counts of a photo; some classes are missing."""
     present = np.flatnonzero(random.random(5) < 0.6).tolist()
     whole = random.integers(1, 90, (5, 3))
     return PhotoCounts(
@@ -54,8 +54,8 @@ def counts() -> Counts:
     return Counts(tuple(photo(f"{number}.jpg", random) for number in range(6)), IS_THING, SEEN)
 
 
-def test_weight_one_is_what_the_report_says(counts: Counts) -> None:
-    """The figures by weights and the parts of a report count in two ways."""
+def test_weight_one_gives_the_report(counts: Counts) -> None:
+    """The figures and the parts of a report are computed in two different ways."""
     report = Report.of(counts, **HEADER)
     expected: dict[str, float] = {}
     assert report.panoptic is not None and report.semantic is not None and report.reliability is not None
@@ -73,7 +73,7 @@ def test_weight_one_is_what_the_report_says(counts: Counts) -> None:
     for group, recall in report.masks.items():
         expected |= {share_name(share, group): getattr(recall, share) for share in SHARES}
     found = report.summary()
-    assert found.keys() == expected.keys() | {"AP", "AP50", "AP75"}  # these as pycocotools has them, below
+    assert found.keys() == expected.keys() | {"AP", "AP50", "AP75"}  # these are compared with pycocotools below
     assert len(expected) == 11 + 4 + 12 + 1 + 20  # panoptic, semantic, names, calibration, masks
     for name, value in expected.items():
         assert found[name] == pytest.approx(100 * value, nan_ok=True), name
@@ -118,10 +118,10 @@ def test_every_figure_has_an_interval_around_it(counts: Counts) -> None:
     assert intervals(replace(counts, photos=counts.photos[:1])) == {}
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Data sets of 60 photos drawn again and again from one world, whose own figures are known."""
+def test_intervals_have_their_coverage() -> None:
+    """Many data sets of 60 photos are drawn from a distribution whose figures are known."""
     random, sets, size = np.random.default_rng(7), 200, 60
-    # Photos are unlike each other: how many of 12 segments are right, and of how many pixels, is the photo's own.
+    # Photos differ: the probability that their 12 segments are right, and the size of these, vary between photos.
     rate, pixels = random.beta(2, 3, (sets, size, 2)), random.integers(50, 150, (sets, size))
     matched, right = random.binomial(12, rate), random.binomial(pixels, rate[..., 0])
     truth = {"RQ": 40.0, "pixel accuracy": 40.0}  # the mean of the beta distribution; class 2 and 3 are one rate each
@@ -150,8 +150,8 @@ def test_draws_are_the_same_every_time_and_keep_the_number_of_photos() -> None:
     assert (draws[1:] != draws_of(5, resamples=40, seed=1)[1:]).any()
 
 
-def test_a_paired_difference_knows_that_the_photos_are_the_same(counts: Counts) -> None:
-    """One more pixel in a hundred is right in every photo: each figure is uncertain, their difference is not."""
+def test_a_paired_difference_uses_the_same_photos(counts: Counts) -> None:
+    """In every photo, one more pixel in a hundred is right: the figures are uncertain, but their difference is not."""
     random = np.random.default_rng(1)
     right = random.integers(10, 90, 30).tolist()
     worse, better = (

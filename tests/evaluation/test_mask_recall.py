@@ -1,4 +1,4 @@
-"""Mask recall on masks that a person can check: whole rows of a 32 x 32 photo, kernels at stride 4."""
+"""Mask recall on masks that can be checked manually: whole rows of a 32 x 32 photo, kernels at stride 4."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ SKY, CAT, DOG = range(3)
 
 
 def rows(*spans: tuple[int, int, int]) -> np.ndarray:
-    """(32, 32) map with `value` in the rows `start` to `stop`, in groups of four rows, 0 elsewhere."""
+    """A (32, 32) map with `value` in the rows `start` to `stop`, in groups of four rows, and 0 elsewhere."""
     found = np.zeros((32, 32), dtype=np.int32)
     for value, start, stop in spans:
         found[4 * start : 4 * stop] = value
@@ -49,12 +49,12 @@ def measure(
     scores = torch.full((len(kernels), 4), -5.0)
     for kernel, (_, name) in enumerate(kernels):
         scores[kernel, name] = -1.0
-    scores[:, 3] = 0.0  # void is likelier than any word, which a name does not care about
+    scores[:, 3] = 0.0  # void is likelier than any word, which must not affect names
     photo = decoded(*(span for span, _ in kernels))
     return region_masks(photo, scores, truth, result(segments, classes), WORDS.is_thing)  # type: ignore[arg-type]
 
 
-def test_kernels_with_and_without_the_right_name_and_what_the_result_keeps() -> None:
+def test_kernels_and_segments_with_and_without_the_right_name() -> None:
     truth = Truth(rows((1, 0, 2), (2, 2, 4), (3, 4, 8)), {1: SKY, 2: CAT, 3: DOG}, frozenset())
     kernels = [((0, 2), SKY), ((2, 4), DOG), ((4, 6), DOG)]  # right; a dog on the cat; half of the dog, so IoU 0.5
     found = measure(truth, kernels, rows((5, 0, 2), (6, 4, 8)), {5: CAT, 6: DOG})
@@ -66,7 +66,7 @@ def test_kernels_with_and_without_the_right_name_and_what_the_result_keeps() -> 
 
 
 def test_unlabelled_pixels_do_not_count_and_crowds_are_no_segments() -> None:
-    # Rows 4 to 32 are unlabelled, or a crowd: the kernel and the segment cover them as well as the cat.
+    # Rows 4 to 32 are unlabelled, or a crowd; kernel and segment cover them in addition to the cat.
     for rest, crowd, reached in (((0, 1, 8), frozenset(), True), ((2, 1, 8), frozenset({2}), False)):
         truth = Truth(rows((1, 0, 1), rest), {1: CAT, 2: CAT} if crowd else {1: CAT}, crowd)
         assert measure(truth, [((0, 8), CAT)], rows((9, 0, 8)), {9: CAT}) == [RegionMasks(1, *[reached] * 4)]

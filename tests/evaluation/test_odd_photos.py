@@ -1,4 +1,4 @@
-"""Grey, deep, turned, see-through and other odd photos: the same picture for use, training and evaluation."""
+"""Unusual photos (grey, 16-bit, rotated, transparent): inference, training and evaluation see the same picture."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def scene() -> np.ndarray:
-    """(H, W, 4) uint8: nothing in it looks the same when it is turned; a part of it is see-through over black."""
+    """An asymmetric picture (H, W, 4) uint8; a part of it is transparent with black colour values."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     pixels = np.stack([x * 3, y * 5, (x * y) % 251, np.full_like(x, 255)], axis=-1).astype(np.uint8)
     pixels[8:20, 30:50, :3] = (250, 40, 10)
@@ -70,10 +70,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in odd_photos()])
-def test_one_picture_for_use_and_for_data(photos: Path, name: str) -> None:
+def test_inference_and_training_read_the_same_picture(photos: Path, name: str) -> None:
     used = load_image(photos / name)
     np.testing.assert_array_equal(read_photo(photos / name), used)
-    assert image_size(photos / name) == used.shape[1::-1], "the size is that of the upright picture"
+    assert image_size(photos / name) == used.shape[1::-1], "the size must be that of the upright picture"
 
 
 def test_the_picture_is_what_a_person_sees(photos: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_picture_is_what_a_person_sees(photos: Path) -> None:
     for name in ("grey16.png", "grey16.tif", "float.tif"):
         np.testing.assert_array_equal(read_photo(photos / name), eight, err_msg=name)
     Image.new("LA", (4, 4), (0, 0)).save(photos.parent / "clear.png")
-    assert (read_photo(photos.parent / "clear.png") == 255).all(), "white shows where nothing is"
+    assert (read_photo(photos.parent / "clear.png") == 255).all(), "transparent pixels are white"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def predictor() -> Predictor:
 
 
 def write_labels(predictor: Predictor, root: Path) -> None:
-    """A panoptic folder whose labels are the product's own results on the files in `root`/images."""
+    """Writes a panoptic folder whose labels are the predictor's own results on the files in `root`/images."""
     document: dict[str, Any] = {"images": [], "annotations": []}
     (root / "panoptic").mkdir()
     for number, path in enumerate(sorted((root / "images").iterdir()), 1):
@@ -107,7 +107,7 @@ def write_labels(predictor: Predictor, root: Path) -> None:
     (root / "panoptic.json").write_text(json.dumps(document))
 
 
-def test_the_products_own_results_get_a_pq_of_100(
+def test_the_predictors_own_results_get_a_pq_of_100(
     predictor: Predictor, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_labels(predictor, photos.parent)
@@ -119,13 +119,13 @@ def test_the_products_own_results_get_a_pq_of_100(
 
     assert quality() == 100
     assert check("panoptic-folder", photos.parent).ok
-    # A control: with pixels as they are stored, the same labels do not fit.
+    # As a control, the same labels do not match the pixels without rotation.
     monkeypatch.setattr("eovseg.data.labelled_folder.read_photo", upright_as_stored(photos))
     assert quality() < 99
 
 
 def upright_as_stored(photos: Path) -> Callable[[Path], np.ndarray]:
-    """Reads a photo without its EXIF orientation where that leaves its size as it is."""
+    """A function that reads photos and ignores the EXIF orientation if that does not change the size."""
 
     def read(path: Path) -> np.ndarray:
         stored = read_rgb(path)
@@ -135,10 +135,10 @@ def upright_as_stored(photos: Path) -> Callable[[Path], np.ndarray]:
 
 
 @pytest.mark.parametrize("labels", ["stored view in the JSON", "index mask"])
-def test_labels_that_differ_by_a_turn_are_named(tmp_path: Path, labels: str) -> None:
+def test_labels_that_differ_by_a_rotation_are_reported(tmp_path: Path, labels: str) -> None:
     (tmp_path / "images").mkdir()
     Image.fromarray(scene()[..., :3]).save(tmp_path / "images" / "a.jpg", exif=exif(6))
-    drawn = np.ones((HEIGHT, WIDTH), np.uint8)  # as the file is stored; the photo stands upright, 48 x 64
+    drawn = np.ones((HEIGHT, WIDTH), np.uint8)  # the stored orientation; the upright photo is 48 x 64
     if labels == "index mask":
         (tmp_path / "masks").mkdir()
         Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")

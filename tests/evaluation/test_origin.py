@@ -1,4 +1,4 @@
-"""A report names the commit and the command that made it."""
+"""Reports contain the commit and the command that created them."""
 
 import os
 import subprocess
@@ -30,17 +30,17 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_commit_says_whether_the_code_differs_from_it(checkout: Path) -> None:
+def test_the_commit_tells_whether_the_code_differs(checkout: Path) -> None:
     head = git(checkout, "rev-parse", "HEAD")
     assert commit(checkout) == head
     (checkout / "assets/evaluation/report.txt").write_text("2\n")
     (checkout / "notes.txt").write_text("not tracked\n")
-    assert commit(checkout) == head  # what the command itself writes is no change of the code
+    assert commit(checkout) == head  # files written by the command are not changes of the code
     (checkout / "code.py").write_text("2\n")
     assert commit(checkout) == f"{head} with uncommitted changes"
 
 
-def test_what_git_does_not_tell_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_information_from_git_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = git(checkout, "rev-parse", "HEAD")
     (checkout / ".git" / "index").write_bytes(b"broken")  # `git status` fails, `git rev-parse` does not
     assert commit(checkout) == f"{head} and unknown changes"
@@ -50,10 +50,10 @@ def test_what_git_does_not_tell_is_unknown(checkout: Path, monkeypatch: pytest.M
 
 def test_a_package_outside_a_checkout_has_no_commit(checkout: Path) -> None:
     (checkout / "installed").mkdir()
-    assert commit(checkout / "installed") is None  # the checkout around it is somebody else's
+    assert commit(checkout / "installed") is None  # the enclosing checkout is another project
 
 
-def test_the_command_is_as_a_shell_reads_it(tmp_path: Path) -> None:
+def test_the_command_is_quoted_for_the_shell(tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text("from eovseg.evaluation.origin import command_line\nprint(command_line())\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     for program, expected in ((["-m", "probe"], "python -m probe"), ([str(tmp_path / "probe.py")], "probe.py")):
@@ -62,7 +62,7 @@ def test_the_command_is_as_a_shell_reads_it(tmp_path: Path) -> None:
         assert done.stdout.strip() == f"{expected} --words 'sky; bus stop'"
 
 
-def test_the_weight_file_is_named_by_what_it_holds(tmp_path: Path) -> None:
+def test_the_weight_file_is_identified_by_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     path.write_bytes(b"abc")
     origin = Origin.of(path)

@@ -1,4 +1,4 @@
-"""Panoptic quality against hand-checked maps, an independent slow count and hotcoco's panopticapi clone."""
+"""Panoptic quality compared with manually checked maps, an independent slow count, and hotcoco."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ IS_THING = np.array([True, True, False, False])
 
 
 def segment_map(text: str) -> np.ndarray:
-    """A map drawn with digits, one row a line, 0 = void or nothing."""
+    """A map from digits, 0 = void or no segment."""
     return np.array([[int(digit) for digit in line] for line in text.split()])
 
 
@@ -38,7 +38,7 @@ def segment_map(text: str) -> np.ndarray:
         pytest.param("1111", {1: 0}, "1111", {1: 0, 9: 0}, [], (1, 0, 1), 1.0, id="true segment without a pixel"),
     ],
 )
-def test_rules_on_maps_that_a_person_can_check(
+def test_rules_on_maps_checked_by_hand(
     predicted: str,
     predicted_classes: dict[int, int],
     true: str,
@@ -54,7 +54,7 @@ def test_rules_on_maps_that_a_person_can_check(
     assert len(predicted_classes) == found[0] + found[1] + len(matching.forgiven)
 
 
-def test_averages_leave_out_classes_without_any_segment() -> None:
+def test_means_ignore_classes_without_segments() -> None:
     quality = PanopticQuality(IS_THING)
     quality.add(segment_map("1112 2220"), {1: 0, 2: 2}, segment_map("1111 2222"), {1: 0, 2: 3})
     report = quality.compute(seen=np.array([True, False, False, False]))
@@ -79,8 +79,8 @@ def test_nothing_added_gives_nan_not_zero() -> None:
     ("predicted", "predicted_classes", "true", "true_classes", "message"),
     [
         ("11", {1: 0}, "111", {1: 0}, "height and width"),
-        ("12", {1: 0}, "11", {1: 0}, "predicted segment map holds ids \\[2\\]"),
-        ("11", {1: 0}, "12", {1: 0}, "true segment map holds ids \\[2\\]"),
+        ("12", {1: 0}, "11", {1: 0}, "predicted segment map contains ids \\[2\\]"),
+        ("11", {1: 0}, "12", {1: 0}, "true segment map contains ids \\[2\\]"),
         ("11", {1: 0, 2: 1}, "11", {1: 0}, "\\[2\\] have no pixel"),
     ],
 )
@@ -92,13 +92,13 @@ def test_inconsistent_input_is_refused(
 
 
 class Photo:
-    """A drawn photo: true rectangles, some crowds, some void; the prediction is the truth, disturbed."""
+    """A random photo: true rectangles, some of them crowds or void; the prediction is a perturbed truth."""
 
     def __init__(self, random: np.random.Generator, wide_ids: bool) -> None:
         height, width = random.integers(6, 20, 2)
         ids = random.permutation(np.arange(1, 12)) * (65_537 if wide_ids else 1)
         self.true = self._draw(random, np.zeros((height, width), dtype=np.int64), ids[: random.integers(0, 8)])
-        classes = random.permutation(CLASSES)[: random.integers(1, CLASSES + 1)]  # the others are missing
+        classes = random.permutation(CLASSES)[: random.integers(1, CLASSES + 1)]  # other classes are missing
         self.true_classes = {int(i): int(random.choice(classes)) for i in np.unique(self.true) if i}
         crowd_classes = set(random.permutation(CLASSES)[: random.integers(0, 3)].tolist())
         self.crowd = [i for i, c in self.true_classes.items() if c in crowd_classes and random.random() < 0.6]
@@ -128,7 +128,7 @@ def cases(count: int) -> list[list[Photo]]:
 
 
 def slow_counts(photos: list[Photo]) -> np.ndarray:
-    """(4, CLASSES): sum of IoU, true positives, false positives, false negatives, mask by mask."""
+    """Sum of IoU, true positives, false positives, false negatives (4, CLASSES), counted mask by mask."""
     counts = np.zeros((4, CLASSES))
     for photo in photos:
         void = photo.true == 0
@@ -169,7 +169,7 @@ def test_equals_a_slow_count_on_generated_photos() -> None:
         np.testing.assert_allclose(state["iou_sum"], expected[0], atol=1e-9)
         np.testing.assert_array_equal(state["counts"], expected[1:])
         reached += expected.sum(axis=1)
-    assert (reached > 100).all()  # every rule was exercised
+    assert (reached > 100).all()  # every rule was used
 
 
 def test_equals_hotcoco_on_generated_photos(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_equals_hotcoco_on_generated_photos(tmp_path: Path) -> None:
 
 
 def write_coco(folder: Path, photos: list[Photo]) -> tuple[str, str]:
-    """Write truth and prediction as COCO panoptic JSON and PNG; the two JSON paths."""
+    """Writes truth and prediction as COCO panoptic JSON and PNG; returns the two JSON paths."""
     categories = [{"id": i, "name": str(i), "isthing": int(IS_THING[i])} for i in range(CLASSES)]
     paths = []
     for side in ("true", "predicted"):

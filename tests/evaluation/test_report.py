@@ -1,4 +1,4 @@
-"""A report's files say the same as its numbers, and NaN never reaches JSON or CSV."""
+"""A report's files contain its numbers, and JSON and CSV never contain NaN."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ SEEN = np.array([True, True, False])
 
 @pytest.fixture
 def report() -> Report:
-    """One photo: half a person found (PQ 0, IoU 0.5), the sky whole, no zebra at all."""
+    """One photo: half of a person is found (PQ 0, IoU 0.5), all of the sky, and no zebra."""
     instance = InstanceAveragePrecision(IS_THING)
     box = np.arange(8)[None, None] < 4
     instance.add(box & (np.arange(8) < 2), [0], [0.9], box, [0])
@@ -66,7 +66,7 @@ def test_headline_numbers_in_percent(report: Report) -> None:
     assert (summary["FPS"], summary["parameters (M)"], summary["FLOPs (G)"]) == (20.0, 2.0, 3.0)
 
 
-def test_table_stands_beside_the_paper(report: Report) -> None:
+def test_the_table_includes_the_papers_numbers(report: Report) -> None:
     table = report.table()
     assert table.splitlines()[0] == "L on stripes: 1 photos, 3 classes (ade20k-150), 2 of them seen in training"
     assert ["PQ", "50.0", "24.5"] in [line.split() for line in table.splitlines()]
@@ -88,7 +88,7 @@ def test_only_classes_with_truth_or_predictions_have_a_row(report: Report) -> No
     assert (rows["person"]["false positives"], rows["person"]["false negatives"]) == (1, 1)
 
 
-def test_files_hold_the_same_numbers(report: Report, tmp_path: Path) -> None:
+def test_files_contain_the_same_numbers(report: Report, tmp_path: Path) -> None:
     paths = report.save(tmp_path / "new" / "folder")
     assert [path.name for path in paths] == ["summary.csv", "per_class.csv", "report.json", "report.txt", COUNTS_FILE]
     document = json.loads(paths[2].read_text(), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))

@@ -1,4 +1,4 @@
-"""Mean IoU against hand-checked maps, a slow count and hotcoco's per-class IoU."""
+"""Mean IoU compared with manually checked maps, a slow count, and hotcoco's IoU per class."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from eovseg.evaluation.semantic import class_pixels, semantic_report
 CLASSES = 5
 
 
-def test_map_that_a_person_can_check() -> None:
+def test_a_map_checked_by_hand() -> None:
     true = np.array([[0, 0, 0, 0], [1, 1, -1, -1]])
     predicted = np.array([[0, 0, 0, 1], [1, -1, 2, 2]])  # class 2 only where nothing is labelled
     pixels = class_pixels(predicted, true, 3)
@@ -24,7 +24,7 @@ def test_map_that_a_person_can_check() -> None:
     assert report.classes == 2
 
 
-def test_a_class_without_true_pixels_is_no_term_of_the_mean() -> None:
+def test_a_class_without_true_pixels_is_not_in_the_mean() -> None:
     assert semantic_report(*class_pixels(np.array([[0, 1]]), np.array([[0, 0]]), 2)).miou == 0.5  # not (0.5 + 0) / 2
 
 
@@ -39,8 +39,8 @@ def test_another_ignore_label_and_nothing_labelled() -> None:
     ("predicted", "true", "message"),
     [
         ([[0, 1]], [[0]], "class map is"),
-        ([[0, 2]], [[0, 1]], "predicted class map holds indices 0 to 2"),
-        ([[0, 1]], [[0, -2]], "true class map holds indices -2 to 0"),
+        ([[0, 2]], [[0, 1]], "predicted class map contains indices 0 to 2"),
+        ([[0, 1]], [[0, -2]], "true class map contains indices -2 to 0"),
     ],
 )
 def test_wrong_maps_are_refused(predicted: list[list[int]], true: list[list[int]], message: str) -> None:
@@ -49,7 +49,7 @@ def test_wrong_maps_are_refused(predicted: list[list[int]], true: list[list[int]
 
 
 def generated_case(random: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Some photos of true and predicted class maps, with unlabelled pixels, missing classes and empty predictions."""
+    """Random true and predicted class maps with unlabelled pixels, missing classes and empty predictions."""
     classes = random.permutation(CLASSES)[: random.integers(1, CLASSES + 1)]
     photos = []
     for _ in range(random.integers(1, 4)):

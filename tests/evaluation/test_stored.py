@@ -1,4 +1,4 @@
-"""A report on disk is counted again from its counts, and compared only with a report of the same photos and classes."""
+"""Saved reports are computed again from counts, and can only be compared if photos and classes are the same."""
 
 import csv
 import gzip
@@ -42,7 +42,7 @@ def without_lamps(folder: PanopticFolder) -> Report:
     return evaluate(predictor, folder, folder.photos, WORDS, settings=settings)  # type: ignore[arg-type]
 
 
-def test_every_figure_and_interval_comes_back_from_the_counts(report: Report, tmp_path: Path) -> None:
+def test_figures_and_intervals_are_restored_from_counts(report: Report, tmp_path: Path) -> None:
     paths = report.save(tmp_path / "out")
     assert paths[-1].name == COUNTS_FILE
     again = stored.read_report(tmp_path / "out")
@@ -57,7 +57,7 @@ def test_every_figure_and_interval_comes_back_from_the_counts(report: Report, tm
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
-def test_committed_reports_say_what_their_counts_give(path: Path) -> None:
+def test_committed_reports_match_their_counts(path: Path) -> None:
     report = stored.read_report(path)
     assert report.origin is not None and report.origin.commit
     assert (path / "report.txt").read_text(encoding="utf-8") == report.table() + "\n"
@@ -79,7 +79,7 @@ def test_readme_and_card_print_the_reports_figures(text: str) -> None:
         assert f"{report.summary()[name]:.1f} [{low:.1f}, {high:.1f}]" in printed
 
 
-def test_the_command_counts_again_and_notices_another_text(
+def test_the_command_recomputes_and_detects_changes(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report.save(tmp_path)
@@ -90,12 +90,12 @@ def test_the_command_counts_again_and_notices_another_text(
     (tmp_path / COUNTS_FILE).write_bytes(gzip.compress(json.dumps(document).encode()))
     assert stored.main([str(tmp_path)]) == 1
     captured = capsys.readouterr()
-    assert "report.txt is missing or differs from what the counts give" in captured.err
+    assert "report.txt is missing or differs from the table above" in captured.err
     assert captured.out != report.table() + "\n"
 
 
 def spoilt_stream(folder: Path) -> None:
-    """Two bytes of the compressed stream itself, which zlib refuses and not gzip."""
+    """Changes two bytes of the compressed stream, which is detected by zlib, not by gzip."""
     data = bytearray((folder / COUNTS_FILE).read_bytes())
     data[10:12] = b"\xff\xff"
     (folder / COUNTS_FILE).write_bytes(data)
@@ -118,27 +118,27 @@ def spoilt_counts(part: str, rows: list[object]) -> Callable[[Path], object]:
     return spoil
 
 
-def test_files_that_are_no_report_are_told_in_one_sentence(
+def test_damaged_reports_are_refused_in_one_sentence(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, spoil, message in (
-        ("old", lambda folder: (folder / COUNTS_FILE).unlink(), f"holds no {COUNTS_FILE}; give the folder of a report"),
-        ("cut", lambda folder: (folder / COUNTS_FILE).write_bytes(b"\x1f\x8b\x08"), "holds no counts that this"),
+        ("old", lambda folder: (folder / COUNTS_FILE).unlink(), f"contains no {COUNTS_FILE}; give the folder of"),
+        ("cut", lambda folder: (folder / COUNTS_FILE).write_bytes(b"\x1f\x8b\x08"), "contains no counts that this"),
         (
             "future",
             lambda folder: (folder / COUNTS_FILE).write_bytes(gzip.compress(b'{"format":9}')),
-            "holds no counts",
+            "contains no counts",
         ),
-        ("torn", spoilt_stream, "holds no counts that this"),
-        ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is no report of this version"),
-        *((f"bad {name}", spoilt_header(name, value), "is no report of this version") for name, value in (
+        ("torn", spoilt_stream, "contains no counts that this"),
+        ("headless", lambda folder: (folder / "report.json").write_text("{}"), "is not a report of this version"),
+        *((f"bad {name}", spoilt_header(name, value), "is not a report of this version") for name, value in (
             ("origin", {"sha256": "ab"}), ("cost", {"device": "cpu"}), ("cost", 3), ("instance", {"ap": 1.0}),
             ("instance", []), ("settings", [1]), ("labels", ["person"]), ("seen", [True]), ("labels", None),
         )),
-        ("class 99", spoilt_counts("panoptic", [[99, 0.5, 1, 0, 0]]), "is no report of this version"),
-        ("text", spoilt_counts("semantic", [[0, "many", 1, 1]]), "is no report of this version"),
-        ("score 7", spoilt_counts("segments", [[7.0, True]]), "is no report of this version"),
-        ("long row", spoilt_counts("panoptic", [[0, 1, 2, 3, 4, 5]]), "holds no counts that this"),
+        ("class 99", spoilt_counts("panoptic", [[99, 0.5, 1, 0, 0]]), "is not a report of this version"),
+        ("text", spoilt_counts("semantic", [[0, "many", 1, 1]]), "is not a report of this version"),
+        ("score 7", spoilt_counts("segments", [[7.0, True]]), "is not a report of this version"),
+        ("long row", spoilt_counts("panoptic", [[0, 1, 2, 3, 4, 5]]), "contains no counts that this"),
         ("latin", lambda folder: (folder / "report.txt").write_bytes(b"\xe9"), "is missing or differs"),
     ):  # fmt: skip
         report.save(tmp_path / name)
@@ -153,14 +153,14 @@ def test_a_comparison_shows_paired_differences(report: Report, folder: PanopticF
     rows = {row["metric"]: row for row in stored.compare(without_lamps(folder), stored.read_report(tmp_path / "there"))}
     assert (rows["PQ"]["here"], rows["PQ"]["there"]) == pytest.approx((100 / 3, 200 / 3))
     assert rows["PQ"]["difference"] == pytest.approx(-100 / 3)
-    assert (rows["PQ"]["low"], rows["PQ"]["high"]) == pytest.approx((-100 / 3, -100 / 3))  # the photos are alike
+    assert (rows["PQ"]["low"], rows["PQ"]["high"]) == pytest.approx((-100 / 3, -100 / 3))  # the photos are identical
     table = stored.comparison_table(list(rows.values()))
     assert ["PQ", "33.3", "66.7", "-33.3", "[-33.3,", "-33.3]"] in [line.split() for line in table.splitlines()]
     assert not any(row["metric"] in table for row in rows.values() if math.isnan(row["difference"]))
 
 
 def test_seen_classes_are_the_same_on_both_sides(report: Report) -> None:
-    """Of a model that was trained on other words, too; else its "PQ seen" would be of other classes."""
+    """Also for a model trained on other words; otherwise its "PQ seen" would be for other classes."""
     other = replace(report, counts=replace(report.counts, seen=~report.seen), seen=~report.seen)
     rows = {row["metric"]: row for row in stored.compare(report, other)}
     assert rows["PQ seen"]["here"] == rows["PQ seen"]["there"] == pytest.approx(report.summary()["PQ seen"])
@@ -175,7 +175,7 @@ def test_photos_are_paired_by_name_not_by_order(report: Report) -> None:
 
 def test_other_photos_or_classes_are_refused(report: Report, folder: PanopticFolder) -> None:
     one = evaluate(OraclePredictor(), folder, folder.photos[:1], WORDS)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="is of 2 photos, 1 of them among the 1 here"):
+    with pytest.raises(DataError, match="has 2 photos, 1 of them among the 1 here"):
         stored.compare(one, report)
     with pytest.raises(DataError, match=r"has 4 classes \(own words\) and this one 3"):
         stored.compare(replace(report, labels=report.labels[:3]), report)

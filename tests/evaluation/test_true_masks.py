@@ -1,4 +1,4 @@
-"""Scores on true masks with the XS network (untrained head): which pixels and which classifier are read."""
+"""Scores on true masks with the XS network (untrained head): which pixels and which classifier are used."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def halves(height: int, width: int) -> np.ndarray:
     return masks
 
 
-def test_masks_reach_the_grid_of_the_padded_input(decoded: Decoded) -> None:
+def test_masks_are_resampled_to_the_grid_of_the_padded_input(decoded: Decoded) -> None:
     grid = masks_on_grid(halves(180, 256), decoded.state.features)  # the photo at twice the network's size
     assert grid.shape == (3, 24, 32)  # padded to 96 x 128
     assert grid[0].any(1).nonzero().flatten().tolist() == list(range(11))  # 45 of 90 rows: 11 cells and a quarter
@@ -75,7 +75,7 @@ def test_more_masks_than_kernels_and_the_weight_of_each_classifier(predictor: Pr
         np.testing.assert_allclose(*relative, atol=1e-3)
 
 
-def test_void_is_read_from_the_kernel_that_covers_the_mask(decoded: Decoded) -> None:
+def test_void_comes_from_the_kernel_that_covers_the_mask(decoded: Decoded) -> None:
     void = decoded.logits.class_logits[-1][0].softmax(-1)[:, -1]
     predicted = decoded.logits.mask_logits[-1][0] > 0
     covering = [kernel for kernel in range(8) if 0 < predicted[kernel].sum() < predicted[kernel].numel()]
@@ -84,7 +84,7 @@ def test_void_is_read_from_the_kernel_that_covers_the_mask(decoded: Decoded) -> 
     np.testing.assert_allclose(void_probabilities(decoded.logits, predicted[covering]), void[same].numpy(), atol=1e-6)
 
 
-def test_parameters_leave_the_text_tower_out(network: EOVSeg) -> None:
+def test_parameters_exclude_the_text_encoder(network: EOVSeg) -> None:
     with_text = EOVSeg(variant_config("xs").with_changes(queries=8))
     with_text.text_encoder = torch.nn.Linear(10, 10)
     counts = parameter_counts(with_text)

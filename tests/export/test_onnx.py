@@ -1,4 +1,4 @@
-"""ONNX files equal torch: one file for every size and number of words, used without torch."""
+"""ONNX files give torch's results for any size and number of words, and can be used without torch."""
 
 import re
 import shutil
@@ -47,7 +47,7 @@ def test_numpy_in_masks_and_classes_out(folder: Path, size: tuple[int, int], xs:
     names = [entry.name for entry in image.get_outputs()]
     masks, logits, *_ = words.run(None, dict(zip(names, features, strict=True)) | {"words": rows})
     starts = np.unique(class_of_word, return_index=True)[1]
-    classes = np.maximum.reduceat(logits, [*starts, len(class_of_word)], axis=-1)  # synonyms: their best; void last
+    classes = np.maximum.reduceat(logits, [*starts, len(class_of_word)], axis=-1)  # maximum over synonyms; void is last
     assert list(labels) == ["bear", "grass", "road"]
     raw = xs.raw(photo, WORDS)
     for found, wanted in ((masks[0], raw.mask_logits[-1]), (classes[0], raw.class_logits[-1])):
@@ -72,9 +72,9 @@ def test_any_number_of_words_gives_torchs_numbers(
 
 
 def assert_equal_but_for_cells(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Equal to 1e-4 of the range, but for one value in a thousand, which may be off by 1 %.
+    """Equal within 1e-4 of the range, except for one value in a thousand, which may differ by 1 %.
 
-    A cell whose mask logit is 0 but for rounding is inside the hard mask in one engine and outside in the other.
+    A cell whose mask logit is almost 0 may be inside the hard mask in one engine and outside in the other.
     """
     apart = np.abs(found - wanted) / np.ptp(wanted)
     assert (apart > TOLERANCE).mean() <= 1e-3 and apart.max() <= 1e-2, (apart.max(), (apart > TOLERANCE).mean())
@@ -87,7 +87,7 @@ def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
     assert "MatMul" in {node.op_type for node in body.node}
 
 
-def test_typed_words_become_torchs_rows(folder: Path, xs: Predictor) -> None:
+def test_words_get_the_same_rows_as_in_torch(folder: Path, xs: Predictor) -> None:
     words = ["bear", "a very long name of a thing that nobody has ever seen", "Straße", "?", "tree"]
     tokens = prompt_tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), words, xs.config.prompts)
     (rows,) = onnxruntime.InferenceSession(folder / "text.onnx").run(None, {"tokens": tokens})
@@ -133,8 +133,8 @@ def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyt
             assert (found["found"][name] != wanted).mean() < 1e-3
 
 
-def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predictor) -> None:
-    """The check at the end of an export, with files that are right and an answer of torch's that is no number."""
+def test_nan_is_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predictor) -> None:
+    """Runs the check at the end of an export with correct files, but with NaN as the result of torch."""
     right = onnx_files.torch_answers
 
     def wrong(*given: Any) -> dict[str, np.ndarray]:
@@ -142,7 +142,7 @@ def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, fold
 
     monkeypatch.setattr(onnx_files, "torch_answers", wrong)
     parts = {name: folder / name for name in onnx_files.FILES}
-    with pytest.raises(ConfigError, match=r"other numbers than torch \(masks by nan of the range\)"):
+    with pytest.raises(ConfigError, match=r"differ too much from torch \(masks by nan of the range\)"):
         onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)
 
 

@@ -1,4 +1,4 @@
-"""The compiled image half: torch's numbers, one program a size, one sentence where nothing can compile."""
+"""The compiled image half: torch's results, one program per size, and an error without a compiler."""
 
 import shutil
 from typing import Any
@@ -33,7 +33,7 @@ def test_compiled_numbers(network: EOVSeg) -> None:
         assert (one - other).abs().max() <= 1e-4 * (one.max() - one.min()), name
 
 
-def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_program_per_size_and_a_bounded_cache(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
 
     def stand_in(function: Any, **options: Any) -> Any:
@@ -46,12 +46,12 @@ def test_one_program_a_size_and_few_are_kept(network: EOVSeg, monkeypatch: pytes
     for width in (64, 96, 64, 128, 64, 96):
         with torch.inference_mode():
             half(torch.zeros(1, 3, 32, width), (32, width))
-    assert len(made) == 4, "96 gave way to 128 and came again"
+    assert len(made) == 4, "96 was evicted for 128 and compiled again"
     assert all(options == {"dynamic": False, "mode": None} for options in made)
 
 
 def test_more_sizes_than_torch_compiles_for_one_function(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a compiler: torch traces each program and then runs it as it is."""
+    """Needs no compiler: torch traces each program and then runs it without compilation."""
     monkeypatch.setattr(compiled, "_OPTIONS", {"backend": "eager"})
     half = CompiledImageHalf(optimise(network))
     limits = torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True)
@@ -62,9 +62,9 @@ def test_more_sizes_than_torch_compiles_for_one_function(network: EOVSeg, monkey
             torch.testing.assert_close(found.aggregated, wanted.aggregated)
 
 
-def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     class InductorError(Exception):
-        """As torch names it."""
+        """Has the name of torch's exception."""
 
     message = "InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx"
 
@@ -72,10 +72,10 @@ def test_without_a_compiler(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) ->
         raise InductorError(message)
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
-    with pytest.raises(ConfigError, match=r"finds no compiler \(C\+\+, or triton on GPUs\); take 'torch'\.$"):
+    with pytest.raises(ConfigError, match=r"found no compiler \(C\+\+, or Triton on GPUs\); use backend 'torch'\.$"):
         CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     message = "RuntimeError: out of memory"
-    with pytest.raises(InductorError, match="out of memory"):  # another fault is told as it is
+    with pytest.raises(InductorError, match="out of memory"):  # other errors are not changed
         CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert Case("xs", "compile").why_not() == "no C++ compiler for torch.compile"

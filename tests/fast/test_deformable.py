@@ -1,4 +1,4 @@
-"""The deformable convolutions of our own are torchvision's."""
+"""Our deformable convolutions equal torchvision's."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from eovseg.fast.deformable import FastDeformableUpsample, deform_by_products, d
 
 def test_sampling_equals_torchvision_with_gradients() -> None:
     torch.manual_seed(0)
-    x, offset = torch.randn(2, 5, 6, 7), 2 * torch.randn(2, 18, 6, 7)  # offsets reach over the border
+    x, offset = torch.randn(2, 5, 6, 7), 2 * torch.randn(2, 18, 6, 7)  # offsets reach beyond the border
     mask, weight = torch.rand(2, 9, 6, 7), torch.randn(4, 5, 3, 3)
     results = []
     for function in (

@@ -1,4 +1,4 @@
-"""The rearranged image half of torch gives the network's numbers and leaves the network alone."""
+"""The rearranged image half in torch gives the network's results and does not change the network."""
 
 import copy
 from dataclasses import fields
@@ -18,7 +18,7 @@ SIZE = (1, 3, 96, 160)
 
 
 def random_norms(network: EOVSeg) -> EOVSeg:
-    """Statistics and weights that a norm forgotten or folded twice would show."""
+    """Random statistics and weights, so that norms that are not folded, or folded twice, are detected."""
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -33,7 +33,7 @@ def compare(network: EOVSeg, tolerance: float) -> FoldedImageHalf:
     half = FoldedImageHalf(optimise(network))
     with torch.inference_mode():
         expected, found = network.encode_normalised(images, (90, 150)), half(images, (90, 150))
-        assert (found.pixel_embeddings is None) == (network.vas is None), "the half gives E, preparing adds the rest"
+        assert (found.pixel_embeddings is None) == (network.vas is None), "the half computes E, `prepare` adds the rest"
         expected, found = optimise(network).prepare(expected), optimise(network).prepare(found)
     compared = 0
     for field in fields(expected):
@@ -54,8 +54,8 @@ def compare(network: EOVSeg, tolerance: float) -> FoldedImageHalf:
 def test_xs_with_its_weights(xs: eovseg.Predictor) -> None:
     half = compare(xs.network, 3e-5)
     left = [name for name, m in half.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all("deform_norm" in name for name in left), left  # behind no convolution module
-    assert isinstance(xs.network.image_half, FoldedImageHalf), "load gives it"
+    assert all("deform_norm" in name for name in left), left  # not after a convolution module
+    assert isinstance(xs.network.image_half, FoldedImageHalf), "`load` prepares the image half"
 
 
 @pytest.mark.parametrize("changes", [{}, {"vas": False}, {"fusion": "none"}, {"fusion": "EAF"}, {"scales": "multi"}])
@@ -73,7 +73,7 @@ def test_published_variants_in_float64(variant: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"fusion": "EAF"}, {"scales": "multi"}])
-def test_the_network_is_left_alone(changes: dict[str, object]) -> None:
+def test_the_network_is_not_changed(changes: dict[str, object]) -> None:
     network = EOVSeg(ModelConfig.from_dict(variant_config("xs").to_dict() | changes)).eval()
     kinds = {name: type(module) for name, module in network.named_modules()}
     trained = {name: (id(p), p.requires_grad) for name, p in network.named_parameters()}

@@ -1,4 +1,4 @@
-"""OpenVINO's image half against torch's, kept on disk; what cannot be is one sentence."""
+"""OpenVINO's image half compared with torch's, its cache on disk, and error messages."""
 
 import os
 import subprocess
@@ -52,12 +52,12 @@ def test_every_size_from_one_conversion(changes: dict[str, Any], tmp_path: Path)
 
 @pytest.mark.slow
 def test_torchvision_is_not_imported_while_tracing() -> None:
-    """In a process of its own: here other tests have imported it, and what its import runs would not be traced."""
+    """Runs in a new process, because in this one other tests may already have imported torchvision."""
     code = (
         "import sys, eovseg; assert 'torchvision' not in sys.modules;"
         "print(type(eovseg.load('xs', device='cpu', backend='openvino').network.image_half).__name__)"
     )
-    environment = {**os.environ, "EOVSEG_CACHE": os.devnull}  # so that the network is converted
+    environment = {**os.environ, "EOVSEG_CACHE": os.devnull}  # disables the cache, so that the network is converted
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=False
     )
@@ -68,7 +68,7 @@ def test_torchvision_is_not_imported_while_tracing() -> None:
 def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     openvino.load(net, tmp_path)
-    assert len(list((tmp_path / "openvino").iterdir())) == 2  # the graph and its weights, nothing unfinished
+    assert len(list((tmp_path / "openvino").iterdir())) == 2  # the graph and its weights, no temporary files
 
     def convert(*_: Any) -> None:
         raise AssertionError("converted again")
@@ -78,21 +78,21 @@ def test_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         same(openvino.load(net, tmp_path), net, 64, 96)
         with torch.no_grad():
             next(iter(net.aggregator.parameters())).add_(1e-3)
-        with pytest.raises(AssertionError, match="converted again"):  # other weights are another file
+        with pytest.raises(AssertionError, match="converted again"):  # other weights have another file
             openvino.load(net, tmp_path)
 
 
 @pytest.mark.slow
-def test_other_numbers_than_torch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_differ_from_torch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     monkeypatch.setattr(openvino, "TOLERANCE", -1.0)
-    with pytest.raises(ConfigError, match="gives other numbers than torch on this machine"):
+    with pytest.raises(ConfigError, match="On this machine, the backend 'openvino' differs from torch"):
         openvino.load(net, None)
 
 
 @pytest.mark.slow
-def test_bfloat16_is_held_to_torchs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounding passes; a norm in another's place does not."""
+def test_bfloat16_is_compared_with_torchs_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding is accepted, but swapped norms are not."""
     net = network()
     half = openvino.load(net, tmp_path, bfloat16=True)
     images = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
@@ -114,16 +114,16 @@ def test_bfloat16_is_held_to_torchs_own(tmp_path: Path, monkeypatch: pytest.Monk
             one.load_state_dict(right)
 
     monkeypatch.setattr(openvino, "_convert", convert)
-    with pytest.raises(ConfigError, match=r"by [\d.]+% of their standard deviation, [\d.]+% is allowed\); take"):
+    with pytest.raises(ConfigError, match=r"by [\d.]+% of the outputs' standard deviation \([\d.]+% is allowed\); use"):
         openvino.load(net, None, bfloat16=True)
 
 
-def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_cases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="not float64 on cpu"):
         eovseg.load("xs", backend="openvino", dtype="float64")
     with pytest.raises(ConfigError, match="choose one of torch, openvino, compile"):
         eovseg.load("xs", backend="abacus")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="has no multi-scale decoder"):
+    with pytest.raises(ConfigError, match="does not support multi-scale networks"):
         openvino.load(network(scales="multi"), None)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"pip install openvino\.$"):

@@ -1,4 +1,4 @@
-"""The fast network gives what the readable one gives, on random weights and on XS's own, and shares its tensors."""
+"""The fast network gives the results of the plain one, with random weights and XS's own, and shares its tensors."""
 
 import copy
 from typing import Any
@@ -41,7 +41,7 @@ def words(count: int, dimension: int, dtype: torch.dtype) -> TextEmbeddings:
 
 
 def assert_same(network: EOVSeg, tolerance: float, later: float) -> None:
-    """To `tolerance` of the range up to the first masks, to `later` behind them: they are made hard."""
+    """Equal within `tolerance` of the range up to the first masks, and within `later` after these become hard masks."""
     dtype = network.pixel_mean.dtype
     pixels = 255 * torch.rand(1, 3, 70, 100, generator=torch.Generator().manual_seed(0)).to(dtype)
     text, fast = words(8, network.config.embed_dim, dtype), optimise(network, "torch")
@@ -75,14 +75,14 @@ def assert_same(network: EOVSeg, tolerance: float, later: float) -> None:
 
 
 @pytest.mark.parametrize("changes", CHOICES, ids=str)
-def test_readable_and_fast_networks_agree(changes: dict[str, Any]) -> None:
+def test_plain_and_fast_networks_agree(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = EOVSeg(variant_config("xs").with_changes(**{**NARROW, **changes})).eval().double()
     assert_same(network, 1e-9, 1e-9)
 
 
 def test_in_float32_up_to_rounding(xs: eovseg.Predictor) -> None:
-    """Of XS's weights; its first masks are saturated, so that rounding flips no pixel of a hard one here."""
+    """With XS's weights, whose first masks are saturated, so that rounding changes no pixel of a hard mask here."""
     network = readable(xs.network)
     pixels = 255 * torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
     text, fast = words(8, 384, torch.float32), optimise(network)
@@ -95,12 +95,12 @@ def test_in_float32_up_to_rounding(xs: eovseg.Predictor) -> None:
 
 
 @pytest.mark.slow
-def test_readable_and_fast_agree_with_an_attention_pool() -> None:
+def test_plain_and_fast_agree_with_an_attention_pool() -> None:
     torch.manual_seed(0)
     assert_same(EOVSeg(variant_config("s").with_changes(queries=12)).eval().double(), 1e-9, 1e-7)
 
 
-def test_tensors_are_shared_and_the_way_back_is_known() -> None:
+def test_tensors_are_shared_and_conversion_can_be_reversed() -> None:
     network = EOVSeg(variant_config("xs").with_changes(**NARROW))
     fast = optimise(network, "torch")
     own, shared = network.state_dict(keep_vars=True), fast.state_dict(keep_vars=True)
@@ -115,7 +115,7 @@ def test_tensors_are_shared_and_the_way_back_is_known() -> None:
 
 
 @pytest.mark.parametrize("photo", ["bus-street.jpg", "savanna.jpg"])
-def test_readable_and_fast_give_one_panoptic_map(photo: str, xs_float64: eovseg.Predictor) -> None:
+def test_plain_and_fast_give_the_same_panoptic_map(photo: str, xs_float64: eovseg.Predictor) -> None:
     predictor = xs_float64
     vocabulary = eovseg.Vocabulary.parse("person; bus; car; road: stuff; sky: stuff; tree: stuff; grass: stuff; zebra")
     with Image.open(asset_path(f"photos/{photo}")) as image:

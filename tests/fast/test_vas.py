@@ -1,4 +1,4 @@
-"""VAS never holds pixels x words: streamed equals whole, and memory grows by the words' own rows only."""
+"""Streamed VAS equals the plain version, and its memory grows only by the word rows, not by pixels x words."""
 
 import subprocess
 import sys
@@ -51,11 +51,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_peak_memory_grows_by_no_more_than_the_words_rows() -> None:
-    def peak(words: int) -> int:  # kilobytes, in a process of its own
+def test_peak_memory_grows_only_by_the_word_rows() -> None:
+    def peak(words: int) -> int:  # kilobytes, in a new process
         run = subprocess.run([sys.executable, "-c", PEAK, str(words)], capture_output=True, text=True, check=True)
         return int(run.stdout)
 
-    rows = 10_000 * 64 * 4 / 1024  # one copy of the words' rows; projecting them makes a few more
+    rows = 10_000 * 64 * 4 / 1024  # one copy of the word rows; projecting them needs a few more
     block = 60 * 80 * 64 * 4 / 1024  # a block of 64 words over all pixels; all words at once would be 156 blocks
     assert peak(10_000) - peak(20) <= 6 * rows + 2 * block

@@ -1,8 +1,8 @@
-"""`python -m tests.formats.own_readers FOLDER`: read every result below FOLDER with the tools' own readers.
+"""`python -m tests.formats.own_readers FOLDER`: reads all results in FOLDER with the tools' own readers.
 
-FOLDER holds a folder a result, with `photo.jpg` and the files of all formats. Into each goes `READER.npz`: masks
-(n, H, W) bool, their labels, and the segment or group that each belongs to. It runs in a process of its own because the
-readers bring libraries (OpenCV above all) that no other test should meet; `readers.txt` lists them.
+FOLDER contains one folder per result, with `photo.jpg` and the files of all formats. In each, it writes `READER.npz`:
+masks (n, H, W) bool, their labels, and the segment or group of each. It runs in a separate process, because the readers
+need libraries (in particular OpenCV) that must not affect other tests; `readers.txt` lists them.
 """
 
 import json
@@ -19,7 +19,7 @@ Read = Iterator[tuple[np.ndarray, str, int]]  # mask, label, number of its segme
 
 
 def labelme(folder: Path) -> Read:
-    """LabelMe reads the file as its window does, and fills the polygons as its exporters do."""
+    """Reads the file like LabelMe's user interface, and fills polygons like its exporters."""
     for name in ("PyQt5", "PyQt5.QtCore", "PyQt5.QtGui", "PyQt5.QtWidgets"):  # no window is opened
         sys.modules.setdefault(name, mock.MagicMock())
     from labelme._label_file import read_label_file
@@ -34,7 +34,7 @@ def labelme(folder: Path) -> Read:
 
 
 def label_studio(folder: Path) -> Read:
-    """Label Studio's converter decodes the brush."""
+    """Decodes the brush with Label Studio's converter."""
     from label_studio_sdk.converter.brush import decode_rle
 
     (task,) = json.loads((folder / "photo-label-studio.json").read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def datumaro_cvat(folder: Path) -> Read:
 
 
 def _datumaro(folder: Path, form: str, files: dict[str, str]) -> Read:
-    """Datumaro imports a data set, so the files are laid out as one."""
+    """Reads with Datumaro, which imports data sets, so the files are copied into the layout of one."""
     import datumaro
 
     with tempfile.TemporaryDirectory() as home:
@@ -96,7 +96,7 @@ READERS: dict[str, Callable[[Path], Read]] = {
 
 
 def main(home: Path) -> None:
-    """Read everything and write the masks."""
+    """Reads all results and writes the masks."""
     for folder in sorted(path for path in home.iterdir() if path.is_dir()):
         for name, read in READERS.items():
             found = list(read(folder))

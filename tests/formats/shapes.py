@@ -1,4 +1,4 @@
-"""Masks that polygons get wrong easily, and results made of masks."""
+"""Masks that are difficult for polygons, and results made of masks."""
 
 import numpy as np
 
@@ -32,12 +32,12 @@ NASTY = {name: np.array([[char == "#" for char in row] for row in rows]) for nam
 
 
 def noise(seed: int, height: int = 37, width: int = 53) -> np.ndarray:
-    """(H, W) bool, single pixels and holes all over."""
+    """A mask (H, W) bool with many single pixels and holes."""
     return np.random.default_rng(seed).random((height, width)) < 0.3 + 0.1 * (seed % 5)
 
 
 def result_of(masks: list[np.ndarray], name: str = "photo.jpg", overlapping: bool = False) -> Result:
-    """A result whose segments are `masks` (H, W) bool, which do not overlap unless they are `overlapping`."""
+    """A result whose segments are `masks` (H, W) bool; they may only overlap if `overlapping`."""
     height, width = masks[0].shape
     segments, ids = [], np.zeros((height, width), dtype=np.int32)
     for number, mask in enumerate(masks, start=1):
@@ -55,7 +55,7 @@ def result_of(masks: list[np.ndarray], name: str = "photo.jpg", overlapping: boo
 
 
 def with_its_rest(mask: np.ndarray) -> Result:
-    """The mask and, where there is any, what it leaves over."""
+    """A result with the mask and, unless it covers everything, the rest."""
     return result_of([mask] if mask.all() else [mask, ~mask])
 
 

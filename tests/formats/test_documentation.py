@@ -1,4 +1,4 @@
-"""The code of docs/formats.md runs as written; only servers and packages of gigabytes are stood in for, minimally."""
+"""The code of docs/formats.md runs as written; only servers and very large packages are replaced by minimal fakes."""
 
 import re
 import sys
@@ -51,7 +51,7 @@ def test_supervision(predictor: Any) -> None:
 
 
 class MLBase:
-    """What Label Studio's server does for a backend: labels of the project's interface, photos as local files."""
+    """A fake of Label Studio's server for a backend: labels of the project's interface, photos as local files."""
 
     def __init__(self, config: str) -> None:
         self.kept: dict[str, str] = {}

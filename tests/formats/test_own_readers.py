@@ -1,4 +1,4 @@
-"""What LabelMe, Label Studio's SDK and Datumaro read in the files is what was written, pixel for pixel."""
+"""LabelMe, Label Studio's SDK and Datumaro read exactly the masks that were written."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ RESULTS["overlapping"] = result_of(
 
 
 def readers_folder() -> Path:
-    """Where `make readers` puts them. Without them the test is skipped, and in continuous integration it fails."""
+    """The folder of `make readers`. Without it, the test is skipped, or fails in continuous integration."""
     folder = Path(os.environ.get("EOVSEG_READERS") or Path(sys.prefix) / "readers")
     if not (folder / "datumaro").is_dir():
         reason = "the readers of other tools are not installed: make readers"
@@ -34,7 +34,7 @@ def readers_folder() -> Path:
 
 @pytest.fixture(scope="module")
 def read_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a result with what each reader found in it."""
+    """A folder with one folder per result, containing the masks found by each reader."""
     readers, home = readers_folder(), tmp_path_factory.mktemp("read-back")
     for name, result in RESULTS.items():
         result.write(home / name, "photo", list(FORMATS))
@@ -49,15 +49,15 @@ def read_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 PAIRS = [(name, reader) for name in RESULTS for reader in READERS]
-PAIRS.remove(("overlapping", "datumaro-coco-panoptic"))  # instances overlap, and a panoptic PNG cannot hold that
+PAIRS.remove(("overlapping", "datumaro-coco-panoptic"))  # a panoptic PNG cannot store overlapping instances
 
 
 @pytest.mark.parametrize(("name", "reader"), PAIRS)
-def test_what_went_out_comes_back(name: str, reader: str, read_back: Path) -> None:
+def test_masks_are_reproduced(name: str, reader: str, read_back: Path) -> None:
     result: Result = RESULTS[name]
     with np.load(read_back / name / f"{reader}.npz") as found:
         masks, labels, groups = found["masks"], found["labels"].tolist(), found["groups"].tolist()
-    whole: dict[int, np.ndarray] = {}  # a segment of several parts is one group
+    whole: dict[int, np.ndarray] = {}  # the parts of a segment are one group
     named: dict[int, str] = {}
     for mask, label, group in zip(masks, labels, groups, strict=True):
         whole[group] = whole.get(group, np.zeros_like(mask)) | mask

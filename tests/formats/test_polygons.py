@@ -1,4 +1,4 @@
-"""Polygons come back as the masks that they were made of, by the readers that tools use."""
+"""Polygons reproduce the original masks in the readers that tools use."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def filled_by_pillow(outline: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_edges_come_back_pixel_for_pixel(name: str) -> None:
+def test_edge_polygons_reproduce_the_mask(name: str) -> None:
     mask = MASKS[name]
     back = np.zeros(mask.shape, dtype=int)
     for part in edge_polygons(mask):
@@ -33,7 +33,7 @@ def test_edges_come_back_pixel_for_pixel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_centres_come_back_pixel_for_pixel(name: str) -> None:
+def test_centre_polygons_reproduce_the_mask(name: str) -> None:
     mask = MASKS[name]
     outlines = centre_polygons(mask)
     assert all(len(outline) >= 3 for outline in outlines)
@@ -66,6 +66,6 @@ def test_straight_sides_have_two_points() -> None:
     assert sorted(map(tuple, np.floor(outline).tolist())) == [(0, 0), (0, 3), (5, 0), (5, 3)]
 
 
-def test_nothing_has_no_polygons() -> None:
+def test_an_empty_mask_has_no_polygons() -> None:
     assert edge_polygons(np.zeros((3, 4), dtype=bool)) == []
     assert centre_polygons(np.zeros((0, 0), dtype=bool)) == []

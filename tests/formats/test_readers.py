@@ -1,4 +1,4 @@
-"""Each format read back by a reader of its tool that is small to install; test_own_readers.py runs the others."""
+"""Each format is read back by a small reader for its tool; test_own_readers.py runs the large ones."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ from eovseg.vocabulary import Vocabulary, WordClass
 from tests.formats.shapes import NASTY, VOCABULARY, iou, noise, result_of, with_its_rest
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # supervision tells that it works without OpenCV
+    warnings.simplefilter("ignore")  # from supervision, about OpenCV not being installed
     import supervision
 
 RESULTS = {name: with_its_rest(mask) for name, mask in NASTY.items()}
@@ -32,12 +32,12 @@ RESULTS["noise"] = with_its_rest(noise(3))
 RESULTS["overlapping"] = result_of(
     [NASTY["ring"], NASTY["everything"].repeat(2, 0)[:, [0, 1, 2, 3, 3]]], overlapping=True
 )
-RESULTS["real masks"] = None  # by `real_result`
+RESULTS["real masks"] = None  # computed by `real_result`
 
 
 @pytest.fixture(scope="module")
 def real_result() -> Result:
-    """A shipped photo as the shipped network splits it."""
+    """The result of the shipped network for a shipped photo."""
     from eovseg.assets import asset_path
     from eovseg.loading import load
 
@@ -51,7 +51,7 @@ def result(request: pytest.FixtureRequest) -> Result:
 
 
 def written(result: Result, folder: Path, kind: str) -> Path:
-    """The file of a format, with the photo beside the folder of labels as YOLO wants it."""
+    """The file of a format, with the photo beside the folder of labels, as YOLO requires."""
     path = result.write(folder, "photo", [kind])[-1]
     (folder / "images").mkdir(exist_ok=True)
     Image.fromarray(result.image).save(folder / "images" / "photo.jpg")
@@ -59,7 +59,7 @@ def written(result: Result, folder: Path, kind: str) -> Path:
 
 
 def masks_by_class(result: Result, class_ids: list[int], masks: list[np.ndarray]) -> None:
-    """Compare what came back with the result, where a segment may have become several of its class."""
+    """Compares the masks that were read with the result; a segment may have become several of its class."""
     for class_id in {segment.class_id for segment in result.segments}:
         own = [result.mask(i) for i, segment in enumerate(result.segments) if segment.class_id == class_id]
         back = [mask for mask, number in zip(masks, class_ids, strict=True) if number == class_id]
@@ -75,11 +75,11 @@ def test_yolo_by_supervision(result: Result, tmp_path: Path) -> None:
     ((_, _, found),) = list(read)
     masks_by_class(result, found.class_id.tolist(), list(found.mask))
     values = np.array([float(v) for line in path.read_text().splitlines() for v in line.split()[1:]])
-    assert values.min() >= 0 and values.max() <= 1, "YOLO takes shares of the photo only"
+    assert values.min() >= 0 and values.max() <= 1, "YOLO only accepts coordinates relative to the photo"
 
 
-def test_yolo_by_cutting_off(tmp_path: Path) -> None:
-    # Training with Ultralytics cuts off what follows the decimal point, where supervision rounds.
+def test_yolo_with_truncated_coordinates(tmp_path: Path) -> None:
+    # Ultralytics truncates coordinates for training, whereas supervision rounds them.
     ring = result_of([NASTY["ring"]])
     (line,) = written(ring, tmp_path, "yolo").read_text().splitlines()
     points = (np.array(line.split()[1:], dtype=np.float32).reshape(-1, 2) * np.float32([5, 4])).astype(np.int32)
@@ -106,7 +106,7 @@ def test_only_holes_need_run_lengths(tmp_path: Path) -> None:
 
 
 def test_coco_panoptic_by_its_own_rule(result: Result, tmp_path: Path) -> None:
-    # panopticapi is in no package index. Its rule: id = R + 256 G + 65536 B, and segments_info names each id once.
+    # panopticapi is not on PyPI. Its rule: id = R + 256 G + 65536 B, and segments_info lists each id once.
     document = json.loads(written(result, tmp_path, "coco-panoptic").read_text(encoding="utf-8"))
     (annotation,) = document["annotations"]
     ids = np.asarray(Image.open(tmp_path / annotation["file_name"])).astype(int) @ [1, 256, 65_536]
@@ -141,7 +141,7 @@ def test_labelme_has_the_fields_that_its_program_reads(tmp_path: Path) -> None:
 
 
 def brush_pixels(rle: list[int]) -> np.ndarray:
-    """Values of Label Studio's brush run lengths, read as its documentation says (see eovseg.formats.label_studio)."""
+    """Decodes Label Studio's brush run lengths according to its documentation (see eovseg.formats.label_studio)."""
     bits, at = "".join(f"{byte:08b}" for byte in rle), 0
 
     def take(count: int) -> int:
@@ -160,7 +160,7 @@ def brush_pixels(rle: list[int]) -> np.ndarray:
 
 
 def test_label_studio_as_documented(result: Result, tmp_path: Path) -> None:
-    # The decoder of label-studio-sdk itself runs in test_own_readers.py.
+    # test_own_readers.py uses the decoder of label-studio-sdk.
     (task,) = json.loads(written(result, tmp_path, "label-studio").read_text(encoding="utf-8"))
     assert task["data"]["image"] == f"/data/local-files/?d={result.name}"
     (prediction,) = task["predictions"]
@@ -200,7 +200,7 @@ def test_to_supervision(result: Result) -> None:
     assert len(found[found.class_id == 0]) == sum(segment.class_id == 0 for segment in result.segments)
 
 
-def test_nothing_found(tmp_path: Path) -> None:
+def test_an_empty_result(tmp_path: Path) -> None:
     empty = Result(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.int32), (), VOCABULARY, name="photo.jpg")
     empty.save(tmp_path, formats=FORMATS)
     assert empty.masks().shape == (0, 2, 3) and len(empty.to_supervision()) == 0
@@ -208,7 +208,7 @@ def test_nothing_found(tmp_path: Path) -> None:
     assert COCO(str(tmp_path / "photo-coco-instances.json")).getAnnIds() == []
 
 
-def test_without_supervision_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_supervision_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(EovsegError, match=r"needs the package supervision: pip install supervision$"):
         RESULTS["ring"].to_supervision()
@@ -237,11 +237,11 @@ def test_odd_names_and_words_reach_xml_and_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("char", ["\ufffe", "\uffff", "\x07", "\x80", "\ud800"], ids=ascii)
-def test_text_that_no_reader_of_xml_and_yaml_takes(char: str) -> None:
+def test_characters_invalid_in_xml_and_yaml_are_replaced(char: str) -> None:
     assert printable(f"<é\t{char}😀>") == "<é\t?😀>"
 
 
-def test_words_with_characters_that_xml_and_yaml_lack(tmp_path: Path) -> None:
+def test_words_with_characters_invalid_in_xml_and_yaml(tmp_path: Path) -> None:
     words = Vocabulary((WordClass(("cat\uffff <&>",), True), WordClass(("sky\ufffe",), False), WordClass(("x",), True)))
     odd = result_of([NASTY["ring"]])
     odd = replace(odd, vocabulary=words, segments=(replace(odd.segments[0], label=words.labels[0]),))
@@ -249,14 +249,14 @@ def test_words_with_characters_that_xml_and_yaml_lack(tmp_path: Path) -> None:
     labels = [label.get("value") for label in ElementTree.fromstring(labelling_config(words)).iter("Label")]
     assert labels == ["cat? <&>", "sky?", "x"]
     (task,) = json.loads((tmp_path / "photo-label-studio.json").read_bytes())
-    assert task["predictions"][0]["result"][0]["value"]["brushlabels"] == labels[:1], "as the interface calls it"
+    assert task["predictions"][0]["result"][0]["value"]["brushlabels"] == labels[:1], "as in the interface"
     image = ElementTree.parse(tmp_path / "photo-cvat.xml").find("image")
     assert image is not None and [mask.get("label") for mask in image] == labels[:1]
     assert yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))["names"] == dict(enumerate(labels))
 
 
 @pytest.mark.parametrize("name", ["a b/c #1?.jpg", "50%+1 & 2.png", "façade.jpg", "no\udcffutf8.jpg"])
-def test_label_studio_reads_the_address_of_any_photo(name: str, tmp_path: Path) -> None:
+def test_label_studio_reads_the_url_of_any_photo(name: str, tmp_path: Path) -> None:
     result_of([NASTY["ring"]], name=name).save(tmp_path, "photo", ["label-studio"])
     (task,) = json.loads((tmp_path / "photo-label-studio.json").read_bytes())
     address = urlsplit(task["data"]["image"])

@@ -62,7 +62,7 @@ def test_shapes_and_gradients(build: Any, words: TextEmbeddings, changes: dict[s
 
 
 @pytest.mark.parametrize("changes", CHOICES, ids=str)
-def test_the_readable_network_trains_to_the_same_gradients(
+def test_plain_and_fast_networks_have_the_same_gradients(
     build: Any, words: TextEmbeddings, changes: dict[str, Any]
 ) -> None:
     network: EOVSeg = build(**changes).double().train()
@@ -132,7 +132,7 @@ def test_published_spatial_extractors(kind: Any, block: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{"fusion": "SUM"}, {"alpha": 1.5}, {"spatial_block": 12}, {"variant": "xl"}, {"colour": 1}]
 )
-def test_wrong_choices_are_refused_with_a_sentence(changes: dict[str, Any]) -> None:
+def test_invalid_choices_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         variant_config("xs").with_changes(**changes)
     assert str(caught.value).endswith(".")

@@ -37,7 +37,7 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
 
 
 def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
-    """Words with shared prompts, a word longer than the tower's context, and no word, in trees of several sizes."""
+    """Words with shared prompts, a word longer than the encoder's context, and no word, in trees of several sizes."""
     torch.manual_seed(0)
     clip = open_clip.create_model("RN50", pretrained=None, force_quick_gelu=True).eval()
     words = ("dog", "traffic light", "an unheard-of thing", "very " * 90, "", "dog")
@@ -49,7 +49,7 @@ def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
         torch.testing.assert_close(encoder.encode_prompts(prompts), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_trees_share_what_prompts_begin_with() -> None:
+def test_trees_share_common_prefixes_of_prompts() -> None:
     rows = [[9, 1, 2, 99, 0], [9, 1, 3, 99, 0], [9, 4, 99, 0, 0], [9, 1, 2, 99, 0]]
     (whole,) = prompt_trees(rows, 100)
     assert whole.tokens == [9, 1, 2, 99, 3, 99, 4, 99] and whole.depth == [0, 1, 2, 3, 2, 3, 1, 2]

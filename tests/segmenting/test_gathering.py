@@ -60,7 +60,7 @@ def test_resumed_and_sharded_runs_end_with_the_same_files(photos: Path, tmp_path
     assert documents(tmp_path / "three") == whole
 
 
-def test_every_photo_is_named_once_and_its_masks_are_its_own(photos: Path, tmp_path: Path) -> None:
+def test_every_photo_is_listed_once_with_its_own_masks(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(photos, out)
     coco = COCO(str(out / "coco-instances.json"))
@@ -83,7 +83,7 @@ def test_every_photo_is_named_once_and_its_masks_are_its_own(photos: Path, tmp_p
     assert (out / "labelme" / "sub" / labelme["imagePath"]).resolve() == (photos / "sub" / "b c.png").resolve()
 
 
-def test_a_photo_that_fails_later_is_left_out(photos: Path, tmp_path: Path) -> None:
+def test_a_photo_that_fails_later_is_omitted(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(photos, out)
     (photos / "a.png").write_bytes(b"no photo any more")
@@ -91,16 +91,16 @@ def test_a_photo_that_fails_later_is_left_out(photos: Path, tmp_path: Path) -> N
     assert [image["file_name"] for image in COCO(str(out / "coco-instances.json")).imgs.values()] == NAMES[1:]
 
 
-def test_no_photo_at_all(tmp_path: Path) -> None:
+def test_no_photos(tmp_path: Path) -> None:
     gather(tmp_path, "s", VOCABULARY, KINDS)
     assert COCO(str(tmp_path / "coco-instances.json")).imgs == {}
     assert json.loads((tmp_path / "label-studio.json").read_bytes()) == []
     assert ElementTree.parse(tmp_path / "cvat.xml").findall("image") == []
 
 
-def test_a_broken_part_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_part_is_reported(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "out")
     (tmp_path / "out" / "a-cvat.xml").write_text("<annot")
-    with pytest.raises(EovsegError, match=r"cvat\.xml\" cannot be put together from the files of the photos"):
+    with pytest.raises(EovsegError, match=r"cvat\.xml\" cannot be combined from the files of the photos"):
         gather(tmp_path / "out", "s", VOCABULARY, KINDS)
     assert not list((tmp_path / "out").glob(".*part"))

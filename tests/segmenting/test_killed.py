@@ -61,7 +61,7 @@ def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_run_goes_on_where_it_was(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     index = out / "index.jsonl"
     process = start(command(photos, out))
@@ -135,7 +135,7 @@ def test_two_processes_of_a_launcher_share_the_photos(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the launcher's processes in /proc")
 @pytest.mark.parametrize("launcher", list(LAUNCHERS))
-def test_one_of_two_processes_killed_and_the_command_again(
+def test_a_run_with_one_killed_process_is_resumed(
     photos: Path, alone: dict[str, bytes], tmp_path: Path, launcher: str
 ) -> None:
     out = tmp_path / "out"
@@ -169,7 +169,7 @@ def child_of_rank(launcher: int, rank: int) -> int:
 
 
 @pytest.mark.slow
-def test_redo_as_it_is_typed(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_redo_option(photos: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = command(photos / "1.png", out, "--write", "segments")
     assert finish(start(one))[0] == 0

@@ -22,7 +22,7 @@ def targets(photos: list[Photo]) -> dict[str, str]:
     return {Path(photo.path).name: photo.target for photo in photos}
 
 
-def test_a_folder_is_read_in_order_and_the_folders_inside_on_request(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_order_and_subfolders_on_request(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.JPG", "notes.txt", ".hidden.jpg", "z/c.webp", "d/e/f.gif", ".cache/g.png")
     flat = list_photos([str(tmp_path)])
     assert [Path(photo.path).name for photo in flat] == ["a.JPG", "b.png"]
@@ -46,13 +46,13 @@ def test_links_to_folders_are_followed_unless_they_lead_back(tmp_path: Path) -> 
     assert 'linked folders that are read elsewhere: 6 ("again", ...)' in said[0]
 
 
-def test_each_photo_once_however_often_it_is_named(tmp_path: Path) -> None:
+def test_photos_given_repeatedly_are_listed_once(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png")
     given = [str(tmp_path / "b.png"), str(tmp_path), str(tmp_path / "*.png"), str(tmp_path / "." / "a.png")]
     assert [Path(photo.path).name for photo in list_photos(given)] == ["b.png", "a.png"]
 
 
-def test_every_ending_that_is_read_and_a_count_of_the_rest(tmp_path: Path) -> None:
+def test_readable_extensions_and_a_count_of_other_files(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "f.heic", "G.HEIC", "notes.txt", "noending")
     touch(tmp_path, "._a.jpg", ".DS_Store", "__MACOSX/._b.jpg", ".ipynb_checkpoints/a.jpg", "more/h.bmp", "Thumbs.db")
     said: list[str] = []
@@ -69,7 +69,7 @@ def test_every_ending_that_is_read_and_a_count_of_the_rest(tmp_path: Path) -> No
     assert 'folders: 1 ("more")' in said[0]
 
 
-def test_the_results_in_every_format_are_not_told(tmp_path: Path) -> None:
+def test_results_in_every_format_are_not_reported(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "d/b.png", "index.jsonl")
     owned: dict[str, tuple[str, int, int]] = {}
     for path in ("a.png", "d/b.png"):
@@ -97,7 +97,7 @@ def test_a_relative_path_is_the_same_photo(tmp_path: Path, monkeypatch: pytest.M
         assert photo.stem == "a", given
 
 
-def test_the_runs_own_results_are_not_told(tmp_path: Path) -> None:
+def test_the_runs_own_results_are_not_reported(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "index.jsonl", "index-1-of-2.jsonl", "out/index.jsonl")
     touch(tmp_path, *(f"a-{end}" for end in FILES.values()))
     said: list[str] = []
@@ -108,7 +108,7 @@ def test_the_runs_own_results_are_not_told(tmp_path: Path) -> None:
     assert list_photos([str(tmp_path / "clean")], output=tmp_path / "clean" / "out", note=said.append) and not said
 
 
-def test_a_name_that_another_photo_has_is_not_taken(tmp_path: Path) -> None:
+def test_a_name_of_another_photo_is_not_reused(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     (tmp_path / "one" / "a.jpg").write_bytes(b"1")
@@ -128,7 +128,7 @@ def test_a_name_that_another_photo_has_is_not_taken(tmp_path: Path) -> None:
     assert photo.stem == "a", "the same file elsewhere"
 
 
-def test_results_among_the_photos_are_no_photos(tmp_path: Path) -> None:
+def test_results_are_not_treated_as_photos(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a-overlay.png", "a-panoptic.png", "a-panoptic.json", "my-overlay.png", "out/b.png")
     names = [photo.target for photo in list_photos([str(tmp_path)], recursive=True, output=tmp_path)]
     assert names == ["a", "my-overlay", "out/b"]
@@ -185,7 +185,7 @@ def test_a_hundred_thousand_names_fit(tmp_path: Path, count: int) -> None:
     assert held < 600 * count and peak < 1_200 * count
 
 
-def test_empty_folders_and_globs_are_told(tmp_path: Path) -> None:
+def test_empty_folders_and_globs_are_reported(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png")
     with pytest.raises(ImageError, match="--recursive"):
         list_photos([str(tmp_path)])

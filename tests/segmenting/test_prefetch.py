@@ -23,7 +23,7 @@ def test_order_and_errors(workers: int) -> None:
     assert made == [(n, n * n) if n != 5 else "five" for n in range(10)]
 
 
-def test_no_more_than_asked_for_exists_at_once() -> None:
+def test_the_number_of_items_in_memory_is_bounded() -> None:
     read, handed, most = 0, 0, 0
     lock = threading.Lock()
 

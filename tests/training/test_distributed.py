@@ -227,7 +227,7 @@ def test_what_the_processes_share() -> None:
     assert [a + b for a, b in zip(first["own"], second["own"], strict=True)] == [list(range(n)) for n in (0, 1, 5)]
 
 
-def test_alone_nothing_is_shared() -> None:
+def test_a_single_process_shares_nothing() -> None:
     assert (distributed.count(), distributed.rank(), distributed.is_main()) == (1, 0, True)
     tensor = torch.tensor([3.0])
     assert distributed.total(tensor) is tensor and distributed.mean(tensor) is tensor

@@ -19,7 +19,7 @@ TRAIN = (
 
 
 @pytest.mark.slow
-def test_a_small_model_learns_eight_drawn_scenes_by_heart(
+def test_a_small_model_overfits_eight_drawn_scenes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -82,14 +82,14 @@ def broken(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["missing.pth", "foreign.pth", "foreign.pt", "text.pth", "cut.safetensors"])
-def test_other_files_get_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         starting_network("s", broken(tmp_path, kind), {})
     message = str(caught.value)
     assert kind in message and message.endswith(".") and "\n" not in message
 
 
-def test_weights_of_another_variant_or_ablation_get_one_sentence(training_checkpoint: Path) -> None:
+def test_weights_of_another_variant_or_ablation_are_refused(training_checkpoint: Path) -> None:
     for path in (SHIPPED, training_checkpoint):
         with pytest.raises(CheckpointError, match=r"contains EOV-Seg XS, not S. (Load it as|Give) variant 'xs'"):
             read_weights(path, "s")
@@ -125,7 +125,7 @@ def test_export_keeps_words_settings_and_the_average(
     assert torch.equal(last.tensors["vas.scale"].float(), shipped["vas.scale"].half().float())
 
 
-def test_exports_that_cannot_be_get_one_sentence(
+def test_impossible_exports_are_refused(
     training_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "x.safetensors"

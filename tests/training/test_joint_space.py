@@ -79,7 +79,7 @@ def test_distillation_pulls_towards_the_classifier() -> None:
     assert distance(5.0) < 0.7 * distance(0.0)
 
 
-def test_held_out_classes_leave_regions_and_words() -> None:
+def test_held_out_classes_are_removed_from_regions_and_words() -> None:
     rest = lesson().without([1])
     assert len(rest.class_words) == 3 and len(rest.labels) == 90
     assert rest.labels.unique().tolist() == [0, 1, 2]
@@ -101,7 +101,7 @@ def test_calibration_finds_the_best_temperature() -> None:
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}, {"fewest_words": 0.0}])
-def test_settings_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+def test_invalid_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(change))}=.* is not allowed"):
         JointSpaceConfig(**change)  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def test_coverage_counts_a_segments_share_of_every_cell() -> None:
     assert joint_features.pool(dense, weights).tolist() == [[4.0], [9.0]]  # (3 + 6 / 2) / 1.5
 
 
-def test_views_keep_image_and_segments_together() -> None:
+def test_views_keep_image_and_segments_aligned() -> None:
     segment_map = np.zeros((300, 400), np.int32)
     segment_map[100:250, 50:200] = 1
     image = np.repeat((segment_map * 200).astype(np.uint8)[..., None], 3, axis=2)
@@ -146,7 +146,7 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
         joint_features.unlabelled_regions(_tower, tmp_path, views=1, boxes=1, seed=0)
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "space.safetensors")]) == 1
     assert "nowhere" in capsys.readouterr().err
 

@@ -45,7 +45,7 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_and_resumed_run_equals_one_left_alone(tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     write_shapes(tmp_path / "shapes", photos=6, size=80)
     (tmp_path / "recipe.json").write_text(json.dumps(RECIPE))
     alone, killed = start(tmp_path, "alone"), start(tmp_path, "killed")

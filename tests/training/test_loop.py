@@ -125,7 +125,7 @@ def test_an_interrupted_run_continues_exactly(tmp_path: Path, config: TrainConfi
         assert all(torch.equal(v, resumed.average.weights[k]) for k, v in whole.average.weights.items())
 
 
-def test_checkpoints_hold_trained_parts_only_and_the_newest_stay(tmp_path: Path) -> None:
+def test_checkpoints_contain_trained_parts_only_and_the_newest_are_kept(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.run()
     assert [path.name for path in checkpointing.checkpoints(tmp_path)] == [
@@ -163,7 +163,7 @@ def test_bad_steps_are_skipped_counted_and_leave_no_trace(tmp_path: Path) -> Non
     assert run.average is not None and run.average.updates == 4
 
 
-def test_a_run_that_only_fails_stops_with_a_sentence(tmp_path: Path) -> None:
+def test_a_run_with_only_bad_steps_stops(tmp_path: Path) -> None:
     def poisoned(indices: range) -> Iterable[TrainingBatch]:
         for index in indices:
             batch = batch_at(index)
@@ -195,7 +195,7 @@ def test_time_limit_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     assert trainer(tmp_path).resume()
 
 
-def test_evaluation_sees_averaged_weights_and_changes_nothing(tmp_path: Path) -> None:
+def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path) -> None:
     seen: list[tuple[int, bool, Tensor]] = []
 
     def evaluate(step: int, network: Any) -> dict[str, float]:
@@ -213,7 +213,7 @@ def test_evaluation_sees_averaged_weights_and_changes_nothing(tmp_path: Path) ->
     assert judged == comparable(tmp_path / "plain")
 
 
-def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
     trainer(tmp_path).run()
     newest = checkpointing.checkpoints(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:500])

@@ -81,7 +81,7 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path: Path) -
     assert found == [(step, 1.0 if step < 4 else 2.0) for step in range(1, 9)]
 
 
-def test_without_tensorboard_pictures_are_written_and_one_sentence_says_so(
+def test_without_tensorboard_pictures_are_written_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -124,7 +124,7 @@ class Listener:
         self.closed += 1
 
 
-def test_a_watched_run_is_the_same_run(tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_run(tmp_path: Path) -> None:
     config, listener = replace(CONFIG, pictures_every=3), Listener()
     plain = trainer(tmp_path / "plain", config)
     plain.run()

@@ -99,19 +99,19 @@ def test_vas_keeps_its_scale_without_decay() -> None:
     assert decays["vas.scale"] == decays["vas.offset"] == 0.0 and decays["vas.guide.weight"] == 0.05
 
 
-def test_a_weight_of_the_losses_is_not_negative() -> None:
+def test_negative_loss_weights_are_refused() -> None:
     with pytest.raises(ConfigError, match="dense_weight is -1; give a number of at least 0"):
         TrainConfig(loss=LossConfig(dense_weight=-1))
 
 
 @pytest.mark.parametrize("text", ["alpha", "alpha=", "alpha=x", "alpha=" + "9" * 5_000, "alpha=" + "[" * 100_000])
-def test_a_setting_that_is_none_is_one_sentence(text: str) -> None:
+def test_invalid_overrides_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not NAME=VALUE with a JSON value") as caught:
         setting(text)
     assert len(str(caught.value)) < 200
 
 
-def test_recipes_of_before_are_read_as_far_as_they_mean_the_same() -> None:
+def test_older_recipes_are_read_if_they_mean_the_same() -> None:
     old = '{"variant": "xs", "loss": {"dense_balanced": true, "dense_reduction": "max"}}'
     assert TrainConfig.from_json(old) == xs_config()
     with pytest.raises(ConfigError, match="Unknown training setting dense_reduction"):

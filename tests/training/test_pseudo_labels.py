@@ -147,20 +147,20 @@ def test_photos_of_coco_keep_their_ids(
     assert capsys.readouterr().err.startswith('"mine.jpg" is not a file name of COCO')
 
 
-def test_photos_without_any_label_are_left_out(photos: Path, tmp_path: Path) -> None:
+def test_photos_without_labels_are_omitted(photos: Path, tmp_path: Path) -> None:
     labels = PseudoLabels(tmp_path / "labels")
     labels.done = {"0.png": {"file_name": "0.png", "width": 60, "height": 40, "segments": [], "labelled": 0.0}}
     labels.finish()
     assert json.loads((tmp_path / "labels" / "panoptic.json").read_text())["images"] == []
 
 
-def test_no_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
     assert "is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [("--score", "2"), ("--overlap", "-1"), ("--limit", "0")])
-def test_numbers_out_of_range_are_one_sentence(
+def test_numbers_out_of_range_are_refused(
     option: tuple[str, str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(photos), "--output", str(tmp_path / "out"), *option]) == 1

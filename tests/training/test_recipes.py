@@ -117,7 +117,7 @@ def test_unchanged_shows_the_whole_photo() -> None:
         ({"paste_probability": 1.5}, "paste_probability"),
     ],
 )
-def test_augmentations_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
+def test_impossible_augmentations_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Augmentation(**wrong)
 
@@ -201,7 +201,7 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
         ('{"views": {"augmentation": {"scale": [2, 1]}}}', "scale is"),
     ],
 )
-def test_recipes_that_cannot_be_get_one_sentence(tmp_path: Path, text: str | None, message: str) -> None:
+def test_invalid_recipes_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "recipe.json"
     if text is not None:
         path.write_text(text)
@@ -229,7 +229,7 @@ def test_older_names_of_the_precisions_still_work(text: str, precision: str) -> 
     assert settings(options("--precision", "bf16")).precision == "bfloat16"
 
 
-def test_an_own_folder_is_recognised_and_parted(scenes: Path, tmp_path: Path) -> None:
+def test_a_custom_folder_is_recognised_and_split(scenes: Path, tmp_path: Path) -> None:
     plain = choose_data(scenes)
     (source,) = plain.sources
     assert (source.dataset, source.split, source.validation_fraction) == ("panoptic-folder", "all", 0.0)

@@ -26,7 +26,7 @@ def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget) -> 
     torch.testing.assert_close(loss, expected)
 
 
-def test_dense_loss_leaves_unlabelled_pixels_and_unknown_classes_out(halves: TinyTarget) -> None:
+def test_dense_loss_ignores_unlabelled_pixels_and_unknown_classes(halves: TinyTarget) -> None:
     config = LossConfig(dense_pixels=64)
     halves.semantic[:, 16:] = -1
     similarity = torch.zeros(1, 5, 8, 8, requires_grad=True)

@@ -81,7 +81,7 @@ def test_options_reach_the_network_and_the_files(
         (["in.mp4", "o.mp4", "--background", "nothing/here.txt"], "nothing/here.txt"),
     ],
 )
-def test_mistakes_are_one_sentence(
+def test_mistakes_are_reported_in_one_sentence(
     source: Path,
     predictor: BlobPredictor,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,9 @@ def test_mistakes_are_one_sentence(
     assert [path.name for path in source.parent.iterdir()] == ["in.mp4"]
 
 
-def test_what_was_lost_is_said(tmp_path: Path, predictor: BlobPredictor, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dropped_sound_is_reported(
+    tmp_path: Path, predictor: BlobPredictor, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_frames(tmp_path / "in.mkv", ball_frames(3), sound="pcm_u8")
     assert main(["video", str(tmp_path / "in.mkv"), str(tmp_path / "o.mp4"), "-v", "ball"]) == 0
     assert "the sound was dropped" in capsys.readouterr().err
@@ -116,7 +118,7 @@ def start(source: Path, target: Path, seconds: float, frames: int = 0) -> subpro
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_makes_what_is_there_a_whole_video(source: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_with_a_complete_shorter_video(source: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=5)
     process.send_signal(number)
@@ -131,7 +133,7 @@ def test_a_signal_makes_what_is_there_a_whole_video(source: Path, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
-def test_a_second_signal_leaves_nothing(source: Path, tmp_path: Path) -> None:
+def test_a_second_signal_leaves_no_files(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 60, frames=1)
     process.send_signal(signal.SIGINT)
@@ -144,7 +146,7 @@ def test_a_second_signal_leaves_nothing(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
-def test_a_killed_run_leaves_no_half_video(source: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_incomplete_video(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=3)
     process.kill()

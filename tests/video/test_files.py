@@ -30,7 +30,7 @@ def near(a: np.ndarray, b: np.ndarray, by: float = 4) -> bool:
     return a.shape == b.shape and float(np.abs(a.astype(int) - b).mean()) < by
 
 
-def test_frames_times_and_sound_stay(source: Path, tmp_path: Path) -> None:
+def test_frames_timestamps_and_sound_are_preserved(source: Path, tmp_path: Path) -> None:
     predictor = BlobPredictor()
     summary = segment_video(predictor, source, tmp_path / "out" / "o.mp4", VOCABULARY)
     before, after = read_back(source), read_back(tmp_path / "out" / "o.mp4")
@@ -53,7 +53,7 @@ def test_the_picture_is_the_frame_with_its_segments(source: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
-def test_a_varying_frame_rate_stays(tmp_path: Path, suffix: str) -> None:
+def test_a_variable_frame_rate_is_preserved(tmp_path: Path, suffix: str) -> None:
     source = tmp_path / f"in.{suffix}"
     write_frames(source, ball_frames(10), TIMES, sound="aac")
     segment_video(BlobPredictor(), source, tmp_path / "o.mp4", VOCABULARY)
@@ -74,7 +74,7 @@ def test_odd_sides_become_even(tmp_path: Path, size: tuple[int, int]) -> None:
     assert len(after.frames) == 3 and after.frames[0].shape[:2] == (size[0] + size[0] % 2, size[1] + size[1] % 2)
 
 
-def test_a_turned_video_is_written_upright(tmp_path: Path) -> None:
+def test_a_rotated_video_is_written_upright(tmp_path: Path) -> None:
     write_frames(tmp_path / "in.mp4", ball_frames(3), turn=90)
     predictor = BlobPredictor()
     segment_video(predictor, tmp_path / "in.mp4", tmp_path / "o.mp4", VOCABULARY, opacity=0, labels=False)
@@ -84,7 +84,7 @@ def test_a_turned_video_is_written_upright(tmp_path: Path) -> None:
         assert next(container.decode(video=0)).rotation == 0, "players do not rotate it again"
 
 
-def test_pixels_that_are_not_square_stay_so(tmp_path: Path) -> None:
+def test_non_square_pixels_are_preserved(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mkv"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
@@ -118,7 +118,7 @@ def test_every_third_frame_is_segmented_and_held(source: Path, tmp_path: Path) -
     assert held[1].track_map is held[0].track_map and not np.array_equal(held[1].image, held[0].image)
 
 
-def test_tracks_tell_each_frames_segments(source: Path, tmp_path: Path) -> None:
+def test_tracks_list_the_segments_of_each_frame(source: Path, tmp_path: Path) -> None:
     segment_video(BlobPredictor(), source, tmp_path / "o.mp4", VOCABULARY, tracks=tmp_path / "t.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert [line["time"] for line in lines] == pytest.approx([0.04 * index for index in range(25)])
@@ -170,7 +170,7 @@ def test_decoding_does_not_run_far_ahead(tmp_path: Path) -> None:
     assert 2 <= most <= 40, "prefetched packets, and frames buffered by the decoder at the end"
 
 
-def test_stopped_between_frames_it_is_a_whole_shorter_video(source: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_between_frames_gives_a_complete_shorter_video(source: Path, tmp_path: Path) -> None:
     predictor = BlobPredictor()
     tracks = tmp_path / "t.jsonl"
     summary = segment_video(
@@ -187,7 +187,7 @@ def test_stopped_between_frames_it_is_a_whole_shorter_video(source: Path, tmp_pa
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interruption_within_a_frame_leaves_nothing_and_an_old_file_as_it_was(
+def test_an_interruption_within_a_frame_leaves_nothing_and_keeps_an_old_file(
     source: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     class Breaking(BlobPredictor):
@@ -205,13 +205,13 @@ def test_an_interruption_within_a_frame_leaves_nothing_and_an_old_file_as_it_was
     assert (out / "o.mp4").read_bytes() == b"the old one"
 
 
-def test_sound_that_mp4_cannot_hold_is_left_out_and_said(tmp_path: Path) -> None:
+def test_sound_that_mp4_cannot_store_is_dropped_and_reported(tmp_path: Path) -> None:
     write_frames(tmp_path / "in.mkv", ball_frames(25), sound="pcm_u8")
     summary = segment_video(BlobPredictor(), tmp_path / "in.mkv", tmp_path / "o.mp4", VOCABULARY)
     assert summary.sound_left_out and read_back(tmp_path / "o.mp4").codecs == ("h264",)
 
 
-def test_names_that_cannot_work_are_one_sentence(source: Path, tmp_path: Path) -> None:
+def test_impossible_file_names_are_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "link.mp4").symlink_to(source)
     (tmp_path / "file").write_text("")
@@ -231,7 +231,7 @@ def test_names_that_cannot_work_are_one_sentence(source: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("settings", [{"every": 0}, {"opacity": 2.0}, {"memory": -1}, {"start": 3.0, "end": 1.0}])
-def test_wrong_settings_are_one_sentence(source: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(source: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         segment_video(BlobPredictor(), source, tmp_path / "o.mp4", VOCABULARY, **settings)
     assert not (tmp_path / "o.mp4").exists()

@@ -54,7 +54,7 @@ def test_pictures_are_turned_upright(tmp_path: Path, turn: int, mirrored: bool) 
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.2, 0.54), (0.205, None), (None, 0.21), (1.0, 9.0)])
-def test_a_part_holds_what_lies_in_it(tmp_path: Path, start: float | None, end: float | None) -> None:
+def test_a_part_contains_its_frames(tmp_path: Path, start: float | None, end: float | None) -> None:
     write_frames(tmp_path / "a.mp4", ball_frames(10), TIMES)
     expected = [time for time in TIMES if (start or 0) * 1000 <= time < (end or 99) * 1000]
     found = pictures(tmp_path / "a.mp4", start, end)
@@ -62,28 +62,28 @@ def test_a_part_holds_what_lies_in_it(tmp_path: Path, start: float | None, end: 
     assert found[0].index == 0
 
 
-def test_a_part_begins_where_no_key_frame_is(tmp_path: Path) -> None:
+def test_a_part_can_begin_between_key_frames(tmp_path: Path) -> None:
     frames = ball_frames(40)  # keyframes are 12 frames apart
     write_frames(tmp_path / "a.mp4", frames)
     found = pictures(tmp_path / "a.mp4", start=0.8)
     assert len(found) == 20 and error(found[0].image, frames[20]) < 4
 
 
-def test_it_says_roughly_how_many_there_are(tmp_path: Path) -> None:
+def test_the_number_of_frames_is_estimated(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.mp4", ball_frames(25))
     for start, end, expected in ((None, None, 25), (0.4, None, 15), (0.2, 0.4, 5)):
         with VideoReader(tmp_path / "a.mp4", start, end) as reader:
             assert reader.expected == expected
 
 
-def test_a_video_that_is_cut_off_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_video_gives_its_readable_frames(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.ts", ball_frames(50))
     whole = (tmp_path / "a.ts").read_bytes()
     (tmp_path / "cut.ts").write_bytes(whole[: len(whole) * 2 // 3])
     assert 20 < len(pictures(tmp_path / "cut.ts")) < 50
 
 
-def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_skipped(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.ts", ball_frames(50))
     whole = bytearray((tmp_path / "a.ts").read_bytes())
     middle = len(whole) // 2
@@ -124,7 +124,7 @@ def make(path: Path, kind: str) -> None:
         ("sound", "no video stream"),
     ],
 )
-def test_what_is_no_video_is_one_sentence(tmp_path: Path, kind: str, sentence: str) -> None:
+def test_files_that_are_no_videos_are_refused(tmp_path: Path, kind: str, sentence: str) -> None:
     path = tmp_path / "a: odd name.mp4"
     make(path, kind)
     with pytest.raises(VideoError, match=sentence) as caught:
@@ -132,7 +132,7 @@ def test_what_is_no_video_is_one_sentence(tmp_path: Path, kind: str, sentence: s
     assert "a: odd name.mp4" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_playlist_asks_nobody(tmp_path: Path) -> None:
+def test_a_playlist_opens_no_other_files(tmp_path: Path) -> None:
     """Files and URLs referenced by a file are not opened."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -151,24 +151,24 @@ def test_names_with_colons_are_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1.0, None), (2.0, 1.0), (1.0, 1.0), (float("nan"), None)])
-def test_times_that_are_none_are_refused(tmp_path: Path, start: float, end: float | None) -> None:
+def test_invalid_times_are_refused(tmp_path: Path, start: float, end: float | None) -> None:
     with pytest.raises(ConfigError, match="is not allowed"):
         VideoReader(tmp_path / "a.mp4", start, end)
 
 
-def test_a_part_beyond_the_end_is_one_sentence(tmp_path: Path) -> None:
+def test_a_part_beyond_the_end_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.mp4", ball_frames(5))
     with pytest.raises(VideoError, match="no pictures from 7 s to inf s"):
         pictures(tmp_path / "a.mp4", start=7)
 
 
-def test_a_start_beyond_all_clocks_is_one_sentence(tmp_path: Path) -> None:
+def test_an_absurd_start_time_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.mp4", ball_frames(5))
     with pytest.raises(VideoError, match=r'"a.mp4" does not support seeking to 1e\+20 s; omit the start time\.'):
         pictures(tmp_path / "a.mp4", start=1e20)
 
 
-def test_a_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
+def test_timestamps_that_jump_back_are_continued(tmp_path: Path) -> None:
     """Two concatenated recordings in one file."""
     write_frames(tmp_path / "a.ts", ball_frames(10))
     (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
@@ -177,7 +177,7 @@ def test_a_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
     assert min(later - earlier for earlier, later in pairwise(times)) > 0.03  # 25 pictures a second
 
 
-def test_without_the_package_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(VideoError, match=r"pip install av"):
         package.require_av()

@@ -56,7 +56,7 @@ def kept_share(frames: list[Frame], pictures: list[np.ndarray], stuff: bool) -> 
 
 
 @pytest.mark.slow
-def test_colours_stay_with_what_they_belong_to(tmp_path: Path) -> None:
+def test_things_keep_their_colours(tmp_path: Path) -> None:
     predictor = eovseg.load("xs")
     write_frames(tmp_path / "pan.mp4", panned())
     frames = list(segment_frames(predictor, tmp_path / "pan.mp4", WORDS))

@@ -23,7 +23,7 @@ def identity(segment: TrackedSegment) -> tuple[int, str, tuple[int, int, int]]:
     return segment.track, segment.name, segment.colour
 
 
-def test_moving_shapes_keep_number_name_and_colour_whatever_the_order_of_segments() -> None:
+def test_moving_shapes_keep_number_name_and_colour_for_any_order_of_segments() -> None:
     tracker = Tracker()
     seen: dict[str, set] = {"left": set(), "right": set(), "ground": set()}
     orders = set()
@@ -43,7 +43,7 @@ def test_moving_shapes_keep_number_name_and_colour_whatever_the_order_of_segment
     assert tracker.count == 3
 
 
-def test_two_of_a_class_cross_and_stay_who_they_are() -> None:
+def test_two_of_a_class_cross_and_keep_their_identity() -> None:
     tracker = Tracker()
     frames = []
     for step in range(45):
@@ -59,7 +59,7 @@ def test_two_of_a_class_cross_and_stay_who_they_are() -> None:
 
 
 @pytest.mark.parametrize(("gap", "same"), [(1, True), (5, True), (6, False)])
-def test_a_shape_that_vanishes_comes_back_as_itself_within_the_memory(gap: int, same: bool) -> None:
+def test_a_shape_that_reappears_within_the_memory_keeps_its_track(gap: int, same: bool) -> None:
     tracker = Tracker(memory=5)
     ground = Block(GROUND, *WHOLE)
 
@@ -111,7 +111,7 @@ def test_one_wrong_class_does_not_rename_a_track_and_a_lasting_one_does() -> Non
     assert [name(BALL) for _ in range(12)][-1] == "ball 1", "the same number as before"
 
 
-def test_a_part_that_breaks_off_is_a_track_of_its_own_and_the_whole_keeps_the_old_one() -> None:
+def test_a_part_that_breaks_off_is_a_new_track_and_the_rest_keeps_the_old_one() -> None:
     tracker = Tracker()
     for _ in range(12):
         whole = tracker.update(scene([Block(BOX, 10, 10, 60, 80)]))
@@ -151,7 +151,7 @@ def test_large_frames_are_compared_on_a_grid_and_mapped_in_full() -> None:
     assert tracker.count == 2
 
 
-def test_nothing_in_a_frame_and_a_frame_of_one_pixel() -> None:
+def test_an_empty_frame_and_a_frame_of_one_pixel() -> None:
     tracker = Tracker()
     for _ in range(2):
         track_map, segments = tracker.update(scene([]))
@@ -159,7 +159,7 @@ def test_nothing_in_a_frame_and_a_frame_of_one_pixel() -> None:
     assert at(tracker.update(scene([Block(BALL, 0, 0, 1, 1)], (1, 1))), 0, 0).name == "ball 1"
 
 
-def test_an_instance_behind_others_is_left_out() -> None:
+def test_an_instance_hidden_by_others_is_omitted() -> None:
     covered = scene([Block(BALL, 10, 10, 30, 30), Block(BOX, 5, 5, 40, 40)])
     hidden = scene([Block(BALL, 10, 10, 30, 30)]).segments[0]
     result = replace(covered, segments=(replace(hidden, id=1), *covered.segments), task="instance")

@@ -1,9 +1,9 @@
-"""`eovseg evaluate --html FOLDER`: a report that shows the errors, in one folder that any browser opens.
+"""`eovseg evaluate --html FOLDER`: a report of the errors as a folder that any browser can open without a server.
 
-`index.html` asks nobody for anything. `data.js` holds the numbers, `photos/N.jpg` a photo at most `PHOTO_SIDE` pixels
-long and `photos/N.js` the outlines of its true and predicted segments, read when the photo is opened. Scripts rather
-than JSON, because a browser refuses a page without a server to read other files. All text that comes from the data set
-or the words reaches the page as text (`textContent`); the folder names no path of the machine.
+`index.html` makes no network requests. `data.js` contains the numbers, `photos/N.jpg` a photo of at most `PHOTO_SIDE`
+pixels, and `photos/N.js` the outlines of its true and predicted segments, which are loaded when the photo is opened.
+These are scripts, because browsers do not let local pages read JSON files. Text from the data set and the words is
+inserted as text only (`textContent`), and the folder contains no paths of the machine.
 """
 
 import json
@@ -22,28 +22,26 @@ from eovseg.evaluation.report import Report
 from eovseg.whole_files import write_whole
 
 PHOTO_SIDE = 720
-MAX_PHOTOS = 1000  # the worst ones; numbers count all
+MAX_PHOTOS = 1000  # the worst ones are shown; numbers include all photos
 _HERE = Path(__file__).parent
 _INDEX, _DATA, _PHOTOS = "index.html", "data.js", "photos"
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `ConfigError` where a report cannot go: a file, or a folder with something else than a report in it."""
+    """Raises `ConfigError` if `folder` is a file or contains anything but a report."""
     if folder.is_file():
         raise ConfigError(f'"{folder}" is a file; give a folder for the HTML report.')
     others = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if others and not (folder / _DATA).is_file():
-        raise ConfigError(
-            f'"{folder}" holds other files; give a new folder for the HTML report, or an earlier report\'s.'
-        )
+        raise ConfigError(f'"{folder}" contains other files; give a new folder or that of an earlier HTML report.')
 
 
 def write(report: Report, data: LabelledFolder, photos: Sequence[Photo], folder: Path) -> Path:
-    """Write the report of an evaluation with "evidence" and return the path of its page.
+    """Writes the report of an evaluation with "evidence" and returns the path of its page.
 
-    An earlier report in `folder` is replaced. Raises `ConfigError` as `check_folder`, and where nothing can be written.
+    An earlier report in `folder` is replaced. Raises `ConfigError` like `check_folder`, or if writing fails.
     """
-    assert report.evidence is not None, "the evaluation keeps evidence"
+    assert report.evidence is not None, "the evaluation needs the extra 'evidence'"
     check_folder(folder)
     by_name = {photo.file_name: photo for photo in photos}
     worst = sorted(report.evidence, key=lambda one: (math.inf if math.isnan(one.quality) else one.quality, one.photo))
@@ -67,14 +65,14 @@ def write(report: Report, data: LabelledFolder, photos: Sequence[Photo], folder:
 def _write_photo(data: LabelledFolder, photo: Photo, path: Path) -> None:
     try:
         picture = Image.fromarray(data.load_image(photo))
-    except DataError:  # it was read before, and is gone: the report shows the outlines alone
+    except DataError:  # deleted during the evaluation: the report shows only the outlines
         picture = Image.new("RGB", (photo.width, photo.height), (128, 128, 128))
     picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BILINEAR, reducing_gap=2)
     picture.save(path, "JPEG", quality=82)
 
 
 def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, Any]:
-    """What report.js draws; numbers in percent where `Report.summary` has them so, classes by their index."""
+    """The data for report.js: numbers in the units of `Report.summary`, classes by index."""
     summary = [
         {"name": name, "value": _known(value), "interval": report.intervals.get(name)}
         for name, value in report.summary().items()
@@ -109,7 +107,7 @@ def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, A
 
 
 def _confusion(report: Report) -> list[tuple[int, int, int]]:
-    """Pixels of all photos by true and predicted class."""
+    """Numbers of pixels of all photos by true and predicted class."""
     counts: dict[tuple[int, int], int] = {}
     for evidence in report.evidence or ():
         for true, predicted, pixels in evidence.confusion:
@@ -125,29 +123,29 @@ def _photo_value(evidence: PhotoEvidence) -> dict[str, Any]:
         "quality": _known(evidence.quality),
         "predicted": [_segment_value(one) for one in evidence.predicted],
         "true": [_segment_value(one) for one in evidence.true],
-        # A link to a confusion of a few pixels would show nothing.
+        # Links to confusions of only a few pixels would not be useful.
         "confusion": [(true, predicted) for true, predicted, n in evidence.confusion if n >= 0.001 * pixels],
     }
 
 
 def _segment_value(one: Judged) -> list[Any]:
-    """Id, class, verdict, partner, IoU, score, share: short, as there are thousands."""
+    """Id, class, verdict, partner, IoU, score, share, as a list because there are thousands."""
     score = None if one.score is None else round(one.score, 4)
     return [one.id, one.class_index, one.verdict, one.partner, round(one.iou, 3), score, round(one.share, 5)]
 
 
 def _known(value: Any) -> Any:
-    """A number for JSON; None for NaN."""
+    """A value for JSON; NaN becomes None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _script_text(value: Any) -> str:
-    """JSON that is also a script, whatever its texts hold: in ASCII, without the start of a tag."""
+    """JSON that is safe inside a script: ASCII only, without the start of a tag."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _page() -> str:
-    """The page with its style sheet and script in it."""
+    """The page, including its style sheet and script."""
     text = (_HERE / "report.html").read_text(encoding="utf-8")
     for name in ("report.css", "report.js"):
         text = text.replace(f"/* {name} */", (_HERE / name).read_text(encoding="utf-8"))

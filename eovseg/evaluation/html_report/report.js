@@ -1,16 +1,16 @@
 // The report's page. REPORT (data.js) is what eovseg/evaluation/html_report writes; a segment is
-// [id, class, verdict, partner, iou, score, share]. Names are a stranger's text: they reach the page as text only.
+// [id, class, verdict, partner, iou, score, share]. Names are untrusted: they are inserted as text only.
 "use strict";
 const find = (selector, from = document) => from.querySelector(selector);
 const NOTHING = -1;
 const FATES = ["right", "wrong name", "bad mask", "invented", "missed"];
 const MEANING = {
-  "right": "Same class, and masks that overlap with IoU above 0.5",
-  "wrong name": "The mask fits, the class is another one",
-  "bad mask": "The right class, but the masks overlap with IoU of 0.1 to 0.5 only",
-  "invented": "Predicted where the truth has nothing like it",
-  "missed": "Labelled, and not found",
-  "not judged": "Mostly on pixels without a label, or a crowd",
+  "right": "The same class, and an IoU above 0.5",
+  "wrong name": "An IoU above 0.5, but another class",
+  "bad mask": "The same class, but an IoU of only 0.1 to 0.5",
+  "invented": "Predicted, without a corresponding true segment",
+  "missed": "Labelled, but not found",
+  "not judged": "Mostly on unlabelled pixels or a crowd",
 };
 const BINS = 10;
 const PAGE = 24;
@@ -33,7 +33,7 @@ function svg(tag, values = {}, text) {
   return node;
 }
 
-// Which photos a link means: a condition on a photo, in the address so that it can be kept.
+// The photos that a link selects: a condition on a photo, stored in the URL so that it can be bookmarked.
 const address = (values) => "#" + new URLSearchParams(values);
 const asked = () => new URLSearchParams(location.hash.slice(1));
 
@@ -116,8 +116,8 @@ function showPhotos() {
   chosen = wanted ? all.filter(wanted.holds) : all;
   const line = find(".chosen");
   const left = REPORT.photos - REPORT.shown.length;
-  const kept = left ? ` The ${REPORT.shown.length} worst of ${REPORT.photos} photos are in this folder.` : "";
-  line.textContent = (wanted ? `${chosen.length} of ${all.length} photos ${wanted.title}.` : "By PQ over all segments of a photo; the bar shows what became of them.") + kept;
+  const kept = left ? ` This folder contains the ${REPORT.shown.length} worst of ${REPORT.photos} photos.` : "";
+  line.textContent = (wanted ? `${chosen.length} of ${all.length} photos ${wanted.title}.` : "Sorted by the PQ over all segments of a photo; the bar shows the verdicts on them.") + kept;
   if (wanted) line.append(link({ photos: "" }, "Show all"));
   const grid = find(".grid");
   grid.replaceChildren();
@@ -212,7 +212,7 @@ function draw(photo, place, paths) {
         node.addEventListener("pointerleave", () => light(side, segment, false));
       }
     }
-    if (!order.length) list.append(make("li", "", side === "true" ? "Nothing is labelled." : "Nothing was found."));
+    if (!order.length) list.append(make("li", "", side === "true" ? "No labelled segments." : "No predicted segments."));
     stack.append(picture, drawing);
     part.append(make("h3", "", title), stack, list);
     sides.append(part);
@@ -245,10 +245,10 @@ viewer.addEventListener("keydown", (event) => {
 
 // Classes.
 const LINKED = { "true positives": "right", "false positives": "false", "false negatives": "lost" };
-const SHORT = { "true positives": "Right", "false positives": "Wrong", "false negatives": "Not found", "pixel accuracy": "Pixel acc.", kind: "Kind", seen: "Trained" };
+const SHORT = { "true positives": "Right", "false positives": "Wrong", "false negatives": "Not found", "pixel accuracy": "Pixel acc.", kind: "Kind", seen: "Seen" };
 const HINTS = {
-  "true positives": "Segments that are right", "false positives": "Predicted segments that are not right",
-  "false negatives": "True segments that were not found right", seen: "Whether training had a word of the class",
+  "true positives": "Segments that are right", "false positives": "Predicted segments that are wrong",
+  "false negatives": "True segments that were not found", seen: "Whether the class shares a word with the training words",
   PQ: "Panoptic quality: SQ × RQ", SQ: "Mean IoU of the segments that are right", RQ: "F1 of finding segments",
 };
 let order = ["PQ", 1];
@@ -277,7 +277,7 @@ function showClasses() {
   const [key, direction] = order;
   rows.sort((a, b) => {
     const [x, y] = [value(a, key), value(b, key)];
-    if (x === null || y === null) return (x === null) - (y === null) || a.index - b.index; // nothing to score is last
+    if (x === null || y === null) return (x === null) - (y === null) || a.index - b.index; // classes without a score are last
     return direction * (typeof x === "string" ? x.localeCompare(y, undefined, { numeric: true }) : x - y) || a.index - b.index;
   });
   const body = find(".classes tbody");
@@ -374,7 +374,7 @@ function showReliability() {
   const found = REPORT.reliability;
   const total = found ? found.count.reduce((sum, count) => sum + count, 0) : 0;
   if (!total) {
-    find(".diagram").append(make("p", "note", "No segment was judged."));
+    find(".diagram").append(make("p", "note", "No segments were judged."));
     return;
   }
   const [width, height, left, top, side] = [620, 340, 46, 14, 268];
@@ -391,14 +391,14 @@ function showReliability() {
     drawing.append(svg("text", { x: middle, y: top + side + 17, "text-anchor": "middle", "font-size": 11.5 }, count || ""));
     if (!count) return;
     const to = svg("a", { href: address({ bin }) });
-    to.append(svg("title", {}, `Score ${10 * bin} to ${10 * (bin + 1)} %: ${count} segments, ${percent(found.accuracy[bin])} right, ${percent(found.confidence[bin])} promised`));
+    to.append(svg("title", {}, `Score ${10 * bin} to ${10 * (bin + 1)} %: ${count} segments, ${percent(found.accuracy[bin])} right, mean score ${percent(found.confidence[bin])}`));
     const box = { x: x(bin / BINS) + 3, width: (width - left - 12) / BINS - 6 };
     to.append(svg("rect", { ...box, y: top, height: side, class: "ground" }));
     to.append(svg("rect", { ...box, y: y(found.accuracy[bin]), height: Math.max(1.5, found.accuracy[bin] * side), rx: 3, class: "column" }));
     drawing.append(to);
   });
   drawing.append(svg("path", { d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}`, class: "promise" }));
-  find(".diagram").append(drawing, make("p", "note", `Percent right (up) by score in percent (across), with the number of segments below each bar. Mean distance from the line: ${percent(found.error, 1)} of ${total} segments.`));
+  find(".diagram").append(drawing, make("p", "note", `Vertical: share that is right, in percent. Horizontal: score in percent. The number of segments is below each bar. Mean distance from the line over ${total} segments: ${percent(found.error, 1)}.`));
 }
 
 function showHead() {
