@@ -30,8 +30,6 @@ def content(kind: str) -> Callable[["SegmentedPhoto", PhotoFile, Path], bytes]:
 
 def cutouts(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     """A ZIP with a transparent PNG for each named segment, named "ID NAME.png"; equal results give identical bytes."""
-    from eovseg.result import clean_stem
-
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for segment, (name, picture) in zip(result.named, result.cutouts().items(), strict=True):
