@@ -62,7 +62,7 @@ def test_a_route_that_is_not_listed_is_not_there() -> None:
     client = gated(a_new_gradio())
     for path in ("/brand_new", "/gradio_api/brand_new", "/config/x", "/CONFIG", "/gradio_api/../brand_new"):
         answer = client.get(path)
-        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), path
+        assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at this address."), path
     assert client.get("/config").json() == "answered"
     assert not any(OPEN.fullmatch(path) for path in ("", "//config", "/config\n", "/gradio_api/info/../runs", "/file"))
 
@@ -180,7 +180,7 @@ def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None
         "/gradio_api/stream/x/file=", "/gradio_api/dev/reload/file=", "/gradio_api/x/gradio_api/file=", "/file=",
     ):  # fmt: skip
         answer = client.get(f"{route}{example}")
-        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), route
+        assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at this address."), route
     for route in ("/gradio_api/file=", "/gradio_api/file/"):
         assert client.get(f"{route}{example}").json() == "answered", "a control"
 
