@@ -44,6 +44,6 @@ def described() -> str:
         f"{MAX_FILES} photos or a clip of {MAX_CLIP_SECONDS} seconds in one run of the tab Many ({GO_SECONDS / 60:g} "
         f"minutes), {MAX_QUEUE} waiting requests, {REQUEST_SECONDS:g} seconds for a request (--time-limit), "
         f"{MAX_SESSIONS} sessions ({LARGE_MODEL_SESSIONS} with a model larger than XS) that expire after "
-        f"{SESSION_SECONDS // 60} idle minutes; files are deleted after {FILE_SECONDS // 3600} hours, or earlier if they "
-        f"take more than {FILES_BYTES / 1e9:g} GB."
+        f"{SESSION_SECONDS // 60} idle minutes; files are deleted after {FILE_SECONDS // 3600} hours, or earlier if "
+        f"they take more than {FILES_BYTES / 1e9:g} GB."
     )

@@ -144,7 +144,7 @@ def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
     assert (last["done"], last["state"], last["note"]) == (
         1,
         "done",
-        "Stopped after 1 of 3 photos; what was done by then is kept.",
+        "Stopped after 1 of 3 photos; the results up to then are kept.",
     )
     with zipfile.ZipFile(packed) as pack:
         assert "a-overlay.png" in pack.namelist() and "b-overlay.png" not in pack.namelist()
