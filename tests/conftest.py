@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
     """Headless Chromium. If it is not installed, the test is skipped, or fails in continuous integration."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or name one in EOVSEG_CHROMIUM"
+        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or set EOVSEG_CHROMIUM to its path"
         if os.environ.get("CI", "").lower() in ("true", "1"):
             pytest.fail(reason)
         pytest.skip(reason)

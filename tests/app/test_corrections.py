@@ -76,7 +76,7 @@ def test_the_call_says_what_was_corrected(page: Page, session: Session) -> None:
     assert f'result = result.rename({session.chosen}, "a \\"tram\\"")' in recipe["python"] and recipe["corrected"]
     compile(recipe["python"], "call", "exec")
     adjust(session, Settings(score_threshold=0.1))
-    assert not session.before and not page.recipe(session)["corrected"], "a new result begins without"
+    assert not session.before and not page.recipe(session)["corrected"], "a new result discards the corrections"
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_files_come_back(session: Session) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("mug.txt", "", "choose one that ends"),
-        (None, "", "choose one that ends"),
+        ("mug.txt", "", "choose a file that ends"),
+        (None, "", "choose a file that ends"),
         ("mug.word", None, "larger than 4 MB"),
         ("mug.word", "A" * 6_000_000, "larger than 4 MB"),
-        ("mug.word", "§", "arrived damaged"),
+        ("mug.word", "§", "was damaged during the upload"),
         ("<b>.word", base64.b64encode(b"something").decode(), "something else"),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_cannot_be_remembered(session: Session) -> None:
     for segment, name, said in (
         (bus, "", "a name"),
         (bus, None, "a name"),
-        (999, "x", "Click the segment"),
+        (999, "x", "click the segment"),
         (bus, "a;b", "comma"),
     ):
         with pytest.raises(EovsegError, match=said):

@@ -104,7 +104,7 @@ def test_forged_bodies_are_answered_plainly(caller: Caller) -> None:
 def test_nobody_gets_past_the_queue(caller: Caller) -> None:
     for route in ("run", "api"):
         answer = caller.client.post(f"{API}/{route}/segment", json={"data": [record_of(caller), "sky"]})
-        assert answer.status_code == 404 and "nothing here" in answer.json()["detail"]
+        assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_nobody_gets_past_the_queue(caller: Caller) -> None:
         (lambda path: path, "a bare path"),
         (lambda path: {"path": path}, "a bare path"),
         (lambda path: "data:image/png;base64,iVBORw0KGgo=", "a data URI"),
-        (lambda path: "https://example.com/x.png", "an address"),
-        (lambda path: {"path": "https://example.com/x.png", "meta": META}, "an address"),
-        (lambda path: {"url": "https://example.com/x.png"}, "an address"),
+        (lambda path: "https://example.com/x.png", "a URL"),
+        (lambda path: {"path": "https://example.com/x.png", "meta": META}, "a URL"),
+        (lambda path: {"url": "https://example.com/x.png"}, "a URL"),
         (lambda path: 7, "type int"),
         (lambda path: {"path": "/etc/passwd", "meta": META}, "was not uploaded"),
         (lambda path: {"path": f"{path}\0", "meta": META}, "was not uploaded"),
@@ -158,7 +158,7 @@ def test_a_call_that_cannot_be_read_is_a_sentence(caller: Caller, path: str, bod
 
 @pytest.mark.parametrize("number", [9999, -1])
 def test_an_event_that_is_not_there_is_a_sentence(number: int, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(gradio.Error, match="its log says why"), ThreadPoolExecutor(1) as thread:
+    with pytest.raises(gradio.Error, match="see its log"), ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, build(Page(FakePredictor())).process_api(number, [])).result()
     assert "KeyError" in caplog.text
 

@@ -140,4 +140,4 @@ def test_a_gradio_that_is_built_differently_is_told_once(
         assert keep_mcp_files_in("folder") == ""
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 5 and all(gradio.__version__ in text for text in told)
-    assert "visitors who leave" in told[0]
+    assert "visitors who left" in told[0]

@@ -205,7 +205,7 @@ def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, 
 ])  # fmt: skip
 def test_what_the_page_does_not_use_is_closed(caller: Caller, route: str) -> None:
     answer = caller.client.get(route)
-    assert answer.status_code == 404 and "nothing here" in answer.json()["detail"]
+    assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
 def test_the_server_fetches_nothing_for_others(caller: Caller) -> None:

@@ -65,7 +65,7 @@ def test_files_that_are_being_written_are_not_waited_for_without_end(monkeypatch
     session = Page(FakePredictor()).start
     with ThreadPoolExecutor(1) as other:
         other.submit(session.saving.acquire).result()
-        with pytest.raises(TookTooLong, match="still being served"):
+        with pytest.raises(TookTooLong, match="still running"):
             session.save()
 
 

@@ -131,7 +131,7 @@ def test_only_own_uploads_and_no_more_than_the_limit(
             uploaded(files)
     link.unlink()
     assert len(said) == len(forged) and all(sentence.endswith(".") for sentence in said)
-    assert f"at most {MAX_FILES} photos" in said[-2] and "one clip alone" in said[-1]
+    assert f"at most {MAX_FILES} photos" in said[-2] and "a single clip" in said[-1]
 
 
 def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:

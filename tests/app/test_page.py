@@ -371,7 +371,7 @@ def test_a_model_that_hangs_while_it_is_loaded_holds_up_nobody(monkeypatch: pyte
         loading = thread.submit(models.get, "s")
         try:
             assert begun.wait(30) and models.get(None) is first
-            with pytest.raises(TookTooLong, match="still being served"):
+            with pytest.raises(TookTooLong, match="still running"):
                 models.get("m")
         finally:
             go_on.set()

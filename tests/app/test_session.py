@@ -141,7 +141,7 @@ def test_an_archive_is_not_waited_for_without_end(
     session = run(Session(), predictor, photo_file(), WORDS)
     with ThreadPoolExecutor(1) as other:
         other.submit(session.running.acquire).result()
-        with pytest.raises(TookTooLong, match="still being served"):
+        with pytest.raises(TookTooLong, match="still running"):
             session.packed("cvat", tmp_path)
 
 

@@ -106,10 +106,10 @@ def test_competition_is_the_analysis_own(session: Session) -> None:
 
 def test_a_word_outside_the_vocabulary_has_no_share(session: Session) -> None:
     seen = vas.look(session, "zebra")
-    assert np.isnan(seen.focus.before) and "No segment carries the word “zebra”" in text_of(vas.focus_html(seen.focus))
+    assert np.isnan(seen.focus.before) and "No segment has the word “zebra”" in text_of(vas.focus_html(seen.focus))
 
 
-@pytest.mark.parametrize(("gain", "verb"), [(0.1, "gathers"), (-0.1, "spreads"), (0.001, "hardly moves")])
+@pytest.mark.parametrize(("gain", "verb"), [(0.1, "concentrates"), (-0.1, "spreads"), (0.001, "hardly moves")])
 def test_meaning_says_which_way(session: Session, gain: float, verb: str) -> None:
     focus = replace(vas.look(session, "bus").focus, before=0.3, after=0.3 + gain)
     assert verb in vas.meaning(focus)
@@ -142,7 +142,7 @@ def test_switched_off_is_without_fusion(page: Page, session: Session) -> None:
     assert len(rows) == len(found.changed) and all(0 <= v <= 1 for row in rows for v in row["box"])
     said = tdee.summary(found)
     assert said.startswith((f"{len(found.changed)} of {len(found.changes)}", tdee.NO_CHANGE))
-    assert "same weights with TDEE left out" in text_of(tdee.summary_html(found))
+    assert "same weights without TDEE" in text_of(tdee.summary_html(found))
 
 
 def test_the_settings_hold_on_both_sides(page: Page, session: Session, predictor: Predictor, photo: str) -> None:
@@ -157,7 +157,7 @@ def test_trained_without_is_offered_only_where_its_weights_are(
 ) -> None:
     monkeypatch.setattr("app.tabs.tdee.ablation_file", lambda _: None)
     assert "eovseg-xs-vas.safetensors and eovseg-xs-vas-tdee.safetensors" in tdee.missing_sentence()
-    with pytest.raises(ConfigError, match="which are not here"):
+    with pytest.raises(ConfigError, match="which are missing"):
         tdee.compare(page, session, "trained")
     with pytest.raises(ConfigError, match="choose one of off, trained"):
         tdee.compare(page, session, "maybe")

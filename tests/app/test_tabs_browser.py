@@ -105,7 +105,7 @@ def test_vas(visit: Visit) -> None:
     low, high = (float(visit.tab.inner_text(f"#vas-stage .{end}").replace("−", "-")) for end in ("low", "high"))
     assert -1 <= low < high <= 1
     choose(visit, "#vas-word", "zebra")
-    visit.tab.wait_for_selector("#vas-focus :text('No segment carries the word “zebra”')")
+    visit.tab.wait_for_selector("#vas-focus :text('No segment has the word “zebra”')")
 
 
 def test_tdee(visit: Visit) -> None:
@@ -254,12 +254,12 @@ def test_calls_as_the_manual_makes_them(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("/vas", {"word": "bear; grass"}, "Give one word"),
+        ("/vas", {"word": "bear; grass"}, "Give exactly one word"),
         ("/vas", {"x": 99999}, "outside 0 to"),
         ("/vas", {"measure": "<b>"}, "measure"),
         ("/vas", {"x": "1"}, "whole number"),
         ("/vas", {"model": "xxl"}, "no model"),
-        ("/tdee", {"mode": "trained"}, "are not here"),
+        ("/tdee", {"mode": "trained"}, "are missing"),
         ("/tdee", {"mode": ["off"]}, "mode"),
         ("/clustering", {"k": 1000}, "outside 2 to 12"),
         ("/clustering", {"view": "<b>"}, "view"),

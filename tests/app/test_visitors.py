@@ -125,7 +125,7 @@ def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (["--auth", ""], "NAME:PASSWORD"),
         (["--auth-file", "no such file"], 'auth-file "no such file" cannot be read: No such file'),
         (["--auth-file", os.devnull], "NAME:PASSWORD"),
-        (["--root-path", "no slash"], "must begin with /"),
+        (["--root-path", "no slash"], "must be a path that begins with /"),
         (["--time-limit", "0"], "above 0"),
         (["--time-limit", "nan"], "above 0"),
         (["--device", "abacus"], "The device 'abacus' is not available"),
@@ -294,7 +294,7 @@ def test_a_proxy_is_not_asked_for_the_pages_own_address(proxy: dict[str, str]) -
     assert (done.returncode, done.stdout.split()) == (0, ["up", "True"]), done.stderr
     assert Refusing.asked == [] and "Traceback" not in done.stderr
     unusable = any(value.startswith(("socks5", "what")) for value in proxy.values())
-    assert ("cannot be used and is left out" in done.stderr) == unusable
+    assert ("cannot be used and is ignored" in done.stderr) == unusable
 
 
 def test_mcp_says_what_it_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class Visit:
         self.tab.locator(f"#set-{name}").evaluate(script, value)
 
     def download(self, title: str) -> Path:
-        """Press a button of "Take it with you"."""
+        """Presses a button of the section "Download"."""
         with self.tab.expect_download() as waiting:
             self.tab.click(f".downloads button >> text={title}")
         self.saved_as[title] = waiting.value.suggested_filename
