@@ -1,4 +1,4 @@
-"""Advice about words as a visitor meets it, over the fake predictor."""
+"""Advice about words in the browser, with the fake predictor."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Dockerfile's and the Space's own steps, in a plain folder: the page answers from what they copy."""
+"""The steps of the Dockerfile and of the Space in a plain folder: the page works with the files that they copy."""
 
 import importlib.metadata
 import os
@@ -17,13 +17,13 @@ from tests.app.visitors import wait_until_up
 
 
 def serve(folder: Path, environment: dict[str, str], command: list[str], health: list[str], cache: Path) -> None:
-    """Run the image's command in `folder` on a free port, and its health check against it."""
+    """Runs the image's command in `folder` on a free port, then its health check."""
     port = str(free_port())
     if "7860" not in command:
         pytest.fail("the command names no port")
     command = [sys.executable if part == "python" else part.replace("7860", port) for part in command]
     health = [sys.executable if part == "python" else part.replace("7860", port) for part in health]
-    # The copied packages, not those of this clone, which is installed in the environment.
+    # Imports the copied packages, not those of this clone, which is installed in the environment.
     given = {**os.environ, **environment, "EOVSEG_CACHE": str(cache), "PYTHONPATH": str(folder)}
     assert subprocess.run(health, env=given, cwd=folder, capture_output=True, check=False).returncode != 0
     server = subprocess.Popen(

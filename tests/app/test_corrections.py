@@ -1,4 +1,4 @@
-"""Corrections, words by example and the address, below the browser: what the server does with each request."""
+"""Corrections, words by example and the URL, without a browser: how the server handles each request."""
 
 import base64
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ def test_corrections_and_back(session: Session) -> None:
     for _ in range(3):
         do(session, "undo")
     assert session.result is first and stage_value(session)["undo"] == 0
-    assert "road" in session.save()[-1].read_text(), "the files follow"
+    assert "road" in session.save()[-1].read_text(), "the files contain the corrections"
     with pytest.raises(EovsegError, match="no correction to undo"):
         do(session, "undo")
 
@@ -102,7 +102,7 @@ def test_forged_requests_get_one_sentence(session: Session, forged: dict[str, An
 def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
     word = remember(session, id_of(session, "bus 1"), " our  bus ")
     assert (word.name, word.reference, len(word.examples)) == ("our bus", "our bus.word", 1)
-    assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the same word has one more"
+    assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the word has one more example"
     (listed,) = value(session)["words"]
     assert listed["reference"].casefold() == "our bus.word" and listed["examples"] == 2
     assert Word.from_bytes(base64.b64decode(listed["file"])) == next(iter(session.words.values()))
@@ -110,7 +110,7 @@ def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
     assert asked.words.labels[1] == "sky" and list(asked.words.examples) == [0]
     assert page.table("our bus.word: stuff; sky", session.key)["rows"][0]["names"] == ["our bus.word"]
     other = page.store.get(page.open()[0])
-    assert other is not None and not other.words, "nobody else has it"
+    assert other is not None and not other.words, "other sessions do not have the word"
     with pytest.raises(EovsegError, match="no word by example"):
         asked_for("our bus.word; sky", None, False, None, other.words)
 

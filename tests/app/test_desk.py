@@ -1,4 +1,4 @@
-"""Time limits, visitors who leave, workers that die."""
+"""`Desk`: time limits, visitors who leave, and workers that die."""
 
 import contextlib
 import random
@@ -29,7 +29,7 @@ from tests.app.gradio_calls import Caller
 def test_a_desk_returns_and_raises_what_its_work_does() -> None:
     desk = Desk("test")
     assert desk.run(lambda: threading.current_thread().name) == "test"
-    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a part of a request does not wait for its own end"
+    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a nested call does not wait for its own request"
 
     def fail() -> None:
         raise VocabularyError("no words")
@@ -56,7 +56,7 @@ def test_a_slow_network_is_stopped_between_its_parts() -> None:
 
 
 def test_other_threads_know_nothing_of_requests() -> None:
-    """Torch works on in the rest of the process, also in the thread that a late request began."""
+    """Torch still works in other threads, also in one that a cancelled request started."""
     computed: list[float] = []
 
     def late() -> None:
@@ -73,7 +73,7 @@ def test_other_threads_know_nothing_of_requests() -> None:
 
 @pytest.mark.parametrize("half", ["image", "words"])
 def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
-    """Also in the text tower, which is loaded late and is no part of the network's own modules."""
+    """Also in the text tower, which is loaded lazily and is not a submodule of the network."""
     predictor = eovseg.load("xs", device="cpu")
     photo = load_image(asset_path("photos/bear.jpg"))
 
@@ -90,15 +90,15 @@ def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
 
 
 def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
-    """The window: the caller's patience and the work end at the same moment, so each must see what the other decided.
+    """A race: the grace period and the work end at the same moment, so worker and caller must agree on the outcome.
 
-    With two decisions, of the worker and of the caller, one desk in nine stood still here.
+    When they decided independently, one desk in nine hung here.
     """
     chance = random.Random(0)
     stuck: list[int] = []
 
     def ask(desk: Desk, seconds: float) -> None:
-        with contextlib.suppress(TookTooLong):  # on a busy machine the next one may be late, too
+        with contextlib.suppress(TookTooLong):  # on a busy machine the next request may also be late
             desk.run(lambda: time.sleep(seconds))
 
     def provoke(number: int, jitter: float) -> None:
@@ -110,7 +110,7 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
         if next_one.is_alive() or len([t for t in desk._workers if t.is_alive()]) != 1:
             stuck.append(number)
 
-    for begin in range(0, 100, 20):  # of 100, none would stand still once in 100,000 runs
+    for begin in range(0, 100, 20):  # with the old fault, the chance that none of 100 hangs is 1 in 100,000
         threads = [threading.Thread(target=provoke, args=(begin + i, chance.uniform(-0.001, 0.001))) for i in range(20)]
         for thread in threads:
             thread.start()
@@ -120,7 +120,7 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
 
 
 def test_both_ends_of_the_window() -> None:
-    """Whoever settles first decides; the other only learns of it."""
+    """The first to settle sets the outcome; the other only reads it."""
     errand = Errand(lambda: 1, 1, lambda: True)
     assert errand.settle(1, None) and not errand.settle(None, TookTooLong("late"))
     assert (errand.value, errand.error) == (1, None)
@@ -141,7 +141,7 @@ def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
-    """Two of them end as they take a request; it keeps its place, and its caller sees to a third."""
+    """Two workers die while they take a request; it stays in the queue, and its caller starts a third worker."""
 
     class Deadly(deque[Errand]):
         deaths = 2
@@ -159,7 +159,7 @@ def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
 
 
 def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as where the system has no thread to give
+    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as if the system were out of threads
     begin = time.monotonic()
     with pytest.raises(TookTooLong, match="too busy"):
         Desk("test", seconds=0.1, grace=0.1).run(lambda: 1)
@@ -190,7 +190,7 @@ def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPa
     gone.set()
     with pytest.raises(VisitorLeft):
         desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
-    assert first.is_alive(), "nor is the one before waited for"
+    assert first.is_alive(), "it does not wait for the running request"
     go_on.set()
     first.join()
 
@@ -208,7 +208,7 @@ def test_a_hung_request_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPa
         if desk.hung == 0:
             break
         time.sleep(0.02)
-    assert desk.run(lambda: 7) == 7, "it ended after all"
+    assert desk.run(lambda: 7) == 7, "the hung request ended"
 
 
 def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,11 +226,11 @@ def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) ->
         desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
 
 
-# Against a server
+# With a server
 
 
 class SlowPredictor(FakePredictor):
-    """Encodes in small steps, as a network does, until told to go on or stopped."""
+    """Encodes in small steps, like a network, until `go_on` is set or the request is cancelled."""
 
     steps = 0
     go_on: threading.Event
@@ -268,10 +268,10 @@ def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) ->
         leaver.ask_and_leave(leaver.photo(41, 13), "sky", after=lambda: SlowPredictor.steps > before + 5)
         begin = time.monotonic()
         assert other.segment(other.photo(40, 20), "road: stuff").labels == {"road"}
-        assert time.monotonic() - begin < 30, "not the two minutes of the one who left"
+        assert time.monotonic() - begin < 30, "it does not wait for the two minutes of the cancelled request"
         steps = SlowPredictor.steps
         time.sleep(0.3)
-        assert SlowPredictor.steps == steps, "nothing runs for the one who left"
+        assert SlowPredictor.steps == steps, "the work of the visitor who left has stopped"
     finally:
         page.desk.seconds = 3
 
@@ -284,7 +284,7 @@ def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
     demo._queue.max_size = 2
     try:
         joined = [callers[0].join_segment(slow_photo, "sky")]
-        for _ in range(200):  # the first is being served, not waiting
+        for _ in range(200):  # the first one is being served, so it is not in the queue
             if len(demo._queue) == 0:
                 break
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Calls that no page would make: of wrong types, to wrong events, with forged bodies. Each gets a plain answer."""
+"""Calls that the page never makes: wrong types, wrong events, forged bodies. Each gets a plain answer."""
 
 import asyncio
 import itertools
@@ -170,14 +170,14 @@ def test_a_fault_of_ours_is_a_sentence_too(server: tuple[str, Page], caplog: pyt
         said = caller.segment(caller.upload("p.png", png()), "sky: stuff; sea: stuff").error
     finally:
         predictor.failure = None  # type: ignore[attr-defined]
-    assert said == FAILED and "a secret of the code" in caplog.text, "the log has its traceback"
+    assert said == FAILED and "a secret of the code" in caplog.text, "the traceback is in the log"
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
     named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the user names a folder: what else lies in it is not ours to delete."""
+    """Also if the user names a folder, in which other files must not be deleted."""
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     mcp_files = gradio.mcp.DEFAULT_TEMP_DIR
     if named:
@@ -190,7 +190,7 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))
         assert caller.segment(str(file), "sky: stuff").labels == {"sky"}
         assert (folder.parent == tmp_path / "files") == named
-        assert str(folder) == gradio.mcp.DEFAULT_TEMP_DIR, "what language models send, too"
+        assert str(folder) == gradio.mcp.DEFAULT_TEMP_DIR, "also the files that language models send"
         Janitor(demo, SessionStore()).tidy(time.time() + 2 * FILE_SECONDS)
         assert not file.exists()
     assert not folder.exists() and os.environ.get("GRADIO_TEMP_DIR") == (str(tmp_path / "files") if named else None)
@@ -211,7 +211,7 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
     ],
 )
 def test_what_is_refused_cannot_stretch_its_sentence(preset: str, settings: Any) -> None:
-    """The sentence stays one of one line, whatever the value holds."""
+    """The error message stays a short single line, whatever the value is."""
     with pytest.raises(EovsegError) as refusal:
         asked_for("sky", preset, False, settings)
     assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 400

@@ -1,4 +1,4 @@
-"""The gate by itself, around a small ASGI application: what passes, what does not, and with which status."""
+"""The gate around a small ASGI application: which requests pass, and the status of those that do not."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -20,7 +20,7 @@ from app.page import Page
 from eovseg.assets import asset_path
 from tests.app.fake_predictor import FakePredictor
 
-# Routes of Gradio 6.31 that the page has no use for: they write files, reach out to other servers or tell of others.
+# Routes of Gradio 6.31 that the page does not use: they write files, contact other servers or expose other visitors.
 CLOSED = (
     "/gradio_api/dev/reload", "/gradio_api/runs", "/gradio_api/proxy={url_path:path}", "/gradio_api/stream/{event_id}",
     "/gradio_api/deep_link", "/gradio_api/component_server", "/gradio_api/process_recording", "/monitoring",
@@ -34,7 +34,7 @@ def gated(answer: Callable[..., Awaitable[None]] | FastAPI) -> TestClient:
 
 
 def a_new_gradio() -> FastAPI:
-    """What a later Gradio could bring: a route that nobody has heard of, beside known ones."""
+    """A Gradio of the future: known routes and an unknown one."""
     app = FastAPI()
 
     @app.get("/gradio_api/brand_new")
@@ -69,7 +69,7 @@ def test_a_route_that_is_not_listed_is_not_there() -> None:
 
 def paths_of(routes: Iterable[Any]) -> Iterator[str]:
     for route in routes:
-        included = getattr(route, "original_router", None)  # newer FastAPI keeps a router as it is
+        included = getattr(route, "original_router", None)  # newer versions of FastAPI keep an included router
         if included is not None:
             yield from (
                 path if path.startswith(API_PREFIX) else API_PREFIX + path for path in paths_of(included.routes)
@@ -79,7 +79,7 @@ def paths_of(routes: Iterable[Any]) -> Iterator[str]:
 
 
 def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
-    """In the installed version; a path that it no longer has is named."""
+    """In the installed version; a path that has gone is named."""
     demo = build(Page(FakePredictor()))
     app = gradio.routes.App.create_app(demo)
     paths = set(paths_of(app.routes))
@@ -94,7 +94,7 @@ def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
 
 
 def test_every_event_of_the_page_takes_the_queue() -> None:
-    """Others are called over run/predict, which is closed."""
+    """Events without a queue are called through run/predict, which is closed."""
     functions = build(Page(FakePredictor())).fns.values()
     assert [fn.api_name for fn in functions if fn.fn is not None and fn.queue is False] == []
 
@@ -186,7 +186,7 @@ def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None
 
 
 def a_file_server() -> FastAPI:
-    """Answers whatever is asked."""
+    """Answers every request."""
     app = FastAPI()
 
     @app.get("/{path:path}")
@@ -205,7 +205,7 @@ def test_a_name_that_no_file_can_have_is_not_served(name: str) -> None:
 
 
 async def status_of(path: str) -> int:
-    """Of an answer to a path that no client would send."""
+    """The status of the answer to a path that no client would send."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:

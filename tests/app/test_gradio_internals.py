@@ -1,4 +1,4 @@
-"""The private names of Gradio in app/gradio_internals.py: a failure names the installed version."""
+"""The private names of Gradio that app/gradio_internals.py uses; a failure names the installed version."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ def test_the_names_are_there() -> None:
 
 
 def test_the_pins_are_the_version_that_was_checked() -> None:
-    """That of requirements.txt, whatever happens to be installed here; the extras of pyproject.toml allow it."""
+    """`KNOWN_GOOD` is the version of requirements.txt, whatever is installed, and pyproject.toml allows it."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = [line for line in lines if line.startswith("gradio==")]
     assert pinned == [f"gradio=={KNOWN_GOOD}"], f"check app/gradio_internals.py with {pinned}"
@@ -72,7 +72,7 @@ def test_the_pins_are_the_version_that_was_checked() -> None:
 
 
 class Waiting(FakePredictor):
-    """Holds a decoding until it is told to go on, and notes whether its visitor is there."""
+    """Blocks `decode` until `go_on` is set, and records whether its visitor is still connected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Waiting(FakePredictor):
 
 
 def test_they_mean_what_they_did() -> None:
-    """In a running server: an event knows its visitor, a repeated press is seen, and what is old goes."""
+    """In a running server, events know their visitor, repeated presses are noticed, and old data is dropped."""
     predictor = Waiting()
     page = Page(predictor)
     found: list[bool] = []

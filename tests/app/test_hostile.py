@@ -1,4 +1,4 @@
-"""What a hostile visitor sends: nothing runs, nothing is served that is not theirs, every answer is plain."""
+"""Hostile visitors: their input is never executed, they get no files of others, and every answer is plain."""
 
 import json
 import struct
@@ -20,7 +20,7 @@ SCRIPT = "<script>alert(document.cookie)</script>"
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of `side` x `side` pixels in a few bytes: its header is true, its rows are all zero."""
+    """A valid PNG of `side` x `side` zero pixels in a few bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -99,7 +99,7 @@ def test_what_is_no_photo_is_a_sentence_on_every_endpoint(caller: Caller, name: 
     assert name in done["log"][-1] and len(done["log"]) == 1
     served_again = caller.client.get(f"{API}/file={path}")
     if served_again.status_code == 200 and not name.endswith((".png", ".jpg", ".gif")):
-        assert "attachment" in served_again.headers["content-disposition"], "never opened in the browser"
+        assert "attachment" in served_again.headers["content-disposition"], "the photo is never sent to the browser"
     assert served_again.headers["x-content-type-options"] == "nosniff"
 
 
@@ -128,7 +128,7 @@ def test_bodies_have_a_largest_size(caller: Caller) -> None:
 
     answer = caller.client.post(f"{API}/queue/join", content=chunks(), headers={"content-type": "application/json"})
     plain(answer)
-    assert answer.status_code == 413, "also where the length is not told"
+    assert answer.status_code == 413, "also without a Content-Length"
     assert "at most 400,000" in refused(caller, "segment", [record_of(caller), "x, " * 200_000])
     assert "at most 20,000" in refused(caller, "segment", [record_of(caller), "; ".join(map(str, range(20_001)))])
 
@@ -140,7 +140,7 @@ def secret_paths(page: Page) -> list[str]:
     weights = ROOT / "assets/weights/eovseg-xs.safetensors"
     files = [ROOT / "pyproject.toml", ROOT / "app/page.py", weights, ROOT / ".git/config", Path("/etc/passwd")]
     session = page.store.open(None, page.start)
-    files += session.save()  # in the store's folder, not the visitor's own
+    files += session.save()  # in the store's folder, not in the upload folder
     relative = ["pyproject.toml", "app/page.py", "../pyproject.toml", "assets/weights/eovseg-xs.safetensors", "."]
     around = str(get_upload_folder())
     tricks = [f"{around}/../../../../../..{file}" for file in files] + [f"{around}/..", around, f"{around}/x\0.png"]
@@ -179,7 +179,7 @@ def test_other_visitors_files_cannot_be_guessed(caller: Caller, server: tuple[st
     own, other = Path(caller.upload("own.png", png())), Caller(server[0])
     other.upload("secret.png", png(41))
     folder = own.parent.parent
-    assert len(own.parent.name) >= 64, "the folder is a keyed hash of the content"
+    assert len(own.parent.name) >= 64, "the folder's name is a keyed hash of the content"
     for guess in (folder / "secret.png", own.parent / "secret.png", folder / own.name, folder / "*" / "secret.png"):
         assert caller.client.get(f"{API}/file={guess}").status_code == 403
     for session in (other.session, "", "*"):
@@ -193,7 +193,7 @@ def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, 
     secret = other.read_pressed([other.press(other.upload("mine.png", png(44)), "secret: stuff")])[0]
     assert secret is not None and secret["segments"][0]["label"] == "secret"
     caller.open_page()
-    for key in list(server[1].store._sessions):  # the key of a session is no ticket: Gradio keeps it on its own side
+    for key in list(server[1].store._sessions):  # of no use: Gradio keeps the keys on the server
         done = caller.do(caller.event("stage", "lost"), [key])
         assert "secret" not in json.dumps(done["output"]["data"])
 

@@ -1,4 +1,4 @@
-"""Sessions and files that go by themselves, and what stays bounded."""
+"""The janitor: sessions and files expire, and memory and disk use stay bounded."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: py
         return path
 
     first, second = file("a"), file("b")
-    now = time.time() + FILE_SECONDS - 600  # a file's ctime can't be set, so the clock is
+    now = time.time() + FILE_SECONDS - 600  # moves the clock, because a file's ctime cannot be set
     delete_files(tmp_path, now)
     assert first.exists() and second.exists()
     monkeypatch.setattr(janitor_module, "FILES_BYTES", 1500)

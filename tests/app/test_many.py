@@ -1,4 +1,4 @@
-"""Many photos and a clip: over the fake predictor without a browser, and as a visitor does it."""
+"""The tab Many, with the fake predictor: photos and a clip, without and with a browser."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def upload(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
-    """Puts a file where uploads lie and returns what the page's script says of it."""
+    """Puts a file into the upload folder and returns the record that the page's script sends for it."""
     made = []
 
     def put(name: str, content: Path | None = None, size: tuple[int, int] = (60, 40)) -> dict[str, str]:
@@ -61,7 +61,7 @@ def upload(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
 
 @pytest.fixture
 def key(page: Page) -> str:
-    """A session that looks for `WORDS`."""
+    """The key of a session with `WORDS`."""
     opened = page.open()[0]
     page.show(opened, None, WORDS)
     return str(opened)
@@ -91,7 +91,7 @@ def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, uploa
         table = list(csv.DictReader(io.TextIOWrapper(pack.open("table.csv"), encoding="utf-8")))
         with Image.open(pack.open("b-overlay.png")) as overlay:
             assert overlay.size == (50, 70)
-    assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "two photos of one name have two names"
+    assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "photos of one name get different file names"
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
 
 
@@ -151,7 +151,7 @@ def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
 
 
 def test_leaving_ends_it_and_leaves_nothing(page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = iter([page.desk.run])  # the second photo finds that nobody waits
+    ran = iter([page.desk.run])  # the visitor has left before the second photo
 
     def left(work: Callable[[], Any]) -> Any:
         for run in ran:
@@ -207,7 +207,7 @@ def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path
 
 
 def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Caller) -> None:
-    """As the page's script does it; a visitor who leaves in the middle frees the model for the next."""
+    """With the requests of the page's script; after a visitor leaves during a run, the model is free."""
     caller.open_page()
     files = [{"path": caller.photo(40 + n, 30), "name": f"{n}.png"} for n in range(3)]
     event = caller.event("many", "begin")
@@ -218,7 +218,7 @@ def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Ca
     assert zipfile.ZipFile(io.BytesIO(pack.content)).testzip() is None
     leaving = Caller(server[0])
     leaving.open_page()
-    leaving.join(event, [None], {"files": files}).raise_for_status()  # and never reads
+    leaving.join(event, [None], {"files": files}).raise_for_status()  # and never reads the answer
     assert caller.segment(files[0]["path"], "sky").labels == {"sky"}
 
 
@@ -239,7 +239,7 @@ def test_a_visitor_drops_photos_and_takes_the_zip(visit: Visit, tmp_path: Path) 
     assert waiting.value.suggested_filename == "photos-segments.zip"
     with zipfile.ZipFile(waiting.value.path()) as pack:
         assert "one-overlay.png" in pack.namelist() and len(pack.namelist()) == 13
-    # Another go takes the place of the first.
+    # Another run replaces the first.
     visit.tab.set_input_files("#many input[type=file]", str(tmp_path / "two.png"))
     visit.tab.wait_for_function("document.querySelectorAll('#many .gallery li').length === 1")
     visit.tab.wait_for_selector("#many .ready:not([hidden])")

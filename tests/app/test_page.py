@@ -49,7 +49,7 @@ def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def upload(path: str) -> dict[str, Any]:
-    """What Gradio hands over for an uploaded photo."""
+    """The record that Gradio passes for an uploaded photo."""
     return {"path": path, "url": None, "orig_name": Path(path).name}
 
 
@@ -80,7 +80,7 @@ def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredict
     key = page.open()[0]
     page.show(key, upload(photo_file()), "sky", "")
     encoded = predictor.images_encoded
-    for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio sends the photo that was removed
+    for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio still sends the removed photo
         assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP, SKIP)
     page.show(key, None, "sky; road", "")
     assert predictor.images_encoded == encoded
@@ -101,7 +101,7 @@ def test_bad_words_get_one_sentence(page: Page, warnings_shown: list[str], words
     before = page.store.open(key).result
     assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and said in warnings_shown[0]
-    assert "<" not in warnings_shown[0], "what a visitor typed is escaped"
+    assert "<" not in warnings_shown[0], "typed text is escaped"
     assert page.store.open(key).result is before
 
 
@@ -153,7 +153,7 @@ def test_opacity_reaches_the_download(page: Page) -> None:
     plain = files[0].read_bytes()
     recipe = page.restyle(key, gr.EventData(None, {"value": 5}))
     assert Path(page.download(key, "overlay")).read_bytes() != plain
-    assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
+    assert page.store.open(key).opacity == 1.0, "values out of range are clipped"
     assert "overlay(opacity=1)" in recipe["python"]
 
 
@@ -192,7 +192,7 @@ def test_a_forgotten_tab_keeps_the_downloads_it_has(page: Page) -> None:
     page.store.drop(key)
     assert page.download(key, "overlay") == page.restyle(key, gr.EventData(None, {"value": 0.2})) == SKIP
     assert page.explain(key, gr.EventData(None, {"segment": 1})) == page.shown_again(key) == SKIP
-    assert len(page.store) == 0, "asking makes no session that nobody knows"
+    assert len(page.store) == 0, "the request does not create a session"
 
 
 def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
@@ -242,7 +242,7 @@ def test_the_calls_of_the_api_that_the_page_shows(
     asked = asked_for("sky: stuff; qu\"oted; it's: thing", "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
     labels = {"sky", 'qu"oted', "it's", "other"}
     made: dict[str, Any] = {}
-    # A busy machine takes longer than the five seconds that the client waits.
+    # A busy machine takes longer than the client's default timeout of five seconds.
     patient = functools.partial(Client, httpx_kwargs={"timeout": 60})
     monkeypatch.setattr("gradio_client.Client", patient)
     call = client_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))

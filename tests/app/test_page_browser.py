@@ -1,4 +1,4 @@
-"""The page as a visitor meets it, in Chromium: over the fake predictor, so that every result is known."""
+"""The page in Chromium, with the fake predictor so that every result is known."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The page's callbacks over the shipped XS weights: what runs, why a class, and calls that make the same picture."""
+"""The page's callbacks with the shipped XS: which steps run, why a class, and calls that make the same picture."""
 
 import shlex
 from collections.abc import Callable
@@ -24,7 +24,7 @@ WORDS = "bus; car; sky; tree; road, street"
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small photo, so that a run is quick, in a folder where its name alone finds it."""
+    """A small photo, so that runs are fast, in the working directory, so that its name is its path."""
     path = tmp_path_factory.mktemp("photos") / "my bus's photo.png"
     with Image.open(asset_path("photos/bus-street.jpg")) as image:
         image.resize((192, 128)).save(path)
@@ -43,7 +43,7 @@ def page(predictor: eovseg.Predictor) -> Page:
 
 @pytest.fixture
 def ask(page: Page, photo: Path) -> Callable[..., Session]:
-    """A new visitor's session after asking for words, a list and settings."""
+    """The session of a new visitor after a request with words, a preset and settings."""
 
     def asked(words: str = WORDS, preset: str = "", competes: bool = False, **settings: Any) -> Session:
         key = page.open()[0]
@@ -78,7 +78,7 @@ def test_settings_run_no_part_of_the_network(
     page.restyle(session.key, gr.EventData(None, {"value": 0.2}))
     page.adjust(session.key, *inputs, {"settings": {}})
     assert (predictor.image_halves, predictor.word_halves, predictor.words.encoded_words) == ran
-    assert differing >= 6, "the settings reach the result"
+    assert differing >= 6, "the settings take effect"
     assert session.result is not None and np.array_equal(session.result.segment_map, base.segment_map)
 
 
@@ -89,7 +89,7 @@ def test_one_word_more_runs_the_word_half_for_one_word(
     images, words, encoded = predictor.image_halves, predictor.word_halves, predictor.words.encoded_words
     page.show(session.key, {"path": str(photo)}, WORDS + "; hovercraft", "", False, {})
     assert (predictor.image_halves, predictor.word_halves) == (images, words + 1)
-    assert predictor.words.encoded_words <= encoded + 1, "zero where an earlier run left it in the cache"
+    assert predictor.words.encoded_words <= encoded + 1, "zero if an earlier run left it in the disk cache"
 
 
 def test_why_names_the_class_and_its_probabilities(

@@ -1,4 +1,4 @@
-"""What the browser and the endpoint receive."""
+"""The values that the browser and the endpoint receive."""
 
 import base64
 import io
@@ -87,6 +87,6 @@ def test_anchors_lie_inside_their_segments(size: tuple[int, int]) -> None:
 
 def test_a_hair_thin_segment_still_has_an_anchor() -> None:
     segment_map = np.zeros((1000, 1000), dtype=np.int32)
-    segment_map[:, 1] = 1  # between the coarse map's samples
+    segment_map[:, 1] = 1  # between the samples of the coarse map
     segment = segment_of(segment_map, 1, 0, Vocabulary.parse("pole"))
     assert label_anchors(segment_map, [segment]) == [[0.0015, 0.5]]

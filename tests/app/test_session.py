@@ -1,4 +1,4 @@
-"""What a tab keeps, and what a change makes run."""
+"""Sessions: what they keep, and which steps a change runs."""
 
 import gc
 import threading
@@ -87,7 +87,7 @@ def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: Phot
 
 
 class SlowToCompose(FakePredictor):
-    """Reaches no checkpoint while it composes, and is done after the time limit where it is told to be late."""
+    """Reaches no checkpoint in `compose`; if `late`, it takes longer than the time limit."""
 
     late = False
 
@@ -99,7 +99,7 @@ class SlowToCompose(FakePredictor):
 
 @pytest.mark.parametrize("new", [asked("dog", settings=Settings(alpha=0.1)), Settings(alpha=0.1)])
 def test_a_request_that_was_too_slow_changes_nothing(photo_file: PhotoWriter, new: Asked | Settings) -> None:
-    """Neither another photo and words nor other settings."""
+    """Neither with another photo and words nor with other settings."""
     predictor = SlowToCompose()
     session = run(Session(), predictor, photo_file(), WORDS)
     before = dict(vars(session))
@@ -118,7 +118,7 @@ def test_a_request_that_was_too_slow_changes_nothing(photo_file: PhotoWriter, ne
 def test_an_archive_holds_the_photo_of_its_name(
     predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the tab shows another photo before the archive is written."""
+    """Also if the session gets another photo before the archive is written."""
     session = run(Session(), predictor, photo_file(name="first.png"), WORDS)
     pack = session_module.archive
 
@@ -158,13 +158,13 @@ def test_files_follow_result_and_opacity(predictor: FakePredictor, photo_file: P
     session = run(Session(), predictor, photo_file(name="my photo.png"), WORDS)
     first = session.save()
     assert [path.suffix for path in first] == [".png", ".png", ".json", ".json", ".csv"]
-    assert session.save() is first, "made once"
+    assert session.save() is first, "the files are cached"
     assert first[0].name.startswith("my photo")
     plain = first[0].read_bytes()
     session.opacity = 0.9
     second = session.save()
     assert second[0].read_bytes() != plain
-    assert not first[0].exists(), "the files before are replaced"
+    assert not first[0].exists(), "the previous files are deleted"
     session.close()
     assert not second[0].parent.exists()
 
@@ -178,8 +178,8 @@ def test_the_store_is_bounded_and_drops_the_oldest(predictor: FakePredictor, pho
     store.open(first.key)
     third = store.open(None, start)
     assert len(store) == 2 and store.open(first.key) is first and store.open(third.key) is third
-    assert store.open(second.key) is not second, "the one used longest ago was dropped"
-    assert not folder.exists(), "with its files"
+    assert store.open(second.key) is not second, "the least recently used session was dropped"
+    assert not folder.exists(), "its files were deleted"
 
 
 def test_the_stores_files_go_with_it(predictor: FakePredictor, photo_file: PhotoWriter) -> None:

@@ -1,4 +1,4 @@
-"""What the tabs show, against the analysis itself: the real XS on one example photo, made small."""
+"""The tabs show the same numbers as `analysis`: the real XS on a small version of an example photo."""
 
 import html
 import json
@@ -45,7 +45,7 @@ def page() -> Page:
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The first example at 240 x 160 pixels: composing a result takes as long as the photo is large."""
+    """The first example at 240 x 160 pixels, because the time to compose a result grows with its pixels."""
     path = tmp_path_factory.mktemp("photo") / "bus.png"
     with Image.open(asset_path("photos/bus-street.jpg")) as image:
         image.resize((240, 160)).save(path)
@@ -65,7 +65,7 @@ def layers(predictor: Predictor, session: Session) -> Iterator[clustering.Layers
 
 
 def text_of(piece: str) -> str:
-    """What a reader sees of a piece of HTML."""
+    """The visible text of a piece of HTML."""
     return html.unescape(re.sub(r"<[^>]*>", " ", piece))
 
 
@@ -178,7 +178,7 @@ def test_trained_without_shows_two_other_models(
 
 
 def test_the_shipped_ablations_load_and_differ_in_tdee(page: Page, session: Session) -> None:
-    assert tdee.missing_sentence() == "", "they ship in assets"
+    assert tdee.missing_sentence() == "", "the weights ship in assets"
     found = tdee.compare(page, session, "trained")
     models = [tdee.ablation(file, "cpu") for file in map(tdee.ablation_file, tdee.ABLATIONS) if file is not None]
     assert [model.config.fusion for model in models] == ["none", "TDEE"] and all(model.config.vas for model in models)
@@ -285,7 +285,7 @@ def test_parts_cover_all_three_steps(session: Session) -> None:
     assert times.machine in said
 
 
-# What visitors type
+# Typed text
 
 
 def test_words_of_a_visitor_are_escaped(page: Page, predictor: Predictor, photo: str) -> None:

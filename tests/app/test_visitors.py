@@ -1,4 +1,4 @@
-"""The page as it is really served, `python -m app`: many visitors at once, its flags, its start and its end."""
+"""`python -m app` as a process: many simultaneous visitors, its options, its start and its end."""
 
 import contextlib
 import http.server
@@ -31,7 +31,7 @@ from tests.app.visitors import parser as visitors_parser
 
 @pytest.mark.slow
 def test_twenty_visitors_at_once_with_every_kind_of_trouble() -> None:
-    """A short run of `python -m tests.app.visitors`, held to the same as the long one whose report is committed."""
+    """A short run of `python -m tests.app.visitors`, with the checks of the long run whose report is committed."""
     with running_page("--time-limit", str(TIME_LIMIT)) as (address, process):
         found = run_visitors(address, process, 20, 60, warm_up=4)
     assert faults(found) == [], found
@@ -95,7 +95,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> No
         from tests.app.visitors import wait_until_up
 
         wait_until_up(f"http://127.0.0.1:{port}/", server)
-        # A browser holds a stream open for as long as its tab is there.
+        # A browser keeps a stream open as long as its tab exists.
         stream.enter_context(httpx.stream("GET", f"http://127.0.0.1:{port}/gradio_api/heartbeat/x", timeout=60))
         time.sleep(1)
     server.send_signal(number)
@@ -113,7 +113,7 @@ def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         assert main(["--port", str(listener.getsockname()[1])]) == 2
     said = capsys.readouterr()
     assert "cannot be served on 127.0.0.1" in said.err and len(said.err.strip().splitlines()) == 1
-    assert "Loading" not in said.out, "told before the model is loaded"
+    assert "Loading" not in said.out, "reported before the model is loaded"
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_the_password_comes_from_three_places(source: str, tmp_path: Path, monke
 
 
 class Served(Exception):
-    """What `served` would have been called with."""
+    """The arguments of the call of `served`."""
 
 
 @pytest.fixture
 def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page, dict[str, Any]]]:
-    """Runs `main` with arguments, over the fake predictor, up to the page and the options that it would serve."""
+    """Runs `main` with the fake predictor until it would serve the page; returns page and options."""
 
     def refuse(page: Page, **options: Any) -> None:
         raise Served(page, options)
@@ -178,7 +178,7 @@ def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page,
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]]) -> None:
-    """As with a shell's --auth-file <(command): it can be read once only."""
+    """As with a shell's `--auth-file <(command)`, which can be read only once."""
     reading, writing = os.pipe()
     os.write(writing, b"ada:secret\n")
     os.close(writing)
@@ -204,7 +204,7 @@ def test_no_password_is_given_and_a_bad_one_is_not_repeated(
     assert credentials(parser().parse_args([])) is None
     for wrong in ("hidden", "", ":hidden", "hidden:"):
         monkeypatch.setenv(AUTH_VARIABLE, wrong)
-        assert main([]) == 2, "a variable that is set but wrong never leaves the page open to all"
+        assert main([]) == 2, "an invalid variable never leaves the page without a password"
         said = capsys.readouterr().err
         assert f"{AUTH_VARIABLE} needs a name and a password" in said and "hidden" not in said
     file = tmp_path / "password"
@@ -230,7 +230,7 @@ def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
     assert int(failed) == len(report["wrong"])
     assert [text for text in report["wrong"] if "foreign" in text or "another photo" in text] == []
     assert report["seconds_of_a_last_request"] < report["time_limit"], "a free model at the end"
-    # The command is the one that made the report.
+    # The manual gives the command that made the report.
     assert (given.visitors, given.time_limit) == (report["visitors"], report["time_limit"])
     assert given.seconds == 60 * int(minutes) <= report["seconds"] < given.seconds + 300
     assert report["options"].endswith(f"OMP_NUM_THREADS={threads}")
@@ -242,7 +242,7 @@ def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
-    """A proxy that answers 503 to whatever is asked."""
+    """A proxy that answers every request with 503."""
 
     asked: list[str] = []
 
