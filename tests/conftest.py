@@ -26,7 +26,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2` a file is one process's, as its tests share fixtures; so are all that serve the page to a browser."""
+    """With `-n 2`, each file runs in one process because its tests share fixtures; all browser tests share one, too."""
     from xdist.scheduler import LoadFileScheduling
 
     class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]

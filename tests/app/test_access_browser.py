@@ -27,7 +27,7 @@ def test_text_is_readable(browser: Any, address: str, dark: bool) -> None:
     visit.context.close()
 
 
-def test_faint_text_and_nameless_things_are_noticed(visit: Visit) -> None:
+def test_faint_text_and_missing_names_are_noticed(visit: Visit) -> None:
     """The checks of this file find planted faults."""
     body = "<p style='color: #999; background: #fff'>faint</p><img src='data:,' width=9 height=9><button></button>"
     visit.tab.evaluate("body => { const node = document.createElement('div'); node.innerHTML = body; "
@@ -47,7 +47,7 @@ def test_the_tab_key_reaches_every_control(visit: Visit) -> None:
     assert missed_by_keyboard(visit.tab) == []
 
 
-def test_the_divider_uncovers_the_photo(visit: Visit) -> None:
+def test_the_divider_reveals_the_photo(visit: Visit) -> None:
     cut = "getComputedStyle(document.querySelector('.stage .overlay')).clipPath"
     assert not visit.tab.locator(".stage .grip").is_visible()
     whole = visit.tab.evaluate(cut)

@@ -40,7 +40,7 @@ def id_of(session: Session, name: str) -> int:
     return session.result.segments[names(session).index(name)].id
 
 
-def test_corrections_and_back(session: Session) -> None:
+def test_corrections_and_undo(session: Session) -> None:
     first, revision = session.result, session.revision
     bus = id_of(session, "bus 1")
     assert do(session, "rename", segment=bus, name="tram") == bus
@@ -70,7 +70,7 @@ def test_a_part_is_split_off_and_pinned(session: Session) -> None:
     assert new != both and id_of(session, "bus 2") == new
 
 
-def test_the_call_says_what_was_corrected(page: Page, session: Session) -> None:
+def test_the_python_call_contains_the_corrections(page: Page, session: Session) -> None:
     do(session, "rename", segment=id_of(session, "bus 1"), name='a "tram"')
     recipe = page.recipe(session)
     assert f'result = result.rename({session.chosen}, "a \\"tram\\"")' in recipe["python"] and recipe["corrected"]
@@ -99,7 +99,7 @@ def test_forged_requests_get_one_sentence(session: Session, forged: dict[str, An
     assert len(str(error.value)) < 300 and session.result is before and not session.before
 
 
-def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
+def test_a_segment_becomes_a_word_by_example(page: Page, session: Session) -> None:
     word = remember(session, id_of(session, "bus 1"), " our  bus ")
     assert (word.name, word.reference, len(word.examples)) == ("our bus", "our bus.word", 1)
     assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the word has one more example"
@@ -115,7 +115,7 @@ def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
         asked_for("our bus.word; sky", None, False, None, other.words)
 
 
-def test_files_come_back(session: Session) -> None:
+def test_word_files_can_be_saved_and_loaded(session: Session) -> None:
     remember(session, id_of(session, "bus 1"), "our bus")
     content = value(session)["words"][0]["file"]
     session.words.clear()
@@ -140,7 +140,7 @@ def test_bad_files_get_one_sentence(session: Session, name: object, data: object
     assert not session.words
 
 
-def test_what_cannot_be_remembered(session: Session) -> None:
+def test_invalid_words_by_example_are_refused(session: Session) -> None:
     bus = id_of(session, "bus 1")
     for segment, name, said in (
         (bus, "", "a name"),
@@ -167,7 +167,7 @@ def test_words_in_the_text() -> None:
     assert without_reference("mug.word", "mug.word") == ""
 
 
-def test_an_address_asks_for_tab_and_segment() -> None:
+def test_a_url_selects_tab_and_segment() -> None:
     linked = read_link({"words": "dog", "photo": "bear.jpg", "tab": "VAS", "segment": "12"})
     assert linked is not None and (linked.tab, linked.segment) == ("vas", 12)
     for tab, segment in (("<b>", "1e9"), ("x" * 50, "-1"), ("", "123456789"), ("../x", "٣")):
@@ -176,7 +176,7 @@ def test_an_address_asks_for_tab_and_segment() -> None:
     assert read_link({"tab": "vas", "segment": "1"}) is None
 
 
-def test_nothing_of_a_query_is_html() -> None:
+def test_queries_are_escaped() -> None:
     linked = read_link({"words": '"><b>', "tab": "vas"})
     assert note('words="><b>', linked) == (
         '<span hidden class="link" data-query="words=&quot;&gt;&lt;b&gt;" data-tab="vas"></span>'

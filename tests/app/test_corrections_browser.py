@@ -18,7 +18,7 @@ def pin(visit: Visit, name: str) -> None:
     visit.tab.wait_for_selector(".stage .correct .name input:visible")
 
 
-def test_a_visitor_puts_a_segment_right(visit: Visit) -> None:
+def test_a_visitor_corrects_a_segment(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
     assert not visit.tab.locator(".correct").is_visible()
     pin(visit, "boat 1")
@@ -83,7 +83,7 @@ def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, t
     assert other.complaints == []
 
 
-def test_the_address_brings_the_view_back(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
+def test_the_url_restores_the_view(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
     assert visit.tab.evaluate("location.search") == "", "the URL changes only when the visitor changes something"
     visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
     visit.changes(lambda: visit.words("bear; moss & <b>: stuff"))
@@ -106,7 +106,7 @@ def test_the_address_brings_the_view_back(browser: Any, address: str, visit: Vis
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_while_a_segment_is_pinned(browser: Any, address: str, dark: bool) -> None:
+def test_nothing_overflows_while_a_segment_is_pinned(browser: Any, address: str, dark: bool) -> None:
     narrow = Visit(browser, address, width=360, dark=dark)
     pin(narrow, "bus 1")
     narrow.tab.click(".correct .remember")

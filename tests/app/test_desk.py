@@ -38,7 +38,7 @@ def test_a_desk_returns_and_raises_what_its_work_does() -> None:
         desk.run(fail)
 
 
-def test_a_slow_network_is_stopped_between_its_parts() -> None:
+def test_a_slow_network_is_cancelled_between_its_parts() -> None:
     class Slow(torch.nn.Module):
         ran = 0
 
@@ -55,7 +55,7 @@ def test_a_slow_network_is_stopped_between_its_parts() -> None:
     assert desk.run(lambda: 4) == 4
 
 
-def test_other_threads_know_nothing_of_requests() -> None:
+def test_other_threads_are_not_affected_by_requests() -> None:
     """Torch still works in other threads, also in one that a cancelled request started."""
     computed: list[float] = []
 
@@ -72,7 +72,7 @@ def test_other_threads_know_nothing_of_requests() -> None:
 
 
 @pytest.mark.parametrize("half", ["image", "words"])
-def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
+def test_both_halves_of_the_model_can_be_cancelled(half: str) -> None:
     """Also in the text tower, which is loaded lazily and is not a submodule of the network."""
     predictor = eovseg.load("xs", device="cpu")
     photo = load_image(asset_path("photos/bear.jpg"))
@@ -89,7 +89,7 @@ def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
     assert predictor.image_halves == 0 and predictor.words.encoded_words == 0
 
 
-def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
+def test_work_that_ends_while_it_is_abandoned_does_not_block_the_desk() -> None:
     """A race: the grace period and the work end at the same moment, so worker and caller must agree on the outcome.
 
     When they decided independently, one desk in nine hung here.
@@ -119,7 +119,7 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
     assert stuck == []
 
 
-def test_both_ends_of_the_window() -> None:
+def test_only_the_first_to_settle_sets_the_outcome() -> None:
     """The first to settle sets the outcome; the other only reads it."""
     errand = Errand(lambda: 1, 1, lambda: True)
     assert errand.settle(1, None) and not errand.settle(None, TookTooLong("late"))
@@ -158,7 +158,7 @@ def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
     assert desk.run(lambda: 10) == 10 and len(desk._workers) == 2
 
 
-def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_never_started_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as if the system were out of threads
     begin = time.monotonic()
     with pytest.raises(TookTooLong, match="too busy"):
@@ -166,7 +166,7 @@ def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.Monkey
     assert time.monotonic() - begin < 20
 
 
-def test_no_thread_to_give_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_desk_recovers_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
     fail = [True, True]
 
@@ -180,7 +180,7 @@ def test_no_thread_to_give_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Desk("scarce", seconds=30).run(lambda: 2) == 2 and not fail
 
 
-def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitor_who_leaves_the_queue_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, gone, go_on = threading.Event(), threading.Event(), threading.Event()
     desk = Desk("test", seconds=60)
     first = threading.Thread(target=desk.run, args=(lambda: (begun.set(), go_on.wait(30)),))
@@ -195,7 +195,7 @@ def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPa
     first.join()
 
 
-def test_a_hung_request_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_request_does_not_block_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, end = Desk("test", seconds=30, grace=0.1), threading.Event()
     with pytest.raises(TookTooLong, match="was stopped"):
         desk.run(end.wait, seconds=0.1)
@@ -259,7 +259,7 @@ def test_a_slow_request_ends_with_a_sentence(slow: tuple[str, Page, Any]) -> Non
     assert caller.segment(caller.photo(40, 20), "sky: stuff").labels == {"sky"}
 
 
-def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) -> None:
+def test_the_model_is_free_after_a_visitor_leaves(slow: tuple[str, Page, Any]) -> None:
     address, page, _ = slow
     page.desk.seconds = 120
     try:
@@ -276,7 +276,7 @@ def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) ->
         page.desk.seconds = 3
 
 
-def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
+def test_a_full_queue_gets_a_sentence(slow: tuple[str, Page, Any]) -> None:
     address, page, demo = slow
     page.desk.seconds = 120
     callers = [Caller(address) for _ in range(4)]
@@ -299,7 +299,7 @@ def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
     SlowPredictor.go_on.clear()
 
 
-def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
+def test_pressing_again_skips_queued_requests(slow: tuple[str, Page, Any]) -> None:
     address, page, _ = slow
     visitor, blocker = Caller(address), Caller(address)
     visitor.open_page()
@@ -322,7 +322,7 @@ def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
     SlowPredictor.go_on.clear()
 
 
-def test_many_callers_leave_little_behind(slow: tuple[str, Page, Any]) -> None:
+def test_the_state_of_many_callers_is_bounded(slow: tuple[str, Page, Any]) -> None:
     address, _, demo = slow
     with httpx.Client(base_url=address) as client:
         caller = Caller(address, client)

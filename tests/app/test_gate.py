@@ -58,7 +58,7 @@ def a_new_gradio() -> FastAPI:
     return app
 
 
-def test_a_route_that_is_not_listed_is_not_there() -> None:
+def test_unlisted_routes_are_not_found() -> None:
     client = gated(a_new_gradio())
     for path in ("/brand_new", "/gradio_api/brand_new", "/config/x", "/CONFIG", "/gradio_api/../brand_new"):
         answer = client.get(path)
@@ -78,7 +78,7 @@ def paths_of(routes: Iterable[Any]) -> Iterator[str]:
             yield str(getattr(route, "path", ""))
 
 
-def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
+def test_needed_routes_are_open_and_all_others_closed() -> None:
     """In the installed version; a path that has gone is named."""
     demo = build(Page(FakePredictor()))
     app = gradio.routes.App.create_app(demo)
@@ -93,13 +93,13 @@ def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
     assert all(OPEN.fullmatch(path) for path in needed)
 
 
-def test_every_event_of_the_page_takes_the_queue() -> None:
+def test_every_event_of_the_page_uses_the_queue() -> None:
     """Events without a queue are called through run/predict, which is closed."""
     functions = build(Page(FakePredictor())).fns.values()
     assert [fn.api_name for fn in functions if fn.fn is not None and fn.queue is False] == []
 
 
-def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
+def test_a_body_that_is_too_large_gets_413_with_or_without_its_length() -> None:
     client = gated(a_new_gradio())
 
     def chunks(total: int) -> Any:
@@ -122,7 +122,7 @@ def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 413, 422, 503])
-def test_gradios_own_status_stays(code: int) -> None:
+def test_the_status_of_gradio_is_kept(code: int) -> None:
     answer = gated(a_new_gradio()).post("/gradio_api/cancel", json={"code": code})
     assert (answer.status_code, answer.json()["detail"]) == (code, "own words")
 
@@ -136,7 +136,7 @@ def test_gradios_own_status_stays(code: int) -> None:
         (MemoryError(), 500, "see its log"),
     ],
 )
-def test_the_servers_own_trouble_is_not_the_visitors_fault(error: Exception, status: int, said: str) -> None:
+def test_server_errors_get_status_500_and_others_400(error: Exception, status: int, said: str) -> None:
     async def fail(*_: Any) -> None:
         raise error
 
@@ -144,7 +144,7 @@ def test_the_servers_own_trouble_is_not_the_visitors_fault(error: Exception, sta
     assert answer.status_code == status and said in answer.json()["detail"]
 
 
-def test_an_answer_that_breaks_off_is_ended() -> None:
+def test_an_interrupted_answer_is_closed() -> None:
     async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -172,7 +172,7 @@ def test_web_sockets_are_closed() -> None:
         pass
 
 
-def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None:
+def test_a_closed_route_stays_closed_with_a_served_file_in_its_path() -> None:
     example = asset_path("photos/bear.jpg")
     client = TestClient(Gate(a_file_server(), [example.parent]))
     for route in (
@@ -197,7 +197,7 @@ def a_file_server() -> FastAPI:
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000, "x" * 300 + ".png", "a\0b"])
-def test_a_name_that_no_file_can_have_is_not_served(name: str) -> None:
+def test_invalid_file_names_are_not_served(name: str) -> None:
     for folder in (get_upload_folder(), ""):
         with ThreadPoolExecutor(1) as thread:  # the browser tests keep an event loop in this one
             status = thread.submit(asyncio.run, status_of(f"/gradio_api/file={folder}/{name}")).result()
@@ -218,7 +218,7 @@ async def status_of(path: str) -> int:
     return int(sent[0]["status"])
 
 
-def test_only_an_upload_may_be_as_large_as_one() -> None:
+def test_only_uploads_may_have_the_size_of_an_upload() -> None:
     client = gated(a_new_gradio())
     answer = client.post("/gradio_api/call/upload", content=b" " * (BODY_BYTES + 1))
     assert (answer.status_code, "8 MB" in answer.json()["detail"]) == (413, True)

@@ -34,7 +34,7 @@ def bomb(side: int) -> bytes:
 # Words and names
 
 
-def test_markup_in_words_is_text_everywhere(caller: Caller) -> None:
+def test_markup_in_words_is_escaped_everywhere(caller: Caller) -> None:
     caller.open_page()
     photo = caller.upload("p.png", png())
     stage = caller.read_pressed([caller.press(photo, f"{EVIL}: stuff; {SCRIPT}: stuff; {EVIL}: stuff")])[0]
@@ -52,7 +52,7 @@ def test_markup_in_words_is_text_everywhere(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "name", [f"{EVIL}.png", '"><svg onload=alert(1)>.png', "../../etc/passwd.png", "a\nb;rm -rf.png"]
 )
-def test_hostile_file_names_stay_names(caller: Caller, name: str) -> None:
+def test_hostile_file_names_are_only_names(caller: Caller, name: str) -> None:
     path = caller.upload(name, png())
     assert Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()), path
     found = caller.segment(path, "sky: stuff")
@@ -66,7 +66,7 @@ def test_hostile_file_names_stay_names(caller: Caller, name: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["../../README.md", "/etc/passwd", EVIL, "ade20k-150\0", "....//everyday"])
-def test_hostile_presets_are_a_sentence(caller: Caller, preset: str) -> None:
+def test_hostile_presets_get_a_sentence(caller: Caller, preset: str) -> None:
     record = {"path": caller.upload("p.png", png()), "meta": {"_type": "gradio.FileData"}}
     for endpoint in ENDPOINTS:
         rest = [False] if endpoint == "segment" else []
@@ -89,7 +89,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_what_is_no_photo_is_a_sentence_on_every_endpoint(caller: Caller, name: str) -> None:
+def test_files_that_are_not_photos_get_a_sentence_on_every_endpoint(caller: Caller, name: str) -> None:
     path = caller.upload(name, PICTURES[name], "image/png")
     record = {"path": path, "meta": {"_type": "gradio.FileData"}}
     for endpoint in ENDPOINTS if name in ("drawing.svg", "bomb.png") else ENDPOINTS[:1]:
@@ -104,7 +104,7 @@ def test_what_is_no_photo_is_a_sentence_on_every_endpoint(caller: Caller, name: 
 
 
 @pytest.mark.parametrize("tail", [b"<script>alert(1)</script>", b"PK\x03\x04 and a zip", b"%PDF-1.4"])
-def test_a_photo_with_a_tail_is_only_its_pixels(caller: Caller, tail: bytes) -> None:
+def test_data_after_the_pixels_of_a_photo_is_dropped(caller: Caller, tail: bytes) -> None:
     path = caller.upload("both.png", png(50, 30) + tail)
     found = caller.segment(path, "sky: stuff")
     assert found.labels == {"sky"}
@@ -114,7 +114,7 @@ def test_a_photo_with_a_tail_is_only_its_pixels(caller: Caller, tail: bytes) -> 
     assert (shown.headers["content-type"], shown.headers["x-content-type-options"]) == ("image/png", "nosniff")
 
 
-def test_bodies_have_a_largest_size(caller: Caller) -> None:
+def test_bodies_have_a_size_limit(caller: Caller) -> None:
     big = caller.client.post(f"{API}/upload", files={"files": ("big.png", png() + bytes(UPLOAD_BYTES), "image/png")})
     assert big.status_code == 413 and "33 MB" in big.json()["detail"]
     words = {"data": ["x" * (BODY_BYTES + 1)]}
@@ -162,7 +162,7 @@ def test_no_path_leads_to_a_file_of_the_server(server: tuple[str, Page]) -> None
         assert example.status_code == 200 and example.headers["content-type"] == "image/jpeg", "a control"
 
 
-def test_links_in_the_upload_folder_lead_nowhere(caller: Caller) -> None:
+def test_links_in_the_upload_folder_are_not_followed(caller: Caller) -> None:
     own = Path(caller.upload("own.png", png()))
     for name, target in (("file.png", ROOT / "pyproject.toml"), ("folder", ROOT)):
         link = own.parent / name
@@ -187,7 +187,7 @@ def test_other_visitors_files_cannot_be_guessed(caller: Caller, server: tuple[st
         assert answer.status_code == 404
 
 
-def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, Page]) -> None:
+def test_a_session_cannot_be_used_by_others(caller: Caller, server: tuple[str, Page]) -> None:
     other = Caller(server[0])
     other.open_page()
     secret = other.read_pressed([other.press(other.upload("mine.png", png(44)), "secret: stuff")])[0]
@@ -203,12 +203,12 @@ def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, 
     "gradio_api/proxy=http://127.0.0.1:1/", "gradio_api/dev/reload", "gradio_api/deep_link?session_hash=x",
     "gradio_api/vibe-code/", "gradio_api/stream/x/y/z/playlist.m3u8", "gradio_api/component_server",
 ])  # fmt: skip
-def test_what_the_page_does_not_use_is_closed(caller: Caller, route: str) -> None:
+def test_unused_routes_are_closed(caller: Caller, route: str) -> None:
     answer = caller.client.get(route)
     assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
-def test_the_server_fetches_nothing_for_others(caller: Caller) -> None:
+def test_the_server_fetches_no_urls(caller: Caller) -> None:
     for url in ("http://169.254.169.254/latest", "https://example.com/x.png", "file:///etc/passwd", "ftp://x/y"):
         assert caller.client.get(f"{API}/file={url}").status_code == 403
         for record in ({"path": url}, {"url": url}, {"path": "", "url": url}, {"path": url, "meta": META}, url):

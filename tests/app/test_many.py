@@ -71,7 +71,7 @@ def of(values: list[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
     return [value for value, *_ in values]
 
 
-def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, upload: Any) -> None:
+def test_photos_appear_one_by_one_and_are_saved_as_a_zip(page: Page, key: str, upload: Any) -> None:
     files = [upload("a.png"), upload("b.jpg", size=(50, 70)), upload("a.png", size=(30, 30))]
     values = list(goes(page, key, files))
     shown = of(values)
@@ -95,13 +95,15 @@ def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, uploa
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
 
 
-def test_no_two_photos_have_files_of_one_name() -> None:
+def test_file_names_are_unique() -> None:
     assert file_stems(["a.png", "A.jpg", "a-2.png", "b/c.jpg", "..jpg", "a.gif"]) == [
         "a", "A-2", "a-2-2", "c", "photo", "a-3",
     ]  # fmt: skip
 
 
-def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
+def test_a_bad_photo_gets_one_sentence_and_the_others_are_segmented(
+    page: Page, key: str, upload: Any, tmp_path: Path
+) -> None:
     (tmp_path / "x").write_text("just text")
     last = of(list(goes(page, key, [upload("text.jpg", tmp_path / "x"), upload("b.png")])))[-1]
     assert "text.jpg" in last["cards"][0]["error"] and str(get_upload_folder()) not in json.dumps(last)
@@ -111,7 +113,7 @@ def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: st
     )
 
 
-def test_only_own_uploads_and_no_more_than_the_limit(
+def test_only_uploaded_files_and_at_most_the_limit(
     page: Page, key: str, upload: Any, tmp_path: Path, said: list[str]
 ) -> None:
     secret = tmp_path / "secret.png"
@@ -134,7 +136,7 @@ def test_only_own_uploads_and_no_more_than_the_limit(
     assert f"at most {MAX_FILES} photos" in said[-2] and "a single clip" in said[-1]
 
 
-def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
+def test_stop_keeps_the_results_so_far(page: Page, key: str, upload: Any) -> None:
     going = goes(page, key, [upload("a.png"), upload("b.png"), upload("c.png")])
     next(going), next(going)
     session = page.store.get(key)
@@ -150,7 +152,9 @@ def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
         assert "a-overlay.png" in pack.namelist() and "b-overlay.png" not in pack.namelist()
 
 
-def test_leaving_ends_it_and_leaves_nothing(page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_stops_the_run_and_leaves_no_files(
+    page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = iter([page.desk.run])  # the visitor has left before the second photo
 
     def left(work: Callable[[], Any]) -> Any:
@@ -195,7 +199,7 @@ def test_a_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
         assert len(pack.read("walk-tracks.jsonl").splitlines()) == last["done"]
 
 
-def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
+def test_a_playlist_is_not_a_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
     clip = tmp_path / "walk.mp4"
     write_frames(clip, ball_frames(5))
     playlist = tmp_path / "list.mp4"
@@ -206,7 +210,7 @@ def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path
     )
 
 
-def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Caller) -> None:
+def test_over_http_and_after_disconnecting(server: tuple[str, Page], caller: Caller) -> None:
     """With the requests of the page's script; after a visitor leaves during a run, the model is free."""
     caller.open_page()
     files = [{"path": caller.photo(40 + n, 30), "name": f"{n}.png"} for n in range(3)]
@@ -223,7 +227,7 @@ def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Ca
 
 
 @pytest.mark.browser
-def test_a_visitor_drops_photos_and_takes_the_zip(visit: Visit, tmp_path: Path) -> None:
+def test_a_visitor_drops_photos_and_saves_the_zip(visit: Visit, tmp_path: Path) -> None:
     for name, colour in (("one.png", (200, 80, 40)), ("two.png", (40, 90, 160)), ("<b>3.png", (9, 9, 9))):
         Image.new("RGB", (160, 100), colour).save(tmp_path / name)
     visit.changes(lambda: visit.words(WORDS))

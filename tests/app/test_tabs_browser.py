@@ -178,7 +178,7 @@ def test_speed(visit: Visit) -> None:
     visit.tab.wait_for_selector("#speed-times :text('Median of 3 runs')")
 
 
-def test_html_in_words_is_text_in_every_tab(visit: Visit) -> None:
+def test_html_in_words_is_escaped_in_every_tab(visit: Visit) -> None:
     visit.changes(lambda: visit.words(f"{EVIL}: stuff; {EVIL} bus; sky: stuff"))
     for name in ("vas", "tdee", "decoder"):
         enter(visit, name)
@@ -230,7 +230,7 @@ def client(server: str) -> Client:
     return Client(server, verbose=False, httpx_kwargs={"timeout": 120})
 
 
-def test_calls_as_the_manual_makes_them(client: Client) -> None:
+def test_the_calls_of_the_manual(client: Client) -> None:
     """Every endpoint, called with `gradio_client`: returns numbers, then files."""
     photo, words = handle_file(str(asset_path("photos/bear.jpg"))), "bear; grass: stuff"
     vas, files = client.predict(photo, words, word="bear", x=200, y=150, api_name="/vas")

@@ -30,7 +30,7 @@ from tests.app.visitors import parser as visitors_parser
 
 
 @pytest.mark.slow
-def test_twenty_visitors_at_once_with_every_kind_of_trouble() -> None:
+def test_twenty_simultaneous_visitors_with_every_kind_of_trouble() -> None:
     """A short run of `python -m tests.app.visitors`, with the checks of the long run whose report is committed."""
     with running_page("--time-limit", str(TIME_LIMIT)) as (address, process):
         found = run_visitors(address, process, 20, 60, warm_up=4)
@@ -55,14 +55,14 @@ GOOD: dict[str, Any] = {
         ({"seconds_of_a_last_request": TIME_LIMIT + 1}, "not free"),
     ],
 )
-def test_a_report_with_a_fault_is_not_good(change: dict[str, Any], fault: str) -> None:
+def test_faults_in_a_report_are_found(change: dict[str, Any], fault: str) -> None:
     found = faults(GOOD | change)
     assert (len(found) == 1 and fault in found[0]) if fault else found == []
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_first_result_is_seen_within_ten_seconds(browser: Any) -> None:
+def test_the_first_result_is_visible_within_ten_seconds(browser: Any) -> None:
     with running_page() as (address, _):
         begin = time.monotonic()
         tab = browser.new_page()
@@ -80,7 +80,7 @@ def test_the_first_result_is_seen_within_ten_seconds(browser: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("listening", [True, False])
-def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> None:
+def test_a_signal_stops_it_cleanly(number: signal.Signals, listening: bool) -> None:
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "app", "--port", str(port)],
@@ -106,7 +106,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> No
     assert server.returncode == (0 if listening else 130)
 
 
-def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_gets_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -131,14 +131,14 @@ def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (["--device", "abacus"], "The device 'abacus' is not available"),
     ],
 )
-def test_wrong_options_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_get_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("source", ["option", "file", "environment"])
-def test_the_password_comes_from_three_places(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_has_three_sources(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(AUTH_VARIABLE, raising=False)
     file = tmp_path / "password"
     file.write_bytes("\ufeffada:pass:wörd\r\nmore\n".encode())
@@ -188,7 +188,7 @@ def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[P
         os.close(reading)
 
 
-def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
+def test_xs_allows_more_sessions_than_larger_models_whatever_its_weights(
     asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked_to_serve("--checkpoint", "mine.safetensors")[0].store._limit == MAX_SESSIONS
@@ -197,7 +197,7 @@ def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
     assert f"At most {MAX_SESSIONS} tabs are kept, or {LARGE_MODEL_SESSIONS} where S, M or L" in manual
 
 
-def test_no_password_is_given_and_a_bad_one_is_not_repeated(
+def test_a_malformed_password_is_refused_and_not_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(AUTH_VARIABLE, raising=False)
@@ -214,7 +214,7 @@ def test_no_password_is_given_and_a_bad_one_is_not_repeated(
         parser().parse_args(["--auth", "a:b", "--auth-file", "f"])
 
 
-def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
+def test_the_manual_agrees_with_the_report_of_the_long_run() -> None:
     report = json.loads((ROOT / "assets/evaluation/page-soak.json").read_text(encoding="utf-8"))
     manual = " ".join((ROOT / "docs" / "page.md").read_text(encoding="utf-8").split())
     said = re.search(
@@ -279,7 +279,7 @@ with served(Page(FakePredictor()), server_name="127.0.0.1", server_port=int(sys.
     ],
     ids=lambda proxy: " ".join(f"{name}={value}" for name, value in proxy.items()),
 )
-def test_a_proxy_is_not_asked_for_the_pages_own_address(proxy: dict[str, str]) -> None:
+def test_the_page_does_not_call_itself_through_a_proxy(proxy: dict[str, str]) -> None:
     Refusing.asked.clear()
     refusing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=refusing.serve_forever, daemon=True).start()
@@ -297,13 +297,13 @@ def test_a_proxy_is_not_asked_for_the_pages_own_address(proxy: dict[str, str]) -
     assert ("cannot be used and is ignored" in done.stderr) == unusable
 
 
-def test_mcp_says_what_it_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mcp_names_the_missing_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["--mcp"]) == 2
     assert 'pip install "gradio[mcp]"' in capsys.readouterr().err
 
 
-def test_help_names_the_limits() -> None:
+def test_help_lists_the_limits() -> None:
     text = " ".join(parser().format_help().split())
     for limit in ("32MB", "64 million pixels", "20,000 words", f"{MAX_QUEUE} waiting", f"{REQUEST_SECONDS:g} seconds"):
         assert limit in text, limit
