@@ -142,7 +142,7 @@ def focus_html(focus: WordFocus) -> str:
         Bar("after VAS", focus.after, percent(focus.after)),
         Bar("area of the segments", focus.area, percent(focus.area), colour="var(--quiet)"),
     ]
-    title = f"How much of “{focus.word}” lies on its segments"
+    title = f"Share of “{focus.word}” on its segments"
     label = f"Share of the similarity's positive part on the segments of {focus.word}, percent"
     return heading(title) + bars(rows, label) + paragraph(meaning(focus), "quiet")
 

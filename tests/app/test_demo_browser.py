@@ -48,6 +48,6 @@ def test_a_visitor_changes_words_and_sees_it(browser: Any, demo: str) -> None:
     assert "bus" not in labels(visit) and "road" in labels(visit)
     visit.changes(lambda: visit.words("road: stuff; tree: stuff; grass: stuff; bus: thing"))
     assert "bus" in labels(visit), "the added word is used"
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 4 words")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 4 words")
     visit.context.close()
     assert visit.complaints == []

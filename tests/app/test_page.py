@@ -250,7 +250,7 @@ def test_the_calls_of_the_api_that_the_page_shows(
     assert {segment["label"] for segment in made["segments"]["segments"]} == labels
     assert made["segments"]["settings"] == {"task": "semantic", "alpha": 0.25}
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed, so its call can't be tried")
+        pytest.skip("curl is not installed, so the call cannot be tested")
     script = curl_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "event: complete" in said, said

@@ -35,7 +35,7 @@ def test_photo_words_and_an_added_word(visit: Visit, tmp_path: Path) -> None:
     assert visit.names == ["sea", "sky"]
     visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
     assert visit.names == ["boat 1", "boat 2", "sea", "sky"]
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 3 words")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 3 words")
 
 
 def test_hover_and_click_on_the_picture(visit: Visit) -> None:
@@ -138,7 +138,7 @@ def test_pictures_follow_the_pinned_segment(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
     visit.tab.click(".subject summary")
     visit.tab.wait_for_function("document.querySelectorAll('.subject .card img').length === 5")
-    assert "In front: all things" in visit.tab.inner_text(".subject .hint")
+    assert "Subject: all things" in visit.tab.inner_text(".subject .hint")
     with visit.tab.expect_download() as waiting:
         visit.tab.click(".subject .card.cutouts")
     assert waiting.value.suggested_filename == "bus-street-cutouts.zip"
@@ -146,7 +146,7 @@ def test_pictures_follow_the_pinned_segment(visit: Visit) -> None:
         assert packed.namelist() == ["01 sky.png", "02 boat 1.png", "03 boat 2.png"]
     before = visit.tab.get_attribute(".subject .spotlight img", "src")
     visit.tab.click(".stage .chip >> text=boat 2")
-    visit.tab.wait_for_selector(".subject .hint >> text=In front: boat 2")
+    visit.tab.wait_for_selector(".subject .hint >> text=Subject: boat 2")
     assert visit.tab.get_attribute(".subject .spotlight img", "src") != before
     with visit.tab.expect_download() as waiting:
         visit.tab.click(".subject .card.cutouts")
@@ -157,7 +157,7 @@ def test_pictures_follow_the_pinned_segment(visit: Visit) -> None:
         visit.tab.click(".subject .card.blurred")
     assert waiting.value.suggested_filename == "bus-street-boat 2-blurred.png"
     visit.changes(lambda: visit.words("sea: stuff"))
-    visit.tab.wait_for_selector(".subject .hint >> text=In front: all segments")
+    visit.tab.wait_for_selector(".subject .hint >> text=Subject: all segments")
 
 
 def test_a_slider_composes_the_cached_result_again(visit: Visit) -> None:
@@ -165,7 +165,7 @@ def test_a_slider_composes_the_cached_result_again(visit: Visit) -> None:
     before = visit.picture()
     visit.changes(lambda: visit.set("score_threshold", 0.87))
     assert visit.names == ["sky"] and visit.picture() != before
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 2 words kept")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 2 words cached")
     visit.tab.click(".recipe summary")
     assert "score_threshold=0.87" in visit.tab.inner_text(".recipe code")
     visit.changes(lambda: visit.tab.click(".panel .reset"))

@@ -71,7 +71,7 @@ def test_settings_do_not_run_the_network(
     differing = 0
     for settings in changes:
         stage = page.adjust(session.key, *inputs, {"settings": settings})[1]
-        assert stage["timing"].startswith("photo kept · 6 words kept")
+        assert stage["timing"].startswith("photo cached · 6 words cached")
         assert session.result is not None
         scores = [segment.score for segment in session.result.segments]
         differing += scores != [segment.score for segment in base.segments]

@@ -65,11 +65,11 @@ def test_each_result_has_its_own_token(session: Session, predictor: FakePredicto
 
 def test_timing_says_what_was_cached(session: Session, predictor: FakePredictor) -> None:
     assert session.photo is not None
-    assert "kept" not in stage_value(session)["timing"]
+    assert "cached" not in stage_value(session)["timing"]
     run(session, predictor, session.photo, asked("dog"))
-    assert stage_value(session)["timing"].startswith("photo kept · 1 word 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 word 0.")
     run(session, predictor, session.photo, asked("dog"))
-    assert stage_value(session)["timing"].startswith("photo kept · 1 word kept · result 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 word cached · result 0.")
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 900), (900, 300), (1, 7), (1000, 1000)])
