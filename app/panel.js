@@ -6,7 +6,7 @@ const DIALS = [
   ["alpha", "α · training words", "Weight of the frozen image tower for words that the model was trained on: 0 ignores it, 1 uses nothing else"],
   ["beta", "β · new words", "The same weight for words that the model never saw in training, which its trained classifier knows less well"],
   ["score_threshold", "Minimum score", "Drops segments whose best word has a lower score (“Why this class” shows the scores)"],
-  ["overlap_threshold", "Minimum visible share", "Drops segments of which other segments cover so much that less than this share stays visible"],
+  ["overlap_threshold", "Minimum visible share", "Drops segments of which less than this share is visible because others cover the rest"],
   ["void_threshold", "None of these words", "Drops segments whose probability of being none of your words is higher than this; lower is stricter"],
 ];
 const TERMS = [
