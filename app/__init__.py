@@ -1,4 +1,4 @@
-"""The page: thin callbacks over `eovseg.Predictor`."""
+"""The Gradio page: thin callbacks around `eovseg.Predictor`."""
 
 from app.proxies import drop_unusable
 

@@ -1,4 +1,4 @@
-"""`eovseg page`, also `python -m app`: load a model, compute the first result, serve the page."""
+"""`eovseg page`, also `python -m app`: load a model, compute the first result and serve the page."""
 
 import argparse
 import contextlib
@@ -21,38 +21,39 @@ AUTH_VARIABLE = "EOVSEG_AUTH"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options, with what they do."""
+    """The command-line options with their help texts."""
     options = argparse.ArgumentParser(
         prog="eovseg page", description="EOV-Seg Explorer in the browser.", epilog=described()
     )
     add_model_options(options)
-    options.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one")
-    options.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
-    options.add_argument("--root-path", help="path under which a proxy serves the page, such as /eovseg")
+    options.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all interfaces")
+    options.add_argument("--port", type=int, help="port to listen on (default: the first free port from 7860)")
+    options.add_argument("--root-path", help="path under which a reverse proxy serves the page, such as /eovseg")
     access = options.add_mutually_exclusive_group()
     access.add_argument(
         "--auth", metavar="NAME:PASSWORD",
-        help=f"ask visitors for this name and password; other users of this computer can read it in its list of "
-        f"processes, but not that of --auth-file or of the environment's {AUTH_VARIABLE}",
+        help=f"ask visitors for this name and password; other users of this computer can read them in the list of "
+        f"processes, unlike those of --auth-file or the environment variable {AUTH_VARIABLE}",
     )  # fmt: skip
-    access.add_argument("--auth-file", metavar="FILE", help="as --auth, from the first line of a file")
-    options.add_argument("--share", action="store_true", help="open a public link for a while")
-    options.add_argument("--mcp", action="store_true", help="offer the endpoint to language models, too")
+    access.add_argument("--auth-file", metavar="FILE", help="like --auth, read from the first line of a file")
+    options.add_argument("--share", action="store_true", help="also open a temporary public link")
+    options.add_argument("--mcp", action="store_true", help="also offer the endpoints to language models")
     options.add_argument(
         "--features", metavar="NAME=FILE", nargs="+", default=[], help="weights of dinov2, sam or clip for Clustering"
     )
     options.add_argument(
         "--time-limit", metavar="SECONDS", type=float, default=REQUEST_SECONDS,
-        help=f"after which a request is stopped (default: {REQUEST_SECONDS:g})",
+        help=f"stop a request after this time (default: {REQUEST_SECONDS:g})",
     )  # fmt: skip
-    options.add_argument("--open", action="store_true", help="open the page in this computer's browser")
+    options.add_argument("--open", action="store_true", help="open the page in the default browser")
     return options
 
 
 def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
-    """Name and password of --auth, --auth-file or the environment; None where none of them is given.
+    """Name and password from --auth, --auth-file or the environment; None if none of them is given.
 
-    It is asked once, as the file may be a pipe. Raises `ConfigError`, which quotes neither name nor password.
+    Called only once, because the file may be a pipe. Raises `ConfigError`, whose text contains neither name nor
+    password.
     """
     given, source = options.auth, "--auth"
     if options.auth_file is not None:
@@ -73,11 +74,11 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or "the system gives no reason" if isinstance(error, OSError) else "it is no text in UTF-8"
+    return error.strerror or "the system gives no reason" if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the page until SIGINT or SIGTERM; 2 and one sentence where that is not possible."""
+    """Serves the page until SIGINT or SIGTERM; returns 2, after one sentence, if that is not possible."""
     any_encoding()
     wait_asleep()
     options = parser().parse_args(arguments)
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EovsegError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:  # Gradio's word for a port that is taken
+    except OSError as error:  # Gradio raises it if the port is taken
         print(f"The page cannot be served: {error}", file=sys.stderr)
         return 2
     print("Stopped.", flush=True)
@@ -101,20 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise `ConfigError` where an option is wrong, before the model is loaded."""
+    """Raises `ConfigError` for a wrong option before the model is loaded."""
     if options.mcp and importlib.util.find_spec("mcp") is None:
-        raise ConfigError('--mcp needs one more package: pip install "gradio[mcp]".')
+        raise ConfigError('--mcp needs another package: pip install "gradio[mcp]".')
     if options.port is not None and not 1 <= options.port <= 65_535:
         raise ConfigError(f"--port {options.port} is outside 1 to 65535.")
     if not 0 < options.time_limit < 1e6:
-        raise ConfigError(f"--time-limit {options.time_limit:g} is no number of seconds above 0.")
+        raise ConfigError(f"--time-limit {options.time_limit:g} is not a number of seconds above 0.")
     if options.root_path and not re.fullmatch(r"(https?://[^\s?#]+|/[^\s?#]*)", options.root_path):
         raise ConfigError(
-            f'--root-path "{options.root_path}" must begin with / or be a whole address, such as /eovseg.'
+            f'--root-path "{options.root_path}" must be a path that begins with /, such as /eovseg, or a full URL.'
         )
     if options.port is not None:
         with contextlib.suppress(socket.gaierror), socket.socket() as listener:
-            # As servers do: a port whose last connections are just closing counts as free.
+            # As servers do, so that a port counts as free while its last connections are closing.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((options.host, options.port))
@@ -128,7 +129,7 @@ def _check(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`, and interrupt what comes before the page is served."""
+    """While the block lasts, SIGINT and SIGTERM set `stop`; before the page is served they also interrupt."""
 
     def end(number: int, frame: object) -> None:
         first = not stop.is_set()
@@ -150,13 +151,13 @@ _serving = threading.Event()
 def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: threading.Event) -> None:
     print(f"Loading {options.checkpoint or 'variant ' + (options.variant or 'xs').upper()} ...", flush=True)
     predictor = chosen_model(options)
-    # Gradio takes seconds to import; a wrong checkpoint should be told before that.
+    # Imported late, because Gradio takes seconds to import and a wrong checkpoint should be reported before that.
     from app.models import Models
     from app.page import Page
     from app.server import served
     from app.tabs.clustering import feature_files
 
-    # What is kept of a photo and its words takes about 40 megabytes with XS and up to half a gigabyte with L.
+    # The cached state of a photo and its words takes about 40 MB with XS and up to 500 MB with L.
     models = Models(predictor, options.checkpoint, options.dtype, options.backend)
     large = any(models.parts(choice.key)[0] != "xs" and not choice.missing for choice in models.choices())
     page = Page(predictor, LARGE_MODEL_SESSIONS if large else MAX_SESSIONS, models, options.time_limit)
@@ -172,7 +173,7 @@ def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: thre
         mcp_server=options.mcp,
     ):
         _serving.set()
-        # Short waits: on Windows a signal is seen only between them.
+        # Short waits, because Windows delivers a signal only between them.
         while not stop.wait(0.5):
             pass
 

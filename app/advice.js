@@ -1,10 +1,10 @@
-// Suggested words, the check-up of the list, and what would rename the pinned segment: the body of gr.HTML's
-// `js_on_load`. `props.value` is what app/advice.py gives. Words are a visitor's text: textContent only.
+// Suggests words, checks the list and shows what would rename the pinned segment: the body of gr.HTML's `js_on_load`.
+// `props.value` comes from app/advice.py. Words are typed by visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);
 const found = find(".found");
 const textbox = () => document.querySelector("#words textarea");
-let pinned = null; // what app/why.py says of the pinned segment
+let pinned = null; // value of app/why.py for the pinned segment
 
 function make(tag, text, className = "") {
   const node = document.createElement(tag);
@@ -24,7 +24,7 @@ function busy(node, text) {
   const before = node.textContent;
   node.disabled = true;
   node.textContent = text;
-  setTimeout(() => free(node, before), 60000); // whatever becomes of the request
+  setTimeout(() => free(node, before), 60000); // even if the request gets no answer
   node.before = before;
 }
 
@@ -45,7 +45,7 @@ function add(word) {
 function showCheck({ sentences, add: words }) {
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", sentence));
-  const row = make("p", words.length ? "This photo may also hold " : "");
+  const row = make("p", words.length ? "This photo may also contain " : "");
   for (const word of words) {
     row.append(button(`+ ${word}`, (event) => {
       add(word);
@@ -58,7 +58,7 @@ function showCheck({ sentences, add: words }) {
   found.hidden = false;
 }
 
-// Below "Why this class", which app/stage.js fills on the same event.
+// Appends to "Why this class", which app/stage.js fills on the same event.
 function explain(value) {
   pinned = value?.name && !value.other ? value : null;
   const why = document.querySelector(".stage .why");
@@ -69,7 +69,7 @@ function explain(value) {
     why.append(make("h4", "In 9 of 10 cases it is"), make("p", words + more + "."));
   }
   if (value.in_photo === false) {
-    why.append(make("p", `“${value.label}” is probably not in this photo: the evidence for it is below what 5 % of absent words reach.`, "doubt"));
+    why.append(make("p", `“${value.label}” is probably not in this photo: the evidence for it is below the threshold that only 5 % of absent words exceed.`, "doubt"));
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
@@ -83,7 +83,7 @@ function showChanges({ segment, sentences }) {
   if (!ask || pinned?.segment !== segment) return;
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", sentence));
-  const title = make("h4", sentences.length ? "The smallest changes that rename it" : "Nothing that was tried renames it");
+  const title = make("h4", sentences.length ? "The smallest changes that rename it" : "None of the changes that were tried renames it");
   ask.replaceWith(title, list);
 }
 

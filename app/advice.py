@@ -1,4 +1,4 @@
-"""Advice about words on the page: suggested words, the list's check-up, and what would rename the pinned segment."""
+"""Advice about words on the page: suggested words, a check of the list, and what would rename the pinned segment."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 def build() -> gr.HTML:
-    """The two buttons below the words, and the place of what they find."""
+    """The two buttons below the words, with the area for their results."""
     return gr.HTML(
         {},
         html_template=(_HERE / "advice.html").read_text(encoding="utf-8"),
@@ -31,7 +31,7 @@ def build() -> gr.HTML:
 
 
 def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
-    """Which event runs which callback; `heavy` and `after` are those of a new result."""
+    """Connects events to callbacks; `heavy` and `after` are the event options for a new result."""
     model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, **PRIVATE}
     filled = part.suggest(
         page.callback(suggested, 2), parts.session, [parts.words, part], show_progress="hidden", **model
@@ -48,14 +48,14 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
 
 
 def suggested(session: Session) -> tuple[str, dict[str, Any]]:
-    """Words for the box: the nouns that the session's photo most likely holds."""
+    """Text for the word box: the nouns that are most likely in the session's photo."""
     assert session.result is not None
     found = session.predictor.suggest(session.result.image, SUGGESTED)
     return text_of(found), {"kind": "suggested", "revision": session.revision}
 
 
 def text_of(found: "Sequence[Suggestion]") -> str:
-    """Suggestions as a visitor would type them; thing or stuff is said where the word alone would mean the other."""
+    """Suggestions as a visitor would type them, with `: thing` or `: stuff` where the default kind would be wrong."""
     words = []
     for one in found:
         kind = "thing" if one.is_thing else "stuff"
@@ -65,7 +65,7 @@ def text_of(found: "Sequence[Suggestion]") -> str:
 
 
 def checked(session: Session) -> tuple[dict[str, Any]]:
-    """The check-up of the session's own words on its photo, and the words to add."""
+    """Checks the session's words against its photo; also returns words to add."""
     assert session.result is not None and session.asked is not None
     found = session.predictor.doctor(session.result.image, session.asked.words, session.asked.settings)
     return (
@@ -78,7 +78,7 @@ def checked(session: Session) -> tuple[dict[str, Any]]:
 
 
 def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
-    """The smallest changes that rename a segment; {} where the result has none with this id."""
+    """The smallest changes that rename a segment; {} if the result has no segment with this id."""
     result, asked = session.result, session.asked
     assert result is not None and asked is not None
     if all(segment.id != segment_id for segment in result.segments):

@@ -1,4 +1,4 @@
-"""What is wrong with a call of the page's API, as one sentence: Gradio itself answers `{"error": null}`."""
+"""Tells API callers in one sentence what is wrong with their call; Gradio itself only answers `{"error": null}`."""
 
 import logging
 import os
@@ -13,17 +13,17 @@ from pydantic import ValidationError
 _LOG = logging.getLogger(__name__)
 _UPLOAD = (
     'upload the file to gradio_api/upload first and pass {"path": PATH, "meta": {"_type": "gradio.FileData"}} with the '
-    "path in the list that it answers; over MCP, give a data URI."
+    "path from the list that it returns; over MCP, pass a data URI."
 )
 NOT_UPLOADED = f"The photo was not uploaded to this page; {_UPLOAD}"
-FAILED = "The server failed on this request; its log says why."
+FAILED = "This request caused an error on the server; see its log."
 
 
 class PageBlocks(gr.Blocks):
-    """Blocks whose events never fail without a sentence."""
+    """Blocks whose events report every failure as a sentence."""
 
     async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *rest: Any, **named: Any) -> Any:
-        """As `gr.Blocks.process_api`; raises `gr.Error` only."""
+        """Like `gr.Blocks.process_api`, but raises only `gr.Error`."""
         try:
             function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
             wrong = what_is_wrong(function, inputs)
@@ -32,7 +32,7 @@ class PageBlocks(gr.Blocks):
             return await super().process_api(function, inputs, *rest, **named)
         except gr.Error:
             raise
-        except (ValidationError, InvalidPathError) as error:  # its form is right, but it names a file of the server
+        except (ValidationError, InvalidPathError) as error:  # a well-formed record that names a file of the server
             raise gr.Error(NOT_UPLOADED, print_exception=False) from error
         except Exception as error:
             _LOG.exception("An event of the page failed")
@@ -40,14 +40,14 @@ class PageBlocks(gr.Blocks):
 
 
 def what_is_wrong(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
-    """Whether `inputs` have the number of values and the photos that `function` takes; None where they do."""
+    """A sentence if `inputs` have the wrong number of values or photos that `function` does not take; else None."""
     if len(inputs) != len(function.inputs):
         if function.api_visibility != "public":
-            return "This request is not one that the page makes."
+            return "The page makes no such request."
         names = ", ".join(str(getattr(part, "label", "")) for part in function.inputs)
         return (
-            f"/{function.api_name} takes {len(function.inputs)} values, not {len(inputs)}: {names}. Give all of them "
-            f"in this order, or call gradio_api/call/v2/{function.api_name} with the names of those that you give."
+            f"/{function.api_name} takes {len(function.inputs)} values, not {len(inputs)}: {names}. Pass all of them "
+            f"in this order, or call gradio_api/call/v2/{function.api_name} with named values."
         )
     for part, value in zip(function.inputs, inputs, strict=True):
         if isinstance(part, gr.Image) and value is not None and not _is_record(value):
@@ -58,7 +58,7 @@ def what_is_wrong(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
 
 
 def _could_exist(path: object) -> bool:
-    """Whether the system could have a file of this name: not one with a zero byte or half a character in it."""
+    """Whether a file can have this name: no zero byte, and no lone surrogate."""
     try:
         return not isinstance(path, str) or b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -66,7 +66,7 @@ def _could_exist(path: object) -> bool:
 
 
 def _is_record(value: object) -> bool:
-    """Whether it has the form of an uploaded file; whether it was uploaded is for Gradio to say."""
+    """Whether `value` has the form of an uploaded file; Gradio checks whether it was uploaded."""
     if not isinstance(value, dict) or not isinstance(value.get("path"), str):
         return False
     meta = value.get("meta")
@@ -77,6 +77,6 @@ def _described(value: object) -> str:
     if isinstance(value, dict):
         value = value.get("path") or value.get("url")
     if isinstance(value, str):
-        kind = "a data URI" if value.startswith("data:") else "an address" if "://" in value else "a bare path"
+        kind = "a data URI" if value.startswith("data:") else "a URL" if "://" in value else "a bare path"
         return f'{kind} ("{value[:40]}{"…" if len(value) > 40 else ""}")'
     return f"a value of the type {type(value).__name__}"

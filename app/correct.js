@@ -1,5 +1,5 @@
-// Corrections of the pinned segment: the body of gr.HTML's `js_on_load`. The bar stands in the stage, below the picture;
-// app/stage.js says what is pinned. Names are a visitor's text: they reach the page as text only.
+// Corrections of the pinned segment: the body of gr.HTML's `js_on_load`. The bar is part of the stage, below the picture;
+// app/stage.js announces what is pinned. Names are typed by visitors, so they are set as text only.
 
 const template = element.querySelector("template").content;
 let state = { id: 0, segments: [], undo: 0 };
@@ -38,7 +38,7 @@ function show() {
   for (const part of [find(".name"), find(".acts")]) part.hidden = !chosen;
   const times = state.undo === 1 ? "1 correction" : state.undo + " corrections";
   find(".done").hidden = !state.undo;
-  find(".done span").textContent = times + ". All downloads have them; a new result begins without.";
+  find(".done span").textContent = times + ". All downloads contain them; a new result discards them.";
   if (!chosen) return;
   find("input").value = chosen.label;
   find("datalist").replaceChildren(...[...new Set(state.segments.map((s) => s.label))].map((label) => new Option(label)));
@@ -47,7 +47,7 @@ function show() {
   find("select").disabled = !others.length;
   find(".split").disabled = !state.point;
   find(".split").title = state.point
-    ? "The part that you clicked becomes a segment of its own, if it does not touch the rest"
+    ? "Makes the part that you clicked a separate segment, if it does not touch the rest"
     : "Click the part on the picture first";
 }
 

@@ -1,4 +1,4 @@
-"""The pinned segment put right on the page: renamed, merged, deleted, split, and undone. The work is `Result`'s."""
+"""Corrections of the pinned segment: rename, merge, delete, split and undo. `Result` does the work."""
 
 import html
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.page import Page
 
 _HERE = Path(__file__).parent
-_NAME = 200  # characters; a longer one gets the vocabulary's sentence
+_NAME = 200  # characters; longer names get the vocabulary's error message
 
 
 def part() -> gr.HTML:
@@ -33,7 +33,7 @@ def part() -> gr.HTML:
 
 
 def wire(page: "Page", parts: "Parts") -> None:
-    """Corrections need no network, so they do not wait for another visitor's photo."""
+    """Connects the events. Corrections do not run the network, so they never wait for another visitor's photo."""
 
     def work(session: Session, event: gr.EventData) -> tuple[Any, ...]:
         pin = correct(session, asked_of(event))
@@ -46,19 +46,19 @@ def wire(page: "Page", parts: "Parts") -> None:
 
 
 def asked_of(event: gr.EventData) -> dict[str, Any]:
-    """What app/correct.js sent: `kind`, and of `segment`, `name`, `other`, `x` and `y` what it needs."""
+    """What app/correct.js sent: `kind`, and those of `segment`, `name`, `other`, `x` and `y` that this kind needs."""
     names = ("kind", "segment", "name", "other", "x", "y")
     return {name: getattr(event, name, None) for name in names}
 
 
 def correct(session: Session, asked: dict[str, Any]) -> int:
-    """Put the session's result right as `asked`; returns the id of the segment to pin, 0 for none.
+    """Corrects the session's result as `asked`; returns the id of the segment to pin, 0 for none.
 
-    Raises `EovsegError` for what cannot be done; the result then stays as it was.
+    Raises `EovsegError` if that is impossible; the result is then unchanged.
     """
     with alone(session):
         result = session.result
-        assert result is not None, "a session is corrected after its first run"
+        assert result is not None, "a session can be corrected only after its first run"
         if asked["kind"] == "undo":
             if not session.before:
                 raise ConfigError("There is no correction to undo.")
@@ -81,7 +81,7 @@ def _unknown(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
 
 
 def _whole(asked: dict[str, Any], name: str) -> int:
-    """A whole number of a request; -1, which no segment and no pixel has, where a forged one sent something else."""
+    """An integer from a request; -1, which matches no segment and no pixel, if a forged request sent something else."""
     value = asked[name]
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31 else -1
 

@@ -1,12 +1,13 @@
-"""Where visitors' requests are served: a fixed number of threads, a time limit, and a stop for those who left.
+"""Thread pools that serve visitors' requests with a time limit and cancel them when the visitor leaves.
 
-One thread for the model keeps its memory in one place and its workers warm. Threads can't be killed, so work stops by
-itself: every torch function that such a thread calls asks `checkpoint()` first. Work that never asks is left behind
-after a while, and a fresh thread takes its place, so that one hung request does not hold up the others.
+A single thread runs the model, so that its memory is allocated once and its worker threads are reused. Python threads
+cannot be killed, so cancellation is cooperative: every torch function that such a thread calls first calls
+`checkpoint()`. Work that never reaches a checkpoint is abandoned after a grace period and a new thread replaces its
+thread, so that one hung request does not block the others.
 
-What becomes of a request is decided once, by `Errand.settle`, under the lock of its desk: by its worker when the work
-ends, or by its caller, who looks every quarter of a second whether the time is over, the worker has died, or the
-visitor has left before the work began.
+The outcome of a request is set exactly once, by `Errand.settle`, with the lock of its desk held: by its worker when the
+work ends, or by its caller, which checks every quarter of a second whether the time limit has passed, the worker has
+died, or the visitor left before the work began.
 """
 
 import contextvars
@@ -24,9 +25,9 @@ from app.limits import REQUEST_SECONDS
 from eovseg.errors import EovsegError
 
 _LOG = logging.getLogger(__name__)
-GRACE = 5.0  # seconds beyond the limit until work that reaches no checkpoint is left behind
-LOOK_SECONDS = 0.25  # between two looks of a caller at its request
-MAX_HUNG = 3  # requests left behind; with as many, a desk refuses all others
+GRACE = 5.0  # seconds beyond the limit after which work that reaches no checkpoint is abandoned
+LOOK_SECONDS = 0.25  # how often a caller checks its request
+MAX_HUNG = 3  # abandoned requests that still run, at which a desk refuses new ones
 T = TypeVar("T")
 
 
@@ -35,30 +36,30 @@ class TookTooLong(EovsegError):
 
 
 class VisitorLeft(EovsegError):
-    """Nobody waits for the result any more."""
+    """Nobody is waiting for the result any more."""
 
 
 class WorkerDied(EovsegError):
-    """The thread that served a request ended before the request did."""
+    """The thread that served a request ended before the request was done."""
 
 
 class Errand:
-    """One request: what to do, for how many seconds, and whether somebody still waits for it.
+    """One request: its work, its time limit in seconds, and whether somebody is still waiting for it.
 
-    Its desk's lock guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
+    The lock of its desk guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
 
     def __init__(self, work: Callable[[], Any], seconds: float, waits: Callable[[], bool]) -> None:
         self.work, self.seconds, self.waits = work, seconds, waits
         self.context = contextvars.copy_context()
-        self.worker: threading.Thread | None = None  # who serves it; None while it waits
+        self.worker: threading.Thread | None = None  # the thread that serves it; None while it is queued
         self.deadline = float("inf")
         self.settled = threading.Event()
         self.value: Any = None
         self.error: Exception | None = None
 
     def settle(self, value: Any, error: Exception | None) -> bool:
-        """Decide what came of it, with the desk's lock held; False where that had been decided before."""
+        """Sets the outcome, with the desk's lock held; returns False if it was already set."""
         if self.settled.is_set():
             return False
         self.value, self.error = value, error
@@ -66,13 +67,13 @@ class Errand:
         return True
 
     def serve(self) -> tuple[Any, Exception | None]:
-        """Do the work in this thread: its value, or its error."""
+        """Does the work in this thread and returns its value or its error."""
         _serving.errand = self
         try:
             checkpoint()
             with _Checkpoints():
                 return self.context.run(self.work), None
-        except Exception as error:  # whatever it is, it belongs to the one who waits
+        except Exception as error:  # any error is raised again in the caller
             return None, error
         finally:
             _serving.errand = None
@@ -82,9 +83,9 @@ _serving = threading.local()
 
 
 def checkpoint(*_: Any) -> None:
-    """Stop the request that this thread serves where its time is over or its visitor has left; else do nothing.
+    """Cancels the request that this thread serves if its time is over or its visitor has left; otherwise a no-op.
 
-    Raises `TookTooLong` and `VisitorLeft`.
+    Raises `TookTooLong` or `VisitorLeft`.
     """
     errand: Errand | None = getattr(_serving, "errand", None)
     if errand is None:
@@ -92,11 +93,11 @@ def checkpoint(*_: Any) -> None:
     if time.monotonic() > errand.deadline:
         raise TookTooLong(too_long(errand.seconds))
     if not errand.waits():
-        raise VisitorLeft("The visitor left before the result was there.")
+        raise VisitorLeft("The visitor left before the result was ready.")
 
 
 class _Checkpoints(TorchFunctionMode):
-    """While it is entered, every torch function that this thread calls asks `checkpoint()` first; no other thread's."""
+    """While active, every torch function that this thread calls first calls `checkpoint()`."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -107,13 +108,13 @@ class _Checkpoints(TorchFunctionMode):
 
 def too_long(seconds: float) -> str:
     return (
-        f"This took longer than the {seconds:g} seconds that a request may take and was stopped; use fewer words or a "
+        f"This request was stopped because it took longer than the limit of {seconds:g} seconds; use fewer words or a "
         "smaller photo, or try again when the server is less busy."
     )
 
 
 class Desk:
-    """`threads` that serve one errand each, in the order of their arrival."""
+    """A pool of `threads` that each serve one request at a time, in the order of arrival."""
 
     def __init__(self, name: str, threads: int = 1, seconds: float = REQUEST_SECONDS, grace: float = GRACE) -> None:
         self.seconds = seconds
@@ -127,22 +128,22 @@ class Desk:
 
     @property
     def hung(self) -> int:
-        """How many requests were left behind and still run."""
+        """How many abandoned requests are still running."""
         return sum(thread.is_alive() for thread in self._left_behind)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """What `work()` returns or raises; it may run for `seconds`, by default the desk's own limit.
+        """Returns or raises what `work()` does; it may run for `seconds`, by default the desk's own limit.
 
-        It waits for its turn at most as long as the requests before it may take. Work of this desk or another that
-        calls `run` is part of its request: it runs at once, within the limit of that request.
-        Raises `TookTooLong`, `VisitorLeft` and `WorkerDied`.
+        It waits in the queue for at most as long as the requests before it may take. A nested call of `run`, by work on
+        this desk or another, runs immediately and within the limit of the outer request.
+        Raises `TookTooLong`, `VisitorLeft` or `WorkerDied`.
         """
         if getattr(_serving, "errand", None) is not None:
-            return work()  # part of a request that is being served
+            return work()  # nested call
         errand = Errand(work, self.seconds if seconds is None else seconds, visitor_waits())
         with self._lock:
             if self.hung >= MAX_HUNG:
-                raise TookTooLong("The model no longer answers; whoever runs this server has to start it again.")
+                raise TookTooLong("The model no longer responds; the operator has to restart this server.")
             before = len(self._waiting) + self._threads
             begin_by = time.monotonic() + (before + 1) * (max(self.seconds, errand.seconds) + self._grace)
             self._waiting.append(errand)
@@ -157,25 +158,25 @@ class Desk:
             value: T = errand.value
             return value
         finally:
-            del errand  # an error holds this frame, which must not hold the error
+            del errand  # breaks the reference cycle between an error and this frame
 
     def _look_after(self, errand: Errand, begin_by: float) -> None:
-        """Settle an errand that can't be waited for any longer, and replace workers that are gone."""
+        """Settles a request that cannot succeed any more, and replaces dead workers."""
         self._staff()
         now = time.monotonic()
         if errand.worker is None:
             if not errand.waits():
-                self._withdraw(errand, VisitorLeft("The visitor left before the result was there."))
+                self._withdraw(errand, VisitorLeft("The visitor left before the result was ready."))
             elif now > begin_by:
-                self._withdraw(errand, TookTooLong("The server was too busy to begin with this; try again later."))
+                self._withdraw(errand, TookTooLong("The server was too busy to start this request; try again later."))
         elif not errand.worker.is_alive():
-            died = WorkerDied("The server stopped working on this request before it was done; try it again.")
+            died = WorkerDied("The server stopped before this request was done; try again.")
             if errand.settle(None, died):
-                _LOG.error("A thread of the desk %s ended in the middle of a request.", self._name)
+                _LOG.error("A thread of the desk %s died during a request.", self._name)
         elif now > errand.deadline + self._grace and errand.settle(None, TookTooLong(too_long(errand.seconds))):
             self._workers.remove(errand.worker)
             self._left_behind = [thread for thread in (*self._left_behind, errand.worker) if thread.is_alive()]
-            _LOG.error("A request hangs for %.0f s; its thread is left behind (%d so far).", errand.seconds, self.hung)
+            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", errand.seconds, self.hung)
             self._staff()
 
     def _withdraw(self, errand: Errand, reason: Exception) -> None:
@@ -183,13 +184,13 @@ class Desk:
         errand.settle(None, reason)
 
     def _staff(self) -> None:
-        """As many living workers as the desk has threads, whatever ended the others; called with the lock held."""
+        """Replaces workers that have died; called with the lock held."""
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         while len(self._workers) < self._threads:
             worker = threading.Thread(target=self._serve, name=self._name, daemon=True)
             try:
                 worker.start()
-            except RuntimeError as error:  # the system has no thread to give: the next look tries again
+            except RuntimeError as error:  # out of threads: the next check tries again
                 _LOG.error("No thread could be started for the desk %s: %s", self._name, error)
                 return
             self._workers.append(worker)
@@ -205,6 +206,6 @@ class Desk:
             value, error = errand.serve()
             with self._lock:
                 in_time = errand.settle(value, error)
-            del errand, value, error  # a photo is not held until the next one comes
+            del errand, value, error  # so that no photo is kept in memory until the next request
             if not in_time:
-                return  # it was left behind, and another thread has its place
+                return  # this thread was abandoned and has been replaced

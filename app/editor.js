@@ -1,10 +1,10 @@
-// The words as a table: the body of gr.HTML's `js_on_load`. `props.value` is app/editor.py's table, which is asked for
-// while the table is open. An edit here becomes text again, and the text is what the model reads.
+// The words as a table: the body of gr.HTML's `js_on_load`. `props.value` is the table of app/editor.py, requested while
+// the table is open. Edits are turned into text again, because the model reads the text.
 
 const box = element.querySelector("details");
 const body = element.querySelector("tbody");
 const more = element.querySelector(".more");
-let hidden = ""; // classes beyond those that the table shows, as text
+let hidden = ""; // text of the classes that the table does not show
 let waiting = 0;
 
 const clean = (text) => text.replace(/[,;\n\r]+/g, " ").trim();
@@ -65,7 +65,7 @@ function render() {
   if (!value) return;
   const same = JSON.stringify(rowsNow()) === JSON.stringify(value.rows.map(({ names, thing }) => ({ names, thing })));
   if (same) {
-    // Nothing but colours: whoever is typing in the next field keeps it.
+    // Only the colours changed; keeping the fields preserves the focus of a visitor who is typing.
     value.rows.forEach((row, i) => (body.rows[i].querySelector("i").style.background = row.colour));
   } else {
     body.replaceChildren();
@@ -73,7 +73,7 @@ function render() {
   }
   hidden = value.rest;
   more.hidden = !value.more;
-  more.textContent = `${value.more} more classes are in the text only.`;
+  more.textContent = `${value.more} more classes are only in the text.`;
 }
 
 function ask() {

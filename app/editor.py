@@ -1,4 +1,4 @@
-"""The words as a table: what app/editor.js shows, and which words an English text tower can't read."""
+"""The words as a table for app/editor.js, and which words an English text tower cannot read."""
 
 import re
 import unicodedata
@@ -13,11 +13,10 @@ MAX_ROWS = 300
 
 
 def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dict[str, Any]:
-    """The classes that `words` spell, as rows: names, whether a thing, and the colour of the first name.
+    """The classes of `words` as rows: names, whether it is a thing, and the colour of the first name.
 
-    Words by example stand in it as the text calls them. `more` counts the classes beyond `MAX_ROWS`, `rest` is their
-    text: the table leaves them as they are. Empty words give no rows; raises `VocabularyError` for words that cannot be
-    used.
+    Words by example are named as in the text. `more` counts the classes beyond `MAX_ROWS` and `rest` is their text,
+    which the table does not change. Empty words give no rows. Raises `VocabularyError` for words that cannot be used.
     """
     if not words.strip(" ;,\r\n\t"):
         return {"rows": [], "more": 0, "rest": ""}
@@ -35,14 +34,14 @@ def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dic
 
 
 def foreign_words(words: Sequence[str]) -> list[str]:
-    """Those with letters beyond a-z, which an English text tower splits into pieces and matches by chance."""
+    """The words with non-ASCII letters, which an English text tower splits into pieces and matches by chance."""
     return [
         word for word in words if any(ord(letter) > 127 and unicodedata.category(letter)[0] in "LM" for letter in word)
     ]
 
 
 def with_reference(text: str, reference: str) -> str:
-    """The words with `reference` at their end, if it is not among them."""
+    """The words with `reference` appended, unless they already contain it."""
     text = text if isinstance(text, str) else ""
     if any(reference.casefold() == item.casefold() for item in _items(text)):
         return text
@@ -50,7 +49,7 @@ def with_reference(text: str, reference: str) -> str:
 
 
 def without_reference(text: str, reference: str) -> str:
-    """The words without `reference`, where it is a class or a name of one."""
+    """The words without `reference`, whether it is a class or one of its synonyms."""
     text = text if isinstance(text, str) else ""
     named = re.compile(rf"(?<![^,;\n])\s*{re.escape(reference)}\s*(:\s*(thing|stuff)\s*)?(?=[,;\n]|$)", re.IGNORECASE)
     kept = [piece for piece in (named.sub("", piece).strip(" ,") for piece in re.split(r"[;\n]", text)) if piece]

@@ -1,10 +1,9 @@
-"""The ten example photos with words that suit them, and how class lists are titled."""
+"""The ten example photos with suitable words, and the titles of presets."""
 
 from pathlib import Path
 
 from eovseg.assets import asset_path
 
-# The words are a start, not the answer.
 EXAMPLES = {
     "bus-street.jpg": "bus; car; person, people; tree; sky; road, street; building; grass; flowers",
     "savanna.jpg": "elephant; tree; bush; sky; grass; river, water; sand, dirt",
@@ -24,7 +23,7 @@ def example_paths() -> list[Path]:
 
 
 def preset_title(name: str) -> str:
-    """A preset's file name as people read it: "ade20k-150" is "ADE20K · 150 classes"."""
+    """The title of a preset: "ade20k-150" becomes "ADE20K · 150 classes"."""
     title, _, count = name.rpartition("-")
     if not count.isdigit():
         return name.capitalize()

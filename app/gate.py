@@ -1,5 +1,5 @@
-"""What is turned away before Gradio sees it: bodies that are too large, routes that are not on the page's list, and
-files that are neither an upload, nor a result, nor an example."""
+"""Rejects requests before Gradio sees them: bodies that are too large, routes that are not on the page's list, and
+files that are neither uploads, results nor examples."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# What the page, `gradio_client`, curl and --mcp use. Whatever else Gradio has or will have is not there.
+# The routes that the page, `gradio_client`, curl and --mcp use. All other routes of Gradio are refused.
 OPEN = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon(/\d+)?|login|logout)/?|/(assets|static|svelte)/.+"
     r"|/gradio_api/((info|openapi\.json|user|login_check|token|app_id|startup-events|theme\.css|reset|cancel)/?"
@@ -30,19 +30,19 @@ OPEN = re.compile(
 FILE = re.compile(r"/gradio_api/file[=/](.*)", re.DOTALL)
 UPLOAD = "/gradio_api/upload"
 CALL = re.compile(r"/gradio_api/call/(?:v2/)?([^/]+)/?", re.DOTALL)
-OWN_FAULT = "The server could not answer this request; its log says why."
+OWN_FAULT = "The server could not answer this request; see its log."
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
 
 
 class Gate:
-    """ASGI middleware around Gradio; `folders` are served besides the upload folder."""
+    """ASGI middleware around Gradio; files are served from `folders` and the upload folder only."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], folders: Sequence[Path] = ()) -> None:
         self._app = app
         self._folders = [os.path.realpath(folder) for folder in folders]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # the page has none
+        if scope["type"] == "websocket":  # the page uses none
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
@@ -57,14 +57,14 @@ class Gate:
             await exchange.sentence(*refusal)
 
     async def _passed_on(self, scope: Scope, exchange: "_Exchange") -> tuple[int, str] | None:
-        """Let Gradio answer; status and sentence where it could not."""
+        """Lets Gradio answer; returns a status and a sentence if it could not."""
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.refusal is None:
-                # A request that Gradio did not expect. Its traceback is for nobody to read, and would fill the log.
+                # Gradio did not expect this request. A traceback would be of no use and would fill the log.
                 _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
-                # Nothing that a visitor sends makes the system fail: a full disk is the server's own trouble.
+                # No request can cause these two: a full disk or memory is the server's own problem.
                 return (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _why_wrong(scope, error))
         return exchange.refusal
 
@@ -72,22 +72,22 @@ class Gate:
         found = FILE.fullmatch(path)
         if found is not None:
             return None if self._served(found[1]) else (403, "This file is not served.")
-        return None if OPEN.fullmatch(path) else (404, "This page has nothing here.")
+        return None if OPEN.fullmatch(path) else (404, "There is nothing at this address.")
 
     def _served(self, path: str) -> bool:
-        """Whether `path`, links followed, is a file of the upload folder or of one that is open to all."""
+        """Whether `path`, after following links, is a file in the upload folder or in one of `folders`."""
         if "\0" in path:
             return False
         real = Path(os.path.realpath(path))
         folders = (*self._folders, os.path.realpath(get_upload_folder()))
-        # Unlike Path.is_file, os.path.isfile answers False for a name that is too long for the file system.
+        # Unlike Path.is_file, os.path.isfile returns False for a name that is too long for the file system.
         return any(real.is_relative_to(folder) for folder in folders) and os.path.isfile(real)  # noqa: PTH113
 
 
 class _Exchange:
     """`receive` that stops a body at `limit` bytes, whatever length it claims, and `send` that adds our headers.
 
-    Once a body was too large, nothing of what Gradio makes of that is sent: `refusal` is the answer.
+    Once a body is too large, Gradio's own answer is dropped, and `refusal` is the answer.
     """
 
     def __init__(self, receive: Receive, send: Send, limit: int) -> None:
@@ -115,7 +115,7 @@ class _Exchange:
         await self._send(message)
 
     async def sentence(self, status: int, detail: str) -> None:
-        """Answer with one sentence; an answer that broke off is only ended, so that its reader does not wait."""
+        """Answers with one sentence; an interrupted answer is only closed, so that its reader does not wait."""
         self.refusal = None
         if self._started:
             if not self._ended:
@@ -131,19 +131,19 @@ def _wrong_length(scope: Scope, limit: int) -> tuple[int, str] | None:
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if not length.isdigit():
         return 400, "The length of this request is not a whole number."
-    too_large = len(length) > 18 or int(length) > limit  # Python refuses to read thousands of digits
+    too_large = len(length) > 18 or int(length) > limit  # int() rejects thousands of digits
     return (413, _too_large(limit)) if too_large else None
 
 
 def _too_large(limit: int) -> str:
-    return f"This request is larger than {limit / 1e6:g} MB, which is the most that is taken here."
+    return f"This request is larger than the limit of {limit / 1e6:g} MB."
 
 
 def _why_wrong(scope: Scope, error: Exception) -> str:
     """A sentence for a request that Gradio could not read."""
     called = CALL.fullmatch(scope["path"])
     if called is not None and isinstance(error, KeyError | FnIndexInferError):
-        return f"There is no endpoint /{' '.join(called[1][:40].split())}; gradio_api/info lists those that there are."
-    if called is not None and isinstance(error, TypeError):  # names the argument that is missing or unknown
+        return f"There is no endpoint /{' '.join(called[1][:40].split())}; gradio_api/info lists the endpoints."
+    if called is not None and isinstance(error, TypeError):  # its text names the missing or unknown argument
         return f"{str(error).partition(' Please click')[0][:200].rstrip('.')}; gradio_api/info lists the arguments."
-    return "This request is not one that the page makes; see its API for the form."
+    return "The page makes no such request; its API documentation shows the right form."

@@ -1,9 +1,9 @@
-"""What the page does with Gradio's undocumented state: its queue, what it keeps of callers, and where MCP files lie.
+"""All access to undocumented state of Gradio: its queue, its data about callers, and its folder for MCP files.
 
-The public API has nothing for these five functions. `KNOWN_GOOD` is the version that they were last checked with;
-tests/app/test_gradio_internals.py checks the installed one and names it where a name is gone. On a server where one is
-gone, the page goes on without it and the log says so once. What Gradio lets others override or import (`process_api` in
-app/calls.py, its errors in app/gate.py) is used where it is needed.
+Gradio's public API cannot do what these five functions do. They were last checked with version `KNOWN_GOOD`;
+tests/app/test_gradio_internals.py checks the installed version and names any attribute that has gone. The page then
+works without that feature, and the log says so once. Names that Gradio lets others override or import (`process_api` in
+app/calls.py, its errors in app/gate.py) are used directly.
 """
 
 import functools
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def _or_without(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """The decorated function, or `fallback()` where Gradio has changed; `lost` says in the log what no longer works."""
+    """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `lost`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         told: list[str] = []
@@ -36,7 +36,11 @@ def _or_without(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T
                 if not told:
                     told.append(lost)
                     _LOG.warning(
-                        "Gradio %s is not built as %s was (%s): %s.", gradio.__version__, KNOWN_GOOD, error, lost
+                        "The internals of Gradio %s differ from those of %s (%s): %s.",
+                        gradio.__version__,
+                        KNOWN_GOOD,
+                        error,
+                        lost,
                     )
                 return fallback()
 
@@ -46,14 +50,14 @@ def _or_without(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T
 
 
 def _event() -> Any:
-    """Gradio's record of the event that this thread serves; None outside of one."""
+    """Gradio's record of the event that this thread serves; None outside of an event."""
     blocks, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     return blocks._queue.event_ids_to_events.get(number) if blocks is not None and number else None
 
 
-@_or_without(lambda: lambda: True, "visitors who leave are noticed only when the time limit is over")
+@_or_without(lambda: lambda: True, "requests of visitors who left run until the time limit")
 def visitor_waits() -> Callable[[], bool]:
-    """Whether the browser or script behind Gradio's present event is still there; always true outside of one."""
+    """Whether the client of the current Gradio event is still connected; always true outside of an event."""
     event = _event()
     if event is None:
         return lambda: True
@@ -61,9 +65,9 @@ def visitor_waits() -> Callable[[], bool]:
     return lambda: bool(event.alive)
 
 
-@_or_without(lambda: False, "a request that was repeated is computed each time")
+@_or_without(lambda: False, "repeated requests are computed every time")
 def superseded() -> bool:
-    """Whether the same tab already asks again for what the present event is to show."""
+    """Whether the queue holds a newer event of the same browser tab with the same outputs as the current event."""
     event, blocks = _event(), LocalContext.blocks.get(None)
     if event is None or blocks is None:
         return False
@@ -75,9 +79,9 @@ def superseded() -> bool:
     )
 
 
-@_or_without(lambda: None, "what Gradio keeps of a visitor goes only when others need the room")
+@_or_without(lambda: None, "Gradio's data about a visitor is freed only when others need the space")
 def forget_callers(blocks: Any, now: float, seconds: float) -> None:
-    """Drop what Gradio keeps of browsers and scripts that were idle for `seconds` before `now` (since 1970)."""
+    """Drops Gradio's data about clients that were idle for more than `seconds` at `now` (seconds since 1970)."""
     holder = blocks.state_holder
     for key, used in list(holder.time_last_used.items()):
         if (datetime.fromtimestamp(now) - used).total_seconds() > seconds:
@@ -87,9 +91,9 @@ def forget_callers(blocks: Any, now: float, seconds: float) -> None:
 
 @_or_without(lambda: None, "results that nobody reads stay in memory")
 def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: float) -> None:
-    """Drop lists of results that were read, and those that nobody read for `seconds` before `now` (since 1970).
+    """Drops message lists that were read, or that nobody has read for `seconds` at `now` (seconds since 1970).
 
-    `unread` is the caller's own notebook between the rounds: since when each list has been waiting.
+    The caller keeps `unread` between calls: it holds the time since which each list has been waiting.
     """
     line = blocks._queue
     for key, waiting in list(line.pending_event_ids_session.items()):
@@ -105,11 +109,11 @@ def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: 
         del unread[key]
 
 
-@_or_without(lambda: "", "photos that language models send stay on the disk")
+@_or_without(lambda: "", "photos that language models send are not deleted")
 def keep_mcp_files_in(folder: str) -> str:
-    """Put photos that language models send (--mcp) into `folder`; returns the folder before.
+    """Stores photos that language models send (--mcp) in `folder`; returns the previous folder.
 
-    They would lie outside of the upload folder: Gradio reads their place once, when it is imported.
+    By default they are stored outside the upload folder, because Gradio reads the path only when it is imported.
     """
     before, gradio.mcp.DEFAULT_TEMP_DIR = gradio.mcp.DEFAULT_TEMP_DIR, folder
     return before

@@ -1,4 +1,4 @@
-"""What keeps a server's memory and disk bounded over a long day: what nobody asked for in a while goes."""
+"""Keeps a server's memory and disk use bounded: drops sessions, messages and files that were not used for a while."""
 
 import contextlib
 import ctypes
@@ -19,11 +19,11 @@ from app.session import SessionStore
 
 _LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 20.0
-YOUNG_SECONDS = 120.0  # a file this young may belong to a request that waits, whatever the disk says
+YOUNG_SECONDS = 120.0  # younger files may belong to a queued request, so they stay even beyond `FILES_BYTES`
 
 
 class Janitor:
-    """A thread that tidies up every twenty seconds, while the `with` block lasts."""
+    """A thread that cleans up every twenty seconds while the `with` block lasts."""
 
     def __init__(self, blocks: Any, store: SessionStore, seconds: float = ROUND_SECONDS) -> None:
         self._blocks, self._store, self._seconds = blocks, store, seconds
@@ -43,11 +43,11 @@ class Janitor:
         while not self._stop.wait(self._seconds):
             try:
                 self.tidy()
-            except Exception:  # a round that fails must not be the last one
-                _LOG.exception("Tidying up failed; the next round tries again")
+            except Exception:  # a failed round must not end the thread
+                _LOG.exception("Cleaning up failed; the next round tries again")
 
     def tidy(self, now: float | None = None) -> None:
-        """One round; `now` in seconds since 1970."""
+        """Runs one round; `now` is in seconds since 1970."""
         now = time.time() if now is None else now
         self._store.expire(SESSION_SECONDS, now)
         delete_files(Path(get_upload_folder()), now)
@@ -58,7 +58,7 @@ class Janitor:
 
 
 def delete_files(folder: Path, now: float) -> None:
-    """Delete files of `folder` older than `FILE_SECONDS`, and the oldest others while all exceed `FILES_BYTES`."""
+    """Deletes the files of `folder` older than `FILE_SECONDS`, then the oldest ones until `FILES_BYTES` suffice."""
     found = []
     for file in _files(folder):
         with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def delete_files(folder: Path, now: float) -> None:
             with contextlib.suppress(OSError):
                 file.unlink()
                 total -= size
-                file.parent.rmdir()  # only where it was the last file
+                file.parent.rmdir()  # fails, and is ignored, unless it is empty
 
 
 def _files(folder: Path) -> Iterable[Path]:
@@ -79,7 +79,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def trim() -> None:
-    """Give memory that is free back to the system, where the C library can."""
+    """Returns free memory to the operating system, if the C library is glibc."""
     library: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    if library is not None and hasattr(library, "malloc_trim"):  # glibc's
+    if library is not None and hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""How the page is laid out and wired: components, events and the named endpoints around app/page.py's callbacks."""
+"""Layout and wiring of the page: components, events and named endpoints around the callbacks of app/page.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from eovseg.formats import FORMATS
 from eovseg.vocabulary import preset_names
 
 _HERE = Path(__file__).parent
-_WORDS_HELP = "Put ; between classes and , between synonyms, then press Enter"
+_WORDS_HELP = "Separate classes with ; and synonyms with , then press Enter"
 _TABS = {"many": many, "vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-# Composing needs no network, so it does not wait for another visitor's photo.
+# Composing does not run the network, so it never waits for another visitor's photo.
 _COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}
 _SAVE_SCRIPT = """(file) => {
   if (!file) return;
@@ -41,7 +41,7 @@ _SAVE_SCRIPT = """(file) => {
 
 
 def launch_options() -> dict[str, Any]:
-    """What `Blocks.launch` needs for this page; only the example photos are served besides what Gradio made itself."""
+    """Options of `Blocks.launch` for this page; besides Gradio's own files, only the example photos are served."""
     return {
         "theme": theme(),
         "head": head(),
@@ -57,7 +57,7 @@ def launch_options() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that events read or fill."""
+    """The components that events read or update."""
 
     session: gr.State
     photo: gr.Image
@@ -91,7 +91,7 @@ class Parts:
 
 
 def build(page: Page) -> gr.Blocks:
-    """The page as Gradio blocks, ready for `queue` and `launch`."""
+    """Builds the page; call `queue` and `launch` on the result."""
     with PageBlocks(
         title="EOV-Seg Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, FILE_SECONDS)
     ) as demo:
@@ -119,7 +119,7 @@ def build(page: Page) -> gr.Blocks:
 
 
 def _scripted(name: str, value: Any = None, **options: Any) -> gr.HTML:
-    """An HTML component with its template and script from this folder."""
+    """An HTML component with its template and script from this folder, NAME.html and NAME.js."""
     template = _HERE / f"{name}.html"
     return gr.HTML(
         value,
@@ -132,7 +132,7 @@ def _scripted(name: str, value: Any = None, **options: Any) -> gr.HTML:
 
 
 def _question() -> dict[str, Any]:
-    """The words, a class list beside them, and what was odd."""
+    """The words, the preset beside them, and notes about both."""
     words = gr.Textbox(
         next(iter(EXAMPLES.values())), label="What to look for", info=_WORDS_HELP, lines=1, max_lines=6,
         elem_id="words", max_length=MAX_TEXT,
@@ -140,10 +140,10 @@ def _question() -> dict[str, Any]:
     with gr.Column(elem_classes="list", min_width=0):
         preset = gr.Dropdown(
             [("My words only", ""), *((preset_title(name), name) for name in preset_names())],
-            value="", label="With a class list", info="A list comes first, then your words", elem_id="preset",
+            value="", label="Add a class list", info="Its classes come before your words", elem_id="preset",
         )  # fmt: skip
         competes = gr.Checkbox(
-            False, label="Its words only compete, as “other”", visible="hidden", elem_id="competes", container=False,
+            False, label="Show its classes as “other” only", visible="hidden", elem_id="competes", container=False,
         )  # fmt: skip
     go = gr.Button("Segment", variant="primary", elem_id="go")
     editor = _scripted("editor")
@@ -156,7 +156,7 @@ def _question() -> dict[str, Any]:
 
 
 def _rail(page: Page) -> dict[str, Any]:
-    """The photo, the examples and the settings, beside every tab."""
+    """The photo, the examples and the settings, which all tabs share."""
     photo = uploaded_photo(
         value=str(example_paths()[0]), label="Photo", show_label=False, sources=["upload", "clipboard", "webcam"],
         alt_text="The photo to segment",
@@ -173,7 +173,7 @@ def _segment() -> dict[str, Any]:
     correct = corrections.part()
     why = _scripted("why")
     with gr.Row(elem_classes="downloads"):
-        gr.HTML("<h2>Take it with you</h2>", apply_default_css=False, elem_classes="heading")
+        gr.HTML("<h2>Download</h2>", apply_default_css=False, elem_classes="heading")
         downloads = {kind: gr.Button(title, size="sm", min_width=0) for kind, title in DOWNLOADS.items()}
         with gr.Row(elem_classes="for-tool"):
             tool = gr.Dropdown(
@@ -199,8 +199,8 @@ def _tabs(page: Page, session: gr.State) -> dict[str, tuple[gr.Tab, Tab]]:
 
 
 def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Tab, Tab]]) -> None:
-    """Which event runs which callback."""
-    # preprocess=False: the photo arrives as the uploaded file, so that our loader, not Gradio's, judges a bad one.
+    """Connects events to callbacks."""
+    # preprocess=False: the callback gets the uploaded file, so that our loader, not Gradio's, reports a bad photo.
     run: dict[str, Any] = {
         "inputs": [parts.session, *parts.asked],
         "outputs": parts.shown,
@@ -252,7 +252,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
 
 
 def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr.Tab, Tab]]) -> None:
-    """A tab is computed when it is opened and shows another result than the one before."""
+    """A tab is computed when it is opened, unless it already shows the current result."""
 
     def leave(session: Session) -> tuple[()]:
         session.open_tab = ""
@@ -270,7 +270,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
 
 
 def _refresh_all(page: Page, parts: Parts, tabs: dict[str, tuple[gr.Tab, Tab]]) -> dict[str, Any]:
-    """One event for all tabs after a new result: the open one is computed, the others stay as they are."""
+    """One event for all tabs after a new result: it updates the open tab and skips the others."""
     outputs = [output for _, tab in tabs.values() for output in tab.outputs]
 
     def refresh(session: Session, *values: Any) -> list[Any]:
@@ -293,13 +293,13 @@ def _refreshed(session: Session, name: str, tab: Tab, values: Sequence[Any]) -> 
         return [gr.skip()] * len(tab.outputs)
     revision = session.revision
     answer = list(tab.refresh(session, *values))
-    checkpoint()  # what is refused is not seen
+    checkpoint()  # a cancelled request does not count as seen
     session.seen[name] = revision
     return answer
 
 
 def _endpoints(page: Page) -> None:
-    """`/segment`, the function that `gradio_client` and, with --mcp, language models call, and those of the tabs."""
+    """The endpoint `/segment`, for `gradio_client` and, with --mcp, language models, and the endpoints of the tabs."""
     with gr.Row(visible=False):
         inputs = [
             uploaded_photo(label="photo"),
@@ -311,10 +311,10 @@ def _endpoints(page: Page) -> None:
             gr.Dropdown(["", *ENSEMBLES], value="", label="ensemble"),
             *(gr.Number(None, minimum=0, maximum=1, label=name) for name in SHARES[2:]),
             gr.Textbox("", label="model"),
-            gr.Dropdown(["", "true", "false"], value="", label="edges"),  # a checkbox has no "as the model has it"
+            gr.Dropdown(["", "true", "false"], value="", label="edges"),  # a checkbox has no "default"
         ]
         outputs = [gr.JSON(label="segments"), gr.Files(label="files")]
-        # preprocess=False as above: a file that is no photo gets our sentence.
+        # preprocess=False for the same reason as in `_wire`.
         gr.Button().click(page.api_segment, inputs, outputs, api_name="segment", preprocess=False, **MODEL)
     for module in _TABS.values():
         module.endpoints(page)

@@ -1,15 +1,15 @@
-// Keeps the address of the page at what it shows, for the example photos: words, settings, tab and pinned segment.
-// The body of gr.HTML's `js_on_load`. The query of a result stands in the notes (app/link.py); the stage tells what is
-// pinned. The address changes when a visitor changes something, never by itself.
+// Keeps the URL of the page up to date with words, settings, tab and pinned segment, for the example photos.
+// The body of gr.HTML's `js_on_load`. The query of a result is hidden in the notes (app/link.py); the stage announces what
+// is pinned. The URL changes only when a visitor changes something.
 
-const LONGEST = 4000; // characters that an address may have; a longer one would be cut by some programs
+const LONGEST = 4000; // maximum length of the URL in characters; some programs truncate longer ones
 const first = new URLSearchParams(location.search);
-let query = null; // of the result that is shown
-let start = null; // of the one that the page began with
+let query = null; // of the result on the page
+let start = null; // of the first result
 let tab = "segment";
 let segment = 0;
 let restored = !first.has("words");
-let waiting = ""; // the tab that the address asks for, until the result is drawn
+let waiting = ""; // the tab in the URL, until the result is drawn
 
 const tabOf = (button) => button?.textContent.trim().toLowerCase();
 
@@ -20,9 +20,9 @@ function write() {
   const values = new URLSearchParams(query);
   if (tab !== "segment") values.set("tab", tab);
   if (segment) values.set("segment", segment);
-  // An own photo is in no address; one that opened another photo would say something else.
+  // A visitor's own photo cannot be in a URL, and a link that opens another photo would be misleading.
   const kept = values.has("photo") ? values : new URLSearchParams();
-  for (const [name, value] of here) if (name.startsWith("__")) kept.set(name, value); // Gradio's, as __theme
+  for (const [name, value] of here) if (name.startsWith("__")) kept.set(name, value); // parameters of Gradio, such as __theme
   const text = kept.toString();
   const address = location.pathname + (text && text.length <= LONGEST ? "?" + text : "");
   if (address !== location.pathname + location.search) history.replaceState(history.state, "", address);
@@ -31,19 +31,19 @@ function write() {
 function read() {
   const node = document.querySelector(".notes .link");
   if (!node || node.dataset.query === undefined) return;
-  if (query !== node.dataset.query && tab !== "segment") segment = 0; // that of another result
+  if (query !== node.dataset.query && tab !== "segment") segment = 0; // it belonged to another result
   query = node.dataset.query;
   start ??= query;
   if (!restored && (node.dataset.tab !== undefined || query !== start)) {
     restored = true;
     waiting = node.dataset.tab ?? "";
-    setTimeout(openTab, 3000); // however it went with the picture
+    setTimeout(openTab, 3000); // even if the picture fails to draw
   }
   write();
 }
 
 function openTab() {
-  // Gradio has each button twice: once unseen, to measure it, and once more in a menu where there is no room.
+  // Gradio has several copies of each button: a hidden one to measure it, and one in the overflow menu.
   const buttons = [...document.querySelectorAll("#tabs [role=tab], #tabs .overflow-dropdown button")];
   const button = buttons.find((one) => tabOf(one) === waiting && !one.closest("[aria-hidden=true]"));
   if (waiting && waiting !== tab) button?.click();

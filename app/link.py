@@ -1,6 +1,6 @@
-"""The page's address: it carries what is asked, the open tab and the pinned segment, and brings them back.
+"""The page's URL: it encodes the request, the open tab and the pinned segment, and restores them.
 
-The server says what belongs to a result, hidden in the notes that come with each; app/link.js writes the address.
+The server hides the query of each result in the notes beside it; app/link.js writes it into the URL.
 """
 
 import html
@@ -14,7 +14,7 @@ _SCRIPT = Path(__file__).parent / "link.js"
 
 
 def part() -> gr.HTML:
-    """The script that keeps the address; nothing of it is seen."""
+    """The invisible component whose script keeps the URL up to date."""
     return gr.HTML(
         html_template="<span hidden></span>",
         js_on_load=_SCRIPT.read_text(encoding="utf-8"),
@@ -24,6 +24,6 @@ def part() -> gr.HTML:
 
 
 def note(query: str, linked: Link | None) -> str:
-    """The query of a result as a hidden element; with `linked`, the tab that the address asks for beside it."""
+    """The query of a result as a hidden HTML element; with `linked`, also the tab in the URL."""
     tab = "" if linked is None else f' data-tab="{html.escape(linked.tab)}"'
     return f'<span hidden class="link" data-query="{html.escape(query)}"{tab}></span>'

@@ -1,7 +1,7 @@
-"""Many photos, or a short clip, with the words and settings of a session: one after the other, each at its turn.
+"""Segments many photos, or a short clip, one after the other with the words and settings of a session.
 
-Every photo and every frame is a request of its own at the page's desk, so that other visitors get theirs in between,
-and one who leaves frees the model at once. What a go made lies in a folder that ends with it; its ZIP is a download.
+Every photo and every frame is a separate request at the page's desk, so that other visitors are served in between, and
+the model is free as soon as a visitor leaves. A run writes its files to a temporary folder and offers them as a ZIP.
 """
 
 import csv
@@ -38,16 +38,16 @@ from eovseg.video.writing import write_video
 
 _LOG = logging.getLogger(__name__)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
-CARD_SIDE = 360  # pixels of a picture of the gallery
-MAX_CARDS = 24  # of a clip, evenly spread
+CARD_SIDE = 360  # longer side of a gallery picture, pixels
+MAX_CARDS = 24  # gallery pictures of a clip, evenly spaced
 _SHOWN_NAMES = 6
-FAILED = "The model failed on this photo; the server's log says why."
-Run = Callable[[Callable[[], Any]], Any]  # the desk: does a piece of work at its turn, or raises
+FAILED = "The model failed on this photo; see the server's log."
+Run = Callable[[Callable[[], Any]], Any]  # `Desk.run`: queues the work, then returns or raises what it does
 
 
 @dataclass(frozen=True)
 class Given:
-    """An uploaded file, and what its visitor calls it."""
+    """An uploaded file with the name it has on the visitor's computer."""
 
     path: Path
     name: str
@@ -59,28 +59,28 @@ class Given:
 
 @dataclass
 class Go:
-    """What the page shows of a go: cards in their order, counts of words, and how far it is.
+    """State of one run of the tab Many: gallery cards in order, word counts and progress.
 
-    `rows` are the lines of the table of all segments.
+    `rows` are the rows of the table of all segments.
     """
 
     token: str
     of: int
     clip: bool = False
     done: int = 0
-    made: int = 0  # of them with a result
+    made: int = 0  # those of `done` that have a result
     cards: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
     state: str = "running"
 
     def value(self) -> dict[str, Any]:
-        """What app/many.js draws."""
+        """What app/tabs/many.js draws."""
         shown = {name: getattr(self, name) for name in ("token", "of", "clip", "done", "made", "note", "state")}
         return {**shown, "cards": list(self.cards), "words": self._words()}
 
     def _words(self) -> list[dict[str, Any]]:
-        """By word, the most frequent first: in how many pictures, how many segments, mean score, mean share."""
+        """For each word, most frequent first: number of pictures and segments, mean score and share (both 0..1)."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
             found.setdefault(row["class"], []).append(row)
@@ -97,7 +97,7 @@ class Go:
         return sorted(words, key=lambda one: (-int(one["pictures"]), -float(one["share"])))
 
     def add(self, picture: str, result: Result, seconds: float, card: bool = True) -> None:
-        """A picture that is done; `card`: whether the gallery shows it."""
+        """Adds the result of a picture; `card` says whether the gallery shows it."""
         pixels = result.segment_map.size
         for segment, name in zip(result.named, result.names, strict=False):
             self.rows.append(
@@ -117,7 +117,7 @@ class Go:
         self.cards.append({"name": picture, "error": sentence})
 
     def table_csv(self) -> str:
-        """Every segment of every picture, as spreadsheets read it."""
+        """A CSV table of every segment of every picture."""
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(("picture", "name", "class", "kind", "score", "share"))
@@ -128,15 +128,15 @@ class Go:
 
 
 def uploaded(files: object) -> list[Given]:
-    """The uploads that an event of the page names: photos, or one clip.
+    """Checks the uploads that an event of the page names: photos, or one clip.
 
-    Raises `ConfigError` for too many, for both, and for what is no upload.
+    Raises `ConfigError` for too many files, for photos together with a clip, and for paths that were not uploaded.
     """
     listed = files if isinstance(files, list) else []
     if not listed:
         raise ConfigError("Choose some photos or a clip first.")
     if len(listed) > MAX_FILES:
-        raise ConfigError(f"{len(listed):,} files are too many; at most {MAX_FILES} photos go at once.")
+        raise ConfigError(f"{len(listed):,} files are too many; choose at most {MAX_FILES} photos.")
     folder = os.path.realpath(get_upload_folder())
     given = []
     for entry in listed:
@@ -144,20 +144,20 @@ def uploaded(files: object) -> list[Given]:
         if not isinstance(path, str) or not isinstance(name, str) or "\0" in path:
             raise ConfigError("A file was not uploaded to this page; choose it again.")
         real = Path(os.path.realpath(path))
-        if not real.is_relative_to(folder) or not os.path.isfile(real):  # noqa: PTH113 (any name may come)
-            raise ConfigError("A file was not uploaded to this page, or was deleted meanwhile; choose it again.")
+        if not real.is_relative_to(folder) or not os.path.isfile(real):  # noqa: PTH113 (see app/gate.py)
+            raise ConfigError("A file was not uploaded to this page, or has been deleted; choose it again.")
         given.append(Given(real, PurePath(name[:200]).name or "photo"))
     if any(one.is_video for one in given) and len(given) > 1:
-        raise ConfigError("Give photos, or one clip alone.")
+        raise ConfigError("Choose either photos or a single clip.")
     return given
 
 
 def segment_photos(
     run: Run, predictor: Any, asked: Asked, given: list[Given], go: Go, folder: Path, goes_on: Callable[[], bool]
 ) -> Iterator[None]:
-    """Segment the photos in their order, yielding after each; files of the results go to `folder`.
+    """Segments the photos in order, yields after each, and writes the files of the results to `folder`.
 
-    `goes_on` is asked before each. Raises `VisitorLeft`.
+    Stops before a photo if `goes_on()` is false. Raises `VisitorLeft`.
     """
     stems = file_stems([one.name for one in given])
     end = time.monotonic() + GO_SECONDS
@@ -190,7 +190,7 @@ def segment_photos(
 
 
 def file_stems(names: list[str]) -> list[str]:
-    """What the files of each photo are called: its own name, with "-2", "-3", … where others have it too."""
+    """File name stems for the photos: their own names, with "-2", "-3", … added to duplicates."""
     taken: set[str] = set()
     stems = []
     for name in names:
@@ -205,7 +205,7 @@ def file_stems(names: list[str]) -> list[str]:
 
 
 class _EachOnce:
-    """A predictor as `FrameSegmenter` calls it, made of the three steps that the page's have."""
+    """Adapts the three steps of a `StagedPredictor` to the call that `FrameSegmenter` makes."""
 
     def __init__(self, predictor: Any) -> None:
         self._predictor = predictor
@@ -221,9 +221,9 @@ class _EachOnce:
 def segment_clip(
     run: Run, predictor: Any, asked: Asked, clip: Given, go: Go, folder: Path, goes_on: Callable[[], bool]
 ) -> Iterator[None]:
-    """Segment a clip's frames, evenly spread, yielding after each; video and tracks go to `folder`.
+    """Segments evenly spaced frames of a clip, yields after each, and writes video and tracks to `folder`.
 
-    Raises `VideoError` for what is no video, and `VisitorLeft`.
+    Raises `VideoError` if the file is not a video, and `VisitorLeft`.
     """
     (stem,) = file_stems([clip.name])
     end = time.monotonic() + GO_SECONDS
@@ -258,7 +258,7 @@ def segment_clip(
 
 
 def pack(folder: Path, go: Go, path: Path) -> Path:
-    """The ZIP of all that lies in `folder`, with the table of all segments."""
+    """Writes the ZIP of all files in `folder` and the table of all segments to `path`; returns `path`."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("table.csv", go.table_csv())
         for file in sorted(folder.rglob("*")):
@@ -270,7 +270,7 @@ def pack(folder: Path, go: Go, path: Path) -> Path:
 
 
 def _card(result: Result) -> dict[str, Any]:
-    """What the gallery shows of a result: a small picture, the words with their colours, what was left over."""
+    """The gallery card of a result: a small picture, its most frequent words, and how many more there are."""
     picture = shrunk(result, CARD_SIDE).overlay(0.5, labels=False)
     picture.thumbnail((CARD_SIDE, CARD_SIDE))
     counts = Counter(segment.label for segment in result.named)
@@ -298,4 +298,4 @@ def _clip_sized(image: np.ndarray) -> np.ndarray:
 
 
 def _ended_early(go: Go, what: str) -> str:
-    return f"Stopped after {go.done:,} of {go.of:,} {what}; what was done by then is kept."
+    return f"Stopped after {go.done:,} of {go.of:,} {what}; the results up to then are kept."

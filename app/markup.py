@@ -1,4 +1,4 @@
-"""What the page looks like: theme, style sheet and the fixed pieces of HTML. Whatever is not fixed is escaped."""
+"""The look of the page: theme, style sheets and the fixed HTML. Everything that is not fixed is escaped."""
 
 import html
 from pathlib import Path
@@ -12,11 +12,11 @@ from app.pictures import data_address
 
 _HERE = Path(__file__).parent
 XS_SENTENCE = (
-    "XS is a small model for trying things out: about a thousand photos taught it, and its words are English. Expect "
-    "large everyday things to be right, small or rare ones missed; what it could not name stays uncoloured."
+    "XS is a small model for trying things out, trained on about a thousand photos. It understands English words. "
+    "It usually finds large everyday things and misses small or rare ones. Pixels without colour match no word."
 )
-OTHER_SENTENCE = "Variant {name}, with a checkpoint of the authors. Its words are English."
-# The script of the example strip: a click, or Enter on a focused photo, says which one.
+OTHER_SENTENCE = "Variant {name}, with the authors' checkpoint. It understands English words."
+# The script of the example strip: a click, or Enter on a focused photo, chooses it.
 CHOOSE_SCRIPT = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -26,7 +26,7 @@ element.addEventListener("click", (event) => {
 
 
 def theme() -> gr.themes.Base:
-    """Ink on cool paper, one petrol accent; dark mode keeps the picture the brightest thing on the page."""
+    """Dark text on cool grey with one petrol accent; in dark mode the picture is the brightest part of the page."""
     petrol = gr.themes.Color(
         c50="#eef7f6", c100="#d5ebe9", c200="#acd7d4", c300="#7bbdb9", c400="#459c99", c500="#1c7876",
         c600="#126564", c700="#105151", c800="#104142", c900="#0e3637", c950="#071f21", name="petrol",
@@ -72,14 +72,14 @@ def theme() -> gr.themes.Base:
 
 
 def head() -> str:
-    """The page's own style sheets, as they stand: Gradio rewrites the selectors of what is passed as `css`."""
+    """The page's style sheets as <style> elements, because Gradio rewrites the selectors of sheets passed as `css`."""
     names = ("page.css", "advice.css", "subject.css", "corrections.css", "tabs/tabs.css", "tabs/many.css")
     sheets = (_HERE / name for name in names)
     return "".join(f"<style>{sheet.read_text(encoding='utf-8')}</style>" for sheet in sheets)
 
 
 def examples_html() -> str:
-    """The example photos as small buttons; the pictures travel inside the page."""
+    """The example photos as small buttons, with the pictures embedded as data URLs."""
     buttons = []
     for index, path in enumerate(example_paths()):
         with Image.open(path) as photo:
@@ -87,14 +87,14 @@ def examples_html() -> str:
         name = html.escape(path.stem.replace("-", " "))
         picture = f'<img src="{data_address(small, "JPEG", quality=80)}" alt="Example: {name}">'
         buttons.append(f'<button type="button" data-index="{index}" title="{name}">{picture}</button>')
-    return f'<h2>Or take one of these</h2><div class="strip">{"".join(buttons)}</div>'
+    return f'<h2>Or try an example</h2><div class="strip">{"".join(buttons)}</div>'
 
 
 def masthead(models: Models) -> str:
     mark = (_HERE / "mark.svg").read_text(encoding="utf-8")
     return (
         f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
-        "<p>Name what you want to see. It is cut out of the photo.</p></div>"
+        "<p>Name what you are looking for, and the model finds it in the photo.</p></div>"
         '<button type="button" class="tour-start">Tour</button>'
         f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device.upper())}</span>'
         "</header>"
@@ -106,6 +106,6 @@ def colophon(models: Models) -> str:
     sentence = XS_SENTENCE if models.first == "xs" else OTHER_SENTENCE.format(name=html.escape(title))
     return (
         f"<p>{sentence}</p>"
-        "<p>Method: EOV-Seg, Niu, Hu, Lin, Jiang and Zhang, AAAI 2025. Your photo stays on the computer that serves "
-        "this page and is deleted there within hours. Example photos: COCO, CC BY and CC BY-SA.</p>"
+        "<p>Method: EOV-Seg, Niu, Hu, Lin, Jiang and Zhang, AAAI 2025. Your photo stays on the server of this page and "
+        "is deleted within hours. Example photos: COCO, CC BY and CC BY-SA.</p>"
     )

@@ -1,4 +1,4 @@
-"""Which models a visitor can choose: the one that the server was started with, and others whose weights are here."""
+"""The models that a visitor can choose: the one of the server's start, and others whose weights are installed."""
 
 import threading
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from eovseg.errors import ConfigError
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """One line of the model list; `missing` is the sentence that stands beside a model that is not here."""
+    """One line of the model list; `missing` is the sentence shown beside a model that is not installed."""
 
     key: str
     title: str
@@ -22,7 +22,7 @@ class ModelChoice:
 
 
 class Models:
-    """The models by key; another than the first is loaded as that one was when it is first chosen, and kept."""
+    """The models by key. All but the first are loaded when first chosen, with the options of the first, and kept."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Models:
         self._lock = threading.Lock()
 
     def choices(self) -> list[ModelChoice]:
-        """Every model in the order of the list, those that are not here with a sentence that says how to get them."""
+        """All models in the order of the list; those not installed have a sentence that says how to get them."""
         own = ModelChoice(self.first, self.title(self.first))
         others = []
         for variant in ("xs", "s", "m", "l"):
@@ -55,9 +55,9 @@ class Models:
         return f"{variant.upper()} · {name}" if name else variant.upper()
 
     def get(self, key: str | None) -> StagedPredictor:
-        """The model of `key`, the server's own for None; loads it where it is here.
+        """The model of `key`, loaded if needed; None gives the model of the server's start.
 
-        Raises `EovsegError`, also where another request is still loading one.
+        Raises `EovsegError` if it is not available or another request takes too long to load one.
         """
         key = key or self.first
         if not isinstance(key, str):
@@ -69,7 +69,7 @@ class Models:
             if key not in self._loaded:
                 choice = next((choice for choice in self.choices() if choice.key == key), None)
                 if choice is None:
-                    raise ConfigError(f'There is no model "{" ".join(key[:40].split())}"; choose one of the list.')
+                    raise ConfigError(f'There is no model "{" ".join(key[:40].split())}"; choose one from the list.')
                 if choice.missing:
                     raise ConfigError(choice.missing)
                 self._loaded[key] = eovseg.load(key, **self._how)
@@ -79,10 +79,10 @@ class Models:
         return next(key for key, loaded in list(self._loaded.items()) if loaded is predictor)
 
     def parts(self, key: str) -> tuple[str, str | None]:
-        """Variant and checkpoint file name of a model, as a call names them."""
+        """Variant and checkpoint file name of a model, as `eovseg.load` takes them."""
         variant, _, name = key.partition(":")
         return variant, name or None
 
 
 def _missing(variant: str) -> str:
-    return f"eovseg-{variant}.pth is not here; fetch it with: eovseg download {variant}"
+    return f"eovseg-{variant}.pth is not installed; get it with: eovseg download {variant}"

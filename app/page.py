@@ -1,4 +1,4 @@
-"""The page: a photo and words in, named segments out. Every callback is thin; the work is in app/session.py."""
+"""The callbacks of the page. They are thin; the work is done in app/session.py."""
 
 import contextlib
 import functools
@@ -43,7 +43,7 @@ DOWNLOADS = {
     "panoptic": "Panoptic JSON",
     "masks": "Masks JSON (RLE)",
     "table": "Table CSV",
-}  # in the order of `Session.save`
+}  # in the order of the files of `Session.save`
 
 Shown = tuple[Any, ...]
 
@@ -51,9 +51,9 @@ Shown = tuple[Any, ...]
 def asked_for(
     words: str, preset: str | None, competes: bool, settings: object, by_example: Mapping[str, Word] | None = None
 ) -> Asked:
-    """What the inputs ask for: words alone, a class list and then the words, or words against a list that competes.
+    """The request that the inputs make: words only, a preset followed by words, or words with a preset as background.
 
-    `by_example`: the words by example that `words` may name. Raises `VocabularyError` and `ConfigError`.
+    `by_example` has the words by example that `words` may name. Raises `VocabularyError` or `ConfigError`.
     """
     for name, text in (("words", words), ("preset", preset or "")):
         if not isinstance(text, str):
@@ -71,9 +71,9 @@ def asked_for(
 
 
 def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
-    """What was odd in the words, and whether the photo was scaled down, as escaped HTML.
+    """Notes on the words, and on a photo that was scaled down, as escaped HTML.
 
-    `reads`: the model's name where its words are English; then words in other scripts are told.
+    `reads` is the name of a model that reads English; with it, words in other scripts get a note.
     """
     notes = list(asked.words.notes)
     foreign = foreign_words(asked.words.words) if reads else []
@@ -82,29 +82,29 @@ def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "
         notes.insert(0, f"{reads} reads English words; {listed} may be matched by chance. Try the English word.")
     if shrunk_from:
         notes.insert(0, f"The photo was scaled down from {shrunk_from[0]:,} x {shrunk_from[1]:,} pixels for this page.")
-    shown = notes[:4] + ([f"And {len(notes) - 4:,} more notes like these."] if len(notes) > 4 else [])
+    shown = notes[:4] + ([f"And {len(notes) - 4:,} more notes."] if len(notes) > 4 else [])
     return "".join(f"<p>{html.escape(note)}</p>" for note in shown)
 
 
 def path_of(photo: object) -> str | None:
-    """The path of an uploaded photo; None where there is none, or a forged call sent something else."""
+    """The path of an uploaded photo; None if there is none or a forged call sent something else."""
     path = photo.get("path") if isinstance(photo, dict) else None
     return path if isinstance(path, str) and path else None
 
 
 def part_of(panel: object, name: str) -> Any:
-    """A value of the settings panel; None where a forged call sent no panel."""
+    """A value of the settings panel; None if a forged call sent no panel."""
     return panel.get(name) if isinstance(panel, dict) else None
 
 
 def whole(event: gr.EventData, name: str) -> int:
-    """A whole number that an event of the page brings; 0 where a forged call sent none."""
+    """An integer from an event of the page; 0 if a forged call sent none."""
     value = getattr(event, name, None)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 class Page:
-    """The callbacks of one server: models that all visitors share, and what each of them keeps."""
+    """The callbacks of one server, with the models that all visitors share and the session of each visitor."""
 
     def __init__(
         self,
@@ -115,25 +115,25 @@ class Page:
     ) -> None:
         self.models = models or Models(predictor)
         self.desk = Desk("model", 1, seconds)
-        self.side_desk = Desk("compose", 4, seconds)  # for what needs no network
+        self.side_desk = Desk("compose", 4, seconds)  # for work that does not run the network
         self.store = SessionStore(sessions)
-        self.features: dict[str, Path] = {}  # weight files of further models for the tab Clustering
+        self.features: dict[str, Path] = {}  # weight files of other models for the tab Clustering
         self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
         self._lock = threading.Lock()
         photo, words = next(iter(EXAMPLES.items()))
-        # The result that a visitor finds was computed by this server at its start; every tab begins with a copy.
+        # The first result is computed once, when the server starts; every session begins with a copy of it.
         asked = asked_for(words, None, False, None)
         self.start = self.desk.run(
             lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), START_SECONDS
         )
 
-    # What tabs use: see app/tabs/__init__.py.
+    # Used by the tabs; see app/tabs/__init__.py.
 
     def callback(self, work: Callable[..., Any], outputs: int, desk: Desk | None = None) -> Callable[..., Any]:
-        """`work(session, *values) -> tuple` as Gradio calls it: with a key for the session, errors as a sentence.
+        """Wraps `work(session, *values) -> tuple` for Gradio: takes a session key and shows errors as a sentence.
 
-        A parameter of `work` that Gradio fills itself (`event: gr.SelectData`) stays. Where the session was forgotten
-        or `work` fails, the `outputs` stay as they are. `desk`: where it is served, by default that of the model.
+        Parameters of `work` that Gradio fills itself (`event: gr.SelectData`) are kept. If the session has expired or
+        `work` fails, the `outputs` do not change. `desk` runs the work; the default is the model's desk.
         """
 
         @functools.wraps(work)
@@ -141,9 +141,9 @@ class Page:
             nothing = [gr.skip()] * outputs if outputs != 1 else gr.skip()
             session = self.store.get(key)
             if session is None or session.result is None:
-                if key is None:  # an event of the page's own first moment
+                if key is None:  # the page is still loading
                     return nothing
-                gr.Info("This page was left alone for long, and its photo is forgotten. Press Segment again.")
+                gr.Info("Your session has expired, so the photo is no longer on the server. Press Segment again.")
                 return nothing
             made = self._guarded(work, session, *values, desk=desk)
             if made is None:
@@ -153,7 +153,7 @@ class Page:
         return called
 
     def once(self, session: Session, name: str, make: Callable[[], Any]) -> Any:
-        """`make()`, computed once for this photo and these words; the last few values of all visitors are kept."""
+        """`make()`, cached for this photo and these words; the cache holds the last few values of all visitors."""
         key = (session.key, session.decoding, name)
         with self._lock:
             if key in self._kept:
@@ -166,15 +166,15 @@ class Page:
                 self._kept.popitem(last=False)
         return made
 
-    # The frame and the Segment tab.
+    # Used by the frame of the page and the tab Segment.
 
     def open(self) -> Shown:
-        """A new tab of the browser: the result that the server began with."""
+        """Opens a session for a new browser tab, with the first result of the server."""
         session = self.store.open(None, self.start)
         return (session.key, *self._shown(session, whole=True), self.panel(session.key))
 
     def follow(self, key: str | None, request: gr.Request) -> Shown:
-        """What the address asks for, where it asks for something: result, photo, words, class list and settings."""
+        """Restores result, photo, words, preset and settings from the page's URL, if it has any."""
         linked = read_link(dict(request.query_params))
         session = self.store.get(key)
         if linked is None or session is None:
@@ -203,12 +203,12 @@ class Page:
         competes: bool = False,
         panel: dict[str, Any] | None = None,
     ) -> Shown:
-        """Run what changed and show it; on bad input one sentence, and the result before stays."""
+        """Runs what changed and shows the result; on bad input, shows one sentence and keeps the previous result."""
         known = self.store.get(key) is not None
-        if known and superseded():  # pressed again meanwhile
+        if known and superseded():  # a newer request is queued
             return (key, *[gr.skip()] * 3)
         session = self.store.open(key, self.start)
-        # An emptied photo box means "the one before": what is shown stays a result of what was asked.
+        # With an empty photo box, the previous photo is used, so that the picture still matches the inputs.
         path = path_of(photo) or session.photo or str(example_paths()[0])
         before = session.digest if known else None
 
@@ -221,7 +221,7 @@ class Page:
         return (session.key, *self._shown(session, whole=session.digest != before))
 
     def show_photo(self, key: str | None, photo: dict[str, Any] | None, *asked: Any) -> Shown:
-        """As `show`, when the photo box changes. Emptied, it still sends its old photo: then there is nothing to do."""
+        """Like `show`, for a change of the photo box; a no-op for the same photo, which an emptied box still sends."""
         path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
@@ -237,7 +237,7 @@ class Page:
         competes: bool = False,
         panel: dict[str, Any] | None = None,
     ) -> Shown:
-        """The settings changed: the kept result is composed anew, and no part of the network runs."""
+        """Composes the result again with new settings, without running the network."""
         session = self.store.get(key)
         if session is None:
             return self.show(key, photo, words, preset, competes, panel)
@@ -247,7 +247,7 @@ class Page:
         return (key, *self._shown(session))
 
     def choose(self, event: gr.EventData, key: str | None = None) -> tuple[str, str, str]:
-        """An example's photo and words into the inputs; the visitor's words by example stay among them."""
+        """Puts an example's photo and words into the inputs, and keeps the visitor's words by example."""
         name = list(EXAMPLES)[whole(event, "index") % len(EXAMPLES)]
         session = self.store.get(key)
         words = EXAMPLES[name]
@@ -256,12 +256,12 @@ class Page:
         return str(asset_path(f"photos/{name}")), words, ""
 
     def explain(self, key: str | None, event: gr.EventData) -> Any:
-        """Why the clicked segment has its class; an empty answer where the click took the pin away."""
+        """Why the clicked segment has its class; an empty answer if the click removed the pin."""
         number = whole(event, "segment")
         return self.callback(lambda session: (why_value(session, number),), 1, self.side_desk)(key)
 
     def table(self, words: str, key: str | None = None) -> Any:
-        """The words as rows of the table view."""
+        """The words as rows of the table."""
         session = self.store.get(key)
         try:
             return table_value(words, session.words if session else None)
@@ -270,16 +270,16 @@ class Page:
             return gr.skip()
 
     def edited(self, event: gr.EventData, key: str | None = None) -> Shown:
-        """The table was edited: its words as text, and the rows with their colours."""
+        """The words of the edited table as text, and its rows with their new colours."""
         text = str(getattr(event, "text", ""))[:MAX_TEXT]
         return text, self.table(text, key)
 
     def offer_competing(self, preset: str | None) -> Any:
-        """Only a class list can compete. Hidden, not taken away: a box that comes back says that it was changed."""
+        """Shows the background option if a preset is chosen. It is hidden, not removed, as adding it fires an event."""
         return gr.update(visible=True if preset else "hidden")
 
     def panel(self, key: str | None) -> dict[str, Any]:
-        """What app/panel.js shows: the models, the session's own, its settings, and that model's defaults."""
+        """What app/panel.js shows: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
         assert session.asked is not None
         return {
@@ -290,31 +290,31 @@ class Page:
         }
 
     def shown_again(self, key: str | None) -> Any:
-        """The stage with its photo, for a browser that lost it."""
+        """The stage value with the photo, for a browser that no longer has it."""
         return self.callback(lambda session: (stage_value(session),), 1, self.side_desk)(key)
 
     def restyle(self, key: str | None, event: gr.EventData) -> Any:
-        """The visitor moved the opacity slider: the overlay to download and the call follow what the page shows."""
+        """Stores the opacity that the visitor chose, for the overlay download and the recipe."""
         session = self.store.get(key)
         if session is None:
             return gr.skip()
-        with contextlib.suppress(TypeError, ValueError, AttributeError):  # a forged event moves nothing
+        with contextlib.suppress(TypeError, ValueError, AttributeError):  # a forged event changes nothing
             value = float(event.value)
             session.opacity = min(max(value, 0.0), 1.0) if math.isfinite(value) else session.opacity
         return self.recipe(session)
 
     def download(self, key: str | None, kind: str) -> Any:
-        """A file of the tab's result."""
+        """A file of the session's result."""
         place = list(DOWNLOADS).index(kind)
 
         def work(session: Session) -> tuple[str]:
-            with held(session.saving):  # nothing replaces the file before it is copied
+            with held(session.saving):  # so that the file is not replaced before it is copied
                 return (save_file_to_cache(session.save()[place], get_upload_folder()),)
 
         return self.callback(work, 1, self.side_desk)(key)
 
     def download_format(self, key: str | None, kind: object) -> Any:
-        """The tab's result as a ZIP for another tool."""
+        """The session's result as a ZIP for another tool."""
 
         def work(session: Session) -> tuple[str]:
             if not isinstance(kind, str) or kind not in FORMATS:
@@ -342,12 +342,13 @@ class Page:
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
-        `photo`: an uploaded file; over MCP a data URI, as addresses are not fetched.
+        `photo`: an uploaded file; over MCP a data URI, because the server fetches no URLs.
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
-        `preset`: a class list to put before the words; with `preset_competes` it only competes, and what it wins is
-        one segment "other". `task`: panoptic, semantic or instance; `ensemble`: geometric or arithmetic; the other
-        settings lie in 0..1 and are the model's own where left out. `model`: another variant that the server has.
-        `edges`: true or false, whether masks follow the photo's edges (panoptic only); the model's own if left out.
+        `preset`: a class list that is put before the words; with `preset_competes` it is the background instead: its
+        classes compete with the words, and what they win is one segment "other". `task`: panoptic, semantic or
+        instance. `ensemble`: geometric or arithmetic. `edges`: true or false, whether masks follow the photo's edges
+        (panoptic only). The other settings are numbers from 0 to 1. Settings that are left out have the model's own
+        values. `model`: another variant that the server has.
         Returns the segments and the files of the result.
         """
         path = path_of(photo)
@@ -361,7 +362,7 @@ class Page:
         try:
             asked = asked_for(words or "", preset, bool(preset_competes), settings)
             self.desk.run(lambda: run(session, self.models.get(model), path, asked))
-            # Gradio serves copies, which it deletes after hours; a caller leaves nothing else behind.
+            # Gradio serves copies, which it deletes after hours; all other files are deleted now.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -370,7 +371,7 @@ class Page:
         return answer(session), files
 
     def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, desk: Desk | None = None) -> Any:
-        """What `work` returns; None after a sentence on the page where it fails."""
+        """What `work` returns; None if it fails, after showing a sentence on the page."""
         try:
             return (desk or self.desk).run(lambda: work(session, *values))
         except VisitorLeft:
@@ -381,13 +382,13 @@ class Page:
             raise
         except Exception:
             _LOG.exception("A callback of the page failed")
-            gr.Warning("The model failed on this photo; the server's log says why.")
+            gr.Warning("The model failed on this photo; see the server's log.")
         return None
 
     def _shown(self, session: Session, whole: bool = False, linked: Link | None = None) -> Shown:
-        """Stage, notes and recipe of a result; the photo itself only where the browser does not have it yet.
+        """Stage, notes and recipe of a result; with `whole`, the stage includes the photo.
 
-        `linked`: the address that asked for the result, whose segment is then pinned.
+        `linked` is the URL that asked for the result; its segment is pinned.
         """
         assert session.asked is not None
         reads = self.models.title(self.models.key_of(session.predictor))
@@ -397,5 +398,5 @@ class Page:
         return (stage | pinned, notes + note(recipe["link"], linked), recipe)
 
     def recipe(self, session: Session) -> dict[str, Any]:
-        """The calls that make what the session shows."""
+        """The calls that reproduce the session's result."""
         return recipe_value(session, *self.models.parts(self.models.key_of(session.predictor)))

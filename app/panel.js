@@ -1,19 +1,19 @@
-// The settings beside the picture: the body of gr.HTML's `js_on_load`. `props.value` is what Page.panel gives:
-// {model, models, settings, defaults}; a setting that is left at the model's own value is not in `settings`.
+// The settings beside the picture: the body of gr.HTML's `js_on_load`. `props.value` comes from Page.panel:
+// {model, models, settings, defaults}; a setting that has the model's own value is not in `settings`.
 
 const find = (selector) => element.querySelector(selector);
 const DIALS = [
-  ["alpha", "α · words of the training", "How much the frozen image tower counts for words that the model was trained on: 0 not at all, 1 it alone"],
-  ["beta", "β · new words", "The same for words that the model never saw in training, which its trained classifier knows less well"],
-  ["score_threshold", "Least score", "Leaves out segments whose best word has a lower score, as “Why this class” shows it"],
-  ["overlap_threshold", "Least visible share", "Leaves out segments of which less than this share stays visible under the others"],
-  ["void_threshold", "None of these words", "Leaves out segments that are more probably than this none of your words; lower is stricter"],
+  ["alpha", "α · training words", "Weight of the frozen image tower for words that the model was trained on: 0 ignores it, 1 uses nothing else"],
+  ["beta", "β · new words", "The same weight for words that the model never saw in training, which its trained classifier knows less well"],
+  ["score_threshold", "Minimum score", "Drops segments whose best word has a lower score (“Why this class” shows the scores)"],
+  ["overlap_threshold", "Minimum visible share", "Drops segments of which less than this share is visible because others cover the rest"],
+  ["void_threshold", "None of these words", "Drops segments whose probability of being none of your words is higher than this; lower is stricter"],
 ];
 const TERMS = [
-  ["Task", "Panoptic: every pixel goes to one segment. Semantic: one region a word. Instances: countable things, which may overlap"],
-  ["Ensemble", "How the two probabilities meet, with the weight a = α or β. Geometric: in^(1−a) × out^a. Arithmetic: (1−a) in + a out"],
+  ["Task", "Panoptic: every pixel belongs to one segment. Semantic: one region for each word. Instances: countable things, which may overlap"],
+  ["Ensemble", "How the two probabilities are combined, with the weight a = α or β. Geometric: in^(1−a) × out^a. Arithmetic: (1−a) in + a out"],
   ["Follow the photo’s edges", "Moves the outlines of panoptic segments to where the photo’s colours change; takes a little longer"],
-  ["Score of a segment", "Where the model is calibrated, the score of a panoptic segment is the share of such segments that were right on labelled photos: right word, and more than half of the outline shared. Otherwise it is the model’s own score, which is often too high or too low"],
+  ["Score of a segment", "If the model is calibrated, the score of a panoptic segment is the share of segments with this score that were right on labelled photos: the right word, and an IoU above one half. Otherwise it is the model’s own score, which is often too high or too low"],
 ];
 const UNUSED = { semantic: ["score_threshold", "overlap_threshold"], instance: ["overlap_threshold", "void_threshold"] };
 let sent = "";

@@ -1,4 +1,4 @@
-"""A result as the browser and the endpoint receive it: pictures as data addresses, segments as plain values."""
+"""A result as the browser and the endpoint receive it: pictures as data URLs, segments as plain values."""
 
 import uuid
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _PLACING_SIDE = 200  # labels are placed on a map of about this size
 
 
 def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
-    """What app/stage.js draws: the photo, an id for every pixel, and per segment what the legend and the table say.
+    """What app/stage.js draws: the photo, an id for every pixel, and the segments for the legend and the table.
 
-    Without `whole` the photo is left out: the browser keeps it under `photo_key`. `ids` is a PNG whose pixel is
-    red + 256 green + 65,536 blue = segment id. Shares and scores lie in 0..1, anchors are (x, y) as shares of width
-    and height.
+    Without `whole` the photo is left out, because the browser has it under `photo_key`. `ids` is a PNG that encodes
+    the segment id as red + 256 green + 65,536 blue. Shares and scores are in 0..1; anchors are (x, y) as shares of
+    width and height.
     """
     result = session.result
-    assert result is not None, "a session is shown after its first run"
+    assert result is not None, "a session can be shown only after its first run"
     segments = result.segments
     pixels = result.segment_map.size
     anchors = label_anchors(result.segment_map, segments)
@@ -61,27 +61,27 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 
 
 def answer(session: Session) -> dict[str, Any]:
-    """The endpoint's answer: `Result.to_json`, the settings that were given, and seconds per step that ran."""
+    """The endpoint's answer: `Result.to_json`, the settings that were given, and the seconds of each step that ran."""
     assert session.result is not None and session.asked is not None
     return {**session.result.to_json(), "settings": session.asked.settings.given(), "seconds": session.seconds}
 
 
 def timing(session: Session) -> str:
-    """One line on what ran and how long: steps that a change did not need are told as kept."""
+    """One line that says which steps ran and for how long; steps that did not run again are marked as cached."""
     assert session.vocabulary is not None
     seconds = session.seconds
     count = len(session.vocabulary.words)
     words = f"{count:,} word" + ("s" if count != 1 else "")
     parts = [
-        f"photo {seconds['photo']:.2f} s" if "photo" in seconds else "photo kept",
-        f"{words} {seconds['words']:.2f} s" if "words" in seconds else f"{words} kept",
+        f"photo {seconds['photo']:.2f} s" if "photo" in seconds else "photo cached",
+        f"{words} {seconds['words']:.2f} s" if "words" in seconds else f"{words} cached",
         f"result {seconds['result']:.2f} s",
     ]
     return " · ".join(parts)
 
 
 def label_anchors(segment_map: np.ndarray, segments: Sequence[Segment]) -> list[list[float]]:
-    """For each segment the point inside it farthest from its border, as [x, y] shares of `segment_map` (H, W)."""
+    """For each segment, the point inside it that is farthest from its border, as shares [x, y] of width and height."""
     height, width = segment_map.shape
     step = max(1, max(height, width) // _PLACING_SIDE)
     coarse = segment_map[step // 2 :: step, step // 2 :: step]
@@ -90,10 +90,10 @@ def label_anchors(segment_map: np.ndarray, segments: Sequence[Segment]) -> list[
         x0, y0, x1, y1 = segment.box
         box = (slice(y0 // step, y1 // step + 1), slice(x0 // step, x1 // step + 1))
         mask = np.pad(coarse[box] == segment.id, 1)
-        if not mask.any():  # thinner than the coarse map's step
+        if not mask.any():  # thinner than `step` pixels
             anchors.append([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height])
             continue
-        # Names are wider than high, so room to the sides counts for more than room above and below.
+        # Labels are wider than high, so an anchor needs more room to its sides than above and below.
         room = np.asarray(ndimage.distance_transform_edt(mask, sampling=(2.5, 1.0)))
         y, x = np.unravel_index(int(room.argmax()), room.shape)
         across = ((int(x) - 1 + x0 // step) * step + step // 2 + 0.5) / width

@@ -1,4 +1,4 @@
-"""Pictures that travel inside the page."""
+"""Pictures that are embedded in the page."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from eovseg.result import Result
 
 
 def data_address(picture: np.ndarray | Image.Image, form: str, **options: Any) -> str:
-    """A picture, or its pixels (H, W, 3) uint8, as an address for `img`; `form` is Pillow's name of the format."""
+    """A picture, or its pixels (H, W, 3) uint8, as a data URL for `img`; `form` is Pillow's name of the format."""
     buffer = io.BytesIO()
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(buffer, form, **options)
@@ -20,7 +20,7 @@ def data_address(picture: np.ndarray | Image.Image, form: str, **options: Any) -
 
 
 def shrunk(result: Result, side: int) -> Result:
-    """The result at most `side` pixels long, for pictures that are only looked at; one with instance masks as it is."""
+    """The result scaled down to at most `side` pixels, for display; unchanged if it has instance masks."""
     height, width = result.segment_map.shape
     scale = min(1.0, side / max(height, width))
     if scale == 1 or result.instance_masks is not None:

@@ -1,4 +1,4 @@
-"""Proxies of the environment: the server never calls itself through one, and one that can't be used is left out."""
+"""Proxy settings of the environment: the server never calls itself through a proxy, and unusable ones are ignored."""
 
 import logging
 import os
@@ -7,29 +7,29 @@ from contextlib import contextmanager
 from urllib.request import getproxies
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("no_proxy", "NO_PROXY")  # both spellings are read, the lower-case one first
+_NAMES = ("no_proxy", "NO_PROXY")  # both spellings are read, lower case first
 
 
 def drop_unusable() -> None:
-    """Use no proxy in this process where httpx, Gradio's HTTP client, can't use the one of the environment.
+    """Disables proxies in this process if httpx, Gradio's HTTP client, cannot use the one of the environment.
 
-    That is the case for a SOCKS proxy without the package `socksio`, and for text that is not an address of a proxy;
-    `import gradio` would fail with either.
+    Examples are a SOCKS proxy without the package `socksio`, and text that is not a proxy URL; `import gradio` would
+    fail with either.
     """
     if not any(getproxies().get(kind) for kind in ("http", "https", "all")):
         return
-    import httpx  # only here: the import is slow, and most environments have no proxy
+    import httpx  # imported here because it is slow and most environments have no proxy
 
     try:
         httpx.Client().close()
     except Exception as error:
-        _LOG.warning("The environment's proxy cannot be used and is left out: %s", error)
+        _LOG.warning("The proxy of the environment cannot be used and is ignored: %s", error)
         os.environ.update(dict.fromkeys(_NAMES, "*"))
 
 
 @contextmanager
 def asked_directly(host: str | None) -> Iterator[None]:
-    """Connect to this computer's own addresses, among them `host`, without a proxy while the block lasts."""
+    """While the block lasts, connections to this computer, including `host`, use no proxy."""
     before = {name: os.environ.get(name) for name in _NAMES}
     given = next((value for value in before.values() if value is not None), "")
     direct = ",".join(filter(None, (given, "127.0.0.1", "localhost", "::1", host)))

@@ -1,14 +1,14 @@
-// The calls that reproduce the picture: the body of gr.HTML's `js_on_load`. `props.value` is app/recipe.py's.
+// The calls that reproduce the picture: the body of gr.HTML's `js_on_load`. `props.value` comes from app/recipe.py.
 
 const find = (selector) => element.querySelector(selector);
 const KINDS = [
   ["python", "Python", "Needs this project installed: pip install -r requirements.txt."],
   ["cli", "Command line", "Needs this project installed: pip install -r requirements.txt."],
-  ["client", "API, Python", "Asks this server: pip install gradio_client."],
-  ["curl", "API, curl", "Asks this server."],
+  ["client", "API, Python", "Calls this server. Needs: pip install gradio_client."],
+  ["curl", "API, curl", "Calls this server."],
 ];
 let kind = "python";
-let segment = 0; // that is pinned
+let segment = 0; // id of the pinned segment
 
 const address = () => location.origin + location.pathname.replace(/\/$/, "");
 
@@ -16,10 +16,10 @@ function show() {
   const value = props.value;
   if (!value) return;
   const [, , hint] = KINDS.find(([name]) => name === kind);
-  const shrunk = value.shrunk ? " The page scaled your photo down first; the call works on the photo as it is." : "";
+  const shrunk = value.shrunk ? " This page scaled your photo down; the call uses the original." : "";
   find("code").textContent = value[kind].replaceAll("{address}", address());
-  const corrected = value.corrected && kind !== "python" ? " Your corrections are in the Python call only." : "";
-  const words = kind === "python" || kind === "cli" ? " Save the .word files beside it." : " The API takes typed words only.";
+  const corrected = value.corrected && kind !== "python" ? " Only the Python call contains your corrections." : "";
+  const words = kind === "python" || kind === "cli" ? " Save the .word files in the same folder." : " The API accepts typed words only.";
   find(".hint").textContent = hint + shrunk + corrected + (value.examples ? words : "");
   for (const tab of find(".kinds").children) tab.setAttribute("aria-selected", String(tab.dataset.kind === kind));
 }
@@ -41,7 +41,7 @@ async function copy(text, said) {
     await navigator.clipboard.writeText(text);
     find("[role=status]").textContent = said;
   } catch {
-    find("[role=status]").textContent = "The browser does not allow copying here; select the text instead.";
+    find("[role=status]").textContent = "The browser does not allow copying here; select the text and copy it.";
   }
   setTimeout(() => (find("[role=status]").textContent = ""), 4000);
 }
@@ -50,7 +50,7 @@ find(".copy").addEventListener("click", () => copy(find("code").textContent, "Co
 find(".link").addEventListener("click", () => {
   const example = new URLSearchParams(props.value.link).has("photo");
   const pinned = segment && example ? "&segment=" + segment : "";
-  copy(address() + "/?" + props.value.link + pinned, example ? "Link copied." : "Link copied; it opens with an example photo.");
+  copy(address() + "/?" + props.value.link + pinned, example ? "Link copied." : "Link copied; it opens with an example photo instead of yours.");
 });
 document.addEventListener("eovseg-pin", (event) => (segment = event.detail.id));
 watch("value", show);

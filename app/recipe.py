@@ -1,4 +1,4 @@
-"""The call that reproduces what the page shows: in Python, on the command line, and over the page's API."""
+"""The calls that reproduce what the page shows: in Python, on the command line, and over the page's API."""
 
 import json
 import re
@@ -14,11 +14,11 @@ from app.settings import NAMES
 
 PHOTO = "photo.jpg"
 _SEGMENT, _TAB = re.compile(r"[0-9]{1,8}"), re.compile(r"[a-z][a-z ]{0,19}")
-ADDRESS = "{address}"  # the browser puts the page's own address here
+ADDRESS = "{address}"  # replaced by the page's own address in the browser
 
 
 def recipe_value(session: Session, variant: str, checkpoint: str | None) -> dict[str, Any]:
-    """Texts of the calls by kind, and the query of a link that opens the page as it is (example photos only)."""
+    """The text of each kind of call, and the query of a link that restores the page (example photos only)."""
     asked = session.asked
     assert asked is not None and session.result is not None
     photo = session.result.name or PHOTO
@@ -100,7 +100,7 @@ def client_call(asked: Asked, photo: str) -> str:
 
 
 def curl_call(asked: Asked, photo: str) -> str:
-    """The same over plain HTTP, for a POSIX shell."""
+    """The same call over plain HTTP with curl, for a POSIX shell."""
     data: dict[str, Any] = {"photo": {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}}, "words": asked.text}
     if asked.preset:
         data["preset"] = asked.preset
@@ -119,7 +119,7 @@ def curl_call(asked: Asked, photo: str) -> str:
 
 
 def link_query(asked: Asked, photo: str, model: str) -> str:
-    """What the page's address ends with to open as it is; a visitor's own photo is not in a link."""
+    """The URL query that restores the page; it never contains a visitor's own photo."""
     values: dict[str, str] = {"words": asked.text}
     if photo in EXAMPLES:
         values["photo"] = photo
@@ -134,7 +134,7 @@ def link_query(asked: Asked, photo: str, model: str) -> str:
 
 @dataclass(frozen=True)
 class Link:
-    """What an address asks for; every value is a visitor's text, and is checked where it is used."""
+    """What a URL asks for. The values are untrusted and are checked where they are used."""
 
     photo: str
     words: str
@@ -147,10 +147,9 @@ class Link:
 
 
 def read_link(query: Mapping[str, str]) -> Link | None:
-    """Inverse of `link_query`, with the tab and the pinned segment that the browser adds.
+    """The inverse of `link_query`, with the tab and the pinned segment that the browser adds.
 
-    None where the address names no words. An unknown photo gives the first example, and what is no tab's title the
-    first tab.
+    None if the URL has no words. An unknown photo becomes the first example; an invalid tab becomes "segment".
     """
     if "words" not in query:
         return None
@@ -173,5 +172,5 @@ def _literal(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string as Python writes it, in double quotes; JSON's escapes are Python's too."""
+    """A Python string literal in double quotes; JSON's escapes are valid in Python."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,8 +1,8 @@
-// A visitor's words by example: the body of gr.HTML's `js_on_load`. `props.value` is app/remembered.py's `value`.
-// Names and file names are a visitor's text: they reach the page as text only.
+// A visitor's words by example: the body of gr.HTML's `js_on_load`. `props.value` is `value` of app/remembered.py.
+// Names and file names come from visitors, so they are set as text only.
 
 const list = element.querySelector("ul");
-const LIMIT = 4_000_000; // bytes of a file, as the server has it
+const LIMIT = 4_000_000; // bytes of a file, the same as on the server
 
 function item({ reference, name, examples, variant, file }) {
   const node = document.createElement("li");
@@ -30,7 +30,7 @@ function show() {
   element.querySelector(".none").hidden = words.length > 0;
 }
 
-// One after the other: each answer brings the whole list.
+// One after the other, because each answer replaces the whole list.
 async function bring(files) {
   for (const file of files) {
     const content = file.size > LIMIT ? "" : await read(file);

@@ -1,6 +1,6 @@
-"""Words by example on the page: made from pinned segments, kept for one visitor, taken along and brought back as files.
+"""Words by example on the page: made from pinned segments, kept in a session, saved to files and loaded from them.
 
-The files are small, so they travel inside the page: no file lies on the server.
+The files are small, so they are embedded in the page and never stored on the server's disk.
 """
 
 import base64
@@ -38,12 +38,12 @@ def part() -> gr.HTML:
 
 
 def wire(page: "Page", parts: "Parts") -> None:
-    """Which event runs which callback; all of them change the list, and most the words."""
+    """Connects events to callbacks; each of them updates the list and the words."""
 
     def made(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
         word = remember(session, whole(event, "segment"), getattr(event, "name", None))
         count = f"{len(word.examples)} example" + ("s" if len(word.examples) > 1 else "")
-        gr.Info(f"“{html.escape(word.name)}” is remembered from {count}: {html.escape(word.reference)} in your words.")
+        gr.Info(f"“{html.escape(word.name)}” is remembered from {count}; in your words: {html.escape(word.reference)}.")
         return value(session), with_reference(text, word.reference)
 
     def loaded(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
@@ -64,7 +64,7 @@ def wire(page: "Page", parts: "Parts") -> None:
 
 
 def value(session: Session) -> dict[str, Any]:
-    """What app/remembered.js lists: each word's name, how many examples it has, and its file."""
+    """What app/remembered.js lists: name, number of examples and file of each word."""
     return {
         "words": [
             {
@@ -80,18 +80,18 @@ def value(session: Session) -> dict[str, Any]:
 
 
 def remember(session: Session, segment: int, name: object) -> Word:
-    """A word by example of a segment of the session's result, or one example more of the word that has this name.
+    """Makes a word by example from a segment of the session's result, or adds an example to the word of this name.
 
-    Raises `EovsegError` for a name that cannot be used, a segment that is not there, and too many words or examples.
+    Raises `EovsegError` for an invalid name, an unknown segment, and too many words or examples.
     """
     if not isinstance(name, str) or not name.strip():
         raise VocabularyError("Give the word a name, such as “our mug”.")
     with alone(session):
         result = session.result
-        assert result is not None, "a segment is remembered after the first run"
+        assert result is not None, "a segment can be remembered only after the first run"
         place = next((i for i, one in enumerate(result.segments) if one.id == segment), None)
         if place is None:
-            raise ConfigError("Click the segment first that is to be remembered.")
+            raise ConfigError("First click the segment that you want to remember.")
         known = session.words.get(_key(name))
         if known is not None and len(known.examples) >= MAX_EXAMPLES:
             raise ConfigError(f"A word has at most {MAX_EXAMPLES} examples; remember this one under another name.")
@@ -101,30 +101,28 @@ def remember(session: Session, segment: int, name: object) -> Word:
 
 
 def load(session: Session, name: object, data: object) -> Word:
-    """The word of an uploaded `.word` file, whose content `data` is in base64; raises `VocabularyError`."""
+    """Loads the word of an uploaded `.word` file, with its content `data` in base64; raises `VocabularyError`."""
     file_name = Path(str(name)[:200]).name
     if not file_name.lower().endswith(ENDING):
-        raise VocabularyError(
-            f'"{file_name[:60]}" is not the file of a word by example; choose one that ends in {ENDING}.'
-        )
+        raise VocabularyError(f'"{file_name[:60]}" is not a word by example; choose a file that ends in {ENDING}.')
     if not isinstance(data, str) or len(data) > MAX_BYTES * 4 // 3:
         raise VocabularyError(
-            f'"{file_name[:60]}" is larger than {MAX_BYTES // 1_000_000} MB, so it is something else.'
+            f'"{file_name[:60]}" is larger than {MAX_BYTES // 1_000_000} MB, so it is not a word by example.'
         )
     try:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise VocabularyError(f'"{file_name[:60]}" arrived damaged; load it again.') from error
+        raise VocabularyError(f'"{file_name[:60]}" was damaged during the upload; load it again.') from error
     with alone(session):
         return _keep(session, Word.from_bytes(content, file_name[:60]))
 
 
 def _keep(session: Session, word: Word) -> Word:
-    """Keep a word under the name that its file has by default, whatever the file it came from is called."""
+    """Keeps a word under its default file name, whatever the uploaded file is called."""
     word = word.called(word.file_name)
     key = word.reference.casefold()
     if key not in session.words and len(session.words) >= REMEMBERED_WORDS:
-        raise ConfigError(f"At most {REMEMBERED_WORDS} words by example are kept here; forget one first.")
+        raise ConfigError(f"At most {REMEMBERED_WORDS} words by example can be kept; forget one first.")
     session.words[key] = word
     return word
 

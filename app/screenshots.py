@@ -1,7 +1,7 @@
-"""`python -m app.screenshots`: every tab as a visitor meets it, light, dark and narrow, into assets/screenshots.
+"""`python -m app.screenshots`: writes screenshots of every tab, light, dark and narrow, to assets/screenshots.
 
-The page is served by this process with the model that ships, and photographed by a Chromium that is already installed
-(EOVSEG_CHROMIUM names another one). `make screenshots` runs it.
+This process serves the page with the XS model that ships with the project. The browser is the installed Chromium, or
+the one that EOVSEG_CHROMIUM names. `make screenshots` runs this command.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from eovseg.errors import any_encoding
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
-QUALITY = 70  # of the JPEG files: text stays sharp, and all together stay below a few megabytes
-PATIENCE = 180_000  # milliseconds; every tab runs the model, and two busy cores are slow
-SETTLED = 700  # milliseconds in which fonts, canvases and transitions come to rest
+QUALITY = 70  # of the JPEG files: text stays sharp, and all of them take a few megabytes
+PATIENCE = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
+SETTLED = 700  # milliseconds to wait for fonts, canvases and transitions
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the page is looked at; `width` in CSS pixels."""
+    """A width in CSS pixels and a colour scheme."""
 
     name: str
     width: int
@@ -38,7 +38,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Shot:
-    """A tab, and what must be there before the picture is taken."""
+    """A tab, and the selector that must match before the screenshot is taken."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ SHOTS = (
 
 @contextmanager
 def page_address() -> Iterator[str]:
-    """Address of a server of the page over XS."""
+    """Serves the page with XS while the block lasts, and yields its URL."""
     import eovseg
     from app.page import Page
     from app.server import served
@@ -68,12 +68,12 @@ def page_address() -> Iterator[str]:
 
 
 def browser_path() -> str | None:
-    """The Chromium that takes the pictures."""
+    """The path of the Chromium to use; None if there is none."""
     return os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def enter(tab: Any, title: str) -> None:
-    """Open a tab of the page, from the menu behind the dots where the window is narrow."""
+    """Opens a tab of the page, from the overflow menu if the window is narrow."""
     seen = [one for one in tab.locator(f"button[role=tab]:text-is('{title}')").all() if one.is_visible()]
     if seen:
         seen[0].click()
@@ -83,12 +83,12 @@ def enter(tab: Any, title: str) -> None:
 
 
 def pin(tab: Any) -> None:
-    """Click the smallest thing of the legend, so that the picture shows what a click does."""
+    """Clicks the first thing of the legend, so that the screenshot shows what a click does."""
     tab.locator(".stage .group", has_text="Things").locator(".chip").first.click()
 
 
 def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], folder: Path) -> list[Path]:
-    """The files of one look; raises Playwright's `TimeoutError` where a tab does not come."""
+    """Writes the screenshots of one look; raises Playwright's `TimeoutError` if a tab does not appear."""
     context = browser.new_context(
         viewport={"width": look.width, "height": 900}, color_scheme="dark" if look.dark else "light"
     )
@@ -116,22 +116,22 @@ def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], fo
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
-    options = argparse.ArgumentParser(prog="python -m app.screenshots", description="Pictures of every tab.")
+    """The command-line options."""
+    options = argparse.ArgumentParser(prog="python -m app.screenshots", description="Writes screenshots of every tab.")
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
-    options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these")
-    options.add_argument("--looks", nargs="+", choices=[look.name for look in LOOKS], help="only these")
+    options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
+    options.add_argument("--looks", nargs="+", choices=[look.name for look in LOOKS], help="only these looks")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the pictures; 2 and one sentence where there is no browser."""
+    """Writes the screenshots; returns 2, after one sentence, if there is no browser."""
     any_encoding()
     options = parser().parse_args(arguments)
     path = browser_path()
     if path is None:
         names = ", ".join(BROWSERS)
-        print(f"No browser found: install one of {names}, or name one in EOVSEG_CHROMIUM.", file=sys.stderr)
+        print(f"No browser found: install one of {names}, or set EOVSEG_CHROMIUM to the path of one.", file=sys.stderr)
         return 2
     from playwright.sync_api import sync_playwright
 

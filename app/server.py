@@ -1,4 +1,4 @@
-"""Starting and ending a server of the page, whoever asks for it: the command line, a test, the screenshots."""
+"""Starts and stops a server of the page, for the command line, the tests and the screenshots."""
 
 import os
 import tempfile
@@ -17,13 +17,13 @@ from app.page import Page
 from app.proxies import asked_directly
 
 _FILES = "GRADIO_TEMP_DIR"
-# Gradio draws statistics over its last events after each one; of ten thousand that takes longer than composing.
+# After each event Gradio computes statistics of its last events; for 10,000 that takes longer than composing a result.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
 
 
 @contextmanager
 def _own_folder() -> Iterator[None]:
-    """Gradio's files lie in a new folder while the block lasts: the janitor deletes whatever is in it."""
+    """While the block lasts, Gradio's files are in a new folder, so that the janitor may delete everything in it."""
     before = os.environ.get(_FILES)
     if before:
         Path(before).mkdir(parents=True, exist_ok=True)
@@ -42,15 +42,15 @@ def _own_folder() -> Iterator[None]:
 
 @contextmanager
 def served(page: Page, **options: Any) -> Iterator[gr.Blocks]:
-    """A server of `page` while the block lasts; `options` are those of `Blocks.launch`.
+    """Serves `page` while the block lasts; `options` are those of `Blocks.launch`.
 
-    Uploads and downloads lie in a folder of this server alone, which is deleted when it ends: in the system's folder
-    for temporary files, or in the one that GRADIO_TEMP_DIR names. Raises `OSError` where it can't listen.
+    Uploads and downloads are in a folder of this server only, which is deleted when the server stops. It is in the
+    folder that GRADIO_TEMP_DIR names, or else in the system's temporary folder. Raises `OSError` if the port is taken.
     """
     with ExitStack() as stack:
         stack.enter_context(_own_folder())
         demo = build(page)
-        # api_open: nobody gets past the queue.
+        # api_open=False: no call bypasses the queue.
         demo.queue(max_size=MAX_QUEUE, api_open=False)
         stack.callback(demo.close, verbose=False)
         with asked_directly(options.get("server_name")):

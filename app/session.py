@@ -1,8 +1,8 @@
-"""What each visitor's tab keeps between clicks: the photo's half, the words' half and the last result.
+"""Sessions: what the server keeps for each browser tab, namely the image half, the word half and the last result.
 
-Gradio's own per-tab state holds a short key only. The values behind the keys live here, a bounded number of them,
-so that a busy server forgets its oldest visitor instead of running out of memory; for whoever was forgotten everything
-is computed anew.
+Gradio's own per-tab state holds only a short key. The sessions themselves are kept here in limited number, so that a
+busy server drops the least recently used session instead of running out of memory. If a dropped session is needed
+again, everything is computed again.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ from eovseg.stems import clean_stem
 from eovseg.vocabulary import Vocabulary
 from eovseg.word import Word
 
-LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should act at once
+LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should take effect immediately
 OPACITY = 0.5  # what `Result.save` draws with
 
 
 class StagedPredictor(Protocol):
-    """The three steps of `eovseg.Predictor` that the page calls one by one to run no more than a change needs."""
+    """The three steps of `eovseg.Predictor`, called separately so that a change runs only what it needs."""
 
     def encode_image(self, image: np.ndarray) -> Any: ...
 
@@ -62,7 +62,7 @@ class StagedPredictor(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a visitor asks for: words to name, a class list that only competes with them, and settings.
+    """A visitor's request: words to name, a background that only competes with them, and settings.
 
     `text` and `preset` are what was typed and chosen, for the call that reproduces the result.
     """
@@ -75,18 +75,18 @@ class Asked:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What the network is given."""
+        """What the network is given: the words, then the background's classes."""
         return self.words if self.background is None else with_background(self.words, self.background)
 
 
 @dataclass
 class Session:
-    """One tab of the browser: kept halves, what they were made from, and a folder for its downloads.
+    """The state of one browser tab: cached halves, what they were made from, and a folder for its downloads.
 
-    `vocabulary` is what the network was given, a background's classes at its end; `revision` counts results,
-    `decoding` what was decoded; `chosen` is the id of the segment that was clicked last; `open_tab` the name of the
-    open tab and `seen` the revision that each tab showed last. `before` are the results before each correction, the
-    latest last; `words` the words by example, by how a list calls them in lower case.
+    `revision` counts results and `decoding` counts decoded word halves. `chosen` is the id of the segment that was
+    clicked last, `open_tab` the name of the open tab of the page, and `seen` the revision that each of them showed
+    last. `before` has the results before each correction, latest last. `words` has the words by example, with their
+    references in lower case as keys.
     """
 
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -109,15 +109,15 @@ class Session:
     opacity: float = OPACITY
     home: str | None = None
     files: list[Path] = field(default_factory=list)  # in a folder of their own
-    go: int = 0  # counts the goes of the tab Many; one that is not the last ends
+    go: int = 0  # number of the latest run of the tab Many; older runs stop
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
-    saving: threading.RLock = field(default_factory=threading.RLock)  # held as long as the files must stay
+    saving: threading.RLock = field(default_factory=threading.RLock)  # held while the files must not be replaced
     running: threading.RLock = field(default_factory=threading.RLock)
     used: float = field(default_factory=time.time)  # seconds since 1970
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What the network was given, a background's classes at its end."""
+        """What the network was given: the words, then the background's classes."""
         return self.asked.vocabulary if self.asked else None
 
     def close(self) -> None:
@@ -125,12 +125,12 @@ class Session:
             shutil.rmtree(self.files[0].parent, ignore_errors=True)
 
     def save(self) -> list[Path]:
-        """Overlay, segment ids, segment list, masks and table as files, made once for a result and its opacity."""
+        """Files with overlay, segment ids, segment list, masks and table, cached for the result and its opacity."""
         if self.result is None:
             return []
         with held(self.saving):
             with alone(self):
-                # One result for all files, whatever else this tab asks for meanwhile.
+                # All files are made from one result, even if another request replaces it meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
             if self.saved != wanted:
                 self.close()
@@ -143,19 +143,19 @@ class Session:
             return self.files
 
     def packed(self, kind: str, folder: Path) -> Path:
-        """Write the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) into `folder`."""
+        """Writes the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) to `folder`."""
         with alone(self):
             result = self.result
-        assert result is not None, "a file is asked for after the first run"
+        assert result is not None, "files can be asked for only after the first run"
         path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
         path.write_bytes(archive(result, kind))
         return path
 
 
 class SessionStore:
-    """The sessions by key, at most `limit`; opening one more drops the one that was used longest ago.
+    """At most `limit` sessions by key; opening another one drops the least recently used.
 
-    Their folders lie in one folder of the store, which goes when the server stops.
+    Their folders are inside one folder of the store, which is deleted when the server stops.
     """
 
     def __init__(self, limit: int = MAX_SESSIONS) -> None:
@@ -169,7 +169,7 @@ class SessionStore:
         return len(self._sessions)
 
     def get(self, key: str | None) -> Session | None:
-        """The session of `key`, None where it was dropped."""
+        """The session of `key`; None if it was dropped."""
         with self._lock:
             session = self._sessions.get(key) if key else None
             if session is not None:
@@ -178,7 +178,7 @@ class SessionStore:
             return session
 
     def open(self, key: str | None, start: Session | None = None) -> Session:
-        """The session of `key`, or a new one, which begins with the halves and the result of `start`."""
+        """The session of `key`, or a new one that begins with the halves and the result of `start`."""
         dropped: list[Session] = []
         with self._lock:
             session = self._sessions.get(key) if key else None
@@ -195,7 +195,7 @@ class SessionStore:
         return session
 
     def expire(self, seconds: float, now: float) -> None:
-        """Drop the sessions that nobody used for `seconds` before `now` (seconds since 1970)."""
+        """Drops the sessions that were idle for more than `seconds` at `now` (seconds since 1970)."""
         with self._lock:
             old = [session.key for session in self._sessions.values() if now - session.used > seconds]
         for key in old:
@@ -209,15 +209,15 @@ class SessionStore:
 
 
 def alone(session: Session) -> AbstractContextManager[None]:
-    """Nobody else works on `session` meanwhile; raises `TookTooLong` where another request does not end."""
+    """Exclusive access to `session`; raises `TookTooLong` if another request does not release it in time."""
     return held(session.running)
 
 
 @contextmanager
 def held(lock: Any) -> Iterator[None]:
-    """Hold `lock`; raises `TookTooLong` where another request does not give it back within `BUSY_SECONDS`."""
+    """Holds `lock`; raises `TookTooLong` if another request does not release it within `BUSY_SECONDS`."""
     if not lock.acquire(timeout=BUSY_SECONDS):
-        raise TookTooLong("Another request of this page is still being served; try again in a moment.")
+        raise TookTooLong("Another request of this page is still running; try again in a moment.")
     try:
         yield
     finally:
@@ -225,10 +225,10 @@ def held(lock: Any) -> Iterator[None]:
 
 
 def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) -> Session:
-    """Bring `session` to `photo` and what is asked, running only what changed, and return it.
+    """Updates `session` to `photo` and `asked`, running only the steps that changed, and returns it.
 
-    `session.seconds` says which steps ran and how long. The session changes only when every step has succeeded: after
-    an error it still holds the result before. Raises the errors of `eovseg.errors`.
+    `session.seconds` has the time of each step that ran. The session changes only if every step succeeds; after an
+    error it still has the previous result. Raises the errors of `eovseg.errors`.
     """
     with alone(session):
         seconds: dict[str, float] = {}
@@ -244,14 +244,14 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
         if "photo" in seconds or asked.vocabulary != session.vocabulary or decoded is None:
             checkpoint()
             begin = time.perf_counter()
-            # The inner values are what the tabs show; they cost no time and a quarter more memory.
+            # The tabs show the intermediates, which take a quarter more memory and no time.
             decoded = predictor.decode(image_state, asked.vocabulary, intermediates=True)
             seconds["words"] = time.perf_counter() - begin
         checkpoint()
         begin = time.perf_counter()
         result = composed(predictor, decoded, asked)
         seconds["result"] = time.perf_counter() - begin
-        checkpoint()  # a request that is refused leaves the session as it was
+        checkpoint()  # a cancelled request must not change the session
         session.photo, session.digest = photo, digest
         session.image_state, session.shrunk_from = image_state, shrunk_from
         session.predictor, session.decoded = predictor, decoded
@@ -261,9 +261,9 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
 
 
 def adjust(session: Session, settings: Settings) -> Session:
-    """The kept result with other settings: no half of the network runs. Raises `ConfigError`."""
+    """Composes the result again with other settings, without running the network; raises `ConfigError`."""
     with alone(session):
-        assert session.asked is not None and session.result is not None, "a session is adjusted after its first run"
+        assert session.asked is not None and session.result is not None, "a session can be adjusted after its first run"
         begin = time.perf_counter()
         asked = dataclasses.replace(session.asked, settings=settings)
         result = composed(session.predictor, session.decoded, asked)
@@ -274,7 +274,7 @@ def adjust(session: Session, settings: Settings) -> Session:
 
 
 def composed(predictor: StagedPredictor, decoded: Any, asked: Asked) -> Result:
-    """The result of decoded words with the settings that are asked, a background merged into "other"."""
+    """The result for decoded words with the requested settings, and with the background merged into "other"."""
     result = predictor.compose(decoded, settings=asked.settings)
     return result if asked.background is None else merge_background(result, asked.words)
 
@@ -287,7 +287,7 @@ def _show(session: Session, asked: Asked, result: Result, seconds: dict[str, flo
 
 
 def photo_digest(photo: str) -> str | None:
-    """What tells a photo from others wherever its file lies; None for a file that cannot be read."""
+    """A hash of the photo's content, whatever its path; None for a file that cannot be read."""
     try:
         with Path(photo).open("rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()
@@ -304,7 +304,7 @@ def _copy(start: Session) -> Session:
 
 
 def page_sized(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int] | None]:
-    """`image` with at most `LONGEST_SIDE` pixels a side, and its (width, height) before if it had more."""
+    """`image` (H, W, 3) scaled to at most `LONGEST_SIDE` pixels a side; also the old (width, height) if larger."""
     height, width = image.shape[:2]
     if max(height, width) <= LONGEST_SIDE:
         return image, None

@@ -1,4 +1,4 @@
-"""What a visitor can set without running the network: some fields of `eovseg.Settings`, as a browser sends them."""
+"""The settings that a visitor can change without running the network: fields of `eovseg.Settings` from a browser."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -16,9 +16,9 @@ NAMES = ("task", "ensemble", *SHARES, "edges")
 
 
 def read_settings(values: object) -> Settings:
-    """Settings from what a browser or an address sent, where numbers and switches may be text.
+    """Settings from the values of a browser or a URL, in which numbers and booleans may be text.
 
-    Unknown names are ignored; None and "" keep the model's own. Raises `ConfigError` for what is not allowed.
+    Unknown names are ignored; None and "" stand for the model's own value. Raises `ConfigError` for invalid values.
     """
     given = values if isinstance(values, Mapping) else {}
     kept = {name: given[name] for name in NAMES if given.get(name) is not None and given[name] != ""}
@@ -35,8 +35,8 @@ def defaults(config: ModelConfig) -> dict[str, Any]:
 
 
 def _number(name: str, value: object) -> object:
-    """A number that came as text; `Settings` judges it."""
+    """Converts text to a number; `Settings` checks its range."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
-        raise ConfigError(f"{name} is a number from 0 to 1, not {shown(value)}.") from None
+        raise ConfigError(f"{name} must be a number from 0 to 1, not {shown(value)}.") from None

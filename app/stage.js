@@ -1,6 +1,6 @@
-// The picture that answers hover and click, its legend and its table: the body of gr.HTML's `js_on_load`.
-// Gradio gives `element`, `props`, `trigger` and `watch`. `props.value` is what app/payload.py builds.
-// Words are a visitor's text: they reach the page through textContent only.
+// The picture that reacts to hover and click, with legend and table: the body of gr.HTML's `js_on_load`.
+// Gradio provides `element`, `props`, `trigger` and `watch`. `props.value` comes from app/payload.py.
+// Words are typed by visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);
 const picture = find(".picture");
@@ -19,10 +19,10 @@ let ids = null; // segment id of every pixel, row by row
 let size = [0, 0];
 let byId = new Map();
 let pinned = 0;
-let point = null; // pixel of the photo that pinned a segment, null where the legend or the table did
+let point = null; // the clicked pixel (x, y); null if the segment was pinned in the legend or the table
 let shown = 0;
-let order = ["share", -1]; // column of the table's order, and 1 for ascending
-let newest = 0; // number of the newest picture asked for; an older one that arrives late is dropped
+let order = ["share", -1]; // sort column of the table, and 1 for ascending or -1 for descending
+let newest = 0; // number of the latest render; older ones that finish late are dropped
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -35,7 +35,7 @@ function loaded(source) {
   return new Promise((done, failed) => {
     const image = new Image();
     image.onload = () => done(image);
-    image.onerror = () => failed(new Error("a picture of the result could not be decoded"));
+    image.onerror = () => failed(new Error("an image of the result could not be decoded"));
     image.src = source;
   });
 }
@@ -56,7 +56,7 @@ function paint(canvas, colour) {
   canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  const pixels = new Uint32Array(image.data.buffer); // little-endian ABGR on every browser of today
+  const pixels = new Uint32Array(image.data.buffer); // ABGR, because all current platforms are little-endian
   const reach = Math.max(1, Math.round(Math.max(width, height) / 700));
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) pixels[i] = colour(ids[i], i, x, y, reach);
@@ -90,7 +90,7 @@ function show(id) {
   }
 }
 
-// What is pinned, for app/correct.js and app/link.js.
+// Announces the pinned segment to app/correct.js and app/link.js.
 function tellPinned() {
   const { segments, undo } = props.value;
   document.dispatchEvent(new CustomEvent("eovseg-pin", { detail: { id: pinned, point, segments, undo } }));
@@ -125,7 +125,7 @@ function tell(event, id) {
   if (!segment) return;
   tip.replaceChildren(
     make("b", "", segment.name),
-    make("span", "", percent(segment.score) + " sure · " + percent(segment.share) + " of the photo"),
+    make("span", "", "score " + percent(segment.score) + " · " + percent(segment.share) + " of the photo"),
   );
   const box = picture.getBoundingClientRect();
   const left = event.clientX - box.left;
@@ -246,7 +246,7 @@ function bar(share) {
 function explain(value) {
   const open = Boolean(value && value.name && pinned);
   why.hidden = !open;
-  // Over the picture, on the side away from the segment: nothing moves under the pointer.
+  // Shown on the side of the picture away from the segment, so that nothing moves under the pointer.
   why.classList.toggle("left", (byId.get(pinned)?.anchor[0] ?? 0) > 0.5);
   why.replaceChildren();
   if (!open) return;
@@ -267,7 +267,7 @@ function explain(value) {
 }
 
 function explainParts(parts) {
-  why.append(make("h4", "", "Words of the list that won here"));
+  why.append(make("h4", "", "Background words that won here"));
   const list = make("dl", "votes");
   for (const { word, share } of parts) list.append(make("dt", "", word), make("dd", "", percent(share)), bar(share));
   why.append(list);
@@ -280,7 +280,7 @@ function explainWords(value) {
     ["Word", ""],
     ["In-voc.", "In vocabulary: probability from the trained classifier"],
     ["Out-voc.", "Out of vocabulary: probability from the frozen image tower"],
-    ["Score", "What the ensemble made of both, less the probability of none of these words"],
+    ["Score", "Ensemble of both, times the probability that it is any of the words"],
   ];
   for (const [title, hint] of titles) {
     const cell = make("th", "", title);
@@ -292,19 +292,19 @@ function explainWords(value) {
     const row = body.insertRow();
     const name = make("th", "", word.word);
     name.scope = "row";
-    name.title = word.seen ? "A word of the training: weight α" : "A new word: weight β";
+    name.title = word.seen ? "A training word: weight α" : "A new word: weight β";
     row.append(name, meter(word.inside), meter(word.outside), meter(word.score));
   }
   why.append(make("h4", "", "Words that competed"), table);
   const first = value.words[0];
   const weight = (first.seen ? "α" : "β") + " = " + first.weight.toFixed(2);
-  const kind = first.seen ? "a word of the training" : "a new word";
+  const kind = first.seen ? "a training word" : "a new word";
   const both = value.void < 1 ? percent(Math.min(1, first.score / (1 - value.void))) : "–";
   const mixed = value.weighed
-    ? `The ${value.ensemble} ensemble with ${weight} (${kind}) makes ${both} of the two.`
-    : `The mask is too small for the frozen tower, so the trained classifier's ${both} stands alone.`;
-  const share = percent(value.void) + " say none of these words";
-  why.append(make("p", "", `${mixed} ${share}, which leaves ${percent(first.score)}.`));
+    ? `The ${value.ensemble} ensemble with ${weight} (${kind}) gives ${both}.`
+    : `The mask is too small for the frozen tower, so only the trained classifier's ${both} counts.`;
+  const share = "The probability of none of these words is " + percent(value.void);
+  why.append(make("p", "", `${mixed} ${share}, so the score is ${percent(first.score)}.`));
 }
 
 function explainRouters(routers) {
@@ -317,15 +317,15 @@ function explainRouters(routers) {
     label.title = "Weight of the " + name + " embedding in layers 1 to " + routers.length + ": " + all;
     list.append(label, make("dd", "", last[name].toFixed(3)), bar(last[name]));
   }
-  why.append(list, make("p", "", "Mean weight over channels, 0 to 1. The tab TDEE shows every layer."));
+  why.append(list, make("p", "", "Mean weight over all channels, 0 to 1. The tab TDEE shows every layer."));
 }
 
 async function render() {
   const value = props.value;
   if (!value || !value.segments) return;
   const number = ++newest;
-  // A result of the same photo comes without it. The tab of the browser keeps one photo, also while another of our
-  // tabs is open and this script is gone.
+  // A result of the same photo comes without it. The window keeps one photo, because this script ends when another tab
+  // of the page is opened.
   if (value.photo) window.eovsegPhoto = { key: value.photo_key, source: value.photo };
   if (window.eovsegPhoto?.key !== value.photo_key) return trigger("lost", {});
   const [picture_, map] = await Promise.all([loaded(window.eovsegPhoto.source), loaded(value.ids)]);
@@ -348,8 +348,8 @@ async function render() {
   picture.style.aspectRatio = size[0] + " / " + size[1];
   picture.style.setProperty("--ratio", size[0] / size[1]);
   picture.classList.toggle("broad", size[0] > 1.2 * size[1]);
-  // A pinned segment stays so while settings change, as long as it is found again.
-  // The server may say which one is pinned: after a correction, and where the address asks for it.
+  // A pinned segment stays pinned while settings change, if the new result has a segment of the same name.
+  // After a correction, and for a segment in the URL, the server says what is pinned.
   const again = "pin" in value ? byId.get(value.pin) : value.photo ? undefined : value.segments.find((one) => one.name === before);
   pinned = 0;
   shown = -1;

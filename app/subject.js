@@ -1,11 +1,11 @@
-// Pictures with a subject: the body of gr.HTML's `js_on_load`. `props.value` is what app/subject.py builds.
-// They are drawn only while they are open, and again when a result or a pinned segment is another one.
+// Pictures with a subject: the body of gr.HTML's `js_on_load`. `props.value` comes from app/subject.py.
+// They are drawn only while they are open, and drawn again when the result or the pinned segment changes.
 
 const details = element.querySelector("details");
 const cards = element.querySelector(".cards");
 const hint = element.querySelector(".hint");
 
-// The listeners of a script whose tab was closed stay; its element is no longer in the page.
+// The listeners of a closed tab's script remain, but its element is no longer connected.
 const look = () => element.isConnected && details.open && trigger("look", {});
 
 function make(tag, className, text) {
@@ -19,10 +19,10 @@ function render() {
   const value = props.value;
   const found = Boolean(value && value.items);
   hint.textContent = !found
-    ? "Nothing was found in this photo, so there is nothing to put in front."
+    ? "Nothing was found in this photo, so there is no subject."
     : value.name
-      ? "In front: " + value.name + ", which is pinned. Click a picture to save it."
-      : "In front: " + value.all + ". Click a segment above to put it alone in front, or a picture to save it.";
+      ? "Subject: " + value.name + ", the pinned segment. Click a picture to save it."
+      : "Subject: " + value.all + ". Click a segment above to make it the only subject, or a picture to save it.";
   cards.replaceChildren();
   for (const item of found ? value.items : []) {
     const card = make("button", "card " + item.kind);
@@ -44,7 +44,7 @@ function render() {
 
 details.addEventListener("toggle", look);
 watch("value", render);
-// A new result clears the pin, and every change of the pin is told by app/why.js.
+// A new result clears the pin; app/why.js announces every other change of the pin.
 const ready = new MutationObserver(look);
 const stage = document.querySelector(".stage");
 if (stage) ready.observe(stage, { attributes: true, attributeFilter: ["data-ready"] });

@@ -1,4 +1,4 @@
-"""Pictures with a subject under the result: what they look like, and their files."""
+"""Pictures with a subject below the result: their previews and their files."""
 
 import tempfile
 from collections.abc import Collection
@@ -22,25 +22,25 @@ from eovseg.stems import clean_stem
 if TYPE_CHECKING:
     from app.page import Page
 
-SIDE = 420  # pixels of the longer side of a picture that is only looked at
+SIDE = 420  # longer side of a preview, pixels
 TITLES = {
     "cutouts": ("Cut out", "A transparent PNG", "A ZIP with a transparent PNG for each segment"),
-    "spotlight": ("Spotlight", "The rest goes dark", "The rest goes dark"),
-    "blurred": ("Blurred background", "The rest out of focus", "The rest out of focus"),
-    "grey": ("Grey background", "The rest in grey", "The rest in grey"),
-    "outlines": ("Outlines", "Lines alone, of all segments", "Lines alone, of all segments"),
-}  # title, what it is of a pinned segment, and of all
+    "spotlight": ("Spotlight", "The rest is dark", "The rest is dark"),
+    "blurred": ("Blurred background", "The rest is blurred", "The rest is blurred"),
+    "grey": ("Grey background", "The rest is grey", "The rest is grey"),
+    "outlines": ("Outlines", "Only the lines, of all segments", "Only the lines, of all segments"),
+}  # title, note for a pinned segment, note for all
 assert TITLES.keys() == PICTURES.keys()
 
 
 def subject_value(session: Session) -> dict[str, Any]:
-    """What app/subject.js shows: who is in front, and each picture small; `{}` where nothing was found.
+    """What app/subject.js shows: the name of the subject and a preview of each picture; `{}` if nothing was found.
 
-    A pinned segment is in front, else what `Result.subject_ids` says.
+    The subject is the pinned segment, or `Result.subject_ids` if none is pinned.
     """
     with alone(session):
         result, pinned = session.result, session.chosen
-    assert result is not None, "pictures are asked for after the first run"
+    assert result is not None, "pictures can be asked for only after the first run"
     ids, name = _in_front(result, pinned)
     if not ids:
         return {}
@@ -62,9 +62,9 @@ def subject_value(session: Session) -> dict[str, Any]:
 
 
 def picture_file(session: Session, kind: object, folder: Path) -> Path:
-    """Write a picture of the session's result into `folder`, as `eovseg segment --write KIND` names it.
+    """Writes a picture of the session's result to `folder`, named as by `eovseg segment --write KIND`.
 
-    Raises `ConfigError` for a kind that does not exist and where there is no segment.
+    Raises `ConfigError` if there is no such kind or no segment.
     """
     if not isinstance(kind, str) or kind not in PICTURES:
         raise ConfigError(f"Choose one of these pictures: {', '.join(form.title for form in PICTURES.values())}.")
@@ -73,7 +73,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
     assert result is not None
     ids, name = _in_front(result, pinned)
     if not ids:
-        raise ConfigError("Nothing was found in this photo, so there is nothing to put in front.")
+        raise ConfigError("Nothing was found in this photo, so there is no subject.")
     stem = clean_stem(PurePath(result.name).stem)
     if not name:
         path = folder / PICTURES[kind].path.replace("*", stem)
@@ -87,7 +87,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
 
 
 def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_script: str) -> None:
-    """The events of app/subject.js: `look` when the pictures are in sight, `take` for one of them."""
+    """Connects the events of app/subject.js: `look` when the pictures are opened, `take` when one is saved."""
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
 
     def look(key: str | None) -> Any:
@@ -107,7 +107,7 @@ def _taken(session: Session, kind: object) -> tuple[str]:
 
 
 def _in_front(result: Result, pinned: int | None) -> tuple[Collection[int], str]:
-    """The ids in front, and the name of the segment where it is the pinned one."""
+    """The segment ids of the subject, and its name if it is the pinned segment."""
     for segment, name in zip(result.named, result.names, strict=False):
         if segment.id == pinned:
             return [segment.id], name

@@ -1,15 +1,15 @@
-// A guided tour for a lecture: eight steps, off until somebody presses "Tour". The body of gr.HTML's `js_on_load`.
-// It opens tabs and marks what it speaks of; it changes no photo, no word and no setting.
+// A guided tour of eight steps, started by the button "Tour": the body of gr.HTML's `js_on_load`.
+// It opens tabs and highlights parts of the page; it changes no photo, word or setting.
 
 const STEPS = [
-  ["Segment", ".ask", "1. Words and a photo", "You write the classes: any words, separated by semicolons. Commas add synonyms. The network was not trained on this list; it compares each word with the photo as text."],
-  ["Segment", ".stage .mat", "2. Every pixel gets a name", "Panoptic segmentation: things (bus 1, bus 2) are counted one by one, stuff (sky, road) is one region. Pixels without colour matched none of the words."],
-  ["Segment", ".stage .legend", "3. Why this class?", "Click a segment in the photo or here. The panel shows the two classifiers that vote for it: one trained with the masks, one from the frozen image tower, which knows words that training never showed."],
-  ["Segment", "#panel", "4. How the votes are combined", "α and β weigh the two classifiers for trained and untrained words. Move a slider: the result is composed again from the stored network outputs, so it changes at once."],
-  ["VAS", "#tabs", "5. VAS: words choose the pixels", "Vocabulary-Aware Selection (Eq. 3 and 4 of the paper) multiplies each pixel by how clearly one of your words claims it. Compare the similarity map of one word before and after it."],
-  ["TDEE", "#tabs", "6. TDEE: kernels meet features", "The Two-way Dynamic Embedding Experts mix semantic and spatial features. The router decides how much of each a kernel takes; the maps show what each adds."],
-  ["Decoder", "#tabs", "7. The decoder, layer by layer", "Each of the 64 or 100 kernels proposes one mask and one class. Follow one of them through the layers: its mask grows from a first guess to the segment you saw."],
-  ["Segment", ".downloads", "8. Take it with you", "Masks, tables and files for labelling tools, and below them the Python call that makes the same picture. The notebooks continue from here."],
+  ["Segment", ".ask", "1. Words and a photo", "You write the classes: any words, separated by semicolons; commas add synonyms. The network was not trained on this list. It compares the text of each word with the photo."],
+  ["Segment", ".stage .mat", "2. Every pixel gets a name", "In panoptic segmentation, every thing (bus 1, bus 2) is a segment of its own, and each kind of stuff (sky, road) is one region. Pixels without colour match none of the words."],
+  ["Segment", ".stage .legend", "3. Why this class?", "Click a segment in the photo or here. The panel shows what both classifiers say: one was trained together with the masks, the other uses the frozen image tower, which knows words that were not in the training."],
+  ["Segment", "#panel", "4. How the classifiers are combined", "α and β weight the two classifiers, α for training words and β for new words. Move a slider: the result is composed again from the stored outputs of the network, so it changes immediately."],
+  ["VAS", "#tabs", "5. VAS: words choose the pixels", "Vocabulary-Aware Selection (Eq. 3 and 4 of the paper) multiplies each pixel by a weight that says how clearly one of your words fits it. Compare the similarity map of a word before and after VAS."],
+  ["TDEE", "#tabs", "6. TDEE: joining two embeddings", "The Two-way Dynamic Embedding Experts join the mask embedding and the spatial embedding of each kernel. Two routers weight them, channel by channel. Compare the result without and with TDEE."],
+  ["Decoder", "#tabs", "7. The decoder, layer by layer", "Each of the 64 or 100 kernels proposes one mask and one class. Follow one of them through the layers: its mask develops from a first guess into the final segment."],
+  ["Segment", ".downloads", "8. Download", "Save masks, tables and files for labelling tools. Below them is the Python call that makes the same picture. The notebooks continue from here."],
 ];
 const dialog = element.querySelector("dialog");
 const find = (selector) => dialog.querySelector(selector);

@@ -1,2 +1,2 @@
-// Hands the explanation of a segment to the stage, which shows it beside the picture.
+// Passes the explanation of a segment to the stage, which shows it over the picture.
 watch("value", () => document.dispatchEvent(new CustomEvent("eovseg-why", { detail: props.value })));

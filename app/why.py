@@ -1,4 +1,4 @@
-"""Why a segment has its class: the words that competed for it, both classifiers' probabilities, TDEE's routers."""
+"""Why a segment has its class: the competing words, both classifiers' probabilities, and TDEE's routers."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ TOP = 5
 
 
 def why_value(session: Session, segment_id: int) -> dict[str, Any]:
-    """What app/why.js shows of the segment `segment_id` of the session's result; {} where there is none.
+    """The explanation of the segment `segment_id` of the session's result; {} if there is no such segment.
 
-    Probabilities, shares and router weights lie in 0..1; `routers` has one entry per decoder layer. The segment becomes
+    Probabilities, shares and router weights are in 0..1; `routers` has one entry per decoder layer. The segment becomes
     the session's chosen one.
     """
     value = _value(session, segment_id)
@@ -52,7 +52,7 @@ def _value(session: Session, segment_id: int) -> dict[str, Any]:
 
 
 def _votes(session: Session, query: int) -> dict[str, Any]:
-    """The best words of a kernel, and how its two probabilities are weighed for each."""
+    """The best words of a kernel, each with its two probabilities and their weight."""
     predictor, decoded = session.predictor, session.decoded
     assert session.asked is not None
     rule = session.asked.settings.applied(predictor.config)
@@ -79,7 +79,7 @@ def _votes(session: Session, query: int) -> dict[str, Any]:
 
 
 def _routers(session: Session, query: int) -> list[dict[str, float]]:
-    """TDEE's mask and spatial weight in each layer, means over channels; none for a model without TDEE."""
+    """TDEE's mask and spatial weight in each layer, as means over channels; empty without TDEE or intermediates."""
     inside = session.decoded.intermediates
     if inside is None:
         return []
@@ -93,7 +93,7 @@ def _routers(session: Session, query: int) -> list[dict[str, float]]:
 
 
 def _parts(background: tuple[Segment, ...]) -> list[dict[str, Any]]:
-    """The background's words that won something, as shares of "other", largest first."""
+    """The background words that won pixels, as shares (0..1) of "other", largest first."""
     total = sum(segment.area for segment in background)
     areas: dict[str, int] = {}
     for segment in background:

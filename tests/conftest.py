@@ -26,7 +26,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2` a file is one process's, as its tests share fixtures; so are all that serve the page to a browser."""
+    """With `-n 2`, each file runs in one process because its tests share fixtures; all browser tests share one, too."""
     from xdist.scheduler import LoadFileScheduling
 
     class FilesAndOneBrowser(LoadFileScheduling):  # type: ignore[misc]
@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
     """Headless Chromium. If it is not installed, the test is skipped, or fails in continuous integration."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or name one in EOVSEG_CHROMIUM"
+        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or set EOVSEG_CHROMIUM to its path"
         if os.environ.get("CI", "").lower() in ("true", "1"):
             pytest.fail(reason)
         pytest.skip(reason)

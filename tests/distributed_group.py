@@ -49,7 +49,7 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Uses as many threads as the group's processes, because the number affects the rounding of sums."""
+    """Uses as many threads as the processes of the group, because the number affects the rounding of sums."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""`python -m tests.structure BEFORE [AFTER] > docs/structure.md`: the code of two revisions side by side.
+"""`python -m tests.structure BEFORE [AFTER] > docs/structure.md`: compares the code of two revisions.
 
 Start and test times are those of assets/benchmarks/start.csv and tests.csv; both wheels are built.
 """
@@ -23,7 +23,7 @@ WHEEL = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-bui
 
 
 def in_circles(trees: dict[str, ast.Module], types: bool) -> int:
-    """How many modules reach themselves by imports outside functions; `types`: also by those of type checkers."""
+    """Number of modules in circular imports, without those inside functions; `types` adds those for type checkers."""
     names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in trees}
     places = {name: place for place, name in enumerate(names)}
     imports = np.zeros((len(names), len(names)), dtype=bool)
@@ -39,7 +39,7 @@ def in_circles(trees: dict[str, ast.Module], types: bool) -> int:
 
 
 def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and value of every row."""
+    """The name and the value of every row."""
     archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")

@@ -43,7 +43,7 @@ def imported_packages(source: str) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def test_imported_packages_sees_every_form() -> None:
+def test_imported_packages_finds_every_form() -> None:
     source = "import app.page as p\nfrom analysis import x\nfrom . import y\ndef f():\n    import gradio\n"
     assert list(imported_packages(source)) == ["app", "analysis", "gradio"]
 

@@ -27,13 +27,13 @@ def wide_result() -> Result:
     return Result(np.zeros((2, 4, 3), np.uint8), MAP, segments, wide, queries=(7, 5, 3, 1))
 
 
-def test_classes_that_share_a_name_are_the_visitors_own() -> None:
+def test_classes_that_share_a_name_belong_to_the_words() -> None:
     wide = with_background(OWN, "dog; Kitten, puss; sea: stuff")
     assert wide.labels == ("cat", "sky", "dog", "sea")
     assert with_background(OWN, OWN) == OWN
 
 
-def test_what_the_background_won_is_one_segment_at_the_end() -> None:
+def test_the_background_becomes_one_segment_at_the_end() -> None:
     merged = merge_background(wide_result(), OWN)
     assert merged.segment_map.tolist() == [[3, 3, 1, 3], [2, 2, 1, 0]]
     assert [(s.id, s.label, s.class_id) for s in merged.segments] == [(1, "cat", 0), (2, "sky", 1), (3, "other", 2)]
@@ -44,13 +44,13 @@ def test_what_the_background_won_is_one_segment_at_the_end() -> None:
     assert [s.label for s in merged.background] == ["dog", "sea"]
 
 
-def test_other_is_left_as_the_photo_is() -> None:
+def test_other_is_not_coloured() -> None:
     merged = merge_background(wide_result(), OWN)
     overlay = np.asarray(merged.overlay(opacity=1.0, labels=False))
     assert not overlay[merged.segment_map == 3].any() and overlay[merged.segment_map == 2].any()
 
 
-def test_nothing_won_and_nothing_named() -> None:
+def test_a_background_without_pixels_and_without_words() -> None:
     wide = wide_result()
     own = replace(wide, segments=wide.segments[1::2], queries=())
     merged = merge_background(own, OWN)
@@ -70,7 +70,7 @@ def test_background_instances_are_left_out() -> None:
     assert merged.instance_masks is not None and merged.instance_masks.shape == (2, 2, 4)
 
 
-def test_the_table_is_read_by_spreadsheets() -> None:
+def test_the_table_can_be_read_by_spreadsheets() -> None:
     evil = replace(wide_result(), segments=(segment(1, 2, '=cmd "x", y', 2, 0.9),), queries=())
     lines = evil.table_csv().splitlines()
     assert lines[0].startswith("id,name,class,kind,score") and len(lines) == 2

@@ -60,7 +60,7 @@ def test_bad_photos_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are not UTF-8")
-def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     try:
         Image.new("RGB", (40, 30)).save(tmp_path / name)
@@ -109,7 +109,7 @@ def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(said) == 1 and "cannot be written" in said[0]
 
 
-def test_what_is_no_photo_at_all(xs: eovseg.Predictor) -> None:
+def test_values_that_are_not_photos(xs: eovseg.Predictor) -> None:
     for given in (b"photo.jpg", 7, None, [3]):
         with pytest.raises(eovseg.ImageError, match="A photo must be a path"):
             xs(given, "sky")  # type: ignore[call-overload]

@@ -178,7 +178,7 @@ def test_a_changed_download_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         download("s")
 
 
-def test_a_file_is_held_to_its_first_load(tmp_path: Path) -> None:
+def test_a_file_is_compared_with_its_first_load(tmp_path: Path) -> None:
     path = tmp_path / "eovseg-s.pth"
     check_record(path, "a" * 64)
     check_record(path, "a" * 64)
@@ -199,7 +199,7 @@ def test_a_file_is_held_to_its_first_load(tmp_path: Path) -> None:
         json.dumps({"config": {}}),
     ],
 )
-def test_a_header_that_makes_no_sense_gets_one_sentence(tmp_path: Path, header: str | None) -> None:
+def test_an_invalid_header_gets_one_sentence(tmp_path: Path, header: str | None) -> None:
     path = tmp_path / "odd.safetensors"
     metadata = {"format": FORMAT} | ({} if header is None else {"header": header})
     save_file({"a": torch.zeros(3)}, path, metadata=metadata)

@@ -65,7 +65,7 @@ def test_pictures_with_a_subject(photos: Path, tmp_path: Path, capsys: pytest.Ca
         assert len(packed.namelist()) == len(labels) > 0
     with Image.open(out / "b-grey.png") as grass:
         first = grass.tobytes()
-    assert main([*asked, "--subject", "bear"]) == 0, "another subject is another run"
+    assert main([*asked, "--subject", "bear"]) == 0, "with another subject the photo is not skipped"
     with Image.open(out / "b-grey.png") as bear:
         assert bear.tobytes() != first
     with pytest.raises(SystemExit):

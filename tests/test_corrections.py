@@ -1,4 +1,4 @@
-"""Corrections of results: tiny maps that a person can check by eye, for results whose masks overlap too."""
+"""Corrections of results on tiny maps that are easy to check by eye, also with overlapping masks."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def instances() -> Result:
 
 
 def consistent(result: Result) -> Result:
-    """Areas, boxes, classes and the map say the same, and nothing of the map is without a segment."""
+    """Asserts that areas, boxes and classes agree with the map, and that every id of the map has a segment."""
     assert len({segment.id for segment in result.segments}) == len(result.segments)
     assert len(result.queries) in (0, len(result.segments))
     for index, one in enumerate(result.segments):
@@ -64,7 +64,7 @@ def test_a_new_name_is_added_to_the_words(result: Result) -> None:
     assert named.names == ["person", "statue", "sky", "sea"]
     assert named.vocabulary.labels == (*WORDS.labels, "statue") and named.segments[1].is_thing
     assert (named.segment_map == MAP).all() and named.segments[1].score == 0.5
-    assert result.names == ["person 1", "person 2", "sky", "sea"], "the result before stays"
+    assert result.names == ["person 1", "person 2", "sky", "sea"], "the original result does not change"
 
 
 def test_a_known_name_keeps_its_kind_and_case(result: Result) -> None:
@@ -74,7 +74,7 @@ def test_a_known_name_keeps_its_kind_and_case(result: Result) -> None:
     assert result.rename(3, "kite: thing").segments[2].is_thing
 
 
-def test_a_region_is_there_once(result: Result) -> None:
+def test_a_region_has_one_segment(result: Result) -> None:
     joined = consistent(result.rename(3, "sea"))
     assert [one.id for one in joined.segments] == [1, 2, 3] and joined.queries == (7, 8, 9)
     assert joined.segments[2].area == 9 and not (joined.segment_map == 4).any()
@@ -96,7 +96,7 @@ def test_a_part_is_split_off(result: Result) -> None:
     assert consistent(parted.merge(1, 5)).segments == result.segments
 
 
-def test_pixels_that_meet_at_a_corner_are_one_part() -> None:
+def test_pixels_that_touch_at_a_corner_are_one_part() -> None:
     diagonal = np.array([[1, 0], [0, 1]], dtype=np.int32)
     result = Result(photo_of(diagonal), diagonal, (segment(1, 0, diagonal == 1),), WORDS)
     with pytest.raises(EovsegError, match="in one piece"):
@@ -106,7 +106,7 @@ def test_pixels_that_meet_at_a_corner_are_one_part() -> None:
 def test_instances_keep_their_overlap(instances: Result) -> None:
     assert instances.segment_map.tolist() == [[1, 1, 2, 1]]
     deleted = consistent(instances.delete(1))
-    assert deleted.segment_map.tolist() == [[0, 2, 2, 0]], "what the first one covered comes back"
+    assert deleted.segment_map.tolist() == [[0, 2, 2, 0]], "the pixels under the first instance are visible again"
     parted = consistent(instances.split(1, 3, 0))
     assert parted.segment_map.tolist() == [[1, 1, 2, 3]] and parted.names == ["person 1", "person 2", "dog"]
     merged = consistent(instances.merge(2, 1))
@@ -122,7 +122,7 @@ def test_a_semantic_result_has_each_class_once(result: Result) -> None:
     assert consistent(semantic.rename(2, "person")).segment_map.tolist() == [[2, 2, 2]]
 
 
-def test_the_rest_stays_the_rest_until_it_is_touched(result: Result) -> None:
+def test_other_stays_other_until_it_is_corrected(result: Result) -> None:
     covered = merge_background(result, Vocabulary(WORDS.classes[:2]))
     assert covered.names == ["person 1", "person 2", "other"]
     other = covered.segments[-1].id
@@ -150,13 +150,13 @@ def test_the_rest_stays_the_rest_until_it_is_touched(result: Result) -> None:
         (lambda result: result.split(2, 3, 1), "in one piece"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(result: Result, call: object, reason: str) -> None:
+def test_impossible_corrections_get_one_sentence(result: Result, call: object, reason: str) -> None:
     with pytest.raises(EovsegError, match=reason) as error:
         call(result)  # type: ignore[operator]
     assert "\n" not in str(error.value)
 
 
-def test_corrections_are_told_and_make_the_same_again(result: Result) -> None:
+def test_corrections_are_listed_and_can_be_repeated(result: Result) -> None:
     put_right = result.split(1, 4, 1).rename(5, 'a "dog"').merge(3, 4).delete(2)
     assert put_right.corrections == ("split(1, 4, 1)", 'rename(5, "a \\"dog\\"")', "merge(3, 4)", "delete(2)")
     assert put_right.to_json()["corrections"] == list(put_right.corrections)
@@ -167,7 +167,7 @@ def test_corrections_are_told_and_make_the_same_again(result: Result) -> None:
     assert again.segments == put_right.segments and (again.segment_map == put_right.segment_map).all()
 
 
-def test_files_follow(result: Result, tmp_path: Path) -> None:
+def test_files_contain_the_corrections(result: Result, tmp_path: Path) -> None:
     paths = result.delete(2).rename(1, "seal").save(tmp_path)
     coco = COCO(next(path for path in paths if path.name.endswith("-segments.json")))
     assert sorted(coco.cats[one["category_id"]]["name"] for one in coco.loadAnns(coco.getAnnIds())) == [

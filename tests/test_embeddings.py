@@ -47,7 +47,7 @@ def test_one_added_word_is_the_only_one_encoded(tmp_path: Path) -> None:
     assert after.dtype == np.float32
 
 
-def test_repeats_are_encoded_once_and_nothing_is_nothing(tmp_path: Path) -> None:
+def test_repeats_are_encoded_once_and_no_words_give_no_rows(tmp_path: Path) -> None:
     tower = Tower()
     cache = EmbeddingCache("tower", DIMENSION, tower, tmp_path)
     rows = cache.embed(["bag", "sky", "bag"])
@@ -56,7 +56,7 @@ def test_repeats_are_encoded_once_and_nothing_is_nothing(tmp_path: Path) -> None
     assert cache.embed([]).shape == (0, DIMENSION)
 
 
-def test_the_next_process_finds_them_on_disk(tmp_path: Path) -> None:
+def test_the_next_process_reads_them_from_disk(tmp_path: Path) -> None:
     first = EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["sky", "天", "a" * 200])
     tower = Tower()
     second = EmbeddingCache("tower", DIMENSION, tower, tmp_path)
@@ -65,7 +65,7 @@ def test_the_next_process_finds_them_on_disk(tmp_path: Path) -> None:
     assert second.encoded_words == 0
 
 
-def test_keys_do_not_mix(tmp_path: Path) -> None:
+def test_different_keys_have_different_entries(tmp_path: Path) -> None:
     EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["sky"])
     tower = Tower()
     EmbeddingCache("other tower", DIMENSION, tower, tmp_path).embed(["sky"])
@@ -106,7 +106,7 @@ def test_wrong_rows_are_refused(encode: Callable[[list[str]], np.ndarray], sente
     assert cache.encoded_words == 0
 
 
-def test_memory_is_bounded_and_the_result_is_whole() -> None:
+def test_memory_is_bounded_and_the_result_is_complete() -> None:
     tower = Tower()
     cache = EmbeddingCache("tower", DIMENSION, tower, None, memory_bytes=10 * DIMENSION * 4)
     words = [f"word {index}" for index in range(50)]
@@ -129,7 +129,7 @@ def test_disk_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "cut", "row", "table"])
-def test_a_damaged_file_costs_time_and_nothing_else(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_encoded_again(tmp_path: Path, damage: str) -> None:
     words = [f"word {index}" for index in range(200)]
     EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(words)
     path = cache_file(tmp_path)
@@ -151,7 +151,7 @@ def test_a_damaged_file_costs_time_and_nothing_else(tmp_path: Path, damage: str)
     assert healed.calls == []
 
 
-def test_an_unusable_folder_leaves_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_usable_folder_memory_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     tower = Tower()

@@ -1,4 +1,4 @@
-"""Words made by example: with the trained XS on a photo, and with S, M and L of seeded weights."""
+"""Words by example: with the trained XS on a photo, and with S, M and L with seeded random weights."""
 
 import numpy as np
 import pytest
@@ -32,29 +32,29 @@ def test_a_word_by_example_finds_its_thing_among_typed_words(xs: Predictor, bear
     found = [result.mask(i) for i, segment in enumerate(result.segments) if segment.label == "our friend"]
     overlap = max((mask & bear).sum() / (mask | bear).sum() for mask in found)
     assert overlap > 0.8
-    # The name alone does not find it: the examples do.
+    # The name alone does not find it, so the examples do.
     assert "our friend" not in [s.label for s in xs(str(BEAR), "grass: stuff; car; sky: stuff; our friend").segments]
 
 
-def test_more_examples_are_the_same_in_any_way_of_giving_them(xs: Predictor, bear: np.ndarray) -> None:
+def test_all_ways_to_give_several_examples_agree(xs: Predictor, bear: np.ndarray) -> None:
     photo = np.array(Image.open(BEAR).convert("RGB"))
     both = eovseg.Word.from_examples("bear", [(photo, bear), (photo, ~bear)], xs, is_thing=False)
     state = xs.encode_image(photo)
     again = xs.word_from("bear", state, ~bear, before=xs.word_from("bear", state, bear, False))
     assert again == both and len(again.examples) == 2 and not again.is_thing
     rows = directions(xs, state, np.stack([bear, ~bear]))
-    assert ((rows * both.examples).sum(1) > 0.97).all(), "masks that are given together see each other a little"
+    assert ((rows * both.examples).sum(1) > 0.97).all(), "masks in one call influence each other slightly"
     assert abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-5
 
 
-def test_a_vector_lies_where_texts_are() -> None:
+def test_a_vector_is_close_to_the_texts() -> None:
     words = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1]], dtype=np.float32) / np.sqrt(2, dtype=np.float32)
     name = words[0]
     vector = placed(np.array([[0, 0, 1]], dtype=np.float32), name, words)
     middle = words.mean(0)
     away = vector - middle * (vector[0] / middle[0])
     assert vector[0] == pytest.approx(np.sqrt(0.5), abs=1e-6) and np.linalg.norm(vector) == pytest.approx(1)
-    assert away[1] == pytest.approx(away[2]), "one example and the name weigh alike"
+    assert away[1] == pytest.approx(away[2]), "one example has the same weight as the name"
     three = placed(np.repeat([[0, 0, 1]], 3, axis=0).astype(np.float32), name, words)
     assert three[2] == pytest.approx(3 * three[1])
 
@@ -81,7 +81,7 @@ def seeded(request: pytest.FixtureRequest) -> Predictor:
     return random_predictor(request.param, short_side=64)
 
 
-def test_every_variant_reads_it_in_vas_and_both_classifiers(seeded: Predictor) -> None:
+def test_every_variant_uses_it_in_vas_and_both_classifiers(seeded: Predictor) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     mask = np.zeros((64, 96), dtype=bool)
     mask[:32, :48] = True
@@ -102,7 +102,7 @@ def test_every_variant_reads_it_in_vas_and_both_classifiers(seeded: Predictor) -
     seeded.compose(after)
 
 
-def test_a_word_of_another_text_space_is_told(xs: Predictor, seeded: Predictor) -> None:
+def test_a_word_of_another_text_space_is_refused(xs: Predictor, seeded: Predictor) -> None:
     photo, mask = np.zeros((64, 96, 3), dtype=np.uint8), np.ones((64, 96), dtype=bool)
     word = eovseg.Word.from_examples("our mug", [(photo, mask)], seeded)
     with pytest.raises(VocabularyError, match=rf"EOV-Seg {seeded.config.variant.upper()}.*make it again"):

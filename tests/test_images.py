@@ -128,7 +128,7 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     assert (load_image(path) == RED).all()
 
 
-def test_a_phones_multi_picture_jpeg(tmp_path: Path) -> None:
+def test_a_multi_picture_jpeg_of_a_phone(tmp_path: Path) -> None:
     image = Image.new("RGB", (16, 16), BLUE)
     path = saved(image, tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[image])
     with Image.open(path) as written:
@@ -274,7 +274,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         ("pathlib.Path.stat", OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links."),
     ],
 )
-def test_what_the_system_refuses_is_no_damage(
+def test_system_errors_are_not_reported_as_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception, sentence: str
 ) -> None:
     path = saved(Image.new("RGB", (1, 1)), tmp_path / "dot.png")

@@ -22,7 +22,7 @@ def dense_masks(draw: st.DrawFn) -> np.ndarray:
 
 @settings(deadline=None)
 @given(dense_masks())
-def test_they_read_as_the_array(dense: np.ndarray) -> None:
+def test_they_are_read_like_the_array(dense: np.ndarray) -> None:
     masks = InstanceMasks.of(dense)
     assert masks.shape == dense.shape and len(masks) == len(dense)
     np.testing.assert_array_equal(np.asarray(masks), dense)
@@ -60,7 +60,7 @@ def test_a_mask_in_the_padding_alone_is_empty(place: tuple[slice, slice]) -> Non
     assert areas[0] == 0 and areas[1] > 100
 
 
-def test_only_boxes_of_what_scores_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_boxes_of_kernels_that_score_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two kernels score, each in a corner; the third would fill the photo. Changing the threshold reuses masks."""
     logits = torch.full((3, 24, 24), -9.0)
     logits[0, :5, :5] = logits[1, 18:, 18:] = logits[2] = 9.0
@@ -84,7 +84,7 @@ def test_only_boxes_of_what_scores_are_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert [again.masks.rle(place) for place in range(2)] == [found.masks.rle(place) for place in range(2)]
 
 
-def test_what_numpy_may_ask_for() -> None:
+def test_conversions_to_numpy() -> None:
     masks = InstanceMasks.of(np.ones((1, 2, 2), dtype=bool))
     assert np.asarray(masks, dtype=np.uint8).sum() == 4
     with pytest.raises(ValueError, match="always a copy"):
@@ -140,7 +140,7 @@ def test_masks_made_in_their_boxes_are_those_of_the_whole(output: tuple[int, int
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
-def test_low_scores_are_left_out_and_nothing_else() -> None:
+def test_only_low_scores_are_dropped() -> None:
     logits = torch.randn(5, 8, 8, generator=torch.Generator().manual_seed(1))
     scores = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
     geometry = MaskGeometry((32, 32), (32, 32), (32, 32))
@@ -156,7 +156,7 @@ def test_low_scores_are_left_out_and_nothing_else() -> None:
 
 
 @pytest.mark.slow
-def test_thirty_instances_of_twelve_megapixels_in_the_memory_of_a_few() -> None:
+def test_thirty_instances_of_twelve_megapixels_use_little_memory() -> None:
     generator = torch.Generator().manual_seed(3)
     coarse = torch.randn(1, 30, 4, 6, generator=generator)
     logits = torch.nn.functional.interpolate(coarse, (96, 128), mode="bilinear")[0]

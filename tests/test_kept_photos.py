@@ -21,13 +21,13 @@ def state(size: int) -> State:
     return State(np.zeros(size, np.uint8))
 
 
-def test_bytes_are_counted_once_and_views_whole() -> None:
+def test_shared_bytes_are_counted_once_and_views_completely() -> None:
     whole = torch.zeros(10, 25)  # 1,000 bytes
     assert held_bytes(State(np.zeros(7, np.uint8), (whole, whole[:2], whole.view(250)))) == 1_007
     assert held_bytes((state(3), None, "text", state(4))) == 7
 
 
-def test_the_oldest_gives_way_to_number_and_to_bytes() -> None:
+def test_the_oldest_is_evicted_by_number_and_by_bytes() -> None:
     kept: KeptPhotos[State] = KeptPhotos(count=3, size=100)
     for key in (b"a", b"b", b"c"):
         kept.put(key, state(20))
@@ -50,7 +50,7 @@ def test_the_latest_is_kept_however_large_it_is() -> None:
     assert not len(kept)
 
 
-def test_a_predictor_forgets_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor) -> None:
+def test_a_predictor_evicts_by_bytes(monkeypatch: pytest.MonkeyPatch, xs: eovseg.Predictor) -> None:
     photos = [np.asarray(Image.new("RGB", (96, 64), (shade, 0, 0))) for shade in range(3)]
     one = held_bytes(xs.encode_image(photos[0], resize=False))
     assert one > photos[0].nbytes + 4 * 24 * 16

@@ -41,7 +41,7 @@ QUOTES = "Quotation marks around words were removed."
         ("Idx\tStuff\tName\n1\t1\twall\n2\t0\tbuilding;edifice", "wall: stuff; building, edifice: thing"),
     ],
 )
-def test_what_has_one_meaning_is_read(text: str, expected: str) -> None:
+def test_unambiguous_lists_are_read(text: str, expected: str) -> None:
     vocabulary = Vocabulary.parse(text)
     assert vocabulary.to_text() == expected
     assert vocabulary.notes == ()
@@ -57,7 +57,7 @@ def test_what_has_one_meaning_is_read(text: str, expected: str) -> None:
         ("rock 'n' roll; dog's bed: thing; \"bed\"", "rock 'n' roll: thing; dog's bed: thing; bed: thing"),
     ],
 )
-def test_quotation_marks_go(text: str, expected: str) -> None:
+def test_quotation_marks_are_removed(text: str, expected: str) -> None:
     vocabulary = Vocabulary.parse(text)
     assert vocabulary.to_text() == expected
     assert vocabulary.notes == (QUOTES,)
@@ -77,7 +77,7 @@ def test_quotation_marks_go(text: str, expected: str) -> None:
         ("['dog'; 'cat']", ("['dog'", "'cat']"), "The bracket in", '"dog; cat"'),
     ],
 )
-def test_what_may_be_meant_otherwise_is_told(text: str, labels: tuple[str, ...], told: str, write: str) -> None:
+def test_ambiguous_lists_are_noted(text: str, labels: tuple[str, ...], told: str, write: str) -> None:
     vocabulary = Vocabulary.parse(text)
     assert vocabulary.labels == labels
     (note,) = vocabulary.notes
@@ -89,17 +89,17 @@ def test_what_may_be_meant_otherwise_is_told(text: str, labels: tuple[str, ...],
     ["dog", "person, people: thing", "dog; cat, kitten", "time: 12:30", "12:30", "2 doors; sky", "St. Bernard", "7; 8",
      "person (adult)", "a-b", "4:3; 16:9"],
 )  # fmt: skip
-def test_what_is_plain_is_not_remarked_on(text: str) -> None:
+def test_plain_lists_get_no_note(text: str) -> None:
     assert Vocabulary.parse(text).notes == ()
 
 
-def test_a_class_that_stands_for_nothing_is_left_out_and_told() -> None:
+def test_an_empty_class_is_dropped_with_a_note() -> None:
     vocabulary = Vocabulary.parse("0:invalid_class_id\n1:person,child\n2:sky")
     assert vocabulary.labels == ("person", "sky")
     assert vocabulary.notes == ('The class "invalid_class_id" means unlabelled pixels and was skipped.',)
 
 
-def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
+def test_the_numbers_of_a_list_are_kept_with_the_classes() -> None:
     assert without_prefixes(["3: dog", "7. cat"]) == [Line("dog", 3), Line("cat", 7)]
     assert plain_lines("id,name\n3,dog") == [Line("dog", 3)]
     assert plain_lines("{1: 'pallet', 2: forklift}") == [Line("pallet", 1), Line("forklift", 2)]
@@ -114,7 +114,7 @@ def test_numbers_of_a_list_are_kept_beside_the_classes() -> None:
 @pytest.mark.parametrize(
     "text", ["1:a, b; 2:", "1:'a, b; 2", "'1: a', b; '2: c', d", "1: 2: a; 2: 3: b", '- a; ": thing; - b']
 )
-def test_what_is_read_is_written_and_read_again_as_the_same(text: str) -> None:
+def test_lists_round_trip(text: str) -> None:
     vocabulary = Vocabulary.parse(text)
     assert Vocabulary.parse(vocabulary.to_text()) == vocabulary
 
@@ -174,7 +174,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_no_text_takes_a_time_that_grows_with_its_square(kind: str) -> None:
+def test_no_text_takes_quadratic_time(kind: str) -> None:
     began = time.process_time()
     with contextlib.suppress(VocabularyError):
         Vocabulary.read(HOSTILE[kind])

@@ -62,7 +62,7 @@ def labelled(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_path_that_the_encoding_lacks(labelled: Path, encoding: str) -> None:
+def test_a_path_that_the_encoding_cannot_represent(labelled: Path, encoding: str) -> None:
     with output_in(encoding) as raw:
         assert cli.main(["data", "check", "mask-folder", str(labelled)]) == 0
     text = raw.getvalue().decode(encoding)
@@ -111,7 +111,7 @@ def test_errors_say_what_was_refused(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_nothing_is_said_where_nobody_reads(unbuffered: str) -> None:
+def test_a_closed_output_is_not_an_error(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "eovseg", "data", "list"]
@@ -122,7 +122,7 @@ def test_nothing_is_said_where_nobody_reads(unbuffered: str) -> None:
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_another_pipe_that_broke_is_told(
+def test_another_broken_pipe_is_reported(
     in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EOVSEG_CACHE", str(tmp_path))

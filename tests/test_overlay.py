@@ -101,7 +101,7 @@ def test_colours_are_the_same_in_every_process() -> None:
     assert printed.strip() == str(segment_colours(pieces(*words)).tolist())
 
 
-def test_the_palette_is_told_apart_by_all_eyes() -> None:
+def test_the_palette_works_for_all_kinds_of_colour_vision() -> None:
     palette = np.array([list(bytes.fromhex(entry)) for entry in colours_module._PALETTE], dtype=np.uint8)
     seen = as_seen(palette)
     gaps = [float(colour_distance(a, b)) for a, b in itertools.combinations(seen, 2)]
@@ -111,13 +111,13 @@ def test_the_palette_is_told_apart_by_all_eyes() -> None:
     assert min(first) > 0.07
 
 
-def test_every_word_stands_at_one_colour() -> None:
+def test_every_word_has_one_colour() -> None:
     words = [word for entry in colours_module._PALETTE.values() for word in entry.split(", ")]
     assert len(words) == len(set(words))
     assert words == [word.casefold() for word in words]
 
 
-def test_what_stands_side_by_side_is_far_apart() -> None:
+def test_neighbours_have_distant_colours() -> None:
     for scene in (
         ["sky", "building", "tree", "road", "car", "person", "grass", "sidewalk"],
         ["wall", "floor", "ceiling", "table", "chair", "window", "bed", "person", "cabinet"],
@@ -128,7 +128,7 @@ def test_what_stands_side_by_side_is_far_apart() -> None:
             assert distance(class_colour(first), class_colour(second)) > 0.045, (first, second)
 
 
-def test_two_vision_types_see_what_the_simulation_says() -> None:
+def test_the_simulation_of_two_vision_types() -> None:
     red, green = np.array([205, 60, 40], dtype=np.uint8), np.array([110, 110, 30], dtype=np.uint8)
     apart = np.sqrt(((as_seen(red) - as_seen(green)) ** 2).sum(-1))
     assert apart[2] < 0.6 * apart[0]  # a red and an olive look similar with deuteranopia
@@ -137,20 +137,20 @@ def test_two_vision_types_see_what_the_simulation_says() -> None:
     np.testing.assert_allclose(grey[:, 0], 0.5999, atol=1e-3)  # OKLab lightness of #808080
 
 
-def test_instances_of_a_class_are_told_apart() -> None:
+def test_instances_of_a_class_have_different_colours() -> None:
     drawn = segment_colours(pieces(*["person"] * 6))
     np.testing.assert_array_equal(drawn[0], class_colour("person"))
     for first, second in itertools.combinations(drawn, 2):
         assert distance(first, second) >= 0.045
 
 
-def test_words_that_share_an_entry_are_told_apart_in_one_picture() -> None:
+def test_words_that_share_a_palette_entry_differ_in_one_picture() -> None:
     assert (class_colour("car") == class_colour("chair")).all()
     car, chair = segment_colours(pieces("car", "chair"))
     assert distance(car, chair) >= colours_module.CLASS_DISTANCE
 
 
-def test_one_more_segment_gets_a_colour_beside_those_that_keep_theirs() -> None:
+def test_an_added_segment_gets_a_new_colour_and_the_others_keep_theirs() -> None:
     taken: list[tuple[str, np.ndarray]] = []
     for word in ("person", "person", "sky", "people", "person", "car"):
         colour = free_colour(word, taken)
@@ -210,7 +210,7 @@ def test_colours_can_be_given() -> None:
     assert (picture[20, 20] == given[0]).all() and (picture[20, 60] == given[1]).all()
 
 
-def test_pixels_of_no_segment_stay() -> None:
+def test_pixels_without_a_segment_do_not_change() -> None:
     photo = np.full((40, 80, 3), 90, dtype=np.uint8)
     ids = blocks(1, 2)
     ids[ids == 2] = 0
@@ -245,7 +245,7 @@ def test_a_highlighted_speck_is_named() -> None:
     assert named.any(-1).sum() > 4 * (ids == 1).sum()
 
 
-def test_labels_stand_inside_and_apart() -> None:
+def test_labels_are_inside_and_do_not_overlap() -> None:
     ids = blocks(3, 4, 100).astype(np.int16)
     placer = _LabelPlacer(ids)
     assert sorted(placer.by_area) == list(range(12))
@@ -288,7 +288,7 @@ def test_any_size_can_be_drawn(shape: tuple[int, int]) -> None:
     assert drawn.size == shape[::-1]
 
 
-def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_in_bands_is_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (200, 120, 3), dtype=np.uint8)
     ids = blocks(5, 3)
     segments = pieces(*"abcdefghijklmno")
@@ -299,21 +299,21 @@ def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("label", ["天空", "😀🎉", "שמיים", "<b>", "é", "x" * 200, "\u200d", "क्षेत्र"])
-def test_any_script_is_written_or_numbered(label: str) -> None:
+def test_any_script_is_drawn_or_replaced_by_a_number(label: str) -> None:
     text = _written(label, 12)
     assert text in (label, "#12") or text == "x" * 25 + "..."
     drawn = draw_overlay(np.zeros((90, 300, 3), np.uint8), np.full((90, 300), 12), [Piece(12, label)], 0.5)
     assert len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) > 3
 
 
-def test_letters_that_no_font_has_become_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letters_without_a_font_become_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eovseg.overlay._system_fonts", lambda: ())
     _font_for.cache_clear()
     assert _written("\U000131f8\U000131f8", 3) == "#3"  # hieroglyphs
     assert _written("sky", 3) == "sky"
 
 
-def test_misuse_is_one_sentence() -> None:
+def test_misuse_gets_one_sentence() -> None:
     photo, ids = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.int32)
     with pytest.raises(ConfigError, match=r"between 0 and 1, not 1\.5"):
         draw_overlay(photo, ids, pieces("sky"), 1.5)

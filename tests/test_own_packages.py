@@ -43,7 +43,7 @@ def test_the_commands_run_ours_in_a_folder_with_the_same_names(elsewhere: Path) 
     assert "FOREIGN" not in done.stdout + done.stderr
 
 
-def test_modules_and_files_of_ours_are_found_there(elsewhere: Path) -> None:
+def test_our_modules_and_files_are_found_there(elsewhere: Path) -> None:
     code = (
         "from eovseg.own_packages import load; load('app'); load('analysis'); import app.limits, analysis.style;"
         "from eovseg.assets import asset_path;"
@@ -73,7 +73,7 @@ def test_a_foreign_module_that_is_imported_already_is_replaced(
         sys.modules.update(kept)
 
 
-def test_where_the_page_is_not_installed_a_sentence_says_so(
+def test_a_missing_page_gets_a_sentence(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(own_packages, "HOME", elsewhere)
@@ -99,7 +99,7 @@ def test_a_package_that_the_page_needs_is_named(
     )
 
 
-def test_a_wheel_beside_foreign_assets_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_beside_foreign_assets_uses_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("eovseg/shipped", "assets"):
         (tmp_path / folder / "vocabularies").mkdir(parents=True)
     (tmp_path / "eovseg" / "shipped" / "vocabularies" / "x.json").write_text("ours")

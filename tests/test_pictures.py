@@ -1,4 +1,4 @@
-"""Cut-outs, spotlight, backgrounds and outlines on drawn results: in front is the photo, behind it is not."""
+"""Cut-outs, spotlight, backgrounds and outlines on drawn results: only the subject keeps the photo's pixels."""
 
 import io
 import zipfile
@@ -26,7 +26,7 @@ def disc(x: int, y: int, radius: int) -> np.ndarray:
 
 @pytest.fixture
 def result() -> Result:
-    """Two cats, one of them before the sky."""
+    """Two cats, one of them in front of the sky."""
     cat, other, sky = disc(20, 40, 10), disc(60, 40, 8), np.zeros(SIZE, dtype=bool)
     sky[:20] = True
     made = result_of([cat, sky, other])
@@ -42,12 +42,12 @@ def test_above_one_half_is_exactly_the_mask(name: str) -> None:
     assert opacity.min() >= 0 and opacity.max() <= 1
 
 
-def test_a_mask_of_nothing_or_everything() -> None:
+def test_an_empty_and_a_full_mask() -> None:
     assert soft_edges(np.zeros((3, 4), bool)).max() == 0 and soft_edges(np.ones((3, 4), bool)).min() == 1
     assert cutout(np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4), bool)).size == (1, 1)
 
 
-def test_a_cutout_holds_the_segment_and_nothing_of_the_rest(result: Result) -> None:
+def test_a_cutout_contains_only_the_segment(result: Result) -> None:
     picture = result.cutout(1)
     x0, y0, x1, y1 = result.segments[0].box
     assert (picture.mode, picture.size) == ("RGBA", (x1 - x0 + 2, y1 - y0 + 2))
@@ -56,7 +56,7 @@ def test_a_cutout_holds_the_segment_and_nothing_of_the_rest(result: Result) -> N
     np.testing.assert_array_equal(pixels[..., 3] > 127, inside)
     np.testing.assert_array_equal(pixels[inside][:, :3], result.image[here][inside])
     hidden = pixels[..., 3] == 0
-    assert hidden.any() and not pixels[hidden].any(), "what is not seen is not in the file either"
+    assert hidden.any() and not pixels[hidden].any(), "invisible pixels are not in the file"
 
 
 def test_several_segments_and_all_of_them(result: Result) -> None:
@@ -67,7 +67,7 @@ def test_several_segments_and_all_of_them(result: Result) -> None:
 
 
 @pytest.mark.parametrize("picture", ["spotlight", "grey_background", "blurred_background"])
-def test_the_subject_stays_and_the_rest_does_not(result: Result, picture: str) -> None:
+def test_only_the_rest_changes(result: Result, picture: str) -> None:
     drawn = np.asarray(getattr(result, picture)(3)).astype(int)
     subject = result.mask(2)
     deep = soft_edges(subject) == 1
@@ -85,7 +85,7 @@ def test_things_are_the_subject_unless_words_are_named(result: Result) -> None:
     assert result.subject_ids() == [1, 3]
     assert replace(result, subject=("blue & sky",)).subject_ids() == [2]
     only_sky = replace(result, segments=result.segments[1:2])
-    assert only_sky.subject_ids() == [2], "without things everything is"
+    assert only_sky.subject_ids() == [2], "without things, all segments are the subject"
     rest = (*result.segments[:2], replace(result.segments[2], label=OTHER))
     other = replace(result, background=result.segments[2:], segments=rest)
     assert other.subject_ids() == [1] and list(other.cutouts()) == ["cat", "blue & sky"]

@@ -41,7 +41,7 @@ def predictor(request: pytest.FixtureRequest, xs: eovseg.Predictor) -> eovseg.Pr
     return xs if request.param == "float32" else request.getfixturevalue("xs_float64")
 
 
-def test_float64_only_where_it_is_asked_for(predictor: eovseg.Predictor) -> None:
+def test_float64_only_if_requested(predictor: eovseg.Predictor) -> None:
     predictor.forget()
     with Types() as seen:
         for task in get_args(Task):
@@ -63,11 +63,11 @@ def test_other_types_agree_with_float32(predictor: eovseg.Predictor, xs: eovseg.
 
 
 @pytest.mark.parametrize("able", [True, False])
-def test_emulated_bfloat16_is_told(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulated_bfloat16_gets_a_warning(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eovseg.loading.has_bfloat16", lambda _: able)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         predictor = eovseg.load("xs", device="cpu", dtype="bfloat16")
     sentence = "dtype='bfloat16' is slower than float32 here: cpu has none in hardware, so torch emulates it."
     assert [str(warning.message) for warning in told] == ([] if able else [sentence])
-    assert predictor.dtype == "bfloat16", "the numbers are bfloat16's on every processor"
+    assert predictor.dtype == "bfloat16", "the numbers are those of bfloat16 on every processor"

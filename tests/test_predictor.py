@@ -54,7 +54,7 @@ def test_same_photo_and_words_give_the_same_result(predictor: eovseg.Predictor, 
     assert first.segments == second.segments
 
 
-def test_one_more_word_encodes_one_word_and_keeps_the_image_half(predictor: eovseg.Predictor, photo: Path) -> None:
+def test_an_added_word_encodes_one_word_and_keeps_the_image_half(predictor: eovseg.Predictor, photo: Path) -> None:
     vocabulary = Vocabulary.preset("ade20k-150")
     predictor(photo, vocabulary)
     images, encoded = predictor.image_halves, predictor.words.encoded_words
@@ -63,7 +63,7 @@ def test_one_more_word_encodes_one_word_and_keeps_the_image_half(predictor: eovs
     assert predictor.words.encoded_words == encoded + 1
 
 
-def test_what_is_not_kept_leaves_the_kept_photos_alone(predictor: eovseg.Predictor, photo: Path) -> None:
+def test_a_photo_that_is_not_cached_evicts_no_other(predictor: eovseg.Predictor, photo: Path) -> None:
     predictor(photo, "bear")
     kept = predictor._kept.keys()
     other = np.zeros((96, 96, 3), dtype=np.uint8)
@@ -73,7 +73,7 @@ def test_what_is_not_kept_leaves_the_kept_photos_alone(predictor: eovseg.Predict
     assert predictor.image_halves == halves + 2 and predictor._kept.keys() == kept
 
 
-def test_settings_act_without_the_network(predictor: eovseg.Predictor, photo: Path) -> None:
+def test_settings_do_not_run_the_network(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), WORDS)
     before = predictor.image_halves, predictor.word_halves
     strict = predictor.compose(decoded, score_threshold=0.9, overlap_threshold=1.0)
@@ -83,7 +83,7 @@ def test_settings_act_without_the_network(predictor: eovseg.Predictor, photo: Pa
     assert (strict.segment_map > 0).sum() < (loose.segment_map > 0).sum()
 
 
-def test_nothing_is_left_when_every_kernel_is_void(predictor: eovseg.Predictor, photo: Path) -> None:
+def test_no_segments_if_every_kernel_is_void(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), WORDS)
     for task in ("panoptic", "semantic"):
         result = predictor.compose(decoded, task=task, void_threshold=0.0)
@@ -212,7 +212,7 @@ def test_wrong_variant_device_and_type() -> None:
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("mps", False), ("cuda", True)])
-def test_bytes_travel_from_pinned_memory_to_cuda_alone(
+def test_pinned_memory_is_used_for_cuda_only(
     device: str, pinned: bool, predictor: eovseg.Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[object] = []
@@ -232,12 +232,12 @@ def test_bytes_travel_from_pinned_memory_to_cuda_alone(
     assert steps == ["pinned"] * pinned + [(torch.uint8, device, pinned)]
 
 
-def test_pixels_go_to_any_device(predictor: eovseg.Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_can_be_moved_to_any_device(predictor: eovseg.Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictor, "device", torch.device("meta"))  # stands in for an unavailable device
     assert predictor._on_device(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)).device.type == "meta"
 
 
-def test_a_result_is_composed_anew_from_kept_masks(predictor: eovseg.Predictor, photo: Path) -> None:
+def test_a_result_is_composed_again_from_cached_masks(predictor: eovseg.Predictor, photo: Path) -> None:
     decoded = predictor.decode(predictor.encode_image(photo), "bear; grass: stuff")
     first = predictor.compose(decoded)
     tiled = weakref.ref(decoded.masks)
@@ -269,7 +269,7 @@ def test_each_step_is_shown_in_one_line(predictor: eovseg.Predictor, photo: Path
     assert repr(predictor.raw(photo, "bear; grass: stuff")).startswith("RawOutput(64 queries, 2 classes, ")
 
 
-def test_a_checkpoint_says_its_variant(predictor: eovseg.Predictor) -> None:
+def test_the_variant_is_read_from_the_checkpoint(predictor: eovseg.Predictor) -> None:
     weights = asset_path("weights/eovseg-xs.safetensors")
     assert eovseg.load(checkpoint=weights).config == eovseg.load("xs", checkpoint=weights).config == predictor.config
     with pytest.raises(eovseg.CheckpointError, match=r"contains EOV-Seg XS, not S\. Load it as variant 'xs'"):

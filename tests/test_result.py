@@ -65,7 +65,7 @@ def test_saved_files(tmp_path: Path) -> None:
         assert overlay.size == (4, 2)
 
 
-def test_the_panoptic_pair_reads_back(tmp_path: Path) -> None:
+def test_the_panoptic_pair_round_trips(tmp_path: Path) -> None:
     result = small_result()
     _, png, document_path, _ = result.save(tmp_path)
     document = json.loads(document_path.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def test_the_panoptic_pair_reads_back(tmp_path: Path) -> None:
     assert set(np.unique(ids)) - {0} == {info["id"] for info in annotation["segments_info"]}
 
 
-def test_coco_loads_the_run_length_masks(tmp_path: Path) -> None:
+def test_coco_tools_load_the_run_length_masks(tmp_path: Path) -> None:
     result = small_result()
     coco = COCO(str(result.save(tmp_path)[3]))
     assert coco.getCatIds(catNms=["sky"]) == [1]
@@ -139,13 +139,13 @@ def test_to_json_is_plain_json() -> None:
     assert Vocabulary.parse(document["vocabulary"]) == VOCABULARY
 
 
-def test_nothing_found_is_a_result_too(tmp_path: Path) -> None:
+def test_a_result_without_segments(tmp_path: Path) -> None:
     empty = small_result(segments=(), segment_map=np.zeros((2, 4), dtype=np.int32))
     assert np.array_equal(np.asarray(empty.overlay()), empty.image)
     assert COCO(str(empty.save(tmp_path)[3])).getAnnIds() == []
 
 
-def test_another_photos_results_are_never_replaced(tmp_path: Path) -> None:
+def test_results_of_another_photo_are_never_replaced(tmp_path: Path) -> None:
     first = small_result(shade=10).save(tmp_path, stem="photo")
     before = [path.read_bytes() for path in first]
     second = small_result(shade=11).save(tmp_path, stem="photo")
@@ -159,7 +159,7 @@ def test_another_photos_results_are_never_replaced(tmp_path: Path) -> None:
     assert small_result(shade=11).save(tmp_path, stem="photo") == second  # the same photo again
 
 
-def test_a_strangers_file_is_kept(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_kept(tmp_path: Path) -> None:
     (tmp_path / "photo-overlay.png").write_text("mine")
     (tmp_path / "photo-panoptic.json").write_text("[1]")
     assert small_result().save(tmp_path, stem="photo")[0].name == "photo-2-overlay.png"
@@ -191,13 +191,13 @@ def test_stems_are_cleaned(stem: str, expected: str, tmp_path: Path) -> None:
         assert path.exists()
 
 
-def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unwritable_folder_gets_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EovsegError, match=r"^Results cannot be written to .*file"):
         small_result().save(tmp_path / "file")
 
 
-def test_parts_must_fit_together() -> None:
+def test_inconsistent_parts_are_refused() -> None:
     with pytest.raises(ValueError, match="sizes must match"):
         small_result(segment_map=np.zeros((3, 4), dtype=np.int32))
     with pytest.raises(ValueError, match=r"expected \(3, 2, 4\)"):

@@ -29,7 +29,7 @@ XS = variant_config("xs")
          "bias, or False for uncalibrated scores."),
     ],
 )  # fmt: skip
-def test_a_sentence_names_the_value_and_what_is_allowed(values: dict[str, Any], sentence: str) -> None:
+def test_errors_name_the_value_and_what_is_allowed(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         Settings(**values)
     assert str(refusal.value) == sentence
@@ -41,7 +41,7 @@ def test_numbers_of_any_kind_become_floats() -> None:
     assert settings.given() == {"alpha": 1.0, "beta": 0.5, "calibration": (2, -1)}
 
 
-def test_none_is_the_models_own() -> None:
+def test_none_stands_for_the_models_own_value() -> None:
     assert Settings().applied(XS) == Settings.of(XS).applied(XS) == XS
     changed = Settings(alpha=0.1, task="semantic").applied(XS)
     assert changed == XS.with_changes(alpha=0.1)
@@ -51,7 +51,7 @@ def test_none_is_the_models_own() -> None:
     assert Settings(calibration=False).completed(calibrated) == replace(Settings.of(XS), calibration=False)
 
 
-def test_named_values_stand_before_those_of_settings() -> None:
+def test_named_values_override_settings() -> None:
     assert Settings.chosen(Settings(alpha=0.1, beta=0.2), alpha=0.3, edges=None) == Settings(alpha=0.3, beta=0.2)
 
 

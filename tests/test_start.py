@@ -44,7 +44,7 @@ def programs() -> list[str]:
     return found
 
 
-def test_every_help_comes_without_torch() -> None:
+def test_help_does_not_load_torch() -> None:
     lines = [f"{program} --help" for program in programs()]
     lines += [f"eovseg {command} --help" for command in (*COMMANDS, *own_packages.COMMANDS)]
     assert len(lines) > 28
@@ -55,7 +55,7 @@ def test_every_help_comes_without_torch() -> None:
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
-def test_importing_loads_what_is_used() -> None:
+def test_importing_loads_only_what_is_used() -> None:
     code = (
         "import sys, eovseg; assert 'numpy' not in sys.modules; eovseg.Vocabulary.read('dog; sky: stuff');"
         f"print(*sorted({SLOW} & set(sys.modules)))"
@@ -65,7 +65,7 @@ def test_importing_loads_what_is_used() -> None:
 
 
 @pytest.mark.parametrize("package", [eovseg, video], ids=lambda package: package.__name__)
-def test_lazy_names_are_the_exported_ones(package: ModuleType) -> None:
+def test_the_lazy_names_are_exported(package: ModuleType) -> None:
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:
         assert getattr(package, name) is vars(package)[name], "it is cached"

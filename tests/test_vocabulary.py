@@ -51,7 +51,7 @@ def test_the_text_form() -> None:
         ("one\u037etwo", [("one",), ("two",)]),  # NFC turns the Greek question mark into a semicolon
     ],
 )
-def test_words_are_kept_and_tidied(text: str, expected: list[tuple[str, ...]]) -> None:
+def test_words_are_kept_and_normalised(text: str, expected: list[tuple[str, ...]]) -> None:
     vocabulary = Vocabulary.parse(text)
     assert names(vocabulary) == expected
     assert vocabulary.notes == ()
@@ -213,7 +213,7 @@ def test_presets(preset: str, classes: int, words: int, things: int | None, seen
     assert Vocabulary.parse(vocabulary.to_text()) == vocabulary
 
 
-def test_repeats_in_presets_are_told() -> None:
+def test_repeats_in_presets_are_noted() -> None:
     notes = Vocabulary.preset("ade20k-847").notes
     assert 'In the class "stove", the duplicate "kitchen range" was removed.' in notes
     assert '"bag" is in 3 classes ("bag", "bag", "bag"); all are kept.' in notes

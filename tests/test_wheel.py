@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, because setuptools leaves files in the source folder and reuses old ones."""
+    """A wheel, built from a copy because setuptools leaves files in the source folder and reuses old ones."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copyfile(ROOT / name, source / name)
@@ -57,7 +57,7 @@ def run(environment: Path, folder: Path, *command: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_the_wheel_holds_the_library_and_xs_only(wheel: Path) -> None:
+def test_the_wheel_contains_only_the_library_and_xs(wheel: Path) -> None:
     assert wheel.stat().st_size <= LARGEST
     with ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -78,7 +78,7 @@ def test_it_is_imported_from_the_environment(environment: Path, tmp_path: Path) 
     assert Path(place).is_relative_to(environment.parent) and app == "None"
 
 
-def test_every_command_tells_its_options(environment: Path, tmp_path: Path) -> None:
+def test_every_command_has_help(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "eovseg", "--help")
     assert done.returncode == 0 and all(name in done.stdout for name in (*COMMANDS, *own_packages.COMMANDS))
     for command in COMMANDS:
@@ -93,7 +93,7 @@ def test_it_segments_a_photo(environment: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "bear-overlay.png").is_file() and (tmp_path / "out" / "bear-segments.json").is_file()
 
 
-def test_the_page_says_where_it_is(environment: Path, tmp_path: Path) -> None:
+def test_the_page_command_says_where_to_find_the_page(environment: Path, tmp_path: Path) -> None:
     done = run(environment, tmp_path, "eovseg", "page")
     assert done.returncode == 1 and "only available in a checkout of the project" in done.stderr
     assert done.stderr.count("\n") == 1

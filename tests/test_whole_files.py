@@ -15,7 +15,7 @@ from eovseg.whole_files import whole_file, write_whole
 PACKAGE = Path(__file__).parents[1] / "eovseg"
 
 
-def test_the_file_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
+def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     with whole_file(path) as part:
         assert part.parent == path.parent and f".{os.getpid()}-" in part.name
@@ -26,7 +26,7 @@ def test_the_file_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
     assert path.read_bytes() == "ä\n".encode()
 
 
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_whole(path, b"old")
     with pytest.raises(FileNotFoundError), whole_file(path):
@@ -34,7 +34,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_of_one_file_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "data.yaml"
     with whole_file(path) as first:
         first.write_text("first")
@@ -44,7 +44,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     left, own = (tmp_path / f".a[1].mp4.{process}-7.part" for process in (int(ended.stdout), os.getpid()))
     other = tmp_path / f".b.mp4.{int(ended.stdout)}-7.part"
@@ -56,7 +56,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert not left.exists() and own.exists() and other.exists()
 
 
-def test_an_error_of_the_system_names_the_file_and_not_the_one_beside_it(
+def test_a_system_error_names_the_file_and_not_the_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Words by example: their file, their place among typed words, and what of them cannot be used."""
+"""Words by example: their files, their use together with typed words, and invalid words."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def word(name: str = "our mug", is_thing: bool = True, seed: int = 0, dimension:
     return Word(name, is_thing, rows[0], rows[1:3], rows[3], "xs", "ab" * 32)
 
 
-def test_the_file_brings_everything_back(tmp_path: Path) -> None:
+def test_the_file_round_trips(tmp_path: Path) -> None:
     one = word()
     path = one.save(tmp_path)
     assert path.name == "our mug.word" and path.stat().st_size < 4_000
@@ -31,7 +31,7 @@ def test_the_file_brings_everything_back(tmp_path: Path) -> None:
     assert word(seed=1) != one and word("other") != one and word(is_thing=False) != one
 
 
-def test_the_header_tells_what_it_is() -> None:
+def test_the_header_describes_the_word() -> None:
     content = word().to_bytes()
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
@@ -65,7 +65,7 @@ def damaged() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", damaged())
-def test_a_damaged_file_is_told_in_one_sentence(kind: str, tmp_path: Path) -> None:
+def test_a_damaged_file_gets_one_sentence(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.word"
     path.write_bytes(damaged()[kind])
     with pytest.raises(VocabularyError, match=r"bad\.word.*something else") as error:
@@ -73,16 +73,16 @@ def test_a_damaged_file_is_told_in_one_sentence(kind: str, tmp_path: Path) -> No
     assert "\n" not in str(error.value)
 
 
-def test_files_that_are_not_there_or_not_words(tmp_path: Path) -> None:
+def test_missing_files_and_files_that_are_not_words(tmp_path: Path) -> None:
     with pytest.raises(VocabularyError, match="cannot be read"):
         Word.load(tmp_path / "missing.word")
     with pytest.raises(VocabularyError, match=r"must end in"):
         word().save(tmp_path / "mug.txt")
     with pytest.raises(VocabularyError, match="cannot be written"):
-        word().save(word().save(tmp_path) / "mug.word")  # a file is no folder
+        word().save(word().save(tmp_path) / "mug.word")  # a file is not a folder
 
 
-def test_a_command_lines_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mug, moss = word(), word("moss", False, 1)
     mug.save("mug.word")
@@ -93,7 +93,7 @@ def test_a_command_lines_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert words.is_thing.tolist() == [True, True, False, True]
     assert words.to_text() == "dog: thing; mug.word, cup: thing; moss.word: stuff; moss.word: thing"
     assert Vocabulary.read(words.to_text()) == words
-    assert Vocabulary.read("mug.word") == Vocabulary.coerce(mug), "a lone word by example is no class file"
+    assert Vocabulary.read("mug.word") == Vocabulary.coerce(mug), "a single word by example is not a class file"
     assert words != Vocabulary.parse("dog; our mug, cup; moss: stuff; moss: thing")
     with pytest.raises(VocabularyError, match=r"none\.word.*cannot be read"):
         Vocabulary.read("dog; none.word")
@@ -107,7 +107,7 @@ def test_a_command_lines_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("words.json", '{"classes": [{"names": ["dog"]}, {"names": ["mug.word"]}]}'),
     ],
 )
-def test_class_files_name_words_beside_them(name: str, text: str, tmp_path: Path) -> None:
+def test_class_files_can_name_word_files_beside_them(name: str, text: str, tmp_path: Path) -> None:
     word().save(tmp_path / "mug.word")
     (tmp_path / name).write_text(text)
     assert Vocabulary.from_file(tmp_path / name).examples == {1: word()}
@@ -124,7 +124,7 @@ def test_parsing_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         Vocabulary.parse("mug.word", {"cup.word": word()})
 
 
-def test_lists_of_words_of_all_kinds() -> None:
+def test_lists_with_words_of_all_kinds() -> None:
     mixed = Vocabulary.coerce(["dog; grass: stuff", word(), Vocabulary.parse("sky")])
     assert mixed.words == ("dog", "grass", "our mug", "sky") and mixed.examples == {2: word()}
     assert (Vocabulary.parse("dog") + word()).examples == {1: word()}
@@ -135,13 +135,13 @@ def test_lists_of_words_of_all_kinds() -> None:
         WordClass(("a", "b"), True, (word(),))
 
 
-def test_a_word_by_example_is_never_a_word_of_the_training() -> None:
+def test_a_word_by_example_is_never_a_training_word() -> None:
     both = WordClass(("dog", "cat"), True, (word("dog"), None))
     words = Vocabulary((WordClass(("dog",), True), WordClass(("dog",), True, (word("dog"),)), both))
     assert words.seen(["dog", "cat"]).tolist() == [True, False, True]
 
 
-def test_another_text_space_is_told() -> None:
+def test_another_text_space_is_refused() -> None:
     one = word()
     assert one.row(one.text * 3, "xs") is one.vector
     for text, said in ((np.ones(5), r"\(8 numbers\).*S \(5 numbers\)"), (-one.text, "another one")):
@@ -150,7 +150,7 @@ def test_another_text_space_is_told() -> None:
         assert "make it again" in str(error.value)
 
 
-def test_names_of_files_are_plain() -> None:
+def test_file_names_are_plain() -> None:
     assert word("../a/b:c").file_name == "___a_b_c.word"
     assert Word.file_name_of("…") == "_.word" and Word.file_name_of(" our   mug ") == "our mug.word"
     with pytest.raises(VocabularyError, match="ends like the file"):

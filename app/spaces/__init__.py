@@ -1,1 +1,1 @@
-"""The page as a Hugging Face Space: `python -m app.spaces FOLDER` lays out its files."""
+"""The page as a Hugging Face Space: `python -m app.spaces FOLDER` writes its files."""

@@ -1,4 +1,4 @@
-"""`python -m app.spaces FOLDER`: the files of a Docker Space, taken from this clone of the project."""
+"""`python -m app.spaces FOLDER`: writes the files of a Docker Space, copied from this clone of the project."""
 
 import argparse
 import shutil
@@ -16,7 +16,7 @@ TAKEN = (
 
 
 def write(folder: Path) -> list[Path]:
-    """Copy what the Dockerfile copies into the new or empty `folder`, with the Space's own README; raises `OSError`."""
+    """Copies the Dockerfile's sources and the Space's README to the new or empty `folder`; raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f'"{folder}" is not empty; give a new folder.')
@@ -31,9 +31,9 @@ def write(folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the folder; 2 and one sentence where that is not possible."""
+    """Writes the folder; returns 2, after one sentence, if that is not possible."""
     any_encoding()
-    options = argparse.ArgumentParser(prog="python -m app.spaces", description="The files of a Hugging Face Space.")
+    options = argparse.ArgumentParser(prog="python -m app.spaces", description="Writes a Hugging Face Space.")
     options.add_argument("folder", type=Path)
     try:
         for path in write(options.parse_args(arguments).folder):

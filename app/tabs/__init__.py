@@ -1,20 +1,21 @@
-"""The tabs beside Segment: what each module of this package hands to app/layout.py.
+"""The tabs beside Segment, and the interface between their modules and app/layout.py.
 
-A module has `build(page: Page, session: gr.State) -> Tab`, called inside its own `gr.Tab`, and
-`endpoints(page: Page) -> None`, called once outside the tabs, for `gr.api(...)`. Photo, words and settings stand beside
-the tabs and belong to all of them; a tab has none of its own.
+Each module has `build(page: Page, session: gr.State) -> Tab`, called inside its own `gr.Tab`, and
+`endpoints(page: Page) -> None`, called once outside the tabs to register endpoints. All tabs share the photo, the words
+and the settings beside them; a tab has none of its own.
 
-Callbacks of a tab are written as `work(session, *values) -> tuple` of one value per output and wrapped by
-`page.callback(work, outputs=n)`, which turns Gradio's key into the `app.session.Session`, errors of `eovseg.errors`
-into one sentence on the page, and a forgotten session into "press Segment again". Inside:
+Callbacks of a tab are functions `work(session, *values) -> tuple` that return one value per output. They are wrapped by
+`page.callback(work, outputs=n)`, which looks up the `app.session.Session` of Gradio's key, shows errors of
+`eovseg.errors` as one sentence on the page, and tells visitors whose session has expired to press Segment again. In a
+callback:
 
-- `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result`, `.settings`: what is shown now. Take the
-  predictor from the session, never from the page: visitors can choose another model.
-- `session.chosen`: the id of the segment that the visitor clicked last, or None.
-- `page.once(session, "name", make)`: `make()` computed once for these words and this photo, whatever the settings; a
-  few values of all visitors are kept. `session.decoded` always holds its intermediates.
+- `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result` and `.asked` belong to the current result.
+  Use the predictor of the session, never that of the page, because visitors can choose another model.
+- `session.chosen` is the id of the segment that the visitor clicked last, or None.
+- `page.once(session, "name", make)` caches `make()` for this photo and these words, whatever the settings; the cache
+  holds a few values of all visitors. `session.decoded` always has its intermediates.
 
-Every event that runs the model takes `**MODEL` of app/page.py, and every one `api_visibility="private"`.
+Events that run the model take `**MODEL` of app/page.py; all events take `api_visibility="private"`.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,10 +36,10 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab that was built: `refresh(session, *values of inputs)` gives one value per output.
+    """A tab: `refresh(session, *values of inputs)` returns one value per output.
 
-    It is called when the tab is opened or a new result comes while it is open, and only if the result is another one
-    than at its last call. `gr.skip()` leaves an output as it is.
+    It is called when the tab is opened, or when the result changes while it is open, but never twice for the same
+    result. `gr.skip()` leaves an output unchanged.
     """
 
     refresh: Callable[..., Sequence[Any]]

@@ -1,4 +1,4 @@
-"""Feature clustering (Fig. 3 and 9): what each block of several models groups together, and how soon it is reached."""
+"""Feature clustering (Fig. 3 and 9): the patch clusters of each block of several models, and the time to reach it."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
 LEAD = (
-    "Patches that a model sees as alike get one colour: compare early and late blocks, change the number of groups, "
-    "and see which block finds your segments and how many milliseconds it takes to get there."
+    "Patches with similar features get the same colour. Compare early and late blocks, change the number of groups, "
+    "and see which block separates your segments best and how many milliseconds it takes to reach it."
 )
 LEGEND = (
-    "AMI: adjusted mutual information of groups and segments, 1 = the same partition, 0 = chance. Border F: F-score of "
-    "their borders within 3 pixels, 0 to 1. Time: from the pixels to the end of the block, median on {machine}. From "
-    "cell to cell, the groups that overlap most have the same colour."
+    "AMI: adjusted mutual information of groups and segments; 1 is the same partition, 0 is chance. Border F: F-score "
+    "of their borders within 3 pixels, 0 to 1. Time: from the pixels to the end of the block, median on {machine}. "
+    "Groups that overlap most have the same colour in all cells."
 )
 View = Literal["clusters", "components"]
 VIEWS: dict[View, str] = {"clusters": "Groups (k-means)", "components": "Components (PCA)"}
@@ -50,12 +50,12 @@ SHORT_NAMES = {name.split()[0].lower(): name for name in HUB_MODELS}  # dinov2, 
 
 
 def feature_files(given: Sequence[str]) -> dict[str, Path]:
-    """Weight files of `HUB_MODELS` from texts such as "dinov2=file.safetensors"; raises `ConfigError`."""
+    """Weight files of `HUB_MODELS` from arguments such as "dinov2=file.safetensors"; raises `ConfigError`."""
     files = {}
     for text in given:
         name, _, path = text.partition("=")
         if name.lower() not in SHORT_NAMES or not path:
-            raise ConfigError(f'"{text}" is not NAME=FILE with one of {", ".join(SHORT_NAMES)} as its name.')
+            raise ConfigError(f'"{text}" is not NAME=FILE with a name out of {", ".join(SHORT_NAMES)}.')
         if not Path(path).is_file():
             raise ConfigError(f'There is no file "{path}" with the weights of {SHORT_NAMES[name.lower()]}.')
         files[SHORT_NAMES[name.lower()]] = Path(path)
@@ -64,7 +64,7 @@ def feature_files(given: Sequence[str]) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Missing:
-    """A model that is not here, and how to get it."""
+    """A model that is not installed, and a sentence that says how to get it."""
 
     name: str
     sentence: str
@@ -72,7 +72,7 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Features of every layer of the models that are here, and those that are not."""
+    """The features of every layer of the installed models, and the models that are missing."""
 
     here: tuple[LayerFeatures, ...]
     missing: tuple[Missing, ...]
@@ -80,18 +80,18 @@ class Layers:
 
 @lru_cache(maxsize=len(HUB_MODELS))
 def loaded(name: str, file: Path) -> FeatureSource:
-    """A hub model from a file, loaded once; raises `CheckpointError`."""
+    """Loads a hub model from a file, cached; raises `CheckpointError`."""
     return hub_source(name, file=file)
 
 
 def own_sources(predictor: Predictor) -> list[FeatureSource]:
-    """What is always there: the stages of the model's image tower and its spatial ViT block, if it has one."""
+    """The model's own sources: the stages of its image tower, and its spatial extractor if it has one."""
     towers = [tower_source(predictor)]
     return towers if predictor.network.spatial_extractor is None else [*towers, spatial_source(predictor)]
 
 
 def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path]) -> Layers:
-    """Features of a photo (H, W, 3) uint8 in every model; `files` are weights that the server was started with."""
+    """Features of a photo (H, W, 3) uint8 in every model; `files` are the weight files of the option --features."""
     here = [layer for source in own_sources(predictor) for layer in layer_features(source, image)]
     missing = []
     for short, name in SHORT_NAMES.items():
@@ -108,26 +108,26 @@ def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path
 
 def _how_to_get(short: str, model: HubModel) -> str:
     return (
-        f"Its weights ({model.size}) are not here: run timm.create_model('{model.timm_name}', pretrained=True) once "
-        f"with a network, or start the page with --features {short}=FILE."
+        f"Its weights ({model.size}) are missing: run timm.create_model('{model.timm_name}', pretrained=True) once "
+        f"with internet access, or start the page with --features {short}=FILE."
     )
 
 
 def kept_layers(page: Page, session: Session) -> Layers:
-    """`all_layers` of the session's photo, computed once."""
+    """`all_layers` of the session's photo, cached."""
     image = session.decoded.state.image
     layers: Layers = page.once(session, "clustering", lambda: all_layers(session.predictor, image, page.features))
     return layers
 
 
 def cells(session: Session, layers: Layers, k: float) -> list[ClusterCell]:
-    """The clusters of the models that are here, compared with the session's segments."""
+    """The clusters of the installed models, compared with the session's segments."""
     assert session.result is not None
     return cluster_cells(layers.here, whole_number("k", k, SMALLEST_K, LARGEST_K), session.result.segment_map)
 
 
 def cell_pictures(layers: Layers, found: Sequence[ClusterCell], view: str) -> list[np.ndarray]:
-    """A small picture (h, w, 3) uint8 per cell: groups in matched colours, or principal components as colours."""
+    """A small picture (h, w, 3) uint8 for each cell: groups in matched colours, or principal components as colours."""
     if view not in VIEWS:
         raise ConfigError(f"view={view[:40]!r} is not allowed; choose one of {', '.join(VIEWS)}.")
     if view == "clusters":
@@ -137,7 +137,7 @@ def cell_pictures(layers: Layers, found: Sequence[ClusterCell], view: str) -> li
 
 
 def grid_html(session: Session, layers: Layers, k: int, view: str) -> str:
-    """The grid: a row of cells per model; models that are not here are greyed, with their sentence."""
+    """The grid: a row of cells for each model; missing models are grey, with a sentence that says how to get them."""
     result = session.result
     assert result is not None
     found = cells(session, layers, k)
@@ -154,7 +154,7 @@ def grid_html(session: Session, layers: Layers, k: int, view: str) -> str:
     )
     truth = picture(
         photo_address(result.overlay(opacity=0.85, labels=False)), f"Segments: {', '.join(result.names) or 'none'}",
-        f"What the groups are compared with: {len(result.segments)} segments", "truth",
+        f"The {len(result.segments)} segments that the groups are compared with", "truth",
     )  # fmt: skip
     legend = paragraph(LEGEND.format(machine=machine_name(session.predictor.device)), "quiet")
     return f'<div class="versus">{truth}{legend}</div>' + models + absent
@@ -194,7 +194,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(page: Page, session: Session, folder: Path, k: float, view: str) -> dict[str, Any]:
-    """What the endpoint returns; writes a picture per cell into `folder`."""
+    """What the endpoint returns; writes a picture of each cell to `folder`."""
     layers = kept_layers(page, session)
     found = cells(session, layers, whole_number("k", k, SMALLEST_K, LARGEST_K))
     rows = []
@@ -212,7 +212,7 @@ def answer(page: Page, session: Session, folder: Path, k: float, view: str) -> d
 
 
 def endpoints(page: Page) -> None:
-    """`/clustering`."""
+    """Registers the endpoint `/clustering`."""
 
     def clustering(
         photo: dict[str, Any],
@@ -222,12 +222,12 @@ def endpoints(page: Page) -> None:
         view: str = "clusters",
         model: str | None = None,
     ) -> Answer:
-        """Groups of patch features in every block of every model that the server has, compared with the segments.
+        """Cluster the patch features in every block of every model of the server, and compare them with the segments.
 
-        `words` and `preset` as in /segment: they make the segments. `k`: number of groups, 2 to 12. `view`: what the
-        files show, "clusters" or "components". Returns for each block the labels (rows of patches, matched from block
-        to block), adjusted mutual information and boundary F-score with the segments, milliseconds to reach the block,
-        a PNG each, and a sentence for each model that is not there.
+        `words` and `preset` make the segments, as in /segment. `k`: number of groups, 2 to 12. `view`: what the files
+        show, "clusters" or "components". Returns for each block the labels (rows of patches, matched between blocks),
+        adjusted mutual information and boundary F-score with the segments, the milliseconds to reach the block, and a
+        PNG file. Each model that is not installed has a sentence that says how to get it.
         """
         return answered(page, photo, words, preset, model, lambda s, folder: answer(page, s, folder, k, view))
 

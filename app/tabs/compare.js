@@ -1,6 +1,6 @@
-// Two pictures under one divider: the body of gr.HTML's `js_on_load`. `props.value` is what app/tabs/compare.py builds.
-// A click, or the arrow keys and Enter, picks a pixel; a row of the table lights up its frame in the picture.
-// Words are a visitor's text: they reach the page through textContent only.
+// Two pictures with a divider: the body of gr.HTML's `js_on_load`. `props.value` comes from app/tabs/compare.py.
+// A click, or the arrow keys and Enter, picks a pixel; a row of the table highlights its frame in the picture.
+// Words are typed by visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);
 const section = find(".compare");
@@ -10,7 +10,7 @@ const right = find("img.right");
 const range = find("input[type=range]");
 const cross = find(".cross");
 const marks = find(".marks");
-let point = [0.5, 0.5]; // of the cross, as shares of width and height
+let point = [0.5, 0.5]; // position of the cross, as shares of width and height
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -47,7 +47,7 @@ function frame(row, index, rows) {
   node.dataset.number = row.number;
   Object.assign(node.style, { left: 100 * x0 + "%", top: 100 * y0 + "%", width: 100 * (x1 - x0) + "%", height: 100 * (y1 - y0) + "%" });
   node.style.setProperty("--kind", row.colour);
-  // Numbers whose corners meet stand side by side.
+  // Numbers of frames that start at the same corner are placed side by side.
   const near = rows.slice(0, index).filter((other) => Math.abs(other.box[0] - x0) < 0.05 && Math.abs(other.box[1] - y0) < 0.07);
   node.style.setProperty("--step", near.length);
   node.append(make("b", "", row.number));
@@ -102,7 +102,7 @@ async function render() {
   if (value.point) {
     pair.tabIndex = 0;
     pair.setAttribute("role", "application");
-    pair.setAttribute("aria-label", "Picture. Arrow keys move the cross, Enter asks about its pixel.");
+    pair.setAttribute("aria-label", "Picture. Arrow keys move the cross, Enter picks its pixel.");
     place((value.point[0] + 0.5) / value.size[0], (value.point[1] + 0.5) / value.size[1]);
   }
   marks.replaceChildren(...value.rows.map(frame));

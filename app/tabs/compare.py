@@ -1,7 +1,7 @@
-"""Two pictures of one photo under a slider, with a pixel to pick or frames to look at.
+"""Two pictures of the same photo with a divider, and optionally a pixel to pick or frames around changes.
 
-Gradio's own `ImageSlider` takes no alternative text, cannot be reached by keyboard and does not tell where it was
-clicked, so this is a component of ours: app/tabs/compare.html and compare.js.
+Gradio's own `ImageSlider` has no alternative text, cannot be used with the keyboard and does not report clicks, so this
+is a custom component: app/tabs/compare.html and compare.js.
 """
 
 import uuid
@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two pictures: its name, a data address, and what it shows for those who do not see it."""
+    """One of the two pictures: its name, its data URL, and its alternative text."""
 
     name: str
     source: str
@@ -28,7 +28,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table below and its frame in the picture: `box` is x0, y0, x1, y1 in shares of width and height."""
+    """A table row and its frame in the picture; `box` is x0, y0, x1, y1 as shares of width and height."""
 
     number: str
     kind: str
@@ -38,7 +38,7 @@ class Row:
 
 
 def comparison(elem_id: str) -> gr.HTML:
-    """The component, empty; its event `pick` carries the pixel `x`, `y` of the photo."""
+    """The empty component; its event `pick` has the pixel `x`, `y` of the photo."""
     return gr.HTML(
         None,
         html_template=(_HERE / "compare.html").read_text(encoding="utf-8"),
@@ -59,9 +59,9 @@ def comparison_value(
     columns: Sequence[str] = (),
     rows: Sequence[Row] = (),
 ) -> dict[str, Any]:
-    """What the component shows: two `sides`, `size` (width, height) of the photo, `scale` (limits, unit, colour map).
+    """The component's value: two `sides`, `size` (width, height) of the photo, and `scale` (limits, unit, colour map).
 
-    With a `point` (x, y) pixels can be picked, and that one is at first. Texts are plain: the script sets them as text.
+    With a `point` (x, y), pixels can be picked, starting with that one. All texts are plain; the script escapes them.
     """
     return {
         "token": uuid.uuid4().hex,

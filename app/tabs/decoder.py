@@ -1,4 +1,4 @@
-"""Inside the decoder: one segment's mask at the start and after each layer, its class there, and whom it listens to."""
+"""Inside the decoder: a segment's mask at the start and after each layer, its class, and the kernels it attends to."""
 
 import html
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError
 
 LEAD = (
-    "Every segment starts as a learned kernel that knows nothing of your photo and is refined layer by layer: choose a "
-    "segment and watch its mask and its class settle."
+    "Every segment starts as a learned kernel that is the same for all photos and is refined layer by layer. Choose a "
+    "segment and follow its mask and its class through the layers."
 )
-NOTHING = "There is no segment whose way could be followed. Try more everyday words."
+NOTHING = "There is no segment to follow. Try more everyday words."
 TOP = 4
 
 
 def followed(session: Session) -> dict[str, int]:
-    """Name and id of every segment that one kernel made, largest first."""
+    """Name and id of every segment that comes from a single kernel, largest first."""
     result = session.result
     assert result is not None
     queries = segment_queries(result)
@@ -39,7 +39,7 @@ def followed(session: Session) -> dict[str, int]:
 
 
 def path_of(session: Session, segment: int) -> QueryPath:
-    """The way of the kernel behind a segment; raises `ConfigError` for ids that no kernel made."""
+    """The path of the segment's kernel through the layers; raises `ConfigError` for ids without a single kernel."""
     assert session.result is not None
     queries = segment_queries(session.result)
     if segment not in queries:
@@ -48,13 +48,13 @@ def path_of(session: Session, segment: int) -> QueryPath:
 
 
 def frames(session: Session, path: QueryPath) -> list[np.ndarray]:
-    """The mask's probability in every stage over the photo, (H, W, 3) uint8 each."""
+    """Pictures (H, W, 3) uint8 of the mask's probability over the photo, one for each stage."""
     assert session.result is not None
     return [mask_over_photo(session.result.image, mask) for mask in path.masks]
 
 
 def listened_name(session: Session, one: Listened, own: int) -> str:
-    """How a kernel is called: by the segment that it drew in the end, or by its number."""
+    """The name of a kernel: that of the segment that it draws in the end, or its number."""
     result = session.result
     assert result is not None
     if one.query == own:
@@ -64,7 +64,7 @@ def listened_name(session: Session, one: Listened, own: int) -> str:
 
 
 def strip_html(session: Session, segment: int) -> str:
-    """The film strip: a card per stage with picture, class and attention."""
+    """The strip of stages: a card for each stage with picture, class and attention."""
     result = session.result
     assert result is not None
     path = path_of(session, segment)
@@ -76,15 +76,15 @@ def strip_html(session: Session, segment: int) -> str:
         shown = heading(title) + picture(photo_address(pixels), alt, f"{percent(float(iou))} IoU with the final mask")
         cards.append(f"<li>{shown}{_card_numbers(session, path, stage)}</li>")
     about = (
-        f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. A kernel that has only a "
-        "number here drew no segment."
+        f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. Kernels that are shown "
+        "by number only drew no segment."
     )
-    scale = colour_scale((0.0, 1.0), "mask probability; the white line is one half", SIMILARITY_MAP)
+    scale = colour_scale((0.0, 1.0), "mask probability; the white line is at one half", SIMILARITY_MAP)
     return paragraph(about, "quiet") + scale + f'<ol class="film">{"".join(cards)}</ol>'
 
 
 def kernel_grid(session: Session, path: QueryPath, stage: int) -> str:
-    """The attention of a stage over all kernels: a cell each, the stronger the darker, drawn segments in colour."""
+    """The attention of a stage to all kernels, a cell for each; kernels that drew a segment have its colour."""
     result = session.result
     assert result is not None
     colours = segment_colours(result.segments)
@@ -106,11 +106,11 @@ def kernel_grid(session: Session, path: QueryPath, stage: int) -> str:
 
 
 def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
-    """Classes and attention of a stage; before the first layer a kernel has neither."""
+    """The classes and the attention of a stage; before the first layer there are none."""
     if stage == 0:
         return paragraph(
-            "A learned kernel is the same for every photo; what it meets there makes its first mask. It has no class "
-            "yet and has listened to no other kernel.",
+            "The learned kernel is the same for every photo; with the features of this photo it draws a first mask. It "
+            "has no class yet, and no attention to other kernels.",
             "quiet",
         )
     assert session.result is not None
@@ -123,8 +123,8 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
         for one in listened_to(path, stage, segment_queries(session.result), TOP)
     ]
     return (
-        '<h4>Its class here</h4>' + bars(classes, "In-vocabulary probability, percent")
-        + "<h4>Listens to</h4>" + kernel_grid(session, path, stage)
+        '<h4>Class at this stage</h4>' + bars(classes, "In-vocabulary probability, percent")
+        + "<h4>Attends to</h4>" + kernel_grid(session, path, stage)
         + bars(heard, "Share of the kernel's self-attention, percent")
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def build(page: Page, session: gr.State) -> Tab:
         choices = followed(session)
         if not choices:
             return gr.update(choices=[], value=None), paragraph(NOTHING, "missing")
-        # The segment that was clicked in the picture is the one that people want to follow.
+        # Start with the segment that was clicked in the picture, if any.
         kept = next((number for number in choices.values() if number == session.chosen), next(iter(choices.values())))
         return gr.update(choices=list(choices.items()), value=kept), strip_html(session, kept)
 
@@ -151,7 +151,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(session: Session, folder: Path, segment: float | None) -> dict[str, Any]:
-    """What the endpoint returns; writes the film strip's pictures into `folder`."""
+    """What the endpoint returns; writes the pictures of the stages to `folder`."""
     assert session.result is not None
     choices = followed(session)
     if not choices:
@@ -172,7 +172,7 @@ def answer(session: Session, folder: Path, segment: float | None) -> dict[str, A
 
 
 def endpoints(page: Page) -> None:
-    """`/decoder`."""
+    """Registers the endpoint `/decoder`."""
 
     def decoder(
         photo: dict[str, Any],
@@ -181,11 +181,11 @@ def endpoints(page: Page) -> None:
         segment: float | None = None,
         model: str | None = None,
     ) -> Answer:
-        """One segment's way through the decoder: mask, class and self-attention at the start and after each layer.
+        """Follow a segment through the decoder: mask, class and self-attention at the start and after each layer.
 
-        `words` and `preset` as in /segment. `segment`: its id, by default the largest. Returns for each stage the IoU
-        with the final mask, the best classes with their in-vocabulary probability, the kernels that are listened to
-        (shares in 0..1), and the files stage-0.png to stage-3.png.
+        `words` and `preset` as in /segment. `segment`: its id, by default that of the largest. Returns for each stage
+        the IoU with the final mask, the best classes with their in-vocabulary probability, and the kernels with the
+        largest attention (shares in 0..1), and the files stage-0.png to stage-3.png.
         """
         return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, segment))
 

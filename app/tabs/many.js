@@ -1,5 +1,5 @@
-// The tab Many: files are uploaded one by one, then `begin` names them; `props.value` is what app/many.py's Go tells.
-// Names and words are a visitor's text: they reach the page through textContent only.
+// The tab Many: files are uploaded one by one, then `begin` sends their names; `props.value` is `Go.value` of app/many.py.
+// Names and words come from visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);
 const drop = find(".drop");
@@ -37,7 +37,7 @@ function going(on, sentence = "", share = 0) {
 async function take(list) {
   const files = [...list];
   if (busy || !files.length) return;
-  if (files.length > MAX_FILES) return tell(`${files.length} files are too many; at most MAX_FILES photos go at once.`);
+  if (files.length > MAX_FILES) return tell(`${files.length} files are too many; choose at most MAX_FILES photos.`);
   tell("");
   window.eovsegMany = null;
   going(true, "");
@@ -49,12 +49,12 @@ async function take(list) {
       const { path } = await upload(file);
       sent.push({ path, name: file.name });
     } catch (error) {
-      tell(`"${file.name}" could not be uploaded; it may be larger than this page takes.`);
+      tell(`"${file.name}" could not be uploaded; it may be too large for this page.`);
     }
   }
   input.value = "";
   if (!sent.length) return going(false);
-  going(true, "Waiting for a turn …");
+  going(true, "Waiting in the queue …");
   find(".halt").hidden = false;
   trigger("begin", { files: sent });
 }
@@ -111,8 +111,8 @@ function render() {
   element.firstElementChild.dataset.state = value.state;
 }
 
-// The files arrive after the last value, as addresses that only this tab of the browser was told. The window keeps them
-// while another of our tabs is open and this script is gone.
+// The files arrive after the last value, as URLs that only this browser tab knows. The window keeps them, because this
+// script ends when another tab of the page is opened.
 function showFiles() {
   if (!element.isConnected || !window.eovsegMany) return;
   const { pack, film } = window.eovsegMany;

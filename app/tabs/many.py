@@ -1,4 +1,4 @@
-"""Many: a handful of photos or a short clip with the words of the page, a gallery, a table, and all of it as a ZIP."""
+"""The tab Many: several photos or a short clip with the words of the page, a gallery, a table, and a ZIP of it all."""
 
 import html
 import logging
@@ -26,8 +26,8 @@ from eovseg.stems import clean_stem
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 LEAD = (
-    f"The same words for up to {MAX_FILES} photos, or for a clip of which the first {MAX_CLIP_SECONDS} seconds count. "
-    "Pictures come as they are done; at the end there is one file with all of them."
+    f"Look for the same words in up to {MAX_FILES} photos, or in the first {MAX_CLIP_SECONDS} seconds of a clip. "
+    "Results appear one by one; at the end you can download all of them as one file."
 )
 _FILES_SCRIPT = """(pack, film) => {
   window.eovsegMany = { pack: pack && { url: pack.url, name: pack.orig_name }, film: film && { url: film.url } };
@@ -37,16 +37,16 @@ _MOST_WORDS = 12
 
 
 def words_html(session: Session) -> str:
-    """Which words a go would look for: those of the result that the page shows."""
+    """The words that a run would look for: those of the result that the page shows."""
     assert session.asked is not None
     labels = session.asked.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
     shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
-    return f'<p class="quiet">It looks for: <b>{shown}</b>. To look for others, change the words and press Segment.</p>'
+    return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
 
 
 def many_part() -> gr.HTML:
-    """The drop zone, gallery and table: app/tabs/many.html and many.js."""
+    """The drop zone, the gallery and the table: app/tabs/many.html and many.js."""
     return gr.HTML(
         None,
         html_template=(_HERE / "many.html").read_text(encoding="utf-8")
@@ -87,10 +87,10 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any, Any]]:
-    """Values of the tab's parts while a go of the session `key` runs; it ends when another one begins."""
+    """Yields values of the tab's components during a run of the session `key`; a newer run of it ends this one."""
     session = page.store.get(key)
     if session is None or session.asked is None:
-        gr.Info("This page was left alone for long, and its words are forgotten. Press Segment again.")
+        gr.Info("Your session has expired, so the words are no longer on the server. Press Segment again.")
         yield gr.skip(), gr.skip(), gr.skip()
         return
     session.go += 1
@@ -105,7 +105,7 @@ def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any,
     yield go.value(), None, None
 
     def goes_on() -> bool:
-        known = page.store.get(key)  # which also tells that the tab is in use
+        known = page.store.get(key)  # also marks the session as used
         return known is session and session.go == number
 
     with tempfile.TemporaryDirectory(prefix="eovseg-many-") as home:
@@ -123,7 +123,7 @@ def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any,
         except EovsegError as error:
             go.note = str(error).replace(given[0].path.name, given[0].name)
         except Exception:
-            _LOG.exception("A go of the tab Many failed")
+            _LOG.exception("A run of the tab Many failed")
             go.note = FAILED
         go.state = "done" if go.rows or any(folder.iterdir()) else "nothing"
         if go.state == "nothing":
@@ -137,4 +137,4 @@ def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any,
 
 
 def endpoints(page: Page) -> None:
-    """None: scripts call /segment for each photo."""
+    """Registers none, because scripts can call /segment for each photo."""

@@ -1,4 +1,4 @@
-"""Pieces of HTML that the tabs share: every text given here is plain and is escaped here."""
+"""HTML fragments that the tabs share. All arguments are plain text and are escaped here."""
 
 import html
 import math
@@ -11,12 +11,12 @@ from PIL import Image
 from analysis.pictures import colour_table
 from app.pictures import data_address
 
-SIDE = 1024  # longest side of a picture in a tab, pixels
+SIDE = 1024  # maximum side of a picture in a tab, pixels
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of `bars`: `share` (0..1) is its length, `value` what is written beside it, `note` a second line."""
+    """A row of `bars`: `share` (0..1) is the length, `value` the text beside it, and `note` a second line."""
 
     name: str
     share: float
@@ -26,7 +26,7 @@ class Bar:
 
 
 def percent(share: float) -> str:
-    """A share (0..1) with its unit; a dash where it is unknown."""
+    """A share (0..1) as text in percent; a dash for NaN."""
     if math.isnan(share):
         return "–"
     if 0 < share < 0.0005:
@@ -35,32 +35,32 @@ def percent(share: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """A number without unit to two digits; a dash where it is unknown."""
+    """A number without a unit, with two decimals; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def milliseconds(value: float) -> str:
-    """A time with its unit, three digits at most."""
+    """A time in milliseconds as text with its unit, rounded."""
     return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
 
 
 def lead(text: str) -> str:
-    """The sentence that a tab starts with."""
+    """The introduction of a tab."""
     return f'<p class="lead">{html.escape(text)}</p>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A plain sentence; `kind` is a class of app/tabs/tabs.css ("quiet", "missing")."""
+    """A paragraph; `kind` is a class of app/tabs/tabs.css ("quiet", "missing")."""
     return f'<p class="{kind}">{html.escape(text)}</p>'
 
 
 def heading(text: str) -> str:
-    """The title of a part of a tab."""
+    """The heading of a part of a tab."""
     return f"<h3>{html.escape(text)}</h3>"
 
 
 def bars(rows: Sequence[Bar], label: str) -> str:
-    """A bar chart as a list that screen readers can read; `label` says what it shows and in which unit."""
+    """A bar chart as a list for screen readers; `label` says what it shows and in which unit."""
     items = []
     for row in rows:
         share = 0.0 if math.isnan(row.share) else min(max(row.share, 0.0), 1.0)
@@ -75,13 +75,13 @@ def bars(rows: Sequence[Bar], label: str) -> str:
 
 
 def picture(source: str, alt: str, caption: str = "", kind: str = "") -> str:
-    """A picture with its alternative text and, below it, a caption."""
+    """A picture with alternative text and an optional caption below it."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f'<figure class="{kind}"><img src="{source}" alt="{html.escape(alt)}">{below}</figure>'
 
 
 def colour_scale(limits: tuple[float, float], unit: str, colour_map: str) -> str:
-    """A colour bar with its ends and its unit."""
+    """A colour bar with its limits and its unit."""
     low, high = (f"{value:.2f}" for value in limits)
     return (
         f'<div class="scale"><span>{low}</span><i style="background: {gradient(colour_map)}" aria-hidden="true"></i>'
@@ -96,7 +96,7 @@ def gradient(colour_map: str) -> str:
 
 
 def photo_address(pixels: np.ndarray | Image.Image) -> str:
-    """A picture (H, W, 3) uint8 as a data address for `img`: JPEG, at most `SIDE` pixels a side."""
+    """A picture (H, W, 3) uint8 as the data URL of a JPEG with at most `SIDE` pixels a side."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image = image.convert("RGB")
     image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -104,14 +104,15 @@ def photo_address(pixels: np.ndarray | Image.Image) -> str:
 
 
 def exact_address(pixels: np.ndarray) -> str:
-    """A small picture (h, w, 3) uint8 as a data address, pixel by pixel: PNG."""
+    """A small picture (h, w, 3) uint8 as the data URL of a lossless PNG."""
     return data_address(pixels, "PNG")
 
 
 def tracks(rows: Sequence[tuple[str, Sequence[float], str]], ends: tuple[str, str, str], label: str, step: str) -> str:
-    """A dot plot: a row per name with a dot for each of its shares (0..1), pale to dark, and a note for the last.
+    """A dot plot: a row for each name with a dot for each of its shares (0..1), from pale to dark, and a note.
 
-    `ends` are written under 0, one half and 1; `label` says what is plotted and in which unit, `step` what a dot is.
+    `ends` are the axis labels at 0, one half and 1; `label` says what is plotted and in which unit; `step` is the name
+    of a dot.
     """
     items = []
     for name, shares, note in rows:

@@ -1,4 +1,4 @@
-"""Speed: where the time of this photo and these words goes, part by part, measured on this machine now."""
+"""The tab Speed: the time of each part of the network for this photo and these words, measured on the server."""
 
 import html
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from app.tabs.pieces import Bar, bars, heading, lead, milliseconds, paragraph, p
 from app.tabs.wiring import ASK, Answer, answered, html_part, offer
 
 LEAD = (
-    "Three steps make a result, and only what a change needs is run again: see what each part costs for this photo and "
-    "these words, and measure once more with another vocabulary."
+    "A result takes three steps, and a change runs only the steps that it needs. See how long each part takes for this "
+    "photo and these words, and compare with another vocabulary."
 )
 STEPS: dict[Step, tuple[str, str]] = {
-    "photo": ("Photo", "once for a photo, whatever the words"),
+    "photo": ("Photo", "once for each photo, whatever the words"),
     "words": ("Words", "again when the words change"),
-    "result": ("Result", "again when a weight or a threshold changes; no network runs"),
+    "result": ("Result", "again when a weight or a threshold changes; the network does not run"),
 }
 RUNS = 3
 assert set(STEPS) == set(get_args(Step))
 
 
 def measured(session: Session, runs: int) -> PartTimes:
-    """The parts' times for what the session shows; the model's own photos and counters stay as they are."""
+    """The times of the parts for the session's result; the predictor's cache and counters do not change."""
     return part_times(session.predictor, session.decoded.state.image, session.decoded.vocabulary, runs)
 
 
 def times_html(times: PartTimes) -> str:
-    """One bar for the whole, then a list of parts per step."""
+    """A bar for the total, then a list of the parts of each step."""
     total = times.total
     pieces = "".join(
         f'<i class="{part.step}" style="--share: {part.milliseconds / total:.4f}" '
@@ -60,13 +60,13 @@ def times_html(times: PartTimes) -> str:
     counted = "One run" if times.runs == 1 else f"Median of {times.runs} runs"
     word, new_word = "word" if times.words == 1 else "words", milliseconds(times.word_milliseconds)
     return (
-        heading(f"{milliseconds(total)} for everything, {1000 / total:.1f} photos a second")
+        heading(f"{milliseconds(total)} in total, {1000 / total:.1f} photos per second")
         + f'<div class="whole" role="img" aria-label="{html.escape(spoken)}">{pieces}</div>'
         + f'<div class="steps">{"".join(lists)}</div>'
         + paragraph(
-            f"{counted} on {times.machine}; {times.words:,} {word}; the network saw {width} x "
-            f"{height} pixels. A word that the server has never met costs {new_word} more, once. A busy server "
-            "measures longer times.",
+            f"{counted} on {times.machine}; {times.words:,} {word}; the network's input has {width} x "
+            f"{height} pixels. The first use of a word that is not in the cache takes {new_word} more. Times are "
+            "longer while the server is busy.",
             "quiet",
         )
     )
@@ -96,13 +96,13 @@ def answer(session: Session, _: Path) -> dict[str, Any]:
 
 
 def endpoints(page: Page) -> None:
-    """`/speed`."""
+    """Registers the endpoint `/speed`."""
 
     def speed(photo: dict[str, Any], words: str, preset: str | None = None, model: str | None = None) -> Answer:
-        """Milliseconds of every part of the network for a photo and words, measured on the server now.
+        """Measure the milliseconds of every part of the network for a photo and words, on the server.
 
-        `words` and `preset` as in /segment. Returns the parts in order with their step (photo, words, result), medians
-        of three runs, and what the text tower takes for a new word. No files.
+        `words` and `preset` as in /segment. Returns the parts in order with their step (photo, words, result), as
+        medians of three runs, and the time of the text tower for a new word. No files.
         """
         return answered(page, photo, words, preset, model, answer)
 

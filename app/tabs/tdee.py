@@ -1,4 +1,4 @@
-"""TDEE (Fig. 6): the result without and with it, the segments that change, and what its routers do."""
+"""The tab TDEE (Fig. 6): results without and with TDEE, the segments that change, and the router weights."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ from eovseg.predictor import Predictor
 from eovseg.result import Result
 
 LEAD = (
-    "TDEE adds fine spatial features to what each segment's class is read from: drag the divider to compare the result "
-    "without and with it; what changes is framed and listed."
+    "TDEE adds fine spatial features to the embedding that each segment's class is read from. Drag the divider to "
+    "compare the results without and with it; segments that change are framed and listed."
 )
 Mode = Literal["off", "trained"]
 MODES: dict[Mode, str] = {"off": "Switched off in this model", "trained": "Trained without"}
 WHAT_IS_SHOWN: dict[Mode, str] = {
     "off": (
-        "Shown: this model as it is, and the same weights with TDEE left out. It was trained with TDEE, so this tells "
-        "what the model relies on, not how well one without would do. The masks of its kernels cannot change, because "
-        "a layer's masks come before its fusion; classes and scores can, and with them who wins a pixel."
+        "Shown: this model, and the same weights without TDEE. The model was trained with TDEE, so this shows what it "
+        "relies on, not how good a model without TDEE would be. The masks of its kernels cannot change, because each "
+        "layer draws its masks before TDEE. Classes and scores can change, and with them the kernel that wins a pixel."
     ),
     "trained": (
-        "Shown: two XS models that were trained alike for a few hundred steps, one without TDEE and one with it; "
-        "neither is the model of the Segment tab. Everything in them can differ, masks too, and much of it by chance. "
-        "After so few steps the one without TDEE scored higher, with another seed as well; the paper's, trained 500 "
-        "times as long, did not."
+        "Shown: two XS models that were trained in the same way for a few hundred steps, one without TDEE and one "
+        "with it; neither is the model of the Segment tab. Everything can differ between them, also the masks, and "
+        "much of it by chance. After so few steps the model without TDEE scored higher, also with another seed; in the "
+        "paper, with 500 times as many steps, it scored lower."
     ),
 }
 NEEDED: dict[Mode, tuple[str, str]] = {
@@ -52,7 +52,7 @@ NO_CHANGE = "No segment changes."
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Results without and with TDEE, and what became of every segment from the one to the other."""
+    """Results without and with TDEE, and how every segment changes from the first to the second."""
 
     mode: Mode
     without: Result
@@ -61,12 +61,12 @@ class Comparison:
 
     @property
     def changed(self) -> list[SegmentChange]:
-        """The changes without those segments that stay the same."""
+        """`changes` without the segments that stay the same."""
         return [change for change in self.changes if change.change != "same"]
 
 
 def ablation_file(name: str) -> Path | None:
-    """The weights of an ablation that ship with the project, None where they are missing."""
+    """The weight file of an ablation that ships with the project; None if it is missing."""
     try:
         return asset_path(f"weights/ablations/eovseg-xs-{name}.safetensors")
     except EovsegError:
@@ -74,22 +74,22 @@ def ablation_file(name: str) -> Path | None:
 
 
 def missing_sentence() -> str:
-    """Why "trained without" is not offered; empty where it is."""
+    """Why "trained without" cannot be chosen; empty if it can."""
     absent = [name for name in ABLATIONS if ablation_file(name) is None]
     if not absent:
         return ""
     files = " and ".join(f"eovseg-xs-{name}.safetensors" for name in absent)
-    return f"“{MODES['trained']}” needs the weights {files} in assets/weights/ablations, which are not here."
+    return f"“{MODES['trained']}” needs the weights {files} in assets/weights/ablations, which are missing."
 
 
 @lru_cache(maxsize=len(ABLATIONS))
 def ablation(file: Path, device: str) -> Predictor:
-    """A model of the ablation, loaded once; raises `CheckpointError`."""
+    """Loads a model of the ablation, cached; raises `CheckpointError`."""
     return eovseg.load("xs", checkpoint=file, device=device)
 
 
 def compare(page: Page, session: Session, mode: str) -> Comparison:
-    """Both results for the session's photo, words and settings. Raises `ConfigError` for what cannot be shown."""
+    """Both results for the session's photo, words and settings. Raises `ConfigError` for an unavailable mode."""
     if mode == "off":
         off = without_fusion(session.predictor)
         decoded = page.once(session, "tdee off", lambda: off.decode(session.image_state, session.decoded.vocabulary))
@@ -114,7 +114,7 @@ def _compared(mode: Mode, session: Session, pair: Sequence[tuple[Predictor, Any]
 
 
 def change_rows(found: Comparison) -> list[dict[str, Any]]:
-    """The changed segments as plain values: what it was, what it became, how much the two overlap, and its scores."""
+    """The changed segments as plain values: names before and after, IoU, scores, and box in pixels."""
     rows = []
     for number, change in enumerate(found.changed, start=1):
         sides: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def change_rows(found: Comparison) -> list[dict[str, Any]]:
 
 
 def stage(found: Comparison) -> dict[str, Any]:
-    """The two overlays under the divider, changed segments framed and listed."""
+    """The value of the comparison: both overlays, and the changed segments as frames and table rows."""
     height, width = found.without.segment_map.shape
     names = NEEDED[found.mode]
     sides = [
@@ -155,7 +155,7 @@ def stage(found: Comparison) -> dict[str, Any]:
 
 
 def summary(found: Comparison) -> str:
-    """How many segments change and how, in one sentence."""
+    """A sentence that says how many segments change, and how."""
     if not found.changed:
         return NO_CHANGE + " Try more words, or a photo with many things."
     kinds = Counter(change.change for change in found.changed)
@@ -164,18 +164,18 @@ def summary(found: Comparison) -> str:
 
 
 def summary_html(found: Comparison) -> str:
-    """The sentence on the change, and which comparison is shown."""
+    """The summary of the changes, and an explanation of what is compared."""
     return heading(summary(found)) + paragraph(WHAT_IS_SHOWN[found.mode], "quiet")
 
 
 def routers(session: Session) -> list[RouterRow]:
-    """TDEE's weights of every segment that a kernel made, in every layer."""
+    """TDEE's router weights in every layer, for every segment that comes from a kernel."""
     assert session.result is not None
     return router_rows(session.decoded, session.result)
 
 
 def routers_html(session: Session) -> str:
-    """A line of dots per segment: how many channels lean on the spatial features, layer by layer."""
+    """A row of dots for each segment: the share of channels that prefer the spatial features, layer by layer."""
     assert session.result is not None
     names = {s.id: name for s, name in zip(session.result.segments, session.result.names, strict=True)}
     rows: dict[int, list[RouterRow]] = {}
@@ -191,13 +191,13 @@ def routers_html(session: Session) -> str:
         for segment, layers in rows.items()
     ]
     if not lines:
-        return paragraph("There are no segments, so there is no router to show.", "quiet")
+        return paragraph("There are no segments, so there are no router weights to show.", "quiet")
     label = "Channels whose spatial weight is larger than the mask weight, percent, in each decoder layer"
     return (
-        heading("What the routers of the Segment tab's model weigh, segment by segment")
+        heading("Router weights of the Segment tab's model, segment by segment")
         + paragraph(
-            "A dot is the share of channels that trust the spatial features more than the mask's own, in percent; the "
-            "layers run from pale to dark. The line in the middle is one half.",
+            "A dot is the percentage of channels in which the spatial features have more weight than the mask's own. "
+            "Later layers are darker. The line in the middle is one half.",
             "quiet",
         )
         + tracks(lines, ("mask features 0 %", "50 %", "100 % spatial features"), label, "layer")
@@ -227,7 +227,7 @@ def build(page: Page, session: gr.State) -> Tab:
         choice = gr.update(value=kept, interactive=not sentence)
         absent = paragraph(sentence, "missing") if sentence else ""
         if kept == "off" and fusion != "TDEE":
-            return choice, absent, None, paragraph("This model was built without TDEE; choose another.", "missing"), ""
+            return choice, absent, None, paragraph("This model has no TDEE; choose another one.", "missing"), ""
         plotted = routers_html(session) if fusion == "TDEE" else ""
         return choice, absent, *shown(session, kept), plotted
 
@@ -236,7 +236,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(page: Page, session: Session, folder: Path, mode: str) -> dict[str, Any]:
-    """What the endpoint returns; writes both overlays into `folder`."""
+    """What the endpoint returns; writes both overlays to `folder`."""
     found = compare(page, session, mode)
     found.without.overlay().save(folder / "without.png")
     found.with_.overlay().save(folder / "with.png")
@@ -250,7 +250,7 @@ def answer(page: Page, session: Session, folder: Path, mode: str) -> dict[str, A
 
 
 def endpoints(page: Page) -> None:
-    """`/tdee`."""
+    """Registers the endpoint `/tdee`."""
 
     def tdee(
         photo: dict[str, Any],
@@ -259,11 +259,11 @@ def endpoints(page: Page) -> None:
         mode: str = "off",
         model: str | None = None,
     ) -> Answer:
-        """Segments without and with TDEE, what changes between them, and TDEE's router weights.
+        """Compare the segments without and with TDEE, and return TDEE's router weights.
 
-        `words` and `preset` as in /segment. `mode`: "off" leaves TDEE out of this model, "trained" compares two models
-        that were trained without and with it. Returns the changes (boxes in pixels, IoU and scores in 0..1), the router
-        weights of the model per segment and layer, and the files with.png and without.png.
+        `words` and `preset` as in /segment. `mode`: "off" switches TDEE off in this model, "trained" compares two
+        models that were trained without and with it. Returns the changes (boxes in pixels, IoU and scores in 0..1), the
+        router weights of the model for each segment and layer, and the files with.png and without.png.
         """
         return answered(page, photo, words, preset, model, lambda s, f: answer(page, s, f, mode or "off"))
 

@@ -1,4 +1,4 @@
-"""VAS (Fig. 5): a word's similarity before and after, the weights between, and the words that compete at a pixel."""
+"""The tab VAS (Fig. 5): a word's similarity before and after VAS, its weights, and the competing words at a pixel."""
 
 import math
 from collections.abc import Sequence
@@ -42,14 +42,14 @@ from eovseg.errors import ConfigError
 from eovseg.vocabulary import Vocabulary
 
 LEAD = (
-    "VAS weighs every pixel by how surely one of your words claims it: choose a word, drag the divider to compare its "
-    "similarity before and after, and click the picture to see which words compete there."
+    "VAS weights every pixel by how clearly one of your words fits it. Choose a word, drag the divider to compare its "
+    "similarity before and after VAS, and click the picture to see which words compete at that pixel."
 )
-WITHOUT_VAS = "This model was built without VAS, so there is nothing before and after it. Choose another model."
+WITHOUT_VAS = "This model has no VAS, so there is nothing to compare. Choose another model."
 MEASURES: dict[Measure, str] = {"scaled dot product": "Dot product", "cosine": "Cosine"}
 assert set(MEASURES) == set(get_args(Measure))
 ABOUT_MEASURES = (
-    "Dot product: what VAS itself uses; the length of a feature, and so its weight, counts. Cosine: directions only."
+    "Dot product: what VAS itself uses; it depends on the length of the features, too. Cosine: only their direction."
 )
 UNITS: dict[Measure, str] = {
     "scaled dot product": "scaled dot product in VAS's own space, no unit",
@@ -62,7 +62,7 @@ LISTED_WORDS = 200
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One word on one photo: its maps, how much of them lies on its segments, and where the map after is highest."""
+    """A word on a photo: its maps, their share on its segments, and the pixel (x, y) where the map after is highest."""
 
     maps: SimilarityMaps
     focus: WordFocus
@@ -70,25 +70,25 @@ class Look:
 
 
 def one_word(text: str | None) -> str:
-    """The word that was chosen or typed; raises `VocabularyError` or `ConfigError` unless it is exactly one."""
+    """The word that was chosen or typed; raises `VocabularyError` or `ConfigError` if it is not exactly one word."""
     words = Vocabulary.parse(text or "").words
     if len(words) != 1:
-        raise ConfigError(f"Give one word to look at, not {len(words)}; without comma or semicolon.")
+        raise ConfigError(f"Give exactly one word, without commas or semicolons, not {len(words)}.")
     return words[0]
 
 
 def listed_words(session: Session) -> list[str]:
-    """What the word list offers: the labels of the segments, largest first, then the vocabulary's other words."""
+    """The choices of the word list: labels of the segments, largest first, then the other words of the vocabulary."""
     result = session.result
     assert result is not None and session.vocabulary is not None
-    own = set(session.vocabulary.words)  # "other" stands for words that nobody asked for
+    own = set(session.vocabulary.words)  # without "other", which is not a word of the vocabulary
     largest = sorted(result.segments, key=lambda segment: -segment.area)
     words = [segment.label for segment in largest if segment.label in own]
     return list(dict.fromkeys((*words, *session.vocabulary.words)))[:LISTED_WORDS]
 
 
 def measure_of(name: object) -> Measure:
-    """The measure of a request; raises `ConfigError` for others than `MEASURES`."""
+    """The measure of a request; raises `ConfigError` if it is not one of `MEASURES`."""
     for measure in MEASURES:
         if name == measure:
             return measure
@@ -96,7 +96,7 @@ def measure_of(name: object) -> Measure:
 
 
 def look(session: Session, word: str, measure: str = "scaled dot product") -> Look:
-    """Maps and numbers of a word for what the session shows; the word need not be of the vocabulary."""
+    """Maps and numbers of a word for the session's result; the word need not be in the vocabulary."""
     assert session.result is not None
     maps = similarity_maps(session.predictor, session.decoded, [word], measure_of(measure))
     row, column = np.unravel_index(int(maps.after[0].argmax()), maps.after[0].shape)
@@ -104,14 +104,14 @@ def look(session: Session, word: str, measure: str = "scaled dot product") -> Lo
 
 
 def heat_pictures(session: Session, seen: Look) -> tuple[np.ndarray, np.ndarray]:
-    """The maps before and after VAS over the photo, both (H, W, 3) uint8 on one colour scale."""
+    """The maps before and after VAS over the photo, both (H, W, 3) uint8 with the same colour scale."""
     assert session.result is not None
     image, limits = session.result.image, seen.maps.limits
     return heat_over_photo(image, seen.maps.before[0], limits), heat_over_photo(image, seen.maps.after[0], limits)
 
 
 def stage(session: Session, seen: Look) -> dict[str, Any]:
-    """The two pictures under the divider."""
+    """The value of the comparison before and after VAS."""
     before, after = heat_pictures(session, seen)
     word = seen.maps.words[0]
     sides = [
@@ -130,33 +130,33 @@ def stage(session: Session, seen: Look) -> dict[str, Any]:
 
 
 def focus_html(focus: WordFocus) -> str:
-    """The two numbers of SPEC 6 and what they mean."""
+    """The share of a word's similarity on its segments before and after VAS, and what it means."""
     if math.isnan(focus.area):
         return paragraph(
-            f"No segment carries the word “{focus.word}”, so there is nothing to measure it on; the maps show where it "
-            "would be looked for.",
+            f"No segment has the word “{focus.word}”, so there is no share to measure; the maps still show where the "
+            "photo is similar to it.",
             "quiet",
         )
     rows = [
         Bar("before VAS", focus.before, percent(focus.before)),
         Bar("after VAS", focus.after, percent(focus.after)),
-        Bar("area they cover", focus.area, percent(focus.area), colour="var(--quiet)"),
+        Bar("area of the segments", focus.area, percent(focus.area), colour="var(--quiet)"),
     ]
-    title = f"How much of “{focus.word}” lies on its segments"
+    title = f"Share of “{focus.word}” on its segments"
     label = f"Share of the similarity's positive part on the segments of {focus.word}, percent"
     return heading(title) + bars(rows, label) + paragraph(meaning(focus), "quiet")
 
 
 def meaning(focus: WordFocus) -> str:
-    """One plain sentence about the shares before and after."""
+    """A sentence about the shares before and after VAS."""
     if math.isnan(focus.before) or math.isnan(focus.after):
-        return "Nowhere is the similarity positive, so no share can be given."
+        return "The similarity is nowhere positive, so there is no share to compute."
     gain = focus.after - focus.before
-    moved = "gathers the word on its segments" if gain > 0 else "spreads the word away from its segments"
+    moved = "concentrates the word on its segments" if gain > 0 else "spreads the word away from its segments"
     return (
         f"VAS {'hardly moves the word' if abs(gain) < SMALL_GAIN else moved}: "
-        f"{percent(focus.after)} of the similarity's positive part lies there after VAS, {percent(focus.before)} "
-        f"before; a map that knows nothing would have {percent(focus.area)}, the area that they cover."
+        f"{percent(focus.after)} of the similarity's positive part is on them after VAS, {percent(focus.before)} "
+        f"before. A constant map would have {percent(focus.area)}, their share of the photo."
     )
 
 
@@ -166,7 +166,7 @@ def competition(session: Session, x: int, y: int) -> list[WordScore]:
 
 
 def segment_at(session: Session, x: int, y: int) -> str | None:
-    """The name of the segment under a pixel; pixels outside the photo count as its nearest one."""
+    """The name of the segment at a pixel; coordinates outside the photo are clamped to it."""
     result = session.result
     assert result is not None
     height, width = result.segment_map.shape
@@ -176,7 +176,7 @@ def segment_at(session: Session, x: int, y: int) -> str | None:
 
 
 def competition_html(session: Session, x: int, y: int) -> str:
-    """The words at a pixel as bars: shares of VAS's softmax, and the similarity before and after."""
+    """The words at a pixel as bars: shares of VAS's softmax, and similarities before and after VAS."""
     rows = [
         Bar(s.word, s.share, percent(s.share), f"{s.before:.1f} → {s.after:.1f}") for s in competition(session, x, y)
     ]
@@ -185,7 +185,7 @@ def competition_html(session: Session, x: int, y: int) -> str:
     return (
         heading(f"Words that compete at x {x}, y {y}")
         + paragraph(
-            f"This pixel lies {where}. The largest share sets its weight. Below the bars: similarity before → after.",
+            f"This pixel is {where}. The largest share sets its weight. Below the bars: similarity before → after VAS.",
             "quiet",
         )
         + bars(rows, "Share of the softmax over all words at this pixel, percent")
@@ -200,12 +200,12 @@ def weights_html(session: Session) -> str:
     pixels = heat_over_photo(session.result.image, weight, limits, WEIGHT_MAP)
     alt = f"Weight of every pixel over the photo, from {limits[0]:.2f} to {limits[1]:.2f}"
     return (
-        heading("The weights themselves")
+        heading("Weights of VAS")
         + picture(photo_address(pixels), alt)
         + colour_scale(limits, "factor on the features, no unit", WEIGHT_MAP)
         + paragraph(
-            "They depend on all your words together and are the same for each. Where all lie below 1 the maps get "
-            "darker after VAS; what matters is which pixels lose least.",
+            "The weights depend on all your words together and are the same for each word. If all of them are below 1, "
+            "the maps are darker after VAS; what matters is which pixels lose the least.",
             "quiet",
         )
     )
@@ -216,7 +216,7 @@ def build(page: Page, session: gr.State) -> Tab:
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
     with gr.Row(elem_classes="look-controls"):
         word = gr.Dropdown(
-            [], label="Word", info="One of yours, or type any other and press Enter", allow_custom_value=True,
+            [], label="Word", info="Choose one of yours, or type any other and press Enter", allow_custom_value=True,
             elem_id="vas-word", elem_classes="look-control", min_width=0,
         )  # fmt: skip
         measure = gr.Radio(
@@ -260,7 +260,7 @@ def answer(
     y: float | None,
     measure: str = "scaled dot product",
 ) -> dict[str, Any]:
-    """What the endpoint returns; writes the pictures and the maps themselves into `folder`."""
+    """What the endpoint returns; writes the pictures and the maps to `folder`."""
     assert session.result is not None
     height, width = session.result.segment_map.shape
     seen = look(session, one_word(word or listed_words(session)[0]), measure)
@@ -282,7 +282,7 @@ def answer(
 
 
 def endpoints(page: Page) -> None:
-    """`/vas`."""
+    """Registers the endpoint `/vas`."""
 
     def vas(
         photo: dict[str, Any],
@@ -294,12 +294,12 @@ def endpoints(page: Page) -> None:
         measure: str = "scaled dot product",
         model: str | None = None,
     ) -> Answer:
-        """Similarity of a word with every pixel before and after VAS, and the words that compete at a pixel.
+        """Compute the similarity of a word to every pixel before and after VAS, and the competing words at a pixel.
 
         `words` and `preset` as in /segment. `word`: any English word, by default that of the largest segment. `x`, `y`:
         a pixel of the photo, by default where the map after VAS is highest. `measure`: "scaled dot product", which VAS
-        itself uses, or "cosine". Returns numbers, and the files after.png,
-        before.png and maps.npz (float32 arrays before, after and weight, each height x width).
+        itself uses, or "cosine". Returns numbers, and the files after.png, before.png and maps.npz (float32 arrays
+        before, after and weight, each height x width).
         """
         return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y, measure))
 

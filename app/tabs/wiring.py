@@ -1,4 +1,4 @@
-"""How tabs hang on Gradio: their events, and named endpoints that take a photo and words and give JSON and files."""
+"""Connects tabs to Gradio: their events, and named endpoints that take a photo and words and return JSON and files."""
 
 import math
 import tempfile
@@ -19,19 +19,19 @@ from eovseg.vocabulary import preset_names
 
 Answer = tuple[dict[str, Any], list[str]]
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-# An event that runs the model and whose last request is the one that counts.
+# Options of events that run the model and of which only the latest request counts.
 ASK: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
 
 
 def html_part(elem_id: str, main: bool = False) -> gr.HTML:
-    """A place for the pieces of app/tabs/pieces.py; the `main` one of a tab says while the model runs."""
+    """An HTML component for the fragments of app/tabs/pieces.py; the `main` one of a tab shows when the model runs."""
     return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
 
 
 def offer(function: Callable[..., Answer], name: str, own: Callable[[], list[Component]]) -> None:
-    """Make `function(photo, words, preset, ..., model)` the endpoint `/name`; `own()` makes the inputs between.
+    """Makes `function(photo, words, preset, ..., model)` the endpoint `/name`; `own()` makes the inputs in between.
 
-    The inputs are components that nobody sees rather than `gr.api`'s, which would open any path of the server.
+    The inputs are hidden components, because those of `gr.api` would read any path of the server.
     """
     with gr.Row(visible=False):
         inputs: list[Component] = [
@@ -42,7 +42,7 @@ def offer(function: Callable[..., Answer], name: str, own: Callable[[], list[Com
             gr.Textbox("", label="model"),
         ]
         outputs = [gr.JSON(label="numbers"), gr.Files(label="files")]
-        # preprocess=False: a file that is no photo gets our loader's sentence.
+        # preprocess=False, so that our loader reports a file that is not a photo.
         gr.Button().click(function, inputs, outputs, api_name=name, preprocess=False, show_progress="hidden", **MODEL)
 
 
@@ -54,13 +54,13 @@ def answered(
     model: str | None,
     work: Callable[[Session, Path], dict[str, Any]],
 ) -> Answer:
-    """`work(session, folder)` on a session of its own, which ends with the call; its files are handed over as copies.
+    """Runs `work(session, folder)` in a temporary session; returns its numbers and copies of the files in `folder`.
 
-    Raises `gr.Error` with one sentence where the request cannot be answered.
+    Raises `gr.Error` with one sentence if the request cannot be answered.
     """
     path = path_of(photo)
     if path is None:
-        raise gr.Error("Give a photo to look into.", print_exception=False)
+        raise gr.Error("Give a photo to analyse.", print_exception=False)
     session = Session()
     try:
         for name, text in (("words", words), ("preset", preset), ("model", model)):
@@ -83,7 +83,7 @@ def answered(
 
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
-    """An integer of a request; raises `ConfigError` for other types and outside low..high."""
+    """An integer from a request; raises `ConfigError` for other types and values outside low..high."""
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not isinstance(value, int | float) or not whole:
         raise ConfigError(f"{name}={str(value)[:40]!r} must be a whole number from {low} to {high}.")
@@ -93,5 +93,5 @@ def whole_number(name: str, value: object, low: int, high: int) -> int:
 
 
 def known(value: float) -> float | None:
-    """A number for JSON, where NaN (not known) becomes null."""
+    """A number for JSON, in which NaN (unknown) becomes null."""
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""A page over the fake predictor, and a server of it."""
+"""Fixtures: a page with the fake predictor, a server of it, and a visit in the browser."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def photo_file(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Address of a server of the page over the fake predictor, on a free port."""
+    """URL of a server of the page with the fake predictor, on a free port."""
     demo = build(Page(FakePredictor()))
     demo.queue(max_size=8).launch(
         server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, **launch_options()
@@ -52,7 +52,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Visit]:
-    """A visit that must end without an error in the console."""
+    """A visit; fails if the browser console has an error at the end."""
     visit = Visit(browser, address)
     yield visit
     visit.context.close()

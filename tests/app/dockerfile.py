@@ -1,7 +1,7 @@
-"""A Dockerfile's own steps in a plain folder, for machines without a container engine.
+"""Runs the steps of a Dockerfile in a plain folder, for machines without a container engine.
 
-COPY copies what .dockerignore lets through, ENV sets variables, CMD and HEALTHCHECK are what the tests run in the end.
-RUN and USER are only read: packages come from the environment that the tests run in, whose versions are compared.
+COPY copies what .dockerignore does not exclude, ENV sets variables, and CMD and HEALTHCHECK are returned for the tests
+to run. RUN and USER are only read: packages come from the environment of the tests, whose versions are compared.
 """
 
 import json
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass
 class Built:
-    """What the steps left."""
+    """The outcome of the steps."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -28,26 +28,26 @@ class Built:
 
 
 def steps(dockerfile: Path) -> list[tuple[str, str]]:
-    """(instruction, rest) of each step, continued lines joined."""
+    """(instruction, rest) of each step, with continued lines joined."""
     text = re.sub(r"\\\n", " ", dockerfile.read_text(encoding="utf-8"))
     lines = [line.strip() for line in text.splitlines()]
     return [(line.split()[0].upper(), line.partition(" ")[2]) for line in lines if line and not line.startswith("#")]
 
 
 def ignored(root: Path, name: str) -> bool:
-    """Whether .dockerignore (everything but what is named) leaves `name` out of the build."""
+    """Whether .dockerignore, which lists exceptions only, excludes `name` from the build."""
     lines = (root / ".dockerignore").read_text(encoding="utf-8").split()
     return "*" in lines and f"!{name}" not in lines
 
 
 def build(root: Path, folder: Path) -> Built:
-    """Follow the Dockerfile of `root` into `folder`; raises `AssertionError` for a step that could not work."""
+    """Runs the Dockerfile of `root` in `folder`; raises `AssertionError` for a step that would fail."""
     made = Built(folder)
     for instruction, rest in steps(root / "Dockerfile"):
         if instruction == "COPY":
             *sources, target = rest.split()
             for source in sources:
-                assert not ignored(root, source), f"{source} is left out by .dockerignore"
+                assert not ignored(root, source), f"{source} is excluded by .dockerignore"
                 assert (root / source).exists(), f"there is no {source} to copy"
                 place = (folder / target / source) if target.endswith(("/", ".")) else folder / target
                 copy(root / source, place)
@@ -64,7 +64,7 @@ def build(root: Path, folder: Path) -> Built:
         elif instruction == "HEALTHCHECK":
             made.health = json.loads(rest.partition("CMD ")[2])
         else:
-            assert instruction in ("FROM", "ARG", "WORKDIR"), f"a step that is not known here: {instruction}"
+            assert instruction in ("FROM", "ARG", "WORKDIR"), f"unknown instruction: {instruction}"
     return made
 
 

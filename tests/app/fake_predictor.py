@@ -1,4 +1,4 @@
-"""A predictor shaped as the real one, quick and predictable: stuff lies in bands, things stand in ellipses."""
+"""A fast, deterministic predictor with the real interface: stuff is drawn as bands, things as ellipses."""
 
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +27,7 @@ class FakePredictor:
     composed: int = 0
     device: str = "cpu"
     failure: Exception | None = None
-    settings: Settings = field(default_factory=Settings)  # of the last composition
+    settings: Settings = field(default_factory=Settings)  # settings of the last composition
     config: ModelConfig = field(default_factory=lambda: variant_config("xs"))
 
     def encode_image(self, image: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ class FakePredictor:
     def word_from(
         self, name: str, state: np.ndarray, mask: np.ndarray, is_thing: bool, before: Word | None = None
     ) -> Word:
-        """A word whose examples tell how much of the photo their masks cover."""
+        """A word by example whose vectors encode the share of the photo that each mask covers."""
         row = np.array([[mask.mean(), 1 - mask.mean()]], dtype=np.float32)
         rows = row if before is None else np.concatenate([before.examples, row])
         vector = rows.sum(0) / np.linalg.norm(rows.sum(0))
@@ -79,7 +79,7 @@ class FakePredictor:
             segment_of(segment_map, number, class_id, vocabulary) for number, class_id in enumerate(class_ids, start=1)
         )
         given = settings.score_threshold
-        least = -np.inf if given is None else given  # scores of long lists fall below 0
+        least = -np.inf if given is None else given  # the scores of long lists fall below 0
         segment_map[np.isin(segment_map, [segment.id for segment in segments if segment.score < least])] = 0
         kept = tuple(segment for segment in segments if segment.area and segment.score >= least)
         told = tuple(Verdict(label, place > 0) for place, label in enumerate(vocabulary.labels))
@@ -88,7 +88,7 @@ class FakePredictor:
 
 
 def draw(shape: tuple[int, ...], vocabulary: Vocabulary) -> tuple[np.ndarray, list[int]]:
-    """(H, W) int32 map and the class of each id from 1."""
+    """A segment map (H, W) int32, and the class of each id from 1."""
     height, width = shape
     y, x = np.mgrid[:height, :width]
     segment_map = np.zeros(shape, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""A visitor without a browser: what the page's script and `gradio_client` send to Gradio's routes, and what comes."""
+"""A visitor without a browser: sends the same requests as the page's script and `gradio_client`."""
 
 import io
 import json
@@ -20,7 +20,7 @@ PATIENCE = 300.0  # seconds
 
 @dataclass(frozen=True)
 class Segmented:
-    """What `/segment` answered: its JSON and files, or its sentence."""
+    """The answer of `/segment`: JSON and files, or the error message."""
 
     found: dict[str, Any] | None
     files: Sequence[dict[str, Any]] = ()
@@ -33,15 +33,15 @@ class Segmented:
 
 
 class Caller:
-    """One visitor with a session of its own."""
+    """A visitor with their own session."""
 
     def __init__(self, address: str, client: httpx.Client | None = None) -> None:
-        # A developer's proxy is not asked for this machine's own address.
+        # Requests to this machine bypass a developer's proxy.
         self.client = client or httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
         if client is None:
             weakref.finalize(self, self.client.close)
         self.session = uuid.uuid4().hex[:12]
-        self.said: list[str] = []  # the notes that Gradio showed
+        self.said: list[str] = []  # the messages that Gradio showed
 
     def upload(self, name: str, content: bytes, kind: str = "application/octet-stream") -> str:
         answer = self.client.post(f"{API}/upload", files={"files": (name, content, kind)})
@@ -50,7 +50,7 @@ class Caller:
         return path
 
     def photo(self, width: int, height: int, pixels: np.ndarray | None = None) -> str:
-        """Path of a new photo on the server."""
+        """Uploads a new photo; returns its path on the server."""
         if pixels is None:
             pixels = np.random.default_rng(width * height).integers(0, 255, (height, width, 3), dtype=np.uint8)
         buffer = io.BytesIO()
@@ -84,7 +84,7 @@ class Caller:
         return self.read_segment(self.join_segment(photo, words))
 
     def ask_and_leave(self, photo: str, words: str, after: Callable[[], bool]) -> None:
-        """Ask, listen until `after()`, and hang up."""
+        """Sends a request, listens until `after()` is true, and disconnects."""
         event = self.join_segment(photo, words).json()["event_id"]
         with self.client.stream("GET", f"{API}/call/segment/{event}", timeout=PATIENCE):
             for _ in range(500):
@@ -104,7 +104,7 @@ class Caller:
         return next(int(c["id"]) for c in self.config["components"] if c["props"].get("elem_id") == elem_id)
 
     def event(self, elem_id: str | None, name: str) -> dict[str, Any]:
-        """The event `name` of a part; the page's own `load` has no part."""
+        """The event `name` of a component; the page's own `load` has none."""
         part = None if elem_id is None else self.part(elem_id)
         for dependency in self.config["dependencies"]:
             if any(target[1] == name and (part is None or target[0] == part) for target in dependency["targets"]):
@@ -117,7 +117,7 @@ class Caller:
         return self.client.post(f"{API}/queue/join", json=body)
 
     def read(self, events: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The outputs of all `events` of this session, by their ids; notes of Gradio stand under "log"."""
+        """The outputs of all `events` of this session by id; Gradio's messages have the key "log"."""
         done: dict[str, dict[str, Any]] = {}
         said = self.said = []
         with self.client.stream(
@@ -142,19 +142,19 @@ class Caller:
         return self.read([number])[number]
 
     def open_page(self) -> dict[str, Any]:
-        """The first result, as the page's own load event brings it."""
+        """The first result, from the page's load event."""
         stage: dict[str, Any] = self.do(self.event(None, "load"), [])["output"]["data"][1]
         return stage
 
     def press(self, photo: str, words: str, panel: Any = None) -> str:
-        """Press Segment; the event's id."""
+        """Presses Segment; returns the event's id."""
         data = [None, {"path": photo, "meta": {"_type": "gradio.FileData"}}, words, "", False, panel]
         joined = self.join(self.event("go", "click"), data)
         joined.raise_for_status()
         return str(joined.json()["event_id"])
 
     def read_pressed(self, events: Sequence[str]) -> list[dict[str, Any] | None]:
-        """The stages that presses brought, None where one changed nothing."""
+        """The stage values of the presses; None for a press that changed nothing."""
         done = self.read(events)
         stages = []
         for number in events:

@@ -1,4 +1,4 @@
-"""What tests of hostile visitors share: a photo, and how a plain answer looks."""
+"""Shared by the tests of hostile visitors: a photo, and checks of an answer."""
 
 import io
 from pathlib import Path
@@ -22,14 +22,14 @@ def png(width: int = 40, height: int = 30) -> bytes:
 
 
 def plain(answer: httpx.Response) -> None:
-    """No traceback, no source line, no path of the server's code in an answer; never a server error."""
+    """Asserts that an answer is no server error and has no traceback, source line or path of the server's code."""
     assert answer.status_code < 500, answer.text[:300]
     for trace in ("Traceback", 'File "', "site-packages", str(ROOT / "app")):
         assert trace not in answer.text, answer.text[:300]
 
 
 def refused(caller: Caller, endpoint: str, data: list[Any]) -> str:
-    """The sentence with which a call is refused, whatever values are left out."""
+    """The sentence with which a call is refused; missing values are filled in."""
     info = caller.client.get(f"{API}/info").json()["named_endpoints"][f"/{endpoint}"]["parameters"]
     data = data + [parameter.get("parameter_default") for parameter in info[len(data) :]]
     joined = caller.client.post(f"{API}/call/{endpoint}", json={"data": data})

@@ -1,4 +1,4 @@
-"""What a page must give those who see little, see no colours or use no mouse, read from the page in Chromium."""
+"""Accessibility checks in Chromium: text contrast, names of pictures and controls, and use with the keyboard."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ _STOPS = """() => {
   document.activeElement?.blur();
 }"""
 
-# A group of radio buttons, and a bar of tabs, has one stop; arrow keys do the rest.
+# A group of radio buttons or a tab bar has one tab stop; arrow keys move inside it.
 _MISSED = """() => {
   const wanted = "button, input, select, textarea, a[href], summary, [tabindex='0']";
   const group = (node) => (node.type === "radio" ? node.name || node.closest("fieldset") : null);
@@ -79,17 +79,17 @@ _MISSED = """() => {
 
 
 def faint_texts(tab: Any) -> list[str]:
-    """Texts that are seen and have less contrast with the ground behind them than WCAG's level AA asks for."""
+    """Visible texts with less contrast to their background than WCAG level AA requires."""
     return list(tab.evaluate(_FAINT))
 
 
 def unnamed(tab: Any) -> list[str]:
-    """Pictures without a text for those who do not see them, and controls without a name."""
+    """Pictures without alternative text, and controls without an accessible name."""
     return list(tab.evaluate(_UNNAMED))
 
 
 def missed_by_keyboard(tab: Any, presses: int = 250) -> list[str]:
-    """Controls that the Tab key does not reach."""
+    """Controls that the Tab key cannot reach."""
     tab.evaluate(_STOPS)
     for _ in range(presses):
         tab.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""Advice about words as a visitor meets it, over the fake predictor."""
+"""Advice about words in the browser, with the fake predictor."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_a_button_fills_the_box_with_suggestions(visit: Visit) -> None:
     visit.tab.wait_for_selector("#advice .suggest:enabled")
 
 
-def test_the_check_up_is_read_and_its_words_are_added(visit: Visit) -> None:
+def test_checking_the_words_offers_words_to_add(visit: Visit) -> None:
     evil = "<img src=x onerror=alert(1)>"
     visit.changes(lambda: visit.words(f"{evil}; sky"))
     visit.tab.click("#advice .check")
@@ -28,7 +28,7 @@ def test_the_check_up_is_read_and_its_words_are_added(visit: Visit) -> None:
     assert not visit.tab.locator("#advice .found").is_visible()
 
 
-def test_a_pinned_segment_tells_its_words_and_what_would_change_it(visit: Visit) -> None:
+def test_a_pinned_segment_shows_likely_words_and_what_would_rename_it(visit: Visit) -> None:
     visit.changes(lambda: visit.words("boat; sky: stuff"))
     visit.tab.locator(".stage .chip", has_text="boat 1").click()
     visit.tab.wait_for_selector(".stage .why .change")

@@ -1,4 +1,4 @@
-"""The Dockerfile's and the Space's own steps, in a plain folder: the page answers from what they copy."""
+"""The steps of the Dockerfile and of the Space in a plain folder: the page works with the files that they copy."""
 
 import importlib.metadata
 import os
@@ -17,13 +17,13 @@ from tests.app.visitors import wait_until_up
 
 
 def serve(folder: Path, environment: dict[str, str], command: list[str], health: list[str], cache: Path) -> None:
-    """Run the image's command in `folder` on a free port, and its health check against it."""
+    """Runs the image's command in `folder` on a free port, then its health check."""
     port = str(free_port())
     if "7860" not in command:
         pytest.fail("the command names no port")
     command = [sys.executable if part == "python" else part.replace("7860", port) for part in command]
     health = [sys.executable if part == "python" else part.replace("7860", port) for part in health]
-    # The copied packages, not those of this clone, which is installed in the environment.
+    # Imports the copied packages, not those of this clone, which is installed in the environment.
     given = {**os.environ, **environment, "EOVSEG_CACHE": str(cache), "PYTHONPATH": str(folder)}
     assert subprocess.run(health, env=given, cwd=folder, capture_output=True, check=False).returncode != 0
     server = subprocess.Popen(
@@ -41,7 +41,7 @@ def serve(folder: Path, environment: dict[str, str], command: list[str], health:
 
 
 @pytest.mark.slow
-def test_the_dockerfiles_steps_give_a_page(tmp_path: Path) -> None:
+def test_the_steps_of_the_dockerfile_serve_the_page(tmp_path: Path) -> None:
     made = build(ROOT, tmp_path / "image")
     assert made.user not in ("root", "0") and made.ports == ["7860"]
     assert made.command[:5] == ["python", "-m", "app", "--host", "0.0.0.0"]
@@ -49,7 +49,7 @@ def test_the_dockerfiles_steps_give_a_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_space_is_a_folder_that_builds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_of_the_space_builds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "space"
     assert write_space([str(folder)]) == 0
     head = (folder / "README.md").read_text(encoding="utf-8").split("---")[1]
@@ -60,7 +60,7 @@ def test_the_space_is_a_folder_that_builds(tmp_path: Path, capsys: pytest.Captur
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_what_the_image_installs_is_pinned_and_is_what_is_tested() -> None:
+def test_the_image_installs_the_tested_pinned_versions() -> None:
     runs = " && ".join(build_runs())
     assert "-r requirements.txt" in runs and "--index-url" in runs
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()

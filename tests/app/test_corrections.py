@@ -1,4 +1,4 @@
-"""Corrections, words by example and the address, below the browser: what the server does with each request."""
+"""Corrections, words by example and the URL, without a browser: how the server handles each request."""
 
 import base64
 from types import SimpleNamespace
@@ -40,7 +40,7 @@ def id_of(session: Session, name: str) -> int:
     return session.result.segments[names(session).index(name)].id
 
 
-def test_corrections_and_back(session: Session) -> None:
+def test_corrections_and_undo(session: Session) -> None:
     first, revision = session.result, session.revision
     bus = id_of(session, "bus 1")
     assert do(session, "rename", segment=bus, name="tram") == bus
@@ -54,7 +54,7 @@ def test_corrections_and_back(session: Session) -> None:
     for _ in range(3):
         do(session, "undo")
     assert session.result is first and stage_value(session)["undo"] == 0
-    assert "road" in session.save()[-1].read_text(), "the files follow"
+    assert "road" in session.save()[-1].read_text(), "the files contain the corrections"
     with pytest.raises(EovsegError, match="no correction to undo"):
         do(session, "undo")
 
@@ -70,13 +70,13 @@ def test_a_part_is_split_off_and_pinned(session: Session) -> None:
     assert new != both and id_of(session, "bus 2") == new
 
 
-def test_the_call_says_what_was_corrected(page: Page, session: Session) -> None:
+def test_the_python_call_contains_the_corrections(page: Page, session: Session) -> None:
     do(session, "rename", segment=id_of(session, "bus 1"), name='a "tram"')
     recipe = page.recipe(session)
     assert f'result = result.rename({session.chosen}, "a \\"tram\\"")' in recipe["python"] and recipe["corrected"]
     compile(recipe["python"], "call", "exec")
     adjust(session, Settings(score_threshold=0.1))
-    assert not session.before and not page.recipe(session)["corrected"], "a new result begins without"
+    assert not session.before and not page.recipe(session)["corrected"], "a new result discards the corrections"
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_forged_requests_get_one_sentence(session: Session, forged: dict[str, An
     assert len(str(error.value)) < 300 and session.result is before and not session.before
 
 
-def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
+def test_a_segment_becomes_a_word_by_example(page: Page, session: Session) -> None:
     word = remember(session, id_of(session, "bus 1"), " our  bus ")
     assert (word.name, word.reference, len(word.examples)) == ("our bus", "our bus.word", 1)
-    assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the same word has one more"
+    assert len(remember(session, id_of(session, "bus 2"), "OUR BUS").examples) == 2, "the word has one more example"
     (listed,) = value(session)["words"]
     assert listed["reference"].casefold() == "our bus.word" and listed["examples"] == 2
     assert Word.from_bytes(base64.b64decode(listed["file"])) == next(iter(session.words.values()))
@@ -110,12 +110,12 @@ def test_a_segment_becomes_a_word(page: Page, session: Session) -> None:
     assert asked.words.labels[1] == "sky" and list(asked.words.examples) == [0]
     assert page.table("our bus.word: stuff; sky", session.key)["rows"][0]["names"] == ["our bus.word"]
     other = page.store.get(page.open()[0])
-    assert other is not None and not other.words, "nobody else has it"
+    assert other is not None and not other.words, "other sessions do not have the word"
     with pytest.raises(EovsegError, match="no word by example"):
         asked_for("our bus.word; sky", None, False, None, other.words)
 
 
-def test_files_come_back(session: Session) -> None:
+def test_word_files_can_be_saved_and_loaded(session: Session) -> None:
     remember(session, id_of(session, "bus 1"), "our bus")
     content = value(session)["words"][0]["file"]
     session.words.clear()
@@ -126,11 +126,11 @@ def test_files_come_back(session: Session) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("mug.txt", "", "choose one that ends"),
-        (None, "", "choose one that ends"),
+        ("mug.txt", "", "choose a file that ends"),
+        (None, "", "choose a file that ends"),
         ("mug.word", None, "larger than 4 MB"),
         ("mug.word", "A" * 6_000_000, "larger than 4 MB"),
-        ("mug.word", "§", "arrived damaged"),
+        ("mug.word", "§", "was damaged during the upload"),
         ("<b>.word", base64.b64encode(b"something").decode(), "something else"),
     ],
 )
@@ -140,12 +140,12 @@ def test_bad_files_get_one_sentence(session: Session, name: object, data: object
     assert not session.words
 
 
-def test_what_cannot_be_remembered(session: Session) -> None:
+def test_invalid_words_by_example_are_refused(session: Session) -> None:
     bus = id_of(session, "bus 1")
     for segment, name, said in (
         (bus, "", "a name"),
         (bus, None, "a name"),
-        (999, "x", "Click the segment"),
+        (999, "x", "click the segment"),
         (bus, "a;b", "comma"),
     ):
         with pytest.raises(EovsegError, match=said):
@@ -167,7 +167,7 @@ def test_words_in_the_text() -> None:
     assert without_reference("mug.word", "mug.word") == ""
 
 
-def test_an_address_asks_for_tab_and_segment() -> None:
+def test_a_url_selects_tab_and_segment() -> None:
     linked = read_link({"words": "dog", "photo": "bear.jpg", "tab": "VAS", "segment": "12"})
     assert linked is not None and (linked.tab, linked.segment) == ("vas", 12)
     for tab, segment in (("<b>", "1e9"), ("x" * 50, "-1"), ("", "123456789"), ("../x", "٣")):
@@ -176,7 +176,7 @@ def test_an_address_asks_for_tab_and_segment() -> None:
     assert read_link({"tab": "vas", "segment": "1"}) is None
 
 
-def test_nothing_of_a_query_is_html() -> None:
+def test_queries_are_escaped() -> None:
     linked = read_link({"words": '"><b>', "tab": "vas"})
     assert note('words="><b>', linked) == (
         '<span hidden class="link" data-query="words=&quot;&gt;&lt;b&gt;" data-tab="vas"></span>'

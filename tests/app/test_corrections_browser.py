@@ -1,4 +1,4 @@
-"""Corrections, words by example and the address as a visitor meets them, over the fake predictor."""
+"""Corrections, words by example and the URL in the browser, with the fake predictor."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.browser
 
 
 def pin(visit: Visit, name: str) -> None:
-    """Choose a segment in the legend."""
+    """Pins a segment in the legend."""
     visit.tab.click(f".stage .chip >> text={name}")
     visit.tab.wait_for_selector(".stage .correct .name input:visible")
 
 
-def test_a_visitor_puts_a_segment_right(visit: Visit) -> None:
+def test_a_visitor_corrects_a_segment(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
     assert not visit.tab.locator(".correct").is_visible()
     pin(visit, "boat 1")
@@ -30,7 +30,7 @@ def test_a_visitor_puts_a_segment_right(visit: Visit) -> None:
     visit.changes(lambda: visit.tab.select_option(".correct select", label="boat"))
     assert visit.names == ["<i>ferry</i>", "sea", "sky"]
 
-    # The two parts do not touch: a click on the lower one, and it is split off.
+    # The two parts do not touch, so a click on the lower one allows to split it off.
     visit.tab.keyboard.press("Escape")
     box = visit.tab.locator(".picture").bounding_box()
     assert box is not None
@@ -68,7 +68,7 @@ def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, t
     assert (file.name, word.name, len(word.examples)) == ("our boat.word", "our boat", 2)
 
     other = Visit(browser, address)
-    assert other.tab.locator("#remembered li").count() == 0, "a visitor's words are their own"
+    assert other.tab.locator("#remembered li").count() == 0, "other visitors do not see the words"
     other.tab.set_input_files("#remembered input", str(file))
     other.tab.wait_for_selector("#remembered li >> text=our boat.word")
     other.changes(lambda: other.tab.click("#go"))
@@ -83,8 +83,8 @@ def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, t
     assert other.complaints == []
 
 
-def test_the_address_brings_the_view_back(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
-    assert visit.tab.evaluate("location.search") == "", "nothing changes by itself"
+def test_the_url_restores_the_view(browser: Any, address: str, visit: Visit, tmp_path: Path) -> None:
+    assert visit.tab.evaluate("location.search") == "", "the URL changes only when the visitor changes something"
     visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
     visit.changes(lambda: visit.words("bear; moss & <b>: stuff"))
     pin(visit, "bear 2")
@@ -106,7 +106,7 @@ def test_the_address_brings_the_view_back(browser: Any, address: str, visit: Vis
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_while_a_segment_is_pinned(browser: Any, address: str, dark: bool) -> None:
+def test_nothing_overflows_while_a_segment_is_pinned(browser: Any, address: str, dark: bool) -> None:
     narrow = Visit(browser, address, width=360, dark=dark)
     pin(narrow, "bus 1")
     narrow.tab.click(".correct .remember")

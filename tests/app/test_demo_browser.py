@@ -1,4 +1,4 @@
-"""The page as `make demo` serves it, with the model that ships: from start to a word that was added."""
+"""The page as `make demo` serves it, with the shipped XS: from the start to an added word."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[str]:
-    """Address of `python -m app` in a process of its own."""
+    """URL of `python -m app` in a separate process."""
     port = free_port()
     command = [sys.executable, "-m", "app", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
@@ -42,12 +42,12 @@ def labels(visit: Visit) -> set[str]:
 
 def test_a_visitor_changes_words_and_sees_it(browser: Any, demo: str) -> None:
     visit = Visit(browser, demo)
-    assert labels(visit), "a photo is split into segments at the start"
+    assert labels(visit), "the page starts with a segmented photo"
     visit.changes(lambda: visit.upload(asset_path("photos/rainy-buses.jpg")))
     visit.changes(lambda: visit.words("road: stuff; tree: stuff; grass: stuff"))
     assert "bus" not in labels(visit) and "road" in labels(visit)
     visit.changes(lambda: visit.words("road: stuff; tree: stuff; grass: stuff; bus: thing"))
-    assert "bus" in labels(visit), "the word that was added is used"
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 4 words")
+    assert "bus" in labels(visit), "the added word is used"
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 4 words")
     visit.context.close()
     assert visit.complaints == []

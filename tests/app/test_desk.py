@@ -1,4 +1,4 @@
-"""Time limits, visitors who leave, workers that die."""
+"""`Desk`: time limits, visitors who leave, and workers that die."""
 
 import contextlib
 import random
@@ -29,7 +29,7 @@ from tests.app.gradio_calls import Caller
 def test_a_desk_returns_and_raises_what_its_work_does() -> None:
     desk = Desk("test")
     assert desk.run(lambda: threading.current_thread().name) == "test"
-    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a part of a request does not wait for its own end"
+    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a nested call does not wait for its own request"
 
     def fail() -> None:
         raise VocabularyError("no words")
@@ -38,7 +38,7 @@ def test_a_desk_returns_and_raises_what_its_work_does() -> None:
         desk.run(fail)
 
 
-def test_a_slow_network_is_stopped_between_its_parts() -> None:
+def test_a_slow_network_is_cancelled_between_its_parts() -> None:
     class Slow(torch.nn.Module):
         ran = 0
 
@@ -55,8 +55,8 @@ def test_a_slow_network_is_stopped_between_its_parts() -> None:
     assert desk.run(lambda: 4) == 4
 
 
-def test_other_threads_know_nothing_of_requests() -> None:
-    """Torch works on in the rest of the process, also in the thread that a late request began."""
+def test_other_threads_are_not_affected_by_requests() -> None:
+    """Torch still works in other threads, also in one that a cancelled request started."""
     computed: list[float] = []
 
     def late() -> None:
@@ -72,8 +72,8 @@ def test_other_threads_know_nothing_of_requests() -> None:
 
 
 @pytest.mark.parametrize("half", ["image", "words"])
-def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
-    """Also in the text tower, which is loaded late and is no part of the network's own modules."""
+def test_both_halves_of_the_model_can_be_cancelled(half: str) -> None:
+    """Also in the text tower, which is loaded lazily and is not a submodule of the network."""
     predictor = eovseg.load("xs", device="cpu")
     photo = load_image(asset_path("photos/bear.jpg"))
 
@@ -89,16 +89,16 @@ def test_both_halves_of_the_model_stop_in_between(half: str) -> None:
     assert predictor.image_halves == 0 and predictor.words.encoded_words == 0
 
 
-def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
-    """The window: the caller's patience and the work end at the same moment, so each must see what the other decided.
+def test_work_that_ends_while_it_is_abandoned_does_not_block_the_desk() -> None:
+    """A race: the grace period and the work end at the same moment, so worker and caller must agree on the outcome.
 
-    With two decisions, of the worker and of the caller, one desk in nine stood still here.
+    When they decided independently, one desk in nine hung here.
     """
     chance = random.Random(0)
     stuck: list[int] = []
 
     def ask(desk: Desk, seconds: float) -> None:
-        with contextlib.suppress(TookTooLong):  # on a busy machine the next one may be late, too
+        with contextlib.suppress(TookTooLong):  # on a busy machine the next request may also be late
             desk.run(lambda: time.sleep(seconds))
 
     def provoke(number: int, jitter: float) -> None:
@@ -110,7 +110,7 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
         if next_one.is_alive() or len([t for t in desk._workers if t.is_alive()]) != 1:
             stuck.append(number)
 
-    for begin in range(0, 100, 20):  # of 100, none would stand still once in 100,000 runs
+    for begin in range(0, 100, 20):  # with the old fault, the chance that none of 100 hangs is 1 in 100,000
         threads = [threading.Thread(target=provoke, args=(begin + i, chance.uniform(-0.001, 0.001))) for i in range(20)]
         for thread in threads:
             thread.start()
@@ -119,8 +119,8 @@ def test_work_that_ends_as_it_is_given_up_leaves_the_desk_open() -> None:
     assert stuck == []
 
 
-def test_both_ends_of_the_window() -> None:
-    """Whoever settles first decides; the other only learns of it."""
+def test_only_the_first_to_settle_sets_the_outcome() -> None:
+    """The first to settle sets the outcome; the other only reads it."""
     errand = Errand(lambda: 1, 1, lambda: True)
     assert errand.settle(1, None) and not errand.settle(None, TookTooLong("late"))
     assert (errand.value, errand.error) == (1, None)
@@ -134,14 +134,14 @@ def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
     def die() -> None:
         raise end
 
-    with pytest.raises(WorkerDied, match="stopped working on this request"):
+    with pytest.raises(WorkerDied, match="stopped before this request was done"):
         desk.run(die)
     assert desk.run(lambda: 8) == 8 and desk.hung == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
-    """Two of them end as they take a request; it keeps its place, and its caller sees to a third."""
+    """Two workers die while they take a request; it stays in the queue, and its caller starts a third worker."""
 
     class Deadly(deque[Errand]):
         deaths = 2
@@ -158,15 +158,15 @@ def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
     assert desk.run(lambda: 10) == 10 and len(desk._workers) == 2
 
 
-def test_a_turn_that_never_comes_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as where the system has no thread to give
+def test_a_request_that_is_never_started_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as if the system were out of threads
     begin = time.monotonic()
     with pytest.raises(TookTooLong, match="too busy"):
         Desk("test", seconds=0.1, grace=0.1).run(lambda: 1)
     assert time.monotonic() - begin < 20
 
 
-def test_no_thread_to_give_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_desk_recovers_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
     fail = [True, True]
 
@@ -180,7 +180,7 @@ def test_no_thread_to_give_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Desk("scarce", seconds=30).run(lambda: 2) == 2 and not fail
 
 
-def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitor_who_leaves_the_queue_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, gone, go_on = threading.Event(), threading.Event(), threading.Event()
     desk = Desk("test", seconds=60)
     first = threading.Thread(target=desk.run, args=(lambda: (begun.set(), go_on.wait(30)),))
@@ -190,25 +190,25 @@ def test_who_leaves_while_waiting_is_served_no_more(monkeypatch: pytest.MonkeyPa
     gone.set()
     with pytest.raises(VisitorLeft):
         desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
-    assert first.is_alive(), "nor is the one before waited for"
+    assert first.is_alive(), "it does not wait for the running request"
     go_on.set()
     first.join()
 
 
-def test_a_hung_request_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_request_does_not_block_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, end = Desk("test", seconds=30, grace=0.1), threading.Event()
     with pytest.raises(TookTooLong, match="was stopped"):
         desk.run(end.wait, seconds=0.1)
     assert desk.hung == 1 and desk.run(lambda: 5) == 5
     monkeypatch.setattr(desk_module, "MAX_HUNG", 1)
-    with pytest.raises(TookTooLong, match="no longer answers"):
+    with pytest.raises(TookTooLong, match="no longer responds"):
         desk.run(lambda: 6)
     end.set()
     for _ in range(100):
         if desk.hung == 0:
             break
         time.sleep(0.02)
-    assert desk.run(lambda: 7) == 7, "it ended after all"
+    assert desk.run(lambda: 7) == 7, "the hung request ended"
 
 
 def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,11 +226,11 @@ def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) ->
         desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
 
 
-# Against a server
+# With a server
 
 
 class SlowPredictor(FakePredictor):
-    """Encodes in small steps, as a network does, until told to go on or stopped."""
+    """Encodes in small steps, like a network, until `go_on` is set or the request is cancelled."""
 
     steps = 0
     go_on: threading.Event
@@ -259,7 +259,7 @@ def test_a_slow_request_ends_with_a_sentence(slow: tuple[str, Page, Any]) -> Non
     assert caller.segment(caller.photo(40, 20), "sky: stuff").labels == {"sky"}
 
 
-def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) -> None:
+def test_the_model_is_free_after_a_visitor_leaves(slow: tuple[str, Page, Any]) -> None:
     address, page, _ = slow
     page.desk.seconds = 120
     try:
@@ -268,15 +268,15 @@ def test_who_leaves_frees_the_model_for_the_next(slow: tuple[str, Page, Any]) ->
         leaver.ask_and_leave(leaver.photo(41, 13), "sky", after=lambda: SlowPredictor.steps > before + 5)
         begin = time.monotonic()
         assert other.segment(other.photo(40, 20), "road: stuff").labels == {"road"}
-        assert time.monotonic() - begin < 30, "not the two minutes of the one who left"
+        assert time.monotonic() - begin < 30, "it does not wait for the two minutes of the cancelled request"
         steps = SlowPredictor.steps
         time.sleep(0.3)
-        assert SlowPredictor.steps == steps, "nothing runs for the one who left"
+        assert SlowPredictor.steps == steps, "the work of the visitor who left has stopped"
     finally:
         page.desk.seconds = 3
 
 
-def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
+def test_a_full_queue_gets_a_sentence(slow: tuple[str, Page, Any]) -> None:
     address, page, demo = slow
     page.desk.seconds = 120
     callers = [Caller(address) for _ in range(4)]
@@ -284,7 +284,7 @@ def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
     demo._queue.max_size = 2
     try:
         joined = [callers[0].join_segment(slow_photo, "sky")]
-        for _ in range(200):  # the first is being served, not waiting
+        for _ in range(200):  # the first one is being served, so it is not in the queue
             if len(demo._queue) == 0:
                 break
             time.sleep(0.02)
@@ -299,7 +299,7 @@ def test_a_full_queue_says_so(slow: tuple[str, Page, Any]) -> None:
     SlowPredictor.go_on.clear()
 
 
-def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
+def test_pressing_again_skips_queued_requests(slow: tuple[str, Page, Any]) -> None:
     address, page, _ = slow
     visitor, blocker = Caller(address), Caller(address)
     visitor.open_page()
@@ -322,7 +322,7 @@ def test_pressing_again_skips_what_waits(slow: tuple[str, Page, Any]) -> None:
     SlowPredictor.go_on.clear()
 
 
-def test_many_callers_leave_little_behind(slow: tuple[str, Page, Any]) -> None:
+def test_the_state_of_many_callers_is_bounded(slow: tuple[str, Page, Any]) -> None:
     address, _, demo = slow
     with httpx.Client(base_url=address) as client:
         caller = Caller(address, client)

@@ -1,4 +1,4 @@
-"""Options of the page that ask for a password, serve it behind a proxy, and share it."""
+"""Options of `eovseg page` for a password, a reverse proxy and a public link."""
 
 import contextlib
 import http.server
@@ -45,7 +45,7 @@ def test_auth_asks_for_name_and_password(tmp_path: Path) -> None:
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Serves another server under /eovseg, as a reverse proxy does: the prefix is taken away."""
+    """A reverse proxy that serves another server under /eovseg and strips that prefix."""
 
     target = ""
 

@@ -1,4 +1,4 @@
-"""Calls that no page would make: of wrong types, to wrong events, with forged bodies. Each gets a plain answer."""
+"""Calls that the page never makes: wrong types, wrong events, forged bodies. Each gets a plain answer."""
 
 import asyncio
 import itertools
@@ -52,7 +52,7 @@ def test_wrong_types_are_refused_by_every_endpoint(caller: Caller, endpoint: str
             assert name == "error" and f"takes {len(right)} values, not {len(data or ())}" in value["error"]
 
 
-def test_forged_private_events_are_answered_plainly(caller: Caller) -> None:
+def test_forged_private_events_get_plain_answers(caller: Caller) -> None:
     caller.open_page()
     for dependency in caller.config["dependencies"]:
         if not dependency["backend_fn"]:
@@ -71,7 +71,7 @@ def test_forged_private_events_are_answered_plainly(caller: Caller) -> None:
     assert caller.open_page()["segments"], "the page still works"
 
 
-def test_forged_bodies_are_answered_plainly(caller: Caller) -> None:
+def test_forged_bodies_get_plain_answers(caller: Caller) -> None:
     deep = "[" * 100_000 + "]" * 100_000
     bodies = [
         "", "{", "null", "[]", '"x"', "{}", '{"data": 1}', deep, '{"data": ' + deep + "}", "\xff\xfe",
@@ -101,10 +101,10 @@ def test_forged_bodies_are_answered_plainly(caller: Caller) -> None:
     assert caller.segment(caller.upload("p.png", png()), "sky: stuff").labels == {"sky"}
 
 
-def test_nobody_gets_past_the_queue(caller: Caller) -> None:
+def test_no_call_bypasses_the_queue(caller: Caller) -> None:
     for route in ("run", "api"):
         answer = caller.client.post(f"{API}/{route}/segment", json={"data": [record_of(caller), "sky"]})
-        assert answer.status_code == 404 and "nothing here" in answer.json()["detail"]
+        assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_nobody_gets_past_the_queue(caller: Caller) -> None:
         (lambda path: path, "a bare path"),
         (lambda path: {"path": path}, "a bare path"),
         (lambda path: "data:image/png;base64,iVBORw0KGgo=", "a data URI"),
-        (lambda path: "https://example.com/x.png", "an address"),
-        (lambda path: {"path": "https://example.com/x.png", "meta": META}, "an address"),
-        (lambda path: {"url": "https://example.com/x.png"}, "an address"),
+        (lambda path: "https://example.com/x.png", "a URL"),
+        (lambda path: {"path": "https://example.com/x.png", "meta": META}, "a URL"),
+        (lambda path: {"url": "https://example.com/x.png"}, "a URL"),
         (lambda path: 7, "type int"),
         (lambda path: {"path": "/etc/passwd", "meta": META}, "was not uploaded"),
         (lambda path: {"path": f"{path}\0", "meta": META}, "was not uploaded"),
@@ -123,7 +123,7 @@ def test_nobody_gets_past_the_queue(caller: Caller) -> None:
     ],
 )
 @pytest.mark.parametrize("named", [False, True])
-def test_a_photo_that_was_not_uploaded_is_a_sentence(caller: Caller, photo: Any, said: str, named: bool) -> None:
+def test_a_photo_that_was_not_uploaded_gets_a_sentence(caller: Caller, photo: Any, said: str, named: bool) -> None:
     given = photo(caller.upload("p.png", png()))
     if named:
         joined = caller.client.post(f"{API}/call/v2/segment", json={"photo": given, "words": "sky"})
@@ -134,7 +134,7 @@ def test_a_photo_that_was_not_uploaded_is_a_sentence(caller: Caller, photo: Any,
 
 
 @pytest.mark.parametrize("count", [0, 2, 12, 14])
-def test_a_wrong_number_of_values_is_a_sentence(caller: Caller, count: int) -> None:
+def test_a_wrong_number_of_values_gets_a_sentence(caller: Caller, count: int) -> None:
     data = [record_of(caller), "sky", "", False, *[None] * 10][:count]
     joined = caller.client.post(f"{API}/call/segment", json={"data": data})
     name, value = caller.read_call("segment", joined.json()["event_id"])
@@ -151,33 +151,33 @@ def test_a_wrong_number_of_values_is_a_sentence(caller: Caller, count: int) -> N
         ("nothing", {"data": []}, "no endpoint /nothing"),
     ],
 )
-def test_a_call_that_cannot_be_read_is_a_sentence(caller: Caller, path: str, body: Any, said: str) -> None:
+def test_an_unreadable_call_gets_a_sentence(caller: Caller, path: str, body: Any, said: str) -> None:
     answer = caller.client.post(f"{API}/call/{path}", json=body)
     assert answer.status_code == 400 and said in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("number", [9999, -1])
-def test_an_event_that_is_not_there_is_a_sentence(number: int, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(gradio.Error, match="its log says why"), ThreadPoolExecutor(1) as thread:
+def test_an_unknown_event_gets_a_sentence(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gradio.Error, match="see its log"), ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, build(Page(FakePredictor())).process_api(number, [])).result()
     assert "KeyError" in caplog.text
 
 
-def test_a_fault_of_ours_is_a_sentence_too(server: tuple[str, Page], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_error_gets_a_sentence(server: tuple[str, Page], caplog: pytest.LogCaptureFixture) -> None:
     caller, predictor = Caller(server[0]), server[1].models.get(None)
     predictor.failure = ZeroDivisionError("a secret of the code")  # type: ignore[attr-defined]
     try:
         said = caller.segment(caller.upload("p.png", png()), "sky: stuff; sea: stuff").error
     finally:
         predictor.failure = None  # type: ignore[attr-defined]
-    assert said == FAILED and "a secret of the code" in caplog.text, "the log has its traceback"
+    assert said == FAILED and "a secret of the code" in caplog.text, "the traceback is in the log"
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
+def test_files_are_in_a_folder_that_is_deleted_with_the_server(
     named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the user names a folder: what else lies in it is not ours to delete."""
+    """Also if the user names a folder, in which other files must not be deleted."""
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     mcp_files = gradio.mcp.DEFAULT_TEMP_DIR
     if named:
@@ -190,7 +190,7 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))
         assert caller.segment(str(file), "sky: stuff").labels == {"sky"}
         assert (folder.parent == tmp_path / "files") == named
-        assert str(folder) == gradio.mcp.DEFAULT_TEMP_DIR, "what language models send, too"
+        assert str(folder) == gradio.mcp.DEFAULT_TEMP_DIR, "also the files that language models send"
         Janitor(demo, SessionStore()).tidy(time.time() + 2 * FILE_SECONDS)
         assert not file.exists()
     assert not folder.exists() and os.environ.get("GRADIO_TEMP_DIR") == (str(tmp_path / "files") if named else None)
@@ -210,8 +210,8 @@ def test_files_lie_in_a_folder_of_the_server_that_goes_with_it(
         ("", {"beta": "1e999"}),
     ],
 )
-def test_what_is_refused_cannot_stretch_its_sentence(preset: str, settings: Any) -> None:
-    """The sentence stays one of one line, whatever the value holds."""
+def test_error_messages_have_a_limited_length(preset: str, settings: Any) -> None:
+    """The error message stays a short single line, whatever the value is."""
     with pytest.raises(EovsegError) as refusal:
         asked_for("sky", preset, False, settings)
     assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 400

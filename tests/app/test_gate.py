@@ -1,4 +1,4 @@
-"""The gate by itself, around a small ASGI application: what passes, what does not, and with which status."""
+"""The gate around a small ASGI application: which requests pass, and the status of those that do not."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -20,7 +20,7 @@ from app.page import Page
 from eovseg.assets import asset_path
 from tests.app.fake_predictor import FakePredictor
 
-# Routes of Gradio 6.31 that the page has no use for: they write files, reach out to other servers or tell of others.
+# Routes of Gradio 6.31 that the page does not use: they write files, contact other servers or expose other visitors.
 CLOSED = (
     "/gradio_api/dev/reload", "/gradio_api/runs", "/gradio_api/proxy={url_path:path}", "/gradio_api/stream/{event_id}",
     "/gradio_api/deep_link", "/gradio_api/component_server", "/gradio_api/process_recording", "/monitoring",
@@ -34,7 +34,7 @@ def gated(answer: Callable[..., Awaitable[None]] | FastAPI) -> TestClient:
 
 
 def a_new_gradio() -> FastAPI:
-    """What a later Gradio could bring: a route that nobody has heard of, beside known ones."""
+    """A Gradio of the future: known routes and an unknown one."""
     app = FastAPI()
 
     @app.get("/gradio_api/brand_new")
@@ -58,18 +58,18 @@ def a_new_gradio() -> FastAPI:
     return app
 
 
-def test_a_route_that_is_not_listed_is_not_there() -> None:
+def test_unlisted_routes_are_not_found() -> None:
     client = gated(a_new_gradio())
     for path in ("/brand_new", "/gradio_api/brand_new", "/config/x", "/CONFIG", "/gradio_api/../brand_new"):
         answer = client.get(path)
-        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), path
+        assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at this address."), path
     assert client.get("/config").json() == "answered"
     assert not any(OPEN.fullmatch(path) for path in ("", "//config", "/config\n", "/gradio_api/info/../runs", "/file"))
 
 
 def paths_of(routes: Iterable[Any]) -> Iterator[str]:
     for route in routes:
-        included = getattr(route, "original_router", None)  # newer FastAPI keeps a router as it is
+        included = getattr(route, "original_router", None)  # newer versions of FastAPI keep an included router
         if included is not None:
             yield from (
                 path if path.startswith(API_PREFIX) else API_PREFIX + path for path in paths_of(included.routes)
@@ -78,8 +78,8 @@ def paths_of(routes: Iterable[Any]) -> Iterator[str]:
             yield str(getattr(route, "path", ""))
 
 
-def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
-    """In the installed version; a path that it no longer has is named."""
+def test_needed_routes_are_open_and_all_others_closed() -> None:
+    """In the installed version; a path that has gone is named."""
     demo = build(Page(FakePredictor()))
     app = gradio.routes.App.create_app(demo)
     paths = set(paths_of(app.routes))
@@ -93,13 +93,13 @@ def test_what_the_page_needs_is_open_and_what_it_does_not_is_closed() -> None:
     assert all(OPEN.fullmatch(path) for path in needed)
 
 
-def test_every_event_of_the_page_takes_the_queue() -> None:
-    """Others are called over run/predict, which is closed."""
+def test_every_event_of_the_page_uses_the_queue() -> None:
+    """Events without a queue are called through run/predict, which is closed."""
     functions = build(Page(FakePredictor())).fns.values()
     assert [fn.api_name for fn in functions if fn.fn is not None and fn.queue is False] == []
 
 
-def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
+def test_a_body_that_is_too_large_gets_413_with_or_without_its_length() -> None:
     client = gated(a_new_gradio())
 
     def chunks(total: int) -> Any:
@@ -122,7 +122,7 @@ def test_a_body_that_is_too_large_is_413_however_it_comes() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 413, 422, 503])
-def test_gradios_own_status_stays(code: int) -> None:
+def test_the_status_of_gradio_is_kept(code: int) -> None:
     answer = gated(a_new_gradio()).post("/gradio_api/cancel", json={"code": code})
     assert (answer.status_code, answer.json()["detail"]) == (code, "own words")
 
@@ -130,13 +130,13 @@ def test_gradios_own_status_stays(code: int) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (KeyError("x"), 400, "not one that the page makes"),
-        (RecursionError(), 400, "not one that the page makes"),
-        (OSError(28, "No space left on device"), 500, "its log says why"),
-        (MemoryError(), 500, "its log says why"),
+        (KeyError("x"), 400, "makes no such request"),
+        (RecursionError(), 400, "makes no such request"),
+        (OSError(28, "No space left on device"), 500, "see its log"),
+        (MemoryError(), 500, "see its log"),
     ],
 )
-def test_the_servers_own_trouble_is_not_the_visitors_fault(error: Exception, status: int, said: str) -> None:
+def test_server_errors_get_status_500_and_others_400(error: Exception, status: int, said: str) -> None:
     async def fail(*_: Any) -> None:
         raise error
 
@@ -144,7 +144,7 @@ def test_the_servers_own_trouble_is_not_the_visitors_fault(error: Exception, sta
     assert answer.status_code == status and said in answer.json()["detail"]
 
 
-def test_an_answer_that_breaks_off_is_ended() -> None:
+def test_an_interrupted_answer_is_closed() -> None:
     async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -172,7 +172,7 @@ def test_web_sockets_are_closed() -> None:
         pass
 
 
-def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None:
+def test_a_closed_route_stays_closed_with_a_served_file_in_its_path() -> None:
     example = asset_path("photos/bear.jpg")
     client = TestClient(Gate(a_file_server(), [example.parent]))
     for route in (
@@ -180,13 +180,13 @@ def test_a_closed_route_stays_closed_with_a_served_file_in_its_address() -> None
         "/gradio_api/stream/x/file=", "/gradio_api/dev/reload/file=", "/gradio_api/x/gradio_api/file=", "/file=",
     ):  # fmt: skip
         answer = client.get(f"{route}{example}")
-        assert (answer.status_code, answer.json()["detail"]) == (404, "This page has nothing here."), route
+        assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing at this address."), route
     for route in ("/gradio_api/file=", "/gradio_api/file/"):
         assert client.get(f"{route}{example}").json() == "answered", "a control"
 
 
 def a_file_server() -> FastAPI:
-    """Answers whatever is asked."""
+    """Answers every request."""
     app = FastAPI()
 
     @app.get("/{path:path}")
@@ -197,7 +197,7 @@ def a_file_server() -> FastAPI:
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000, "x" * 300 + ".png", "a\0b"])
-def test_a_name_that_no_file_can_have_is_not_served(name: str) -> None:
+def test_invalid_file_names_are_not_served(name: str) -> None:
     for folder in (get_upload_folder(), ""):
         with ThreadPoolExecutor(1) as thread:  # the browser tests keep an event loop in this one
             status = thread.submit(asyncio.run, status_of(f"/gradio_api/file={folder}/{name}")).result()
@@ -205,7 +205,7 @@ def test_a_name_that_no_file_can_have_is_not_served(name: str) -> None:
 
 
 async def status_of(path: str) -> int:
-    """Of an answer to a path that no client would send."""
+    """The status of the answer to a path that no client would send."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -218,7 +218,7 @@ async def status_of(path: str) -> int:
     return int(sent[0]["status"])
 
 
-def test_only_an_upload_may_be_as_large_as_one() -> None:
+def test_only_uploads_may_have_the_size_of_an_upload() -> None:
     client = gated(a_new_gradio())
     answer = client.post("/gradio_api/call/upload", content=b" " * (BODY_BYTES + 1))
     assert (answer.status_code, "8 MB" in answer.json()["detail"]) == (413, True)

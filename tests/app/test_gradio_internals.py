@@ -1,4 +1,4 @@
-"""The private names of Gradio in app/gradio_internals.py: a failure names the installed version."""
+"""The private names of Gradio that app/gradio_internals.py uses; a failure names the installed version."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 HERE = f"gradio {gradio.__version__} (last known to be good: {KNOWN_GOOD})"
 
 
-def test_the_names_are_there() -> None:
+def test_the_private_names_exist() -> None:
     blocks = gradio.Blocks()
     queue, holder = Queue(True, 1, 1, None, blocks), StateHolder()
     function = SimpleNamespace(concurrency_id="c", outputs=[], connection="sse", time_limit=None)
@@ -60,8 +60,8 @@ def test_the_names_are_there() -> None:
     assert missing == [], f"{HERE} has no {', '.join(missing)}: change app/gradio_internals.py"
 
 
-def test_the_pins_are_the_version_that_was_checked() -> None:
-    """That of requirements.txt, whatever happens to be installed here; the extras of pyproject.toml allow it."""
+def test_the_pinned_version_is_the_checked_one() -> None:
+    """`KNOWN_GOOD` is the version of requirements.txt, whatever is installed, and pyproject.toml allows it."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = [line for line in lines if line.startswith("gradio==")]
     assert pinned == [f"gradio=={KNOWN_GOOD}"], f"check app/gradio_internals.py with {pinned}"
@@ -72,7 +72,7 @@ def test_the_pins_are_the_version_that_was_checked() -> None:
 
 
 class Waiting(FakePredictor):
-    """Holds a decoding until it is told to go on, and notes whether its visitor is there."""
+    """Blocks `decode` until `go_on` is set, and records whether its visitor is still connected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +87,8 @@ class Waiting(FakePredictor):
         return super().decode(*given, **named)
 
 
-def test_they_mean_what_they_did() -> None:
-    """In a running server: an event knows its visitor, a repeated press is seen, and what is old goes."""
+def test_the_private_names_still_mean_the_same() -> None:
+    """In a running server, events know their visitor, repeated presses are noticed, and old data is dropped."""
     predictor = Waiting()
     page = Page(predictor)
     found: list[bool] = []
@@ -127,9 +127,7 @@ def test_they_mean_what_they_did() -> None:
         assert "nobody" not in demo._queue.pending_messages_per_session, HERE
 
 
-def test_a_gradio_that_is_built_differently_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_different_gradio_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(gradio_internals, "LocalContext", SimpleNamespace())
     monkeypatch.delattr("gradio.mcp.DEFAULT_TEMP_DIR")
     with caplog.at_level(logging.WARNING):
@@ -140,4 +138,4 @@ def test_a_gradio_that_is_built_differently_is_told_once(
         assert keep_mcp_files_in("folder") == ""
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 5 and all(gradio.__version__ in text for text in told)
-    assert "visitors who leave" in told[0]
+    assert "visitors who left" in told[0]

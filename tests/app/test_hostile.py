@@ -1,4 +1,4 @@
-"""What a hostile visitor sends: nothing runs, nothing is served that is not theirs, every answer is plain."""
+"""Hostile visitors: their input is never executed, they get no files of others, and every answer is plain."""
 
 import json
 import struct
@@ -20,7 +20,7 @@ SCRIPT = "<script>alert(document.cookie)</script>"
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of `side` x `side` pixels in a few bytes: its header is true, its rows are all zero."""
+    """A valid PNG of `side` x `side` zero pixels in a few bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -34,7 +34,7 @@ def bomb(side: int) -> bytes:
 # Words and names
 
 
-def test_markup_in_words_is_text_everywhere(caller: Caller) -> None:
+def test_markup_in_words_is_escaped_everywhere(caller: Caller) -> None:
     caller.open_page()
     photo = caller.upload("p.png", png())
     stage = caller.read_pressed([caller.press(photo, f"{EVIL}: stuff; {SCRIPT}: stuff; {EVIL}: stuff")])[0]
@@ -52,7 +52,7 @@ def test_markup_in_words_is_text_everywhere(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "name", [f"{EVIL}.png", '"><svg onload=alert(1)>.png', "../../etc/passwd.png", "a\nb;rm -rf.png"]
 )
-def test_hostile_file_names_stay_names(caller: Caller, name: str) -> None:
+def test_hostile_file_names_are_only_names(caller: Caller, name: str) -> None:
     path = caller.upload(name, png())
     assert Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()), path
     found = caller.segment(path, "sky: stuff")
@@ -66,7 +66,7 @@ def test_hostile_file_names_stay_names(caller: Caller, name: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["../../README.md", "/etc/passwd", EVIL, "ade20k-150\0", "....//everyday"])
-def test_hostile_presets_are_a_sentence(caller: Caller, preset: str) -> None:
+def test_hostile_presets_get_a_sentence(caller: Caller, preset: str) -> None:
     record = {"path": caller.upload("p.png", png()), "meta": {"_type": "gradio.FileData"}}
     for endpoint in ENDPOINTS:
         rest = [False] if endpoint == "segment" else []
@@ -89,7 +89,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_what_is_no_photo_is_a_sentence_on_every_endpoint(caller: Caller, name: str) -> None:
+def test_files_that_are_not_photos_get_a_sentence_on_every_endpoint(caller: Caller, name: str) -> None:
     path = caller.upload(name, PICTURES[name], "image/png")
     record = {"path": path, "meta": {"_type": "gradio.FileData"}}
     for endpoint in ENDPOINTS if name in ("drawing.svg", "bomb.png") else ENDPOINTS[:1]:
@@ -99,12 +99,12 @@ def test_what_is_no_photo_is_a_sentence_on_every_endpoint(caller: Caller, name: 
     assert name in done["log"][-1] and len(done["log"]) == 1
     served_again = caller.client.get(f"{API}/file={path}")
     if served_again.status_code == 200 and not name.endswith((".png", ".jpg", ".gif")):
-        assert "attachment" in served_again.headers["content-disposition"], "never opened in the browser"
+        assert "attachment" in served_again.headers["content-disposition"], "the photo is never sent to the browser"
     assert served_again.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("tail", [b"<script>alert(1)</script>", b"PK\x03\x04 and a zip", b"%PDF-1.4"])
-def test_a_photo_with_a_tail_is_only_its_pixels(caller: Caller, tail: bytes) -> None:
+def test_data_after_the_pixels_of_a_photo_is_dropped(caller: Caller, tail: bytes) -> None:
     path = caller.upload("both.png", png(50, 30) + tail)
     found = caller.segment(path, "sky: stuff")
     assert found.labels == {"sky"}
@@ -114,7 +114,7 @@ def test_a_photo_with_a_tail_is_only_its_pixels(caller: Caller, tail: bytes) -> 
     assert (shown.headers["content-type"], shown.headers["x-content-type-options"]) == ("image/png", "nosniff")
 
 
-def test_bodies_have_a_largest_size(caller: Caller) -> None:
+def test_bodies_have_a_size_limit(caller: Caller) -> None:
     big = caller.client.post(f"{API}/upload", files={"files": ("big.png", png() + bytes(UPLOAD_BYTES), "image/png")})
     assert big.status_code == 413 and "33 MB" in big.json()["detail"]
     words = {"data": ["x" * (BODY_BYTES + 1)]}
@@ -128,7 +128,7 @@ def test_bodies_have_a_largest_size(caller: Caller) -> None:
 
     answer = caller.client.post(f"{API}/queue/join", content=chunks(), headers={"content-type": "application/json"})
     plain(answer)
-    assert answer.status_code == 413, "also where the length is not told"
+    assert answer.status_code == 413, "also without a Content-Length"
     assert "at most 400,000" in refused(caller, "segment", [record_of(caller), "x, " * 200_000])
     assert "at most 20,000" in refused(caller, "segment", [record_of(caller), "; ".join(map(str, range(20_001)))])
 
@@ -140,7 +140,7 @@ def secret_paths(page: Page) -> list[str]:
     weights = ROOT / "assets/weights/eovseg-xs.safetensors"
     files = [ROOT / "pyproject.toml", ROOT / "app/page.py", weights, ROOT / ".git/config", Path("/etc/passwd")]
     session = page.store.open(None, page.start)
-    files += session.save()  # in the store's folder, not the visitor's own
+    files += session.save()  # in the store's folder, not in the upload folder
     relative = ["pyproject.toml", "app/page.py", "../pyproject.toml", "assets/weights/eovseg-xs.safetensors", "."]
     around = str(get_upload_folder())
     tricks = [f"{around}/../../../../../..{file}" for file in files] + [f"{around}/..", around, f"{around}/x\0.png"]
@@ -162,7 +162,7 @@ def test_no_path_leads_to_a_file_of_the_server(server: tuple[str, Page]) -> None
         assert example.status_code == 200 and example.headers["content-type"] == "image/jpeg", "a control"
 
 
-def test_links_in_the_upload_folder_lead_nowhere(caller: Caller) -> None:
+def test_links_in_the_upload_folder_are_not_followed(caller: Caller) -> None:
     own = Path(caller.upload("own.png", png()))
     for name, target in (("file.png", ROOT / "pyproject.toml"), ("folder", ROOT)):
         link = own.parent / name
@@ -179,7 +179,7 @@ def test_other_visitors_files_cannot_be_guessed(caller: Caller, server: tuple[st
     own, other = Path(caller.upload("own.png", png())), Caller(server[0])
     other.upload("secret.png", png(41))
     folder = own.parent.parent
-    assert len(own.parent.name) >= 64, "the folder is a keyed hash of the content"
+    assert len(own.parent.name) >= 64, "the folder's name is a keyed hash of the content"
     for guess in (folder / "secret.png", own.parent / "secret.png", folder / own.name, folder / "*" / "secret.png"):
         assert caller.client.get(f"{API}/file={guess}").status_code == 403
     for session in (other.session, "", "*"):
@@ -187,13 +187,13 @@ def test_other_visitors_files_cannot_be_guessed(caller: Caller, server: tuple[st
         assert answer.status_code == 404
 
 
-def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, Page]) -> None:
+def test_a_session_cannot_be_used_by_others(caller: Caller, server: tuple[str, Page]) -> None:
     other = Caller(server[0])
     other.open_page()
     secret = other.read_pressed([other.press(other.upload("mine.png", png(44)), "secret: stuff")])[0]
     assert secret is not None and secret["segments"][0]["label"] == "secret"
     caller.open_page()
-    for key in list(server[1].store._sessions):  # the key of a session is no ticket: Gradio keeps it on its own side
+    for key in list(server[1].store._sessions):  # of no use: Gradio keeps the keys on the server
         done = caller.do(caller.event("stage", "lost"), [key])
         assert "secret" not in json.dumps(done["output"]["data"])
 
@@ -203,12 +203,12 @@ def test_another_session_answers_nobody_else(caller: Caller, server: tuple[str, 
     "gradio_api/proxy=http://127.0.0.1:1/", "gradio_api/dev/reload", "gradio_api/deep_link?session_hash=x",
     "gradio_api/vibe-code/", "gradio_api/stream/x/y/z/playlist.m3u8", "gradio_api/component_server",
 ])  # fmt: skip
-def test_what_the_page_does_not_use_is_closed(caller: Caller, route: str) -> None:
+def test_unused_routes_are_closed(caller: Caller, route: str) -> None:
     answer = caller.client.get(route)
-    assert answer.status_code == 404 and "nothing here" in answer.json()["detail"]
+    assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
-def test_the_server_fetches_nothing_for_others(caller: Caller) -> None:
+def test_the_server_fetches_no_urls(caller: Caller) -> None:
     for url in ("http://169.254.169.254/latest", "https://example.com/x.png", "file:///etc/passwd", "ftp://x/y"):
         assert caller.client.get(f"{API}/file={url}").status_code == 403
         for record in ({"path": url}, {"url": url}, {"path": "", "url": url}, {"path": url, "meta": META}, url):

@@ -1,4 +1,4 @@
-"""Sessions and files that go by themselves, and what stays bounded."""
+"""The janitor: sessions and files expire, and memory and disk use stay bounded."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def test_sessions_expire() -> None:
     assert store.get(old.key) is None and store.get(young.key) is young
 
 
-def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_files_are_deleted_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def file(name: str) -> Path:
         path = tmp_path / name / "photo.png"
         path.parent.mkdir()
@@ -37,7 +37,7 @@ def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: py
         return path
 
     first, second = file("a"), file("b")
-    now = time.time() + FILE_SECONDS - 600  # a file's ctime can't be set, so the clock is
+    now = time.time() + FILE_SECONDS - 600  # moves the clock, because a file's ctime cannot be set
     delete_files(tmp_path, now)
     assert first.exists() and second.exists()
     monkeypatch.setattr(janitor_module, "FILES_BYTES", 1500)
@@ -48,7 +48,7 @@ def test_old_files_go_and_the_oldest_of_too_many(tmp_path: Path, monkeypatch: py
     delete_files(tmp_path / "nowhere", now)
 
 
-def test_a_round_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_round_does_not_stop_the_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = threading.Semaphore(0)
 
     def fail(*_: object) -> None:
@@ -60,16 +60,16 @@ def test_a_round_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> 
         assert all(rounds.acquire(timeout=10) for _ in range(3))
 
 
-def test_files_that_are_being_written_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_files_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     session = Page(FakePredictor()).start
     with ThreadPoolExecutor(1) as other:
         other.submit(session.saving.acquire).result()
-        with pytest.raises(TookTooLong, match="still being served"):
+        with pytest.raises(TookTooLong, match="still running"):
             session.save()
 
 
-def test_what_gradio_keeps_of_callers_goes() -> None:
+def test_gradios_state_of_callers_is_dropped() -> None:
     past = datetime.now() - timedelta(seconds=SESSION_SECONDS + 5)
     holder = SimpleNamespace(session_data={"old": 1, "new": 2}, time_last_used={"old": past, "new": datetime.now()})
     line = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Many photos and a clip: over the fake predictor without a browser, and as a visitor does it."""
+"""The tab Many, with the fake predictor: photos and a clip, without and with a browser."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def upload(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
-    """Puts a file where uploads lie and returns what the page's script says of it."""
+    """Puts a file into the upload folder and returns the record that the page's script sends for it."""
     made = []
 
     def put(name: str, content: Path | None = None, size: tuple[int, int] = (60, 40)) -> dict[str, str]:
@@ -61,7 +61,7 @@ def upload(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
 
 @pytest.fixture
 def key(page: Page) -> str:
-    """A session that looks for `WORDS`."""
+    """The key of a session with `WORDS`."""
     opened = page.open()[0]
     page.show(opened, None, WORDS)
     return str(opened)
@@ -71,7 +71,7 @@ def of(values: list[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
     return [value for value, *_ in values]
 
 
-def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, upload: Any) -> None:
+def test_photos_appear_one_by_one_and_are_saved_as_a_zip(page: Page, key: str, upload: Any) -> None:
     files = [upload("a.png"), upload("b.jpg", size=(50, 70)), upload("a.png", size=(30, 30))]
     values = list(goes(page, key, files))
     shown = of(values)
@@ -91,17 +91,19 @@ def test_photos_come_one_by_one_and_go_home_as_a_zip(page: Page, key: str, uploa
         table = list(csv.DictReader(io.TextIOWrapper(pack.open("table.csv"), encoding="utf-8")))
         with Image.open(pack.open("b-overlay.png")) as overlay:
             assert overlay.size == (50, 70)
-    assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "two photos of one name have two names"
+    assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "photos of one name get different file names"
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
 
 
-def test_no_two_photos_have_files_of_one_name() -> None:
+def test_file_names_are_unique() -> None:
     assert file_stems(["a.png", "A.jpg", "a-2.png", "b/c.jpg", "..jpg", "a.gif"]) == [
         "a", "A-2", "a-2-2", "c", "photo", "a-3",
     ]  # fmt: skip
 
 
-def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
+def test_a_bad_photo_gets_one_sentence_and_the_others_are_segmented(
+    page: Page, key: str, upload: Any, tmp_path: Path
+) -> None:
     (tmp_path / "x").write_text("just text")
     last = of(list(goes(page, key, [upload("text.jpg", tmp_path / "x"), upload("b.png")])))[-1]
     assert "text.jpg" in last["cards"][0]["error"] and str(get_upload_folder()) not in json.dumps(last)
@@ -111,7 +113,7 @@ def test_a_bad_photo_is_one_sentence_and_the_others_are_done(page: Page, key: st
     )
 
 
-def test_only_own_uploads_and_no_more_than_the_limit(
+def test_only_uploaded_files_and_at_most_the_limit(
     page: Page, key: str, upload: Any, tmp_path: Path, said: list[str]
 ) -> None:
     secret = tmp_path / "secret.png"
@@ -131,10 +133,10 @@ def test_only_own_uploads_and_no_more_than_the_limit(
             uploaded(files)
     link.unlink()
     assert len(said) == len(forged) and all(sentence.endswith(".") for sentence in said)
-    assert f"at most {MAX_FILES} photos" in said[-2] and "one clip alone" in said[-1]
+    assert f"at most {MAX_FILES} photos" in said[-2] and "a single clip" in said[-1]
 
 
-def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
+def test_stop_keeps_the_results_so_far(page: Page, key: str, upload: Any) -> None:
     going = goes(page, key, [upload("a.png"), upload("b.png"), upload("c.png")])
     next(going), next(going)
     session = page.store.get(key)
@@ -144,14 +146,16 @@ def test_stop_keeps_what_is_done(page: Page, key: str, upload: Any) -> None:
     assert (last["done"], last["state"], last["note"]) == (
         1,
         "done",
-        "Stopped after 1 of 3 photos; what was done by then is kept.",
+        "Stopped after 1 of 3 photos; the results up to then are kept.",
     )
     with zipfile.ZipFile(packed) as pack:
         assert "a-overlay.png" in pack.namelist() and "b-overlay.png" not in pack.namelist()
 
 
-def test_leaving_ends_it_and_leaves_nothing(page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = iter([page.desk.run])  # the second photo finds that nobody waits
+def test_leaving_stops_the_run_and_leaves_no_files(
+    page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = iter([page.desk.run])  # the visitor has left before the second photo
 
     def left(work: Callable[[], Any]) -> Any:
         for run in ran:
@@ -195,7 +199,7 @@ def test_a_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
         assert len(pack.read("walk-tracks.jsonl").splitlines()) == last["done"]
 
 
-def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
+def test_a_playlist_is_not_a_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
     clip = tmp_path / "walk.mp4"
     write_frames(clip, ball_frames(5))
     playlist = tmp_path / "list.mp4"
@@ -206,8 +210,8 @@ def test_a_playlist_is_no_clip(page: Page, key: str, upload: Any, tmp_path: Path
     )
 
 
-def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Caller) -> None:
-    """As the page's script does it; a visitor who leaves in the middle frees the model for the next."""
+def test_over_http_and_after_disconnecting(server: tuple[str, Page], caller: Caller) -> None:
+    """With the requests of the page's script; after a visitor leaves during a run, the model is free."""
     caller.open_page()
     files = [{"path": caller.photo(40 + n, 30), "name": f"{n}.png"} for n in range(3)]
     event = caller.event("many", "begin")
@@ -218,12 +222,12 @@ def test_over_the_wire_and_after_hanging_up(server: tuple[str, Page], caller: Ca
     assert zipfile.ZipFile(io.BytesIO(pack.content)).testzip() is None
     leaving = Caller(server[0])
     leaving.open_page()
-    leaving.join(event, [None], {"files": files}).raise_for_status()  # and never reads
+    leaving.join(event, [None], {"files": files}).raise_for_status()  # and never reads the answer
     assert caller.segment(files[0]["path"], "sky").labels == {"sky"}
 
 
 @pytest.mark.browser
-def test_a_visitor_drops_photos_and_takes_the_zip(visit: Visit, tmp_path: Path) -> None:
+def test_a_visitor_drops_photos_and_saves_the_zip(visit: Visit, tmp_path: Path) -> None:
     for name, colour in (("one.png", (200, 80, 40)), ("two.png", (40, 90, 160)), ("<b>3.png", (9, 9, 9))):
         Image.new("RGB", (160, 100), colour).save(tmp_path / name)
     visit.changes(lambda: visit.words(WORDS))
@@ -239,7 +243,7 @@ def test_a_visitor_drops_photos_and_takes_the_zip(visit: Visit, tmp_path: Path) 
     assert waiting.value.suggested_filename == "photos-segments.zip"
     with zipfile.ZipFile(waiting.value.path()) as pack:
         assert "one-overlay.png" in pack.namelist() and len(pack.namelist()) == 13
-    # Another go takes the place of the first.
+    # Another run replaces the first.
     visit.tab.set_input_files("#many input[type=file]", str(tmp_path / "two.png"))
     visit.tab.wait_for_function("document.querySelectorAll('#many .gallery li').length === 1")
     visit.tab.wait_for_selector("#many .ready:not([hidden])")

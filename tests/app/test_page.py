@@ -49,11 +49,11 @@ def warnings_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def upload(path: str) -> dict[str, Any]:
-    """What Gradio hands over for an uploaded photo."""
+    """The record that Gradio passes for an uploaded photo."""
     return {"path": path, "url": None, "orig_name": Path(path).name}
 
 
-def test_a_new_tab_finds_a_computed_result(page: Page, predictor: FakePredictor) -> None:
+def test_a_new_tab_starts_with_a_result(page: Page, predictor: FakePredictor) -> None:
     assert predictor.composed == 1, "computed once, when the server starts"
     key, value, *_ = page.open()
     labels = {entry["label"] for entry in value["segments"]}
@@ -80,7 +80,7 @@ def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredict
     key = page.open()[0]
     page.show(key, upload(photo_file()), "sky", "")
     encoded = predictor.images_encoded
-    for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio sends the photo that was removed
+    for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio still sends the removed photo
         assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP, SKIP)
     page.show(key, None, "sky; road", "")
     assert predictor.images_encoded == encoded
@@ -101,7 +101,7 @@ def test_bad_words_get_one_sentence(page: Page, warnings_shown: list[str], words
     before = page.store.open(key).result
     assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and said in warnings_shown[0]
-    assert "<" not in warnings_shown[0], "what a visitor typed is escaped"
+    assert "<" not in warnings_shown[0], "typed text is escaped"
     assert page.store.open(key).result is before
 
 
@@ -121,7 +121,7 @@ def test_bad_photos_get_one_sentence(
     assert page.store.open(key).result is before
 
 
-def test_ten_thousand_words_are_fine(page: Page, photo_file: PhotoWriter) -> None:
+def test_ten_thousand_words_are_accepted(page: Page, photo_file: PhotoWriter) -> None:
     words = "; ".join(f"word {i}: stuff" for i in range(10_000))
     assert page.show(None, upload(photo_file()), words, "")[1]["segments"]
 
@@ -136,7 +136,7 @@ def test_a_failing_model_keeps_the_result_and_is_logged(
     assert "secret detail" in caplog.text
 
 
-def test_notes_are_escaped_and_few() -> None:
+def test_notes_are_escaped_and_limited() -> None:
     odd = Vocabulary.parse("; ".join(["<b>a</b>", "<b>a</b>", *(f"w{i}; w{i}" for i in range(9))]))
     text = notes_html(Asked(odd), (4000, 3000))
     assert "<b>" not in text and "&lt;b&gt;" in text
@@ -153,12 +153,12 @@ def test_opacity_reaches_the_download(page: Page) -> None:
     plain = files[0].read_bytes()
     recipe = page.restyle(key, gr.EventData(None, {"value": 5}))
     assert Path(page.download(key, "overlay")).read_bytes() != plain
-    assert page.store.open(key).opacity == 1.0, "what is out of range is clipped"
+    assert page.store.open(key).opacity == 1.0, "values out of range are clipped"
     assert "overlay(opacity=1)" in recipe["python"]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_zip_for_a_tool_holds_the_photo_and_its_files(page: Page, kind: str, tmp_path: Path) -> None:
+def test_a_zip_for_a_tool_contains_the_photo_and_its_files(page: Page, kind: str, tmp_path: Path) -> None:
     key = page.open()[0]
     with zipfile.ZipFile(page.download_format(key, kind)) as packed:
         packed.extractall(tmp_path)
@@ -179,7 +179,7 @@ def test_a_zip_for_a_tool_holds_the_photo_and_its_files(page: Page, kind: str, t
     assert written.with_suffix(".xml").exists() == (kind in ("cvat", "label-studio"))
 
 
-def test_a_tool_that_does_not_exist_is_refused_in_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_tool_gets_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(gr, "Warning", said.append)
     key = page.open()[0]
@@ -187,12 +187,12 @@ def test_a_tool_that_does_not_exist_is_refused_in_a_sentence(page: Page, monkeyp
     assert said == ["Choose the tool first: " + ", ".join(form.title for form in FORMATS.values()) + "."] * 3
 
 
-def test_a_forgotten_tab_keeps_the_downloads_it_has(page: Page) -> None:
+def test_an_expired_session_keeps_the_downloads_of_its_tab(page: Page) -> None:
     key = page.open()[0]
     page.store.drop(key)
     assert page.download(key, "overlay") == page.restyle(key, gr.EventData(None, {"value": 0.2})) == SKIP
     assert page.explain(key, gr.EventData(None, {"segment": 1})) == page.shown_again(key) == SKIP
-    assert len(page.store) == 0, "asking makes no session that nobody knows"
+    assert len(page.store) == 0, "the request does not create a session"
 
 
 def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
@@ -242,7 +242,7 @@ def test_the_calls_of_the_api_that_the_page_shows(
     asked = asked_for("sky: stuff; qu\"oted; it's: thing", "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
     labels = {"sky", 'qu"oted', "it's", "other"}
     made: dict[str, Any] = {}
-    # A busy machine takes longer than the five seconds that the client waits.
+    # A busy machine takes longer than the client's default timeout of five seconds.
     patient = functools.partial(Client, httpx_kwargs={"timeout": 60})
     monkeypatch.setattr("gradio_client.Client", patient)
     call = client_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
@@ -250,7 +250,7 @@ def test_the_calls_of_the_api_that_the_page_shows(
     assert {segment["label"] for segment in made["segments"]["segments"]} == labels
     assert made["segments"]["settings"] == {"task": "semantic", "alpha": 0.25}
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed, so its call can't be tried")
+        pytest.skip("curl is not installed, so the call cannot be tested")
     script = curl_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "event: complete" in said, said
@@ -281,7 +281,7 @@ def test_the_endpoint_takes_settings(client: Client, photo_file: PhotoWriter) ->
         assert "Traceback" not in str(caught.value) and str(next(iter(given.values()))) in str(caught.value)
 
 
-def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWriter) -> None:
+def test_the_endpoint_says_what_is_wrong(client: Client, photo_file: PhotoWriter) -> None:
     with pytest.raises(AppError, match="vocabulary is empty"):
         client.predict(handle_file(photo_file()), " ", "", api_name="/segment")
     with pytest.raises(AppError, match='no preset "nope"'):
@@ -291,9 +291,7 @@ def test_the_endpoint_tells_what_is_wrong(client: Client, photo_file: PhotoWrite
 
 
 @pytest.mark.parametrize(("content", "said"), [(b"just text", "not a readable photo"), (b"", "is empty")])
-def test_the_endpoint_tells_what_is_wrong_with_a_file(
-    client: Client, tmp_path: Path, content: bytes, said: str
-) -> None:
+def test_the_endpoint_says_what_is_wrong_with_a_file(client: Client, tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "odd.jpg").write_bytes(content)
     with pytest.raises(AppError, match=f'"odd.jpg".* {said}'):
         client.predict(handle_file(tmp_path / "odd.jpg"), "sky", "", api_name="/segment")
@@ -309,7 +307,7 @@ def test_files_of_the_project_are_not_served(address: str, secret: str) -> None:
             assert httpx.get(f"{address}{prefix}{path}").status_code in (403, 404), path
 
 
-def test_the_layout_asks_for_limits(page: Page) -> None:
+def test_the_layout_sets_limits(page: Page) -> None:
     options = launch_options()
     assert options["allowed_paths"] == [str(asset_path("photos"))]
     assert options["max_file_size"] == "32mb"
@@ -320,7 +318,7 @@ def test_the_layout_asks_for_limits(page: Page) -> None:
     assert private <= {"segment", *TITLES}
 
 
-def test_a_file_is_handed_over_before_another_takes_its_place(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_copied_before_another_replaces_it(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     session = page.store.open(None, page.start)
     copy = page_module.save_file_to_cache
     free: list[bool] = []
@@ -337,7 +335,7 @@ def test_a_file_is_handed_over_before_another_takes_its_place(page: Page, monkey
     assert packed.is_relative_to(get_upload_folder()) and packed.name == "bus-street-cvat.zip"
 
 
-def test_a_tab_that_was_refused_is_computed_when_it_is_opened_again(page: Page) -> None:
+def test_a_cancelled_tab_is_computed_when_it_is_opened_again(page: Page) -> None:
     session = page.store.open(None, page.start)
     times: list[int] = []
 
@@ -354,7 +352,7 @@ def test_a_tab_that_was_refused_is_computed_when_it_is_opened_again(page: Page) 
     assert layout_module._refreshed(session, "vas", tab, []) == [SKIP], "seen"
 
 
-def test_a_model_that_hangs_while_it_is_loaded_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_hangs_while_loading_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     first, other = FakePredictor(), FakePredictor()
     models = Models(first)
     begun, go_on = threading.Event(), threading.Event()
@@ -371,7 +369,7 @@ def test_a_model_that_hangs_while_it_is_loaded_holds_up_nobody(monkeypatch: pyte
         loading = thread.submit(models.get, "s")
         try:
             assert begun.wait(30) and models.get(None) is first
-            with pytest.raises(TookTooLong, match="still being served"):
+            with pytest.raises(TookTooLong, match="still running"):
                 models.get("m")
         finally:
             go_on.set()
@@ -384,13 +382,13 @@ def test_auth_needs_both_parts(auth: str, capsys: pytest.CaptureFixture[str]) ->
     assert "NAME:PASSWORD" in capsys.readouterr().err
 
 
-def test_every_option_is_explained() -> None:
+def test_every_option_has_a_help_text() -> None:
     help_text = parser().format_help()
     for option in ("--variant", "--checkpoint", "--share", "--auth", "--root-path", "--port", "--host", "--mcp"):
         assert option in help_text
 
 
-def test_a_missing_checkpoint_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_checkpoint_gets_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--variant", "s", "--checkpoint", "no/such/file.pth"]) == 2
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1 and "file.pth" in said

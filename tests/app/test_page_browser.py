@@ -1,4 +1,4 @@
-"""The page as a visitor meets it, in Chromium: over the fake predictor, so that every result is known."""
+"""The page in Chromium, with the fake predictor so that every result is known."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ from tests.app.visit import Visit
 pytestmark = pytest.mark.browser
 
 
-def test_a_result_is_there_at_start(visit: Visit) -> None:
+def test_the_page_starts_with_a_result(visit: Visit) -> None:
     assert {"bus 1", "bus 2", "sky", "road"} <= set(visit.names)
     assert visit.tab.locator(".stage .details tbody tr").count() == len(visit.names)
     assert "words" in visit.tab.inner_text(".stage .timing")
     assert visit.tab.get_attribute(".stage .photo", "alt").startswith("Photo with")
 
 
-def test_photo_words_and_one_word_more(visit: Visit, tmp_path: Path) -> None:
+def test_photo_words_and_an_added_word(visit: Visit, tmp_path: Path) -> None:
     photo = tmp_path / "mine.png"
     Image.new("RGB", (320, 200), (40, 90, 160)).save(photo)
     visit.changes(lambda: visit.upload(photo))
@@ -35,7 +35,7 @@ def test_photo_words_and_one_word_more(visit: Visit, tmp_path: Path) -> None:
     assert visit.names == ["sea", "sky"]
     visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
     assert visit.names == ["boat 1", "boat 2", "sea", "sky"]
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 3 words")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 3 words")
 
 
 def test_hover_and_click_on_the_picture(visit: Visit) -> None:
@@ -63,7 +63,7 @@ def test_legend_by_keyboard(visit: Visit) -> None:
     assert chip.get_attribute("aria-pressed") == "false"
 
 
-def test_bad_input_is_one_sentence_and_the_result_stays(visit: Visit, tmp_path: Path) -> None:
+def test_bad_input_gets_one_sentence_and_keeps_the_result(visit: Visit, tmp_path: Path) -> None:
     token, names = visit.token, visit.names
     visit.words(" ; ")
     message = visit.tab.wait_for_selector(".toast-body")
@@ -79,7 +79,7 @@ def test_bad_input_is_one_sentence_and_the_result_stays(visit: Visit, tmp_path: 
     assert (visit.token, visit.names) == (token, names)
 
 
-def test_html_in_words_is_text(visit: Visit) -> None:
+def test_html_in_words_is_escaped(visit: Visit) -> None:
     evil = "<img src=x onerror=alert(1)>"
     visit.changes(lambda: visit.words(f"{evil}: stuff; <b>bold</b>; <b>bold</b>"))
     assert evil in visit.names
@@ -91,13 +91,13 @@ def test_html_in_words_is_text(visit: Visit) -> None:
     assert visit.tab.locator(".toast-body b").count() == 0
 
 
-def test_an_example_brings_photo_and_words(visit: Visit) -> None:
+def test_an_example_sets_photo_and_words(visit: Visit) -> None:
     visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
     assert visit.tab.input_value("#words textarea") == "bear; grass"
     assert "grass" in visit.names
 
 
-def test_a_class_list_with_own_words(visit: Visit) -> None:
+def test_a_preset_with_words(visit: Visit) -> None:
     visit.tab.fill("#words textarea", "unicorn")
     visit.tab.click("#preset input")
     visit.changes(lambda: visit.tab.click("text=Pascal VOC · 20 classes"))
@@ -134,11 +134,11 @@ def test_a_zip_for_a_tool(visit: Visit) -> None:
     assert image is not None and image.get("name") == "bus-street.jpg" and len(image) == len(visit.names)
 
 
-def test_pictures_follow_what_is_pinned(visit: Visit) -> None:
+def test_pictures_follow_the_pinned_segment(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
     visit.tab.click(".subject summary")
     visit.tab.wait_for_function("document.querySelectorAll('.subject .card img').length === 5")
-    assert "In front: all things" in visit.tab.inner_text(".subject .hint")
+    assert "Subject: all things" in visit.tab.inner_text(".subject .hint")
     with visit.tab.expect_download() as waiting:
         visit.tab.click(".subject .card.cutouts")
     assert waiting.value.suggested_filename == "bus-street-cutouts.zip"
@@ -146,7 +146,7 @@ def test_pictures_follow_what_is_pinned(visit: Visit) -> None:
         assert packed.namelist() == ["01 sky.png", "02 boat 1.png", "03 boat 2.png"]
     before = visit.tab.get_attribute(".subject .spotlight img", "src")
     visit.tab.click(".stage .chip >> text=boat 2")
-    visit.tab.wait_for_selector(".subject .hint >> text=In front: boat 2")
+    visit.tab.wait_for_selector(".subject .hint >> text=Subject: boat 2")
     assert visit.tab.get_attribute(".subject .spotlight img", "src") != before
     with visit.tab.expect_download() as waiting:
         visit.tab.click(".subject .card.cutouts")
@@ -157,15 +157,15 @@ def test_pictures_follow_what_is_pinned(visit: Visit) -> None:
         visit.tab.click(".subject .card.blurred")
     assert waiting.value.suggested_filename == "bus-street-boat 2-blurred.png"
     visit.changes(lambda: visit.words("sea: stuff"))
-    visit.tab.wait_for_selector(".subject .hint >> text=In front: all segments")
+    visit.tab.wait_for_selector(".subject .hint >> text=Subject: all segments")
 
 
-def test_a_slider_acts_on_the_kept_result(visit: Visit) -> None:
+def test_a_slider_composes_the_cached_result_again(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing"))
     before = visit.picture()
     visit.changes(lambda: visit.set("score_threshold", 0.87))
     assert visit.names == ["sky"] and visit.picture() != before
-    assert visit.tab.inner_text(".stage .timing").startswith("photo kept · 2 words kept")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 2 words cached")
     visit.tab.click(".recipe summary")
     assert "score_threshold=0.87" in visit.tab.inner_text(".recipe code")
     visit.changes(lambda: visit.tab.click(".panel .reset"))
@@ -175,7 +175,7 @@ def test_a_slider_acts_on_the_kept_result(visit: Visit) -> None:
     assert 'task="semantic"' in visit.tab.inner_text(".recipe code")
 
 
-def test_the_table_sorts_by_any_column_and_marks_what_is_pinned(visit: Visit) -> None:
+def test_the_table_sorts_by_any_column_and_marks_the_pinned_segment(visit: Visit) -> None:
     visit.changes(lambda: visit.words("sky: stuff; boat: thing; ant: thing"))
 
     visit.tab.click(".stage thead >> text=Segment")
@@ -213,7 +213,7 @@ def test_words_as_a_table(visit: Visit) -> None:
     assert names.nth(2).input_value() == "yak"
 
 
-def test_a_class_list_that_only_competes(visit: Visit) -> None:
+def test_a_preset_as_background(visit: Visit) -> None:
     visit.tab.fill("#words textarea", "unicorn: thing; sky: stuff")
     assert not visit.tab.locator("#competes").is_visible()
     visit.tab.click("#preset input")
@@ -243,18 +243,18 @@ def test_a_link_opens_the_same_view(browser: Any, address: str, visit: Visit) ->
     assert other.complaints == []
 
 
-def test_missing_models_are_greyed_and_told(visit: Visit) -> None:
+def test_missing_models_are_grey_with_a_sentence(visit: Visit) -> None:
     models = visit.tab.locator(".panel .models label")
     assert models.count() == 4 and models.locator("input:disabled").count() == 3
     assert "eovseg download l" in models.nth(3).inner_text()
 
 
-def test_words_in_another_script_are_told(visit: Visit) -> None:
+def test_words_in_another_script_get_a_note(visit: Visit) -> None:
     visit.changes(lambda: visit.words("猫; sky"))
     assert "XS reads English words" in visit.tab.inner_text(".ask .notes")
 
 
-def test_the_other_tabs_leave_the_result_alone(visit: Visit) -> None:
+def test_the_other_tabs_do_not_change_the_result(visit: Visit) -> None:
     visit.tab.click("#tabs button[role=tab] >> nth=1")
     visit.tab.wait_for_selector("#stage", state="hidden")
     visit.tab.fill("#words textarea", "sea: stuff; boat")
@@ -265,7 +265,7 @@ def test_the_other_tabs_leave_the_result_alone(visit: Visit) -> None:
     visit.tab.wait_for_function("document.querySelectorAll('.stage .names span').length > 1")
 
 
-def test_opacity_and_names_act_at_once(visit: Visit) -> None:
+def test_opacity_and_names_take_effect_immediately(visit: Visit) -> None:
     slider = visit.tab.locator(".stage .opacity input")
     slider.focus()
     visit.tab.keyboard.press("Home")
@@ -275,7 +275,7 @@ def test_opacity_and_names_act_at_once(visit: Visit) -> None:
     visit.tab.wait_for_function(f"{opacity} === '0'")
 
 
-def test_two_tabs_do_not_mix(browser: Any, visit: Visit, address: str) -> None:
+def test_two_browser_tabs_are_independent(browser: Any, visit: Visit, address: str) -> None:
     other = Visit(browser, address)
     other.changes(lambda: other.words("sea: stuff"))
     visit.changes(lambda: visit.words("sky: stuff"))
@@ -284,7 +284,7 @@ def test_two_tabs_do_not_mix(browser: Any, visit: Visit, address: str) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_at_360_pixels(browser: Any, address: str, dark: bool) -> None:
+def test_nothing_overflows_at_360_pixels(browser: Any, address: str, dark: bool) -> None:
     narrow = Visit(browser, address, width=360, dark=dark)
     assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360
     box = narrow.tab.locator(".picture").bounding_box()

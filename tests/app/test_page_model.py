@@ -1,4 +1,4 @@
-"""The page's callbacks over the shipped XS weights: what runs, why a class, and calls that make the same picture."""
+"""The page's callbacks with the shipped XS: which steps run, why a class, and calls that make the same picture."""
 
 import shlex
 from collections.abc import Callable
@@ -24,7 +24,7 @@ WORDS = "bus; car; sky; tree; road, street"
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small photo, so that a run is quick, in a folder where its name alone finds it."""
+    """A small photo, so that runs are fast, in the working directory, so that its name is its path."""
     path = tmp_path_factory.mktemp("photos") / "my bus's photo.png"
     with Image.open(asset_path("photos/bus-street.jpg")) as image:
         image.resize((192, 128)).save(path)
@@ -43,7 +43,7 @@ def page(predictor: eovseg.Predictor) -> Page:
 
 @pytest.fixture
 def ask(page: Page, photo: Path) -> Callable[..., Session]:
-    """A new visitor's session after asking for words, a list and settings."""
+    """The session of a new visitor after a request with words, a preset and settings."""
 
     def asked(words: str = WORDS, preset: str = "", competes: bool = False, **settings: Any) -> Session:
         key = page.open()[0]
@@ -55,7 +55,7 @@ def ask(page: Page, photo: Path) -> Callable[..., Session]:
     return asked
 
 
-def test_settings_run_no_part_of_the_network(
+def test_settings_do_not_run_the_network(
     page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session], photo: Path
 ) -> None:
     session = ask()
@@ -71,28 +71,28 @@ def test_settings_run_no_part_of_the_network(
     differing = 0
     for settings in changes:
         stage = page.adjust(session.key, *inputs, {"settings": settings})[1]
-        assert stage["timing"].startswith("photo kept · 6 words kept")
+        assert stage["timing"].startswith("photo cached · 6 words cached")
         assert session.result is not None
         scores = [segment.score for segment in session.result.segments]
         differing += scores != [segment.score for segment in base.segments]
     page.restyle(session.key, gr.EventData(None, {"value": 0.2}))
     page.adjust(session.key, *inputs, {"settings": {}})
     assert (predictor.image_halves, predictor.word_halves, predictor.words.encoded_words) == ran
-    assert differing >= 6, "the settings reach the result"
+    assert differing >= 6, "the settings take effect"
     assert session.result is not None and np.array_equal(session.result.segment_map, base.segment_map)
 
 
-def test_one_word_more_runs_the_word_half_for_one_word(
+def test_an_added_word_runs_the_word_half_and_encodes_one_word(
     page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session], photo: Path
 ) -> None:
     session = ask()
     images, words, encoded = predictor.image_halves, predictor.word_halves, predictor.words.encoded_words
     page.show(session.key, {"path": str(photo)}, WORDS + "; hovercraft", "", False, {})
     assert (predictor.image_halves, predictor.word_halves) == (images, words + 1)
-    assert predictor.words.encoded_words <= encoded + 1, "zero where an earlier run left it in the cache"
+    assert predictor.words.encoded_words <= encoded + 1, "zero if an earlier run left it in the disk cache"
 
 
-def test_why_names_the_class_and_its_probabilities(
+def test_why_shows_the_class_and_its_probabilities(
     page: Page, predictor: eovseg.Predictor, ask: Callable[..., Session]
 ) -> None:
     session = ask(alpha=0.3)
@@ -111,7 +111,7 @@ def test_why_names_the_class_and_its_probabilities(
     assert page.explain(session.key, gr.EventData(None, {"segment": 0})) == {} and session.chosen is None
 
 
-def test_why_not_asked_for(page: Page, ask: Callable[..., Session]) -> None:
+def test_why_for_the_background(page: Page, ask: Callable[..., Session]) -> None:
     session = ask("bus", "coco-panoptic-133", True)
     assert session.result is not None
     other = session.result.segments[-1]
@@ -152,7 +152,7 @@ def test_the_calls_make_the_same_picture(
             assert np.array_equal(np.asarray(ours), np.asarray(theirs)), file.name
 
 
-def test_a_link_asks_for_the_same() -> None:
+def test_a_link_makes_the_same_request() -> None:
     asked = asked_for("bus; sky", "cityscapes-19", True, {"alpha": 0.25, "task": "semantic"})
     query = dict(pair.split("=", 1) for pair in link_query(asked, "bear.jpg", "xs").split("&"))
     link = read_link({name: value.replace("%3B+", "; ") for name, value in query.items()})
@@ -164,6 +164,6 @@ def test_a_link_asks_for_the_same() -> None:
     assert strange is not None and strange.photo == "bus-street.jpg"
 
 
-def test_a_session_without_a_result_is_no_error(page: Page) -> None:
+def test_a_session_without_a_result_is_not_an_error(page: Page) -> None:
     session = page.store.open(None)
     assert page.explain(session.key, gr.EventData(None, {"segment": 1})) == gr.skip()

@@ -1,4 +1,4 @@
-"""What the browser and the endpoint receive."""
+"""The values that the browser and the endpoint receive."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ def session(predictor: FakePredictor, photo_file: Callable[..., str]) -> Session
     return run(Session(), predictor, photo_file(90, 60), asked("sky: stuff; <i>car</i>: thing"))
 
 
-def test_the_ids_survive_the_trip(session: Session) -> None:
+def test_the_ids_are_decoded_exactly(session: Session) -> None:
     value = stage_value(session)
     colours = decoded(value["ids"]).astype(np.int64)
     assert session.result is not None
@@ -37,7 +37,7 @@ def test_the_ids_survive_the_trip(session: Session) -> None:
     assert decoded(value["photo"]).shape == (60, 90, 3)
 
 
-def test_segments_have_unique_names_and_come_by_size(session: Session) -> None:
+def test_segments_have_unique_names_and_are_sorted_by_size(session: Session) -> None:
     entries = stage_value(session)["segments"]
     assert [entry["name"] for entry in entries] == ["sky", "<i>car</i> 1", "<i>car</i> 2"]
     shares = [entry["share"] for entry in entries]
@@ -45,7 +45,7 @@ def test_segments_have_unique_names_and_come_by_size(session: Session) -> None:
     assert len({entry["colour"] for entry in entries}) == 3
 
 
-def test_the_photo_travels_once(session: Session) -> None:
+def test_the_photo_is_sent_once(session: Session) -> None:
     whole, rest = stage_value(session), stage_value(session, whole=False)
     assert rest["photo"] is None and whole["photo"] and rest["photo_key"] == whole["photo_key"] == session.digest
 
@@ -63,13 +63,13 @@ def test_each_result_has_its_own_token(session: Session, predictor: FakePredicto
     assert stage_value(session)["token"] != before
 
 
-def test_timing_tells_what_was_kept(session: Session, predictor: FakePredictor) -> None:
+def test_timing_says_what_was_cached(session: Session, predictor: FakePredictor) -> None:
     assert session.photo is not None
-    assert "kept" not in stage_value(session)["timing"]
+    assert "cached" not in stage_value(session)["timing"]
     run(session, predictor, session.photo, asked("dog"))
-    assert stage_value(session)["timing"].startswith("photo kept · 1 word 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 word 0.")
     run(session, predictor, session.photo, asked("dog"))
-    assert stage_value(session)["timing"].startswith("photo kept · 1 word kept · result 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 word cached · result 0.")
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 900), (900, 300), (1, 7), (1000, 1000)])
@@ -85,8 +85,8 @@ def test_anchors_lie_inside_their_segments(size: tuple[int, int]) -> None:
         assert segment_map[min(int(down * height), height - 1), min(int(across * width), width - 1)] == segment.id
 
 
-def test_a_hair_thin_segment_still_has_an_anchor() -> None:
+def test_a_one_pixel_wide_segment_has_an_anchor() -> None:
     segment_map = np.zeros((1000, 1000), dtype=np.int32)
-    segment_map[:, 1] = 1  # between the coarse map's samples
+    segment_map[:, 1] = 1  # between the samples of the coarse map
     segment = segment_of(segment_map, 1, 0, Vocabulary.parse("pole"))
     assert label_anchors(segment_map, [segment]) == [[0.0015, 0.5]]

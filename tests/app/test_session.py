@@ -1,4 +1,4 @@
-"""What a tab keeps, and what a change makes run."""
+"""Sessions: what they keep, and which steps a change runs."""
 
 import gc
 import threading
@@ -47,7 +47,7 @@ def test_only_what_changed_runs(predictor: FakePredictor, photo_file: PhotoWrite
     assert ran(predictor) == (2, 4, 5)
 
 
-def test_settings_compose_only(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_settings_only_compose(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(), WORDS)
     session.chosen, revision, decoding = 1, session.revision, session.decoding
     adjust(session, Settings(alpha=0.1, task="semantic"))
@@ -64,7 +64,7 @@ def test_another_model_runs_everything(predictor: FakePredictor, photo_file: Pho
     assert ran(predictor) == ran(other) == (1, 1, 1) and session.predictor is other
 
 
-def test_a_background_competes_and_is_shown_as_one(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_a_background_competes_and_is_shown_as_one_segment(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(), asked("car: thing", background=Vocabulary.parse("sea; Car; sky")))
     assert session.vocabulary is not None and session.vocabulary.labels == ("car", "sea", "sky")
     assert session.result is not None
@@ -87,7 +87,7 @@ def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: Phot
 
 
 class SlowToCompose(FakePredictor):
-    """Reaches no checkpoint while it composes, and is done after the time limit where it is told to be late."""
+    """Reaches no checkpoint in `compose`; if `late`, it takes longer than the time limit."""
 
     late = False
 
@@ -98,8 +98,8 @@ class SlowToCompose(FakePredictor):
 
 
 @pytest.mark.parametrize("new", [asked("dog", settings=Settings(alpha=0.1)), Settings(alpha=0.1)])
-def test_a_request_that_was_too_slow_changes_nothing(photo_file: PhotoWriter, new: Asked | Settings) -> None:
-    """Neither another photo and words nor other settings."""
+def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, new: Asked | Settings) -> None:
+    """Neither with another photo and words nor with other settings."""
     predictor = SlowToCompose()
     session = run(Session(), predictor, photo_file(), WORDS)
     before = dict(vars(session))
@@ -115,10 +115,10 @@ def test_a_request_that_was_too_slow_changes_nothing(photo_file: PhotoWriter, ne
     assert vars(session) == before
 
 
-def test_an_archive_holds_the_photo_of_its_name(
+def test_an_archive_contains_the_photo_of_its_name(
     predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the tab shows another photo before the archive is written."""
+    """Also if the session gets another photo before the archive is written."""
     session = run(Session(), predictor, photo_file(name="first.png"), WORDS)
     pack = session_module.archive
 
@@ -134,18 +134,18 @@ def test_an_archive_holds_the_photo_of_its_name(
         assert sorted(packed.namelist()) == ["first-cvat.xml", "first.jpg"]
 
 
-def test_an_archive_is_not_waited_for_without_end(
+def test_waiting_for_an_archive_has_a_time_limit(
     predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     session = run(Session(), predictor, photo_file(), WORDS)
     with ThreadPoolExecutor(1) as other:
         other.submit(session.running.acquire).result()
-        with pytest.raises(TookTooLong, match="still being served"):
+        with pytest.raises(TookTooLong, match="still running"):
             session.packed("cvat", tmp_path)
 
 
-def test_a_large_photo_is_scaled_down_and_told(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_a_large_photo_is_scaled_down_and_noted(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(3000, 30 * 40), WORDS)
     assert session.shrunk_from == (3000, 1200)
     assert session.result is not None
@@ -158,13 +158,13 @@ def test_files_follow_result_and_opacity(predictor: FakePredictor, photo_file: P
     session = run(Session(), predictor, photo_file(name="my photo.png"), WORDS)
     first = session.save()
     assert [path.suffix for path in first] == [".png", ".png", ".json", ".json", ".csv"]
-    assert session.save() is first, "made once"
+    assert session.save() is first, "the files are cached"
     assert first[0].name.startswith("my photo")
     plain = first[0].read_bytes()
     session.opacity = 0.9
     second = session.save()
     assert second[0].read_bytes() != plain
-    assert not first[0].exists(), "the files before are replaced"
+    assert not first[0].exists(), "the previous files are deleted"
     session.close()
     assert not second[0].parent.exists()
 
@@ -178,11 +178,11 @@ def test_the_store_is_bounded_and_drops_the_oldest(predictor: FakePredictor, pho
     store.open(first.key)
     third = store.open(None, start)
     assert len(store) == 2 and store.open(first.key) is first and store.open(third.key) is third
-    assert store.open(second.key) is not second, "the one used longest ago was dropped"
-    assert not folder.exists(), "with its files"
+    assert store.open(second.key) is not second, "the least recently used session was dropped"
+    assert not folder.exists(), "its files were deleted"
 
 
-def test_the_stores_files_go_with_it(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_the_files_of_the_store_are_deleted_with_it(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     store = SessionStore()
     folder = store.open(None, run(Session(), predictor, photo_file(), WORDS)).save()[0].parent
     assert folder.exists()
@@ -191,7 +191,7 @@ def test_the_stores_files_go_with_it(predictor: FakePredictor, photo_file: Photo
     assert not folder.exists()
 
 
-def test_dropping_twice_or_nothing_is_fine() -> None:
+def test_dropping_twice_or_nothing_is_a_no_op() -> None:
     store = SessionStore()
     key = store.open(None).key
     for gone in (key, key, None, "unknown"):
@@ -199,7 +199,7 @@ def test_dropping_twice_or_nothing_is_fine() -> None:
     assert len(store) == 0
 
 
-def test_tabs_do_not_share(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_sessions_do_not_share_state(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     store = SessionStore()
     start = run(Session(), predictor, photo_file(), WORDS)
     one, other = store.open(None, start), store.open(None, start)
@@ -208,7 +208,7 @@ def test_tabs_do_not_share(predictor: FakePredictor, photo_file: PhotoWriter) ->
     assert other.result is start.result and one.result is not start.result
 
 
-def test_many_threads_open_sessions_at_once() -> None:
+def test_many_threads_can_open_sessions_simultaneously() -> None:
     store = SessionStore(limit=5)
     threads = [threading.Thread(target=lambda: [store.open(None) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
@@ -218,7 +218,7 @@ def test_many_threads_open_sessions_at_once() -> None:
     assert len(store) == 5
 
 
-def test_fake_predictor_draws_what_it_lists(photo_file: PhotoWriter) -> None:
+def test_the_fake_predictor_draws_the_listed_segments(photo_file: PhotoWriter) -> None:
     result = run(Session(), FakePredictor(), photo_file(), WORDS).result
     assert result is not None
     assert [segment.label for segment in result.segments] == ["sky", "car", "car"]

@@ -1,4 +1,4 @@
-"""What the tabs show, against the analysis itself: the real XS on one example photo, made small."""
+"""The tabs show the same numbers as `analysis`: the real XS on a small version of an example photo."""
 
 import html
 import json
@@ -45,7 +45,7 @@ def page() -> Page:
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The first example at 240 x 160 pixels: composing a result takes as long as the photo is large."""
+    """The first example at 240 x 160 pixels, because the time to compose a result grows with its pixels."""
     path = tmp_path_factory.mktemp("photo") / "bus.png"
     with Image.open(asset_path("photos/bus-street.jpg")) as image:
         image.resize((240, 160)).save(path)
@@ -65,14 +65,14 @@ def layers(predictor: Predictor, session: Session) -> Iterator[clustering.Layers
 
 
 def text_of(piece: str) -> str:
-    """What a reader sees of a piece of HTML."""
+    """The visible text of a piece of HTML."""
     return html.unescape(re.sub(r"<[^>]*>", " ", piece))
 
 
 # VAS
 
 
-def test_vas_numbers_are_the_analysis_own(session: Session) -> None:
+def test_vas_numbers_are_those_of_the_analysis(session: Session) -> None:
     seen = vas.look(session, "bus")
     maps = similarity_maps(session.predictor, session.decoded, ["bus"])
     inside = word_mask(session.result, "bus")
@@ -86,7 +86,7 @@ def test_vas_numbers_are_the_analysis_own(session: Session) -> None:
         assert pieces.percent(share) in said
 
 
-def test_both_pictures_have_one_scale(session: Session) -> None:
+def test_both_pictures_have_the_same_scale(session: Session) -> None:
     seen = vas.look(session, "sky")
     value = vas.stage(session, seen)
     assert value["size"] == [240, 160] and value["point"] == seen.peak
@@ -96,7 +96,7 @@ def test_both_pictures_have_one_scale(session: Session) -> None:
     assert before.shape == after.shape == (160, 240, 3) and (before != after).any()
 
 
-def test_competition_is_the_analysis_own(session: Session) -> None:
+def test_competition_is_that_of_the_analysis(session: Session) -> None:
     expected = word_competition(session.predictor, session.decoded, 100, 80, vas.TOP)
     assert vas.competition(session, 100, 80) == expected
     said = text_of(vas.competition_html(session, 100, 80))
@@ -106,22 +106,22 @@ def test_competition_is_the_analysis_own(session: Session) -> None:
 
 def test_a_word_outside_the_vocabulary_has_no_share(session: Session) -> None:
     seen = vas.look(session, "zebra")
-    assert np.isnan(seen.focus.before) and "No segment carries the word “zebra”" in text_of(vas.focus_html(seen.focus))
+    assert np.isnan(seen.focus.before) and "No segment has the word “zebra”" in text_of(vas.focus_html(seen.focus))
 
 
-@pytest.mark.parametrize(("gain", "verb"), [(0.1, "gathers"), (-0.1, "spreads"), (0.001, "hardly moves")])
-def test_meaning_says_which_way(session: Session, gain: float, verb: str) -> None:
+@pytest.mark.parametrize(("gain", "verb"), [(0.1, "concentrates"), (-0.1, "spreads"), (0.001, "hardly moves")])
+def test_meaning_says_the_direction(session: Session, gain: float, verb: str) -> None:
     focus = replace(vas.look(session, "bus").focus, before=0.3, after=0.3 + gain)
     assert verb in vas.meaning(focus)
 
 
 @pytest.mark.parametrize("typed", ["", " ; ", "bus; car", "x" * 300])
-def test_one_word_or_a_sentence(typed: str) -> None:
+def test_exactly_one_word_is_accepted(typed: str) -> None:
     with pytest.raises((ConfigError, VocabularyError)):
         vas.one_word(typed)
 
 
-def test_words_offered_begin_with_the_segments(session: Session) -> None:
+def test_the_word_list_begins_with_the_segments(session: Session) -> None:
     listed = vas.listed_words(session)
     assert set(listed) == set(session.decoded.vocabulary.words)
     largest = max(session.result.segments, key=lambda s: s.area)  # type: ignore[union-attr]
@@ -131,7 +131,7 @@ def test_words_offered_begin_with_the_segments(session: Session) -> None:
 # TDEE
 
 
-def test_switched_off_is_without_fusion(page: Page, session: Session) -> None:
+def test_switched_off_is_the_model_without_fusion(page: Page, session: Session) -> None:
     found = tdee.compare(page, session, "off")
     without = without_fusion(session.predictor)
     off = without.compose(without.decode(session.image_state, session.decoded.vocabulary))
@@ -142,22 +142,22 @@ def test_switched_off_is_without_fusion(page: Page, session: Session) -> None:
     assert len(rows) == len(found.changed) and all(0 <= v <= 1 for row in rows for v in row["box"])
     said = tdee.summary(found)
     assert said.startswith((f"{len(found.changed)} of {len(found.changes)}", tdee.NO_CHANGE))
-    assert "same weights with TDEE left out" in text_of(tdee.summary_html(found))
+    assert "same weights without TDEE" in text_of(tdee.summary_html(found))
 
 
-def test_the_settings_hold_on_both_sides(page: Page, session: Session, predictor: Predictor, photo: str) -> None:
+def test_the_settings_apply_to_both_sides(page: Page, session: Session, predictor: Predictor, photo: str) -> None:
     asked = Asked(Vocabulary.parse(WORDS), None, Settings(task="semantic"))
     other = run(Session(), predictor, photo, asked)
     found = tdee.compare(page, other, "off")
     assert found.without.task == found.with_.task == "semantic"
 
 
-def test_trained_without_is_offered_only_where_its_weights_are(
+def test_trained_without_is_offered_only_if_its_weights_exist(
     page: Page, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.tabs.tdee.ablation_file", lambda _: None)
     assert "eovseg-xs-vas.safetensors and eovseg-xs-vas-tdee.safetensors" in tdee.missing_sentence()
-    with pytest.raises(ConfigError, match="which are not here"):
+    with pytest.raises(ConfigError, match="which are missing"):
         tdee.compare(page, session, "trained")
     with pytest.raises(ConfigError, match="choose one of off, trained"):
         tdee.compare(page, session, "maybe")
@@ -178,7 +178,7 @@ def test_trained_without_shows_two_other_models(
 
 
 def test_the_shipped_ablations_load_and_differ_in_tdee(page: Page, session: Session) -> None:
-    assert tdee.missing_sentence() == "", "they ship in assets"
+    assert tdee.missing_sentence() == "", "the weights ship in assets"
     found = tdee.compare(page, session, "trained")
     models = [tdee.ablation(file, "cpu") for file in map(tdee.ablation_file, tdee.ABLATIONS) if file is not None]
     assert [model.config.fusion for model in models] == ["none", "TDEE"] and all(model.config.vas for model in models)
@@ -186,7 +186,7 @@ def test_the_shipped_ablations_load_and_differ_in_tdee(page: Page, session: Sess
     assert (found.with_.segment_map != off.with_.segment_map).any(), "it is not the model of the page"
 
 
-def test_routers_have_a_row_per_segment(session: Session) -> None:
+def test_routers_have_a_row_for_each_segment(session: Session) -> None:
     rows = tdee.routers(session)
     names = session.result.names  # type: ignore[union-attr]
     assert len(rows) == 3 * len(names)
@@ -212,7 +212,7 @@ def test_cells_agree_with_the_analysis(session: Session, layers: clustering.Laye
     assert grid != clustering.grid_html(session, layers, 5, "components")
 
 
-def test_missing_models_are_greyed_with_a_sentence(session: Session, layers: clustering.Layers) -> None:
+def test_missing_models_are_grey_with_a_sentence(session: Session, layers: clustering.Layers) -> None:
     assert [one.name for one in layers.missing] == list(HUB_MODELS)
     grid = clustering.grid_html(session, layers, 2, "clusters")
     assert grid.count("model absent") == 3 and "--features sam=FILE" in text_of(grid)
@@ -224,7 +224,7 @@ def test_k_has_limits(session: Session, layers: clustering.Layers, k: Any) -> No
         clustering.cells(session, layers, k)
 
 
-def test_a_damaged_file_is_a_greyed_cell(session: Session, predictor: Predictor, tmp_path: Path) -> None:
+def test_a_model_with_a_damaged_file_is_grey(session: Session, predictor: Predictor, tmp_path: Path) -> None:
     file = tmp_path / "dino.safetensors"
     file.write_bytes(b"no weights")
     with pytest.MonkeyPatch.context() as patch:
@@ -250,7 +250,7 @@ def test_weight_files_by_short_name(tmp_path: Path) -> None:
 # Decoder
 
 
-def test_film_strip_is_the_kernels_way(session: Session) -> None:
+def test_the_strip_shows_the_path_of_the_kernel(session: Session) -> None:
     choices = decoder.followed(session)
     name, number = next(iter(choices.items()))
     query = segment_queries(session.result)[number]  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ def test_film_strip_is_the_kernels_way(session: Session) -> None:
     assert len(decoder.frames(session, path)) == 4
 
 
-def test_no_such_segment_is_a_sentence(session: Session) -> None:
+def test_an_unknown_segment_gets_a_sentence(session: Session) -> None:
     with pytest.raises(ConfigError, match="There is no segment 999"):
         decoder.strip_html(session, 999)
 
@@ -285,10 +285,10 @@ def test_parts_cover_all_three_steps(session: Session) -> None:
     assert times.machine in said
 
 
-# What visitors type
+# Typed text
 
 
-def test_words_of_a_visitor_are_escaped(page: Page, predictor: Predictor, photo: str) -> None:
+def test_typed_words_are_escaped(page: Page, predictor: Predictor, photo: str) -> None:
     words = Vocabulary.parse(f"{EVIL}: stuff; sky: stuff; road: stuff; {EVIL} bus")
     session = run(Session(), predictor, photo, Asked(words))
     names = decoder.followed(session)
@@ -303,7 +303,7 @@ def test_words_of_a_visitor_are_escaped(page: Page, predictor: Predictor, photo:
     assert "<img src=x" not in "".join(made)
 
 
-def test_pieces_escape_and_keep_their_range() -> None:
+def test_pieces_are_escaped_and_clipped() -> None:
     bars = pieces.bars([pieces.Bar(EVIL, 7.0, EVIL, EVIL), pieces.Bar("x", float("nan"), "–")], EVIL)
     assert "<img" not in bars and "--share: 1.0000" in bars and "--share: 0.0000" in bars
     assert "<img" not in pieces.tracks([(EVIL, [0.2], EVIL)], (EVIL, "", ""), EVIL, EVIL)
@@ -325,7 +325,7 @@ def test_milliseconds(value: float, text: str) -> None:
 # Endpoints
 
 
-def test_answers_are_plain_and_have_files(page: Page, session: Session, layers: Any, tmp_path: Path) -> None:
+def test_answers_are_plain_json_with_files(page: Page, session: Session, layers: Any, tmp_path: Path) -> None:
     first = next(iter(decoder.followed(session).values()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.tabs.clustering.kept_layers", lambda *_: layers)
@@ -353,7 +353,7 @@ def folder(root: Path, name: str) -> Path:
     return root / name
 
 
-def test_an_endpoint_answers_and_leaves_nothing(page: Page, predictor: Predictor, photo: str) -> None:
+def test_an_endpoint_answers_and_leaves_no_files(page: Page, predictor: Predictor, photo: str) -> None:
     page.models._loaded["real"] = predictor
     kept: list[Session] = []
 
@@ -371,7 +371,7 @@ def test_an_endpoint_answers_and_leaves_nothing(page: Page, predictor: Predictor
     ("photo_given", "words", "message"),
     [(None, "sky", "Give a photo"), ({"path": "no such.jpg"}, "sky", "not found"), ("real", " ; ", "empty")],
 )
-def test_bad_calls_are_sentences(page: Page, photo: str, photo_given: Any, words: str, message: str) -> None:
+def test_bad_calls_get_a_sentence(page: Page, photo: str, photo_given: Any, words: str, message: str) -> None:
     given = {"path": photo} if photo_given == "real" else photo_given
     with pytest.raises(gr.Error, match=message):
         wiring.answered(page, given, words, None, None, lambda *_: {})

@@ -1,4 +1,4 @@
-"""The tabs as a visitor uses them, in Chromium, with the model that ships."""
+"""The tabs in Chromium, with the shipped XS."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ from tests.app.readability import faint_texts, unnamed
 from tests.app.visit import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-SLOW = 180_000  # milliseconds; every tab runs the model, and two busy cores are slow
+SLOW = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
 TITLES = {"vas": "VAS", "tdee": "TDEE", "clustering": "Clustering", "decoder": "Decoder", "speed": "Speed"}
 READY = {
     "vas": "#vas-stage .compare[data-ready]",
@@ -34,13 +34,13 @@ READY = {
     "decoder": "#decoder-strip .film",
     "speed": "#speed-times .whole",
 }
-ABLATION_FILES = [ablation_file(name) for name in ABLATIONS]  # asked before the server's patch
+ABLATION_FILES = [ablation_file(name) for name in ABLATIONS]  # looked up before the server patches the function
 EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Address of a server of the page over the real XS."""
+    """URL of a server of the page with the real XS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.tabs.clustering.hub_weights", lambda _: None)
         patch.setattr("app.tabs.tdee.ablation_file", lambda _: None)
@@ -62,13 +62,13 @@ def visit(browser: Any, server: str) -> Iterator[Visit]:
 
 
 def enter(visit: Visit, name: str) -> None:
-    """Open a tab and wait for what it shows."""
+    """Opens a tab and waits for its content."""
     open_tab(visit.tab, TITLES[name])
     visit.tab.wait_for_selector(READY[name])
 
 
 def changed(visit: Visit, selector: str, what: str, action: Callable[[], Any]) -> None:
-    """Do `action` and wait until `what` (a JavaScript expression of `node`) of an element is another than before."""
+    """Runs `action` and waits until `what`, a JavaScript expression of `node`, changes for an element."""
     read = f"(node => String({what}))(document.querySelector(selector))"
     before = visit.tab.evaluate(f"selector => {read}", selector)
     action()
@@ -76,7 +76,7 @@ def changed(visit: Visit, selector: str, what: str, action: Callable[[], Any]) -
 
 
 def choose(visit: Visit, box: str, text: str) -> None:
-    """Type into a Gradio dropdown and take what it offers, or the text itself."""
+    """Types into a Gradio dropdown and takes the choice that it offers, or the text itself."""
     visit.tab.fill(f"{box} input", text)
     visit.tab.press(f"{box} input", "Enter")
 
@@ -105,7 +105,7 @@ def test_vas(visit: Visit) -> None:
     low, high = (float(visit.tab.inner_text(f"#vas-stage .{end}").replace("−", "-")) for end in ("low", "high"))
     assert -1 <= low < high <= 1
     choose(visit, "#vas-word", "zebra")
-    visit.tab.wait_for_selector("#vas-focus :text('No segment carries the word “zebra”')")
+    visit.tab.wait_for_selector("#vas-focus :text('No segment has the word “zebra”')")
 
 
 def test_tdee(visit: Visit) -> None:
@@ -178,7 +178,7 @@ def test_speed(visit: Visit) -> None:
     visit.tab.wait_for_selector("#speed-times :text('Median of 3 runs')")
 
 
-def test_html_in_words_is_text_in_every_tab(visit: Visit) -> None:
+def test_html_in_words_is_escaped_in_every_tab(visit: Visit) -> None:
     visit.changes(lambda: visit.words(f"{EVIL}: stuff; {EVIL} bus; sky: stuff"))
     for name in ("vas", "tdee", "decoder"):
         enter(visit, name)
@@ -206,7 +206,7 @@ def test_text_of_the_tabs_is_readable(browser: Any, server: str, dark: bool) -> 
     for name in TITLES:
         enter(visit, name)
         visit.tab.wait_for_selector("[data-testid=status-tracker]:not(.hide)", state="hidden")
-        visit.tab.wait_for_timeout(500)  # milliseconds in which colours settle
+        visit.tab.wait_for_timeout(500)  # milliseconds for colour transitions to end
         assert faint_texts(visit.tab) == [], name
     visit.context.close()
     assert visit.complaints == []
@@ -230,8 +230,8 @@ def client(server: str) -> Client:
     return Client(server, verbose=False, httpx_kwargs={"timeout": 120})
 
 
-def test_calls_as_the_manual_makes_them(client: Client) -> None:
-    """Every endpoint, as `gradio_client` sees it: numbers first, then files."""
+def test_the_calls_of_the_manual(client: Client) -> None:
+    """Every endpoint, called with `gradio_client`: returns numbers, then files."""
     photo, words = handle_file(str(asset_path("photos/bear.jpg"))), "bear; grass: stuff"
     vas, files = client.predict(photo, words, word="bear", x=200, y=150, api_name="/vas")
     assert 0 < vas["share_on_segments"]["after"] <= 1 and vas["pixel"]["x"] == 200
@@ -254,12 +254,12 @@ def test_calls_as_the_manual_makes_them(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("/vas", {"word": "bear; grass"}, "Give one word"),
+        ("/vas", {"word": "bear; grass"}, "Give exactly one word"),
         ("/vas", {"x": 99999}, "outside 0 to"),
         ("/vas", {"measure": "<b>"}, "measure"),
         ("/vas", {"x": "1"}, "whole number"),
         ("/vas", {"model": "xxl"}, "no model"),
-        ("/tdee", {"mode": "trained"}, "are not here"),
+        ("/tdee", {"mode": "trained"}, "are missing"),
         ("/tdee", {"mode": ["off"]}, "mode"),
         ("/clustering", {"k": 1000}, "outside 2 to 12"),
         ("/clustering", {"view": "<b>"}, "view"),
@@ -274,7 +274,7 @@ def test_forged_calls_get_a_sentence(client: Client, name: str, given: dict[str,
 
 @pytest.mark.parametrize("name", ["segment", "vas", "tdee", "clustering", "decoder", "speed"])
 def test_a_file_that_was_not_uploaded_is_refused(client: Client, tmp_path: Path, name: str) -> None:
-    """The path of a photo on the server is no photo of the caller; the same call with an uploaded one is answered."""
+    """A path on the server is refused; the same call with an uploaded photo is answered."""
     private = tmp_path / "private.jpg"
     shutil.copy(asset_path("photos/bear.jpg"), private)
     with private.open("rb") as file:
@@ -290,7 +290,7 @@ def test_a_file_that_was_not_uploaded_is_refused(client: Client, tmp_path: Path,
 
 
 def _call(client: Client, name: str, given: dict[str, Any]) -> str:
-    """The events of a call by hand, with the endpoint's defaults for what is not given."""
+    """The events of a call over plain HTTP, with the endpoint's defaults for missing values."""
     parameters = client.view_api(print_info=False, return_format="dict")["named_endpoints"][f"/{name}"]["parameters"]
     data = [given.get(p["parameter_name"], p["parameter_default"]) for p in parameters]
     answer = httpx.post(f"{client.src}gradio_api/call/{name}", json={"data": data}, timeout=60)

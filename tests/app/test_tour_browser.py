@@ -1,4 +1,4 @@
-"""The guided tour, step by step as a lecturer takes it."""
+"""The guided tour, step by step."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The page as it is really served, `python -m app`: many visitors at once, its flags, its start and its end."""
+"""`python -m app` as a process: many simultaneous visitors, its options, its start and its end."""
 
 import contextlib
 import http.server
@@ -30,8 +30,8 @@ from tests.app.visitors import parser as visitors_parser
 
 
 @pytest.mark.slow
-def test_twenty_visitors_at_once_with_every_kind_of_trouble() -> None:
-    """A short run of `python -m tests.app.visitors`, held to the same as the long one whose report is committed."""
+def test_twenty_simultaneous_visitors_with_every_kind_of_trouble() -> None:
+    """A short run of `python -m tests.app.visitors`, with the checks of the long run whose report is committed."""
     with running_page("--time-limit", str(TIME_LIMIT)) as (address, process):
         found = run_visitors(address, process, 20, 60, warm_up=4)
     assert faults(found) == [], found
@@ -55,14 +55,14 @@ GOOD: dict[str, Any] = {
         ({"seconds_of_a_last_request": TIME_LIMIT + 1}, "not free"),
     ],
 )
-def test_a_report_with_a_fault_is_not_good(change: dict[str, Any], fault: str) -> None:
+def test_faults_in_a_report_are_found(change: dict[str, Any], fault: str) -> None:
     found = faults(GOOD | change)
     assert (len(found) == 1 and fault in found[0]) if fault else found == []
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_first_result_is_seen_within_ten_seconds(browser: Any) -> None:
+def test_the_first_result_is_visible_within_ten_seconds(browser: Any) -> None:
     with running_page() as (address, _):
         begin = time.monotonic()
         tab = browser.new_page()
@@ -80,7 +80,7 @@ def test_the_first_result_is_seen_within_ten_seconds(browser: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("listening", [True, False])
-def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> None:
+def test_a_signal_stops_it_cleanly(number: signal.Signals, listening: bool) -> None:
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "app", "--port", str(port)],
@@ -95,7 +95,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> No
         from tests.app.visitors import wait_until_up
 
         wait_until_up(f"http://127.0.0.1:{port}/", server)
-        # A browser holds a stream open for as long as its tab is there.
+        # A browser keeps a stream open as long as its tab exists.
         stream.enter_context(httpx.stream("GET", f"http://127.0.0.1:{port}/gradio_api/heartbeat/x", timeout=60))
         time.sleep(1)
     server.send_signal(number)
@@ -106,14 +106,14 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals, listening: bool) -> No
     assert server.returncode == (0 if listening else 130)
 
 
-def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_gets_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         assert main(["--port", str(listener.getsockname()[1])]) == 2
     said = capsys.readouterr()
     assert "cannot be served on 127.0.0.1" in said.err and len(said.err.strip().splitlines()) == 1
-    assert "Loading" not in said.out, "told before the model is loaded"
+    assert "Loading" not in said.out, "reported before the model is loaded"
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,20 @@ def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (["--auth", ""], "NAME:PASSWORD"),
         (["--auth-file", "no such file"], 'auth-file "no such file" cannot be read: No such file'),
         (["--auth-file", os.devnull], "NAME:PASSWORD"),
-        (["--root-path", "no slash"], "must begin with /"),
+        (["--root-path", "no slash"], "must be a path that begins with /"),
         (["--time-limit", "0"], "above 0"),
         (["--time-limit", "nan"], "above 0"),
         (["--device", "abacus"], "The device 'abacus' is not available"),
     ],
 )
-def test_wrong_options_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_get_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("source", ["option", "file", "environment"])
-def test_the_password_comes_from_three_places(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_has_three_sources(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(AUTH_VARIABLE, raising=False)
     file = tmp_path / "password"
     file.write_bytes("\ufeffada:pass:wörd\r\nmore\n".encode())
@@ -151,12 +151,12 @@ def test_the_password_comes_from_three_places(source: str, tmp_path: Path, monke
 
 
 class Served(Exception):
-    """What `served` would have been called with."""
+    """The arguments of the call of `served`."""
 
 
 @pytest.fixture
 def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page, dict[str, Any]]]:
-    """Runs `main` with arguments, over the fake predictor, up to the page and the options that it would serve."""
+    """Runs `main` with the fake predictor until it would serve the page; returns page and options."""
 
     def refuse(page: Page, **options: Any) -> None:
         raise Served(page, options)
@@ -178,7 +178,7 @@ def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page,
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]]) -> None:
-    """As with a shell's --auth-file <(command): it can be read once only."""
+    """As with a shell's `--auth-file <(command)`, which can be read only once."""
     reading, writing = os.pipe()
     os.write(writing, b"ada:secret\n")
     os.close(writing)
@@ -188,7 +188,7 @@ def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[P
         os.close(reading)
 
 
-def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
+def test_xs_allows_more_sessions_than_larger_models_whatever_its_weights(
     asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert asked_to_serve("--checkpoint", "mine.safetensors")[0].store._limit == MAX_SESSIONS
@@ -197,14 +197,14 @@ def test_xs_keeps_more_tabs_than_larger_models_whatever_its_weights(
     assert f"At most {MAX_SESSIONS} tabs are kept, or {LARGE_MODEL_SESSIONS} where S, M or L" in manual
 
 
-def test_no_password_is_given_and_a_bad_one_is_not_repeated(
+def test_a_malformed_password_is_refused_and_not_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(AUTH_VARIABLE, raising=False)
     assert credentials(parser().parse_args([])) is None
     for wrong in ("hidden", "", ":hidden", "hidden:"):
         monkeypatch.setenv(AUTH_VARIABLE, wrong)
-        assert main([]) == 2, "a variable that is set but wrong never leaves the page open to all"
+        assert main([]) == 2, "an invalid variable never leaves the page without a password"
         said = capsys.readouterr().err
         assert f"{AUTH_VARIABLE} needs a name and a password" in said and "hidden" not in said
     file = tmp_path / "password"
@@ -214,7 +214,7 @@ def test_no_password_is_given_and_a_bad_one_is_not_repeated(
         parser().parse_args(["--auth", "a:b", "--auth-file", "f"])
 
 
-def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
+def test_the_manual_agrees_with_the_report_of_the_long_run() -> None:
     report = json.loads((ROOT / "assets/evaluation/page-soak.json").read_text(encoding="utf-8"))
     manual = " ".join((ROOT / "docs" / "page.md").read_text(encoding="utf-8").split())
     said = re.search(
@@ -230,7 +230,7 @@ def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
     assert int(failed) == len(report["wrong"])
     assert [text for text in report["wrong"] if "foreign" in text or "another photo" in text] == []
     assert report["seconds_of_a_last_request"] < report["time_limit"], "a free model at the end"
-    # The command is the one that made the report.
+    # The manual gives the command that made the report.
     assert (given.visitors, given.time_limit) == (report["visitors"], report["time_limit"])
     assert given.seconds == 60 * int(minutes) <= report["seconds"] < given.seconds + 300
     assert report["options"].endswith(f"OMP_NUM_THREADS={threads}")
@@ -242,7 +242,7 @@ def test_the_manual_says_what_the_report_of_the_long_run_says() -> None:
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
-    """A proxy that answers 503 to whatever is asked."""
+    """A proxy that answers every request with 503."""
 
     asked: list[str] = []
 
@@ -279,7 +279,7 @@ with served(Page(FakePredictor()), server_name="127.0.0.1", server_port=int(sys.
     ],
     ids=lambda proxy: " ".join(f"{name}={value}" for name, value in proxy.items()),
 )
-def test_a_proxy_is_not_asked_for_the_pages_own_address(proxy: dict[str, str]) -> None:
+def test_the_page_does_not_call_itself_through_a_proxy(proxy: dict[str, str]) -> None:
     Refusing.asked.clear()
     refusing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=refusing.serve_forever, daemon=True).start()
@@ -294,16 +294,16 @@ def test_a_proxy_is_not_asked_for_the_pages_own_address(proxy: dict[str, str]) -
     assert (done.returncode, done.stdout.split()) == (0, ["up", "True"]), done.stderr
     assert Refusing.asked == [] and "Traceback" not in done.stderr
     unusable = any(value.startswith(("socks5", "what")) for value in proxy.values())
-    assert ("cannot be used and is left out" in done.stderr) == unusable
+    assert ("cannot be used and is ignored" in done.stderr) == unusable
 
 
-def test_mcp_says_what_it_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mcp_names_the_missing_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["--mcp"]) == 2
     assert 'pip install "gradio[mcp]"' in capsys.readouterr().err
 
 
-def test_help_names_the_limits() -> None:
+def test_help_lists_the_limits() -> None:
     text = " ".join(parser().format_help().split())
     for limit in ("32MB", "64 million pixels", "20,000 words", f"{MAX_QUEUE} waiting", f"{REQUEST_SECONDS:g} seconds"):
         assert limit in text, limit

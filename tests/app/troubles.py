@@ -1,6 +1,6 @@
-"""What goes wrong while others use the page: requests that are refused, visitors who leave, time limits, cut lines.
+"""Trouble while others use the page: refused requests, visitors who leave, time limits and cut connections.
 
-Each function does one thing to the page and raises `AssertionError` where the page answers it wrongly.
+Each function causes one kind of trouble and raises `AssertionError` if the page handles it wrongly.
 """
 
 import itertools
@@ -15,12 +15,12 @@ from app.limits import MAX_TEXT
 from eovseg.vocabulary import MAX_WORD_CHARACTERS
 from tests.app.gradio_calls import API, Caller
 
-_CUT = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets the connection instead of ending it
-_new = itertools.count()  # no two slow requests share a word, which would be kept
+_CUT = struct.pack("ii", 1, 0)  # SO_LINGER: close resets the connection
+_new = itertools.count()  # no two slow requests share a word, because it would be cached
 
 
 def refused(caller: Caller, path: str) -> None:
-    """Four requests that are wrong in different ways get a sentence each."""
+    """Four requests with different errors get one sentence each."""
     junk = caller.upload("junk.png", b"this is no picture", "image/png")
     for photo, words, sentence in ((junk, "sky", "junk.png"), (path, "x" * (MAX_TEXT + 1), "at most 400,000")):
         said = caller.segment(photo, words).error
@@ -33,7 +33,7 @@ def refused(caller: Caller, path: str) -> None:
 
 
 def left(caller: Caller, path: str) -> None:
-    """Someone else asks, listens for a moment and hangs up."""
+    """Another visitor sends a request, listens for a moment and disconnects."""
     joined = caller.join_segment(path, "left; alone")
     joined.raise_for_status()
     with caller.client.stream("GET", f"{API}/call/segment/{joined.json()['event_id']}", timeout=30):
@@ -41,7 +41,7 @@ def left(caller: Caller, path: str) -> None:
 
 
 def killed(caller: Caller, path: str) -> None:
-    """Three connections are reset: in the middle of an upload, of a request, and of an answer."""
+    """Three connections are reset: during an upload, during a request, and during an answer."""
     joined = caller.join_segment(path, "killed")
     joined.raise_for_status()
     heads = (
@@ -61,7 +61,7 @@ def killed(caller: Caller, path: str) -> None:
 
 
 def timed_out(caller: Caller, path: str) -> None:
-    """A request with more new words than can be read within the time limit ends with the sentence about it."""
+    """A request with more new words than can be encoded within the time limit gets the sentence about the limit."""
     start = f"{next(_new)} {time.time_ns()} "
     count = (MAX_TEXT - 1000) // (MAX_WORD_CHARACTERS + 2)
     words = "; ".join(f"{start}{number} {'very ' * 20}"[:MAX_WORD_CHARACTERS].strip() for number in range(count))
@@ -72,11 +72,11 @@ def timed_out(caller: Caller, path: str) -> None:
 TROUBLES: dict[str, Callable[[Caller, str], None]] = {
     "refused": refused, "left": left, "killed": killed, "timed_out": timed_out,
 }  # fmt: skip
-_EVERY = {"refused": (10, 3), "left": (10, 5), "killed": (10, 7), "timed_out": (60, 9)}  # turns, and which of them
+_EVERY = {"refused": (10, 3), "left": (10, 5), "killed": (10, 7), "timed_out": (60, 9)}  # period, turn
 
 
 def trouble_of(place: int, turn: int) -> str | None:
-    """Which trouble visitor `place` makes at this `turn`; None for an ordinary one. They do not do it all at once."""
+    """The trouble that visitor `place` makes at this `turn`, None for an ordinary turn; visitors take turns with it."""
     for name, (period, at) in _EVERY.items():
         if (turn + 7 * place) % period == at:
             return name
@@ -84,6 +84,6 @@ def trouble_of(place: int, turn: int) -> str | None:
 
 
 def make_trouble(name: str, address: str, path: str) -> None:
-    """One of `TROUBLES` on lines of its own, so that the visitor who makes it stays as undisturbed as all others."""
+    """Runs one of `TROUBLES` on separate connections, so that the visitor's own session is not affected."""
     with httpx.Client(base_url=address, timeout=300, trust_env=False) as client:
         TROUBLES[name](Caller(address, client), path)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SLOW = 60_000  # milliseconds; two busy cores are slow
+SLOW = 60_000  # timeout in milliseconds, long enough for two busy cores
 
 
 class Visit:
-    """One tab on the page, and what a visitor does in it."""
+    """A browser tab with the page, and the actions of its visitor."""
 
     def __init__(self, browser: Any, address: str, width: int = 1280, dark: bool = False) -> None:
         self.context = browser.new_context(
@@ -33,7 +33,7 @@ class Visit:
         return sorted(self.tab.locator(".stage .chip span").all_inner_texts())
 
     def changes(self, action: Callable[[], Any]) -> None:
-        """Do `action` and wait for a new result."""
+        """Runs `action` and waits for a new result."""
         before = self.token
         action()
         self.tab.wait_for_function("before => document.querySelector('.stage').dataset.ready !== before", arg=before)
@@ -42,16 +42,16 @@ class Visit:
         return list(self.tab.locator(f".stage .details tbody tr > :nth-child({place})").all_inner_texts())
 
     def picture(self) -> str:
-        """What the canvas over the photo shows."""
+        """The pixels of the canvas over the photo."""
         return str(self.tab.evaluate("document.querySelector('.stage .overlay').toDataURL()"))
 
     def set(self, name: str, value: float) -> None:
-        """Move a slider of the settings."""
+        """Moves a slider of the settings."""
         script = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
         self.tab.locator(f"#set-{name}").evaluate(script, value)
 
     def download(self, title: str) -> Path:
-        """Press a button of "Take it with you"."""
+        """Presses a button of the section "Download"."""
         with self.tab.expect_download() as waiting:
             self.tab.click(f".downloads button >> text={title}")
         self.saved_as[title] = waiting.value.suggested_filename

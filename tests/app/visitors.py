@@ -1,8 +1,8 @@
-"""Twenty visitors at once against a real server of the page: `python -m tests.app.visitors --out FILE`.
+"""Load test: twenty simultaneous visitors of a real server of the page, `python -m tests.app.visitors --out FILE`.
 
-Each has an own photo (own size, own colours), own words that nobody else uses, and a session of its own; half use the
-page's private events, half the public endpoint. Whatever comes back is checked against what that visitor sent. A third
-of what they do is trouble (tests/app/troubles.py): refused requests, leaving, time limits and connections that are cut.
+Each visitor has their own session, a photo of a unique size and colour, and words that nobody else uses. Half of them
+use the page's private events, half the public endpoint. Every answer is checked against what that visitor sent. A third
+of the turns are trouble (tests/app/troubles.py): refused requests, leaving, time limits and cut connections.
 """
 
 import argparse
@@ -39,20 +39,20 @@ from tests.app.gradio_calls import PATIENCE, Caller
 from tests.app.troubles import TROUBLES, make_trouble, trouble_of
 
 ROOT = Path(__file__).parent.parent.parent
-TIME_LIMIT = 10.0  # seconds: an ordinary request takes about one, that with too many words much longer
+TIME_LIMIT = 10.0  # seconds: an ordinary request takes about one, the one with too many words much longer
 WORDS_EACH = 6
-# The server closes a line that was idle for five seconds. httpx keeps one for as long by default, and a request that
-# meets the closing is reset.
+# The server closes connections after five idle seconds. httpx keeps them for the same time by default, and a request at
+# that moment would be reset.
 KEPT = httpx.Limits(keepalive_expiry=2)
 BUSY = re.compile(r"Queue is full")
 
 
 @contextmanager
 def running_page(*options: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Address and process of `python -m app` on a free port; ended by SIGTERM."""
+    """URL and process of `python -m app` on a free port; SIGTERM ends it."""
     port = free_port()
     command = [sys.executable, "-m", "app", "--port", str(port), *options]
-    # Into a file: a pipe that nobody reads would fill and hold the server up.
+    # Into a file, because a pipe that nobody reads would fill and block the server.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True)
         try:
@@ -74,7 +74,7 @@ def running_page(*options: str) -> Iterator[tuple[str, psutil.Process]]:
 def wait_until_up(address: str, server: subprocess.Popen[str], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert server.poll() is None, server.stdout.read() if server.stdout else "the page ended at its start"
+        assert server.poll() is None, server.stdout.read() if server.stdout else "the page ended during its start"
         try:
             if httpx.get(address, timeout=10, trust_env=False).status_code == 200:
                 return
@@ -84,7 +84,7 @@ def wait_until_up(address: str, server: subprocess.Popen[str], seconds: float = 
 
 
 def own_photo(place: int) -> np.ndarray:
-    """An example in a size and a colour cast that no other visitor has: (H, W, 3) uint8."""
+    """An example photo (H, W, 3) uint8 in a size and a colour cast that no other visitor has."""
     files = sorted(asset_path("photos").glob("*.jpg"))
     with Image.open(files[place % len(files)]) as image:
         pixels = np.asarray(image.convert("RGB").resize((200 + 4 * place, 150 + 2 * place))).astype(np.float32)
@@ -94,7 +94,7 @@ def own_photo(place: int) -> np.ndarray:
 
 @dataclass
 class Visitor:
-    """What one visitor sends, and what came of it."""
+    """A visitor: their requests and the outcomes."""
 
     place: int
     caller: Caller
@@ -105,14 +105,14 @@ class Visitor:
     troubles: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     path: str = ""
-    goes: int = 0  # of the tab Many
-    pressed: bool = False  # whether the page shows a result of the own words
+    goes: int = 0  # runs of the tab Many
+    pressed: bool = False  # whether the page shows a result for this visitor's words
 
     def prepare(self) -> None:
         self.path = self.caller.photo(self.pixels.shape[1], self.pixels.shape[0], self.pixels)
 
     def visit(self, turn: int) -> None:
-        """One request with some of the own words, or one trouble, checked."""
+        """Sends a request with some of the visitor's words, or makes trouble, and checks the outcome."""
         words = self.words[turn % 3 :]
         trouble = trouble_of(self.place, turn)
         begin = time.monotonic()
@@ -157,7 +157,7 @@ class Visitor:
         self.pressed = True
 
     def with_many_photos(self) -> None:
-        """Two photos in one go, with the words that this visitor asked for before."""
+        """Runs the tab Many on two photos, with the words of this visitor's last request."""
         files = [{"path": self.path, "name": f"{self.place}-{number}.png"} for number in range(2)]
         done = self.caller.do(self.caller.event("many", "begin"), [None], {"files": files})
         value = done["output"]["data"][0]
@@ -181,7 +181,7 @@ class Visitor:
         return found
 
     def check_photo(self, content: bytes, blended: bool) -> None:
-        """An overlay keeps the photo's light and shade; a photo is the photo."""
+        """Checks that an overlay or a photo belongs to this visitor; overlays keep the lightness of the photo."""
         found = self.check_size(content).astype(np.float32).mean(2)
         own = self.pixels.astype(np.float32).mean(2)
         assert np.corrcoef(found.ravel(), own.ravel())[0, 1] > (0.4 if blended else 0.98), "another photo"
@@ -192,7 +192,7 @@ def decoded(address: str) -> bytes:
 
 
 def everyday_words(count: int) -> list[str]:
-    """`count` different words of a large class list."""
+    """`count` different words from a large preset."""
     words: list[str] = []
     for entry in Vocabulary.preset("ade20k-150").classes:
         if entry.label not in words:
@@ -202,7 +202,7 @@ def everyday_words(count: int) -> list[str]:
 
 
 def rss(process: psutil.Process) -> int:
-    """Resident bytes of the server, after a round of its janitor in which nobody asked for anything."""
+    """Resident bytes of the server, after an idle round of its janitor."""
     time.sleep(ROUND_SECONDS + 5)
     return int(process.memory_info().rss)
 
@@ -210,9 +210,9 @@ def rss(process: psutil.Process) -> int:
 def run_visitors(
     address: str, process: psutil.Process, count: int, seconds: float, warm_up: int = 2, limit: float = TIME_LIMIT
 ) -> dict[str, Any]:
-    """What `count` visitors met in `seconds`, after `warm_up` turns each, and what the server's memory was.
+    """A report of `count` visitors during `seconds`, after `warm_up` turns each, with the server's memory.
 
-    `limit`: the server's --time-limit in seconds.
+    `limit` is the server's --time-limit in seconds.
     """
     pool = everyday_words(count * WORDS_EACH)
     visitors = []
@@ -255,7 +255,7 @@ def run_visitors(
     after = rss(process)
     last = Visitor(count, Caller(address), pool[:WORDS_EACH], own_photo(count))
     last.prepare()
-    last.over_the_api(last.words)  # a model that is free answers the first request of someone new
+    last.over_the_api(last.words)  # if the model is free, it answers the first request of a new visitor
     begin = time.monotonic()
     last.over_the_api(last.words[1:])
     last_took = time.monotonic() - begin
@@ -286,7 +286,7 @@ def run_visitors(
 
 
 def faults(found: dict[str, Any]) -> list[str]:
-    """What is not as it should be in a report of `run_visitors`, as sentences; none where all is well."""
+    """The faults in a report of `run_visitors`, as sentences; empty if there are none."""
     checks = {
         f"answers were wrong: {found['wrong'][:5]}": found["wrong"] == [],
         "nobody got many photos": found["goes_of_many_photos"] >= 1,
@@ -299,7 +299,7 @@ def faults(found: dict[str, Any]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """The command-line options."""
     options = argparse.ArgumentParser(prog="python -m tests.app.visitors", description=__doc__)
     options.add_argument("--visitors", type=int, default=20)
     options.add_argument("--seconds", type=float, default=120)
@@ -310,7 +310,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and write; 1 with the reasons where `faults` finds any."""
+    """Runs the visitors and writes the report; returns 1, after printing the faults, if there are any."""
     given = parser().parse_args(arguments)
     with running_page("--time-limit", str(given.time_limit)) as (address, process):
         found = run_visitors(address, process, given.visitors, given.seconds, given.warm_up, given.time_limit)
