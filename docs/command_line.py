@@ -12,6 +12,7 @@ from eovseg import cli, own_packages
 TOOLS = (
     "eovseg.training.pseudo_labels",
     "eovseg.training.joint_space",
+    "eovseg.training.word_odds",
     "eovseg.evaluation.stored",
     "eovseg.evaluation.calibrate",
     "eovseg.evaluation.ablations",

@@ -91,14 +91,20 @@ class Composer:
         return torch.from_numpy(np.ascontiguousarray(given)).to(self.masks).permute(2, 0, 1) / 255
 
     @torch.inference_mode()
-    def semantic(self, void: float | None) -> Composed:
-        """One segment per class that wins a pixel; its kernel is the one with the highest probability of the class."""
+    def semantic(self, rule: ModelConfig, word_map: Tensor | None = None) -> Composed:
+        """One segment per class that wins a pixel; its kernel is the one with the highest probability of the class.
+
+        `word_map` (K, h, w), log-probabilities, counts as much as the rule says.
+        """
+        void = rule.void_threshold
         keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
         if void is not None:
             keep = self.scores.softmax(-1)[:, -1] <= void
         if not bool(keep.any()):
             return Composed(np.zeros(self.geometry.output_size, np.int32), (), ())
-        best, _ = semantic_argmax(self.scores[keep], self.masks[keep], self.geometry)
+        best, _ = semantic_argmax(
+            self.scores[keep], self.masks[keep], self.geometry, word_map, rule.semantic_word_weight
+        )
         classes, ids = np.unique(best.cpu().numpy(), return_inverse=True)
         ids = (ids.reshape(best.shape) + 1).astype(np.int32)
         extents = _extents(ids, len(classes))

@@ -25,7 +25,7 @@ from eovseg.embeddings import EmbeddingCache
 from eovseg.fast import FastEOVSeg, optimise
 from eovseg.images import ImageSource, load_image, resize_for_network
 from eovseg.kept_photos import KeptPhotos
-from eovseg.model.classifier import class_log_probabilities
+from eovseg.model.classifier import class_log_probabilities, class_maximum
 from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.text import text_key
@@ -212,7 +212,7 @@ class Segmenter:
         if chosen.task == "panoptic":
             made = composer.panoptic(rule, state.image)
         elif chosen.task == "semantic":
-            made = composer.semantic(rule.void_threshold)
+            made = composer.semantic(rule, self._word_map(decoded) if rule.semantic_word_weight else None)
         else:
             made = composer.instances(rule.score_threshold)
         timings = {
@@ -233,6 +233,19 @@ class Segmenter:
             made.queries,
             verdicts=self.verdicts(decoded),
         )
+
+    @torch.inference_mode()
+    def _word_map(self, decoded: Decoded) -> Tensor | None:
+        """Log-probabilities (K, h, w) of the classes at every cell: VAS's softmax over words, mean over its heads."""
+        vas, features = self.network.vas, decoded.state.features
+        if vas is None:
+            return None
+        words = self.text_embeddings(decoded.vocabulary)
+        text, _ = self.network.text_rows(words)
+        embedding = vas.embed(features.aggregated.to(text.dtype))
+        shares = vas.similarity(embedding, text).softmax(2)[0, :, :-1].mean(0)  # (N, hw)
+        classes = class_maximum(shares.T, words.class_index, words.classes).T  # (K, hw)
+        return classes.clamp(min=1e-6).log().unflatten(1, embedding.shape[-2:])
 
     def _with_words(
         self, made: Composed, decoded: Decoded, rule: ModelConfig, task: Task, scores: Tensor

@@ -14,10 +14,23 @@ def semantic(class_log_probabilities: Tensor, mask_logits: Tensor, geometry: Mas
 
 
 def semantic_argmax(
-    class_log_probabilities: Tensor, mask_logits: Tensor, geometry: MaskGeometry
+    class_log_probabilities: Tensor,
+    mask_logits: Tensor,
+    geometry: MaskGeometry,
+    word_map: Tensor | None = None,
+    weight: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Best class of every pixel (H, W) long and its score (H, W), without storing the scores of all classes."""
-    bands = [scores.max(0) for _, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry)]
+    """Best class of every pixel (H, W) long and its score (H, W), without storing the scores of all classes.
+
+    `word_map` (K, h, w) are log-probabilities of the classes at mask stride. They are mixed with the kernels' scores
+    as a geometric mean, in which `weight` (0..1) is theirs.
+    """
+    bands = []
+    for rows, scores in _semantic_bands(class_log_probabilities, mask_logits, geometry):
+        if word_map is not None:
+            words = geometry.window(word_map, rows, slice(0, geometry.output_size[1]))
+            scores = scores ** (1 - weight) * (weight * words).exp()
+        bands.append(scores.max(0))
     return torch.cat([b.indices for b in bands]), torch.cat([b.values for b in bands])
 
 

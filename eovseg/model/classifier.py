@@ -45,11 +45,15 @@ def classification_logits(
     `class_index` (N,) is the class of each text row, ascending; every class needs at least one row.
     """
     scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-    rows = scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T  # (B, Q, N)
+    return class_maximum(scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T, class_index, classes)
+
+
+def class_maximum(rows: Tensor, class_index: Tensor, classes: int) -> Tensor:
+    """Maximum over the words of each class, which `class_index` (N,) names: (..., N) -> (..., classes)."""
     if classes == class_index.shape[0]:
         return rows
-    logits = rows.new_full((*rows.shape[:-1], classes), -torch.inf)
-    return logits.scatter_reduce(-1, class_index.expand_as(rows), rows, "amax", include_self=False)
+    found = rows.new_full((*rows.shape[:-1], classes), -torch.inf)
+    return found.scatter_reduce(-1, class_index.expand_as(rows), rows, "amax", include_self=False)
 
 
 def class_log_probabilities(

@@ -89,6 +89,7 @@ class ModelConfig:
     composition: Composition = "released"  # rule that makes segments, see `eovseg.composition.panoptic`
     mask_threshold: float = 0.5  # best-first only: mask probability above which a cell belongs to the kernel
     pixel_threshold: float = 0.5  # best-first only: minimum mask probability of a labelled pixel
+    semantic_word_weight: float = 0.0  # semantic task: weight of VAS's softmax over words beside the kernels' scores
     edges: bool = False  # align masks with the photo's edges, see `composition/edges.py`
     # Slope and bias that calibrate a panoptic segment's score to the probability that it is correct, see `shown_score`;
     # None: uncalibrated. Does not affect which segments are found.
@@ -101,7 +102,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_words(self)
-        for name in SHARES:
+        for name in (*SHARES, "semantic_word_weight", "class_dropout"):
             if name != "void_threshold" or self.void_threshold is not None:
                 share(name, getattr(self, name))
         if self.calibration is not None:
