@@ -19,7 +19,7 @@ from eovseg.errors import EovsegError, any_encoding, exit_code
 
 FIRST = {
     "variant": "xs", "loss": {"points": 768}, "openvino": False,
-    "model": ['interaction="DDA"', "attention_heads=8", 'mask_bias="none"', "vas_offset=true"],
+    "model": ['interaction="DDA"', "attention_heads=8", 'mask_bias="none"', "mask_regression=false", "vas_offset=true"],
 }  # fmt: skip
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {"first": (FIRST, 1, 2), "now": ({"variant": "xs"}, 2, 1)}
 STEPS, WARM_UP = 20, 10
