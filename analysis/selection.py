@@ -69,9 +69,14 @@ class Selection:
         of_pair = np.array([place[pair.photo] for pair in known], dtype=np.int64)
         before, after = (np.array([getattr(pair, name) for pair in known]) for name in ("before", "after"))
         ratios = np.array([spread.ratio for spread in self.spreads])
+        found_at_all = np.array(
+            [np.isfinite(pair.before) and np.isfinite(pair.after) for pair in self.pairs], dtype=float
+        )
+        of_all = np.array([place[pair.photo] for pair in self.pairs], dtype=np.int64)
         figures = {
             "weights, 90th over 10th percentile, mean over photos": photo_mean(ratios, np.arange(photos), draws),
             "weights, 90th over 10th percentile, all pixels together": _pooled_ratio(self.samples, draws),
+            "pairs with positive similarity before and after": photo_mean(found_at_all, of_all, draws),
             "share on true segments before": photo_mean(before, of_pair, draws),
             "share on true segments after": photo_mean(after, of_pair, draws),
             "pairs with a higher share after": photo_mean(after > before, of_pair, draws),
