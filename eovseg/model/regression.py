@@ -11,7 +11,7 @@ from torch import Tensor
 from eovseg.model.positions import position_terms
 
 RIDGE = 0.1  # relative to the variance of a feature
-_HALVINGS = 14  # of the interval in which the threshold lies
+_HALVINGS = 22  # of the interval in which the threshold lies
 _STEPS = 18  # of Newton's iteration, which squares the error; an ONNX file has no operator for a linear system
 
 

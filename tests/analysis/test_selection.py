@@ -27,7 +27,7 @@ SAMPLES = (np.array([1.0, 2, 3, 4, 5]), np.array([6.0, 7, 8, 9, 10]), np.array([
 
 def test_figures_of_rows_that_a_person_can_check() -> None:
     values = {name: row["value"] for name, row in Selection(SPREADS, PAIRS, SAMPLES).summary.items()}
-    assert list(values.values()) == pytest.approx([(3 + 1) / 2, 10 / 1, 1, 0.4, 1.6 / 3, 2 / 3])
+    assert list(values.values()) == pytest.approx([(3 + 1) / 2, 10 / 1, 3 / 4, 0.4, 1.6 / 3, 2 / 3])
     assert list(values) == [
         "weights, 90th over 10th percentile, mean over photos",
         "weights, 90th over 10th percentile, all pixels together",
