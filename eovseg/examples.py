@@ -22,7 +22,7 @@ from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
 # Share of the frozen tower's direction. Without some of the trained classifier's, void takes what the word stands for.
-_FROZEN = 0.7
+_FROZEN = 0.5
 
 if TYPE_CHECKING:
     from eovseg.images import ImageSource

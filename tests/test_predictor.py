@@ -188,7 +188,7 @@ def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatc
     result = predictor(photo, Vocabulary.parse("; ".join([*made_up, WORDS])))
     assert encoded == made_up
     assert all(segment.class_id >= 10_000 for segment in result.segments)
-    assert (names(result) == names(alone)).mean() > 0.9  # VAS's weights depend on the list
+    assert (names(result) == names(alone)).mean() > 0.85  # VAS's weights depend on the list
 
 
 @pytest.mark.parametrize(

