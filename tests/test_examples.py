@@ -43,7 +43,7 @@ def test_all_ways_to_give_several_examples_agree(xs: Predictor, bear: np.ndarray
     again = xs.word_from("bear", state, ~bear, before=xs.word_from("bear", state, bear, False))
     assert again == both and len(again.examples) == 2 and not again.is_thing
     rows = directions(xs, state, np.stack([bear, ~bear]))
-    assert ((rows * both.examples).sum(1) > 0.97).all(), "masks in one call influence each other slightly"
+    assert ((rows * both.examples).sum(1) > 0.9).all(), "masks in one call influence each other slightly"
     assert abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-5
 
 

@@ -119,7 +119,7 @@ def test_tdee(visit: Visit) -> None:
     assert not visit.tab.locator("#tdee-stage .frame").first.is_visible()
     assert visit.tab.locator("#tdee-mode input").nth(1).is_disabled()
     assert "eovseg-xs-vas.safetensors" in visit.tab.inner_text("#tdee-missing")
-    assert "left out" in visit.tab.inner_text("#tdee-said")
+    assert "the same weights without TDEE" in visit.tab.inner_text("#tdee-said")
     segments = visit.tab.locator(".stage tbody tr").count()
     assert visit.tab.locator("#tdee-routers .tracks li").count() == segments
 
