@@ -14,12 +14,12 @@ from eovseg.formats.photo import PhotoFile
 from eovseg.stems import clean_stem
 
 if TYPE_CHECKING:
-    from eovseg.segmented import SegmentedPhoto
+    from eovseg.result import Result
 
 _QUALITY = 95
 
 
-def archive(result: "SegmentedPhoto", kind: str) -> bytes:
+def archive(result: "Result", kind: str) -> bytes:
     """The ZIP of `kind` (a name of `FORMATS`).
 
     The photo is a JPEG of the size that was segmented, in `yolo/images` for YOLO, else at the top level. For Label

@@ -104,7 +104,7 @@ def set_word_odds(
         words = scale * vas.guide(text.embeddings[first])
     shift = fit_word_odds(embeddings.clone(), words.clone(), labels)
     with torch.no_grad():
-        vas.guide.bias += shift / scale
+        vas.guide.bias.add_(shift / scale)
 
 
 def _run(options: argparse.Namespace) -> None:
