@@ -3,12 +3,13 @@
 An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
 mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
 its embedding by the frozen tower less the mean of what else is in the same photo, and a share of the trained
-classifier's embedding less the mean of the training words, among which it lies. The directions of all examples, and
-that of the name, are averaged and put where texts are: mean of the training words plus as much of the direction as
-those words have on average. `docs/words-by-example.md` has the measurements.
+classifier's embedding less the mean of the training words, among which it lies. The vector is the mean of the training
+words plus as much of this direction as lets it win few of the other kernels of the example's photo. The directions of
+several examples are averaged, and that of the name with them. `docs/words-by-example.md` has the measurements.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,16 @@ from torch.nn import functional as F
 
 from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
+from eovseg.model.classifier import class_log_probabilities, classification_logits
+from eovseg.model.values import Logits
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
 # Share of the frozen tower's direction. Without some of the trained classifier's, void takes what the word stands for.
 _FROZEN = 0.5
+# Largest share of the other kernels of its photo that an example may win from the training words.
+_FALSE_ALARMS = 0.05
+_LENGTHS = 20  # lengths that are tried, up to the mean length of a training word's direction
 
 if TYPE_CHECKING:
     from eovseg.images import ImageSource
@@ -82,13 +88,18 @@ def word_of(predictor: "Segmenter", name: str, is_thing: bool, rows: np.ndarray)
 
 @torch.inference_mode()
 def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -> np.ndarray:
-    """(M, D) float32, unit length: how masks (M, H, W) bool differ from what else the kernels find in the photo.
+    """(M, D) float32: how masks (M, H, W) bool differ from what else the kernels find in the photo.
 
-    The kernels are those that the training words give; for the trained classifier one starts from each mask. Kernels
-    that lie mostly in a mask are no other thing, unless all do. Masks that are given together see each other a little.
+    The length of a row, above 0 and at most 1, is the part of a training word's mean distance from their mean with
+    which the row wins at most `_FALSE_ALARMS` of the other kernels. The kernels are those that the training words give;
+    for the trained classifier one starts from each mask. Kernels that lie mostly in a mask are no other thing, unless
+    all do. Masks that are given together see each other a little.
     """
     network, features = predictor.network, state.features
     words = predictor.text_embeddings(Vocabulary.preset(TRAINING_PRESET))
+    center, spread = (
+        torch.as_tensor(value).to(words.embeddings.device) for value in _center(words.embeddings.cpu().numpy())
+    )
     rows = []
     for part in masks_on_grid(masks, features).split(network.config.queries):
         own = torch.where(part, MASK_LOGIT, -MASK_LOGIT)[None].to(features.aggregated.dtype)
@@ -97,12 +108,43 @@ def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -
             found = logits.mask_logits[-1]
             frozen, others = (network.embed_masks(features, given)[0] for given in (own, found))
         assert logits.extra_class_embeddings is not None
-        middle = _elsewhere(part, found[0] > 0) @ F.normalize(others.double(), dim=-1)
+        elsewhere = _elsewhere(part, found[0] > 0)
+        middle = elsewhere @ F.normalize(others.double(), dim=-1)
         # The trained classifier's embeddings lie among texts already.
-        trained = _away(logits.extra_class_embeddings[0], words.embeddings.double().mean(0))
-        rows.append(F.normalize(_FROZEN * _away(frozen, middle) + (1 - _FROZEN) * trained, dim=-1))
-    directions: np.ndarray = torch.cat(rows).float().cpu().numpy()
+        trained = _away(logits.extra_class_embeddings[0], center)
+        units = F.normalize(_FROZEN * _away(frozen, middle) + (1 - _FROZEN) * trained, dim=-1)
+        lengths = torch.linspace(0, 1, _LENGTHS + 1, dtype=units.dtype, device=units.device)[1:, None]
+        for unit, weights in zip(units, elsewhere, strict=True):
+            wins = _wins(predictor, logits, others, F.normalize(center + lengths * spread * unit, dim=-1))
+            allowed = lengths[wins.double() @ weights <= _FALSE_ALARMS]
+            rows.append(unit * (allowed.max() if len(allowed) else lengths[0]))
+    directions: np.ndarray = torch.stack(rows).float().cpu().numpy()
     return directions
+
+
+def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
+    """(G, Q) bool: whether each of the vectors (G, D), added to the training words, wins each kernel.
+
+    `logits` are those of the kernels for the training words, and `others` (Q, D) their embeddings by the frozen tower.
+    """
+    network, rule = predictor.network, predictor.config
+    count = len(candidates)
+
+    def added(known: Tensor, embeddings: Tensor, scale: Tensor) -> Tensor:
+        index = torch.arange(count, device=known.device)
+        new = classification_logits(embeddings.double(), candidates, index, scale, count)[0].T[..., None]
+        known = known.double().expand(count, -1, -1)
+        return torch.cat([known[..., :-1], new, known[..., -1:]], dim=-1)
+
+    layer, tower = network.decoder.layers[-1], network.feature_extractor
+    joined = replace(
+        logits,
+        class_logits=(added(logits.class_logits[-1], logits.class_embeddings, layer.logit_scale),),
+        out_of_vocabulary_logits=added(logits.out_of_vocabulary_logits, others[None], tower.logit_scale),
+    )
+    seen = torch.from_numpy(np.append(predictor.seen(Vocabulary.preset(TRAINING_PRESET)), False)).to(others.device)
+    scores = class_log_probabilities(joined, seen, rule.alpha, rule.beta, rule.ensemble)[..., :-1]
+    return scores.argmax(-1) == len(seen) - 1
 
 
 def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
@@ -120,12 +162,21 @@ def _away(embeddings: Tensor, middle: Tensor) -> Tensor:
 
 
 def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The vector (D,) float32 of directions (n, D) and a name's embedding (D,), among the embeddings `words` (N, D)."""
-    middle = words.mean(0, dtype=np.float64)
-    spread = np.linalg.norm(words - middle, axis=1).mean()
-    # The name counts as much as one example.
-    both = len(examples) * _unit(examples.mean(0, dtype=np.float64)) + _unit(text - middle)
-    return _unit(middle + spread * _unit(both)).astype(np.float32)
+    """The vector (D,) float32 of rows of `directions` (n, D) and a name's embedding (D,), among embeddings (N, D).
+
+    The name counts as much as one example for the direction; the length is that of the examples' mean, so examples that
+    disagree make the word more careful.
+    """
+    center, spread = _center(words)
+    mean = examples.mean(0, dtype=np.float64)
+    both = len(examples) * _unit(mean) + _unit(text - center)
+    return _unit(center + spread * np.linalg.norm(mean) * _unit(both)).astype(np.float32)
+
+
+def _center(words: np.ndarray) -> tuple[np.ndarray, float]:
+    """The mean (D,) float64 of embeddings (N, D), and their mean distance from it."""
+    center: np.ndarray = words.mean(0, dtype=np.float64)
+    return center, np.linalg.norm(words - center, axis=1).mean()
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

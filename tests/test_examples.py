@@ -11,8 +11,10 @@ from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores
 from eovseg.examples import directions, placed
+from eovseg.model.classifier import class_log_probabilities
 from eovseg.predictor import Predictor
-from eovseg.vocabulary import Vocabulary
+from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.word import Word
 
 BEAR = asset_path("photos/bear.jpg")
 
@@ -43,8 +45,35 @@ def test_all_ways_to_give_several_examples_agree(xs: Predictor, bear: np.ndarray
     again = xs.word_from("bear", state, ~bear, before=xs.word_from("bear", state, bear, False))
     assert again == both and len(again.examples) == 2 and not again.is_thing
     rows = directions(xs, state, np.stack([bear, ~bear]))
-    assert ((rows * both.examples).sum(1) > 0.9).all(), "masks in one call influence each other slightly"
-    assert abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-5
+    lengths = [np.linalg.norm(kept, axis=1) for kept in (rows, both.examples)]
+    alike = (rows * both.examples).sum(1) / np.prod(lengths, axis=0)
+    assert (alike > 0.9).all(), "masks in one call influence each other slightly"
+    assert np.min(lengths) > 0 and np.max(lengths) < 1 + 1e-6
+
+
+def test_an_example_wins_few_of_the_other_kernels(xs: Predictor, bear: np.ndarray) -> None:
+    words = Vocabulary.preset(TRAINING_PRESET)
+    known = xs.text_embeddings(words).embeddings.numpy().astype(np.float64)
+    center, state = known.mean(0), xs.encode_image(str(BEAR))
+    spread = np.linalg.norm(known - center, axis=1).mean()
+    row = directions(xs, state, bear[None])
+
+    def share(row: np.ndarray) -> float:
+        """Share of the kernels outside the bear that get the word's name when it is added to the training words."""
+        vector = center + spread * row[0]
+        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+        word = Word("xyz", True, vector, row, xs.words.embed(["xyz"])[0], "xs")
+        decoded = xs.decode(state, Vocabulary.coerce([*words.words, word]))
+        seen = torch.from_numpy(xs.seen(decoded.vocabulary))
+        scores = class_log_probabilities(decoded.logits, seen, xs.config.alpha, xs.config.beta, xs.config.ensemble)
+        wins = (scores[0, :, :-1].argmax(-1) == len(seen) - 1).numpy()
+        found = (decoded.logits.mask_logits[-1][0] > 0).numpy()
+        own = masks_on_grid(bear[None], state.features)[0].numpy()
+        outside = found.any((1, 2)) & ((found & own).sum((1, 2)) < 0.5 * found.sum((1, 2)))
+        return float(wins[outside].mean())
+
+    assert share(row) < 0.1, "the word changes VAS and so the kernels slightly"
+    assert share(row / np.linalg.norm(row)) > share(row), "otherwise the length does nothing"
 
 
 def test_a_vector_is_close_to_the_texts() -> None:

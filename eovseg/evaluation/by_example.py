@@ -9,7 +9,8 @@ the others by words; in scope "all", with 3 examples, all these classes are, and
 `own` regions are those of the classes by example, `rest` are all others on the same photos; `taken` is the share of
 `rest` that gets the name of a class by example.
 Panoptic figures pool the segments of the classes by example over the photos that have one. All figures are in percent,
-with 95 % intervals (bootstrap over photos); `gain` is the difference to words alone on the same resamples.
+with 95 % intervals (bootstrap over photos); `gain` is the difference to words alone on the same resamples, and for
+examples `over` is that to shuffled ones.
 """
 
 import argparse
@@ -211,24 +212,27 @@ class Trial:
             pairs = [np.array([kept[place] for place in photos]) for kept in (self.counts[key], word)]
             value, compared = (_ratios(pair) for pair in pairs)
             low, high = interval(value[1:], value[0])
-            gain = value - compared
-            bounds = interval(gain[1:], gain[0]) if condition != "word" else (np.nan, np.nan)
+            gain = value - compared if condition != "word" else np.full_like(value, np.nan)
+            shuffled = self.counts.get((figure, scope, count, "shuffled"), {}) if condition == "examples" else {}
+            common = shuffled.keys() >= set(photos)
+            over = value - _ratios(np.array([shuffled[place] for place in photos])) if common else gain * np.nan
             repeats = 1 if figure in PANOPTIC else self.draws
-            yield {
-                "figure": figure,
-                "scope": scope,
-                "examples": count,
-                "condition": condition,
-                "classes": len(self.classes[count]),
-                "photos": len(photos),
-                "regions": round(float(pairs[0][:, 1].sum()) / repeats, 1),
-                "percent": _rounded(value[0]),
-                "low": _rounded(low),
-                "high": _rounded(high),
-                "gain": _rounded(gain[0]) if condition != "word" else "",
-                "gain_low": _rounded(bounds[0]),
-                "gain_high": _rounded(bounds[1]),
-            }
+            yield (
+                {
+                    "figure": figure,
+                    "scope": scope,
+                    "examples": count,
+                    "condition": condition,
+                    "classes": len(self.classes[count]),
+                    "photos": len(photos),
+                    "regions": round(float(pairs[0][:, 1].sum()) / repeats, 1),
+                    "percent": _rounded(value[0]),
+                    "low": _rounded(low),
+                    "high": _rounded(high),
+                }
+                | _difference("gain", gain)
+                | _difference("over", over)
+            )
 
 
 def _shuffled(rows: Mapping[int, np.ndarray], random: np.random.Generator) -> dict[int, np.ndarray]:
@@ -243,6 +247,12 @@ def _ratios(pairs: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios: np.ndarray = drawn[:, 0] / drawn[:, 1]
     return ratios
+
+
+def _difference(name: str, draws: np.ndarray) -> dict[str, float | str]:
+    """A difference and its interval, from its value on all photos and on every draw; empty where it is not defined."""
+    low, high = interval(draws[1:], draws[0])
+    return {name: _rounded(draws[0]), f"{name}_low": _rounded(low), f"{name}_high": _rounded(high)}
 
 
 def _rounded(value: float) -> float | str:

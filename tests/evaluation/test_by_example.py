@@ -58,7 +58,8 @@ def test_the_table_compares_lists_on_the_same_regions(trial: Trial) -> None:
             kinds = (chosen[f"{name} {figure}", "one", 1, kind] for kind in ("word", "examples", "shuffled"))
             word, examples, shuffled = kinds
             assert word["regions"] == examples["regions"] == shuffled["regions"] == 2 * regions
-            assert word["gain"] == ""
+            assert word["gain"] == word["over"] == shuffled["over"] == ""
+            assert examples["over"] == pytest.approx(examples["percent"] - shuffled["percent"], abs=0.11)
             assert examples["gain"] == pytest.approx(examples["percent"] - word["percent"], abs=0.11)
             assert 0 <= examples["percent"] <= 100
     assert not any(r["examples"] > 1 for r in rows), "no class has three masks on the other photo"
