@@ -52,6 +52,7 @@ def launch_options() -> dict[str, Any]:
         "app_kwargs": {"middleware": [Middleware(Gate, folders=[asset_path("photos")])]},
         "footer_links": ["api"],
         "favicon_path": str(_HERE / "mark.svg"),
+        "_frontend": False,  # omits a check that gives up when a busy machine does not answer within 3 seconds
     }
 
 
