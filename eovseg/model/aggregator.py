@@ -40,10 +40,11 @@ class DeformableUpsample(nn.Module):
 
 
 class LiteAggregator(nn.Module):
-    """res2..res5 -> F_agg (B, C, H/4, W/4) and the levels p5, p4, p3 for the multi-scale variants.
+    """res2..res5 -> F_agg (B, C, H/4, W/4) and the levels p5, p4, p3 (strides 32, 16, 8) for multi-scale.
 
     `in_channels` and `lateral_channels` are ordered from stride 4 to stride 32; by default every lateral halves the
-    number of channels, as in the published models.
+    number of channels, as in the published models. `width` is AGG_DIM. With `zero_offsets`, the deformable convolutions
+    sample the regular grid at first.
     """
 
     def __init__(

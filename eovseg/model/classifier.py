@@ -1,4 +1,7 @@
-"""Class scores: mask pooling, cosine logits and the ensemble of two classifiers (paper Eq. 11, App. B, Table 10)."""
+"""Class scores: mask pooling, cosine logits and the ensemble of two classifiers (paper Eq. 11, App. B, Table 10).
+
+The out-of-vocabulary classifier pools with the frozen tower's head: `embed_masks` in `eovseg.model.backbones`.
+"""
 
 import torch
 from torch import Tensor
@@ -8,7 +11,7 @@ from eovseg.errors import ConfigError
 from eovseg.model.config import Ensemble
 from eovseg.model.values import Logits
 
-MAX_LOGIT_SCALE = 100.0
+MAX_LOGIT_SCALE = 100.0  # upper bound of exp(logit_scale)
 
 
 def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
@@ -42,7 +45,7 @@ def classification_logits(
 ) -> Tensor:
     """min(exp(logit_scale), 100) * cosine, max over the words of each class: (B, Q, D), (N, D) -> (B, Q, classes).
 
-    `class_index` (N,) is the class of each text row, ascending; every class needs at least one row.
+    `class_index` (N,) is the class of each unit row of `text`, ascending; every class needs at least one row.
     """
     scale = logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
     return class_maximum(scale * F.normalize(embeddings, dim=-1) @ text.to(embeddings.dtype).T, class_index, classes)

@@ -1,6 +1,6 @@
-"""All architectural choices of the paper (Tables 3, 4, 5 and 10) as typed fields of one dataclass.
+"""The architecture (paper Tables 3, 4, 5 and 10), thresholds and preprocessing of a model in one typed dataclass.
 
-The defaults are those of the published L, M and S checkpoints; `variant_config` returns the four variants.
+The defaults are those of the published L checkpoint; `variant_config` returns the four variants.
 """
 
 import math
@@ -57,7 +57,7 @@ class ModelConfig:
     embed_dim: int = 768  # D, width of the text embedding
     aggregator_dim: int = 96
     lateral_channels: tuple[int, int, int, int] | None = None  # at strides 4, 8, 16, 32; None: half of the tower's
-    initialisation: Literal["released", "short"] = "released"  # "short": for short runs, see `EOVSeg._start_sooner`
+    initialisation: Literal["released", "short"] = "released"  # "short": for short runs, see `EOVSeg` in network.py
     hidden_dim: int = 256  # C
     queries: int = 100  # Q, object kernels
     decoder_layers: int = 3

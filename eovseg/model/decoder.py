@@ -73,7 +73,7 @@ class CrossAttentionInteraction(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """One layer: interaction with the image, self-attention, FFN, then the mask and class heads."""
+    """One layer: initial attention and DDA (or CA), late attention (self-attention, FFN), mask and class heads."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -85,6 +85,7 @@ class DecoderLayer(nn.Module):
         self.self_attention_norm = nn.LayerNorm(channels)
         self.ffn = nn.Sequential(nn.Linear(channels, config.ffn_dim), nn.ReLU(), nn.Linear(config.ffn_dim, channels))
         self.ffn_norm = nn.LayerNorm(channels)
+        # Mask kernels; the paper has a three-layer MLP, the released code two layers with a norm.
         self.mask_embed = nn.Sequential(
             nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels)
         )
@@ -107,21 +108,21 @@ class DecoderLayer(nn.Module):
         self.class_dropout = config.class_dropout
 
     def forward(self, scene: Scene, pixels: Tensor, kernels: Tensor, mask_logits: Tensor) -> LayerOutput:
-        """Kernels (B, Q, C) and masks (B, Q, h, w) of the previous layer; `pixels`: input of the interaction."""
+        """Kernels (B, Q, C) and masks (B, Q, h, w) of the previous layer; `pixels` (B, C, h', w') come from `read`."""
         kernels = self.interaction(kernels, pixels, mask_logits)
         attended, attention = self.self_attention(kernels, kernels, kernels)
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
         mask_logits = self.mask_logits(kernels, scene)
-        inside = pool_by_masks(scene.features, mask_logits)  # (B, Q, C)
+        pooled = pool_by_masks(scene.features, mask_logits)  # (B, Q, C)
         spatial = None if scene.spatial is None else pool_by_masks(scene.spatial, mask_logits)  # (B, Q, C_s)
-        instance_embedding, routers = self.instance_embedding(inside, spatial)  # E_I
+        instance_embedding, routers = self.instance_embedding(pooled, spatial)  # E_I
         embeddings = self.embed_classes(instance_embedding, kernels)
         logits = classification_logits(embeddings, scene.text, scene.class_index, self.logit_scale, scene.classes)
         return LayerOutput(kernels, mask_logits, logits, embeddings, attention, routers)
 
     def mask_logits(self, kernels: Tensor, scene: Scene) -> Tensor:
-        """Dot products of the mask kernels with F_vs, plus bias, then regressed: kernels (B, Q, C) -> (B, Q, h, w)."""
+        """Dot products of mask kernels and F_vs; XS adds a bias and regression: kernels (B, Q, C) -> (B, Q, h, w)."""
         logits = torch.einsum("bqc,bchw->bqhw", self.mask_embed(kernels), scene.features)
         if self.mask_bias is not None:
             bias = self.mask_bias(kernels)  # (B, Q, 1 or 6)
@@ -132,9 +133,9 @@ class DecoderLayer(nn.Module):
         """Class embeddings (B, Q, D) of E_I and the object kernels, both (B, Q, C)."""
         return self.class_embed(F.dropout(instance_embedding + kernels, self.class_dropout, self.training))
 
-    def instance_embedding(self, inside: Tensor, spatial: Tensor | None) -> tuple[Tensor, RouterWeights | None]:
+    def instance_embedding(self, pooled: Tensor, spatial: Tensor | None) -> tuple[Tensor, RouterWeights | None]:
         """E_I (B, Q, C) from the means of F_vs (B, Q, C) and S (B, Q, C_s) inside the masks; also TDEE's weights."""
-        mask_embedding = self.feature_projection(inside)  # E_m
+        mask_embedding = self.feature_projection(pooled)  # E_m
         if self.fusion is None or spatial is None:
             return mask_embedding, None
         spatial_embedding = self.spatial_projection(spatial)  # E_s
@@ -153,7 +154,7 @@ class Decoder(nn.Module):
         self.attention_stride = config.attention_stride if config.interaction == "CA" else 1
         self.position: nn.Conv2d | None = None
         if config.interaction == "CA" and config.attention_positions:
-            self.position = nn.Conv2d(20, config.hidden_dim, 1)
+            self.position = nn.Conv2d(20, config.hidden_dim, 1)  # 20 channels of `position_waves`
         self.level_inputs: nn.ModuleList | None = None
         if config.scales == "multi":
             self.level_inputs = nn.ModuleList(nn.Conv2d(c, config.hidden_dim, 1) for c in level_channels)

@@ -34,7 +34,7 @@ class SeparableDynamicInteraction(nn.Module):
 
     The paper does not give the shapes. Here each query's E_m generates a 3-tap depthwise kernel that slides along the
     channels of its E_s (as in DDA), and Q pointwise weights that mix the results of the queries; E_m is added and the
-    sum layer-normalised. With padding queries (training), the pointwise weights cover only the first `queries`.
+    sum layer-normalised. With extra queries (training), the pointwise weights mix only the first `queries` results.
     """
 
     def __init__(self, channels: int, queries: int, taps: int = 3) -> None:
@@ -46,8 +46,8 @@ class SeparableDynamicInteraction(nn.Module):
         self.taps = taps
 
     def forward(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> Tensor:
-        """E_m and E_s, each (B, Q, C) -> E_I (B, Q, C)."""
-        taps = self.depthwise_kernel(mask_embedding)  # (B, Q, taps)
+        """E_m and E_s, each (B, Q', C) -> E_I (B, Q', C); Q' is Q and any extra queries."""
+        taps = self.depthwise_kernel(mask_embedding)  # (B, Q', taps)
         mixed = F.relu(correlate_channels(spatial_embedding, taps))
         pointwise = self.pointwise_kernel(mask_embedding)  # (B, Q', Q)
         mixed = pointwise @ mixed[:, : self.queries]  # (B, Q', C)

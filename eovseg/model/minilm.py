@@ -53,13 +53,11 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (n, T, 384); `mask` (n, 1, 1, T) bool, False for padding."""
-        query, key, value = (part(x).unflatten(-1, (_HEADS, -1)).transpose(1, 2) for part in self._projections())
+        parts = self.query, self.key, self.value
+        query, key, value = (part(x).unflatten(-1, (_HEADS, -1)).transpose(1, 2) for part in parts)
         attended = F.scaled_dot_product_attention(query, key, value, mask)  # (n, H, T, 32)
         x = self.attention_norm(x + self.joined(attended.transpose(1, 2).flatten(2)))
         return self.norm(x + self.narrow(F.gelu(self.widen(x))))
-
-    def _projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.query, self.key, self.value
 
 
 class MiniLM(nn.Module):

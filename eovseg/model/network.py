@@ -54,7 +54,7 @@ class EOVSeg(PartlyTrained):
         self.spatial_upscaling: SpatialUpscaling | None = None
         self.early_fusion: EarlyAggregationFusion | None = None
         if config.initialisation == "short":
-            self._start_sooner()
+            self._initialise_for_short_runs()
         if config.fusion != "none":
             self.spatial_extractor = SpatialExtractor(
                 config.spatial_extractor, config.spatial_block, config.spatial_dim, pretrained
@@ -73,7 +73,7 @@ class EOVSeg(PartlyTrained):
             self.vas.offset.requires_grad_(False)
         self.train(self.training)
 
-    def _start_sooner(self) -> None:
+    def _initialise_for_short_runs(self) -> None:
         """Initialisation for short training runs, different from the released one."""
         if self.vas is not None:
             # As released, all words start equally similar and F_vs = F_agg / words, which takes thousands of steps to
@@ -172,7 +172,7 @@ class EOVSeg(PartlyTrained):
     def out_of_vocabulary_logits(
         self, features: ImageFeatures, mask_logits: Tensor, text: Tensor, class_index: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """The frozen tower's class logits of every mask (B, Q, classes), and whether they are valid (B, Q)."""
+        """Class logits (B, Q, classes) of the frozen tower (App. B), void last, and whether they are valid (B, Q)."""
         embedded = self.embed_masks(features, mask_logits)
         scale = self.feature_extractor.logit_scale.to(embedded.dtype)
         logits = classification_logits(embedded, text, class_index, scale, classes)

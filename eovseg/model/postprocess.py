@@ -29,7 +29,7 @@ def panoptic(
     overlap_threshold: float = 0.8,
     void_threshold: float | None = None,
 ) -> tuple[Tensor, list[SegmentRecord]]:
-    """Panoptic segments: scores (Q, K+1), masks (Q, H, W), is_thing (K,) -> (H, W) int32 map and records.
+    """Panoptic segments: scores (Q, K+1), masks (Q, H, W), is_thing (K,) -> (H, W) int32 map on the CPU and records.
 
     A kernel is kept if its best class scores above `score_threshold` and it is not void: void must not be its most
     probable class or, with a `void_threshold` (0..1), its void probability must not exceed that. Each pixel goes to the

@@ -37,7 +37,7 @@ def resize_position_embedding(embedding: Tensor, size: tuple[int, int], prefix: 
 
 
 class SpatialExtractor(nn.Module):
-    """Image (B, 3, H, W), normalised and a multiple of 32, -> block output (B, C_s, H/16, W/16).
+    """Image (B, 3, H, W), normalised for the CNN, H and W multiples of 32 -> block output (B, C_s, H/16, W/16).
 
     DINOv2 uses patches of 14 pixels, so the image is first resized by 14/16 to get the same grid, H/16 x W/16.
     SAM has no class token and uses windowed blocks; its positions are resized like those of the others.
@@ -108,7 +108,7 @@ class LayerNorm2d(nn.Module):
 
 
 class SpatialUpscaling(nn.Sequential):
-    """Two transposed 2x2 convolutions, from stride 16 to stride 4: (B, C_s, h, w) -> (B, C_s, 4h, 4w)."""
+    """Two transposed 2x2 convolutions, from stride 16 to stride 4: (B, C_s, h, w) -> S (B, C_s, 4h, 4w)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Two-way Dynamic Embedding Experts (Eq. 5 to 10): weights the semantic and the spatial embedding of a segment.
+"""Two-way Dynamic Embedding Experts (Eq. 5 to 10): weights the mask and the spatial embedding of each kernel.
 
 Layer names match the published checkpoints.
 """
@@ -27,10 +27,10 @@ class TDEE(nn.Module):
         self.fc_norm = nn.LayerNorm(channels)
 
     def route(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> tuple[Tensor, RouterWeights]:
-        """E_I and the router weights."""
-        mask_parameters, mask_features = self.dynamic_layer(mask_embedding).chunk(2, dim=-1)
-        spatial_parameters, spatial_features = self.input_layer(spatial_embedding).chunk(2, dim=-1)
-        joint = mask_parameters * spatial_parameters  # P_t, Eq. 6
+        """E_m and E_s, each (B, Q, C) -> E_I (B, Q, C) and the weights alpha_m and alpha_s."""
+        mask_parameters, mask_features = self.dynamic_layer(mask_embedding).chunk(2, dim=-1)  # P_m, F_m
+        spatial_parameters, spatial_features = self.input_layer(spatial_embedding).chunk(2, dim=-1)  # P_s, F_s
+        joint = mask_parameters * spatial_parameters  # P_t
         # The released implementation normalises the router outputs before the sigmoid.
         mask_weight = torch.sigmoid(self.norm_in(self.update_router(joint)))
         spatial_weight = torch.sigmoid(self.input_norm_in(self.input_router(joint)))

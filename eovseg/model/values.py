@@ -1,7 +1,7 @@
 """The values passed between the parts of the network, with the names of Fig. 4 and their shapes.
 
-B photos, C channels, Q object kernels, D embedding dimensions, K classes; h and w are the size of the padded photo at
-stride 4.
+B photos, C channels, Q object kernels, D embedding dimensions, N words, K classes, the last two without void; H and W
+are the size of the padded photo, h and w that at stride 4.
 """
 
 from dataclasses import dataclass, field
@@ -38,9 +38,9 @@ class ImageFeatures:
 
     aggregated: Tensor  # F_agg (B, C, h, w)
     levels: tuple[Tensor, ...]  # p5, p4, p3 if the config's scales are "multi", else empty
-    spatial: Tensor | None  # S (B, C_s, h, w); EAF: the raw map at H/16; None without a spatial extractor
+    spatial: Tensor | None  # S (B, C_s, h, w); EAF: the raw map (B, C_s, H/16, W/16); None without a spatial extractor
     dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32)
-    image_size: tuple[int, int]  # H, W before padding
+    image_size: tuple[int, int]  # height and width before padding
     padded_size: tuple[int, int]
 
 
@@ -57,11 +57,11 @@ class Selection:
 class Scene:
     """The input of every decoder layer: one batch of photos and the words."""
 
-    features: Tensor  # F_vs (B, C, h, w)
+    features: Tensor  # F_vs (B, C, h, w); EAF: merged with the spatial map
     levels: tuple[Tensor, ...]  # p5, p4, p3 of the multi-scale variants, else empty
-    spatial: Tensor | None  # S (B, C_s, h, w)
-    text: Tensor  # T (N, D), void row last
-    class_index: Tensor  # (N,), class of each row
+    spatial: Tensor | None  # S (B, C_s, h, w); None without an extractor and with EAF
+    text: Tensor  # T (N + 1, D), void row last
+    class_index: Tensor  # (N + 1,), class of each row
     classes: int  # K + 1
     regression: MaskRegression | None = None  # of F_agg, if configured
 
@@ -93,7 +93,7 @@ class Intermediates:
     aggregated: Tensor  # F_agg (B, C, h, w)
     vas_weights: Tensor | None  # as in `Selection`
     vas_attention: Tensor | None
-    selected: Tensor  # F_vs (B, C, h, w)
+    selected: Tensor  # the decoder's input, as `Scene.features`
     initial_mask_logits: Tensor  # (B, Q, h, w)
     object_kernels: tuple[Tensor, ...]  # per layer: (B, Q, C)
     self_attention: tuple[Tensor, ...]  # per layer: (B, Q, Q), mean over heads, rows sum to 1
@@ -102,7 +102,7 @@ class Intermediates:
 
 @dataclass
 class Logits:
-    """Raw scores of all words, void last."""
+    """Masks and raw scores of all classes, void last."""
 
     mask_logits: tuple[Tensor, ...]  # per layer: (B, Q, h, w) at stride 4 of the padded photo, last = final
     class_logits: tuple[Tensor, ...]  # per layer: (B, Q, K+1)

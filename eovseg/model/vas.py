@@ -1,7 +1,8 @@
-"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): weights each pixel by how well it matches any word.
+"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): weights each pixel by how well it matches its best word.
 
-Per head, A = softmax over words of <E, G> / sqrt(D / heads), with E from the image and G from the words. The weight of
-a pixel, scale * max over words of A + offset, multiplies all channels of F_agg.
+Per head, A = softmax over words of <E, G> / sqrt(D / heads), with E from the image and G from the words, void included.
+The weight of a pixel, scale * max over words of A + offset, multiplies the head's share of the channels of F_agg.
+In the paper, E is a linear projection; in the released code, and here, a depthwise-separable convolution.
 """
 
 import math

@@ -41,8 +41,8 @@ def dense_word_loss(
     scores = _per_class(similarity, class_index, classes)  # (B, K, p)
     scores = scores.masked_fill(~known_classes[:, :, None], -torch.inf)
     # If a photo has too few labelled cells, unlabelled ones were drawn too, which are ignored here.
-    surprise = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
-    return surprise / distributed.fair_share((labels >= 0).sum().float(), 1)
+    cross_entropy = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
+    return cross_entropy / distributed.fair_share((labels >= 0).sum().float(), 1)
 
 
 def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:

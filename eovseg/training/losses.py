@@ -34,7 +34,7 @@ class TargetLike(Protocol):
 
 
 class LogitsLike(Protocol):
-    """Interface of the network's output (`eovseg.model.network.Logits`)."""
+    """Interface of the network's output (`eovseg.fast.values.FastLogits`)."""
 
     mask_logits: tuple[Tensor, ...]  # per layer: (B, Q, h, w)
     class_logits: tuple[Tensor, ...]  # per layer: (B, Q, K + 1), void last
@@ -155,9 +155,9 @@ class SetCriterion:
         if prepared.unlabelled is not None:
             excused = mostly_unlabelled(mask_logits.detach(), prepared.unlabelled) & (wanted == void)
             weights = weights.masked_fill(excused, 0.0)
-        surprise = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        cross_entropy = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none")
         total = distributed.fair_share(weights.sum(), self.config.no_object_weight)
-        return self.config.class_weight * (surprise * weights.flatten()).sum() / total
+        return self.config.class_weight * (cross_entropy * weights.flatten()).sum() / total
 
     def _pilots(
         self, class_logits: Tensor, mask_logits: Tensor, prepared: _Labels, matches: list[Match]
@@ -165,9 +165,9 @@ class SetCriterion:
         """The same losses for queries with a known target; pilots without a target have no loss."""
         total = _fair_count(_pairs(matches), mask_logits.device)
         rows, columns = _flat(matches), _flat_labels(matches, prepared.labels)
-        surprise = F.cross_entropy(class_logits[rows], columns, reduction="sum") / total
+        cross_entropy = F.cross_entropy(class_logits[rows], columns, reduction="sum") / total
         losses = self._mask_losses(mask_logits, prepared, matches, total)
-        return {"class": self.config.class_weight * surprise} | losses
+        return {"class": self.config.class_weight * cross_entropy} | losses
 
     def _mask_losses(
         self, mask_logits: Tensor, prepared: _Labels, matches: list[Match], total: Tensor
@@ -181,14 +181,14 @@ class SetCriterion:
             weight = None if prepared.valid_cells is None else prepared.valid_cells[photos].flatten(1)
         else:
             logits, truth, weight = self._sample(predicted, prepared, photos, rows, [len(q) for q, _ in matches])
-        surprise = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="none").sum(1)
         counted = logits.shape[1] if weight is None else weight.sum(1).clamp(min=1)
         inside = logits.sigmoid()
         if weight is not None:
             inside, truth = inside * weight, truth * weight
         overlap, area = 2 * (inside * truth).sum(1), inside.sum(1) + truth.sum(1)
         dice = (1 - (overlap + 1) / (area + 1)).sum() / total
-        mask = (surprise / counted).sum() / total
+        mask = (cross_entropy / counted).sum() / total
         return {"mask": self.config.mask_weight * mask, "dice": self.config.dice_weight * dice}
 
     def _sample(
