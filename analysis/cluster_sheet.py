@@ -34,7 +34,7 @@ class Layer:
 
 
 def all_layers(predictor: Predictor, hub: Sequence[str] = ()) -> list[Layer]:
-    """Every stage and block of the predictor's own towers, or every block of the ViTs of `HUB_MODELS` in `hub`."""
+    """Every stage and block of the predictor's own encoders, or every block of the ViTs of `HUB_MODELS` in `hub`."""
     if hub:
         sources = [hub_source(name) for name in hub]
     else:

@@ -44,7 +44,7 @@ class Segmenter:
     """Runs an EOV-Seg network on photos and words; thread-safe.
 
     `network` is from `eovseg.fast.optimise`, or a reference network, which is then optimised except for its encoder.
-    `image_halves` and `word_halves` count how often the image encoder and the decoder ran.
+    `image_halves` and `word_halves` count how often the image half and the word half ran.
     """
 
     def __init__(

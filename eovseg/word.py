@@ -24,7 +24,7 @@ ENDING = ".word"
 FORMAT = "eovseg-word-1"
 MAX_EXAMPLES = 100
 MAX_BYTES = 4_000_000  # a hundred examples of the widest text space are a tenth of it
-_SAME_SPACE = 0.99  # cosine of a name's two text vectors; other precision changes 1e-3 of it, another tower everything
+_SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 in another precision, far less with another encoder
 _MAX_DIMENSION = 4096
 
 
@@ -42,7 +42,7 @@ class Word:
     """A word by example; two are equal when their name, kind and vector are.
 
     `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: what each example gave,
-    from which the vector can be made again with more of them. `text` (D,) float32: what the text tower makes of the
+    from which the vector can be made again with more of them. `text` (D,) float32: what the text encoder makes of the
     name, by which the text space is recognised. `variant` and `weights` (SHA-256, "" for none) made it. `is_thing`:
     whether single objects count. `source`: how a list of words calls it.
     """
@@ -167,7 +167,7 @@ class Word:
         return self.source or self.file_name
 
     def row(self, text: np.ndarray, variant: str) -> np.ndarray:
-        """The vector, for a model whose text tower makes `text` (D,) of the name.
+        """The vector, for a model whose text encoder makes `text` (D,) of the name.
 
         Raises `VocabularyError` where that is another text space than the word's.
         """

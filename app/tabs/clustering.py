@@ -85,9 +85,9 @@ def loaded(name: str, file: Path) -> FeatureSource:
 
 
 def own_sources(predictor: Predictor) -> list[FeatureSource]:
-    """The model's own sources: the stages of its image tower, and its spatial extractor if it has one."""
-    towers = [tower_source(predictor)]
-    return towers if predictor.network.spatial_extractor is None else [*towers, spatial_source(predictor)]
+    """The model's own sources: the stages of its image encoder, and its spatial extractor if it has one."""
+    own = [tower_source(predictor)]
+    return own if predictor.network.spatial_extractor is None else [*own, spatial_source(predictor)]
 
 
 def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path]) -> Layers:

@@ -4,7 +4,7 @@ One entry a line, `name, synonym: thing`. The sources in this order: COCO panopt
 COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A class
 whose label an earlier entry has is left out, and a name stands in the first entry that has it. COCO's classes stand
 first, those first that most of XS's fully labelled training photos have: the order is what one would guess without
-seeing the photo. assets/vocabularies has the result, `nouns.txt`, with the rows of XS's text tower beside it, and its
+seeing the photo. assets/vocabularies has the result, `nouns.txt`, with the rows of XS's text encoder beside it, and its
 README the licences.
 """
 
@@ -110,7 +110,7 @@ def _spellings(name: str) -> set[str]:
 
 
 def embed(found: Vocabulary, path: Path) -> None:
-    """Write the rows of XS's text tower for all names, in half precision, as `eovseg.advice.nouns` reads them."""
+    """Write the rows of XS's text encoder for all names, in half precision, as `eovseg.advice.nouns` reads them."""
     from eovseg.advice.nouns import digest_of
     from eovseg.loading import load
 

@@ -107,7 +107,7 @@ class Methods:
         # The COCO class of each noun, -1 for none.
         self.coco = np.array([next((owner[n] for n in e.names if n in owner), -1) for e in nouns().classes])
         self.rows, self.scales = rows, scales
-        parts = ("kernels", "trained classifier", "frozen tower", "best kernel", "VAS", "cells", "kernels and VAS")
+        parts = ("kernels", "trained classifier", "image encoder", "best kernel", "VAS", "cells", "kernels and VAS")
         self.names = ["most frequent classes", *(f"{p}{end}" for p in parts for end in ("", " + prior"))]
 
     def kernels(self, values: "ListValues") -> "Kernels":
@@ -127,7 +127,7 @@ class Methods:
         found = {
             "kernels": evidence(kernels, self.rows),
             "trained classifier": evidence(kernels, self.rows, 0.0),
-            "frozen tower": evidence(kernels, self.rows, 1.0),
+            "image encoder": evidence(kernels, self.rows, 1.0),
             "best kernel": best.max(0),
             "VAS": np.maximum.reduceat(photo.vas[1], starts()),
             "cells": np.log(np.exp(log_softmax(cells, axis=1)).mean(0)),

@@ -121,12 +121,12 @@ def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
 
 
 def test_positions_of_another_size_are_timms() -> None:
-    """open_clip's tower gets positions resampled by timm's function; timm's ViT resamples its own."""
-    tower = clip_vit()
-    positions = tower.positional_embedding.detach()
+    """open_clip's image encoder gets positions resampled by timm's function; timm's ViT resamples its own."""
+    encoder = clip_vit()
+    positions = encoder.positional_embedding.detach()
     expected = resample_abs_pos_embed(positions[None], [2, 6], num_prefix_tokens=1)[0]
-    assert torch.equal(any_size(tower, (2, 6)).positional_embedding, expected)
-    assert any_size(tower, (4, 4)) is tower
+    assert torch.equal(any_size(encoder, (2, 6)).positional_embedding, expected)
+    assert any_size(encoder, (4, 4)) is encoder
     vit, dynamic = timm_vit(), timm_vit(dynamic_img_size=True)
     pixels = torch.randn(1, 3, 32, 96)
     with torch.inference_mode():
@@ -193,11 +193,11 @@ def test_what_leaves_attention_where_norms_come_behind() -> None:
     assert not torch.allclose(x, expected)
 
 
-def test_open_clips_wrapped_timm_tower() -> None:
-    tower = nn.Module()
-    tower.trunk = timm_vit()
+def test_open_clips_wrapped_timm_encoder() -> None:
+    encoder = nn.Module()
+    encoder.trunk = timm_vit()
     pixels = torch.randn(1, 3, 32, 96)
-    assert torch.equal(vit_features(tower, pixels, [2])[2], vit_features(tower.trunk, pixels, [2])[2])
+    assert torch.equal(vit_features(encoder, pixels, [2])[2], vit_features(encoder.trunk, pixels, [2])[2])
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_photo_pixels_are_normalised_and_whole_patches() -> None:
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-5)
 
 
-def test_own_towers_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None:
-    tower = tower_source(predictor, long_side=128).extract(photo, ["stage 1", "stage 4"])
-    assert tower["stage 1"].shape == (16, 32, 24) and tower["stage 4"].shape == (2, 4, 352)
+def test_own_encoders_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None:
+    encoder = tower_source(predictor, long_side=128).extract(photo, ["stage 1", "stage 4"])
+    assert encoder["stage 1"].shape == (16, 32, 24) and encoder["stage 4"].shape == (2, 4, 352)
     spatial = spatial_source(predictor, long_side=128).extract(photo, ["block 1"])
     assert spatial["block 1"].shape == (4, 8, 192)
     with pytest.raises(ConfigError, match="no layer 'stage 9'"):
@@ -324,8 +324,8 @@ def test_another_thread_runs_the_same_blocks_undisturbed(photo: np.ndarray) -> N
 
 
 def test_stages_of_a_cnn_have_no_taps(predictor: Predictor) -> None:
-    tower = tower_source(predictor)
-    assert tower.tapped("before attention") is tower
+    encoder = tower_source(predictor)
+    assert encoder.tapped("before attention") is encoder
 
 
 def test_vit_source_names_blocks(photo: np.ndarray) -> None:

@@ -117,7 +117,7 @@ def test_titles_are_broken_to_their_column() -> None:
 
 def test_layers_and_taps_have_titles_of_their_own(predictor: Predictor) -> None:
     layers = all_layers(predictor)
-    assert [layer.name for layer in layers][3:] == ["XS image tower · stage 4", "XS spatial ViT · block 1"]
+    assert [layer.name for layer in layers][3:] == ["XS image encoder · stage 4", "XS spatial ViT · block 1"]
     assert paper_layers(layers) == layers
     inside = at_tap(layers, "after attention")
     assert inside[-1].title == "XS spatial ViT\nblock 1\nafter attention" and inside[0] == layers[0]
@@ -147,7 +147,7 @@ def test_joint_clusters_keep_their_meaning_across_photos(predictor: Predictor, p
 
 
 def test_more_clusters_than_patches_are_a_sentence(predictor: Predictor, photo: np.ndarray) -> None:
-    with pytest.raises(ConfigError, match=r"k=1000 is more than the 160 patches of XS image tower · stage 4; give 2"):
+    with pytest.raises(ConfigError, match=r"k=1000 is more than the 160 patches of XS image encoder · stage 4; give 2"):
         cluster_columns([photo], all_layers(predictor), 1000)
 
 
@@ -168,7 +168,7 @@ def test_every_layer_is_timed(predictor: Predictor, photo: np.ndarray) -> None:
     milliseconds, machine = layer_times(layers, photo, 1)
     assert list(milliseconds) == [layer.title for layer in layers] and "thread" in machine
     assert min(milliseconds.values()) > 0
-    assert (np.diff(list(milliseconds.values())[:4]) > 0).all(), "stages of a tower, one after the other"
+    assert (np.diff(list(milliseconds.values())[:4]) > 0).all(), "stages of an encoder, one after the other"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_all_sheets_are_written_as_vectors(
     [
         ({"k": 1}, "at least 2"),
         ({"k": "six"}, "at least 2"),
-        ({"k": 5000}, "more than the 160 patches of XS image tower · stage 4"),
+        ({"k": 5000}, "more than the 160 patches of XS image encoder · stage 4"),
         ({"words": " ; "}, "word"),
         ({"probe": ["sky", " "]}, "word"),
         ({"probe": ["sky, road"]}, "more than one word"),

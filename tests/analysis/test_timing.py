@@ -62,7 +62,7 @@ def test_spatial_block_of_the_predictor(predictor: Predictor, photo: np.ndarray)
     assert found.layers == ("block 1",) and found.milliseconds[0] > 0
 
 
-def test_stages_of_the_tower(predictor: Predictor, photo: np.ndarray) -> None:
+def test_stages_of_the_image_encoder(predictor: Predictor, photo: np.ndarray) -> None:
     found = tower_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
     assert found.layers == ("stage 1", "stage 2", "stage 3", "stage 4") and (np.diff(found.milliseconds) > 0).all()
 

@@ -55,7 +55,7 @@ CHECKS = {
         assert tuple(rows.shape) == (len(vocabulary) + 1, config.embed_dim)
         assert all(abs(alike[i, i] - 1) < 1e-4 for i in range(len(vocabulary)))
         assert (votes[0].label, round(votes[0].score, 4)) == (unsure.label, round(unsure.score, 4))
-        assert list(maps) == [*(f"frozen tower\\nstage {i}" for i in (1, 2, 3, 4)), "F_agg", "S"]
+        assert list(maps) == [*(f"frozen image encoder\\nstage {i}" for i in (1, 2, 3, 4)), "F_agg", "S"]
         assert limits[0] < limits[1] and list(result.timings) == list(parts)
     """,
     "03": """
@@ -169,15 +169,15 @@ CHECKS = {
             return {vote.label: vote.score for vote in mixer.result}
         first, own_alpha, own_beta = scores(), alpha.value, beta.value
         assert {"bus", "trolley"} <= first.keys()
-        beta.value = 0.0  # the frozen tower favours trolley, but now counts for seen words only
+        beta.value = 0.0  # the frozen image encoder favours trolley, but now counts for seen words only
         assert scores().get("trolley", 0) < first["trolley"] and scores()["bus"] > first["bus"]
         beta.value = own_beta
         assert scores() == first
-        alpha.value = 1.0  # the frozen tower is less sure of the bus
+        alpha.value = 1.0  # the frozen image encoder is less sure of the bus
         assert scores()["bus"] < first["bus"]
         beta.value = 1.0
-        by_tower = [vote.out_of_vocabulary for vote in mixer.result]
-        assert by_tower == sorted(by_tower, reverse=True)
+        by_encoder = [vote.out_of_vocabulary for vote in mixer.result]
+        assert by_encoder == sorted(by_encoder, reverse=True)
         alpha.value, beta.value = own_alpha, own_beta
         kind.value = "arithmetic"
         assert scores()["trolley"] > first["trolley"]
