@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.desk import checkpoint
 from app.limits import UNDO_STEPS
 from app.payload import stage_value
 from app.session import Session, alone
+from app.worker_pool import checkpoint
 from eovseg.errors import ConfigError
 from eovseg.result import Result
 
@@ -40,7 +40,7 @@ def wire(page: "Page", parts: "Parts") -> None:
         return stage_value(session, whole=False) | {"pin": pin}, page.recipe(session)
 
     parts.correct.correct(
-        page.callback(work, 2, page.side_desk), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
+        page.callback(work, 2, page.side_pool), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
         concurrency_id="compose", api_visibility="private",
     )  # fmt: skip
 

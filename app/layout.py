@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 
 from app import advice, corrections, link, remembered, subject
 from app.calls import PageBlocks
-from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.gate import Gate
 from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
@@ -21,6 +20,7 @@ from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
 from app.tabs import TITLES, Tab, clustering, decoder, many, speed, tdee, vas
 from app.uploads import uploaded_photo
+from app.worker_pool import checkpoint
 from eovseg.assets import asset_path
 from eovseg.formats import FORMATS
 from eovseg.vocabulary import preset_names
@@ -258,7 +258,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
         session.open_tab = ""
         return ()
 
-    first.select(page.callback(leave, 0, page.side_desk), parts.session, None, **_PRIVATE)
+    first.select(page.callback(leave, 0, page.side_pool), parts.session, None, **_PRIVATE)
     for name, (item, tab) in tabs.items():
 
         def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:

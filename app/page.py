@@ -17,7 +17,6 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.desk import Desk, VisitorLeft
 from app.editor import foreign_words, table_value, with_reference
 from app.examples import EXAMPLES, example_paths
 from app.gradio_internals import superseded
@@ -29,6 +28,7 @@ from app.recipe import Link, read_link, recipe_value
 from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
+from app.worker_pool import VisitorLeft, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
@@ -114,8 +114,8 @@ class Page:
         seconds: float = REQUEST_SECONDS,
     ) -> None:
         self.models = models or Models(predictor)
-        self.desk = Desk("model", 1, seconds)
-        self.side_desk = Desk("compose", 4, seconds)  # for work that does not run the network
+        self.pool = WorkerPool("model", 1, seconds)
+        self.side_pool = WorkerPool("compose", 4, seconds)  # for work that does not run the network
         self.store = SessionStore(sessions)
         self.features: dict[str, Path] = {}  # weight files of other models for the tab Clustering
         self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
@@ -123,17 +123,17 @@ class Page:
         photo, words = next(iter(EXAMPLES.items()))
         # The first result is computed once, when the server starts; every session begins with a copy of it.
         asked = asked_for(words, None, False, None)
-        self.start = self.desk.run(
+        self.start = self.pool.run(
             lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), START_SECONDS
         )
 
     # Used by the tabs; see app/tabs/__init__.py.
 
-    def callback(self, work: Callable[..., Any], outputs: int, desk: Desk | None = None) -> Callable[..., Any]:
+    def callback(self, work: Callable[..., Any], outputs: int, pool: WorkerPool | None = None) -> Callable[..., Any]:
         """Wraps `work(session, *values) -> tuple` for Gradio: takes a session key and shows errors as a sentence.
 
         Parameters of `work` that Gradio fills itself (`event: gr.SelectData`) are kept. If the session has expired or
-        `work` fails, the `outputs` do not change. `desk` runs the work; the default is the model's desk.
+        `work` fails, the `outputs` do not change. `pool` runs the work; the default is the model's pool.
         """
 
         @functools.wraps(work)
@@ -145,7 +145,7 @@ class Page:
                     return nothing
                 gr.Info("Your session has expired, so the photo is no longer on the server. Press Segment again.")
                 return nothing
-            made = self._guarded(work, session, *values, desk=desk)
+            made = self._guarded(work, session, *values, pool=pool)
             if made is None:
                 return nothing
             return made[0] if outputs == 1 else made
@@ -242,7 +242,7 @@ class Page:
         if session is None:
             return self.show(key, photo, words, preset, competes, panel)
         settings = part_of(panel, "settings")
-        if self._guarded(lambda s: adjust(s, read_settings(settings)), session, desk=self.side_desk) is None:
+        if self._guarded(lambda s: adjust(s, read_settings(settings)), session, pool=self.side_pool) is None:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
@@ -258,7 +258,7 @@ class Page:
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer if the click removed the pin."""
         number = whole(event, "segment")
-        return self.callback(lambda session: (why_value(session, number),), 1, self.side_desk)(key)
+        return self.callback(lambda session: (why_value(session, number),), 1, self.side_pool)(key)
 
     def table(self, words: str, key: str | None = None) -> Any:
         """The words as rows of the table."""
@@ -291,7 +291,7 @@ class Page:
 
     def shown_again(self, key: str | None) -> Any:
         """The stage value with the photo, for a browser that no longer has it."""
-        return self.callback(lambda session: (stage_value(session),), 1, self.side_desk)(key)
+        return self.callback(lambda session: (stage_value(session),), 1, self.side_pool)(key)
 
     def restyle(self, key: str | None, event: gr.EventData) -> Any:
         """Stores the opacity that the visitor chose, for the overlay download and the recipe."""
@@ -311,7 +311,7 @@ class Page:
             with held(session.saving):  # so that the file is not replaced before it is copied
                 return (save_file_to_cache(session.save()[place], get_upload_folder()),)
 
-        return self.callback(work, 1, self.side_desk)(key)
+        return self.callback(work, 1, self.side_pool)(key)
 
     def download_format(self, key: str | None, kind: object) -> Any:
         """The session's result as a ZIP for another tool."""
@@ -322,7 +322,7 @@ class Page:
             with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
                 return (save_file_to_cache(session.packed(kind, Path(folder)), get_upload_folder()),)
 
-        return self.callback(work, 1, self.side_desk)(key)
+        return self.callback(work, 1, self.side_pool)(key)
 
     def api_segment(
         self,
@@ -361,7 +361,7 @@ class Page:
         session = Session()
         try:
             asked = asked_for(words or "", preset, bool(preset_competes), settings)
-            self.desk.run(lambda: run(session, self.models.get(model), path, asked))
+            self.pool.run(lambda: run(session, self.models.get(model), path, asked))
             # Gradio serves copies, which it deletes after hours; all other files are deleted now.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
@@ -370,10 +370,10 @@ class Page:
             session.close()
         return answer(session), files
 
-    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, desk: Desk | None = None) -> Any:
+    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, pool: WorkerPool | None = None) -> Any:
         """What `work` returns; None if it fails, after showing a sentence on the page."""
         try:
-            return (desk or self.desk).run(lambda: work(session, *values))
+            return (pool or self.pool).run(lambda: work(session, *values))
         except VisitorLeft:
             pass
         except EovsegError as error:

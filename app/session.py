@@ -24,8 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from app.desk import TookTooLong, checkpoint
 from app.limits import BUSY_SECONDS, MAX_SESSIONS
+from app.worker_pool import TookTooLong, checkpoint
 from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
@@ -109,7 +109,7 @@ class Session:
     opacity: float = OPACITY
     home: str | None = None
     files: list[Path] = field(default_factory=list)  # in a folder of their own
-    go: int = 0  # number of the latest run of the tab Many; older runs stop
+    run_number: int = 0  # number of the latest run of the tab Many; older runs stop
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
     saving: threading.RLock = field(default_factory=threading.RLock)  # held while the files must not be replaced
     running: threading.RLock = field(default_factory=threading.RLock)

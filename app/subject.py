@@ -91,10 +91,10 @@ def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_scr
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
 
     def look(key: str | None) -> Any:
-        return page.callback(lambda session: (subject_value(session),), 1, page.side_desk)(key)
+        return page.callback(lambda session: (subject_value(session),), 1, page.side_pool)(key)
 
     def take(key: str | None, event: gr.EventData) -> Any:
-        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_desk)(key)
+        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_pool)(key)
 
     part.look(look, session, part, show_progress="hidden", trigger_mode="always_last", **private)
     taken = part.take(take, session, file, show_progress="hidden", **private)

@@ -85,7 +85,7 @@ class Word:
     def load(cls, path: str | Path, source: str | None = None) -> "Word":
         """The word in a `.word` file; `source` is how a list of words calls it, by default the path as it is given.
 
-        Raises `VocabularyError` naming the file when it is missing, damaged or something else.
+        Raises `VocabularyError` naming the file when it is missing, damaged or not a .word file.
         """
         path = Path(path)
         try:
@@ -101,7 +101,7 @@ class Word:
         """Inverse of `to_bytes`; raises `VocabularyError` naming `source` for content that is damaged or no word."""
         wrong = f'The word by example "{source}"'
         if len(content) > MAX_BYTES:
-            raise VocabularyError(f"{wrong} is larger than {MAX_BYTES // 1_000_000} MB, so it is something else.")
+            raise VocabularyError(f"{wrong} is larger than {MAX_BYTES // 1_000_000} MB, so it is not a .word file.")
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -109,7 +109,7 @@ class Word:
             word = _word(load(content), _header(content), source)
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
                 VocabularyError) as error:  # fmt: skip
-            raise VocabularyError(f"{wrong} is damaged or is something else; save the word again.") from error
+            raise VocabularyError(f"{wrong} is damaged or not a .word file; save the word again.") from error
         return word
 
     def save(self, path: str | Path) -> Path:

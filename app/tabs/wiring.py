@@ -73,7 +73,7 @@ def answered(
                 run(session, page.models.get(model or None), path, asked)
                 return work(session, Path(folder))
 
-            numbers = page.desk.run(served)
+            numbers = page.pool.run(served)
             files = [save_file_to_cache(file, get_upload_folder()) for file in sorted(Path(folder).iterdir())]
         return numbers, files
     except EovsegError as error:

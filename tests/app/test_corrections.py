@@ -131,7 +131,7 @@ def test_word_files_can_be_saved_and_loaded(session: Session) -> None:
         ("mug.word", None, "larger than 4 MB"),
         ("mug.word", "A" * 6_000_000, "larger than 4 MB"),
         ("mug.word", "§", "was damaged during the upload"),
-        ("<b>.word", base64.b64encode(b"something").decode(), "something else"),
+        ("<b>.word", base64.b64encode(b"something").decode(), "not a .word file"),
     ],
 )
 def test_bad_files_get_one_sentence(session: Session, name: object, data: object, said: str) -> None:

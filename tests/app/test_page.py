@@ -23,7 +23,6 @@ from PIL import Image
 from app import layout as layout_module
 from app import page as page_module
 from app.__main__ import main, parser
-from app.desk import Desk, TookTooLong
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.layout import build, launch_options
 from app.models import Models
@@ -31,6 +30,7 @@ from app.page import DOWNLOADS, Page, asked_for, notes_html
 from app.recipe import client_call, curl_call
 from app.session import Asked, Session
 from app.tabs import TITLES, Tab
+from app.worker_pool import TookTooLong, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.formats import FORMATS
@@ -347,7 +347,7 @@ def test_a_cancelled_tab_is_computed_when_it_is_opened_again(page: Page) -> None
 
     tab = Tab(slow, [], [gr.HTML()])
     with pytest.raises(TookTooLong):
-        Desk("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
+        WorkerPool("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
     assert layout_module._refreshed(session, "vas", tab, []) == ["shown"] and times == [0, 1]
     assert layout_module._refreshed(session, "vas", tab, []) == [SKIP], "seen"
 

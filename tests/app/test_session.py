@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from app import session as session_module
-from app.desk import Desk, TookTooLong
 from app.session import LONGEST_SIDE, Asked, Session, SessionStore, adjust, run
+from app.worker_pool import TookTooLong, WorkerPool
 from eovseg.errors import ImageError
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -111,7 +111,7 @@ def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, 
         return run(session, predictor, photo_file(61, name="other.png"), new)
 
     with pytest.raises(TookTooLong, match="longer than"):
-        Desk("test", seconds=0.1, grace=60).run(work)
+        WorkerPool("test", seconds=0.1, grace=60).run(work)
     assert vars(session) == before
 
 

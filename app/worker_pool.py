@@ -5,8 +5,8 @@ cannot be killed, so cancellation is cooperative: every torch function that such
 `checkpoint()`. Work that never reaches a checkpoint is abandoned after a grace period and a new thread replaces its
 thread, so that one hung request does not block the others.
 
-The outcome of a request is set exactly once, by `Errand.settle`, with the lock of its desk held: by its worker when the
-work ends, or by its caller, which checks every quarter of a second whether the time limit has passed, the worker has
+The outcome of a request is set exactly once, by `Request.settle` while the pool's lock is held: by the worker when the
+work ends, or by the caller, which checks every quarter of a second whether the time limit has passed, the worker has
 died, or the visitor left before the work began.
 """
 
@@ -26,8 +26,8 @@ from eovseg.errors import EovsegError
 
 _LOG = logging.getLogger(__name__)
 GRACE = 5.0  # seconds beyond the limit after which work that reaches no checkpoint is abandoned
-LOOK_SECONDS = 0.25  # how often a caller checks its request
-MAX_HUNG = 3  # abandoned requests that still run, at which a desk refuses new ones
+CHECK_SECONDS = 0.25  # how often a caller checks its request
+MAX_HUNG = 3  # abandoned requests that still run, at which a pool refuses new ones
 T = TypeVar("T")
 
 
@@ -43,10 +43,10 @@ class WorkerDied(EovsegError):
     """The thread that served a request ended before the request was done."""
 
 
-class Errand:
+class Request:
     """One request: its work, its time limit in seconds, and whether somebody is still waiting for it.
 
-    The lock of its desk guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
+    The lock of its pool guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
 
     def __init__(self, work: Callable[[], Any], seconds: float, waits: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Errand:
         self.error: Exception | None = None
 
     def settle(self, value: Any, error: Exception | None) -> bool:
-        """Sets the outcome, with the desk's lock held; returns False if it was already set."""
+        """Sets the outcome, with the pool's lock held; returns False if it was already set."""
         if self.settled.is_set():
             return False
         self.value, self.error = value, error
@@ -68,7 +68,7 @@ class Errand:
 
     def serve(self) -> tuple[Any, Exception | None]:
         """Does the work in this thread and returns its value or its error."""
-        _serving.errand = self
+        _serving.request = self
         try:
             checkpoint()
             with _Checkpoints():
@@ -76,7 +76,7 @@ class Errand:
         except Exception as error:  # any error is raised again in the caller
             return None, error
         finally:
-            _serving.errand = None
+            _serving.request = None
 
 
 _serving = threading.local()
@@ -87,12 +87,12 @@ def checkpoint(*_: Any) -> None:
 
     Raises `TookTooLong` or `VisitorLeft`.
     """
-    errand: Errand | None = getattr(_serving, "errand", None)
-    if errand is None:
+    request: Request | None = getattr(_serving, "request", None)
+    if request is None:
         return
-    if time.monotonic() > errand.deadline:
-        raise TookTooLong(too_long(errand.seconds))
-    if not errand.waits():
+    if time.monotonic() > request.deadline:
+        raise TookTooLong(too_long(request.seconds))
+    if not request.waits():
         raise VisitorLeft("The visitor left before the result was ready.")
 
 
@@ -113,77 +113,77 @@ def too_long(seconds: float) -> str:
     )
 
 
-class Desk:
+class WorkerPool:
     """A pool of `threads` that each serve one request at a time, in the order of arrival."""
 
     def __init__(self, name: str, threads: int = 1, seconds: float = REQUEST_SECONDS, grace: float = GRACE) -> None:
         self.seconds = seconds
         self._name, self._threads, self._grace = name, threads, grace
-        self._waiting: deque[Errand] = deque()
+        self._waiting: deque[Request] = deque()
         self._workers: list[threading.Thread] = []
-        self._left_behind: list[threading.Thread] = []
+        self._abandoned: list[threading.Thread] = []
         self._lock = threading.Condition()
         with self._lock:
-            self._staff()
+            self._start_workers()
 
     @property
     def hung(self) -> int:
         """How many abandoned requests are still running."""
-        return sum(thread.is_alive() for thread in self._left_behind)
+        return sum(thread.is_alive() for thread in self._abandoned)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """Returns or raises what `work()` does; it may run for `seconds`, by default the desk's own limit.
+        """Returns or raises what `work()` does; it may run for `seconds`, by default the pool's own limit.
 
         It waits in the queue for at most as long as the requests before it may take. A nested call of `run`, by work on
-        this desk or another, runs immediately and within the limit of the outer request.
+        this pool or another, runs immediately and within the limit of the outer request.
         Raises `TookTooLong`, `VisitorLeft` or `WorkerDied`.
         """
-        if getattr(_serving, "errand", None) is not None:
+        if getattr(_serving, "request", None) is not None:
             return work()  # nested call
-        errand = Errand(work, self.seconds if seconds is None else seconds, visitor_waits())
+        request = Request(work, self.seconds if seconds is None else seconds, visitor_waits())
         with self._lock:
             if self.hung >= MAX_HUNG:
                 raise TookTooLong("The model no longer responds; the operator has to restart this server.")
             before = len(self._waiting) + self._threads
-            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, errand.seconds) + self._grace)
-            self._waiting.append(errand)
-            self._staff()
+            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, request.seconds) + self._grace)
+            self._waiting.append(request)
+            self._start_workers()
             self._lock.notify()
-        while not errand.settled.wait(min(LOOK_SECONDS, self._grace)):
+        while not request.settled.wait(min(CHECK_SECONDS, self._grace)):
             with self._lock:
-                self._look_after(errand, begin_by)
+                self._check(request, begin_by)
         try:
-            if errand.error is not None:
-                raise errand.error
-            value: T = errand.value
+            if request.error is not None:
+                raise request.error
+            value: T = request.value
             return value
         finally:
-            del errand  # breaks the reference cycle between an error and this frame
+            del request  # breaks the reference cycle between an error and this frame
 
-    def _look_after(self, errand: Errand, begin_by: float) -> None:
+    def _check(self, request: Request, begin_by: float) -> None:
         """Settles a request that cannot succeed any more, and replaces dead workers."""
-        self._staff()
+        self._start_workers()
         now = time.monotonic()
-        if errand.worker is None:
-            if not errand.waits():
-                self._withdraw(errand, VisitorLeft("The visitor left before the result was ready."))
+        if request.worker is None:
+            if not request.waits():
+                self._withdraw(request, VisitorLeft("The visitor left before the result was ready."))
             elif now > begin_by:
-                self._withdraw(errand, TookTooLong("The server was too busy to start this request; try again later."))
-        elif not errand.worker.is_alive():
+                self._withdraw(request, TookTooLong("The server was too busy to start this request; try again later."))
+        elif not request.worker.is_alive():
             died = WorkerDied("The server stopped before this request was done; try again.")
-            if errand.settle(None, died):
-                _LOG.error("A thread of the desk %s died during a request.", self._name)
-        elif now > errand.deadline + self._grace and errand.settle(None, TookTooLong(too_long(errand.seconds))):
-            self._workers.remove(errand.worker)
-            self._left_behind = [thread for thread in (*self._left_behind, errand.worker) if thread.is_alive()]
-            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", errand.seconds, self.hung)
-            self._staff()
+            if request.settle(None, died):
+                _LOG.error("A thread of the pool %s died during a request.", self._name)
+        elif now > request.deadline + self._grace and request.settle(None, TookTooLong(too_long(request.seconds))):
+            self._workers.remove(request.worker)
+            self._abandoned = [thread for thread in (*self._abandoned, request.worker) if thread.is_alive()]
+            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", request.seconds, self.hung)
+            self._start_workers()
 
-    def _withdraw(self, errand: Errand, reason: Exception) -> None:
-        self._waiting.remove(errand)
-        errand.settle(None, reason)
+    def _withdraw(self, request: Request, reason: Exception) -> None:
+        self._waiting.remove(request)
+        request.settle(None, reason)
 
-    def _staff(self) -> None:
+    def _start_workers(self) -> None:
         """Replaces workers that have died; called with the lock held."""
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         while len(self._workers) < self._threads:
@@ -191,7 +191,7 @@ class Desk:
             try:
                 worker.start()
             except RuntimeError as error:  # out of threads: the next check tries again
-                _LOG.error("No thread could be started for the desk %s: %s", self._name, error)
+                _LOG.error("No thread could be started for the pool %s: %s", self._name, error)
                 return
             self._workers.append(worker)
 
@@ -200,12 +200,12 @@ class Desk:
             with self._lock:
                 while not self._waiting:
                     self._lock.wait()
-                errand = self._waiting.popleft()
-                errand.worker = threading.current_thread()
-                errand.deadline = time.monotonic() + errand.seconds
-            value, error = errand.serve()
+                request = self._waiting.popleft()
+                request.worker = threading.current_thread()
+                request.deadline = time.monotonic() + request.seconds
+            value, error = request.serve()
             with self._lock:
-                in_time = errand.settle(value, error)
-            del errand, value, error  # so that no photo is kept in memory until the next request
+                in_time = request.settle(value, error)
+            del request, value, error  # so that no photo is kept in memory until the next request
             if not in_time:
                 return  # this thread was abandoned and has been replaced
