@@ -116,11 +116,11 @@ def test_class_files_can_name_word_files_beside_them(name: str, text: str, tmp_p
 def test_parsing_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     word().save("mug.word")
-    with pytest.raises(VocabularyError, match=r'no word by example "mug\.word" here \(there are: none\)'):
+    with pytest.raises(VocabularyError, match=r'word by example "mug\.word" is not loaded \(loaded: none\)'):
         Vocabulary.parse("dog; mug.word")
     given = Vocabulary.parse("dog; Cup.WORD", {"cup.word": word()})
     assert given.examples == {1: word()} and given.to_text().endswith("Cup.WORD: thing")
-    with pytest.raises(VocabularyError, match=r"there are: cup\.word"):
+    with pytest.raises(VocabularyError, match=r"loaded: cup\.word"):
         Vocabulary.parse("mug.word", {"cup.word": word()})
 
 

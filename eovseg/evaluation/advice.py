@@ -211,7 +211,7 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
         held, sizes = np.zeros((2, len(photos))), []
         for number, threshold in _held_out(len(photos), _lower, right):
             own, among = segments[number]
-            # At least one word is given, which may be the right one although it is below the threshold.
+            # The best word is always included, even if it is below the threshold.
             size = [max(1, int((row >= threshold).sum())) for row in among]
             covered = [p >= threshold or p == row.max() for p, row in zip(own, among, strict=True)]
             held[:, number] = sum(covered), len(covered)
@@ -272,7 +272,7 @@ def _segments(values: "ListValues", alpha: float) -> tuple[np.ndarray, list[np.n
 
 
 def _regions(photo: "PhotoValues", measure: Callable[..., np.ndarray], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each true region, `measure` for the kernel that covers it best, and whether its word is missing."""
+    """For each true region, `measure` of the kernel that covers it best, and whether its word is not in the list."""
     from eovseg.evaluation.word_values import unpacked
 
     true = (

@@ -57,9 +57,10 @@ class ListValues:
 
 @dataclass(frozen=True)
 class PhotoValues:
-    """One photo: share of its pixels by true class (K,), true regions, lists, and values independent of kernels.
+    """The values of one photo: its word lists (`full`, `without`, `shorter`) and what does not depend on them.
 
-    `regions` are the classes of the M true regions, without crowds, and `region_masks` packed bits of (M, h, w) bool.
+    `share` (K,) is the share of pixels of each true class. `regions` are the classes of the M true regions, without
+    crowds, and `region_masks` packed bits of (M, h, w) bool.
     `cells` (P, D) are the image encoder's unit embeddings of its grid cells, and `whole` (D,) that of the whole photo.
     `vas` is VAS's similarity of nouns, each (N,): its maximum over cells and the mean over the best 2 % of the cells.
     """

@@ -178,7 +178,7 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
         renamed[f"{names.get(module, module)}.{part}"] = tensor
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
-            f"Package and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}. "
+            f"The package's names differ from EfficientNet-Lite2's in {len(different)} tensors, first {different[0]}. "
             "Install the versions listed in requirements.txt."
         )
     for name, tensor in renamed.items():
