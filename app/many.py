@@ -25,7 +25,7 @@ from PIL import Image
 
 from app.limits import CLIP_SIDE, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES, RUN_SECONDS
 from app.pictures import data_address, shrunk
-from app.session import Asked, composed, page_sized
+from app.session import Request, composed, page_sized
 from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
@@ -155,7 +155,7 @@ def uploaded(files: object) -> list[Upload]:
 def segment_photos(
     run: RunInPool,
     predictor: Any,
-    asked: Asked,
+    request: Request,
     uploads: list[Upload],
     progress: Progress,
     folder: Path,
@@ -171,7 +171,7 @@ def segment_photos(
     def work(photo: Upload, stem: str) -> Result:
         image, _ = page_sized(load_image(photo.path))
         state = predictor.encode_image(image)
-        result = composed(predictor, predictor.decode(state, asked.vocabulary), asked)
+        result = composed(predictor, predictor.decode(state, request.vocabulary), request)
         result = replace(result, name=photo.name)
         result.write(folder, stem)
         return result
@@ -219,15 +219,15 @@ class _FramePredictor:
     def __call__(
         self, image: np.ndarray, words: Any, *, background: Any = None, keep: bool = False, settings: Any = None
     ) -> Result:
-        asked = Asked(words, background, settings)
+        request = Request(words, background, settings)
         state = self._predictor.encode_image(image)
-        return composed(self._predictor, self._predictor.decode(state, asked.vocabulary), asked)
+        return composed(self._predictor, self._predictor.decode(state, request.vocabulary), request)
 
 
 def segment_clip(
     run: RunInPool,
     predictor: Any,
-    asked: Asked,
+    request: Request,
     clip: Upload,
     progress: Progress,
     folder: Path,
@@ -246,7 +246,7 @@ def segment_clip(
         progress.of = max(1, -(-frames // every))
         each_card = max(1, -(-progress.of // MAX_CARDS))
         segmenter = FrameSegmenter(
-            _FramePredictor(predictor), asked.words, asked.background, every=every, settings=asked.settings  # type: ignore[arg-type]
+            _FramePredictor(predictor), request.words, request.background, every=every, settings=request.settings  # type: ignore[arg-type]
         )  # fmt: skip
         writer = stack.enter_context(write_video(folder / f"{stem}-segments.mp4", reader.rate, reader.time_base))
         tracks = stack.enter_context((folder / f"{stem}-tracks.jsonl").open("w", encoding="utf-8", errors="replace"))

@@ -25,7 +25,7 @@ from app.link import note
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import Link, read_link, recipe_value
-from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
+from app.session import Request, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
 from app.worker_pool import VisitorLeft, WorkerPool
@@ -48,9 +48,9 @@ DOWNLOADS = {
 Shown = tuple[Any, ...]
 
 
-def asked_for(
+def make_request(
     words: str, preset: str | None, competes: bool, settings: object, by_example: Mapping[str, Word] | None = None
-) -> Asked:
+) -> Request:
     """The request that the inputs make: words only, a preset followed by words, or words with a preset as background.
 
     `by_example` has the words by example that `words` may name. Raises `VocabularyError` or `ConfigError`.
@@ -62,21 +62,21 @@ def asked_for(
         raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
     checked = read_settings(settings)
     if not preset:
-        return Asked(Vocabulary.parse(words, by_example), None, checked, words)
+        return Request(Vocabulary.parse(words, by_example), None, checked, words)
     listed = Vocabulary.preset(preset)
     if competes:
-        return Asked(Vocabulary.parse(words, by_example), listed, checked, words, preset)
+        return Request(Vocabulary.parse(words, by_example), listed, checked, words, preset)
     both = listed + Vocabulary.parse(words, by_example) if words.strip() else listed
-    return Asked(both, None, checked, words, preset)
+    return Request(both, None, checked, words, preset)
 
 
-def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
+def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
     """Notes on the words, and on a photo that was scaled down, as escaped HTML.
 
     `reads` is the name of a model that reads English; with it, words in other scripts get a note.
     """
-    notes = list(asked.words.notes)
-    foreign = foreign_words(asked.words.words) if reads else []
+    notes = list(request.words.notes)
+    foreign = foreign_words(request.words.words) if reads else []
     if foreign:
         listed = ", ".join(f'"{word}"' for word in foreign[:3]) + (", …" if len(foreign) > 3 else "")
         notes.insert(0, f"{reads} reads English words; {listed} may be matched by chance. Try the English word.")
@@ -122,9 +122,9 @@ class Page:
         self._lock = threading.Lock()
         photo, words = next(iter(EXAMPLES.items()))
         # The first result is computed once, when the server starts; every session begins with a copy of it.
-        asked = asked_for(words, None, False, None)
+        request = make_request(words, None, False, None)
         self.start = self.pool.run(
-            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), START_SECONDS
+            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), request), START_SECONDS
         )
 
     # Used by the tabs; see app/tabs/__init__.py.
@@ -182,8 +182,8 @@ class Page:
         path = str(asset_path(f"photos/{linked.photo}"))
 
         def work(session: Session) -> Session:
-            asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings, session.words)
-            run(session, self.models.get(linked.model), path, asked)
+            wanted = make_request(linked.words, linked.preset, linked.competes, linked.settings, session.words)
+            run(session, self.models.get(linked.model), path, wanted)
             assert session.result is not None
             session.chosen = next((s.id for s in session.result.segments if s.id == linked.segment), None)
             return session
@@ -213,20 +213,20 @@ class Page:
         before = session.digest if known else None
 
         def work(session: Session) -> Session:
-            asked = asked_for(words or "", preset, bool(competes), part_of(panel, "settings"), session.words)
-            return run(session, self.models.get(part_of(panel, "model")), path, asked)
+            request = make_request(words or "", preset, bool(competes), part_of(panel, "settings"), session.words)
+            return run(session, self.models.get(part_of(panel, "model")), path, request)
 
         if self._guarded(work, session) is None:
             return (session.key, *[gr.skip()] * 3)
         return (session.key, *self._shown(session, whole=session.digest != before))
 
-    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *asked: Any) -> Shown:
+    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *inputs: Any) -> Shown:
         """Like `show`, for a change of the photo box; a no-op for the same photo, which an emptied box still sends."""
         path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
             return (key, *[gr.skip()] * 3)
-        return self.show(key, photo, *asked)
+        return self.show(key, photo, *inputs)
 
     def adjust(
         self,
@@ -281,11 +281,11 @@ class Page:
     def panel(self, key: str | None) -> dict[str, Any]:
         """What app/panel.js shows: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
-        assert session.asked is not None
+        assert session.request is not None
         return {
             "model": self.models.key_of(session.predictor),
             "models": [asdict(choice) for choice in self.models.choices()],
-            "settings": session.asked.settings.given(),
+            "settings": session.request.settings.given(),
             "defaults": defaults(session.predictor.config),
         }
 
@@ -360,8 +360,8 @@ class Page:
         }  # fmt: skip
         session = Session()
         try:
-            asked = asked_for(words or "", preset, bool(preset_competes), settings)
-            self.pool.run(lambda: run(session, self.models.get(model), path, asked))
+            request = make_request(words or "", preset, bool(preset_competes), settings)
+            self.pool.run(lambda: run(session, self.models.get(model), path, request))
             # Gradio serves copies, which it deletes after hours; all other files are deleted now.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
@@ -388,11 +388,11 @@ class Page:
     def _shown(self, session: Session, whole: bool = False, linked: Link | None = None) -> Shown:
         """Stage, notes and recipe of a result; with `whole`, the stage includes the photo.
 
-        `linked` is the URL that asked for the result; its segment is pinned.
+        `linked` is the URL that requested the result; its segment is pinned.
         """
-        assert session.asked is not None
+        assert session.request is not None
         reads = self.models.title(self.models.key_of(session.predictor))
-        notes = notes_html(session.asked, session.shrunk_from, reads)
+        notes = notes_html(session.request, session.shrunk_from, reads)
         stage, recipe = stage_value(session, whole), self.recipe(session)
         pinned = {} if linked is None else {"pin": linked.segment}
         return (stage | pinned, notes + note(recipe["link"], linked), recipe)

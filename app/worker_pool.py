@@ -5,9 +5,9 @@ cannot be killed, so cancellation is cooperative: every torch function that such
 `checkpoint()`. Work that never reaches a checkpoint is abandoned after a grace period and a new thread replaces its
 thread, so that one hung request does not block the others.
 
-The outcome of a request is set exactly once, by `Request.settle` while the pool's lock is held: by the worker when the
-work ends, or by the caller, which checks every quarter of a second whether the time limit has passed, the worker has
-died, or the visitor left before the work began.
+The outcome of a job is set exactly once, by `Job.settle` while the pool's lock is held: by the worker when the work
+ends, or by the caller, which checks every quarter of a second whether the time limit has passed, the worker has died,
+or the visitor left before the work began.
 """
 
 import contextvars
@@ -43,8 +43,8 @@ class WorkerDied(EovsegError):
     """The thread that served a request ended before the request was done."""
 
 
-class Request:
-    """One request: its work, its time limit in seconds, and whether somebody is still waiting for it.
+class Job:
+    """The work of one request, its time limit in seconds, and whether somebody is still waiting for it.
 
     The lock of its pool guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
@@ -68,7 +68,7 @@ class Request:
 
     def serve(self) -> tuple[Any, Exception | None]:
         """Does the work in this thread and returns its value or its error."""
-        _serving.request = self
+        _serving.job = self
         try:
             checkpoint()
             with _Checkpoints():
@@ -76,7 +76,7 @@ class Request:
         except Exception as error:  # any error is raised again in the caller
             return None, error
         finally:
-            _serving.request = None
+            _serving.job = None
 
 
 _serving = threading.local()
@@ -87,12 +87,12 @@ def checkpoint(*_: Any) -> None:
 
     Raises `TookTooLong` or `VisitorLeft`.
     """
-    request: Request | None = getattr(_serving, "request", None)
-    if request is None:
+    job: Job | None = getattr(_serving, "job", None)
+    if job is None:
         return
-    if time.monotonic() > request.deadline:
-        raise TookTooLong(too_long(request.seconds))
-    if not request.waits():
+    if time.monotonic() > job.deadline:
+        raise TookTooLong(too_long(job.seconds))
+    if not job.waits():
         raise VisitorLeft("The visitor left before the result was ready.")
 
 
@@ -119,7 +119,7 @@ class WorkerPool:
     def __init__(self, name: str, threads: int = 1, seconds: float = REQUEST_SECONDS, grace: float = GRACE) -> None:
         self.seconds = seconds
         self._name, self._threads, self._grace = name, threads, grace
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[Job] = deque()
         self._workers: list[threading.Thread] = []
         self._abandoned: list[threading.Thread] = []
         self._lock = threading.Condition()
@@ -138,50 +138,50 @@ class WorkerPool:
         this pool or another, runs immediately and within the limit of the outer request.
         Raises `TookTooLong`, `VisitorLeft` or `WorkerDied`.
         """
-        if getattr(_serving, "request", None) is not None:
+        if getattr(_serving, "job", None) is not None:
             return work()  # nested call
-        request = Request(work, self.seconds if seconds is None else seconds, visitor_waits())
+        job = Job(work, self.seconds if seconds is None else seconds, visitor_waits())
         with self._lock:
             if self.hung >= MAX_HUNG:
                 raise TookTooLong("The model no longer responds; the operator has to restart this server.")
             before = len(self._waiting) + self._threads
-            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, request.seconds) + self._grace)
-            self._waiting.append(request)
+            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, job.seconds) + self._grace)
+            self._waiting.append(job)
             self._start_workers()
             self._lock.notify()
-        while not request.settled.wait(min(CHECK_SECONDS, self._grace)):
+        while not job.settled.wait(min(CHECK_SECONDS, self._grace)):
             with self._lock:
-                self._check(request, begin_by)
+                self._check(job, begin_by)
         try:
-            if request.error is not None:
-                raise request.error
-            value: T = request.value
+            if job.error is not None:
+                raise job.error
+            value: T = job.value
             return value
         finally:
-            del request  # breaks the reference cycle between an error and this frame
+            del job  # breaks the reference cycle between an error and this frame
 
-    def _check(self, request: Request, begin_by: float) -> None:
+    def _check(self, job: Job, begin_by: float) -> None:
         """Settles a request that cannot succeed any more, and replaces dead workers."""
         self._start_workers()
         now = time.monotonic()
-        if request.worker is None:
-            if not request.waits():
-                self._withdraw(request, VisitorLeft("The visitor left before the result was ready."))
+        if job.worker is None:
+            if not job.waits():
+                self._withdraw(job, VisitorLeft("The visitor left before the result was ready."))
             elif now > begin_by:
-                self._withdraw(request, TookTooLong("The server was too busy to start this request; try again later."))
-        elif not request.worker.is_alive():
+                self._withdraw(job, TookTooLong("The server was too busy to start this request; try again later."))
+        elif not job.worker.is_alive():
             died = WorkerDied("The server stopped before this request was done; try again.")
-            if request.settle(None, died):
+            if job.settle(None, died):
                 _LOG.error("A thread of the pool %s died during a request.", self._name)
-        elif now > request.deadline + self._grace and request.settle(None, TookTooLong(too_long(request.seconds))):
-            self._workers.remove(request.worker)
-            self._abandoned = [thread for thread in (*self._abandoned, request.worker) if thread.is_alive()]
-            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", request.seconds, self.hung)
+        elif now > job.deadline + self._grace and job.settle(None, TookTooLong(too_long(job.seconds))):
+            self._workers.remove(job.worker)
+            self._abandoned = [thread for thread in (*self._abandoned, job.worker) if thread.is_alive()]
+            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", job.seconds, self.hung)
             self._start_workers()
 
-    def _withdraw(self, request: Request, reason: Exception) -> None:
-        self._waiting.remove(request)
-        request.settle(None, reason)
+    def _withdraw(self, job: Job, reason: Exception) -> None:
+        self._waiting.remove(job)
+        job.settle(None, reason)
 
     def _start_workers(self) -> None:
         """Replaces workers that have died; called with the lock held."""
@@ -200,12 +200,12 @@ class WorkerPool:
             with self._lock:
                 while not self._waiting:
                     self._lock.wait()
-                request = self._waiting.popleft()
-                request.worker = threading.current_thread()
-                request.deadline = time.monotonic() + request.seconds
-            value, error = request.serve()
+                job = self._waiting.popleft()
+                job.worker = threading.current_thread()
+                job.deadline = time.monotonic() + job.seconds
+            value, error = job.serve()
             with self._lock:
-                in_time = request.settle(value, error)
-            del request, value, error  # so that no photo is kept in memory until the next request
+                in_time = job.settle(value, error)
+            del job, value, error  # so that no photo is kept in memory until the next request
             if not in_time:
                 return  # this thread was abandoned and has been replaced

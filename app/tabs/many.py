@@ -38,8 +38,8 @@ _MOST_WORDS = 12
 
 def words_html(session: Session) -> str:
     """The words that a run would look for: those of the result that the page shows."""
-    assert session.asked is not None
-    labels = session.asked.words.labels
+    assert session.request is not None
+    labels = session.request.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
     shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
     return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
@@ -89,12 +89,12 @@ def build(page: Page, session: gr.State) -> Tab:
 def segment_uploads(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any, Any]]:
     """Yields values of the tab's components during a run of the session `key`; a newer run of it ends this one."""
     session = page.store.get(key)
-    if session is None or session.asked is None:
+    if session is None or session.request is None:
         gr.Info("Your session has expired, so the words are no longer on the server. Press Segment again.")
         yield gr.skip(), gr.skip(), gr.skip()
         return
     session.run_number += 1
-    number, predictor, asked = session.run_number, session.predictor, session.asked
+    number, predictor, request = session.run_number, session.predictor, session.request
     try:
         uploads = uploaded(files)
     except EovsegError as error:
@@ -113,9 +113,9 @@ def segment_uploads(page: Page, key: str | None, files: object) -> Iterator[tupl
         folder.mkdir()
         try:
             if progress.clip:
-                steps = segment_clip(page.pool.run, predictor, asked, uploads[0], progress, folder, is_current)
+                steps = segment_clip(page.pool.run, predictor, request, uploads[0], progress, folder, is_current)
             else:
-                steps = segment_photos(page.pool.run, predictor, asked, uploads, progress, folder, is_current)
+                steps = segment_photos(page.pool.run, predictor, request, uploads, progress, folder, is_current)
             for _ in steps:
                 yield progress.value(), gr.skip(), gr.skip()
         except VisitorLeft:

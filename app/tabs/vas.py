@@ -245,9 +245,9 @@ def build(page: Page, session: gr.State) -> Tab:
     def picked(session: Session, event: gr.EventData) -> tuple[str]:
         return (competition_html(session, int(event.x), int(event.y)),)
 
-    asked = [session, word, measure]
+    inputs = [session, word, measure]
     for control in (word, measure):
-        control.input(page.callback(shown, 3), asked, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
+        control.input(page.callback(shown, 3), inputs, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
     pictures.pick(page.callback(picked, 1), session, pixel, show_progress="hidden", **MODEL, **PRIVATE)
     return Tab(refresh, [word, measure], [word, pictures, focus, pixel, weights])
 

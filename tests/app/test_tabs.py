@@ -20,7 +20,7 @@ from analysis.layers import query_path
 from analysis.similarity import concentration, similarity_maps, word_competition, word_mask
 from analysis.sources import HUB_MODELS
 from app.page import Page
-from app.session import Asked, Session, run
+from app.session import Request, Session, run
 from app.tabs import clustering, decoder, pieces, speed, tdee, vas, wiring
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, VocabularyError
@@ -54,7 +54,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def session(predictor: Predictor, photo: str) -> Session:
-    return run(Session(), predictor, photo, Asked(Vocabulary.parse(WORDS)))
+    return run(Session(), predictor, photo, Request(Vocabulary.parse(WORDS)))
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +146,8 @@ def test_switched_off_is_the_model_without_fusion(page: Page, session: Session) 
 
 
 def test_the_settings_apply_to_both_sides(page: Page, session: Session, predictor: Predictor, photo: str) -> None:
-    asked = Asked(Vocabulary.parse(WORDS), None, Settings(task="semantic"))
-    other = run(Session(), predictor, photo, asked)
+    request = Request(Vocabulary.parse(WORDS), None, Settings(task="semantic"))
+    other = run(Session(), predictor, photo, request)
     found = tdee.compare(page, other, "off")
     assert found.without.task == found.with_.task == "semantic"
 
@@ -290,7 +290,7 @@ def test_parts_cover_all_three_steps(session: Session) -> None:
 
 def test_typed_words_are_escaped(page: Page, predictor: Predictor, photo: str) -> None:
     words = Vocabulary.parse(f"{EVIL}: stuff; sky: stuff; road: stuff; {EVIL} bus")
-    session = run(Session(), predictor, photo, Asked(words))
+    session = run(Session(), predictor, photo, Request(words))
     names = decoder.followed(session)
     made = [
         vas.focus_html(vas.word_view(session, EVIL).focus),

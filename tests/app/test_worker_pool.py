@@ -17,7 +17,7 @@ from app import worker_pool as pool_module
 from app.limits import MAX_CALLERS
 from app.page import Page
 from app.server import served
-from app.worker_pool import Request, TookTooLong, VisitorLeft, WorkerDied, WorkerPool, checkpoint
+from app.worker_pool import Job, TookTooLong, VisitorLeft, WorkerDied, WorkerPool, checkpoint
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.images import load_image
@@ -73,7 +73,7 @@ def test_other_threads_are_not_affected_by_requests() -> None:
 
 @pytest.mark.parametrize("half", ["image", "words"])
 def test_both_halves_of_the_model_can_be_cancelled(half: str) -> None:
-    """Also in the text encoder, which is loaded lazily and is not a submodule of the network."""
+    """Also in the text tower, which is loaded lazily and is not a submodule of the network."""
     predictor = eovseg.load("xs", device="cpu")
     photo = load_image(asset_path("photos/bear.jpg"))
 
@@ -121,9 +121,9 @@ def test_work_that_ends_while_it_is_abandoned_does_not_block_the_pool() -> None:
 
 def test_only_the_first_to_settle_sets_the_outcome() -> None:
     """The first to settle sets the outcome; the other only reads it."""
-    request = Request(lambda: 1, 1, lambda: True)
-    assert request.settle(1, None) and not request.settle(None, TookTooLong("late"))
-    assert (request.value, request.error) == (1, None)
+    job = Job(lambda: 1, 1, lambda: True)
+    assert job.settle(1, None) and not job.settle(None, TookTooLong("late"))
+    assert (job.value, job.error) == (1, None)
 
 
 @pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -143,10 +143,10 @@ def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
 def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
     """Two workers die while they take a request; it stays in the queue, and its caller starts a third worker."""
 
-    class Deadly(deque[Request]):
+    class Deadly(deque[Job]):
         deaths = 2
 
-        def popleft(self) -> Request:
+        def popleft(self) -> Job:
             if self.deaths:
                 self.deaths -= 1
                 raise MemoryError
