@@ -15,8 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("eovseg", "app", "analysis")
 HELP = {"help", "description", "epilog"}  # keyword arguments of argparse
-JS_TEXT = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`([^`]*)`')
-JS_COMMENT = re.compile(r"(?m)^\s*// (.*)$")
+JS_TEXT = re.compile(r'(?m)^\s*// (.*)$|"((?:[^"\\\n]|\\.)*)"|`([^`]*)`')
 
 
 def text_of(node: ast.AST) -> str:
@@ -53,7 +52,7 @@ def python_texts(source: str, page: bool) -> Iterator[tuple[int, str]]:
 
 def js_texts(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of the comments and the string literals of a script."""
-    for match in (*JS_COMMENT.finditer(source), *JS_TEXT.finditer(source)):
+    for match in JS_TEXT.finditer(source):
         text = next((group for group in match.groups() if group), "")
         yield source.count("\n", 0, match.start()) + 1, re.sub(r"\$\{[^}]*\}", "…", text)
 
@@ -63,8 +62,7 @@ def sentences(root: Path = ROOT) -> list[tuple[str, str]]:
     places: dict[str, str] = {}
     for path in sorted(path for folder in FOLDERS for path in (root / folder).rglob("*.[pj][ys]")):
         source, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
-        texts = js_texts(source) if path.suffix == ".js" else python_texts(source, page=name.startswith("app/"))
-        for line, text in texts:
+        for line, text in js_texts(source) if path.suffix == ".js" else python_texts(source, name.startswith("app/")):
             for sentence in re.split(r"(?<=[.!?])\s+|\n\s*\n|\n- ", text):
                 clean = " ".join(sentence.split())
                 if sum(word[0].isalpha() for word in clean.split()) >= 4 and "</" not in clean:

@@ -37,7 +37,7 @@ def test_without_segments_the_agreement_is_unknown() -> None:
     assert cluster_cells([], 2, SEGMENTS) == []
 
 
-def test_k_must_fit() -> None:
+def test_k_must_be_in_range() -> None:
     with pytest.raises(ConfigError, match="k=17"):
         cluster_cells([layer("small", [[0, 0, 1, 1]] * 4)], 17, SEGMENTS)
 

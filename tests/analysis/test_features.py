@@ -91,7 +91,7 @@ def test_blocks_after_the_last_one_do_not_run(vit: nn.Module, tap: str) -> None:
     assert counts == {0: 1, 1: 1, 2: 1}
 
 
-def test_hooks_are_gone_afterwards(vit: nn.Module) -> None:
+def test_hooks_are_removed_afterwards(vit: nn.Module) -> None:
     before = vit(torch.ones(1, 3, 64, 64))
     vit_features(vit, torch.randn(1, 3, 64, 64), [1])
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules())
@@ -113,7 +113,7 @@ def test_native_size_equals_the_model_itself(vit: nn.Module) -> None:
     assert torch.equal(vit_features(vit, pixels, [3])[3], expected)
 
 
-def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
+def test_the_input_of_a_block_is_the_output_of_the_previous_one(vit: nn.Module) -> None:
     pixels = torch.randn(1, 3, 64, 64)
     given = vit_features(vit, pixels, [2], "before attention")[2]
     assert torch.equal(given, vit_features(vit, pixels, [1], "output")[1])
@@ -178,7 +178,7 @@ def test_sam_equals_timms_own_with_its_windows() -> None:
         assert all(torch.equal(found[block], expected[block]) for block in range(4))
 
 
-def test_what_leaves_attention_where_norms_come_behind() -> None:
+def test_the_output_of_attention_in_blocks_with_norms_after_it() -> None:
     vit = timm_vit(block_fn=ResPostBlock)
     pixels = torch.randn(1, 3, 64, 64)
     block = vit.blocks[1]
@@ -208,7 +208,7 @@ def test_open_clips_wrapped_timm_encoder() -> None:
         ("cait_xxs24_224", {"depth": 1}, 192, "native size"),
     ],
 )
-def test_models_that_fit_no_other_size_say_so(name: str, small: dict[str, int], side: int, message: str) -> None:
+def test_models_with_a_fixed_input_size_are_refused(name: str, small: dict[str, int], side: int, message: str) -> None:
     vit = timm.create_model(name, pretrained=False, num_classes=0, **small).eval()
     with pytest.raises(ConfigError, match=message):
         vit_features(vit, torch.zeros(1, 3, side, side), [0])
@@ -223,7 +223,7 @@ def test_models_that_fit_no_other_size_say_so(name: str, small: dict[str, int], 
         ([0], "output", 60, "multiples of the patch"),
     ],
 )
-def test_bad_requests_are_sentences(blocks: list[int], tap: str, size: int, message: str) -> None:
+def test_invalid_arguments_get_one_sentence(blocks: list[int], tap: str, size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         vit_features(timm_vit(), torch.zeros(1, 3, size, size), blocks, tap)  # type: ignore[arg-type]
 
@@ -297,7 +297,7 @@ def test_every_block_of_the_spatial_vit_at_every_tap(kind: str, photo: np.ndarra
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in extractor.modules())
 
 
-def test_spatial_blocks_behind_the_last_one_asked_for_do_not_run(photo: np.ndarray) -> None:
+def test_spatial_blocks_after_the_last_requested_one_do_not_run(photo: np.ndarray) -> None:
     model = spatial_model("own")
     counts: Counter[int] = Counter()
     for index, block in enumerate(vit_blocks(model.network.spatial_extractor.vit)):  # type: ignore[union-attr]
@@ -334,7 +334,7 @@ def test_vit_source_names_blocks(photo: np.ndarray) -> None:
     assert source.extract(photo, ["block 1", "block 4"])["block 4"].shape == (4, 6, 32)
 
 
-def test_missing_weights_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_get_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> nn.Module:
         raise OSError("no network")
 

@@ -34,7 +34,7 @@ def test_importing_the_package_loads_nothing() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_paper_and_own_numbers_are_told_apart() -> None:
+def test_paper_and_own_numbers_are_distinguished() -> None:
     found = texts(draw.comparison_figure(["XS", "S"], [9.9, 75.0], [float("nan"), 71.0], "parameters in millions"))
     assert {"here", "the paper's", "parameters in millions", "71"} <= set(found) and "nan" not in found
 
@@ -46,7 +46,7 @@ def test_curves_skip_missing_records() -> None:
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [3, 1]]
 
 
-def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
+def test_a_single_point_is_a_dot_and_no_points_are_reported() -> None:
     one = draw.curve_figure([{"step": 1, "loss": 3.0}], {"loss": "all losses", "other": "none"})
     (line,) = one.axes[0].lines
     assert line.get_marker() == "o" and line.get_label() == "all losses"

@@ -42,7 +42,7 @@ def test_a_kernel_attends_to_segments_and_to_kernels_without_one() -> None:
             attended_kernels(path, layer, {})
 
 
-def test_path_refuses_what_is_not_there(predictor: Predictor, decoded: Decoded) -> None:
+def test_path_refuses_unknown_kernels_and_missing_intermediates(predictor: Predictor, decoded: Decoded) -> None:
     with pytest.raises(ConfigError, match="0 to 63"):
         query_path(predictor, decoded, 64)
     with pytest.raises(ConfigError, match="intermediates=True"):

@@ -72,7 +72,7 @@ def test_no_runs_are_refused() -> None:
         reach_times(nn.Identity(), [], torch.zeros(1), runs=0)
 
 
-def test_machine_name_says_processor_and_threads() -> None:
+def test_machine_name_contains_processor_and_threads() -> None:
     name = machine_name()
     threads = torch.get_num_threads()
     assert name.endswith(f", {threads} thread{'s' if threads > 1 else ''}") and len(name) > len(", 1 thread")

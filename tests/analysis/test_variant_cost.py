@@ -22,7 +22,7 @@ def small() -> Predictor:
     return random_predictor("s", short_side=96)
 
 
-def test_the_work_grows_with_the_photo_and_nothing_is_kept(small: Predictor) -> None:
+def test_the_work_grows_with_the_photo_and_no_photo_is_cached(small: Predictor) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     cost = variant_cost(small, photo, WORDS, runs=1)
     wide = variant_cost(small, np.concatenate([photo, photo], axis=1), WORDS, runs=1)
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_own_alone() -> N
     assert first.equal(second)
 
 
-def test_bad_settings_are_sentences(small: Predictor) -> None:
+def test_invalid_settings_get_one_sentence(small: Predictor) -> None:
     with pytest.raises(ConfigError, match="choose one of"):
         random_predictor("xl")
     with pytest.raises(ConfigError, match="at least 1"):

@@ -221,7 +221,7 @@ def test_every_notebook_is_checked() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_clean_and_teaches(path: Path) -> None:
+def test_notebook_has_no_outputs_and_answers_its_questions(path: Path) -> None:
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code), (
@@ -243,7 +243,7 @@ def test_links_between_notebooks_resolve(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_footer_tells_both_routes(path: Path) -> None:
+def test_footer_contains_both_routes(path: Path) -> None:
     last = nbformat.read(path, as_version=4).cells[-1].source.splitlines()[-1]
     assert last.startswith("lecture route, 20 minutes: ") and " · lab route, 2 hours: " in last
     assert last.endswith("(../docs/notebooks.md)")

@@ -171,7 +171,7 @@ def test_an_official_checkpoint_is_fine_tuned_without_a_hub(tmp_path: Path, monk
     assert result.segment_map.shape == (64, 64)
 
 
-def test_even_features_leave_words_similarity_as_it_was() -> None:
+def test_even_features_do_not_change_the_word_similarity() -> None:
     network = starting_network("xs", SHIPPED, {}).eval()
     photo = load_image(asset_path("photos/bear.jpg"))[:256, :320]
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()
