@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.limits import UNDO_STEPS
 from app.payload import stage_value
-from app.session import Session, alone
+from app.session import Session, exclusive
 from app.worker_pool import checkpoint
 from eovseg.errors import ConfigError
 from eovseg.result import Result
@@ -56,7 +56,7 @@ def correct(session: Session, values: dict[str, Any]) -> int:
 
     Raises `EovsegError` if that is impossible; the result is then unchanged.
     """
-    with alone(session):
+    with exclusive(session):
         result = session.result
         assert result is not None, "a session can be corrected only after its first run"
         if values["kind"] == "undo":

@@ -129,7 +129,7 @@ class Session:
         if self.result is None:
             return []
         with held(self.saving):
-            with alone(self):
+            with exclusive(self):
                 # All files are made from one result, even if another request replaces it meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
             if self.saved != wanted:
@@ -144,7 +144,7 @@ class Session:
 
     def packed(self, kind: str, folder: Path) -> Path:
         """Writes the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) to `folder`."""
-        with alone(self):
+        with exclusive(self):
             result = self.result
         assert result is not None, "files can be asked for only after the first run"
         path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
@@ -208,7 +208,7 @@ class SessionStore:
             session.close()
 
 
-def alone(session: Session) -> AbstractContextManager[None]:
+def exclusive(session: Session) -> AbstractContextManager[None]:
     """Exclusive access to `session`; raises `TookTooLong` if another request does not release it in time."""
     return held(session.running)
 
@@ -230,7 +230,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, request: Reque
     `session.seconds` has the time of each step that ran. The session changes only if every step succeeds; after an
     error it still has the previous result. Raises the errors of `eovseg.errors`.
     """
-    with alone(session):
+    with exclusive(session):
         seconds: dict[str, float] = {}
         same_model = predictor is session.predictor
         image_state, shrunk_from = session.image_state, session.shrunk_from
@@ -262,7 +262,7 @@ def run(session: Session, predictor: StagedPredictor, photo: str, request: Reque
 
 def adjust(session: Session, settings: Settings) -> Session:
     """Composes the result again with other settings, without running the network; raises `ConfigError`."""
-    with alone(session):
+    with exclusive(session):
         assert session.request is not None and session.result is not None, "a session is adjusted after its first run"
         begin = time.perf_counter()
         request = dataclasses.replace(session.request, settings=settings)

@@ -11,7 +11,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from app.pictures import data_address, shrunk
-from app.session import Session, alone
+from app.session import Session, exclusive
 from eovseg.errors import ConfigError
 from eovseg.formats import PICTURES
 from eovseg.formats.photo import PhotoFile, png_bytes
@@ -38,7 +38,7 @@ def subject_value(session: Session) -> dict[str, Any]:
 
     The subject is the pinned segment, or `Result.subject_ids` if none is pinned.
     """
-    with alone(session):
+    with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None, "pictures can be asked for only after the first run"
     ids, name = _in_front(result, pinned)
@@ -68,7 +68,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
     """
     if not isinstance(kind, str) or kind not in PICTURES:
         raise ConfigError(f"Choose one of these pictures: {', '.join(form.title for form in PICTURES.values())}.")
-    with alone(session):
+    with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None
     ids, name = _in_front(result, pinned)

@@ -144,10 +144,10 @@ def test_a_word_by_example_is_never_a_training_word() -> None:
 def test_another_text_space_is_refused() -> None:
     one = word()
     assert one.row(one.text * 3, "xs") is one.vector
-    for text, said in ((np.ones(5), r"\(8 numbers\).*S \(5 numbers\)"), (-one.text, "another one")):
+    for text, said in ((np.ones(5), r"\(8 numbers\).*S, has another one \(5 numbers\)"), (-one.text, "another one")):
         with pytest.raises(VocabularyError, match=said) as error:
             one.row(text, "s")
-        assert "make it again" in str(error.value)
+        assert "make the word again" in str(error.value)
 
 
 def test_file_names_are_plain() -> None:

@@ -111,7 +111,7 @@ def test_a_segment_becomes_a_word_by_example(page: Page, session: Session) -> No
     assert page.table("our bus.word: stuff; sky", session.key)["rows"][0]["names"] == ["our bus.word"]
     other = page.store.get(page.open()[0])
     assert other is not None and not other.words, "other sessions do not have the word"
-    with pytest.raises(EovsegError, match="no word by example"):
+    with pytest.raises(EovsegError, match="is not loaded"):
         make_request("our bus.word; sky", None, False, None, other.words)
 
 
