@@ -41,10 +41,10 @@ class MakesWords(Protocol):
 class Word:
     """A word by example; two are equal when their name, kind and vector are.
 
-    `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: the direction of each
-    example, from which the vector can be computed again when more are added. `text` (D,) float32: the text encoder's
-    embedding of the name, which identifies the text space. `variant` and `weights` (SHA-256, "" for none): the model
-    that made the word. `is_thing`: whether objects are counted. `source`: the word's name in a list of words.
+    `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: the row that each example
+    gave (`eovseg.examples.directions`), from which the vector can be made again with more of them. `text` (D,) float32:
+    what the text encoder makes of the name, by which the text space is recognised. `variant` and `weights` (SHA-256, ""
+    for none) made it. `is_thing`: whether single objects count. `source`: how a list of words calls it.
     """
 
     name: str
