@@ -34,7 +34,7 @@ class Layer:
 
 
 def all_layers(predictor: Predictor, hub: Sequence[str] = ()) -> list[Layer]:
-    """Every stage and block of the predictor's own towers, or every block of the ViTs of `HUB_MODELS` in `hub`."""
+    """Every stage and block of the predictor's own encoders, or every block of the ViTs of `HUB_MODELS` in `hub`."""
     if hub:
         sources = [hub_source(name) for name in hub]
     else:
@@ -111,7 +111,7 @@ def _unstack(tall: Sequence[np.ndarray], clusterings: Sequence[Sequence[np.ndarr
         count = int(max(renamed.max(), *(one.max() for one in labels))) + 1
         names = np.full(count, -1)
         names[before.ravel()] = renamed.ravel()
-        unseen = names < 0  # labels only in columns that `_stack` skipped get unused numbers
+        unseen = names < 0  # labels that occur only in columns skipped by `_stack` get unused numbers
         names[unseen] = np.setdiff1d(np.arange(count), names)[: unseen.sum()]
         for photo, one in enumerate(labels):
             photos[photo].append(names[one].astype(np.int32))

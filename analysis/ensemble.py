@@ -15,7 +15,7 @@ from eovseg.stages import Decoded
 class ClassVote:
     """A class of a kernel: both classifiers' probabilities among the words, the final score, and whether it is seen.
 
-    `weighed` is False if the kernel's mask covers no position of the frozen tower's grid; variants that skip such
+    `weighed` is False if the kernel's mask covers no position of the image encoder's grid; variants that skip such
     masks then ignore `out_of_vocabulary`.
     """
 

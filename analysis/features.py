@@ -33,7 +33,7 @@ class _LastBlockDone(Exception):
 
 
 def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
-    """The transformer blocks of a timm ViT or an open_clip image tower; raises `ConfigError` for other models."""
+    """The transformer blocks of a timm ViT or an open_clip image encoder; raises `ConfigError` for other models."""
     vit = _bare(vit)
     blocks = getattr(vit, "blocks", None)
     if blocks is None:
@@ -162,7 +162,7 @@ def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
     """
     model: Any = vit
     if not hasattr(model, "patch_embed"):
-        return _clip_tower_of_size(model, grid)
+        return _clip_encoder_of_size(model, grid)
     native = tuple(getattr(model.patch_embed, "grid_size", None) or ()) == grid
     dynamic = getattr(model, "dynamic_img_size", None)
     own_positions = not hasattr(model, "pos_embed") or not _resampled_in_passing(model)
@@ -198,14 +198,14 @@ def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
     return sized
 
 
-def _clip_tower_of_size(tower: Any, grid: tuple[int, int]) -> nn.Module:
-    """An open_clip tower with its positions resampled to a grid; the tower itself if the grid is its own."""
-    own = tuple(tower.grid_size)
+def _clip_encoder_of_size(encoder: Any, grid: tuple[int, int]) -> nn.Module:
+    """An open_clip encoder with its positions resampled to a grid; the encoder itself if the grid is its own."""
+    own = tuple(encoder.grid_size)
     if own == grid:
-        return tower
-    sized = twin(tower)
-    resized = resample_abs_pos_embed(tower.positional_embedding.detach()[None], list(grid), list(own))
-    sized._parameters = dict(tower._parameters) | {
+        return encoder
+    sized = twin(encoder)
+    resized = resample_abs_pos_embed(encoder.positional_embedding.detach()[None], list(grid), list(own))
+    sized._parameters = dict(encoder._parameters) | {
         "positional_embedding": nn.Parameter(resized[0], requires_grad=False)
     }
     return sized
@@ -228,7 +228,7 @@ def _as_map(vit: nn.Module, tokens: Tensor, grid: tuple[int, int], batch: int) -
 def cnn_features(model: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
     """The output (B, C, h, w) of every stage of a CNN for normalised pixels (B, 3, H, W), from fine to coarse.
 
-    `model` is an image tower of this project (`network.feature_extractor`) or a timm model with `features_only=True`.
+    `model` is an image encoder of this project (`network.feature_extractor`) or a timm model with `features_only=True`.
     Raises `ConfigError` for models that do not return stages.
     """
     out = model(pixels)

@@ -90,7 +90,7 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
     labels = [f"{escape(vote.label)} ({'seen' if vote.seen else 'unseen'})" for vote in votes]
     columns = (
         ("in-vocabulary (trained)", [vote.in_vocabulary for vote in votes], CATEGORIES[0]),
-        ("out-of-vocabulary (frozen tower)", [vote.out_of_vocabulary for vote in votes], CATEGORIES[1]),
+        ("out-of-vocabulary (frozen image encoder)", [vote.out_of_vocabulary for vote in votes], CATEGORIES[1]),
         ("ensemble × (1 − void)", [vote.score for vote in votes], CATEGORIES[2]),
     )
     bars = [
@@ -105,9 +105,7 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.2})
     title = "class scores of this kernel"
     if votes and not votes[0].weighed:
-        title += (
-            "<br><sup>its mask is too small for the frozen tower, so only the in-vocabulary classifier counts</sup>"
-        )
+        title += "<br><sup>mask too small for the image encoder: only the in-vocabulary classifier counts</sup>"
     return _styled(figure, title)
 
 

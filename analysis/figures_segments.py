@@ -60,7 +60,7 @@ def panoptic_figure(results: Sequence[Result], columns: int = 2) -> Figure:
             photo, overlay, names = axes[3 * number : 3 * number + 3, column]
             photo.imshow(result.image)
             photo.set_title(result.name)
-            photo.set_anchor("S")  # keeps photo and result together next to a pair of another shape
+            photo.set_anchor("S")  # so that photo and result touch even if the row is higher than both
             overlay.imshow(np.asarray(result.overlay()))
             overlay.set_anchor("N")
             _list_names(names, named)

@@ -70,7 +70,7 @@ def mask_agreement(path: QueryPath) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Listened:
+class AttendedKernel:
     """A kernel that another one attends to: its number, the id of the segment it drew, and its attention (0..1)."""
 
     query: int
@@ -78,7 +78,7 @@ class Listened:
     share: float
 
 
-def listened_to(path: QueryPath, layer: int, queries: Mapping[int, int], top: int = 5) -> list[Listened]:
+def attended_kernels(path: QueryPath, layer: int, queries: Mapping[int, int], top: int = 5) -> list[AttendedKernel]:
     """The `top` kernels by self-attention in `layer` (counted from 1), including the kernel itself.
 
     `queries`: the kernel of each segment id (`analysis.ablation.segment_queries`). Raises `ConfigError` for layers that
@@ -89,4 +89,4 @@ def listened_to(path: QueryPath, layer: int, queries: Mapping[int, int], top: in
     segment_of = {query: segment for segment, query in queries.items()}
     shares = path.attention[layer - 1]
     order = np.argsort(-shares, kind="stable")[:top].tolist()
-    return [Listened(query, segment_of.get(query), float(shares[query])) for query in order]
+    return [AttendedKernel(query, segment_of.get(query), float(shares[query])) for query in order]

@@ -18,7 +18,7 @@ COMMAND = "python -m eovseg.benchmark.memory"
 # CSV column -> label, in the order in which the parts run.
 PARTS = {
     "image": "image half",
-    "embedding": "text tower",
+    "embedding": "text encoder",
     "words": "word half",
     "panoptic": "panoptic result",
     "instance": "instance result",

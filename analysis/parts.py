@@ -39,7 +39,7 @@ class PartTime:
 class PartTimes:
     """The parts of one photo in the order they run.
 
-    `word_milliseconds` is the text tower's time for one new word; it is not included in any part, because known words
+    `word_milliseconds` is the text encoder's time for one new word; it is not included in any part, because known words
     come from the cache. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
     `runs` the number of passes behind each median.
     """
@@ -120,7 +120,7 @@ def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str,
     """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its twin
     arranged for speed."""
     parts: list[tuple[nn.Module | None, tuple[str, Step]]] = [
-        (image.feature_extractor, ("image tower", "photo")),
+        (image.feature_extractor, ("image encoder", "photo")),
         (image.aggregator, ("aggregator", "photo")),
         (image.spatial_extractor, ("spatial ViT block", "photo")),
         (image.spatial_upscaling, ("upscaling of the ViT map", "photo")),
@@ -133,7 +133,7 @@ def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str,
 
 
 def _word_milliseconds(predictor: Predictor, words: Sequence[str]) -> float:
-    """Milliseconds of the text tower for one word: the median of a few words, encoded one by one after a warm-up."""
+    """Milliseconds of the text encoder for one word: the median of a few words, encoded one by one after a warm-up."""
     sample = (words[0], *words[:_SAMPLED_WORDS])
     encode = predictor.network.encode_words
     return 1000 * float(np.median(repeated(lambda number: encode([sample[number]]), predictor.device, len(sample) - 1)))

@@ -27,7 +27,7 @@ FORMATS = ("pdf", "png", "svg")
 
 
 def sheet_names(photos: Sequence[Path]) -> list[str]:
-    """A name for each photo's figures: its own, with its folder's if several share it, numbered if still ambiguous."""
+    """A unique name for each photo's figures: its file name, if needed with its folder's name and a number."""
     stems = [clean_stem(photo.stem) for photo in photos]
     folded = [stem.casefold() for stem in stems]  # some file systems are case-insensitive
     taken = {stem for stem in folded if folded.count(stem) == 1}

@@ -80,7 +80,7 @@ def read_log(output: Path) -> list[dict[str, float]]:
 def trained_predictor(trainer: Trainer, before: Predictor, vocabulary: Vocabulary) -> Predictor:
     """A predictor with the trained network; the vocabulary's words now count as seen.
 
-    The text tower is frozen, so the word embeddings of `before` are reused; its cached photos are not.
+    The text encoder is frozen, so the word embeddings of `before` are reused; its cached photos are not.
     """
     after = Predictor(
         trainer.network.eval(),

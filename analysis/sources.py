@@ -1,4 +1,4 @@
-"""Sources of patch features: the predictor's own towers, and the paper's three ViT-B models by name."""
+"""Sources of patch features: the predictor's own encoders, and the paper's three ViT-B models by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 
 
 def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
     """The stages of a predictor's frozen CNN, strides 4 to 32; that of XS needs no download."""
-    name = f"{predictor.config.variant.upper()} image tower"
+    name = f"{predictor.config.variant.upper()} image encoder"
     layers = tuple(f"stage {number}" for number in range(1, 5))
 
     def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
@@ -152,7 +152,7 @@ def hub_source(name: str, tap: Tap = "output", long_side: int = 512, file: Path 
         raise CheckpointError(
             f"The weights of {name} ({model.size}) are not cached and cannot be downloaded ({type(error).__name__}); "
             "connect to the network and run "
-            f'timm.create_model("{model.timm_name}", pretrained=True) once. The towers of XS need no download.'
+            f'timm.create_model("{model.timm_name}", pretrained=True) once. The encoders of XS need no download.'
         ) from error
     return vit_source(name, vit, tap, long_side)
 
@@ -164,7 +164,7 @@ def _hub_model(name: str) -> HubModel:
 
 
 def own_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:
-    """A photo (H, W, 3) uint8 as input of the network's towers: (1, 3, h, w) normalised, sides multiples of 32."""
+    """A photo (H, W, 3) uint8 as input of the network's encoders: (1, 3, h, w) normalised, sides multiples of 32."""
     config = predictor.config
     pixels = photo_pixels(image, config.pixel_mean, config.pixel_std, (32, 32), long_side)
     return pixels.to(predictor.device, next(predictor.network.parameters()).dtype)

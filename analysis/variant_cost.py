@@ -22,7 +22,7 @@ from eovseg.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class VariantCost:
-    """Time of each part, parameters by part (without the text tower), and multiply-adds per photo (network only)."""
+    """Time of each part, parameters by part (without the text encoder), and multiply-adds per photo (network only)."""
 
     times: PartTimes
     parameters: dict[str, int]
@@ -35,7 +35,7 @@ class VariantCost:
 
 
 class RandomTextEncoder(nn.Module):
-    """Random rows in place of a text tower, for measurements only: prompts -> (n, D)."""
+    """Random rows in place of a text encoder, for measurements only: prompts -> (n, D)."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class RandomTextEncoder(nn.Module):
 
 
 def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Predictor:
-    """A CPU predictor of any variant with random weights, without a text tower, that keeps every kernel in the result.
+    """A CPU predictor of any variant with random weights and no text encoder; its results keep every kernel.
 
-    Photos are resized to `short_side` pixels. Nothing is downloaded; XS uses the trained image tower of its package.
+    Photos are resized to `short_side` pixels. Nothing is downloaded; XS uses the trained image encoder of its package.
     Raises `ConfigError` for unknown variants.
     """
     config = variant_config(variant).with_changes(
@@ -64,7 +64,7 @@ def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Pred
             network = EOVSeg(config)
     finally:
         logger.setLevel(before)
-    network.text_encoder = RandomTextEncoder(config.embed_dim)  # type: ignore[assignment]  # frees the memory of the text tower
+    network.text_encoder = RandomTextEncoder(config.embed_dim)  # type: ignore[assignment]  # frees memory
     fast = optimise(network.eval(), "torch")
     return Predictor(fast, (), device=torch.device("cpu"), text_weights="random")
 

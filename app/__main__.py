@@ -78,7 +78,7 @@ def _reason(error: Exception) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves the page until SIGINT or SIGTERM; returns 2, after one sentence, if that is not possible."""
+    """Serves the page until SIGINT or SIGTERM; if that fails, prints one sentence and returns 2."""
     any_encoding()
     wait_asleep()
     options = parser().parse_args(arguments)

@@ -66,8 +66,8 @@ def text_of(found: "Sequence[Suggestion]") -> str:
 
 def checked(session: Session) -> tuple[dict[str, Any]]:
     """Checks the session's words against its photo; also returns words to add."""
-    assert session.result is not None and session.asked is not None
-    found = session.predictor.doctor(session.result.image, session.asked.words, session.asked.settings)
+    assert session.result is not None and session.request is not None
+    found = session.predictor.doctor(session.result.image, session.request.words, session.request.settings)
     return (
         {
             "kind": "check",
@@ -79,12 +79,12 @@ def checked(session: Session) -> tuple[dict[str, Any]]:
 
 def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
     """The smallest changes that rename a segment; {} if the result has no segment with this id."""
-    result, asked = session.result, session.asked
-    assert result is not None and asked is not None
+    result, request = session.result, session.request
+    assert result is not None and request is not None
     if all(segment.id != segment_id for segment in result.segments):
         return {}
     found = session.predictor.counterfactuals(
-        result.image, asked.words, segment_id, background=asked.background, settings=asked.settings
+        result.image, request.words, segment_id, background=request.background, settings=request.settings
     )
     return {
         "kind": "changes",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.desk import checkpoint
 from app.limits import UNDO_STEPS
 from app.payload import stage_value
-from app.session import Session, alone
+from app.session import Session, exclusive
+from app.worker_pool import checkpoint
 from eovseg.errors import ConfigError
 from eovseg.result import Result
 
@@ -36,36 +36,36 @@ def wire(page: "Page", parts: "Parts") -> None:
     """Connects the events. Corrections do not run the network, so they never wait for another visitor's photo."""
 
     def work(session: Session, event: gr.EventData) -> tuple[Any, ...]:
-        pin = correct(session, asked_of(event))
+        pin = correct(session, event_values(event))
         return stage_value(session, whole=False) | {"pin": pin}, page.recipe(session)
 
     parts.correct.correct(
-        page.callback(work, 2, page.side_desk), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
+        page.callback(work, 2, page.side_pool), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
         concurrency_id="compose", api_visibility="private",
     )  # fmt: skip
 
 
-def asked_of(event: gr.EventData) -> dict[str, Any]:
+def event_values(event: gr.EventData) -> dict[str, Any]:
     """What app/correct.js sent: `kind`, and those of `segment`, `name`, `other`, `x` and `y` that this kind needs."""
     names = ("kind", "segment", "name", "other", "x", "y")
     return {name: getattr(event, name, None) for name in names}
 
 
-def correct(session: Session, asked: dict[str, Any]) -> int:
-    """Corrects the session's result as `asked`; returns the id of the segment to pin, 0 for none.
+def correct(session: Session, values: dict[str, Any]) -> int:
+    """Corrects the session's result as `values` say; returns the id of the segment to pin, 0 for none.
 
     Raises `EovsegError` if that is impossible; the result is then unchanged.
     """
-    with alone(session):
+    with exclusive(session):
         result = session.result
         assert result is not None, "a session can be corrected only after its first run"
-        if asked["kind"] == "undo":
+        if values["kind"] == "undo":
             if not session.before:
                 raise ConfigError("There is no correction to undo.")
             changed, pin = session.before[-1], 0
             before = session.before[:-1]
         else:
-            changed, pin = _CORRECTIONS.get(str(asked["kind"]), _unknown)(result, asked)
+            changed, pin = _CORRECTIONS.get(str(values["kind"]), _unknown)(result, values)
             before = (*session.before, result)[-UNDO_STEPS:]
         checkpoint()
         session.result, session.before = changed, before
@@ -74,36 +74,36 @@ def correct(session: Session, asked: dict[str, Any]) -> int:
         return pin
 
 
-def _unknown(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
+def _unknown(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
     raise ConfigError(
-        f"Choose one of rename, merge, delete, split and undo, not {html.escape(str(asked['kind'])[:40])}."
+        f"Choose one of rename, merge, delete, split and undo, not {html.escape(str(values['kind'])[:40])}."
     )
 
 
-def _whole(asked: dict[str, Any], name: str) -> int:
+def _whole(values: dict[str, Any], name: str) -> int:
     """An integer from a request; -1, which matches no segment and no pixel, if a forged request sent something else."""
-    value = asked[name]
+    value = values[name]
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31 else -1
 
 
-def _rename(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
-    name = asked["name"] if isinstance(asked["name"], str) else ""
-    segment = _whole(asked, "segment")
+def _rename(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
+    name = values["name"] if isinstance(values["name"], str) else ""
+    segment = _whole(values, "segment")
     return result.rename(segment, name[: _NAME + 1]), segment
 
 
-def _merge(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
-    segment = _whole(asked, "segment")
-    return result.merge(segment, _whole(asked, "other")), segment
+def _merge(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
+    segment = _whole(values, "segment")
+    return result.merge(segment, _whole(values, "other")), segment
 
 
-def _delete(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
-    return result.delete(_whole(asked, "segment")), 0
+def _delete(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
+    return result.delete(_whole(values, "segment")), 0
 
 
-def _split(result: Result, asked: dict[str, Any]) -> tuple[Result, int]:
-    x, y = _whole(asked, "x"), _whole(asked, "y")
-    changed = result.split(_whole(asked, "segment"), x, y)
+def _split(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
+    x, y = _whole(values, "x"), _whole(values, "y")
+    changed = result.split(_whole(values, "segment"), x, y)
     return changed, max(segment.id for segment in changed.segments)
 
 

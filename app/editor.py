@@ -1,4 +1,4 @@
-"""The words as a table for app/editor.js, and which words an English text tower cannot read."""
+"""The words as a table for app/editor.js, and which words an English text encoder cannot read."""
 
 import re
 import unicodedata
@@ -34,7 +34,7 @@ def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dic
 
 
 def foreign_words(words: Sequence[str]) -> list[str]:
-    """The words with non-ASCII letters, which an English text tower splits into pieces and matches by chance."""
+    """The words with non-ASCII letters, which an English text encoder splits into pieces and matches by chance."""
     return [
         word for word in words if any(ord(letter) > 127 and unicodedata.category(letter)[0] in "LM" for letter in word)
     ]

@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 
 from app import advice, corrections, link, remembered, subject
 from app.calls import PageBlocks
-from app.desk import checkpoint
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.gate import Gate
 from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
@@ -21,6 +20,7 @@ from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
 from app.tabs import TITLES, Tab, clustering, decoder, many, speed, tdee, vas
 from app.uploads import uploaded_photo
+from app.worker_pool import checkpoint
 from eovseg.assets import asset_path
 from eovseg.formats import FORMATS
 from eovseg.vocabulary import preset_names
@@ -83,7 +83,7 @@ class Parts:
     subject: gr.HTML
 
     @property
-    def asked(self) -> list[gr.components.Component]:
+    def inputs(self) -> list[gr.components.Component]:
         return [self.photo, self.words, self.preset, self.competes, self.panel]
 
     @property
@@ -100,17 +100,17 @@ def build(page: Page) -> gr.Blocks:
         gr.HTML(masthead(page.models), elem_classes="masthead", apply_default_css=False)
         with gr.Row(elem_classes="bench"):
             with gr.Column(elem_classes="ask", min_width=0):
-                asked = _question() | {"advice": advice.build()}
+                components = _question() | {"advice": advice.build()}
             with gr.Column(elem_classes="rail", min_width=0):
-                asked |= _rail(page)
+                components |= _rail(page)
             with gr.Column(elem_classes="view", min_width=0), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Segment", id="segment", render_children=True) as first:
-                    asked |= _segment()
+                    components |= _segment()
                 tabs = _tabs(page, session)
         link.part()
         _scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
-        parts = Parts(session=session, **asked)
+        parts = Parts(session=session, **components)
         _wire(demo, page, parts, tabs)
         corrections.wire(page, parts)
         remembered.wire(page, parts)
@@ -203,7 +203,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     """Connects events to callbacks."""
     # preprocess=False: the callback gets the uploaded file, so that our loader, not Gradio's, reports a bad photo.
     run: dict[str, Any] = {
-        "inputs": [parts.session, *parts.asked],
+        "inputs": [parts.session, *parts.inputs],
         "outputs": parts.shown,
         "preprocess": False,
         "show_progress": "minimal",
@@ -213,12 +213,12 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     heavy, light = {**run, **MODEL}, {**run, **_COMPOSE, "show_progress": "hidden"}
     after = {**_PRIVATE, **MODEL, "show_progress": "hidden", **_refresh_all(page, parts, tabs)}
     opened = demo.load(page.open, None, [*parts.shown, parts.panel], show_progress="hidden", **_COMPOSE, **_PRIVATE)
-    opened.then(page.follow, parts.session, [*parts.shown, *parts.asked], show_progress="hidden", **MODEL, **_PRIVATE)
+    opened.then(page.follow, parts.session, [*parts.shown, *parts.inputs], show_progress="hidden", **MODEL, **_PRIVATE)
     for event in (parts.go.click, parts.words.submit, parts.preset.select, parts.competes.input):
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
     parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
-    chosen = parts.examples.choose(page.choose, parts.session, parts.asked[:3], show_progress="hidden", **_PRIVATE)
+    chosen = parts.examples.choose(page.choose, parts.session, parts.inputs[:3], show_progress="hidden", **_PRIVATE)
     chosen.then(page.show, **heavy).then(**after)
     edited = parts.editor.edit(
         page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE
@@ -259,7 +259,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
         session.open_tab = ""
         return ()
 
-    first.select(page.callback(leave, 0, page.side_desk), parts.session, None, **_PRIVATE)
+    first.select(page.callback(leave, 0, page.side_pool), parts.session, None, **_PRIVATE)
     for name, (item, tab) in tabs.items():
 
         def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:

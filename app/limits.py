@@ -22,16 +22,38 @@ MAX_FILES = 24  # photos in one run of the tab Many
 MAX_CLIP_SECONDS = 20  # of a clip; the rest is ignored
 MAX_CLIP_FRAMES = 60  # segmented frames of a clip, evenly spaced
 CLIP_SIDE = 640  # pixels of a clip's longer side; larger ones are scaled down
-MAX_GOES = 4  # simultaneous runs of the tab Many, over all visitors; others wait
-GO_SECONDS = 1200.0  # for one run of the tab Many; the results up to then are kept
+MAX_RUNS = 4  # simultaneous runs of the tab Many, over all visitors; others wait
+RUN_SECONDS = 1200.0  # for one run of the tab Many; the results up to then are kept
 FILE_SECONDS = 7200  # age at which uploads and downloads are deleted
 FILES_BYTES = 2_000_000_000  # of uploads and downloads together; above it the oldest are deleted
 
 __all__ = [
-    "BODY_BYTES", "BUSY_SECONDS", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "GO_SECONDS", "KEPT_VALUES",
-    "LARGE_MODEL_SESSIONS", "MAX_CALLERS", "MAX_CLIP_FRAMES", "MAX_CLIP_SECONDS", "MAX_FILES", "MAX_FILE_SIZE",
-    "MAX_GOES", "MAX_PIXELS", "MAX_QUEUE", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS",
-    "REMEMBERED_WORDS", "REQUEST_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UNDO_STEPS", "UPLOAD_BYTES",
+    "BODY_BYTES",
+    "BUSY_SECONDS",
+    "CLIP_SIDE",
+    "FILES_BYTES",
+    "FILE_SECONDS",
+    "KEPT_VALUES",
+    "LARGE_MODEL_SESSIONS",
+    "MAX_CALLERS",
+    "MAX_CLIP_FRAMES",
+    "MAX_CLIP_SECONDS",
+    "MAX_FILES",
+    "MAX_FILE_SIZE",
+    "MAX_PIXELS",
+    "MAX_QUEUE",
+    "MAX_RUNS",
+    "MAX_SESSIONS",
+    "MAX_TEXT",
+    "MAX_WORDS",
+    "MAX_WORD_CHARACTERS",
+    "REMEMBERED_WORDS",
+    "REQUEST_SECONDS",
+    "RUN_SECONDS",
+    "SESSION_SECONDS",
+    "START_SECONDS",
+    "UNDO_STEPS",
+    "UPLOAD_BYTES",
     "described",
 ]  # fmt: skip
 
@@ -41,7 +63,7 @@ def described() -> str:
     return (
         f"Limits: photos up to {MAX_FILE_SIZE.upper()} and {MAX_PIXELS // 1_000_000} million pixels, "
         f"{MAX_WORDS:,} words of {MAX_WORD_CHARACTERS} characters and {MAX_TEXT:,} characters in all, "
-        f"{MAX_FILES} photos or a clip of {MAX_CLIP_SECONDS} seconds in one run of the tab Many ({GO_SECONDS / 60:g} "
+        f"{MAX_FILES} photos or a clip of {MAX_CLIP_SECONDS} seconds in one run of the tab Many ({RUN_SECONDS / 60:g} "
         f"minutes), {MAX_QUEUE} waiting requests, {REQUEST_SECONDS:g} seconds for a request (--time-limit), "
         f"{MAX_SESSIONS} sessions ({LARGE_MODEL_SESSIONS} with a model larger than XS) that expire after "
         f"{SESSION_SECONDS // 60} idle minutes; files are deleted after {FILE_SECONDS // 3600} hours, or earlier if "

@@ -1,6 +1,6 @@
 """Segments many photos, or a short clip, one after the other with the words and settings of a session.
 
-Every photo and every frame is a separate request at the page's desk, so that other visitors are served in between, and
+Every photo and every frame is a separate request to the worker pool, so that other visitors are served in between, and
 the model is free as soon as a visitor leaves. A run writes its files to a temporary folder and offers them as a ZIP.
 """
 
@@ -23,10 +23,10 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from app.desk import VisitorLeft
-from app.limits import CLIP_SIDE, GO_SECONDS, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES
+from app.limits import CLIP_SIDE, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES, RUN_SECONDS
 from app.pictures import data_address, shrunk
-from app.session import Asked, composed, page_sized
+from app.session import Request, composed, page_sized
+from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.images import load_image
@@ -42,11 +42,11 @@ CARD_SIDE = 360  # longer side of a gallery picture, pixels
 MAX_CARDS = 24  # gallery pictures of a clip, evenly spaced
 _SHOWN_NAMES = 6
 FAILED = "The model failed on this photo; see the server's log."
-Run = Callable[[Callable[[], Any]], Any]  # `Desk.run`: queues the work, then returns or raises what it does
+RunInPool = Callable[[Callable[[], Any]], Any]  # `WorkerPool.run`: queues the work, then returns or raises what it does
 
 
 @dataclass(frozen=True)
-class Given:
+class Upload:
     """An uploaded file with the name it has on the visitor's computer."""
 
     path: Path
@@ -58,8 +58,8 @@ class Given:
 
 
 @dataclass
-class Go:
-    """State of one run of the tab Many: gallery cards in order, word counts and progress.
+class Progress:
+    """One run of the tab Many so far: gallery cards in order, word counts and how many pictures are done.
 
     `rows` are the rows of the table of all segments.
     """
@@ -127,7 +127,7 @@ class Go:
         return text.getvalue()
 
 
-def uploaded(files: object) -> list[Given]:
+def uploaded(files: object) -> list[Upload]:
     """Checks the uploads that an event of the page names: photos, or one clip.
 
     Raises `ConfigError` for too many files, for photos together with a clip, and for paths that were not uploaded.
@@ -138,7 +138,7 @@ def uploaded(files: object) -> list[Given]:
     if len(listed) > MAX_FILES:
         raise ConfigError(f"{len(listed):,} files are too many; choose at most {MAX_FILES} photos.")
     folder = os.path.realpath(get_upload_folder())
-    given = []
+    uploads = []
     for entry in listed:
         path, name = (entry.get(key) if isinstance(entry, dict) else None for key in ("path", "name"))
         if not isinstance(path, str) or not isinstance(name, str) or "\0" in path:
@@ -146,33 +146,39 @@ def uploaded(files: object) -> list[Given]:
         real = Path(os.path.realpath(path))
         if not real.is_relative_to(folder) or not os.path.isfile(real):  # noqa: PTH113 (see app/gate.py)
             raise ConfigError("A file was not uploaded to this page, or has been deleted; choose it again.")
-        given.append(Given(real, PurePath(name[:200]).name or "photo"))
-    if any(one.is_video for one in given) and len(given) > 1:
+        uploads.append(Upload(real, PurePath(name[:200]).name or "photo"))
+    if any(one.is_video for one in uploads) and len(uploads) > 1:
         raise ConfigError("Choose either photos or a single clip.")
-    return given
+    return uploads
 
 
 def segment_photos(
-    run: Run, predictor: Any, asked: Asked, given: list[Given], go: Go, folder: Path, goes_on: Callable[[], bool]
+    run: RunInPool,
+    predictor: Any,
+    request: Request,
+    uploads: list[Upload],
+    progress: Progress,
+    folder: Path,
+    is_current: Callable[[], bool],
 ) -> Iterator[None]:
     """Segments the photos in order, yields after each, and writes the files of the results to `folder`.
 
-    Stops before a photo if `goes_on()` is false. Raises `VisitorLeft`.
+    Stops before a photo if `is_current()` is false. Raises `VisitorLeft`.
     """
-    stems = file_stems([one.name for one in given])
-    end = time.monotonic() + GO_SECONDS
+    stems = file_stems([one.name for one in uploads])
+    end = time.monotonic() + RUN_SECONDS
 
-    def work(photo: Given, stem: str) -> Result:
+    def work(photo: Upload, stem: str) -> Result:
         image, _ = page_sized(load_image(photo.path))
         state = predictor.encode_image(image)
-        result = composed(predictor, predictor.decode(state, asked.vocabulary), asked)
+        result = composed(predictor, predictor.decode(state, request.vocabulary), request)
         result = replace(result, name=photo.name)
         result.write(folder, stem)
         return result
 
-    for photo, stem in zip(given, stems, strict=True):
-        if not goes_on() or time.monotonic() > end:
-            go.note = _ended_early(go, "photos")
+    for photo, stem in zip(uploads, stems, strict=True):
+        if not is_current() or time.monotonic() > end:
+            progress.note = _ended_early(progress, "photos")
             return
         begin = time.perf_counter()
         try:
@@ -180,12 +186,12 @@ def segment_photos(
         except VisitorLeft:
             raise
         except EovsegError as error:
-            go.fail(photo.name, str(error).replace(photo.path.name, photo.name))
+            progress.fail(photo.name, str(error).replace(photo.path.name, photo.name))
         except Exception:
             _LOG.exception("A photo of many failed")
-            go.fail(photo.name, FAILED)
+            progress.fail(photo.name, FAILED)
         else:
-            go.add(photo.name, result, time.perf_counter() - begin)
+            progress.add(photo.name, result, time.perf_counter() - begin)
         yield
 
 
@@ -204,7 +210,7 @@ def file_stems(names: list[str]) -> list[str]:
     return stems
 
 
-class _EachOnce:
+class _FramePredictor:
     """Adapts the three steps of a `StagedPredictor` to the call that `FrameSegmenter` makes."""
 
     def __init__(self, predictor: Any) -> None:
@@ -213,28 +219,34 @@ class _EachOnce:
     def __call__(
         self, image: np.ndarray, words: Any, *, background: Any = None, keep: bool = False, settings: Any = None
     ) -> Result:
-        asked = Asked(words, background, settings)
+        request = Request(words, background, settings)
         state = self._predictor.encode_image(image)
-        return composed(self._predictor, self._predictor.decode(state, asked.vocabulary), asked)
+        return composed(self._predictor, self._predictor.decode(state, request.vocabulary), request)
 
 
 def segment_clip(
-    run: Run, predictor: Any, asked: Asked, clip: Given, go: Go, folder: Path, goes_on: Callable[[], bool]
+    run: RunInPool,
+    predictor: Any,
+    request: Request,
+    clip: Upload,
+    progress: Progress,
+    folder: Path,
+    is_current: Callable[[], bool],
 ) -> Iterator[None]:
     """Segments evenly spaced frames of a clip, yields after each, and writes video and tracks to `folder`.
 
     Raises `VideoError` if the file is not a video, and `VisitorLeft`.
     """
     (stem,) = file_stems([clip.name])
-    end = time.monotonic() + GO_SECONDS
+    end = time.monotonic() + RUN_SECONDS
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, strangers=True))
         frames = reader.expected or round(MAX_CLIP_SECONDS * reader.rate)
         every = max(1, -(-frames // MAX_CLIP_FRAMES))
-        go.of = max(1, -(-frames // every))
-        each_card = max(1, -(-go.of // MAX_CARDS))
+        progress.of = max(1, -(-frames // every))
+        each_card = max(1, -(-progress.of // MAX_CARDS))
         segmenter = FrameSegmenter(
-            _EachOnce(predictor), asked.words, asked.background, every=every, settings=asked.settings  # type: ignore[arg-type]
+            _FramePredictor(predictor), request.words, request.background, every=every, settings=request.settings  # type: ignore[arg-type]
         )  # fmt: skip
         writer = stack.enter_context(write_video(folder / f"{stem}-segments.mp4", reader.rate, reader.time_base))
         tracks = stack.enter_context((folder / f"{stem}-tracks.jsonl").open("w", encoding="utf-8", errors="replace"))
@@ -243,8 +255,8 @@ def segment_clip(
         for picture in pictures:
             if not isinstance(picture, Picture):
                 continue
-            if not goes_on() or time.monotonic() > end:
-                go.note = _ended_early(go, "frames")
+            if not is_current() or time.monotonic() > end:
+                progress.note = _ended_early(progress, "frames")
                 break
             begin = time.perf_counter()
             picture = replace(picture, image=_clip_sized(picture.image))
@@ -253,14 +265,14 @@ def segment_clip(
             if frame.is_new:
                 tracks.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")
                 name = f"{frame.time:.1f} s"
-                go.add(name, frame.result, time.perf_counter() - begin, card=go.done % each_card == 0)
+                progress.add(name, frame.result, time.perf_counter() - begin, card=progress.done % each_card == 0)
                 yield
 
 
-def pack(folder: Path, go: Go, path: Path) -> Path:
+def pack(folder: Path, progress: Progress, path: Path) -> Path:
     """Writes the ZIP of all files in `folder` and the table of all segments to `path`; returns `path`."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("table.csv", go.table_csv())
+        packed.writestr("table.csv", progress.table_csv())
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 stored = file.suffix in (".png", ".mp4")
@@ -297,5 +309,5 @@ def _clip_sized(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
 
 
-def _ended_early(go: Go, what: str) -> str:
-    return f"Stopped after {go.done:,} of {go.of:,} {what}; the results up to then are kept."
+def _ended_early(progress: Progress, what: str) -> str:
+    return f"Stopped after {progress.done:,} of {progress.of:,} {what}; the results up to then are kept."

@@ -17,7 +17,6 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.desk import Desk, VisitorLeft
 from app.editor import foreign_words, table_value, with_reference
 from app.examples import EXAMPLES, example_paths
 from app.gradio_internals import superseded
@@ -26,9 +25,10 @@ from app.link import note
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import Link, read_link, recipe_value
-from app.session import Asked, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
+from app.session import Request, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
+from app.worker_pool import VisitorLeft, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
@@ -48,9 +48,9 @@ DOWNLOADS = {
 Shown = tuple[Any, ...]
 
 
-def asked_for(
+def make_request(
     words: str, preset: str | None, competes: bool, settings: object, by_example: Mapping[str, Word] | None = None
-) -> Asked:
+) -> Request:
     """The request that the inputs make: words only, a preset followed by words, or words with a preset as background.
 
     `by_example` has the words by example that `words` may name. Raises `VocabularyError` or `ConfigError`.
@@ -62,21 +62,21 @@ def asked_for(
         raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
     checked = read_settings(settings)
     if not preset:
-        return Asked(Vocabulary.parse(words, by_example), None, checked, words)
+        return Request(Vocabulary.parse(words, by_example), None, checked, words)
     listed = Vocabulary.preset(preset)
     if competes:
-        return Asked(Vocabulary.parse(words, by_example), listed, checked, words, preset)
+        return Request(Vocabulary.parse(words, by_example), listed, checked, words, preset)
     both = listed + Vocabulary.parse(words, by_example) if words.strip() else listed
-    return Asked(both, None, checked, words, preset)
+    return Request(both, None, checked, words, preset)
 
 
-def notes_html(asked: Asked, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
+def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
     """Notes on the words, and on a photo that was scaled down, as escaped HTML.
 
     `reads` is the name of a model that reads English; with it, words in other scripts get a note.
     """
-    notes = list(asked.words.notes)
-    foreign = foreign_words(asked.words.words) if reads else []
+    notes = list(request.words.notes)
+    foreign = foreign_words(request.words.words) if reads else []
     if foreign:
         listed = ", ".join(f'"{word}"' for word in foreign[:3]) + (", …" if len(foreign) > 3 else "")
         notes.insert(0, f"{reads} reads English words; {listed} may be matched by chance. Try the English word.")
@@ -114,26 +114,26 @@ class Page:
         seconds: float = REQUEST_SECONDS,
     ) -> None:
         self.models = models or Models(predictor)
-        self.desk = Desk("model", 1, seconds)
-        self.side_desk = Desk("compose", 4, seconds)  # for work that does not run the network
+        self.pool = WorkerPool("model", 1, seconds)
+        self.side_pool = WorkerPool("compose", 4, seconds)  # for work that does not run the network
         self.store = SessionStore(sessions)
         self.features: dict[str, Path] = {}  # weight files of other models for the tab Clustering
         self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
         self._lock = threading.Lock()
         photo, words = next(iter(EXAMPLES.items()))
         # The first result is computed once, when the server starts; every session begins with a copy of it.
-        asked = asked_for(words, None, False, None)
-        self.start = self.desk.run(
-            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), asked), START_SECONDS
+        request = make_request(words, None, False, None)
+        self.start = self.pool.run(
+            lambda: run(Session(), predictor, str(asset_path(f"photos/{photo}")), request), START_SECONDS
         )
 
     # Used by the tabs; see app/tabs/__init__.py.
 
-    def callback(self, work: Callable[..., Any], outputs: int, desk: Desk | None = None) -> Callable[..., Any]:
+    def callback(self, work: Callable[..., Any], outputs: int, pool: WorkerPool | None = None) -> Callable[..., Any]:
         """Wraps `work(session, *values) -> tuple` for Gradio: takes a session key and shows errors as a sentence.
 
         Parameters of `work` that Gradio fills itself (`event: gr.SelectData`) are kept. If the session has expired or
-        `work` fails, the `outputs` do not change. `desk` runs the work; the default is the model's desk.
+        `work` fails, the `outputs` do not change. `pool` runs the work; the default is the model's pool.
         """
 
         @functools.wraps(work)
@@ -145,7 +145,7 @@ class Page:
                     return nothing
                 gr.Info("Your session has expired, so the photo is no longer on the server. Press Segment again.")
                 return nothing
-            made = self._guarded(work, session, *values, desk=desk)
+            made = self._guarded(work, session, *values, pool=pool)
             if made is None:
                 return nothing
             return made[0] if outputs == 1 else made
@@ -182,8 +182,8 @@ class Page:
         path = str(asset_path(f"photos/{linked.photo}"))
 
         def work(session: Session) -> Session:
-            asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings, session.words)
-            run(session, self.models.get(linked.model), path, asked)
+            wanted = make_request(linked.words, linked.preset, linked.competes, linked.settings, session.words)
+            run(session, self.models.get(linked.model), path, wanted)
             assert session.result is not None
             session.chosen = next((s.id for s in session.result.segments if s.id == linked.segment), None)
             return session
@@ -213,20 +213,20 @@ class Page:
         before = session.digest if known else None
 
         def work(session: Session) -> Session:
-            asked = asked_for(words or "", preset, bool(competes), part_of(panel, "settings"), session.words)
-            return run(session, self.models.get(part_of(panel, "model")), path, asked)
+            request = make_request(words or "", preset, bool(competes), part_of(panel, "settings"), session.words)
+            return run(session, self.models.get(part_of(panel, "model")), path, request)
 
         if self._guarded(work, session) is None:
             return (session.key, *[gr.skip()] * 3)
         return (session.key, *self._shown(session, whole=session.digest != before))
 
-    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *asked: Any) -> Shown:
+    def show_photo(self, key: str | None, photo: dict[str, Any] | None, *inputs: Any) -> Shown:
         """Like `show`, for a change of the photo box; a no-op for the same photo, which an emptied box still sends."""
         path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
             return (key, *[gr.skip()] * 3)
-        return self.show(key, photo, *asked)
+        return self.show(key, photo, *inputs)
 
     def adjust(
         self,
@@ -242,7 +242,7 @@ class Page:
         if session is None:
             return self.show(key, photo, words, preset, competes, panel)
         settings = part_of(panel, "settings")
-        if self._guarded(lambda s: adjust(s, read_settings(settings)), session, desk=self.side_desk) is None:
+        if self._guarded(lambda s: adjust(s, read_settings(settings)), session, pool=self.side_pool) is None:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
@@ -258,7 +258,7 @@ class Page:
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer if the click removed the pin."""
         number = whole(event, "segment")
-        return self.callback(lambda session: (why_value(session, number),), 1, self.side_desk)(key)
+        return self.callback(lambda session: (why_value(session, number),), 1, self.side_pool)(key)
 
     def table(self, words: str, key: str | None = None) -> Any:
         """The words as rows of the table."""
@@ -281,17 +281,17 @@ class Page:
     def panel(self, key: str | None) -> dict[str, Any]:
         """What app/panel.js shows: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
-        assert session.asked is not None
+        assert session.request is not None
         return {
             "model": self.models.key_of(session.predictor),
             "models": [asdict(choice) for choice in self.models.choices()],
-            "settings": session.asked.settings.given(),
+            "settings": session.request.settings.given(),
             "defaults": defaults(session.predictor.config),
         }
 
     def shown_again(self, key: str | None) -> Any:
         """The stage value with the photo, for a browser that no longer has it."""
-        return self.callback(lambda session: (stage_value(session),), 1, self.side_desk)(key)
+        return self.callback(lambda session: (stage_value(session),), 1, self.side_pool)(key)
 
     def restyle(self, key: str | None, event: gr.EventData) -> Any:
         """Stores the opacity that the visitor chose, for the overlay download and the recipe."""
@@ -311,7 +311,7 @@ class Page:
             with held(session.saving):  # so that the file is not replaced before it is copied
                 return (save_file_to_cache(session.save()[place], get_upload_folder()),)
 
-        return self.callback(work, 1, self.side_desk)(key)
+        return self.callback(work, 1, self.side_pool)(key)
 
     def download_format(self, key: str | None, kind: object) -> Any:
         """The session's result as a ZIP for another tool."""
@@ -322,7 +322,7 @@ class Page:
             with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
                 return (save_file_to_cache(session.packed(kind, Path(folder)), get_upload_folder()),)
 
-        return self.callback(work, 1, self.side_desk)(key)
+        return self.callback(work, 1, self.side_pool)(key)
 
     def api_segment(
         self,
@@ -360,8 +360,8 @@ class Page:
         }  # fmt: skip
         session = Session()
         try:
-            asked = asked_for(words or "", preset, bool(preset_competes), settings)
-            self.desk.run(lambda: run(session, self.models.get(model), path, asked))
+            request = make_request(words or "", preset, bool(preset_competes), settings)
+            self.pool.run(lambda: run(session, self.models.get(model), path, request))
             # Gradio serves copies, which it deletes after hours; all other files are deleted now.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
@@ -370,10 +370,10 @@ class Page:
             session.close()
         return answer(session), files
 
-    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, desk: Desk | None = None) -> Any:
+    def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, pool: WorkerPool | None = None) -> Any:
         """What `work` returns; None if it fails, after showing a sentence on the page."""
         try:
-            return (desk or self.desk).run(lambda: work(session, *values))
+            return (pool or self.pool).run(lambda: work(session, *values))
         except VisitorLeft:
             pass
         except EovsegError as error:
@@ -388,11 +388,11 @@ class Page:
     def _shown(self, session: Session, whole: bool = False, linked: Link | None = None) -> Shown:
         """Stage, notes and recipe of a result; with `whole`, the stage includes the photo.
 
-        `linked` is the URL that asked for the result; its segment is pinned.
+        `linked` is the URL that requested the result; its segment is pinned.
         """
-        assert session.asked is not None
+        assert session.request is not None
         reads = self.models.title(self.models.key_of(session.predictor))
-        notes = notes_html(session.asked, session.shrunk_from, reads)
+        notes = notes_html(session.request, session.shrunk_from, reads)
         stage, recipe = stage_value(session, whole), self.recipe(session)
         pinned = {} if linked is None else {"pin": linked.segment}
         return (stage | pinned, notes + note(recipe["link"], linked), recipe)

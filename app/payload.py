@@ -62,8 +62,8 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 
 def answer(session: Session) -> dict[str, Any]:
     """The endpoint's answer: `Result.to_json`, the settings that were given, and the seconds of each step that ran."""
-    assert session.result is not None and session.asked is not None
-    return {**session.result.to_json(), "settings": session.asked.settings.given(), "seconds": session.seconds}
+    assert session.result is not None and session.request is not None
+    return {**session.result.to_json(), "settings": session.request.settings.given(), "seconds": session.seconds}
 
 
 def timing(session: Session) -> str:

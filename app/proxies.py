@@ -28,7 +28,7 @@ def drop_unusable() -> None:
 
 
 @contextmanager
-def asked_directly(host: str | None) -> Iterator[None]:
+def direct_connections(host: str | None) -> Iterator[None]:
     """While the block lasts, connections to this computer, including `host`, use no proxy."""
     before = {name: os.environ.get(name) for name in _NAMES}
     given = next((value for value in before.values() if value is not None), "")

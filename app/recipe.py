@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.examples import EXAMPLES
-from app.session import OPACITY, Asked, Session
+from app.session import OPACITY, Request, Session
 from app.settings import NAMES
 
 PHOTO = "photo.jpg"
@@ -19,24 +19,24 @@ ADDRESS = "{address}"  # replaced by the page's own address in the browser
 
 def recipe_value(session: Session, variant: str, checkpoint: str | None) -> dict[str, Any]:
     """The text of each kind of call, and the query of a link that restores the page (example photos only)."""
-    asked = session.asked
-    assert asked is not None and session.result is not None
+    request = session.request
+    assert request is not None and session.result is not None
     photo = session.result.name or PHOTO
     model = variant if checkpoint is None else f"{variant}:{checkpoint}"
     return {
-        "python": python_call(asked, photo, variant, checkpoint, session.opacity, session.result.corrections),
-        "cli": command_line(asked, photo, variant, checkpoint),
-        "client": client_call(asked, photo),
-        "curl": curl_call(asked, photo),
-        "link": link_query(asked, photo, model),
+        "python": python_call(request, photo, variant, checkpoint, session.opacity, session.result.corrections),
+        "cli": command_line(request, photo, variant, checkpoint),
+        "client": client_call(request, photo),
+        "curl": curl_call(request, photo),
+        "link": link_query(request, photo, model),
         "shrunk": session.shrunk_from is not None,
         "corrected": bool(session.result.corrections),
-        "examples": bool(asked.vocabulary.examples),
+        "examples": bool(request.vocabulary.examples),
     }
 
 
 def python_call(
-    asked: Asked,
+    request: Request,
     photo: str,
     variant: str,
     checkpoint: str | None = None,
@@ -45,15 +45,15 @@ def python_call(
 ) -> str:
     """A script around `eovseg.load` that writes the same files; `corrections` are calls of the result's methods."""
     load = [_quoted(variant)] + ([f"checkpoint={_quoted(checkpoint)}"] if checkpoint else [])
-    words = _quoted(asked.text)
-    if asked.preset and asked.background is None:
-        words = f"eovseg.Vocabulary.preset({_quoted(asked.preset)})"
-        if asked.text.strip():
-            words += f" + {_quoted(asked.text)}"
+    words = _quoted(request.text)
+    if request.preset and request.background is None:
+        words = f"eovseg.Vocabulary.preset({_quoted(request.preset)})"
+        if request.text.strip():
+            words += f" + {_quoted(request.text)}"
     arguments = [_quoted(photo), words]
-    if asked.background is not None:
-        arguments.append(f"background={_quoted(asked.preset)}")
-    arguments += [f"{name}={_literal(value)}" for name, value in asked.settings.given().items()]
+    if request.background is not None:
+        arguments.append(f"background={_quoted(request.preset)}")
+    arguments += [f"{name}={_literal(value)}" for name, value in request.settings.given().items()]
     lines = "".join(f"    {argument},\n" for argument in arguments)
     save = "".join(f"result = result.{call}\n" for call in corrections) + 'result.save("out")'
     if opacity != OPACITY:
@@ -61,16 +61,16 @@ def python_call(
     return f"import eovseg\n\npredictor = eovseg.load({', '.join(load)})\nresult = predictor(\n{lines})\n{save}\n"
 
 
-def command_line(asked: Asked, photo: str, variant: str, checkpoint: str | None = None) -> str:
+def command_line(request: Request, photo: str, variant: str, checkpoint: str | None = None) -> str:
     """The `eovseg segment` command that writes the same files."""
     parts = ["python", "-m", "eovseg", "segment", photo if not photo.startswith("-") else f"./{photo}"]
-    words = [asked.text] if asked.text.strip() else []
-    listed = [asked.preset] if asked.preset and asked.background is None else []
+    words = [request.text] if request.text.strip() else []
+    listed = [request.preset] if request.preset and request.background is None else []
     for value in (*listed, *words):
         parts += ["-v", value] if not value.startswith("-") else [f"--vocabulary={value}"]
-    if asked.background is not None:
-        parts += ["--background", asked.preset]
-    for name, value in asked.settings.given().items():
+    if request.background is not None:
+        parts += ["--background", request.preset]
+    for name, value in request.settings.given().items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
             parts.append(f"--{option}" if value else f"--no-{option}")
@@ -83,14 +83,14 @@ def command_line(asked: Asked, photo: str, variant: str, checkpoint: str | None 
     return shlex.join([*parts, "-o", "out/"])
 
 
-def client_call(asked: Asked, photo: str) -> str:
+def client_call(request: Request, photo: str) -> str:
     """The call of this page's API with gradio_client."""
-    arguments = [f"handle_file({_quoted(photo)})", _quoted(asked.text)]
-    if asked.preset:
-        arguments.append(f"preset={_quoted(asked.preset)}")
-    if asked.background is not None:
+    arguments = [f"handle_file({_quoted(photo)})", _quoted(request.text)]
+    if request.preset:
+        arguments.append(f"preset={_quoted(request.preset)}")
+    if request.background is not None:
         arguments.append("preset_competes=True")
-    for name, value in asked.settings.given().items():
+    for name, value in request.settings.given().items():
         arguments.append(f"{name}={_literal(str(value).lower() if isinstance(value, bool) else value)}")
     lines = "".join(f"    {argument},\n" for argument in (*arguments, 'api_name="/segment"'))
     return (
@@ -99,14 +99,14 @@ def client_call(asked: Asked, photo: str) -> str:
     )
 
 
-def curl_call(asked: Asked, photo: str) -> str:
+def curl_call(request: Request, photo: str) -> str:
     """The same call over plain HTTP with curl, for a POSIX shell."""
-    data: dict[str, Any] = {"photo": {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}}, "words": asked.text}
-    if asked.preset:
-        data["preset"] = asked.preset
-    if asked.background is not None:
+    data: dict[str, Any] = {"photo": {"path": "PHOTO", "meta": {"_type": "gradio.FileData"}}, "words": request.text}
+    if request.preset:
+        data["preset"] = request.preset
+    if request.background is not None:
         data["preset_competes"] = True
-    data |= asked.settings.given()
+    data |= request.settings.given()
     body = shlex.quote(json.dumps(data, ensure_ascii=False))
     return (
         f"PAGE={ADDRESS}\n"
@@ -118,18 +118,18 @@ def curl_call(asked: Asked, photo: str) -> str:
     )
 
 
-def link_query(asked: Asked, photo: str, model: str) -> str:
+def link_query(request: Request, photo: str, model: str) -> str:
     """The URL query that restores the page; it never contains a visitor's own photo."""
-    values: dict[str, str] = {"words": asked.text}
+    values: dict[str, str] = {"words": request.text}
     if photo in EXAMPLES:
         values["photo"] = photo
-    if asked.preset:
-        values["preset"] = asked.preset
-    if asked.background is not None:
+    if request.preset:
+        values["preset"] = request.preset
+    if request.background is not None:
         values["competes"] = "1"
     if model != "xs":
         values["model"] = model
-    return urlencode(values | {name: str(value) for name, value in asked.settings.given().items()})
+    return urlencode(values | {name: str(value) for name, value in request.settings.given().items()})
 
 
 @dataclass(frozen=True)

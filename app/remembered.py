@@ -14,7 +14,7 @@ import gradio as gr
 from app.editor import with_reference, without_reference
 from app.limits import REMEMBERED_WORDS
 from app.page import MODEL, whole
-from app.session import Session, alone
+from app.session import Session, exclusive
 from eovseg.errors import ConfigError, VocabularyError
 from eovseg.word import ENDING, MAX_BYTES, MAX_EXAMPLES, Word
 
@@ -52,15 +52,15 @@ def wire(page: "Page", parts: "Parts") -> None:
 
     def forgotten(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
         reference = str(getattr(event, "reference", ""))[:300]
-        with alone(session):
+        with exclusive(session):
             session.words.pop(reference.casefold(), None)
         return value(session), without_reference(text, reference)
 
     both = [parts.remembered, parts.words]
     given = [parts.session, parts.words]
     parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
-    parts.remembered.bring(page.callback(loaded, 2, page.side_desk), given, both, **_PRIVATE)
-    parts.remembered.forget(page.callback(forgotten, 2, page.side_desk), given, both, **_PRIVATE)
+    parts.remembered.bring(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
+    parts.remembered.forget(page.callback(forgotten, 2, page.side_pool), given, both, **_PRIVATE)
 
 
 def value(session: Session) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def remember(session: Session, segment: int, name: object) -> Word:
     """
     if not isinstance(name, str) or not name.strip():
         raise VocabularyError("Give the word a name, such as “our mug”.")
-    with alone(session):
+    with exclusive(session):
         result = session.result
         assert result is not None, "a segment can be remembered only after the first run"
         place = next((i for i, one in enumerate(result.segments) if one.id == segment), None)
@@ -113,7 +113,7 @@ def load(session: Session, name: object, data: object) -> Word:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise VocabularyError(f'"{file_name[:60]}" was damaged during the upload; load it again.') from error
-    with alone(session):
+    with exclusive(session):
         return _keep(session, Word.from_bytes(content, file_name[:60]))
 
 

@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the screenshots; returns 2, after one sentence, if there is no browser."""
+    """Writes the screenshots; without a browser, prints one sentence and returns 2."""
     any_encoding()
     options = parser().parse_args(arguments)
     path = browser_path()

@@ -14,7 +14,7 @@ from app.janitor import Janitor
 from app.layout import build, launch_options
 from app.limits import MAX_QUEUE
 from app.page import Page
-from app.proxies import asked_directly
+from app.proxies import direct_connections
 
 _FILES = "GRADIO_TEMP_DIR"
 # After each event Gradio computes statistics of its last events; for 10,000 that takes longer than composing a result.
@@ -53,7 +53,7 @@ def served(page: Page, **options: Any) -> Iterator[gr.Blocks]:
         # api_open=False: no call bypasses the queue.
         demo.queue(max_size=MAX_QUEUE, api_open=False)
         stack.callback(demo.close, verbose=False)
-        with asked_directly(options.get("server_name")):
+        with direct_connections(options.get("server_name")):
             demo.launch(prevent_thread_lock=True, **launch_options(), **options)
         stack.enter_context(Janitor(demo, page.store))
         yield demo

@@ -24,8 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from app.desk import TookTooLong, checkpoint
 from app.limits import BUSY_SECONDS, MAX_SESSIONS
+from app.worker_pool import TookTooLong, checkpoint
 from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
@@ -61,7 +61,7 @@ class StagedPredictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A visitor's request: words to name, a background that only competes with them, and settings.
 
     `text` and `preset` are what was typed and chosen, for the call that reproduces the result.
@@ -95,7 +95,7 @@ class Session:
     shrunk_from: tuple[int, int] | None = None
     image_state: Any = None
     predictor: Any = None
-    asked: Asked | None = None
+    request: Request | None = None
     decoded: Any = None
     result: Result | None = None
     revision: int = 0
@@ -109,7 +109,7 @@ class Session:
     opacity: float = OPACITY
     home: str | None = None
     files: list[Path] = field(default_factory=list)  # in a folder of their own
-    go: int = 0  # number of the latest run of the tab Many; older runs stop
+    run_number: int = 0  # number of the latest run of the tab Many; older runs stop
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
     saving: threading.RLock = field(default_factory=threading.RLock)  # held while the files must not be replaced
     running: threading.RLock = field(default_factory=threading.RLock)
@@ -118,7 +118,7 @@ class Session:
     @property
     def vocabulary(self) -> Vocabulary | None:
         """What the network was given: the words, then the background's classes."""
-        return self.asked.vocabulary if self.asked else None
+        return self.request.vocabulary if self.request else None
 
     def close(self) -> None:
         if self.files:
@@ -129,7 +129,7 @@ class Session:
         if self.result is None:
             return []
         with held(self.saving):
-            with alone(self):
+            with exclusive(self):
                 # All files are made from one result, even if another request replaces it meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
             if self.saved != wanted:
@@ -144,7 +144,7 @@ class Session:
 
     def packed(self, kind: str, folder: Path) -> Path:
         """Writes the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) to `folder`."""
-        with alone(self):
+        with exclusive(self):
             result = self.result
         assert result is not None, "files can be asked for only after the first run"
         path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
@@ -208,7 +208,7 @@ class SessionStore:
             session.close()
 
 
-def alone(session: Session) -> AbstractContextManager[None]:
+def exclusive(session: Session) -> AbstractContextManager[None]:
     """Exclusive access to `session`; raises `TookTooLong` if another request does not release it in time."""
     return held(session.running)
 
@@ -224,13 +224,13 @@ def held(lock: Any) -> Iterator[None]:
         lock.release()
 
 
-def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) -> Session:
-    """Updates `session` to `photo` and `asked`, running only the steps that changed, and returns it.
+def run(session: Session, predictor: StagedPredictor, photo: str, request: Request) -> Session:
+    """Updates `session` to `photo` and `request`, running only the steps that changed, and returns it.
 
     `session.seconds` has the time of each step that ran. The session changes only if every step succeeds; after an
     error it still has the previous result. Raises the errors of `eovseg.errors`.
     """
-    with alone(session):
+    with exclusive(session):
         seconds: dict[str, float] = {}
         same_model = predictor is session.predictor
         image_state, shrunk_from = session.image_state, session.shrunk_from
@@ -241,46 +241,46 @@ def run(session: Session, predictor: StagedPredictor, photo: str, asked: Asked) 
             image_state = predictor.encode_image(image)
             seconds["photo"] = time.perf_counter() - begin
         decoded = session.decoded
-        if "photo" in seconds or asked.vocabulary != session.vocabulary or decoded is None:
+        if "photo" in seconds or request.vocabulary != session.vocabulary or decoded is None:
             checkpoint()
             begin = time.perf_counter()
             # The tabs show the intermediates, which take a quarter more memory and no time.
-            decoded = predictor.decode(image_state, asked.vocabulary, intermediates=True)
+            decoded = predictor.decode(image_state, request.vocabulary, intermediates=True)
             seconds["words"] = time.perf_counter() - begin
         checkpoint()
         begin = time.perf_counter()
-        result = composed(predictor, decoded, asked)
+        result = composed(predictor, decoded, request)
         seconds["result"] = time.perf_counter() - begin
         checkpoint()  # a cancelled request must not change the session
         session.photo, session.digest = photo, digest
         session.image_state, session.shrunk_from = image_state, shrunk_from
         session.predictor, session.decoded = predictor, decoded
         session.decoding += "words" in seconds
-        _show(session, asked, dataclasses.replace(result, name=Path(photo).name), seconds)
+        _show(session, request, dataclasses.replace(result, name=Path(photo).name), seconds)
         return session
 
 
 def adjust(session: Session, settings: Settings) -> Session:
     """Composes the result again with other settings, without running the network; raises `ConfigError`."""
-    with alone(session):
-        assert session.asked is not None and session.result is not None, "a session can be adjusted after its first run"
+    with exclusive(session):
+        assert session.request is not None and session.result is not None, "a session is adjusted after its first run"
         begin = time.perf_counter()
-        asked = dataclasses.replace(session.asked, settings=settings)
-        result = composed(session.predictor, session.decoded, asked)
+        request = dataclasses.replace(session.request, settings=settings)
+        result = composed(session.predictor, session.decoded, request)
         seconds = {"result": time.perf_counter() - begin}
         checkpoint()
-        _show(session, asked, dataclasses.replace(result, name=session.result.name), seconds)
+        _show(session, request, dataclasses.replace(result, name=session.result.name), seconds)
         return session
 
 
-def composed(predictor: StagedPredictor, decoded: Any, asked: Asked) -> Result:
+def composed(predictor: StagedPredictor, decoded: Any, request: Request) -> Result:
     """The result for decoded words with the requested settings, and with the background merged into "other"."""
-    result = predictor.compose(decoded, settings=asked.settings)
-    return result if asked.background is None else merge_background(result, asked.words)
+    result = predictor.compose(decoded, settings=request.settings)
+    return result if request.background is None else merge_background(result, request.words)
 
 
-def _show(session: Session, asked: Asked, result: Result, seconds: dict[str, float]) -> None:
-    session.asked, session.result, session.seconds = asked, result, seconds
+def _show(session: Session, request: Request, result: Result, seconds: dict[str, float]) -> None:
+    session.request, session.result, session.seconds = request, result, seconds
     session.before = ()
     session.revision += 1
     session.chosen = None
@@ -297,7 +297,7 @@ def photo_digest(photo: str) -> str | None:
 
 def _copy(start: Session) -> Session:
     names = (
-        "photo", "digest", "shrunk_from", "image_state", "predictor", "asked", "decoded", "result", "revision",
+        "photo", "digest", "shrunk_from", "image_state", "predictor", "request", "decoded", "result", "revision",
         "decoding", "seconds",
     )  # fmt: skip
     return Session(**{name: getattr(start, name) for name in names})

@@ -279,7 +279,7 @@ function explainWords(value) {
   const titles = [
     ["Word", ""],
     ["In-voc.", "In vocabulary: probability from the trained classifier"],
-    ["Out-voc.", "Out of vocabulary: probability from the frozen image tower"],
+    ["Out-voc.", "Out of vocabulary: probability from the frozen image encoder"],
     ["Score", "Ensemble of both, times the probability that it is any of the words"],
   ];
   for (const [title, hint] of titles) {
@@ -302,7 +302,7 @@ function explainWords(value) {
   const both = value.void < 1 ? percent(Math.min(1, first.score / (1 - value.void))) : "–";
   const mixed = value.weighed
     ? `The ${value.ensemble} ensemble with ${weight} (${kind}) gives ${both}.`
-    : `The mask is too small for the frozen tower, so only the trained classifier's ${both} counts.`;
+    : `The mask is too small for the frozen image encoder, so only the trained classifier's ${both} counts.`;
   const share = "The probability of none of these words is " + percent(value.void);
   why.append(make("p", "", `${mixed} ${share}, so the score is ${percent(first.score)}.`));
 }

@@ -11,7 +11,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from app.pictures import data_address, shrunk
-from app.session import Session, alone
+from app.session import Session, exclusive
 from eovseg.errors import ConfigError
 from eovseg.formats import PICTURES
 from eovseg.formats.photo import PhotoFile, png_bytes
@@ -38,7 +38,7 @@ def subject_value(session: Session) -> dict[str, Any]:
 
     The subject is the pinned segment, or `Result.subject_ids` if none is pinned.
     """
-    with alone(session):
+    with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None, "pictures can be asked for only after the first run"
     ids, name = _in_front(result, pinned)
@@ -68,7 +68,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
     """
     if not isinstance(kind, str) or kind not in PICTURES:
         raise ConfigError(f"Choose one of these pictures: {', '.join(form.title for form in PICTURES.values())}.")
-    with alone(session):
+    with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None
     ids, name = _in_front(result, pinned)
@@ -91,10 +91,10 @@ def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_scr
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
 
     def look(key: str | None) -> Any:
-        return page.callback(lambda session: (subject_value(session),), 1, page.side_desk)(key)
+        return page.callback(lambda session: (subject_value(session),), 1, page.side_pool)(key)
 
     def take(key: str | None, event: gr.EventData) -> Any:
-        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_desk)(key)
+        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_pool)(key)
 
     part.look(look, session, part, show_progress="hidden", trigger_mode="always_last", **private)
     taken = part.take(take, session, file, show_progress="hidden", **private)

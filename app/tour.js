@@ -4,7 +4,7 @@
 const STEPS = [
   ["Segment", ".ask", "1. Words and a photo", "You write the classes: any words, separated by semicolons; commas add synonyms. The network was not trained on this list. It compares the text of each word with the photo."],
   ["Segment", ".stage .mat", "2. Every pixel gets a name", "In panoptic segmentation, every thing (bus 1, bus 2) is a segment of its own, and each kind of stuff (sky, road) is one region. Pixels without colour match none of the words."],
-  ["Segment", ".stage .legend", "3. Why this class?", "Click a segment in the photo or here. The panel shows what both classifiers say: one was trained together with the masks, the other uses the frozen image tower, which knows words that were not in the training."],
+  ["Segment", ".stage .legend", "3. Why this class?", "Click a segment in the photo or here. The panel shows what both classifiers say: one was trained together with the masks, the other uses the frozen image encoder, which knows words that were not in the training."],
   ["Segment", "#panel", "4. How the classifiers are combined", "α and β weight the two classifiers, α for training words and β for new words. Move a slider: the result is composed again from the stored outputs of the network, so it changes immediately."],
   ["VAS", "#tabs", "5. VAS: words choose the pixels", "Vocabulary-Aware Selection (Eq. 3 and 4 of the paper) multiplies each pixel by a weight that says how clearly one of your words fits it. Compare the similarity map of a word before and after VAS."],
   ["TDEE", "#tabs", "6. TDEE: joining two embeddings", "The Two-way Dynamic Embedding Experts join the mask embedding and the spatial embedding of each kernel. Two routers weight them, channel by channel. Compare the result without and with TDEE."],

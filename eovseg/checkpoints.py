@@ -1,6 +1,6 @@
 """Weight files: the authors' detectron2 checkpoints, our safetensors files with a config header, and downloads.
 
-Every tensor of an official file must be either used or known to be unused (later ViT blocks, the ViT's text tower, the
+Every tensor of an official file must be used or known to be unused (later ViT blocks, the ViT's text encoder, the
 loss buffer); any other tensor is an error. Files cannot run code: they are read with `weights_only` or as safetensors.
 """
 
@@ -112,7 +112,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"void_embedding\.", "void_embedding."),
 )
 _COMPILED = tuple((re.compile(pattern), ours) for pattern, ours in _RENAMES)
-# Present in the file but unused by the method: the ViT's text tower, its final norm and projection, the loss weights.
+# Present in the file but unused by the method: the ViT's text encoder, its final norm and projection, the loss weights.
 _UNUSED = re.compile(
     r"vit_backbone\.clip_model\.(positional_embedding|text_projection|logit_scale|token_embedding\.|ln_final\.|"
     r"transformer\.|visual\.ln_post\.|visual\.proj$)|light_weight_decoder\.criterion\.empty_weight$"
@@ -155,7 +155,7 @@ def _rename(key: str) -> str | None:
 
 @dataclass
 class Checkpoint:
-    """Weights under our names with their model configuration; `complete` if the frozen towers are included."""
+    """Weights under our names with their model configuration; `complete` if the frozen encoders are included."""
 
     config: ModelConfig
     tensors: dict[str, Tensor]
@@ -313,7 +313,7 @@ def save_checkpoint(
 def convert(source: str | Path, target: str | Path) -> Checkpoint:
     """Converts an official `.pth` (or one of our files) to safetensors with the configuration in its header."""
     checkpoint = read_checkpoint(source)
-    # CLIP's towers can be built on the meta device; XS's cannot, but they are small.
+    # CLIP's encoders can be built on the meta device; XS's cannot, but they are small.
     with torch.device("meta" if checkpoint.complete else "cpu"):
         check(EOVSeg(checkpoint.config), checkpoint, Path(source).name)
     save_checkpoint(

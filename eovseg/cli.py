@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
     "export": ("eovseg.training.weight_file", "convert a training checkpoint to a weight file"),
-    "export-onnx": ("eovseg.export.options", "export the network and its text tower as ONNX, checked against torch"),
+    "export-onnx": ("eovseg.export.options", "export the network and its text encoder as ONNX, checked against torch"),
     "evaluate": ("eovseg.evaluation.__main__", "measure PQ, AP, mIoU and calibration on labelled photos"),
     "benchmark": ("eovseg.benchmark.options", "compare the speed of the variants with that of the reference network"),
     "data": ("eovseg.data.commands", "list, check and prepare data sets"),

@@ -94,7 +94,7 @@ class Composer:
     def semantic(self, rule: ModelConfig, word_map: Tensor | None = None) -> Composed:
         """One segment per class that wins a pixel; its kernel is the one with the highest probability of the class.
 
-        `word_map` (K, h, w), log-probabilities, counts as much as the rule says.
+        `word_map` (K, h, w) are log-probabilities, mixed in with the weight `rule.semantic_word_weight`.
         """
         void = rule.void_threshold
         keep = torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)

@@ -1,8 +1,7 @@
-"""What a person puts right in a result: other names, segments joined, taken out, or split where they are in parts.
+"""Corrections of a result by hand: segments are renamed, merged, deleted, or split into their connected parts.
 
-Each function gives a new `Result`; `eovseg.result.Result` has them as methods. Segments keep the scores that the
-network gave them, under whatever name it had for them: a correction is a person's word, not a probability.
-`Result.corrections` lists what was done.
+Each function returns a new `Result`; `eovseg.result.Result` has them as methods. Scores are not changed: they remain
+those of the network for the original names. `Result.corrections` lists the corrections.
 """
 
 import json
@@ -35,7 +34,7 @@ def rename(result: Result, id: int, name: str) -> Result:
     done = replace(done, vocabulary=vocabulary)
     if entry.is_thing and result.task != "semantic":
         return done
-    # A region is there once in a photo, and in a semantic result every class is.
+    # Stuff has one segment per class, and so has every class of a semantic result.
     same = [other.id for other in segments if other.class_id == class_id and other.id != id]
     return _merged(done, id, same) if same else done
 
@@ -67,7 +66,7 @@ def split(result: Result, id: int, x: int, y: int) -> Result:
     place = _place(result, id)
     mask, (height, width) = result.mask(place), result.segment_map.shape
     if not (0 <= x < width and 0 <= y < height and mask[y, x]):
-        raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give one of the part to split off.")
+        raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give a pixel of the part to split off.")
     parts, count = ndimage.label(mask, _TOUCHING)
     if count < 2:
         raise EovsegError(f"Segment {id} ({result.names[place]}) is in one piece, so no part can be split off.")
@@ -104,8 +103,8 @@ def _merged(result: Result, id: int, others: Sequence[int]) -> Result:
 
 
 def _changed(result: Result, segments: Sequence[Segment], queries: Sequence[int], call: str = "") -> Result:
-    """`result` with other segments, whose masks may not fit yet; `call` is what `corrections` says of it."""
-    # "other" stays what it was as long as it is the last segment and nobody touched it
+    """`result` with other segments, whose masks may still need an update; `call` is the entry for `corrections`."""
+    # "other" keeps its background segments as long as it is last and unchanged
     background = result.background if segments and segments[-1] is result.segments[-1] else ()
     masks = result.instance_masks if len(segments) == len(result.segments) else None
     return replace(
@@ -119,20 +118,20 @@ def _changed(result: Result, segments: Sequence[Segment], queries: Sequence[int]
 
 
 def _painted(result: Result, masks: InstanceMasks) -> Result:
-    """A result of instances with these masks, one a segment, and the map that they give."""
+    """An instance result with these masks, one per segment, and the segment map painted from them."""
     ids = np.array([0, *(segment.id for segment in result.segments)], dtype=np.int32)
     return replace(result, instance_masks=masks, segment_map=ids[masks.painted()])
 
 
 def _measured(segment: Segment, mask: np.ndarray) -> Segment:
-    """`segment` with the area and box of `mask` (H, W) bool, which has a pixel."""
+    """`segment` with the area and box of `mask` (H, W) bool, which is not empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return replace(segment, area=int(mask.sum()), box=box)
 
 
 def _place(result: Result, id: int) -> int:
-    """The place of segment `id`; raises `EovsegError` where there is none."""
+    """The index of segment `id`; raises `EovsegError` if there is none."""
     for place, segment in enumerate(result.segments):
         if segment.id == id:
             return place
@@ -142,10 +141,10 @@ def _place(result: Result, id: int) -> int:
 
 
 def _class_named(vocabulary: Vocabulary, name: str, is_thing: bool) -> tuple[Vocabulary, int]:
-    """The class that `name` names, and the vocabulary with it; a new one is a thing where `is_thing` or `name` says."""
+    """The vocabulary, with the class `name` if it is new, and its index; `name` or else `is_thing` sets its kind."""
     given = Vocabulary.parse(name).classes
     if len(given) != 1:
-        raise EovsegError(f"A segment has one name, and {len(given)} were given; leave out the semicolons.")
+        raise EovsegError(f"A segment has one name, but {len(given)} were given; leave out the semicolons.")
     known = {word.casefold(): index for index in range(len(vocabulary)) for word in vocabulary.classes[index].names}
     index = known.get(given[0].label.casefold())
     if index is not None:

@@ -1,6 +1,6 @@
 """A cache of word embeddings, in memory and on disk.
 
-An embedding depends only on the text tower, the prompt templates and the word, so adding a word to a vocabulary encodes
+An embedding depends on the text encoder, the prompt templates and the word, so adding a word to a vocabulary encodes
 just that word. Words are stored as hashes, so the file does not reveal what users typed.
 """
 
@@ -37,7 +37,7 @@ def default_cache_directory() -> Path:
 class EmbeddingCache:
     """Embeddings of words, each encoded once. Thread-safe; several processes may share the folder.
 
-    `key` identifies the encoder: text tower, weights, templates and precision.
+    `key` identifies the encoder: text encoder, weights, templates and precision.
     `encode` turns n words into (n, dimension) rows, including prompts; float64 is kept, anything else becomes float32.
     `directory` None disables the disk cache; `encoded_words` counts the words passed to `encode`.
     """

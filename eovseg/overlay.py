@@ -123,9 +123,9 @@ def _blend(
 
 
 def outline_pixels(indices: np.ndarray) -> np.ndarray:
-    """(H, W) bool: lines along the borders of the segments of a map, those at the photo's edge left out.
+    """(H, W) bool: lines along the borders of a map's segments, except at the photo's edge.
 
-    `indices` (H, W) int: 0 = no segment, which has no line of its own.
+    `indices` (H, W) int: 0 = no segment, whose pixels are never part of a line.
     """
     return _border(indices, 3 * _line_width(indices.shape)) & (indices > 0)
 

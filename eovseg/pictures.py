@@ -1,6 +1,6 @@
-"""Pictures with a subject: cut out, in a spotlight, before a blurred or grey background; and outlines alone.
+"""Pictures with a subject: cutouts, spotlights, blurred or grey backgrounds; and pictures of the outlines only.
 
-Edges are soft over two pixels, and where the opacity is above one half is exactly the segment's mask.
+Edges are soft over two pixels; the opacity is above one half exactly inside the segment's mask.
 """
 
 from typing import Literal, get_args
@@ -15,7 +15,7 @@ from eovseg.overlay import outline_pixels
 Ground = Literal["white", "photo", "transparent"]
 _SOFTNESS = 2.0  # pixels from opaque to transparent
 _GLOW = 0.012  # of the shorter side: how far a spotlight reaches beyond its subject
-_DIM = 0.28  # light that the rest keeps outside of a spotlight
+_DIM = 0.28  # brightness outside of a spotlight
 _BLUR = 0.02  # of the shorter side: standard deviation of a blurred background
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -32,10 +32,10 @@ def soft_edges(mask: np.ndarray, width: float = _SOFTNESS) -> np.ndarray:
 
 
 def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The pixels of `mask` (H, W) bool of `image` (H, W, 3) uint8 as RGBA, cut to the mask and its soft edge.
+    """The pixels of `mask` (H, W) bool of `image` (H, W, 3) uint8 as RGBA, cropped to the mask and its soft edge.
 
-    What is fully transparent is black: nothing of the rest of the photo stays in the file. A mask without a pixel gives
-    a transparent picture of one pixel.
+    Fully transparent pixels are black, so the file contains nothing of the rest of the photo. An empty mask gives a
+    transparent picture of one pixel.
     """
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows):
@@ -47,7 +47,7 @@ def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
 
 
 def spotlight(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The photo with all but `mask` darkened; the light fades out around it."""
+    """The photo, darkened except for `mask`; the light fades out around it."""
     near = soft_edges(mask)
     if mask.any():
         reach = max(2.0, _GLOW * min(mask.shape))
@@ -57,34 +57,34 @@ def spotlight(image: np.ndarray, mask: np.ndarray) -> Image.Image:
 
 
 def grey_background(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The photo with all but `mask` in shades of grey."""
+    """The photo, in shades of grey except for `mask`."""
     return _before(image, _grey(image), soft_edges(mask))
 
 
 def blurred_background(image: np.ndarray, mask: np.ndarray, strength: float = 1.0) -> Image.Image:
-    """The photo with all but `mask` out of focus; nothing of the subject's colours bleeds into the blur.
+    """The photo, blurred except for `mask`, whose colours do not bleed into the blur.
 
-    `strength` 0..4 scales the blur. Raises `ConfigError` for another one.
+    `strength` 0..4 scales the blur. Raises `ConfigError` for other values.
     """
     if not 0 <= strength <= 4:
-        raise ConfigError(f"The blur's strength must lie between 0 and 4, and {strength} does not.")
+        raise ConfigError(f"The blur's strength must be between 0 and 4, not {strength}.")
     blur = ImageFilter.GaussianBlur(strength * _BLUR * min(mask.shape))
     rest = (~mask).astype(np.uint8) * np.uint8(255)
     weight = np.asarray(Image.fromarray(rest).filter(blur), dtype=np.float32)[..., None]
     seen = Image.fromarray(np.where(mask[..., None], 0, image).astype(np.uint8)).filter(blur)
-    # Deep inside the subject the blur has nothing to show, and nobody sees it.
+    # Deep inside the subject, the blur has no data; these pixels are covered anyway.
     behind = np.where(weight >= 1, 255 * np.asarray(seen, dtype=np.float32) / np.maximum(weight, 1), image)
     return _before(image, behind.clip(0, 255), soft_edges(mask))
 
 
 def outlines(image: np.ndarray, segment_map: np.ndarray, colours: np.ndarray, on: Ground = "white") -> Image.Image:
-    """The borders of segments in their colours, and nothing else: RGBA where `on` is "transparent", else RGB.
+    """Only the borders of segments, in their colours: RGBA if `on` is "transparent", else RGB.
 
-    `segment_map` (H, W) int: 1 + the place in `colours` (n, 3) uint8, 0 = no segment. Raises `ConfigError` for another
-    ground.
+    `segment_map` (H, W) int: 1 + the index in `colours` (n, 3) uint8, 0 = no segment. Raises `ConfigError` for any
+    other `on`.
     """
     if on not in get_args(Ground):
-        raise ConfigError(f'Outlines are drawn on {", ".join(get_args(Ground))}, not on "{on}".')
+        raise ConfigError(f'Outlines can be drawn on {", ".join(get_args(Ground))}, not on "{on}".')
     lines = outline_pixels(segment_map)
     inked = np.r_[np.zeros((1, 3), dtype=np.uint8), _ink(colours, dark=on != "photo")][segment_map]
     if on == "transparent":
@@ -104,7 +104,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _ink(colours: np.ndarray, dark: bool) -> np.ndarray:
-    """Colours that are told from white: those too light for a line are darkened to the same luminance."""
+    """The colours, with those that are too light for a line on white darkened to the same luminance."""
     luminance = colours.astype(np.float32) @ _LUMA
     scale = np.minimum(1, 120 / np.maximum(luminance, 1)) if dark else np.ones(len(colours))
     return np.asarray(colours * scale[:, None]).astype(np.uint8)

@@ -20,7 +20,7 @@ class Predictor(Segmenter):
     """A `Segmenter` that also gives advice on words and makes words by example."""
 
     def suggest(self, photo: ImageSource, k: int = 20) -> list[Suggestion]:
-        """The `k` everyday nouns that the photo most likely holds, the likeliest first; see `eovseg.advice.suggest`."""
+        """The `k` everyday nouns that are most likely in the photo, likeliest first; see `eovseg.advice.suggest`."""
         return likeliest(noun_scores(self, self.encode_image(photo)), k)
 
     def doctor(
@@ -29,7 +29,7 @@ class Predictor(Segmenter):
         vocabulary: Words,
         settings: Settings | None = None,
     ) -> Diagnosis:
-        """What is odd about a list of words on one photo or several; see `eovseg.advice.doctor`."""
+        """Problems of a list of words on one or several photos; see `eovseg.advice.doctor`."""
         several = isinstance(photos, Sequence) and not isinstance(photos, str)
         given: Any = photos if several else [photos]
         states = (self.encode_image(photo, keep=len(given) == 1) for photo in given)
@@ -50,9 +50,9 @@ class Predictor(Segmenter):
     def word_from(
         self, name: str, state: ImageState, mask: np.ndarray, is_thing: bool | None = None, before: Word | None = None
     ) -> Word:
-        """A word by example of a mask (H, W) of an encoded photo, or `before` with one example more.
+        """A word by example from a mask (H, W) of an encoded photo, or `before` with this example added.
 
-        `Word.from_examples` takes several photos at once. Raises as it does.
+        `Word.from_examples` takes several photos at once, and raises the same errors.
         """
         from eovseg.examples import add_example
 

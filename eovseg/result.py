@@ -1,4 +1,4 @@
-"""The result for one photo: a segmented photo, how a person corrects it, and the files written from it."""
+"""The result for one photo: a segmented photo, its corrections, and the files written from it."""
 
 import csv
 import hashlib
@@ -30,9 +30,9 @@ class Result(SegmentedPhoto):
     def rename(self, id: int, name: str) -> "Result":
         """The result with segment `id` named `name`: a class of the vocabulary, or a new one, which is added to it.
 
-        A new class is a thing or stuff as the segment was, unless `name` says so ("grass: stuff"). Regions (stuff), and
-        all classes of a semantic result, are there once, so a segment that has the class already is merged into this
-        one. Scores stay as they were. Raises `EovsegError` for an id that is not there or a name that cannot be used.
+        A new class is a thing or stuff like the segment, unless `name` specifies it ("grass: stuff"). Stuff, and every
+        class of a semantic result, has only one segment, so another segment of the class is merged into this one.
+        Scores do not change. Raises `EovsegError` for an unknown id or an invalid name.
         """
         from eovseg.corrections import rename
 
@@ -41,23 +41,23 @@ class Result(SegmentedPhoto):
     def merge(self, id: int, *others: int) -> "Result":
         """The result with the pixels of the segments `others` given to segment `id`, which keeps its class.
 
-        Raises `EovsegError` for ids that are not there.
+        Raises `EovsegError` for unknown ids.
         """
         from eovseg.corrections import merge
 
         return merge(self, id, *others)
 
     def delete(self, id: int) -> "Result":
-        """The result without segment `id`; its pixels belong to nothing. Raises `EovsegError` where it is not there."""
+        """The result without segment `id`; its pixels become unlabelled. Raises `EovsegError` if there is none."""
         from eovseg.corrections import delete
 
         return delete(self, id)
 
     def split(self, id: int, x: int, y: int) -> "Result":
-        """The result with that connected part of segment `id` that holds the pixel (x, y) as a segment of its own.
+        """The result in which the connected part of segment `id` at the pixel (x, y) is a segment of its own.
 
         The part has the largest id plus 1 and the same class; pixels that meet at a corner are connected. Raises
-        `EovsegError` where the segment is in one piece or the pixel is not in it.
+        `EovsegError` if the segment is in one piece or does not contain the pixel.
         """
         from eovseg.corrections import split
 
@@ -269,7 +269,7 @@ def file_of(kind: str, stem: str) -> PurePath:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """`write_whole`; raises `EovsegError` if the folder is not writable."""
+    """Writes a file with `write_whole`; raises `EovsegError` if that fails."""
     try:
         write_whole(path, content, one_of_many=True)
     except OSError as error:

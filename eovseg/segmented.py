@@ -108,7 +108,7 @@ class SegmentedPhoto:
         self, opacity: float = 0.5, labels: bool = True, highlight: Collection[int] | None = None
     ) -> Image.Image:
         """The photo with its segments drawn over it; see `eovseg.overlay.draw_overlay`."""
-        # "other" is the photo as it is.
+        # "other" is not tinted.
         return draw_overlay(self.image, self.segment_map, self.named, opacity, labels, highlight)
 
     @property
@@ -123,33 +123,33 @@ class SegmentedPhoto:
         return chosen if self.subject else things or [segment.id for segment in self.named]
 
     def cutout(self, ids: int | Collection[int]) -> Image.Image:
-        """Segments by id as RGBA, transparent around them and cut to them; see `eovseg.pictures.cutout`.
+        """Segments by id as RGBA, cropped, with transparent surroundings; see `eovseg.pictures.cutout`.
 
         Raises `ConfigError` for an id that no segment has.
         """
         return pictures.cutout(self.image, self._subject(ids))
 
     def cutouts(self) -> dict[str, Image.Image]:
-        """Each named segment by its unique name ("person 2") as RGBA, transparent around it."""
+        """Each named segment by its unique name ("person 2") as RGBA, with transparent surroundings."""
         return {name: self.cutout(segment.id) for name, segment in zip(self.names, self.named, strict=False)}
 
     def spotlight(self, ids: int | Collection[int] | None = None) -> Image.Image:
-        """The photo with all but some segments darkened, by default but `subject_ids()`; raises as `cutout`."""
+        """The photo, darkened except for some segments, by default `subject_ids()`; raises the errors of `cutout`."""
         return pictures.spotlight(self.image, self._subject(ids))
 
     def grey_background(self, ids: int | Collection[int] | None = None) -> Image.Image:
-        """The photo with all but some segments in grey, by default but `subject_ids()`; raises as `cutout`."""
+        """The photo, in grey except for some segments, by default `subject_ids()`; raises the errors of `cutout`."""
         return pictures.grey_background(self.image, self._subject(ids))
 
     def blurred_background(self, ids: int | Collection[int] | None = None, strength: float = 1.0) -> Image.Image:
-        """The photo with all but some segments out of focus, by default but `subject_ids()`; `strength` 0..4.
+        """The photo, blurred except for some segments, by default `subject_ids()`; `strength` 0..4.
 
-        Raises `ConfigError` for an id that no segment has and for another strength.
+        Raises `ConfigError` for an id that no segment has, or another strength.
         """
         return pictures.blurred_background(self.image, self._subject(ids), strength)
 
     def outlines(self, on: Ground = "white") -> Image.Image:
-        """The borders of the named segments in their colours, on "white", the "photo" or "transparent" ground."""
+        """The borders of the named segments in their colours, on a "white", "photo" or "transparent" background."""
         places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
         for place, segment in enumerate(self.named, start=1):
             if segment.id < len(places):  # an instance that others cover may be missing in the map
@@ -157,7 +157,7 @@ class SegmentedPhoto:
         return pictures.outlines(self.image, places[self.segment_map], segment_colours(self.named), on)
 
     def _subject(self, ids: int | Collection[int] | None) -> np.ndarray:
-        """(H, W) bool, the pixels of some segments together."""
+        """(H, W) bool, the union of some segments' pixels."""
         wanted = self.subject_ids() if ids is None else [ids] if isinstance(ids, int) else list(ids)
         places = {segment.id: place for place, segment in enumerate(self.segments)}
         if unknown := [one for one in wanted if one not in places]:

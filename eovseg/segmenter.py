@@ -44,7 +44,7 @@ class Segmenter:
     """Runs an EOV-Seg network on photos and words; thread-safe.
 
     `network` is from `eovseg.fast.optimise`, or a reference network, which is then optimised except for its encoder.
-    `image_halves` and `word_halves` count how often the image encoder and the decoder ran.
+    `image_halves` and `word_halves` count how often the image half and the word half ran.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Segmenter:
     def _with_words(
         self, made: Composed, decoded: Decoded, rule: ModelConfig, task: Task, scores: Tensor
     ) -> tuple[Segment, ...]:
-        """The segments with the words among which the right one is, where that was measured: with own settings only."""
+        """The segments with the words that include the right one in 90 % of cases, if the settings are the model's."""
         unchanged = replace(rule, edges=self.config.edges, calibration=self.config.calibration) == self.config
         if task != "panoptic" or not unchanged:
             return made.segments
@@ -326,8 +326,8 @@ class Segmenter:
     ) -> Result | list[Result]:
         """Segments one photo (path, PIL image or array) or a list of photos.
 
-        `task`, `alpha`, ... are the fields of `Settings` and stand in the place of those of `settings`; what neither
-        gives is the model's own.
+        `task`, `alpha`, ... are the fields of `Settings` and override those of `settings`; unset fields default to the
+        model's own.
         `vocabulary` is a `Vocabulary`, a preset's name, words ("person, people: thing; sky"), a `Word` by example, or a
         list of these.
         `background`: words that compete without being named; what they win is one segment "other".

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-Mark = tuple[nn.Module, Any]  # a module, and what the time up to it is called
+Mark = tuple[nn.Module, Any]  # a module, and the name of the lap that ends or begins there
 
 
 def synchronise(device: torch.device) -> None:
@@ -30,7 +30,7 @@ def timed(device: torch.device) -> Iterator[list[float]]:
 
 
 def repeated(work: Callable[[int], object], device: torch.device, runs: int, warm: int = 1) -> list[float]:
-    """Seconds of each of `runs` calls of `work`, after `warm` untimed ones; it is given their number, from 0."""
+    """Seconds of each of `runs` calls of `work`, after `warm` untimed ones; its argument counts the calls from 0."""
     seconds: list[float] = []
     for number in range(warm + runs):
         with timed(device) as spent:
@@ -40,9 +40,9 @@ def repeated(work: Callable[[int], object], device: torch.device, runs: int, war
 
 
 class Clock:
-    """Milliseconds between marks, by name; a lap is all that passed since the mark before, so that no time gets lost.
+    """Milliseconds between marks, by name; a lap lasts from the previous mark to this one, so no time is lost.
 
-    Marks of other threads, which may run the same modules meanwhile, do not count.
+    Marks of other threads, which may run the same modules at the same time, are ignored.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -52,12 +52,12 @@ class Clock:
         self.start()
 
     def start(self) -> None:
-        """Begin a lap here."""
+        """Begins a lap."""
         synchronise(self._device)
         self._last = time.perf_counter()
 
     def lap(self, name: Any) -> None:
-        """End a lap and begin the next; laps of one name are added up."""
+        """Ends a lap and begins the next; laps of the same name are summed."""
         if threading.get_ident() != self._thread:
             return
         synchronise(self._device)
@@ -67,7 +67,7 @@ class Clock:
 
     @contextmanager
     def marked(self, after: Iterable[Mark] = (), before: Iterable[Mark] = ()) -> Iterator[None]:
-        """Within the block a lap ends where a module of `after` ends, and where one of `before` begins."""
+        """Within the block, a lap ends when a module of `after` returns or a module of `before` is called."""
         handles = [m.register_forward_hook(lambda *_, name=name: self.lap(name)) for m, name in after]
         handles += [m.register_forward_pre_hook(lambda *_, name=name: self.lap(name)) for m, name in before]
         try:

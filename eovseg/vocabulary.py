@@ -2,8 +2,8 @@
 
 Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
 synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. A name that ends in `.word` is a word by
-example (`eovseg.word`). Other programs' notation is read too (`eovseg.notation`). Nothing is dropped or guessed
-silently: what is skipped, doubled or may have been meant otherwise is told in `Vocabulary.notes`.
+example (`eovseg.word`). The notations of other programs are converted (`eovseg.notation`). Nothing is dropped or
+guessed silently: `Vocabulary.notes` reports skipped, duplicate and ambiguous input.
 """
 
 import difflib
@@ -39,7 +39,7 @@ THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 
 # Names of one class; True for thing, False for stuff, None if unspecified.
 Entry = tuple[list[str], bool | None]
-# From what a list calls a word by example to the word.
+# Maps the name of a word by example in a list to the word.
 Found = Callable[[str], Word]
 
 _SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
@@ -68,7 +68,7 @@ class WordClass:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What a text calls each name: a typed word itself, a word by example by its file."""
+        """Each name as it is written in a text: a typed word itself, or the file name of a word by example."""
         by_example = self.examples or (None,) * len(self.names)
         return tuple(
             name if word is None else word.reference for name, word in zip(self.names, by_example, strict=True)
@@ -106,11 +106,11 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, text: str, words: Mapping[str, Word] | None = None) -> "Vocabulary":
-        """The vocabulary that `text` spells (text form in the module's header); no file is read.
+        """Parses `text` (text form in the module's header) without reading files.
 
-        `words`: the words by example that `text` may name, by what it calls them ("mug.word"), compared without case.
-        Raises `VocabularyError` for text without a word, too many words, words beyond 200 characters, and words by
-        example that are not among `words`.
+        `words`: the words by example that `text` may contain, by their names in it ("mug.word"), ignoring case.
+        Raises `VocabularyError` for text without a word, too many words, words of more than 200 characters, and
+        words by example that are not among `words`.
         """
         return _parse(text, _among(words or {}))
 
@@ -126,9 +126,9 @@ class Vocabulary:
     def from_file(cls, path: str | Path) -> "Vocabulary":
         """Reads a `.txt` file (text format), a `.json` file (format of the presets) or a `.csv` file, all in UTF-8.
 
-        A `.csv` file needs a first line that names its columns: `name`, and where they are there `id` and `isthing`.
+        A `.csv` file needs a first line that names its columns: `name`, and optionally `id` and `isthing`.
         Words by example ("mug.word") are files beside it.
-        Raises `VocabularyError` naming the file when it is missing, unreadable or in another form.
+        Raises `VocabularyError` naming the file if it is missing, unreadable or in another format.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -157,8 +157,8 @@ class Vocabulary:
     def read(cls, value: str) -> "Vocabulary":
         """Interprets text from the command line or the API: a class file, the name of a preset, or words.
 
-        A lone word is a file where it ends like one (".txt", ".json", ".csv", ...), so that a mistyped path is not
-        taken for a word, or where it names a file with its folder ("./dog"). A file "dog" beside you does not count.
+        A single word is a file if it has the extension of one (".txt", ".json", ".csv", ...), so a mistyped path is not
+        taken for a word, or if it is the path of a file with its folder ("./dog"; the file "dog" is not enough).
         A word that ends in ".word" is the file of a word by example.
         Raises `VocabularyError` as `from_file` and `parse` do.
         """
@@ -176,7 +176,7 @@ class Vocabulary:
 
     @classmethod
     def coerce(cls, value: "Words") -> "Vocabulary":
-        """A vocabulary as it is, a string as `read` takes it, a word by example, or a list of any of these, joined."""
+        """Converts a string (see `read`), a word by example, or a list of these; returns a vocabulary as is."""
         if isinstance(value, Vocabulary):
             return value
         if isinstance(value, str):
@@ -194,7 +194,7 @@ class Vocabulary:
         return len(self.classes)
 
     def __add__(self, other: "Words") -> "Vocabulary":
-        """This vocabulary's classes, then the other's; words that both have stay in both and are noted."""
+        """This vocabulary's classes, then the other's; words in both are kept and noted."""
         if not isinstance(other, Vocabulary | str | Word | list | tuple):
             return NotImplemented
         added = Vocabulary.coerce(other)
@@ -214,7 +214,7 @@ class Vocabulary:
 
     @cached_property
     def examples(self) -> dict[int, Word]:
-        """The words by example among `words`, by their place there."""
+        """The words by example among `words`, by their index."""
         listed = (word for entry in self.classes for word in (entry.examples or (None,) * len(entry.names)))
         return {place: word for place, word in enumerate(listed) if word is not None}
 
@@ -230,21 +230,21 @@ class Vocabulary:
         return _read_only(np.array([entry.is_thing for entry in self.classes], dtype=bool))
 
     def seen(self, training_words: Collection[str]) -> np.ndarray:
-        """(K,) bool: a class is seen when one of its names is a training word, compared without case.
+        """(K,) bool: a class is seen if one of its names is a training word, ignoring case.
 
-        Words by example are none, whatever their names.
+        Words by example never count as training words.
         """
         known = {_key(word) for word in training_words}
         return np.array([any(_key(name) in known for name in entry.typed_names) for entry in self.classes], dtype=bool)
 
     def to_text(self) -> str:
-        """The text form; `parse` of it, with the same words by example, gives an equal vocabulary."""
+        """The text form; `parse`, with the same words by example, turns it into an equal vocabulary."""
         return "; ".join(
             f"{', '.join(entry.references)}: {'thing' if entry.is_thing else 'stuff'}" for entry in self.classes
         )
 
 
-# What stands for a vocabulary wherever one is asked for.
+# What functions accept as a vocabulary.
 Words = Vocabulary | Word | str | Sequence[Vocabulary | Word | str]
 
 
@@ -280,19 +280,19 @@ def _names_file(value: str) -> bool:
 
 
 def _beside(folder: Path) -> Found:
-    """Words by example that are files of `folder`."""
+    """Loads words by example from files in `folder`."""
     return lambda name: Word.load(folder / name, name)
 
 
 def _among(words: Mapping[str, Word]) -> Found:
-    """Words by example that are at hand."""
+    """Finds words by example among those given."""
     known = {_key(name): word for name, word in words.items()}
 
     def found(name: str) -> Word:
         if _key(name) not in known:
             listed = ", ".join(list(words)[:_LISTED]) or "none"
             raise VocabularyError(
-                f"There is no word by example {_quote(name)} here (there are: {listed}); load its file first."
+                f"The word by example {_quote(name)} is not loaded (loaded: {listed}); load its file first."
             )
         return known[_key(name)].called(name)
 
@@ -300,11 +300,11 @@ def _among(words: Mapping[str, Word]) -> Found:
 
 
 def checked_name(name: str) -> str:
-    """`name` as a vocabulary keeps a word; raises `VocabularyError` where it cannot be one."""
+    """`name` as a normalised word; raises `VocabularyError` if it cannot be a word."""
     tidy = _tidy(name)
     _check_word(tidy)
     if names_word(tidy):
-        raise VocabularyError(f"The name {_quote(tidy)} ends like the file of a word by example; leave the ending out.")
+        raise VocabularyError(f"The name {_quote(tidy)} ends like the file of a word by example; omit the ending.")
     return tidy
 
 
@@ -385,9 +385,9 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
 def _build(
     entries: Iterable[Entry], found: Found, cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0
 ) -> Vocabulary:
-    """The vocabulary of raw entries: names tidied, blanks and repeats inside a class dropped and noted after `told`.
+    """Builds a vocabulary from raw entries; blank and duplicate names in a class are dropped and noted after `told`.
 
-    `found` gives the words by example; `blanks` are those that were dropped before.
+    `found` finds words by example; `blanks` is the number of blank entries dropped so far.
     """
     notes = list(told)
     classes = []
@@ -415,7 +415,7 @@ def _build(
 
 
 def _class_of(names: tuple[str, ...], is_thing: bool | None, found: Found) -> WordClass:
-    """A class of tidy names, of which some may be words by example; their kind counts where none is said."""
+    """A class of normalised names, some of which may be words by example; these set the kind if `is_thing` is None."""
     words = tuple(found(name) if names_word(name) else None for name in names)
     kinds = [word.is_thing for word in words if word is not None]
     if not kinds:

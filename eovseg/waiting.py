@@ -1,12 +1,12 @@
-"""How the threads of a processor wait for each other; torch's OpenMP reads it once, when torch is loaded."""
+"""How OpenMP threads wait for each other; OpenMP reads these settings only once, when torch is imported."""
 
 import os
 
 
 def wait_asleep() -> None:
-    """Let threads that wait sleep instead of spin, unless the environment says otherwise; call it before torch loads.
+    """Makes waiting threads sleep, not spin, unless the environment decides; call it before importing torch.
 
-    Beside another busy process, a thread that spins keeps the core from the very thread that it waits for.
+    If another process is busy, a spinning thread can occupy the core that the thread it waits for needs.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # GNU's OpenMP, as in torch's wheels for Linux
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's

@@ -16,8 +16,8 @@ def whole_file(path: Path, one_of_many: bool = False) -> Iterator[Path]:
     """A temporary file next to `path`, which replaces `path` if the block succeeds and is deleted otherwise.
 
     Creates missing folders. The temporary name includes process and thread, so concurrent writers of `path` do not
-    conflict. It always ends in ".part", so pass the format to libraries that infer it from the name. Removes temporary
-    files of killed processes, except with `one_of_many`, where searching the folder for every file would be slow.
+    conflict. It always ends in ".part", so pass the format to libraries that infer it from the name. Temporary
+    files of killed processes are removed, unless `one_of_many` is set, because searching a large folder is slow.
     Raises `OSError`, naming `path`, before the block if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

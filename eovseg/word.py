@@ -1,7 +1,7 @@
-"""Words by example: one vector of the text space that stands for what some masks show, kept as a small file.
+"""Words by example: a vector of the text space that represents what some masks show, stored in a small file.
 
-A `Word` stands among typed words in one list ("dog; mug.word; grass: stuff"): VAS and both classifiers read its row
-like any other. `eovseg/examples.py` makes the row. Nothing here loads torch.
+A `Word` can be mixed with typed words in one list ("dog; mug.word; grass: stuff"): VAS and both classifiers use its row
+like any other. `eovseg/examples.py` computes the row. This module does not load torch.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 ENDING = ".word"
 FORMAT = "eovseg-word-1"
 MAX_EXAMPLES = 100
-MAX_BYTES = 4_000_000  # a hundred examples of the widest text space are a tenth of it
-_SAME_SPACE = 0.99  # cosine of a name's two text vectors; other precision changes 1e-3 of it, another tower everything
+MAX_BYTES = 4_000_000  # ten times the size of a hundred examples in the widest text space
+_SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 in another precision, far less with another encoder
 _MAX_DIMENSION = 4096
 
 
 class MakesWords(Protocol):
-    """What `Word.from_examples` needs of a predictor."""
+    """The method of a predictor that `Word.from_examples` needs."""
 
     def word_from_examples(
         self, name: str, examples: "Sequence[tuple[ImageSource, Any]]", is_thing: bool | None = None
@@ -74,18 +74,18 @@ class Word:
     ) -> "Word":
         """A word for what the masks of some photos show.
 
-        `examples`: pairs of a photo (path, PIL image or array) and a mask (H, W) of its size, true or above 0 where the
-        thing is; a photo may come several times. `predictor`: the model whose text space the word is for, as
-        `eovseg.load` gives it. `is_thing`: whether single objects count; without it as typed words have it.
-        Raises `VocabularyError` for a name that is no word and masks that do not fit, `ImageError` for bad photos.
+        `examples`: pairs of a photo (path, PIL image or array) and a mask (H, W) of its size, true or above 0 inside;
+        photos may repeat. `predictor`: a model from `eovseg.load`, in whose text space the word is made. `is_thing`:
+        whether objects are counted; None gives the kind of the typed word.
+        Raises `VocabularyError` for an invalid name or masks that do not fit, `ImageError` for unreadable photos.
         """
         return predictor.word_from_examples(name, examples, is_thing)
 
     @classmethod
     def load(cls, path: str | Path, source: str | None = None) -> "Word":
-        """The word in a `.word` file; `source` is how a list of words calls it, by default the path as it is given.
+        """The word in a `.word` file; `source` is its name in a list of words, by default the given path.
 
-        Raises `VocabularyError` naming the file when it is missing, damaged or something else.
+        Raises `VocabularyError` naming the file if it is missing, damaged or not a .word file.
         """
         path = Path(path)
         try:
@@ -98,10 +98,10 @@ class Word:
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str = "") -> "Word":
-        """Inverse of `to_bytes`; raises `VocabularyError` naming `source` for content that is damaged or no word."""
+        """Inverse of `to_bytes`; raises `VocabularyError` naming `source` for other or damaged content."""
         wrong = f'The word by example "{source}"'
         if len(content) > MAX_BYTES:
-            raise VocabularyError(f"{wrong} is larger than {MAX_BYTES // 1_000_000} MB, so it is something else.")
+            raise VocabularyError(f"{wrong} is larger than {MAX_BYTES // 1_000_000} MB, so it is not a .word file.")
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -109,19 +109,19 @@ class Word:
             word = _word(load(content), _header(content), source)
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
                 VocabularyError) as error:  # fmt: skip
-            raise VocabularyError(f"{wrong} is damaged or is something else; save the word again.") from error
+            raise VocabularyError(f"{wrong} is damaged or not a .word file; save the word again.") from error
         return word
 
     def save(self, path: str | Path) -> Path:
-        """Write the word as a file that ends in `.word`; a folder gets one of the word's name. Returns the path.
+        """Writes the word to a file that ends in `.word`, or to a file named after it in a folder; returns the path.
 
-        Raises `VocabularyError` for another ending, and where the file cannot be written.
+        Raises `VocabularyError` for another ending, or if the file cannot be written.
         """
         path = Path(path)
         if path.is_dir():
             path = path / self.file_name
         if path.suffix.lower() != ENDING:
-            raise VocabularyError(f'The file of a word by example must end in "{ENDING}", and "{path.name}" does not.')
+            raise VocabularyError(f'The file of a word by example must end in "{ENDING}", but "{path.name}" does not.')
         try:
             write_whole(path, self.to_bytes())
         except OSError as error:
@@ -129,7 +129,7 @@ class Word:
         return path
 
     def to_bytes(self) -> bytes:
-        """The content of the file: safetensors, with a header that tells name, text space, examples and weights."""
+        """The content of the file: safetensors, with name, text space, number of examples and weights in the header."""
         from safetensors.numpy import save
 
         header = {
@@ -147,29 +147,29 @@ class Word:
 
     @property
     def file_name(self) -> str:
-        """The name that its file has by default."""
+        """The default name of its file."""
         return self.file_name_of(self.name)
 
     @staticmethod
     def file_name_of(name: str) -> str:
-        """The name that the file of a word called `name` has by default."""
+        """The default file name of a word called `name`."""
         tidy = " ".join(name.split())
         kept = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in tidy)[:60].strip()
         return f"{kept or 'word'}{ENDING}"
 
     def called(self, source: str) -> "Word":
-        """The same word as a list calls it."""
+        """The same word with the name `source` in a list of words."""
         return replace(self, source=source)
 
     @cached_property
     def reference(self) -> str:
-        """How a list of words calls it."""
+        """Its name in a list of words."""
         return self.source or self.file_name
 
     def row(self, text: np.ndarray, variant: str) -> np.ndarray:
-        """The vector, for a model whose text tower makes `text` (D,) of the name.
+        """The vector, for a model whose text encoder maps the name to `text` (D,).
 
-        Raises `VocabularyError` where that is another text space than the word's.
+        Raises `VocabularyError` if that model has another text space.
         """
         if len(text) == len(self.vector):
             lengths = np.linalg.norm(text) * np.linalg.norm(self.text)
@@ -177,18 +177,18 @@ class Word:
                 return self.vector
         raise VocabularyError(
             f'The word by example "{self.reference}" belongs to the text space of EOV-Seg {self.variant.upper()} '
-            f"({len(self.vector)} numbers), and this is another one: {variant.upper()} ({len(text)} numbers); make it "
-            "again from its examples with this model."
+            f"({len(self.vector)} numbers), but this model, {variant.upper()}, has another one ({len(text)} numbers); "
+            "make the word again from its photos with this model."
         )
 
 
 def names_word(text: str) -> bool:
-    """Whether a word of a list is the name of a word by example."""
+    """Whether an item of a list of words names a word by example."""
     return text.lower().endswith(ENDING)
 
 
 def _header(content: bytes) -> dict[str, Any]:
-    """Our header in the metadata of a safetensors file that `safetensors` has read."""
+    """Our header in the metadata of a valid safetensors file."""
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
     if metadata["format"] != FORMAT:

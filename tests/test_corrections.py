@@ -138,7 +138,7 @@ def test_other_stays_other_until_it_is_corrected(result: Result) -> None:
     ("call", "reason"),
     [
         (lambda result: result.rename(9, "dog"), "There is no segment 9; the ids are 1, 2, 3, 4"),
-        (lambda result: result.rename(1, "dog; cat"), "one name, and 2 were given"),
+        (lambda result: result.rename(1, "dog; cat"), "one name, but 2 were given"),
         (lambda result: result.rename(1, "  "), "empty"),
         (lambda result: result.rename(1, "x" * 300), "at most 200 characters"),
         (lambda result: result.merge(1), "at least one other segment"),

@@ -16,8 +16,8 @@ from eovseg.embeddings import EmbeddingCache, default_cache_directory
 DIMENSION = 8
 
 
-class Tower:
-    """A fake text tower: embeddings are derived from the words, and every call is recorded."""
+class Encoder:
+    """A fake text encoder: embeddings are derived from the words, and every call is recorded."""
 
     def __init__(self, dtype: type = np.float32) -> None:
         self.calls: list[list[str]] = []
@@ -35,12 +35,12 @@ def cache_file(folder: Path) -> Path:
 
 
 def test_one_added_word_is_the_only_one_encoded(tmp_path: Path) -> None:
-    tower = Tower()
-    cache = EmbeddingCache("tower", DIMENSION, tower, tmp_path)
+    encoder = Encoder()
+    cache = EmbeddingCache("encoder", DIMENSION, encoder, tmp_path)
     words = [f"word {index}" for index in range(150)]
     before = cache.embed(words)
     after = cache.embed([*words[:70], "zeppelin", *words[70:]])
-    assert tower.calls == [words, ["zeppelin"]]
+    assert encoder.calls == [words, ["zeppelin"]]
     assert cache.encoded_words == 151
     np.testing.assert_array_equal(np.delete(after, 70, axis=0), before)
     np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, atol=1e-6)
@@ -48,46 +48,46 @@ def test_one_added_word_is_the_only_one_encoded(tmp_path: Path) -> None:
 
 
 def test_repeats_are_encoded_once_and_no_words_give_no_rows(tmp_path: Path) -> None:
-    tower = Tower()
-    cache = EmbeddingCache("tower", DIMENSION, tower, tmp_path)
+    encoder = Encoder()
+    cache = EmbeddingCache("encoder", DIMENSION, encoder, tmp_path)
     rows = cache.embed(["bag", "sky", "bag"])
-    assert tower.calls == [["bag", "sky"]]
+    assert encoder.calls == [["bag", "sky"]]
     np.testing.assert_array_equal(rows[0], rows[2])
     assert cache.embed([]).shape == (0, DIMENSION)
 
 
 def test_the_next_process_reads_them_from_disk(tmp_path: Path) -> None:
-    first = EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["sky", "天", "a" * 200])
-    tower = Tower()
-    second = EmbeddingCache("tower", DIMENSION, tower, tmp_path)
+    first = EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path).embed(["sky", "天", "a" * 200])
+    encoder = Encoder()
+    second = EmbeddingCache("encoder", DIMENSION, encoder, tmp_path)
     np.testing.assert_array_equal(second.embed(["sky", "天", "a" * 200]), first)
-    assert tower.calls == []
+    assert encoder.calls == []
     assert second.encoded_words == 0
 
 
 def test_different_keys_have_different_entries(tmp_path: Path) -> None:
-    EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["sky"])
-    tower = Tower()
-    EmbeddingCache("other tower", DIMENSION, tower, tmp_path).embed(["sky"])
-    assert tower.calls == [["sky"]]
+    EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path).embed(["sky"])
+    encoder = Encoder()
+    EmbeddingCache("other encoder", DIMENSION, encoder, tmp_path).embed(["sky"])
+    assert encoder.calls == [["sky"]]
 
 
 def test_words_are_not_readable_in_the_file(tmp_path: Path) -> None:
-    EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["my secret word"])
+    EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path).embed(["my secret word"])
     assert b"secret" not in cache_file(tmp_path).read_bytes()
 
 
 def test_float64_is_kept_to_the_last_bit(tmp_path: Path) -> None:
-    tower = Tower(np.float64)
-    expected = tower(["sky", "sea"])
-    assert EmbeddingCache("f64", DIMENSION, tower, tmp_path).embed(["sky", "sea"]).tobytes() == expected.tobytes()
-    again = EmbeddingCache("f64", DIMENSION, Tower(), tmp_path).embed(["sky", "sea"])
+    encoder = Encoder(np.float64)
+    expected = encoder(["sky", "sea"])
+    assert EmbeddingCache("f64", DIMENSION, encoder, tmp_path).embed(["sky", "sea"]).tobytes() == expected.tobytes()
+    again = EmbeddingCache("f64", DIMENSION, Encoder(), tmp_path).embed(["sky", "sea"])
     assert again.dtype == np.float64
     assert again.tobytes() == expected.tobytes()
 
 
 def test_rows_of_any_length_come_back_normalised() -> None:
-    cache = EmbeddingCache("tower", 2, lambda words: np.full((len(words), 2), 3, dtype=np.float16), None)
+    cache = EmbeddingCache("encoder", 2, lambda words: np.full((len(words), 2), 3, dtype=np.float16), None)
     np.testing.assert_allclose(cache.embed(["a"]), [[0.5**0.5] * 2], atol=1e-6)
 
 
@@ -100,38 +100,38 @@ def test_rows_of_any_length_come_back_normalised() -> None:
     ],
 )
 def test_wrong_rows_are_refused(encode: Callable[[list[str]], np.ndarray], sentence: str, tmp_path: Path) -> None:
-    cache = EmbeddingCache("tower", DIMENSION, encode, tmp_path)
+    cache = EmbeddingCache("encoder", DIMENSION, encode, tmp_path)
     with pytest.raises(ValueError, match=sentence):
         cache.embed(["sky"])
     assert cache.encoded_words == 0
 
 
 def test_memory_is_bounded_and_the_result_is_complete() -> None:
-    tower = Tower()
-    cache = EmbeddingCache("tower", DIMENSION, tower, None, memory_bytes=10 * DIMENSION * 4)
+    encoder = Encoder()
+    cache = EmbeddingCache("encoder", DIMENSION, encoder, None, memory_bytes=10 * DIMENSION * 4)
     words = [f"word {index}" for index in range(50)]
     rows = cache.embed(words)
-    np.testing.assert_array_equal(rows, Tower()(words))
+    np.testing.assert_array_equal(rows, Encoder()(words))
     cache.embed(words[-10:])
-    assert len(tower.calls) == 1  # the ten most recently used are cached
+    assert len(encoder.calls) == 1  # the ten most recently used are cached
     cache.embed(words[-1:] + words[:1])
-    assert tower.calls[1] == words[:1]
+    assert encoder.calls[1] == words[:1]
 
 
 def test_disk_is_bounded(tmp_path: Path) -> None:
-    cache = EmbeddingCache("tower", DIMENSION, Tower(), tmp_path, disk_bytes=40_000)
+    cache = EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path, disk_bytes=40_000)
     for start in range(0, 2000, 100):
         cache.embed([f"word {index}" for index in range(start, start + 100)])
     assert cache_file(tmp_path).stat().st_size < 120_000
-    tower = Tower()
-    EmbeddingCache("tower", DIMENSION, tower, tmp_path).embed(["word 1999"])
-    assert tower.calls == []
+    encoder = Encoder()
+    EmbeddingCache("encoder", DIMENSION, encoder, tmp_path).embed(["word 1999"])
+    assert encoder.calls == []
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "cut", "row", "table"])
 def test_a_damaged_file_is_encoded_again(tmp_path: Path, damage: str) -> None:
     words = [f"word {index}" for index in range(200)]
-    EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(words)
+    EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path).embed(words)
     path = cache_file(tmp_path)
     if damage == "nonsense":
         path.write_bytes(b"not a database " * 1000)
@@ -142,47 +142,47 @@ def test_a_damaged_file_is_encoded_again(tmp_path: Path, damage: str) -> None:
             change = "UPDATE embeddings SET row = x'00'" if damage == "row" else "DROP TABLE embeddings"
             connection.execute(change)
         connection.close()
-    tower = Tower()
-    rows = EmbeddingCache("tower", DIMENSION, tower, tmp_path).embed(words)
-    np.testing.assert_array_equal(rows, Tower()(words))
-    assert tower.calls == [words]
-    healed = Tower()
-    EmbeddingCache("tower", DIMENSION, healed, tmp_path).embed(words)
+    encoder = Encoder()
+    rows = EmbeddingCache("encoder", DIMENSION, encoder, tmp_path).embed(words)
+    np.testing.assert_array_equal(rows, Encoder()(words))
+    assert encoder.calls == [words]
+    healed = Encoder()
+    EmbeddingCache("encoder", DIMENSION, healed, tmp_path).embed(words)
     assert healed.calls == []
 
 
 def test_without_a_usable_folder_memory_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    tower = Tower()
-    cache = EmbeddingCache("tower", DIMENSION, tower, blocked / "folder")
+    encoder = Encoder()
+    cache = EmbeddingCache("encoder", DIMENSION, encoder, blocked / "folder")
     for _ in range(3):
         cache.embed(["sky", "sea"])
         cache.embed(["sky", "car"])
-    assert tower.calls == [["sky", "sea"], ["car"]]
+    assert encoder.calls == [["sky", "sea"], ["car"]]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_locked_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    EmbeddingCache("tower", DIMENSION, Tower(), tmp_path).embed(["sky", "sea"])
+    EmbeddingCache("encoder", DIMENSION, Encoder(), tmp_path).embed(["sky", "sea"])
     monkeypatch.setattr("eovseg.embeddings._LOCK_SECONDS", 0.05)
     holder = sqlite3.connect(cache_file(tmp_path), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    tower = Tower()
-    EmbeddingCache("tower", DIMENSION, tower, tmp_path).embed(["sky"])
-    assert tower.calls == [["sky"]]
+    encoder = Encoder()
+    EmbeddingCache("encoder", DIMENSION, encoder, tmp_path).embed(["sky"])
+    assert encoder.calls == [["sky"]]
     holder.execute("ROLLBACK")
     holder.close()
-    after = Tower()
-    EmbeddingCache("tower", DIMENSION, after, tmp_path).embed(["sky", "sea"])
+    after = Encoder()
+    EmbeddingCache("encoder", DIMENSION, after, tmp_path).embed(["sky", "sea"])
     assert after.calls == []
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_many_visitors_encode_each_word_once(tmp_path: Path, on_disk: bool) -> None:
-    tower = Tower()
-    cache = EmbeddingCache("tower", DIMENSION, tower, tmp_path if on_disk else None)
-    expected = {word: Tower()([word])[0] for word in (f"word {index}" for index in range(40))}
+    encoder = Encoder()
+    cache = EmbeddingCache("encoder", DIMENSION, encoder, tmp_path if on_disk else None)
+    expected = {word: Encoder()([word])[0] for word in (f"word {index}" for index in range(40))}
     wrong: list[str] = []
 
     def visit(seed: int) -> None:
@@ -197,21 +197,21 @@ def test_many_visitors_encode_each_word_once(tmp_path: Path, on_disk: bool) -> N
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert sorted(word for call in tower.calls for word in call) == sorted(expected)
+    assert sorted(word for call in encoder.calls for word in call) == sorted(expected)
     assert cache.encoded_words == 40
 
 
-def test_only_new_words_wait_for_the_tower_and_none_is_encoded_twice() -> None:
+def test_only_new_words_wait_for_the_encoder_and_none_is_encoded_twice() -> None:
     started, finish = threading.Event(), threading.Event()
-    tower = Tower()
+    encoder = Encoder()
 
     def slow(words: list[str]) -> np.ndarray:
         if words == ["slow"]:
             started.set()
             assert finish.wait(20)
-        return tower(words)
+        return encoder(words)
 
-    cache = EmbeddingCache("tower", DIMENSION, slow, None)
+    cache = EmbeddingCache("encoder", DIMENSION, slow, None)
     cache.embed(["sky"])
     visitors = [threading.Thread(target=cache.embed, args=(["slow"],)) for _ in range(2)]
     visitors[0].start()
@@ -223,7 +223,7 @@ def test_only_new_words_wait_for_the_tower_and_none_is_encoded_twice() -> None:
     finish.set()
     for visitor in visitors:
         visitor.join(20)
-    assert tower.calls == [["sky"], ["slow"]]
+    assert encoder.calls == [["sky"], ["slow"]]
 
 
 def test_processes_share_a_folder(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
         (["person 1", "person", "person 1", "person"], ["person 1 1", "person 1", "person 1 2", "person 2"]),
     ],
 )
-def test_names_are_numbered_where_needed(labels: list[str], expected: list[str]) -> None:
+def test_names_are_numbered_if_needed(labels: list[str], expected: list[str]) -> None:
     assert segment_labels(pieces(*labels)) == expected
 
 
@@ -288,7 +288,7 @@ def test_any_size_can_be_drawn(shape: tuple[int, int]) -> None:
     assert drawn.size == shape[::-1]
 
 
-def test_drawing_in_bands_is_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_in_bands_does_not_change_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (200, 120, 3), dtype=np.uint8)
     ids = blocks(5, 3)
     segments = pieces(*"abcdefghijklmno")

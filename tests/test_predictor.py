@@ -179,7 +179,7 @@ def test_ten_thousand_words(predictor: eovseg.Predictor, photo: Path, monkeypatc
     opposite = -torch.nn.functional.normalize(known.mean(0), dim=0).numpy()
     encoded: list[str] = []
 
-    def quick(words: list[str]) -> np.ndarray:  # the text tower would take minutes
+    def quick(words: list[str]) -> np.ndarray:  # the text encoder would take minutes
         encoded.extend(words)
         return np.tile(opposite, (len(words), 1))
 

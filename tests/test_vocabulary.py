@@ -94,7 +94,7 @@ def test_nothing_is_dropped_silently(text: str, expected: list[tuple[str, ...]],
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", ";;", ", ,", ": stuff", "\x00"])
-def test_no_word_is_refused(text: str) -> None:
+def test_a_list_without_words_is_refused(text: str) -> None:
     with pytest.raises(VocabularyError, match="vocabulary is empty"):
         Vocabulary.parse(text)
 
@@ -113,19 +113,19 @@ def test_limits() -> None:
 
 
 @pytest.mark.parametrize("bad", ["", " a", "a,b", "a;b", "a\nb", "a\x00b", "a  b"])
-def test_words_made_by_hand_follow_the_same_rules(bad: str) -> None:
+def test_classes_made_directly_follow_the_same_rules(bad: str) -> None:
     with pytest.raises(VocabularyError):
         Vocabulary((WordClass((bad,), True),))
 
 
-def test_seen_compares_without_case() -> None:
+def test_seen_ignores_case() -> None:
     vocabulary = Vocabulary.parse("Person; sofa, COUCH; zeppelin; per")
     assert vocabulary.seen(coco_training_words()).tolist() == [True, True, False, False]
     assert vocabulary.seen([]).tolist() == [False] * 4
     assert vocabulary.seen({"ZEPPELIN"}).tolist() == [False, False, True, False]
 
 
-def test_adding_notes_what_both_have() -> None:
+def test_adding_notes_the_words_in_both() -> None:
     both = Vocabulary.preset("cityscapes-19") + "Car; lantern"
     assert len(both) == 21
     assert both.labels[-2:] == ("Car", "lantern")
@@ -148,9 +148,7 @@ def test_read_takes_files_presets_and_words(tmp_path: Path) -> None:
         Vocabulary.read(str(tmp_path / "mistyped.txt"))
 
 
-def test_a_word_is_a_file_only_where_it_ends_like_one_or_has_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_is_a_file_only_with_an_extension_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dog").write_text("")
     (tmp_path / "words").mkdir()

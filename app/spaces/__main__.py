@@ -31,7 +31,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the folder; returns 2, after one sentence, if that is not possible."""
+    """Writes the folder; if that fails, prints one sentence and returns 2."""
     any_encoding()
     options = argparse.ArgumentParser(prog="python -m app.spaces", description="Writes a Hugging Face Space.")
     options.add_argument("folder", type=Path)

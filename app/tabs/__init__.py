@@ -9,7 +9,7 @@ Callbacks of a tab are functions `work(session, *values) -> tuple` that return o
 `eovseg.errors` as one sentence on the page, and tells visitors whose session has expired to press Segment again. In a
 callback:
 
-- `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result` and `.asked` belong to the current result.
+- `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result` and `.request` belong to the current result.
   Use the predictor of the session, never that of the page, because visitors can choose another model.
 - `session.chosen` is the id of the segment that the visitor clicked last, or None.
 - `page.once(session, "name", make)` caches `make()` for this photo and these words, whatever the settings; the cache

@@ -63,7 +63,7 @@ def feature_files(given: Sequence[str]) -> dict[str, Path]:
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingModel:
     """A model that is not installed, and a sentence that says how to get it."""
 
     name: str
@@ -75,7 +75,7 @@ class Layers:
     """The features of every layer of the installed models, and the models that are missing."""
 
     here: tuple[LayerFeatures, ...]
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingModel, ...]
 
 
 @lru_cache(maxsize=len(HUB_MODELS))
@@ -85,9 +85,9 @@ def loaded(name: str, file: Path) -> FeatureSource:
 
 
 def own_sources(predictor: Predictor) -> list[FeatureSource]:
-    """The model's own sources: the stages of its image tower, and its spatial extractor if it has one."""
-    towers = [tower_source(predictor)]
-    return towers if predictor.network.spatial_extractor is None else [*towers, spatial_source(predictor)]
+    """The model's own sources: the stages of its image encoder, and its spatial extractor if it has one."""
+    own = [tower_source(predictor)]
+    return own if predictor.network.spatial_extractor is None else [*own, spatial_source(predictor)]
 
 
 def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path]) -> Layers:
@@ -97,12 +97,12 @@ def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path
     for short, name in SHORT_NAMES.items():
         file = files.get(name) or hub_weights(name)
         if file is None:
-            missing.append(Missing(name, _how_to_get(short, HUB_MODELS[name])))
+            missing.append(MissingModel(name, _how_to_get(short, HUB_MODELS[name])))
             continue
         try:
             here += layer_features(loaded(name, file), image, runs=1)
         except CheckpointError as error:
-            missing.append(Missing(name, str(error)))
+            missing.append(MissingModel(name, str(error)))
     return Layers(tuple(here), tuple(missing))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.ablation import segment_queries
-from analysis.layers import VOID, Listened, QueryPath, listened_to, mask_agreement, query_path
+from analysis.layers import VOID, AttendedKernel, QueryPath, attended_kernels, mask_agreement, query_path
 from analysis.pictures import mask_over_photo
 from analysis.style import SIMILARITY_MAP
 from app.page import Page
@@ -53,7 +53,7 @@ def frames(session: Session, path: QueryPath) -> list[np.ndarray]:
     return [mask_over_photo(session.result.image, mask) for mask in path.masks]
 
 
-def listened_name(session: Session, one: Listened, own: int) -> str:
+def attended_name(session: Session, one: AttendedKernel, own: int) -> str:
     """The name of a kernel: that of the segment that it draws in the end, or its number."""
     result = session.result
     assert result is not None
@@ -118,14 +118,14 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
         Bar("none of these" if c.label == VOID else c.label, c.probability, percent(c.probability))
         for c in path.classes[stage - 1]
     ]
-    heard = [
-        Bar(listened_name(session, one, path.query), one.share, percent(one.share), colour="var(--second)")
-        for one in listened_to(path, stage, segment_queries(session.result), TOP)
+    attended = [
+        Bar(attended_name(session, one, path.query), one.share, percent(one.share), colour="var(--second)")
+        for one in attended_kernels(path, stage, segment_queries(session.result), TOP)
     ]
     return (
         '<h4>Class at this stage</h4>' + bars(classes, "In-vocabulary probability, percent")
         + "<h4>Attends to</h4>" + kernel_grid(session, path, stage)
-        + bars(heard, "Share of the kernel's self-attention, percent")
+        + bars(attended, "Share of the kernel's self-attention, percent")
     )  # fmt: skip
 
 
@@ -165,8 +165,8 @@ def answer(session: Session, folder: Path, segment: float | None) -> dict[str, A
         file = f"stage-{stage}.png"
         Image.fromarray(pixels).save(folder / file)
         classes = [] if stage == 0 else [vars(one) for one in path.classes[stage - 1]]
-        heard = [] if stage == 0 else [vars(one) for one in listened_to(path, stage, queries, TOP)]
-        stages.append({"stage": stage, "iou_with_final": iou, "classes": classes, "listens_to": heard, "file": file})
+        attended = [] if stage == 0 else [vars(one) for one in attended_kernels(path, stage, queries, TOP)]
+        stages.append({"stage": stage, "iou_with_final": iou, "classes": classes, "attends_to": attended, "file": file})
     names = {number: name for name, number in choices.items()}
     return {"segment": number, "name": names[number], "kernel": path.query, "segments": choices, "stages": stages}
 

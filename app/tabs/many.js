@@ -1,4 +1,4 @@
-// The tab Many: files are uploaded one by one, then `begin` sends their names; `props.value` is `Go.value` of app/many.py.
+// The tab Many: files are uploaded one by one, then `begin` sends their names; `props.value` is `Progress.value` of app/many.py.
 // Names and words come from visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);

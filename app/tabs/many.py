@@ -12,14 +12,14 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.desk import VisitorLeft
-from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_GOES
-from app.many import FAILED, Go, pack, segment_clip, segment_photos, uploaded
+from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
+from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
 from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead
 from app.tabs.wiring import PRIVATE, html_part
+from app.worker_pool import VisitorLeft
 from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem
 
@@ -38,8 +38,8 @@ _MOST_WORDS = 12
 
 def words_html(session: Session) -> str:
     """The words that a run would look for: those of the result that the page shows."""
-    assert session.asked is not None
-    labels = session.asked.words.labels
+    assert session.request is not None
+    labels = session.request.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
     shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
     return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
@@ -66,16 +66,16 @@ def build(page: Page, session: gr.State) -> Tab:
     pack_file, film = gr.File(visible=False), gr.File(visible=False)
 
     def begin(key: str | None, event: gr.EventData) -> Iterator[Any]:
-        yield from goes(page, key, getattr(event, "files", None))
+        yield from segment_uploads(page, key, getattr(event, "files", None))
 
     def halt(key: str | None) -> None:
         session = page.store.get(key)
         if session is not None:
-            session.go += 1
+            session.run_number += 1
 
     begun = many.begin(
         begin, session, [many, pack_file, film], show_progress="hidden", concurrency_id="many",
-        concurrency_limit=MAX_GOES, **PRIVATE,
+        concurrency_limit=MAX_RUNS, **PRIVATE,
     )  # fmt: skip
     begun.then(None, [pack_file, film], None, js=_FILES_SCRIPT, **PRIVATE)
     many.halt(halt, session, None, show_progress="hidden", **PRIVATE)
@@ -86,54 +86,54 @@ def build(page: Page, session: gr.State) -> Tab:
     return Tab(refresh, [], [words])
 
 
-def goes(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any, Any]]:
+def segment_uploads(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any, Any]]:
     """Yields values of the tab's components during a run of the session `key`; a newer run of it ends this one."""
     session = page.store.get(key)
-    if session is None or session.asked is None:
+    if session is None or session.request is None:
         gr.Info("Your session has expired, so the words are no longer on the server. Press Segment again.")
         yield gr.skip(), gr.skip(), gr.skip()
         return
-    session.go += 1
-    number, predictor, asked = session.go, session.predictor, session.asked
+    session.run_number += 1
+    number, predictor, request = session.run_number, session.predictor, session.request
     try:
-        given = uploaded(files)
+        uploads = uploaded(files)
     except EovsegError as error:
         gr.Warning(html.escape(str(error)))
         yield gr.skip(), gr.skip(), gr.skip()
         return
-    go = Go(uuid.uuid4().hex, len(given), clip=given[0].is_video)
-    yield go.value(), None, None
+    progress = Progress(uuid.uuid4().hex, len(uploads), clip=uploads[0].is_video)
+    yield progress.value(), None, None
 
-    def goes_on() -> bool:
+    def is_current() -> bool:
         known = page.store.get(key)  # also marks the session as used
-        return known is session and session.go == number
+        return known is session and session.run_number == number
 
     with tempfile.TemporaryDirectory(prefix="eovseg-many-") as home:
         folder = Path(home) / "results"
         folder.mkdir()
         try:
-            if go.clip:
-                steps = segment_clip(page.desk.run, predictor, asked, given[0], go, folder, goes_on)
+            if progress.clip:
+                steps = segment_clip(page.pool.run, predictor, request, uploads[0], progress, folder, is_current)
             else:
-                steps = segment_photos(page.desk.run, predictor, asked, given, go, folder, goes_on)
+                steps = segment_photos(page.pool.run, predictor, request, uploads, progress, folder, is_current)
             for _ in steps:
-                yield go.value(), gr.skip(), gr.skip()
+                yield progress.value(), gr.skip(), gr.skip()
         except VisitorLeft:
             return
         except EovsegError as error:
-            go.note = str(error).replace(given[0].path.name, given[0].name)
+            progress.note = str(error).replace(uploads[0].path.name, uploads[0].name)
         except Exception:
             _LOG.exception("A run of the tab Many failed")
-            go.note = FAILED
-        go.state = "done" if go.rows or any(folder.iterdir()) else "nothing"
-        if go.state == "nothing":
-            yield go.value(), None, None
+            progress.note = FAILED
+        progress.state = "done" if progress.rows or any(folder.iterdir()) else "nothing"
+        if progress.state == "nothing":
+            yield progress.value(), None, None
             return
-        name = clean_stem(Path(given[0].name).stem) if go.clip else "photos"
-        whole_pack = pack(folder, go, Path(home) / f"{name}-segments.zip")
+        name = clean_stem(Path(uploads[0].name).stem) if progress.clip else "photos"
+        whole_pack = pack(folder, progress, Path(home) / f"{name}-segments.zip")
         film = next(folder.glob("*.mp4"), None)
         packed = save_file_to_cache(whole_pack, get_upload_folder())
-        yield go.value(), packed, save_file_to_cache(film, get_upload_folder()) if film else None
+        yield progress.value(), packed, save_file_to_cache(film, get_upload_folder()) if film else None
 
 
 def endpoints(page: Page) -> None:

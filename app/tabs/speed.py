@@ -102,7 +102,7 @@ def endpoints(page: Page) -> None:
         """Measure the milliseconds of every part of the network for a photo and words, on the server.
 
         `words` and `preset` as in /segment. Returns the parts in order with their step (photo, words, result), as
-        medians of three runs, and the time of the text tower for a new word. No files.
+        medians of three runs, and the time of the text encoder for a new word. No files.
         """
         return answered(page, photo, words, preset, model, answer)
 

@@ -108,8 +108,8 @@ def compare(page: Page, session: Session, mode: str) -> Comparison:
 
 
 def _compared(mode: Mode, session: Session, pair: Sequence[tuple[Predictor, Any]]) -> Comparison:
-    assert session.asked is not None
-    without, with_ = (composed(model, decoded, session.asked) for model, decoded in pair)
+    assert session.request is not None
+    without, with_ = (composed(model, decoded, session.request) for model, decoded in pair)
     return Comparison(mode, without, with_, tuple(compare_results(without, with_)))
 
 

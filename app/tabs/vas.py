@@ -61,7 +61,7 @@ LISTED_WORDS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class WordView:
     """A word on a photo: its maps, their share on its segments, and the pixel (x, y) where the map after is highest."""
 
     maps: SimilarityMaps
@@ -95,25 +95,25 @@ def measure_of(name: object) -> Measure:
     raise ConfigError(f"measure={str(name)[:40]!r} is not allowed; choose one of {', '.join(MEASURES)}.")
 
 
-def look(session: Session, word: str, measure: str = "scaled dot product") -> Look:
+def word_view(session: Session, word: str, measure: str = "scaled dot product") -> WordView:
     """Maps and numbers of a word for the session's result; the word need not be in the vocabulary."""
     assert session.result is not None
     maps = similarity_maps(session.predictor, session.decoded, [word], measure_of(measure))
     row, column = np.unravel_index(int(maps.after[0].argmax()), maps.after[0].shape)
-    return Look(maps, word_focus(maps, 0, session.result), (int(column), int(row)))
+    return WordView(maps, word_focus(maps, 0, session.result), (int(column), int(row)))
 
 
-def heat_pictures(session: Session, seen: Look) -> tuple[np.ndarray, np.ndarray]:
+def heat_pictures(session: Session, view: WordView) -> tuple[np.ndarray, np.ndarray]:
     """The maps before and after VAS over the photo, both (H, W, 3) uint8 with the same colour scale."""
     assert session.result is not None
-    image, limits = session.result.image, seen.maps.limits
-    return heat_over_photo(image, seen.maps.before[0], limits), heat_over_photo(image, seen.maps.after[0], limits)
+    image, limits = session.result.image, view.maps.limits
+    return heat_over_photo(image, view.maps.before[0], limits), heat_over_photo(image, view.maps.after[0], limits)
 
 
-def stage(session: Session, seen: Look) -> dict[str, Any]:
+def stage(session: Session, view: WordView) -> dict[str, Any]:
     """The value of the comparison before and after VAS."""
-    before, after = heat_pictures(session, seen)
-    word = seen.maps.words[0]
+    before, after = heat_pictures(session, view)
+    word = view.maps.words[0]
     sides = [
         Side(
             f"{when} VAS", photo_address(pixels), f"Similarity of “{word}” with every pixel {when} VAS, over the photo"
@@ -123,9 +123,9 @@ def stage(session: Session, seen: Look) -> dict[str, Any]:
     return comparison_value(
         sides,
         (before.shape[1], before.shape[0]),
-        scale=(seen.maps.limits, f"{UNITS[seen.maps.measure]}; the same scale on both sides", SIMILARITY_MAP),
+        scale=(view.maps.limits, f"{UNITS[view.maps.measure]}; the same scale on both sides", SIMILARITY_MAP),
         hint="Click a pixel, or focus the picture and use the arrow keys and Enter.",
-        point=seen.peak,
+        point=view.peak,
     )
 
 
@@ -232,8 +232,8 @@ def build(page: Page, session: gr.State) -> Tab:
             weights = html_part("vas-weights")
 
     def shown(session: Session, text: str, measure: str) -> tuple[Any, ...]:
-        seen = look(session, one_word(text), measure)
-        return stage(session, seen), focus_html(seen.focus), competition_html(session, *seen.peak)
+        view = word_view(session, one_word(text), measure)
+        return stage(session, view), focus_html(view.focus), competition_html(session, *view.peak)
 
     def refresh(session: Session, text: str | None, measure: str) -> Sequence[Any]:
         if not session.predictor.config.vas:
@@ -245,9 +245,9 @@ def build(page: Page, session: gr.State) -> Tab:
     def picked(session: Session, event: gr.EventData) -> tuple[str]:
         return (competition_html(session, int(event.x), int(event.y)),)
 
-    asked = [session, word, measure]
+    inputs = [session, word, measure]
     for control in (word, measure):
-        control.input(page.callback(shown, 3), asked, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
+        control.input(page.callback(shown, 3), inputs, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
     pictures.pick(page.callback(picked, 1), session, pixel, show_progress="hidden", **MODEL, **PRIVATE)
     return Tab(refresh, [word, measure], [word, pictures, focus, pixel, weights])
 
@@ -263,18 +263,18 @@ def answer(
     """What the endpoint returns; writes the pictures and the maps to `folder`."""
     assert session.result is not None
     height, width = session.result.segment_map.shape
-    seen = look(session, one_word(word or listed_words(session)[0]), measure)
-    column = seen.peak[0] if x is None else whole_number("x", x, 0, width - 1)
-    row = seen.peak[1] if y is None else whole_number("y", y, 0, height - 1)
+    view = word_view(session, one_word(word or listed_words(session)[0]), measure)
+    column = view.peak[0] if x is None else whole_number("x", x, 0, width - 1)
+    row = view.peak[1] if y is None else whole_number("y", y, 0, height - 1)
     weight = vas_weight(session.predictor, session.decoded)
-    for name, pixels in zip(("before", "after"), heat_pictures(session, seen), strict=True):
+    for name, pixels in zip(("before", "after"), heat_pictures(session, view), strict=True):
         Image.fromarray(pixels).save(folder / f"{name}.png")
-    np.savez_compressed(folder / "maps.npz", before=seen.maps.before[0], after=seen.maps.after[0], weight=weight)
-    focus = seen.focus
+    np.savez_compressed(folder / "maps.npz", before=view.maps.before[0], after=view.maps.after[0], weight=weight)
+    focus = view.focus
     return {
         "word": focus.word,
-        "measure": seen.maps.measure,
-        "limits": list(seen.maps.limits),
+        "measure": view.maps.measure,
+        "limits": list(view.maps.limits),
         "share_on_segments": {"before": known(focus.before), "after": known(focus.after), "area": known(focus.area)},
         "pixel": {"x": column, "y": row, "segment": segment_at(session, column, row)},
         "competition": [asdict(score) for score in competition(session, column, row)],

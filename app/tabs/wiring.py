@@ -11,7 +11,7 @@ from gradio.components import Component
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.page import MODEL, Page, asked_for, path_of
+from app.page import MODEL, Page, make_request, path_of
 from app.session import Session, run
 from app.uploads import uploaded_photo
 from eovseg.errors import ConfigError, EovsegError
@@ -66,14 +66,14 @@ def answered(
         for name, text in (("words", words), ("preset", preset), ("model", model)):
             if not isinstance(text or "", str):
                 raise ConfigError(f"{name} must be text, not {type(text).__name__}.")
-        asked = asked_for(words or "", preset or None, False, None)
+        request = make_request(words or "", preset or None, False, None)
         with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
 
             def served() -> dict[str, Any]:
-                run(session, page.models.get(model or None), path, asked)
+                run(session, page.models.get(model or None), path, request)
                 return work(session, Path(folder))
 
-            numbers = page.desk.run(served)
+            numbers = page.pool.run(served)
             files = [save_file_to_cache(file, get_upload_folder()) for file in sorted(Path(folder).iterdir())]
         return numbers, files
     except EovsegError as error:

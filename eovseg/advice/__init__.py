@@ -1,4 +1,4 @@
-"""Advice about words: what a photo shows, which words are not in it, what a list lacks, what would change a name.
+"""Advice about words: words that a photo does or does not show, words missing in a list, changes that rename.
 
 All of it uses a `Segmenter` and no other network. `eovseg.evaluation.advice` measures how good the advice is.
 """

@@ -52,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Problems of a list on some photos. `never` are words that win no kernel at any alpha and beta."""
+    """Problems of a list on some photos. `never` are words that are the best of no kernel, whatever alpha and beta."""
 
     photos: int
     never: tuple[str, ...]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Q kernels: unit embeddings of the trained classifier and of the frozen tower (Q, D), whether the latter is valid
+    """Q kernels: unit embeddings of the trained classifier and of the image encoder (Q, D), whether the latter is valid
     (Q,) bool, the void probability (Q,), and the scales of the two classifiers' cosines.
     """
 
@@ -45,7 +45,7 @@ class Kernels:
         """Log-probabilities (Q, K) of K classes by the geometric ensemble.
 
         `rows` (N, D) are the unit embeddings of all names; those of each class begin at `starts` (K,). `weight` in
-        0..1, a number or (K,), is the weight of the frozen tower.
+        0..1, a number or (K,), is the weight of the frozen image encoder.
         """
         inside, outside = (
             log_softmax(np.maximum.reduceat(scale * points @ rows.T, starts, axis=1), axis=1)
@@ -56,7 +56,7 @@ class Kernels:
 
 
 def scales(predictor: "Segmenter") -> tuple[float, float]:
-    """The factors of the cosine in the logits of the trained classifier and of the frozen tower."""
+    """The factors of the cosine in the logits of the trained classifier and of the frozen image encoder."""
     network = predictor.network
     last: Any = network.decoder.layers[-1]
     learned = (last.logit_scale, network.feature_extractor.logit_scale)

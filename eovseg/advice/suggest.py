@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eovseg.segmenter import Segmenter
     from eovseg.stages import ImageState
 
-WEIGHT = 0.5  # of the frozen tower, for all nouns
+WEIGHT = 0.5  # of the frozen image encoder, for all nouns
 USUAL = 1.0  # weight of the prior
 _HEAD = 5.0  # Zipf-Mandelbrot: the prior of the noun with index i is proportional to 1 / (i + 5)
 

@@ -1,4 +1,4 @@
-"""`eovseg suggest`: the everyday nouns that photos most likely hold."""
+"""`eovseg suggest`: the everyday nouns that are most likely in photos."""
 
 import argparse
 import json

@@ -30,7 +30,7 @@ QUICK = (
     *(Case(variant, device="cuda", dtype=dtype) for variant in ("s", "m", "l") for dtype in ("float32", "bfloat16")),
     *(Case(variant, "compile", "bfloat16", device="cuda") for variant in ("s", "m", "l")),
 )
-# Instructions that decide which dtypes are fast.
+# CPU instruction sets that determine which dtypes are fast.
 INSTRUCTIONS = ("avx512f", "avx512_bf16", "amx_bf16")
 _CASE = tuple(field.name for field in fields(Case))
 

@@ -1,7 +1,7 @@
 """`python -m eovseg.benchmark.training`: views per second of XS's training, now and with the first recipe.
 
 Both run the training command, alternately: "first" is one process with two threads and the settings of version 0.1
-(DDA, masks sampled at points, the frozen tower in torch), "now" is two processes with one thread each and the current
+(DDA, masks sampled at points, the image encoder in torch), "now" is two processes with one thread each and the current
 recipe. The first steps of each run, which fill caches, are not counted.
 """
 

@@ -89,9 +89,9 @@ def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: floa
 
 
 def mask_cells(masks: TiledMasks, queries: Tensor, mask_threshold: float) -> tuple[Tensor, list[int], Tensor]:
-    """Cells inside the masks of `queries` (n,), (n, h, w) bool on the CPU, how many, and the mean probability there.
+    """Hard masks (n, h, w) bool of `queries` (n,), their areas in cells, and the mean probability inside each (n,).
 
-    On the CPU because each answer of `uncovered` depends on the one before, so none is asked of a GPU.
+    The masks are on the CPU, because `uncovered` decides one mask after the other, which is slow on a GPU.
     """
     probability = masks.cells(queries)
     inside = probability > mask_threshold
@@ -101,7 +101,7 @@ def mask_cells(masks: TiledMasks, queries: Tensor, mask_threshold: float) -> tup
 
 
 def uncovered(order: list[int], inside: Tensor, areas: list[int], overlap_threshold: float) -> list[int]:
-    """Those places of `order` of whose mask at least `overlap_threshold` is not covered by those taken before."""
+    """Accepts the masks in `order` of which at least `overlap_threshold` is not covered by those already accepted."""
     free = inside.new_ones(inside.shape[1:])
     found = []
     for place in order:

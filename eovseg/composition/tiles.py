@@ -68,7 +68,7 @@ class TiledMasks:
         self.geometry = geometry
         self.instances: dict[int, tuple[MaskCrop, Tensor]] = {}  # cache: query -> mask and its mean probability
         self._areas: dict[int, int] = {}
-        self._lock = threading.Lock()  # several users may share a photo
+        self._lock = threading.Lock()  # threads may share one photo
 
     # The following properties are used for panoptic results only.
     @cached_property

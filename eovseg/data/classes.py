@@ -55,7 +55,7 @@ class TrainingClasses:
         return list(table.vocabulary.classes) == self.classes[: self.base_size]
 
     def of_folder(self, folder: LabelledFolder) -> dict[int, int]:
-        """The class of each category, matched by position if the folder's own list is the base, else by name."""
+        """The class of each category, by position if the folder's class list is the base vocabulary, else by name."""
         if folder.table and self.starts_with(folder.table):
             return {i: folder.table.class_index[i] for i in folder.categories}
         return {i: self.index(category) for i, category in folder.categories.items()}

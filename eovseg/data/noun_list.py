@@ -1,11 +1,11 @@
 """`python -m eovseg.data.noun_list DATA OUTPUT`: everyday nouns, from class lists whose licences allow it.
 
-One entry a line, `name, synonym: thing`. The sources in this order: COCO panoptic, the project's own everyday words,
-COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A class
-whose label an earlier entry has is left out, and a name stands in the first entry that has it. COCO's classes stand
-first, those first that most of XS's fully labelled training photos have: the order is what one would guess without
-seeing the photo. assets/vocabularies has the result, `nouns.txt`, with the rows of XS's text tower beside it, and its
-README the licences.
+Each line is an entry, `name, synonym: thing`. The sources are, in this order: COCO panoptic, the project's own everyday
+words, COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A
+class is skipped if an earlier entry contains its label, and a name that several classes share is kept in the first one
+only. COCO's classes come first, sorted by the number of XS's fully labelled training photos that show them, so the
+order is a guess without seeing the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's text
+encoder; the README there lists the licences.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
 from eovseg.whole_files import write_whole
 
 PRESETS = (TRAINING_PRESET, "everyday", "coco-stuff-171", "ade20k-150", "ade20k-847")
-LVIS_IDS = 10_000  # category ids of LVIS names outside COCO begin here
+LVIS_IDS = 10_000  # first category id of the LVIS names that are not COCO's
 _NO_LETTERS = re.compile(r"[^a-z0-9' ]+")
-ANIMALS = 398  # of ImageNet's classes the first, most of them species that few people name
+ANIMALS = 398  # the first of ImageNet's classes, mostly species whose names few people use
 EVERYDAY_ANIMALS = """
 goldfish, cock, hen, ostrich, robin, jay, magpie, vulture, bullfrog, scorpion, tarantula, centipede, peacock, quail,
 toucan, hummingbird, goose, koala, jellyfish, snail, slug, flamingo, pelican, albatross, hyena, cougar, lynx,
@@ -36,7 +36,7 @@ grey whale, fiddler crab, american lobster, hermit crab, box turtle, common igua
 monarch, guinea pig, fox squirrel, arabian camel, water buffalo, spider monkey, bald eagle, great grey owl,
 black swan, american alligator, tree frog, wood rabbit, golden retriever, german shepherd
 """
-# Names that mean nothing outside their own class list.
+# Names that are unclear outside their own class list.
 LEFT_OUT = """
 solid, structural, waterdrops, controls, system, structure, support, equipment, videos, cds, stands, stalls, text,
 merchandise, skip, block, cover, pack, dummy, exhibitor, vault, case, gear, handle, meters, tanks, tables, shops,
@@ -48,7 +48,7 @@ upright, brass, wing, web site, file, pick, rule, drake
 
 
 def nouns(data: Path) -> Vocabulary:
-    """The list; raises `DataError` where sources below `data` cannot be read."""
+    """The nouns; raises `DataError` if sources below `data` cannot be read."""
     owned, left_out = set[str](), _listed(LEFT_OUT)
     classes = []
     for names, is_thing in _sources(data):
@@ -64,7 +64,7 @@ def nouns(data: Path) -> Vocabulary:
 
 
 def _photos_of_class(data: Path) -> list[int]:
-    """In how many of XS's fully labelled training photos each of COCO's classes is."""
+    """The number of XS's fully labelled training photos that show each of COCO's classes."""
     from eovseg.data.classes import TrainingClasses
     from eovseg.data.sources import open_sources, xs_sources
 
@@ -81,7 +81,7 @@ def _sources(data: Path) -> Iterator[tuple[Sequence[str], bool]]:
     """Names of every class of every source, and whether it is a thing."""
     for preset in PRESETS:
         for entry in Vocabulary.preset(preset).classes:
-            # COCO-Stuff writes "wall-brick" and "ceiling-other"; the names that people use stand behind.
+            # COCO-Stuff writes "wall-brick" and "ceiling-other"; its synonyms are the usual names.
             yield (entry.names if "-" not in entry.label else entry.names[1:]), entry.is_thing
     for category in read_json(data / "vocabulary.json"):
         if category["id"] >= LVIS_IDS:
@@ -100,17 +100,17 @@ def _listed(text: str) -> frozenset[str]:
 
 
 def _tidy(name: str) -> str:
-    """A name in small letters, without what stands in brackets, hyphens and other signs."""
+    """A name in lower case, without brackets and their content, and without hyphens and other signs."""
     return " ".join(_NO_LETTERS.sub(" ", re.sub(r"\(.*?\)", "", name.lower())).split())
 
 
 def _spellings(name: str) -> set[str]:
-    """The name, what it may be the plural of, and without its spaces and with them."""
+    """The name, its possible singulars and plural, and the name without spaces."""
     return {name, name.removesuffix("s"), name.removesuffix("es"), name.replace(" ", ""), f"{name}s"}
 
 
 def embed(found: Vocabulary, path: Path) -> None:
-    """Write the rows of XS's text tower for all names, in half precision, as `eovseg.advice.nouns` reads them."""
+    """Write the rows of XS's text encoder for all names, in half precision, as `eovseg.advice.nouns` reads them."""
     from eovseg.advice.nouns import digest_of
     from eovseg.loading import load
 
@@ -119,7 +119,7 @@ def embed(found: Vocabulary, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command; errors that a person can act on are printed as one sentence."""
+    """Entry point; an error the user can act on is printed as one sentence."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.noun_list", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the training sources, for the names of LVIS")

@@ -107,7 +107,7 @@ class Methods:
         # The COCO class of each noun, -1 for none.
         self.coco = np.array([next((owner[n] for n in e.names if n in owner), -1) for e in nouns().classes])
         self.rows, self.scales = rows, scales
-        parts = ("kernels", "trained classifier", "frozen tower", "best kernel", "VAS", "cells", "kernels and VAS")
+        parts = ("kernels", "trained classifier", "image encoder", "best kernel", "VAS", "cells", "kernels and VAS")
         self.names = ["most frequent classes", *(f"{p}{end}" for p in parts for end in ("", " + prior"))]
 
     def kernels(self, values: "ListValues") -> "Kernels":
@@ -127,7 +127,7 @@ class Methods:
         found = {
             "kernels": evidence(kernels, self.rows),
             "trained classifier": evidence(kernels, self.rows, 0.0),
-            "frozen tower": evidence(kernels, self.rows, 1.0),
+            "image encoder": evidence(kernels, self.rows, 1.0),
             "best kernel": best.max(0),
             "VAS": np.maximum.reduceat(photo.vas[1], starts()),
             "cells": np.log(np.exp(log_softmax(cells, axis=1)).mean(0)),
@@ -211,7 +211,7 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
         held, sizes = np.zeros((2, len(photos))), []
         for number, threshold in _held_out(len(photos), _lower, right):
             own, among = segments[number]
-            # At least one word is given, which may be the right one although it is below the threshold.
+            # The best word is always included, even if it is below the threshold.
             size = [max(1, int((row >= threshold).sum())) for row in among]
             covered = [p >= threshold or p == row.max() for p, row in zip(own, among, strict=True)]
             held[:, number] = sum(covered), len(covered)
@@ -272,7 +272,7 @@ def _segments(values: "ListValues", alpha: float) -> tuple[np.ndarray, list[np.n
 
 
 def _regions(photo: "PhotoValues", measure: Callable[..., np.ndarray], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each true region, `measure` for the kernel that covers it best, and whether its word is missing."""
+    """For each true region, `measure` of the kernel that covers it best, and whether its word is not in the list."""
     from eovseg.evaluation.word_values import unpacked
 
     true = (

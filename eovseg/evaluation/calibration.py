@@ -24,10 +24,10 @@ class Reliability:
 
 @dataclass(frozen=True)
 class AbsenceCurve:
-    """How well the void probability separates segments whose word is absent from those whose word is offered.
+    """How well the void probability tells segments whose word is not in the vocabulary from the others.
 
-    For each threshold, in descending order, `detected` is the share of absent-word segments at or above it, and
-    `false_alarms` that of offered-word segments. `area` is the area under this ROC curve: 0.5 is chance, 1 is perfect,
+    For each threshold, in descending order, `detected` is the share of segments without their word at or above it,
+    and `false_alarms` that of the others. `area` is the area under this ROC curve: 0.5 is chance, 1 is perfect,
     NaN if one kind of segments is missing.
     """
 

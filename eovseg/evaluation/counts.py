@@ -117,7 +117,7 @@ class Counts:
         return np.array(rows, dtype=np.float64).reshape(-1, columns), place
 
     def per_class(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """For a part whose rows start with a class: its numbers (photos, columns - 1, C), and the C classes."""
+        """The numbers (photos, columns - 1, C) of a part whose rows begin with a class index, and its C classes."""
         rows, place = self.rows(part)
         classes, column = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
         table = np.zeros((len(self.photos), rows.shape[1] - 1, len(classes)))

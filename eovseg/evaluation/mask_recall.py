@@ -1,8 +1,8 @@
-"""Mask recall: how many true segments some mask reaches, before and after the masks are composed to one map.
+"""Mask recall: how many true segments some mask reaches, before and after composition into one map.
 
-A mask reaches a true segment when their IoU is above 0.5 at the photo's own size, as for PQ; pixels that are unlabelled
-in the truth are left out, crowds are no segments. A kernel's mask is where its logit is above 0, and its name the best
-word of the ensemble, void aside.
+A mask reaches a true segment if their IoU is above 0.5 at the photo's own size, as for PQ; unlabelled pixels of the
+truth are ignored, and crowds do not count as segments. A kernel's mask consists of the pixels with a logit above 0, and
+its name is the best word of the ensemble, ignoring void.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ SHARES = {
 
 @dataclass(frozen=True)
 class MaskRecall:
-    """Of `segments` true segments the share, each in [0, 1], that is reached; NaN for none.
+    """Shares in [0, 1] of `segments` true segments that are reached; NaN if there are none.
 
-    `kernel`: by some kernel's mask; `named_kernel`: by one of the right name; `segment` and `named_segment`: by a
-    segment of the panoptic result, whatever its name and with the right one.
+    `kernel`: by any kernel's mask; `named_kernel`: by that of a kernel with the right name; `segment` and
+    `named_segment`: by a segment of the panoptic result, with any name and with the right one.
     """
 
     segments: int
@@ -58,7 +58,7 @@ def size_groups(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def share_name(share: str, group: str) -> str:
-    """What a report calls one of `SHARES` of a size group."""
+    """The name in a report of one of `SHARES` for a size group."""
     return SHARES[share] if group == "all" else f"{SHARES[share]}, {group}"
 
 
@@ -67,7 +67,7 @@ def region_masks(
 ) -> list[RegionMasks]:
     """Which true segments of a photo its kernels and its panoptic `result` reach.
 
-    `log_probabilities` (Q, K+1) are the kernels', void last, as `Predictor.log_probabilities` gives them.
+    `log_probabilities` (Q, K+1) are those of the kernels, void last, from `Predictor.log_probabilities`.
     """
     ids = truth.regions()
     if not ids:
@@ -98,7 +98,7 @@ def _kernel_overlap(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels that each of M true segments shares with each kernel (M, Q), and both areas, (Q,) and (M,).
 
-    A band of rows of the photo is upsampled at a time.
+    The masks are upsampled one band of rows at a time.
     """
     masks, features = decoded.logits.mask_logits[-1][0], decoded.state.features
     masks = masks.to(torch.promote_types(masks.dtype, torch.float32))

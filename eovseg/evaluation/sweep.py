@@ -1,4 +1,4 @@
-"""Settings swept over kept logits: alpha, beta, ensemble, composition and thresholds, the network run once a photo."""
+"""Evaluates many settings (alpha, beta, ensemble, composition, thresholds) on stored logits, without the network."""
 
 import copy
 import itertools
@@ -15,7 +15,7 @@ from eovseg.predictor import Predictor
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
-# What `search` tries for "best-first", part by part; the parts that change most come first.
+# The values that `search` tries for "best-first", part by part, starting with the parts that matter most.
 BEST_FIRST: tuple[tuple[Mapping[str, Any], ...], ...] = (
     tuple({"score_threshold": value} for value in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)),
     tuple({"mask_threshold": value} for value in (0.3, 0.4, 0.5, 0.6, 0.7)),
@@ -45,19 +45,17 @@ class SweepRow:
 def sweep(
     predictor: Predictor, photos: Iterable[DecodedPhoto], vocabulary: Vocabulary, grid: Sequence[Settings]
 ) -> list[SweepRow]:
-    """Panoptic quality of each setting of `grid` on decoded photos, one row a setting, in the grid's order.
+    """Panoptic quality of each setting of `grid` on decoded photos, one row per setting, in the grid's order.
 
-    `photos` come from `Evaluator.decode`, which holds one photo at a time (a list of their `logits_only()` serves
-    further sweeps); `vocabulary` is the evaluator's. The network is not called. Several processes bring their own
-    photos, and all return the rows of the whole.
+    `photos` come from `Evaluator.decode`, which yields one photo at a time (for several sweeps, pass a list of their
+    `logits_only()`); `vocabulary` is the evaluator's. The network is not called. Each of several processes evaluates
+    its own photos, and all return the rows for all photos.
     """
     if not grid:
         raise ConfigError("The grid of settings is empty.")
     counts = [PanopticQuality(vocabulary.is_thing) for _ in grid]
     for photo in photos:
-        decoded = copy.copy(
-            photo.decoded
-        )  # its masks at photo size go with it, or a list of photos would keep them all
+        decoded = copy.copy(photo.decoded)  # a copy, so that its masks at photo size are freed after each photo
         for settings, quality in zip(grid, counts, strict=True):
             result = predictor.compose(decoded, settings=settings)
             classes = {segment.id: segment.class_id for segment in result.segments}
@@ -82,11 +80,11 @@ def search(
     parts: Sequence[Sequence[Mapping[str, Any]]] = BEST_FIRST,
     rounds: int = 2,
 ) -> list[SweepRow]:
-    """Coordinate search: one part of the settings after the other takes its best value while the others stay.
+    """Coordinate search: optimises one part of the settings after the other, with the others fixed.
 
-    Every combination of `parts` would be thousands of settings; this composes each photo about 30 times a round, and
-    ends early after a round that changes nothing. Returns the rows in the order in which they were tried, `start`
-    first; the best one is among them. `photos` and the rest as in `sweep`.
+    All combinations of `parts` would be thousands of settings; this search composes each photo about 30 times per
+    round, and stops after a round without improvement. Returns the rows in the order in which they were tried, `start`
+    first; the best one is among them. Other arguments are those of `sweep`.
     """
     best = start
     tried = {row.settings: row for row in sweep(predictor, photos, vocabulary, [start])}
@@ -104,15 +102,15 @@ def search(
 
 
 def best_setting(rows: Sequence[SweepRow]) -> SweepRow:
-    """The row of the highest PQ, the earlier one of equals.
+    """The row with the highest PQ, the first one in a tie.
 
-    Choose on photos that training held aside, never on those that a number is reported for.
+    Choose on validation photos, never on those that numbers are reported for.
     """
     return max(rows, key=lambda row: row.panoptic.all.pq)
 
 
 def ensemble_grid(start: Settings) -> list[Settings]:
-    """Table 10: seven pairs of alpha and beta, geometric and arithmetic, all else as in `start`."""
+    """Table 10: seven pairs of alpha and beta, geometric and arithmetic, with the other settings of `start`."""
     return [
         replace(start, alpha=alpha, beta=beta, ensemble=ensemble)
         for ensemble in ("geometric", "arithmetic")
@@ -127,10 +125,10 @@ def threshold_grid(
     void_thresholds: Sequence[float | None] | None = None,
     weights: Sequence[tuple[float, float]] = (),
 ) -> list[Settings]:
-    """Every combination of the thresholds and of `weights`, pairs of alpha and beta (none: those of `start`).
+    """Every combination of the thresholds and of `weights`, pairs of alpha and beta (default: those of `start`).
 
-    `void_thresholds` are by default that of `start` and 0.9. None stands for the model's own value, which must then not
-    be listed as well.
+    `void_thresholds` defaults to that of `start` and 0.9. None stands for the model's own value, so do not list that
+    value as well.
     """
     voids = tuple(dict.fromkeys((start.void_threshold, 0.9))) if void_thresholds is None else void_thresholds
     pairs: Sequence[tuple[float | None, float | None]] = weights or [(start.alpha, start.beta)]

@@ -40,7 +40,7 @@ def true_mask_scores(
 ) -> dict[str, np.ndarray]:
     """Class scores (M, K) of the true masks (M, h, w) bool of a decoded photo, by classifier (`CLASSIFIERS`).
 
-    The frozen tower's features are pooled inside the true mask. The in-vocabulary classifier scores a kernel whose
+    The image encoder's features are pooled inside the true mask. The in-vocabulary classifier scores a kernel whose
     initial mask is the true one; as in training, the layers of the decoder may refine the mask.
     """
     network, features = predictor.network, decoded.state.features

@@ -57,10 +57,11 @@ class ListValues:
 
 @dataclass(frozen=True)
 class PhotoValues:
-    """One photo: share of its pixels by true class (K,), true regions, lists, and values independent of kernels.
+    """The values of one photo: its word lists (`full`, `without`, `shorter`) and what does not depend on them.
 
-    `regions` are the classes of the M true regions, without crowds, and `region_masks` packed bits of (M, h, w) bool.
-    `cells` (P, D) are the frozen tower's unit embeddings of its grid cells, and `whole` (D,) that of the whole photo.
+    `share` (K,) is the share of pixels of each true class. `regions` are the classes of the M true regions, without
+    crowds, and `region_masks` packed bits of (M, h, w) bool.
+    `cells` (P, D) are the image encoder's unit embeddings of its grid cells, and `whole` (D,) that of the whole photo.
     `vas` is VAS's similarity of nouns, each (N,): its maximum over cells and the mean over the best 2 % of the cells.
     """
 
@@ -130,10 +131,10 @@ def _values(
     there = np.flatnonzero(share)
     others = random.permutation(np.flatnonzero(share == 0))
     shorter = [of_list(sorted([*there, *others[: max(0, size - len(there))]])) for size in SIZES]
-    tower: Any = network.feature_extractor
+    encoder: Any = network.feature_extractor
     dense = features.dense[0].flatten(1)  # (C, P)
-    cells = F.normalize(tower.joint_space(dense.T), dim=-1)
-    whole = F.normalize(tower.joint_space(dense.mean(1)), dim=-1)
+    cells = F.normalize(encoder.joint_space(dense.T), dim=-1)
+    whole = F.normalize(encoder.joint_space(dense.mean(1)), dim=-1)
     similarity = vas_similarity(predictor, features, rows)
     return PhotoValues(
         name,

@@ -107,22 +107,23 @@ class TextHalf(nn.Module):
 
     def __init__(self, encoder: ClipTextEncoder | MiniLMTextEncoder) -> None:
         super().__init__()
-        self.tower: nn.Module = encoder.tower if isinstance(encoder, MiniLMTextEncoder) else encoder.clip
+        self.encoder: nn.Module = encoder.tower if isinstance(encoder, MiniLMTextEncoder) else encoder.clip
 
     @property
     def longest(self) -> int:
         """The maximum number of tokens per prompt."""
-        table: Any = self.tower.positions.weight if isinstance(self.tower, MiniLM) else self.tower.positional_embedding
+        encoder: Any = self.encoder
+        table: Any = encoder.positions.weight if isinstance(encoder, MiniLM) else encoder.positional_embedding
         return len(table)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Like `encode_words`."""
         words, prompts = tokens.shape[:2]
         tokens = tokens.flatten(0, 1)
-        if isinstance(self.tower, MiniLM):
-            embeddings = self.tower.embed(tokens, tokens != 0)
+        if isinstance(self.encoder, MiniLM):
+            embeddings = self.encoder.embed(tokens, tokens != 0)
         else:
-            embeddings = _clip_embeddings(self.tower, tokens)
+            embeddings = _clip_embeddings(self.encoder, tokens)
         return average_prompts(embeddings.unflatten(0, (words, prompts)))
 
 

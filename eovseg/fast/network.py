@@ -108,11 +108,11 @@ class FastEOVSeg(EOVSeg):
 
     def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
         """Like the plain version, but reuses CLIP's attention of `prepare` and computes in float32, not float16."""
-        tower, dense = self.feature_extractor, features.dense
-        if isinstance(tower, ClipResNet):
+        encoder, dense = self.feature_extractor, features.dense
+        if isinstance(encoder, ClipResNet):
             known = features.frozen_attention if isinstance(features, PreparedFeatures) else None
-            return tower.pool(known or tower.attention(dense), mask_logits, dense.shape[-2:])
+            return encoder.pool(known or encoder.attention(dense), mask_logits, dense.shape[-2:])
         if not uses_float16(dense):
-            return tower.embed_masks(dense, mask_logits)
+            return encoder.embed_masks(dense, mask_logits)
         with torch.autocast(dense.device.type, enabled=False):
-            return tower.embed_masks(dense.float(), mask_logits.float())
+            return encoder.embed_masks(dense.float(), mask_logits.float())

@@ -1,4 +1,4 @@
-"""XS's frozen image tower, optionally in another engine, and never in bfloat16."""
+"""XS's frozen image encoder, optionally in another engine, and never in bfloat16."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ TowerOutput = tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]  # levels, de
 
 
 class FastLite2Extractor(EfficientNetLite2Extractor):
-    """`EfficientNetLite2Extractor` whose tower `program` can compute; it returns None for unsupported input."""
+    """`EfficientNetLite2Extractor` whose encoder `program` can compute; it returns None for unsupported input."""
 
     program: Callable[[Tensor], TowerOutput | None] | None = None
 

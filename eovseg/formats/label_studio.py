@@ -68,7 +68,7 @@ def labelling_config(vocabulary: "Vocabulary") -> bytes:
 
 
 def brush_rle(mask: np.ndarray) -> list[int]:
-    """The brush's run lengths of a mask (H, W) bool, as a list of bytes."""
+    """A mask (H, W) bool in Label Studio's run-length encoding for brushes, as a list of bytes."""
     bits = [f"{mask.size * 4:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
     for number, pixels in enumerate(runs(mask)):
         left = pixels * 4

@@ -1,4 +1,4 @@
-"""Lite aggregator (paper Eq. 1): merges four tower levels into one map F_agg at stride 4.
+"""Lite aggregator (paper Eq. 1): merges the image encoder's four levels into one map F_agg at stride 4.
 
 A top-down path of modulated deformable 3x3 convolutions and transposed convolutions. Every level is projected to the
 same width, upsampled to stride 4 and summed; two coordinate channels in [-1, 1] are appended before the final 1x1.
@@ -57,9 +57,9 @@ class LiteAggregator(nn.Module):
     ) -> None:
         super().__init__()
         laterals = list(reversed(lateral_channels or [c // 2 for c in in_channels]))  # p5 first
-        towers = list(reversed(in_channels))
+        widths = list(reversed(in_channels))
         self.lateral_channels = tuple(laterals)
-        self.laterals = nn.ModuleList(nn.Conv2d(c, p, 1) for c, p in zip(towers, laterals, strict=True))
+        self.laterals = nn.ModuleList(nn.Conv2d(c, p, 1) for c, p in zip(widths, laterals, strict=True))
         upsamplers = [DeformableUpsample(coarse, fine) for coarse, fine in pairwise(laterals)]
         self.upsamplers = nn.ModuleList(upsamplers)
         self.level_projections = nn.ModuleList(nn.Conv2d(p, width, 1, bias=False) for p in laterals)

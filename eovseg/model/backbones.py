@@ -34,7 +34,7 @@ class FrozenAttention:
 
 
 class ClipConvNeXt(nn.Module):
-    """ConvNeXt image tower of CLIP (variant L); its head is applied to mask-averaged features."""
+    """CLIP's ConvNeXt image encoder (variant L); its head is applied to mask-averaged features."""
 
     def __init__(self, clip: "open_clip.CLIP") -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ClipConvNeXt(nn.Module):
 
 
 class ClipResNet(nn.Module):
-    """ModifiedResNet image tower of CLIP (variants M and S); its head is CLIP's attention pooling, masked."""
+    """CLIP's ModifiedResNet image encoder (variants M and S); its head is CLIP's attention pooling, masked."""
 
     def __init__(self, clip: "open_clip.CLIP") -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class ClipResNet(nn.Module):
 
 
 class EfficientNetLite2Extractor(nn.Module):
-    """XS's image tower: frozen EfficientNet-Lite2 with a learned joint space instead of CLIP's head."""
+    """XS's image encoder: frozen EfficientNet-Lite2 with a learned joint space instead of CLIP's head."""
 
     channels = FEATURE_CHANNELS
 
@@ -146,10 +146,10 @@ FeatureExtractor = ClipConvNeXt | ClipResNet | EfficientNetLite2Extractor
 def build_towers(
     config: ModelConfig, pretrained: bool = False
 ) -> tuple[FeatureExtractor, ClipTextEncoder | MiniLMTextEncoder]:
-    """The frozen image and text towers of a variant.
+    """The frozen image and text encoders of a variant.
 
     With `pretrained`, open_clip downloads CLIP's weights (or uses its cache); otherwise the caller loads a checkpoint.
-    XS always reads its towers from installed packages. Raises `CheckpointError` if the download fails.
+    XS always reads its encoders from installed packages. Raises `CheckpointError` if the download fails.
     """
     if config.backbone == "efficientnet_lite2":
         return EfficientNetLite2Extractor(), MiniLMTextEncoder()

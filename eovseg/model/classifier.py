@@ -62,11 +62,11 @@ def class_maximum(rows: Tensor, class_index: Tensor, classes: int) -> Tensor:
 def class_log_probabilities(
     logits: Logits, seen: Tensor, alpha: float = 0.4, beta: float = 0.8, ensemble: Ensemble = "geometric"
 ) -> Tensor:
-    """Final class log-probabilities (B, Q, K+1), void last, from the logits of the last layer and the frozen tower.
+    """Final class log-probabilities (B, Q, K+1), void last, from the logits of the last layer and the image encoder.
 
-    `seen` (K,) bool: the class shares a word with the training vocabulary. The frozen tower's weight a is `alpha` for
+    `seen` (K,) bool: the class shares a word with the training vocabulary. The image encoder's weight a is `alpha` for
     seen classes and `beta` for all others (both 0..1). Geometric: p_in^(1-a) * p_out^a; arithmetic: (1-a) * p_in +
-    a * p_out; then renormalised and multiplied by 1 - p_void. For a mask that covers no cell of the frozen tower's
+    a * p_out; then renormalised and multiplied by 1 - p_void. For a mask that covers no cell of the image encoder's
     grid (`logits.valid_masks` False), only the in-vocabulary probability is used.
     """
     if ensemble not in ("geometric", "arithmetic"):

@@ -46,7 +46,7 @@ PROMPTS = (
 class ModelConfig:
     """Configuration of one EOV-Seg model: widths, optional parts, and default thresholds.
 
-    `backbone` is the frozen image tower: an open_clip CNN ("convnext_large_d_320", "RN50x4", "RN50") or
+    `backbone` is the frozen image encoder: an open_clip CNN ("convnext_large_d_320", "RN50x4", "RN50") or
     "efficientnet_lite2" (XS). Raises `ConfigError` for invalid values.
     """
 
@@ -56,7 +56,7 @@ class ModelConfig:
     quick_gelu: bool = False
     embed_dim: int = 768  # D, width of the text embedding
     aggregator_dim: int = 96
-    lateral_channels: tuple[int, int, int, int] | None = None  # at strides 4, 8, 16, 32; None: half of the tower's
+    lateral_channels: tuple[int, int, int, int] | None = None  # at strides 4, 8, 16, 32; None: half of the encoder's
     initialisation: Literal["released", "short"] = "released"  # "short": for short runs, see `EOVSeg` in network.py
     hidden_dim: int = 256  # C
     queries: int = 100  # Q, object kernels

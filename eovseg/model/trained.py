@@ -1,4 +1,4 @@
-"""Partly trained networks: towers are always frozen, and a recipe may freeze other parts."""
+"""Partly trained networks: the encoders are always frozen, and a recipe may freeze other parts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -42,10 +42,10 @@ class PartlyTrained(nn.Module, ABC):
         self.train(self.training)
 
     def trained_state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers except those of the frozen towers; the joint space of XS counts as trained."""
-        frozen = {id(t) for tower in self.frozen_towers() for t in (*tower.parameters(), *tower.buffers())}
-        for tower in self.frozen_towers():
-            if isinstance(joint := getattr(tower, "joint_space", None), nn.Module):
+        """All parameters and buffers except those of the frozen encoders; the joint space of XS counts as trained."""
+        frozen = {id(t) for encoder in self.frozen_towers() for t in (*encoder.parameters(), *encoder.buffers())}
+        for encoder in self.frozen_towers():
+            if isinstance(joint := getattr(encoder, "joint_space", None), nn.Module):
                 frozen -= {id(t) for t in (*joint.parameters(), *joint.buffers())}
         state = self.state_dict(keep_vars=True)
         return {name: tensor.detach() for name, tensor in state.items() if id(tensor) not in frozen}

@@ -107,7 +107,7 @@ class Logits:
     mask_logits: tuple[Tensor, ...]  # per layer: (B, Q, h, w) at stride 4 of the padded photo, last = final
     class_logits: tuple[Tensor, ...]  # per layer: (B, Q, K+1)
     class_embeddings: Tensor  # (B, Q, D), last layer, not normalised
-    out_of_vocabulary_logits: Tensor  # (B, Q, K+1) of the frozen tower; the void column is unused
+    out_of_vocabulary_logits: Tensor  # (B, Q, K+1) of the frozen image encoder; the void column is unused
     valid_masks: Tensor  # (B, Q) bool: whether the out-of-vocabulary score of the mask is used
     intermediates: Intermediates | None = field(default=None, repr=False)
 

@@ -46,7 +46,7 @@ class TrainConfig:
     vas: bool | None = None  # None: that of the variant
     fusion: str | None = None
     model: tuple[str, ...] = ()  # further network settings, NAME=VALUE as parsed by `setting`
-    openvino: bool = True  # XS on CPUs: run the frozen tower with OpenVINO if installed; equal up to rounding
+    openvino: bool = True  # XS on CPUs: run the frozen image encoder with OpenVINO if installed; equal up to rounding
     even_features: int = 0  # number of batches for normalising F_agg at the start
     hold: tuple[str, ...] = ()  # frozen parts (aggregator, vas, …)
     short_side: int | None = None  # of a photo at inference, in pixels; None: that of the variant

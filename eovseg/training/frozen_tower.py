@@ -1,4 +1,4 @@
-"""XS's frozen image tower in OpenVINO, which computes the same features in a third of the time."""
+"""XS's frozen image encoder in OpenVINO, which computes the same features in a third of the time."""
 
 from importlib.util import find_spec
 
@@ -9,12 +9,12 @@ from eovseg.fast.towers import TowerOutput
 
 
 class FrozenTower:
-    """`tower` compiled for one batch shape; returns None for other shapes, which the caller runs in torch."""
+    """`encoder` compiled for one batch shape; returns None for other shapes, which the caller runs in torch."""
 
-    def __init__(self, tower: nn.Module, shape: tuple[int, int, int, int]) -> None:
+    def __init__(self, encoder: nn.Module, shape: tuple[int, int, int, int]) -> None:
         import openvino
 
-        flat = _Flat(tower).eval()
+        flat = _Flat(encoder).eval()
         with torch.no_grad():
             model = openvino.convert_model(torch.export.export(flat, (torch.zeros(shape),)))
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
@@ -29,18 +29,18 @@ class FrozenTower:
         return (levels[0], levels[1], levels[2], levels[3]), dense
 
     def __deepcopy__(self, memo: dict[int, object]) -> "FrozenTower":
-        return self  # copies of a network share the frozen tower
+        return self  # copies of a network share the frozen image encoder
 
 
 class _Flat(nn.Module):
-    """The tower with a flat tuple of five maps, as required for the conversion."""
+    """The encoder with a flat tuple of five maps, as required for the conversion."""
 
-    def __init__(self, tower: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.tower = tower
+        self.encoder = encoder
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        levels, dense = self.tower(images)
+        levels, dense = self.encoder(images)
         return (*levels, dense)
 
 

@@ -18,7 +18,7 @@ from eovseg.model.efficientnet import PIXEL_MEAN, PIXEL_STD
 from eovseg.whole_files import whole_file
 
 STRIDE = 32
-PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the image tower
+PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the image encoder
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Regions:
 
 
 def labelled_regions(
-    tower: PhotoFeatures, folder: PanopticFolder, short_sides: Sequence[int], random_views: int, seed: int
+    encoder: PhotoFeatures, folder: PanopticFolder, short_sides: Sequence[int], random_views: int, seed: int
 ) -> Regions:
     """All segments of `folder` except crowds, pooled in views of the given short sides and in random views."""
     parts = []
@@ -76,11 +76,11 @@ def labelled_regions(
         image, segment_map = folder.load_image(photo), folder.load_segment_map(photo)
         views = [(side, *resized(image, segment_map, side)) for side in short_sides]
         views += [(0, *random_view(image, segment_map, rng)) for _ in range(random_views)]
-        parts += [_segments_of_view(tower, folder, photo, *view) for view in views]
+        parts += [_segments_of_view(encoder, folder, photo, *view) for view in views]
     return Regions.join(parts)
 
 
-def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: int, seed: int) -> Regions:
+def unlabelled_regions(encoder: PhotoFeatures, folder: Path, views: int, boxes: int, seed: int) -> Regions:
     """Random boxes in random views of every photo in `folder`; raises `DataError` if there are no photos."""
     parts = []
     for index, path in enumerate(list_photos(folder)):
@@ -88,7 +88,7 @@ def unlabelled_regions(tower: PhotoFeatures, folder: Path, views: int, boxes: in
         image = read_photo(path)
         for _ in range(views):
             view, _ = random_view(image, np.zeros(image.shape[:2], np.int32), rng)
-            dense = dense_map(tower, view)  # (1280, h, w)
+            dense = dense_map(encoder, view)  # (1280, h, w)
             features, areas = zip(*(_box_mean(dense, rng) for _ in range(boxes)), strict=True)
             parts.append(_regions(torch.stack(features), [0] * boxes, f"unlabelled/{path.name}", 0, areas))
     return Regions.join(parts)
@@ -121,13 +121,13 @@ def random_view(
     return np.asarray(picture), segment_map
 
 
-def dense_map(tower: PhotoFeatures, image: np.ndarray) -> Tensor:
-    """The tower's dense map (1280, h, w) float32 of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
+def dense_map(encoder: PhotoFeatures, image: np.ndarray) -> Tensor:
+    """The encoder's dense map (1280, h, w) float32 of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     height, width = pixels.shape[-2:]
     pixels = F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, -width % STRIDE, 0, -height % STRIDE))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        _, dense = tower(pixels.to(memory_format=torch.channels_last))
+        _, dense = encoder(pixels.to(memory_format=torch.channels_last))
     return dense[0].float().clone()
 
 
@@ -146,7 +146,7 @@ def pool(dense: Tensor, weights: Tensor) -> Tensor:
 
 
 def _segments_of_view(
-    tower: PhotoFeatures, folder: PanopticFolder, photo: Photo, side: int, image: np.ndarray, segment_map: np.ndarray
+    encoder: PhotoFeatures, folder: PanopticFolder, photo: Photo, side: int, image: np.ndarray, segment_map: np.ndarray
 ) -> Regions:
     visible = set(np.unique(segment_map).tolist())
     segments = [s for s in photo.segments if s.id in visible and not s.is_crowd]
@@ -155,7 +155,7 @@ def _segments_of_view(
         return _regions(torch.zeros(0, 1280), [], identity, side, [])
     weights = coverage(segment_map, [s.id for s in segments])
     areas = [float((segment_map == s.id).mean()) for s in segments]
-    return _regions(pool(dense_map(tower, image), weights), [s.category_id for s in segments], identity, side, areas)
+    return _regions(pool(dense_map(encoder, image), weights), [s.category_id for s in segments], identity, side, areas)
 
 
 def _box_mean(dense: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:

@@ -61,12 +61,12 @@ class Lesson:
         return Lesson(self.features[keep], new_index[self.labels[keep]], self.unlabelled, words)
 
 
-def new_space(tower: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
-    """An untrained joint space with the tower's classifier, its class names (1000, D) and the feature statistics."""
+def new_space(cnn: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
+    """An untrained joint space with the classifier of `cnn`, its class names (1000, D) and the feature statistics."""
     space = JointSpace(features.shape[1], class_embeddings.shape[1], len(class_embeddings))
     with torch.no_grad():
-        space.classifier_weight.copy_(tower.classifier.weight)
-        space.classifier_bias.copy_(tower.classifier.bias)
+        space.classifier_weight.copy_(cnn.classifier.weight)
+        space.classifier_bias.copy_(cnn.classifier.bias)
         space.class_embeddings.copy_(class_embeddings)
         space.feature_mean.copy_(features.float().mean(0))
         space.feature_std.copy_(features.float().std(0) + 0.02)  # avoids amplifying rare features
@@ -158,9 +158,9 @@ def _draw_words(
     return torch.stack(rows), competing
 
 
-def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) -> dict[str, Regions]:
+def gather(data: Path, cache: Path | None, image_encoder: EfficientNetLite2, seed: int) -> dict[str, Regions]:
     """Regions of every source below `data` and of `unlabelled`, cached in `cache`."""
-    tower = tower.to(memory_format=torch.channels_last)
+    image_encoder = image_encoder.to(memory_format=torch.channels_last)
     regions = {}
     for name in (*(source.root.name for source in xs_sources(data)), TEST_SOURCE, "unlabelled"):
         path = None if cache is None else cache / f"{name}.npz"
@@ -168,10 +168,10 @@ def gather(data: Path, cache: Path | None, tower: EfficientNetLite2, seed: int) 
             regions[name] = Regions.load(path)
             continue
         if name == "unlabelled":
-            regions[name] = unlabelled_regions(tower, data / name, UNLABELLED_VIEWS, UNLABELLED_BOXES, seed)
+            regions[name] = unlabelled_regions(image_encoder, data / name, UNLABELLED_VIEWS, UNLABELLED_BOXES, seed)
         else:
             views = 0 if name == TEST_SOURCE else RANDOM_VIEWS
-            regions[name] = labelled_regions(tower, PanopticFolder(data / name), SHORT_SIDES, views, seed)
+            regions[name] = labelled_regions(image_encoder, PanopticFolder(data / name), SHORT_SIDES, views, seed)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             regions[name].save(path)
@@ -207,13 +207,13 @@ def _joined(parts: Sequence[tuple[Regions, np.ndarray]]) -> tuple[Regions, Tenso
 
 def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, held_out: int, log: Log) -> JointSpace:
     """Extracts features, trains, calibrates, evaluates; writes `output` (safetensors, half precision) and a report."""
-    tower, encoder = load_efficientnet_lite2(), MiniLMTextEncoder()
+    image_encoder, encoder = load_efficientnet_lite2(), MiniLMTextEncoder()
     prompts = variant_config("xs").prompts
 
     def encode(words: Sequence[str]) -> Tensor:
         return encode_words(encoder, words, prompts)
 
-    regions = gather(data, cache, tower, config.seed)
+    regions = gather(data, cache, image_encoder, config.seed)
     (training, labels), (validation, validation_labels) = split_regions(data, regions)
     coco = Vocabulary.preset("coco-panoptic-133")
     class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
@@ -221,7 +221,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
     class_embeddings = encode(imagenet_names())
 
     def learn(what: Lesson) -> JointSpace:
-        space = new_space(tower, class_embeddings, what.features, config.conse_weight)
+        space = new_space(image_encoder, class_embeddings, what.features, config.conse_weight)
         fit(space, what, config, log)
         return space.eval().requires_grad_(False)
 

@@ -105,12 +105,12 @@ class Trainer:
         ]
         self._half = torch.float16 if half else torch.bfloat16
         self._autocast = half or (config.precision == "bfloat16" and has_bfloat16(self.device))
-        self._use_frozen_tower()
+        self._use_openvino()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self._words: dict[str, Tensor] = {}
 
-    def _use_frozen_tower(self) -> None:
-        """Runs XS's frozen tower with OpenVINO on CPUs: no gradients needed, and equal up to rounding."""
+    def _use_openvino(self) -> None:
+        """Runs XS's frozen image encoder with OpenVINO on CPUs: no gradients needed, and equal up to rounding."""
         extractor = getattr(self.network, "feature_extractor", None)
         wanted = self.config.openvino and self.device.type == "cpu" and available()
         if not wanted or not isinstance(extractor, FastLite2Extractor):

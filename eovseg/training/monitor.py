@@ -91,7 +91,7 @@ def _open_writer(folder: Path, step: int) -> Any:
 
 
 class PresentWeights:
-    """Predictors for a network in training; they share a word cache, because text towers are frozen."""
+    """Predictors for a network in training; they share a word cache, because text encoders are frozen."""
 
     def __init__(self, training_words: Sequence[str]) -> None:
         self.training_words = tuple(training_words)

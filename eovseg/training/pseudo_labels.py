@@ -147,7 +147,7 @@ def coco_id(file_name: str) -> int:
 
 
 def _png_name(file_name: str) -> str:
-    """The id PNG of a photo; includes the photo's extension to distinguish `a.jpg` from `a.png`."""
+    """The file name of a photo's id PNG; it keeps the photo's extension, so that `a.jpg` and `a.png` differ."""
     return f"{file_name}.png"
 
 

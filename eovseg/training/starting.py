@@ -17,7 +17,7 @@ from eovseg.training import checkpointing
 def starting_network(
     variant: str, start: Path | None, changes: dict[str, Any], parts: Sequence[str] | None = None
 ) -> EOVSeg:
-    """A network of `variant` with pretrained towers and `changes` to its configuration.
+    """A network of `variant` with pretrained encoders and `changes` to its configuration.
 
     `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint, whose
     configuration is used instead of the variant's. With `parts` (aggregator, vas.guide, …), the configuration is the
@@ -31,7 +31,7 @@ def starting_network(
         network = EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
         _load_parts(network, checkpoint, parts, start.name)
         return network
-    # An official file includes the towers, so nothing is downloaded.
+    # An official file includes the encoders, so nothing is downloaded.
     network = EOVSeg(checkpoint.config.with_changes(**changes), pretrained=not checkpoint.complete)
     load_into(network, checkpoint, start.name)
     return network

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="training checkpoint, or a run's folder for its latest one")
     parser.add_argument("output", type=Path, help=".safetensors file to write")
     parser.add_argument(
-        "--towers", type=Path, help="S, M, L: official checkpoint from which to include the frozen towers"
+        "--towers", type=Path, help="S, M, L: official checkpoint from which to include the frozen encoders"
     )
     parser.add_argument("--joint-space", type=Path, help="XS: joint space that replaces that of the checkpoint")
     parser.add_argument("--last", action="store_true", help="export the last weights, not their moving average")
@@ -64,8 +64,8 @@ def export(
     """Writes the weights of `checkpoint`, in half precision unless `towers` is given.
 
     `training_words` override those recorded by the run; `joint_space` replaces that of the checkpoint; `changes` are
-    settings tuned after training (thresholds, alpha, beta, sizes); the frozen towers of the official file `towers` are
-    included. Returns the stored configuration. Raises `CheckpointError` and `ConfigError`.
+    settings tuned after training (thresholds, alpha, beta, sizes); the frozen encoders of the official file `towers`
+    are included. Returns the stored configuration. Raises `CheckpointError` and `ConfigError`.
     """
     from eovseg.checkpoints import read_checkpoint, save_checkpoint
     from eovseg.training import checkpointing
@@ -82,9 +82,9 @@ def export(
     if towers is not None:
         whole = read_checkpoint(towers, config.variant)
         if not whole.complete:
-            raise CheckpointError(f"{towers.name} has no frozen towers; give the authors' .pth or its conversion.")
+            raise CheckpointError(f"{towers.name} has no frozen encoders; give the authors' .pth or its conversion.")
         weights = whole.tensors | weights
-    complete = towers is not None  # keep the precision of the authors' towers
+    complete = towers is not None  # keep the precision of the authors' encoders
     save_checkpoint(output, config, weights, complete=complete, training_words=words, half=not complete)
     return config
 

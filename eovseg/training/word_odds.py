@@ -1,9 +1,9 @@
-"""`python -m eovseg.training.word_odds WEIGHTS DATA --output FILE`: make VAS's word similarity a log-odds.
+"""`python -m eovseg.training.word_odds WEIGHTS DATA --output FILE`: makes VAS's word similarity a log-odds.
 
 VAS's softmax over words does not change if all similarities of a pixel change by the same amount <E, b>, where b is the
 bias of its word projection. So b has no effect on the segmentation, no training determines it, and the zero of the maps
-of Fig. 5 is arbitrary. This command sets b by logistic regression: a word's similarity is positive where the pixel more
-likely shows this word than not. It is fitted to the pixels before and after VAS (F_agg and F_vs) alike.
+of Fig. 5 is arbitrary. This command sets b by logistic regression, so that a word's similarity is positive where
+the pixel probably shows the word. The fit uses pixels before and after VAS (F_agg and F_vs).
 """
 
 import argparse
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from eovseg.vocabulary import Vocabulary
 
 PIXELS = 300  # of each photo
-_RAREST = 20  # classes with fewer pixels than this weigh no more than one with as many
+_RAREST = 20  # a class with fewer pixels has less weight than the others
 _PENALTY = 1e-3  # of b squared
 _STEPS = 60  # of L-BFGS
 
 
 def fit_word_odds(embeddings: "Tensor", words: "Tensor", labels: "Tensor") -> "Tensor":
-    """The shift s (D,), so that <E, word + s> is the log-odds that a pixel shows the word, for E (P, D), words (K, D).
+    """The shift s (D,) with which <E, word + s> is the log-odds that a pixel shows the word; E (P, D), words (K, D).
 
-    `labels` (P,) long are the pixels' classes. Every class has the same weight, every word of a pixel too.
+    `labels` (P,) long are the pixels' classes. All classes have the same weight, and so have all words of a pixel.
     """
     import torch
     import torch.nn.functional as F
@@ -91,7 +91,7 @@ def pixels(
 def set_word_odds(
     predictor: "Predictor", vocabulary: "Vocabulary", photos: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    """Set the bias of VAS's word projection; see the module. The first word of each class stands for it."""
+    """Sets the bias of VAS's word projection, see the module; each class is represented by its first word."""
     import torch
 
     embeddings, labels = pixels(predictor, vocabulary, photos)

@@ -44,7 +44,7 @@ def test_only_classes_change_and_the_original_stays(predictor: Predictor, decode
     assert without.encode_image(decoded.state.image).features is decoded.state.features  # cached photos are shared
 
 
-def test_models_without_fusion_say_so(predictor: Predictor) -> None:
+def test_models_without_fusion_are_refused(predictor: Predictor) -> None:
     network = EOVSeg(variant_config("xs").with_changes(fusion="none"), pretrained=True)
     plain = Predictor(network, (), device=torch.device("cpu"), text_weights="plain")
     with pytest.raises(ConfigError, match="cannot be switched off"):
@@ -126,7 +126,7 @@ def test_router_summary_by_hand() -> None:
     ("values", "expected"),
     [([0.47, 0.52], (0.45, 0.55)), ([0.31], (0.3, 0.55)), ([0.0, 0.99], (0.0, 1.0)), ([], (0.45, 0.55))],
 )
-def test_the_shown_range_holds_all_values(values: list[float], expected: tuple[float, float]) -> None:
+def test_the_shown_range_contains_all_values(values: list[float], expected: tuple[float, float]) -> None:
     assert shown_range(values) == pytest.approx(expected)
 
 

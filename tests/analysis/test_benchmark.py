@@ -80,14 +80,16 @@ def test_machines_have_panels_of_their_own() -> None:
     assert "Measured" not in str(figure.get_supxlabel())
 
 
-def test_a_failed_row_is_told(tmp_path: Path) -> None:
+def test_a_failed_row_is_reported(tmp_path: Path) -> None:
     rows = many_rows()
     rows[0] |= {"not run": "", "failed": "out of memory"}
     assert any(note.startswith("Failed, out of memory: 1 case of S; ") for note in not_measured(rows))
 
 
 @pytest.mark.parametrize("text", [None, COLUMNS + "\n", "variant\nxs\n"])
-def test_nothing_measured_is_one_sentence(text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_benchmark_gets_one_sentence(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "speed.csv"
     if text is not None:
         path.write_text(text)

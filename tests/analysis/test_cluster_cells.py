@@ -37,12 +37,12 @@ def test_without_segments_the_agreement_is_unknown() -> None:
     assert cluster_cells([], 2, SEGMENTS) == []
 
 
-def test_k_must_fit() -> None:
+def test_k_must_be_in_range() -> None:
     with pytest.raises(ConfigError, match="k=17"):
         cluster_cells([layer("small", [[0, 0, 1, 1]] * 4)], 17, SEGMENTS)
 
 
-def test_features_of_the_tower_with_times(predictor: Predictor, photo: np.ndarray) -> None:
+def test_features_of_the_image_encoder_with_times(predictor: Predictor, photo: np.ndarray) -> None:
     found = layer_features(tower_source(predictor, long_side=128), photo, runs=1)
     assert [one.layer for one in found] == ["stage 1", "stage 2", "stage 3", "stage 4"]
     assert found[0].features.shape == (16, 32, 24)

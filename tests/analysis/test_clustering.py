@@ -46,7 +46,7 @@ def test_joint_labels_mean_the_same_in_each_image() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 49])
-def test_k_must_fit(k: int) -> None:
+def test_k_must_be_in_range(k: int) -> None:
     with pytest.raises(ConfigError, match="outside 1 to 48"):
         cluster([blobs()], k)
 
@@ -65,7 +65,7 @@ def test_matching_across_sizes() -> None:
     assert np.array_equal(match_labels(large, small), np.array([[2, 0], [1, 1]]))
 
 
-def test_matched_labels_stay_apart() -> None:
+def test_matched_labels_stay_distinct() -> None:
     """With more clusters than the reference has, the extra ones keep labels of their own."""
     matched = match_labels(np.zeros((2, 2), np.int32), np.array([[0, 1], [2, 2]], np.int32))
     assert len(np.unique(matched)) == 3 and matched[1, 0] == 0

@@ -12,7 +12,7 @@ def _result(height: int, width: int) -> eovseg.Result:
     return eovseg.Result(image, segment_map, (segment,), Vocabulary.parse("sky"))
 
 
-def test_every_photo_stands_beside_its_overlay() -> None:
+def test_every_photo_is_beside_its_overlay() -> None:
     sheet = np.asarray(contact_sheet([_result(50, 100), _result(100, 100), _result(50, 100)], columns=2, width=90))
     assert sheet.shape == (60 + 45 + 3 * GAP, 2 * 180 + 3 * GAP, 3)
     first, second, third = (GAP, GAP, 120), (GAP, 2 * GAP + 240, 60), (2 * GAP + 60, GAP, 90)

@@ -91,7 +91,7 @@ def test_blocks_after_the_last_one_do_not_run(vit: nn.Module, tap: str) -> None:
     assert counts == {0: 1, 1: 1, 2: 1}
 
 
-def test_hooks_are_gone_afterwards(vit: nn.Module) -> None:
+def test_hooks_are_removed_afterwards(vit: nn.Module) -> None:
     before = vit(torch.ones(1, 3, 64, 64))
     vit_features(vit, torch.randn(1, 3, 64, 64), [1])
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules())
@@ -113,7 +113,7 @@ def test_native_size_equals_the_model_itself(vit: nn.Module) -> None:
     assert torch.equal(vit_features(vit, pixels, [3])[3], expected)
 
 
-def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
+def test_the_input_of_a_block_is_the_output_of_the_previous_one(vit: nn.Module) -> None:
     pixels = torch.randn(1, 3, 64, 64)
     given = vit_features(vit, pixels, [2], "before attention")[2]
     assert torch.equal(given, vit_features(vit, pixels, [1], "output")[1])
@@ -121,12 +121,12 @@ def test_the_next_block_takes_what_the_last_one_gave(vit: nn.Module) -> None:
 
 
 def test_positions_of_another_size_are_timms() -> None:
-    """open_clip's tower gets positions resampled by timm's function; timm's ViT resamples its own."""
-    tower = clip_vit()
-    positions = tower.positional_embedding.detach()
+    """open_clip's image encoder gets positions resampled by timm's function; timm's ViT resamples its own."""
+    encoder = clip_vit()
+    positions = encoder.positional_embedding.detach()
     expected = resample_abs_pos_embed(positions[None], [2, 6], num_prefix_tokens=1)[0]
-    assert torch.equal(any_size(tower, (2, 6)).positional_embedding, expected)
-    assert any_size(tower, (4, 4)) is tower
+    assert torch.equal(any_size(encoder, (2, 6)).positional_embedding, expected)
+    assert any_size(encoder, (4, 4)) is encoder
     vit, dynamic = timm_vit(), timm_vit(dynamic_img_size=True)
     pixels = torch.randn(1, 3, 32, 96)
     with torch.inference_mode():
@@ -178,7 +178,7 @@ def test_sam_equals_timms_own_with_its_windows() -> None:
         assert all(torch.equal(found[block], expected[block]) for block in range(4))
 
 
-def test_what_leaves_attention_where_norms_come_behind() -> None:
+def test_the_output_of_attention_in_blocks_with_norms_after_it() -> None:
     vit = timm_vit(block_fn=ResPostBlock)
     pixels = torch.randn(1, 3, 64, 64)
     block = vit.blocks[1]
@@ -193,11 +193,11 @@ def test_what_leaves_attention_where_norms_come_behind() -> None:
     assert not torch.allclose(x, expected)
 
 
-def test_open_clips_wrapped_timm_tower() -> None:
-    tower = nn.Module()
-    tower.trunk = timm_vit()
+def test_open_clips_wrapped_timm_encoder() -> None:
+    encoder = nn.Module()
+    encoder.trunk = timm_vit()
     pixels = torch.randn(1, 3, 32, 96)
-    assert torch.equal(vit_features(tower, pixels, [2])[2], vit_features(tower.trunk, pixels, [2])[2])
+    assert torch.equal(vit_features(encoder, pixels, [2])[2], vit_features(encoder.trunk, pixels, [2])[2])
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_open_clips_wrapped_timm_tower() -> None:
         ("cait_xxs24_224", {"depth": 1}, 192, "native size"),
     ],
 )
-def test_models_that_fit_no_other_size_say_so(name: str, small: dict[str, int], side: int, message: str) -> None:
+def test_models_with_a_fixed_input_size_are_refused(name: str, small: dict[str, int], side: int, message: str) -> None:
     vit = timm.create_model(name, pretrained=False, num_classes=0, **small).eval()
     with pytest.raises(ConfigError, match=message):
         vit_features(vit, torch.zeros(1, 3, side, side), [0])
@@ -223,7 +223,7 @@ def test_models_that_fit_no_other_size_say_so(name: str, small: dict[str, int], 
         ([0], "output", 60, "multiples of the patch"),
     ],
 )
-def test_bad_requests_are_sentences(blocks: list[int], tap: str, size: int, message: str) -> None:
+def test_invalid_arguments_get_one_sentence(blocks: list[int], tap: str, size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         vit_features(timm_vit(), torch.zeros(1, 3, size, size), blocks, tap)  # type: ignore[arg-type]
 
@@ -247,9 +247,9 @@ def test_photo_pixels_are_normalised_and_whole_patches() -> None:
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-5)
 
 
-def test_own_towers_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None:
-    tower = tower_source(predictor, long_side=128).extract(photo, ["stage 1", "stage 4"])
-    assert tower["stage 1"].shape == (16, 32, 24) and tower["stage 4"].shape == (2, 4, 352)
+def test_own_encoders_need_no_hub(predictor: Predictor, photo: np.ndarray) -> None:
+    encoder = tower_source(predictor, long_side=128).extract(photo, ["stage 1", "stage 4"])
+    assert encoder["stage 1"].shape == (16, 32, 24) and encoder["stage 4"].shape == (2, 4, 352)
     spatial = spatial_source(predictor, long_side=128).extract(photo, ["block 1"])
     assert spatial["block 1"].shape == (4, 8, 192)
     with pytest.raises(ConfigError, match="no layer 'stage 9'"):
@@ -297,7 +297,7 @@ def test_every_block_of_the_spatial_vit_at_every_tap(kind: str, photo: np.ndarra
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in extractor.modules())
 
 
-def test_spatial_blocks_behind_the_last_one_asked_for_do_not_run(photo: np.ndarray) -> None:
+def test_spatial_blocks_after_the_last_requested_one_do_not_run(photo: np.ndarray) -> None:
     model = spatial_model("own")
     counts: Counter[int] = Counter()
     for index, block in enumerate(vit_blocks(model.network.spatial_extractor.vit)):  # type: ignore[union-attr]
@@ -324,8 +324,8 @@ def test_another_thread_runs_the_same_blocks_undisturbed(photo: np.ndarray) -> N
 
 
 def test_stages_of_a_cnn_have_no_taps(predictor: Predictor) -> None:
-    tower = tower_source(predictor)
-    assert tower.tapped("before attention") is tower
+    encoder = tower_source(predictor)
+    assert encoder.tapped("before attention") is encoder
 
 
 def test_vit_source_names_blocks(photo: np.ndarray) -> None:
@@ -334,7 +334,7 @@ def test_vit_source_names_blocks(photo: np.ndarray) -> None:
     assert source.extract(photo, ["block 1", "block 4"])["block 4"].shape == (4, 6, 32)
 
 
-def test_missing_weights_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_get_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> nn.Module:
         raise OSError("no network")
 

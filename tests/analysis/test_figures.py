@@ -34,7 +34,7 @@ def test_importing_the_package_loads_nothing() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_paper_and_own_numbers_are_told_apart() -> None:
+def test_paper_and_own_numbers_are_distinguished() -> None:
     found = texts(draw.comparison_figure(["XS", "S"], [9.9, 75.0], [float("nan"), 71.0], "parameters in millions"))
     assert {"here", "the paper's", "parameters in millions", "71"} <= set(found) and "nan" not in found
 
@@ -46,7 +46,7 @@ def test_curves_skip_missing_records() -> None:
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [3, 1]]
 
 
-def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
+def test_a_single_point_is_a_dot_and_no_points_are_reported() -> None:
     one = draw.curve_figure([{"step": 1, "loss": 3.0}], {"loss": "all losses", "other": "none"})
     (line,) = one.axes[0].lines
     assert line.get_marker() == "o" and line.get_label() == "all losses"
@@ -56,12 +56,12 @@ def test_a_curve_of_one_point_is_a_dot_and_of_none_says_so() -> None:
 
 
 def test_every_part_of_every_model_is_a_piece_of_its_bar() -> None:
-    parts = (PartTime("image tower", "photo", 1500.0), PartTime("VAS", "words", 20.0))
+    parts = (PartTime("image encoder", "photo", 1500.0), PartTime("VAS", "words", 20.0))
     layers = tuple(PartTime(f"decoder layer {number}", "words", 160.0) for number in (1, 2, 3))
     small = PartTimes(parts[:1], 1.0, 4, (64, 96), 1, "here")
     figure = draw.parts_figure({"XS": small, "L": PartTimes(parts + layers, 1.0, 4, (64, 96), 1, "here")})
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([1.5, 1.5, 0.02, 0.48])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["image tower", "VAS", "decoder layers"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["image encoder", "VAS", "decoder layers"]
     assert {"100%", "1.5 s", "75%", "24%", "2 s"} <= set(texts(figure)) and "1%" not in texts(figure)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["XS", "L"]
 
@@ -77,4 +77,4 @@ def test_votes_name_both_classifiers() -> None:
     assert [bar.name.split()[0] for bar in votes.data] == ["in-vocabulary", "out-of-vocabulary", "ensemble"]
     assert list(votes.data[0].x) == ["bus (unseen)"] and "too small" not in votes.layout.title.text
     alone = screen.votes_screen([ClassVote("bus", True, 0.5, 0.25, 0.5, weighed=False)])
-    assert "too small for the frozen tower" in alone.layout.title.text
+    assert "too small for the image encoder" in alone.layout.title.text

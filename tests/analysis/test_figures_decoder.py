@@ -33,7 +33,7 @@ def router_rows_by_hand() -> list[RouterRow]:
     ]
 
 
-def test_routers_show_mean_and_deviation_on_a_cut_axis_that_says_so() -> None:
+def test_routers_show_mean_and_deviation_on_an_axis_labelled_as_cropped() -> None:
     figure = router_figure(router_rows_by_hand())
     shares, weights = figure.axes
     assert shares.get_ylim() == pytest.approx((0.4, 0.55)) and weights.get_ylim() == pytest.approx((0.45, 0.55))

@@ -47,13 +47,13 @@ def test_only_changed_segments_are_coloured(make_result: MakeResult) -> None:
     assert grey[:, 0].all() and not grey[:, 3].any()
 
 
-def test_no_change_is_said(make_result: MakeResult) -> None:
+def test_no_change_is_reported(make_result: MakeResult) -> None:
     off = make_result(BEFORE, [0, 1])
     figure = ablation_figure(off, off, compare_results(off, off))
     assert "no segment changed" in texts(figure) and len(figure.axes) == 2
 
 
-def test_a_long_list_says_how_many_are_left_out(make_result: MakeResult) -> None:
+def test_a_long_list_tells_how_many_are_omitted(make_result: MakeResult) -> None:
     off = make_result(np.arange(1, 31).reshape(5, 6).repeat(4, 0).repeat(4, 1), [0] * 30)
     nothing = make_result(np.zeros((20, 24), int), [])
     figure = ablation_figure(off, nothing, compare_results(off, nothing))
@@ -62,7 +62,7 @@ def test_a_long_list_says_how_many_are_left_out(make_result: MakeResult) -> None
     assert 6 <= shown < 30 and listed[-1] == f"and {30 - shown} smaller ones"
 
 
-def test_numbers_stand_in_wide_regions_and_beside_narrow_ones() -> None:
+def test_numbers_are_inside_wide_regions_and_beside_narrow_ones() -> None:
     owner = np.zeros((100, 200), int)
     owner[20:80, 20:80] = 1
     owner[50, 150] = owner[50, 152] = 2  # two pixels
@@ -92,7 +92,7 @@ def test_every_segment_is_named_in_its_colour(make_result: MakeResult) -> None:
             assert colour == pytest.approx(tuple(expected[name]), abs=1e-6)
 
 
-def test_many_segments_and_none_are_told(make_result: MakeResult) -> None:
+def test_many_segments_and_no_segments_are_reported(make_result: MakeResult) -> None:
     many = make_result(np.arange(1, 31).reshape(5, 6), [0] * 30)
     nothing = make_result(np.zeros((5, 6), int), [])
     legends = [axis.get_legend() for axis in panoptic_figure([many, nothing]).axes if axis.get_legend()]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.ensemble import class_votes
-from analysis.layers import QueryPath, listened_to, mask_agreement, query_path
+from analysis.layers import QueryPath, attended_kernels, mask_agreement, query_path
 from eovseg.errors import ConfigError
 from eovseg.predictor import Predictor
 from eovseg.stages import Decoded
@@ -32,17 +32,17 @@ def test_agreement_by_hand() -> None:
     assert mask_agreement(QueryPath(0, masks, (), np.zeros((2, 1)))).tolist() == [0.5, 0.0, 1.0]
 
 
-def test_a_kernel_listens_to_segments_and_to_kernels_without_one() -> None:
+def test_a_kernel_attends_to_segments_and_to_kernels_without_one() -> None:
     path = QueryPath(1, np.zeros((3, 1, 1), np.float32), (), np.array([[0.2, 0.5, 0.3, 0.0], [0.0, 0.1, 0.2, 0.7]]))
-    heard = listened_to(path, 1, {7: 0, 8: 1}, top=3)
-    assert [(one.query, one.segment, one.share) for one in heard] == [(1, 8, 0.5), (2, None, 0.3), (0, 7, 0.2)]
-    assert listened_to(path, 2, {}, top=1)[0].query == 3
+    attended = attended_kernels(path, 1, {7: 0, 8: 1}, top=3)
+    assert [(one.query, one.segment, one.share) for one in attended] == [(1, 8, 0.5), (2, None, 0.3), (0, 7, 0.2)]
+    assert attended_kernels(path, 2, {}, top=1)[0].query == 3
     for layer in (0, 3):
         with pytest.raises(ConfigError, match="outside 1 to 2"):
-            listened_to(path, layer, {})
+            attended_kernels(path, layer, {})
 
 
-def test_path_refuses_what_is_not_there(predictor: Predictor, decoded: Decoded) -> None:
+def test_path_refuses_unknown_kernels_and_missing_intermediates(predictor: Predictor, decoded: Decoded) -> None:
     with pytest.raises(ConfigError, match="0 to 63"):
         query_path(predictor, decoded, 64)
     with pytest.raises(ConfigError, match="intermediates=True"):

@@ -11,7 +11,7 @@ from eovseg.evaluation import stored
 from eovseg.evaluation.paper import TABLE_4, TABLE_10
 
 
-def test_each_network_stands_beside_its_own_row_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_network_is_beside_its_row_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "evaluation" / "xs-ablations.csv"
     table.parent.mkdir()
     lines = ["fusion,VAS,seed,PQ,mIoU,paper PQ", "TDEE,True,0,1.26,2.34,24.5", "none,False,1,3.0,4.96,22.1"]
@@ -20,7 +20,7 @@ def test_each_network_stands_beside_its_own_row_of_the_paper(tmp_path: Path, mon
     assert ablation_rows() == [("yes", "yes", "0", "1.3", "2.3", "24.5"), ("no", "no", "1", "3.0", "5.0", "22.1")]
 
 
-def test_the_kept_table_covers_every_network_with_the_papers_own_number() -> None:
+def test_the_stored_table_has_every_network_with_the_papers_number() -> None:
     rows = ablation_rows()
     assert {row[:2] for row in rows} == {("no", "no"), ("no", "yes"), ("yes", "no"), ("yes", "yes")}
     for tdee, vas, _, _, _, paper in rows:

@@ -43,7 +43,7 @@ def test_every_part_has_a_line_over_words_and_over_pixels(tmp_path: Path) -> Non
     assert "image half:" not in text
 
 
-def test_a_level_line_needs_no_reading() -> None:
+def test_flat_lines_have_no_description() -> None:
     assert Curve("image", (20, 10_000), (70.0, 94.0)).reading("word") is None
     assert Curve("image", (20, 10_000), (96.0, 70.0)).reading("word") is not None
 
@@ -64,7 +64,7 @@ def test_the_command_draws_the_committed_measurements(tmp_path: Path) -> None:
         (HEADER + "\n640,480,fifty,Some CPU,2,1,2,3,4,5\n", "cannot be drawn"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_sentence(
+def test_files_that_cannot_be_drawn_get_one_sentence(
     content: str | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "memory.csv"
@@ -75,6 +75,6 @@ def test_what_cannot_be_drawn_is_one_sentence(
     assert told in error and "python -m eovseg.benchmark.memory" in error and error.count("\n") == 1
 
 
-def test_a_suffix_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_suffix_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["memory", str(write(tmp_path / "memory.csv")), "--out", str(tmp_path / "memory.doc")]) == 1
     assert ".png, .svg or .pdf" in capsys.readouterr().err

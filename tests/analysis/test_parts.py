@@ -18,7 +18,7 @@ def test_parts_in_the_order_they_run(predictor: Predictor, photo: np.ndarray) ->
     times = part_times(predictor, photo, WORDS, runs=1)
     assert [(part.name, part.step) for part in times.parts] == [
         ("resize", "photo"),
-        ("image tower", "photo"),
+        ("image encoder", "photo"),
         ("aggregator", "photo"),
         ("spatial ViT block", "photo"),
         ("upscaling of the ViT map", "photo"),

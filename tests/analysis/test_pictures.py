@@ -14,7 +14,7 @@ def test_the_table_is_matplotlibs() -> None:
     assert table[0].tolist() == [68, 1, 84] and table[-1].tolist() == [253, 231, 37]
 
 
-def test_the_ends_of_the_scale_have_the_ends_of_the_map() -> None:
+def test_the_limits_have_the_first_and_last_colour() -> None:
     values = np.linspace(-1, 1, 24).reshape(4, 6)
     picture = heat_over_photo(GREY, values, (-1.0, 1.0), "viridis", strength=1.0)
     assert (picture[0, 0] == colour_table("viridis")[0]).all() and (picture[3, 5] == colour_table("viridis")[-1]).all()

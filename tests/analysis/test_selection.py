@@ -25,7 +25,7 @@ PAIRS = (
 SAMPLES = (np.array([1.0, 2, 3, 4, 5]), np.array([6.0, 7, 8, 9, 10]), np.array([1.0, 10, 10, 10, 10]))
 
 
-def test_figures_of_rows_that_a_person_can_check() -> None:
+def test_figures_checked_by_hand() -> None:
     values = {name: row["value"] for name, row in Selection(SPREADS, PAIRS, SAMPLES).summary.items()}
     assert list(values.values()) == pytest.approx([(3 + 1) / 2, 10 / 1, 3 / 4, 0.4, 1.6 / 3, 2 / 3])
     assert list(values) == [
@@ -47,7 +47,7 @@ def test_an_interval_draws_photos_not_pairs() -> None:
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 40), abs=0.05)
 
 
-def test_one_photo_has_no_interval_and_what_is_unknown_is_null() -> None:
+def test_one_photo_has_no_interval_and_unknown_values_are_null() -> None:
     document = Selection(SPREADS[2:], (WordPair("c", "cat", float("nan"), 0.5, 0.1),), SAMPLES[2:]).to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["photos"][0]["ratio"] is None

@@ -89,7 +89,7 @@ def test_cells_are_even_whatever_the_photos_shapes() -> None:
 
 
 @pytest.mark.parametrize(("layers", "bands"), [(5, 1), (6, 2), (7, 2), (9, 3), (12, 3)])
-def test_more_layers_than_a_page_is_wide_go_on_below(layers: int, bands: int) -> None:
+def test_layers_beyond_the_page_width_continue_below(layers: int, bands: int) -> None:
     columns = {f"block {number}": [np.array([[number]])] * 2 for number in range(layers)}
     figure = draw.clustering_figure([IMAGE, IMAGE], columns)
     pictures = [axis for axis in figure.axes if axis.images]
@@ -110,14 +110,14 @@ def test_no_layer_at_all_shows_the_photos(predictor: Predictor) -> None:
     assert [text for text in texts(draw.clustering_figure([IMAGE], {})) if text.strip()] == ["photo"]
 
 
-def test_titles_are_broken_to_their_column() -> None:
+def test_titles_are_wrapped_to_their_column() -> None:
     assert wrapped("a long title of a picture\nblock 1", 1.5) == "a long title of a\npicture\nblock 1"
     assert cell_width(1) > cell_width(6) > cell_width(12)
 
 
-def test_layers_and_taps_have_titles_of_their_own(predictor: Predictor) -> None:
+def test_layers_and_taps_have_their_own_titles(predictor: Predictor) -> None:
     layers = all_layers(predictor)
-    assert [layer.name for layer in layers][3:] == ["XS image tower · stage 4", "XS spatial ViT · block 1"]
+    assert [layer.name for layer in layers][3:] == ["XS image encoder · stage 4", "XS spatial ViT · block 1"]
     assert paper_layers(layers) == layers
     inside = at_tap(layers, "after attention")
     assert inside[-1].title == "XS spatial ViT\nblock 1\nafter attention" and inside[0] == layers[0]
@@ -126,7 +126,7 @@ def test_layers_and_taps_have_titles_of_their_own(predictor: Predictor) -> None:
     assert len(blocks) == 12 and [layer.layer for layer in paper_layers(blocks)] == ["block 1", "block 6", "block 12"]
 
 
-def test_a_source_runs_once_a_photo_for_several_blocks(photo: np.ndarray) -> None:
+def test_a_source_runs_once_per_photo_for_several_blocks(photo: np.ndarray) -> None:
     vit = timm_vit()
     passes: list[int] = []
     vit.blocks[0].register_forward_pre_hook(lambda *_: passes.append(1))  # type: ignore[index]
@@ -146,8 +146,8 @@ def test_joint_clusters_keep_their_meaning_across_photos(predictor: Predictor, p
     assert np.array_equal(alone[layers[0].title][0], first[layers[0].title][0])
 
 
-def test_more_clusters_than_patches_are_a_sentence(predictor: Predictor, photo: np.ndarray) -> None:
-    with pytest.raises(ConfigError, match=r"k=1000 is more than the 160 patches of XS image tower · stage 4; give 2"):
+def test_more_clusters_than_patches_get_one_sentence(predictor: Predictor, photo: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match=r"k=1000 is more than the 160 patches of XS image encoder · stage 4; give 2"):
         cluster_columns([photo], all_layers(predictor), 1000)
 
 
@@ -168,7 +168,7 @@ def test_every_layer_is_timed(predictor: Predictor, photo: np.ndarray) -> None:
     milliseconds, machine = layer_times(layers, photo, 1)
     assert list(milliseconds) == [layer.title for layer in layers] and "thread" in machine
     assert min(milliseconds.values()) > 0
-    assert (np.diff(list(milliseconds.values())[:4]) > 0).all(), "stages of a tower, one after the other"
+    assert (np.diff(list(milliseconds.values())[:4]) > 0).all(), "stages of an encoder, one after the other"
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def test_every_layer_is_timed(predictor: Predictor, photo: np.ndarray) -> None:
         (["a/bus.jpg", "a/bus.jpg"], ["a-bus", "a-bus-2"]),
     ],
 )
-def test_photos_of_one_name_get_sheets_of_their_own(photos: list[str], names: list[str]) -> None:
+def test_photos_with_the_same_name_get_separate_sheets(photos: list[str], names: list[str]) -> None:
     assert sheet_names([Path(photo) for photo in photos]) == names
 
 
 @pytest.mark.parametrize("k", [0, 1, -3, "six", "", "2.5", 2.5, True, None, "9" * 5_000])
-def test_what_is_no_number_of_clusters(k: object) -> None:
+def test_invalid_numbers_of_clusters_are_refused(k: object) -> None:
     with pytest.raises(ConfigError, match="give a whole number of at least 2"):
         cluster_count(k)
     assert cluster_count("7") == cluster_count(7) == 7
@@ -221,7 +221,7 @@ def test_all_sheets_are_written_as_vectors(
     [
         ({"k": 1}, "at least 2"),
         ({"k": "six"}, "at least 2"),
-        ({"k": 5000}, "more than the 160 patches of XS image tower · stage 4"),
+        ({"k": 5000}, "more than the 160 patches of XS image encoder · stage 4"),
         ({"words": " ; "}, "word"),
         ({"probe": ["sky", " "]}, "word"),
         ({"probe": ["sky, road"]}, "more than one word"),
@@ -243,13 +243,15 @@ def test_bad_options_are_refused_before_anything_is_drawn(
     assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
 
 
-def test_a_file_in_the_way_is_a_sentence(predictor: Predictor, photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_gets_one_sentence(
+    predictor: Predictor, photo: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("x", encoding="utf-8")
     with pytest.raises(ConfigError, match="give another --out"):
         draw_sheets(predictor, [drawn(tmp_path, photo)], "sky", tmp_path / "taken")
 
 
-def test_the_command_names_its_sheets_and_refuses_in_one_sentence(
+def test_the_command_prints_its_files_and_reports_errors_in_one_sentence(
     predictor: Predictor,
     photo: np.ndarray,
     tmp_path: Path,
@@ -270,6 +272,8 @@ def test_the_command_names_its_sheets_and_refuses_in_one_sentence(
     assert f'The figures of "{photos[1]}" are named "b-drawn".' in said.err
 
 
-def test_command_reports_a_missing_checkpoint_as_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_a_missing_checkpoint_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = main(["figures", "--photo", "no.jpg", "--checkpoint", str(tmp_path / "no.pth"), "--out", str(tmp_path)])
     assert code == 1 and "no.pth" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def test_cosine_lies_between_minus_one_and_one(predictor: Predictor, decoded: De
     assert not np.allclose(maps.before, similarity_maps(predictor, decoded, ["bus", "sky"]).before)
 
 
-def test_bad_requests_are_sentences(predictor: Predictor, decoded: Decoded) -> None:
+def test_invalid_arguments_get_one_sentence(predictor: Predictor, decoded: Decoded) -> None:
     with pytest.raises(ConfigError, match="at least one word"):
         similarity_maps(predictor, decoded, [])
     with pytest.raises(ConfigError, match="scaled dot product or cosine"):
@@ -157,7 +157,7 @@ def test_focus_is_the_concentration_on_the_words_segments(make_result: MakeResul
     assert math.isnan(unknown.before) and math.isnan(unknown.after) and math.isnan(unknown.area)
 
 
-def test_kept_inner_values_give_the_same_numbers(predictor: Predictor, decoded: Decoded) -> None:
+def test_stored_intermediates_give_the_same_numbers(predictor: Predictor, decoded: Decoded) -> None:
     """The values at a pixel equal those of the whole maps, with and without intermediates."""
     plain = predictor.decode(decoded.state, decoded.vocabulary)
     assert np.allclose(vas_weight(predictor, plain), vas_weight(predictor, decoded), atol=1e-6)

@@ -62,7 +62,7 @@ def test_spatial_block_of_the_predictor(predictor: Predictor, photo: np.ndarray)
     assert found.layers == ("block 1",) and found.milliseconds[0] > 0
 
 
-def test_stages_of_the_tower(predictor: Predictor, photo: np.ndarray) -> None:
+def test_stages_of_the_image_encoder(predictor: Predictor, photo: np.ndarray) -> None:
     found = tower_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
     assert found.layers == ("stage 1", "stage 2", "stage 3", "stage 4") and (np.diff(found.milliseconds) > 0).all()
 
@@ -72,7 +72,7 @@ def test_no_runs_are_refused() -> None:
         reach_times(nn.Identity(), [], torch.zeros(1), runs=0)
 
 
-def test_machine_name_says_processor_and_threads() -> None:
+def test_machine_name_contains_processor_and_threads() -> None:
     name = machine_name()
     threads = torch.get_num_threads()
     assert name.endswith(f", {threads} thread{'s' if threads > 1 else ''}") and len(name) > len(", 1 thread")

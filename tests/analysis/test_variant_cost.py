@@ -1,4 +1,4 @@
-"""Cost of a variant with random weights: no text tower in memory, the network's own counts, and no cached photo."""
+"""Cost of a variant with random weights: no text encoder in memory, the network's own counts, and no cached photo."""
 
 import logging
 
@@ -22,7 +22,7 @@ def small() -> Predictor:
     return random_predictor("s", short_side=96)
 
 
-def test_the_work_grows_with_the_photo_and_nothing_is_kept(small: Predictor) -> None:
+def test_the_work_grows_with_the_photo_and_no_photo_is_cached(small: Predictor) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     cost = variant_cost(small, photo, WORDS, runs=1)
     wide = variant_cost(small, np.concatenate([photo, photo], axis=1), WORDS, runs=1)
@@ -30,11 +30,11 @@ def test_the_work_grows_with_the_photo_and_nothing_is_kept(small: Predictor) -> 
     assert 1.5 < wide.multiply_adds / cost.multiply_adds < 2.1
     assert cost.photos_a_second == pytest.approx(1000 / cost.times.total)
     assert {part.step for part in cost.times.parts} == {"photo", "words", "result"}
-    assert {"image tower", "aggregator", "VAS"} <= {part.name for part in cost.times.parts}
+    assert {"image encoder", "aggregator", "VAS"} <= {part.name for part in cost.times.parts}
     assert not small._kept
 
 
-def test_the_parameters_are_those_of_the_whole_model_without_its_text_tower(
+def test_the_parameters_are_those_of_the_whole_model_without_its_text_encoder(
     small: Predictor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)  # open_clip warns that it loads no weights
@@ -45,11 +45,11 @@ def test_the_parameters_are_those_of_the_whole_model_without_its_text_tower(
     assert not list(small.network.text_encoder.parameters())
 
 
-def test_new_words_do_not_count_the_text_tower(small: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tower(prompts: list[str]) -> torch.Tensor:
+def test_new_words_do_not_count_the_text_encoder(small: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(prompts: list[str]) -> torch.Tensor:
         return torch.rand(len(prompts), 2**16) @ torch.rand(2**16, small.config.embed_dim)
 
-    monkeypatch.setattr(small.network.text_encoder, "encode_prompts", tower)
+    monkeypatch.setattr(small.network.text_encoder, "encode_prompts", encode)
     photo = np.random.default_rng(2).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     words = Vocabulary.parse("owl; kite; moss: stuff")
     first = count_multiply_adds(small, photo, words)
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_own_alone() -> N
     assert first.equal(second)
 
 
-def test_bad_settings_are_sentences(small: Predictor) -> None:
+def test_invalid_settings_get_one_sentence(small: Predictor) -> None:
     with pytest.raises(ConfigError, match="choose one of"):
         random_predictor("xl")
     with pytest.raises(ConfigError, match="at least 1"):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.corrections import asked_of, correct
+from app.corrections import correct, event_values
 from app.editor import with_reference, without_reference
 from app.link import note
-from app.page import Page, asked_for
+from app.page import Page, make_request
 from app.payload import stage_value
 from app.recipe import read_link
 from app.remembered import load, remember, value
@@ -27,7 +27,7 @@ def session(page: Page) -> Session:
 
 
 def do(session: Session, kind: object, **values: object) -> int:
-    return correct(session, asked_of(SimpleNamespace(kind=kind, **values)))  # type: ignore[arg-type]
+    return correct(session, event_values(SimpleNamespace(kind=kind, **values)))  # type: ignore[arg-type]
 
 
 def names(session: Session) -> list[str]:
@@ -106,13 +106,13 @@ def test_a_segment_becomes_a_word_by_example(page: Page, session: Session) -> No
     (listed,) = value(session)["words"]
     assert listed["reference"].casefold() == "our bus.word" and listed["examples"] == 2
     assert Word.from_bytes(base64.b64decode(listed["file"])) == next(iter(session.words.values()))
-    asked = asked_for("our bus.word; sky", None, False, None, session.words)
-    assert asked.words.labels[1] == "sky" and list(asked.words.examples) == [0]
+    request = make_request("our bus.word; sky", None, False, None, session.words)
+    assert request.words.labels[1] == "sky" and list(request.words.examples) == [0]
     assert page.table("our bus.word: stuff; sky", session.key)["rows"][0]["names"] == ["our bus.word"]
     other = page.store.get(page.open()[0])
     assert other is not None and not other.words, "other sessions do not have the word"
-    with pytest.raises(EovsegError, match="no word by example"):
-        asked_for("our bus.word; sky", None, False, None, other.words)
+    with pytest.raises(EovsegError, match="is not loaded"):
+        make_request("our bus.word; sky", None, False, None, other.words)
 
 
 def test_word_files_can_be_saved_and_loaded(session: Session) -> None:
@@ -131,7 +131,7 @@ def test_word_files_can_be_saved_and_loaded(session: Session) -> None:
         ("mug.word", None, "larger than 4 MB"),
         ("mug.word", "A" * 6_000_000, "larger than 4 MB"),
         ("mug.word", "§", "was damaged during the upload"),
-        ("<b>.word", base64.b64encode(b"something").decode(), "something else"),
+        ("<b>.word", base64.b64encode(b"something").decode(), "not a .word file"),
     ],
 )
 def test_bad_files_get_one_sentence(session: Session, name: object, data: object, said: str) -> None:

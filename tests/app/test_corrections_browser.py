@@ -78,7 +78,7 @@ def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, t
     assert "our boat" not in other.tab.input_value("#words textarea")
     file.write_bytes(b"<b>no word</b>")
     other.tab.set_input_files("#remembered input", str(file))
-    assert "something else" in other.tab.wait_for_selector(".toast-body").inner_text()
+    assert "not a .word file" in other.tab.wait_for_selector(".toast-body").inner_text()
     other.context.close()
     assert other.complaints == []
 

@@ -17,7 +17,7 @@ from app.janitor import Janitor
 from app.layout import build
 from app.limits import FILE_SECONDS
 from app.models import Models
-from app.page import Page, asked_for
+from app.page import Page, make_request
 from app.server import served
 from app.session import SessionStore
 from app.tabs.wiring import whole_number
@@ -213,7 +213,7 @@ def test_files_are_in_a_folder_that_is_deleted_with_the_server(
 def test_error_messages_have_a_limited_length(preset: str, settings: Any) -> None:
     """The error message stays a short single line, whatever the value is."""
     with pytest.raises(EovsegError) as refusal:
-        asked_for("sky", preset, False, settings)
+        make_request("sky", preset, False, settings)
     assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 400
     with pytest.raises(EovsegError, match="outside 0 to 9"):
         whole_number("k", 10**400, 0, 9)

@@ -11,11 +11,11 @@ import pytest
 
 from app import janitor as janitor_module
 from app import session as session_module
-from app.desk import TookTooLong
 from app.janitor import Janitor, delete_files
 from app.limits import FILE_SECONDS, SESSION_SECONDS
 from app.page import Page
 from app.session import SessionStore
+from app.worker_pool import TookTooLong
 from tests.app.fake_predictor import FakePredictor
 
 

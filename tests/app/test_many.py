@@ -15,12 +15,12 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from app.desk import VisitorLeft
 from app.limits import MAX_CLIP_FRAMES, MAX_FILES
 from app.many import file_stems, uploaded
 from app.page import Page
 from app.tabs import many as many_tab
-from app.tabs.many import goes
+from app.tabs.many import segment_uploads
+from app.worker_pool import VisitorLeft
 from eovseg.errors import ConfigError
 from eovseg.video import VideoReader
 from tests.app.gradio_calls import Caller
@@ -73,7 +73,7 @@ def of(values: list[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
 
 def test_photos_appear_one_by_one_and_are_saved_as_a_zip(page: Page, key: str, upload: Any) -> None:
     files = [upload("a.png"), upload("b.jpg", size=(50, 70)), upload("a.png", size=(30, 30))]
-    values = list(goes(page, key, files))
+    values = list(segment_uploads(page, key, files))
     shown = of(values)
     assert [value["done"] for value in shown] == [0, 1, 2, 3, 3]
     assert [len(value["cards"]) for value in shown] == [0, 1, 2, 3, 3]
@@ -105,7 +105,7 @@ def test_a_bad_photo_gets_one_sentence_and_the_others_are_segmented(
     page: Page, key: str, upload: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "x").write_text("just text")
-    last = of(list(goes(page, key, [upload("text.jpg", tmp_path / "x"), upload("b.png")])))[-1]
+    last = of(list(segment_uploads(page, key, [upload("text.jpg", tmp_path / "x"), upload("b.png")])))[-1]
     assert "text.jpg" in last["cards"][0]["error"] and str(get_upload_folder()) not in json.dumps(last)
     assert last["cards"][1]["words"] and last["state"] == "done"
     assert (last["done"], last["made"]) == (2, 1) and sum(w["share"] for w in last["words"]) == pytest.approx(
@@ -128,7 +128,7 @@ def test_only_uploaded_files_and_at_most_the_limit(
         [{"path": good["path"]}], [good] * (MAX_FILES + 1), [good, upload("c.mp4", secret)],
     ]  # fmt: skip
     for files in forged:
-        assert list(goes(page, key, files)) == [(gr.skip(), gr.skip(), gr.skip())], files
+        assert list(segment_uploads(page, key, files)) == [(gr.skip(), gr.skip(), gr.skip())], files
         with pytest.raises(ConfigError):
             uploaded(files)
     link.unlink()
@@ -137,11 +137,11 @@ def test_only_uploaded_files_and_at_most_the_limit(
 
 
 def test_stop_keeps_the_results_so_far(page: Page, key: str, upload: Any) -> None:
-    going = goes(page, key, [upload("a.png"), upload("b.png"), upload("c.png")])
+    going = segment_uploads(page, key, [upload("a.png"), upload("b.png"), upload("c.png")])
     next(going), next(going)
     session = page.store.get(key)
     assert session is not None
-    session.go += 1
+    session.run_number += 1
     last, packed, _ = list(going)[-1]
     assert (last["done"], last["state"], last["note"]) == (
         1,
@@ -155,17 +155,17 @@ def test_stop_keeps_the_results_so_far(page: Page, key: str, upload: Any) -> Non
 def test_leaving_stops_the_run_and_leaves_no_files(
     page: Page, key: str, upload: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = iter([page.desk.run])  # the visitor has left before the second photo
+    ran = iter([page.pool.run])  # the visitor has left before the second photo
 
     def left(work: Callable[[], Any]) -> Any:
         for run in ran:
             return run(work)
         raise VisitorLeft("gone")
 
-    monkeypatch.setattr(page.desk, "run", left)
+    monkeypatch.setattr(page.pool, "run", left)
     files = [upload("a.png"), upload("b.png")]
     before = {path.name for path in Path(get_upload_folder()).iterdir()}
-    going = goes(page, key, files)
+    going = segment_uploads(page, key, files)
     next(going), next(going)
     homes = list(Path(many_tab.tempfile.gettempdir()).glob("eovseg-many-*"))
     assert homes
@@ -177,7 +177,7 @@ def test_leaving_stops_the_run_and_leaves_no_files(
 def test_sessions_do_not_mix(page: Page, key: str, upload: Any) -> None:
     other = str(page.open()[0])
     page.show(other, None, "tree: stuff")
-    mine, theirs = goes(page, key, [upload("a.png")]), goes(page, other, [upload("b.png")])
+    mine, theirs = segment_uploads(page, key, [upload("a.png")]), segment_uploads(page, other, [upload("b.png")])
     both = [list(pair) for pair in zip(mine, theirs, strict=True)]
     for mine_value, their_value in both:
         assert {word["word"] for word in mine_value[0]["words"]} <= {"sky", "boat"}
@@ -188,7 +188,7 @@ def test_sessions_do_not_mix(page: Page, key: str, upload: Any) -> None:
 def test_a_clip(page: Page, key: str, upload: Any, tmp_path: Path) -> None:
     clip = tmp_path / "walk.mp4"
     write_frames(clip, ball_frames(3 * MAX_CLIP_FRAMES // 2))
-    values = list(goes(page, key, [upload("walk.mp4", clip)]))
+    values = list(segment_uploads(page, key, [upload("walk.mp4", clip)]))
     last, packed, film = values[-1]
     assert last["clip"] and last["state"] == "done" and last["done"] == last["of"] <= MAX_CLIP_FRAMES
     assert 0 < len(last["cards"]) <= 24 and last["cards"][0]["name"] == "0.0 s"
@@ -204,7 +204,7 @@ def test_a_playlist_is_not_a_clip(page: Page, key: str, upload: Any, tmp_path: P
     write_frames(clip, ball_frames(5))
     playlist = tmp_path / "list.mp4"
     playlist.write_text(f"ffconcat version 1.0\nfile '{clip}'\n")
-    last = of(list(goes(page, key, [upload("list.mp4", playlist)])))[-1]
+    last = of(list(segment_uploads(page, key, [upload("list.mp4", playlist)])))[-1]
     assert (
         last["state"] == "nothing" and "is not a readable video" in last["note"] and str(tmp_path) not in last["note"]
     )

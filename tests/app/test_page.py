@@ -23,14 +23,14 @@ from PIL import Image
 from app import layout as layout_module
 from app import page as page_module
 from app.__main__ import main, parser
-from app.desk import Desk, TookTooLong
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.layout import build, launch_options
 from app.models import Models
-from app.page import DOWNLOADS, Page, asked_for, notes_html
+from app.page import DOWNLOADS, Page, make_request, notes_html
 from app.recipe import client_call, curl_call
-from app.session import Asked, Session
+from app.session import Request, Session
 from app.tabs import TITLES, Tab
+from app.worker_pool import TookTooLong, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.formats import FORMATS
@@ -68,10 +68,10 @@ def test_words_presets_and_both(page: Page, photo_file: PhotoWriter) -> None:
     assert shown[0] == key
     assert [entry["label"] for entry in shown[1]["segments"]] == ["sky", "unicorn"]
     cityscapes = Vocabulary.preset("cityscapes-19")
-    assert asked_for(" ", "cityscapes-19", False, None).vocabulary == cityscapes
-    both = asked_for("unicorn", "cityscapes-19", False, None).vocabulary
+    assert make_request(" ", "cityscapes-19", False, None).vocabulary == cityscapes
+    both = make_request("unicorn", "cityscapes-19", False, None).vocabulary
     assert both.labels[-1] == "unicorn" and len(both) == 20
-    against = asked_for("unicorn; Road, street", "cityscapes-19", True, {})
+    against = make_request("unicorn; Road, street", "cityscapes-19", True, {})
     assert against.vocabulary.labels[:2] == ("unicorn", "Road") and "road" not in against.vocabulary.labels
     assert against.words.labels == ("unicorn", "Road") and len(against.vocabulary) == 20
 
@@ -138,11 +138,11 @@ def test_a_failing_model_keeps_the_result_and_is_logged(
 
 def test_notes_are_escaped_and_limited() -> None:
     odd = Vocabulary.parse("; ".join(["<b>a</b>", "<b>a</b>", *(f"w{i}; w{i}" for i in range(9))]))
-    text = notes_html(Asked(odd), (4000, 3000))
+    text = notes_html(Request(odd), (4000, 3000))
     assert "<b>" not in text and "&lt;b&gt;" in text
     assert "4,000 x 3,000" in text and text.count("<p>") == 5
-    assert notes_html(Asked(Vocabulary.parse("a; b")), None, "XS") == ""
-    told = notes_html(Asked(Vocabulary.parse("chien; 猫, cat; <b>é</b>")), None, "XS")
+    assert notes_html(Request(Vocabulary.parse("a; b")), None, "XS") == ""
+    told = notes_html(Request(Vocabulary.parse("chien; 猫, cat; <b>é</b>")), None, "XS")
     assert "XS reads English" in told and "猫" in told and "chien" not in told and "<b>" not in told
 
 
@@ -209,7 +209,7 @@ def test_preset_titles_are_readable_and_unique() -> None:
     assert preset_title("coco-panoptic-133") == "COCO Panoptic · 133 classes"
     assert len({preset_title(name) for name in preset_names()}) == len(preset_names())
     with pytest.raises(VocabularyError):
-        asked_for("sky", "../secrets", False, None)
+        make_request("sky", "../secrets", False, None)
 
 
 @pytest.fixture(scope="module")
@@ -239,19 +239,21 @@ def test_the_calls_of_the_api_that_the_page_shows(
 ) -> None:
     photo_file(name="it's mine.png")
     monkeypatch.chdir(tmp_path)
-    asked = asked_for("sky: stuff; qu\"oted; it's: thing", "cityscapes-19", True, {"task": "semantic", "alpha": 0.25})
+    request = make_request(
+        "sky: stuff; qu\"oted; it's: thing", "cityscapes-19", True, {"task": "semantic", "alpha": 0.25}
+    )
     labels = {"sky", 'qu"oted', "it's", "other"}
     made: dict[str, Any] = {}
     # A busy machine takes longer than the client's default timeout of five seconds.
     patient = functools.partial(Client, httpx_kwargs={"timeout": 60})
     monkeypatch.setattr("gradio_client.Client", patient)
-    call = client_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
+    call = client_call(request, "it's mine.png").replace("{address}", address.rstrip("/"))
     exec(compile(call, "call", "exec"), made)
     assert {segment["label"] for segment in made["segments"]["segments"]} == labels
     assert made["segments"]["settings"] == {"task": "semantic", "alpha": 0.25}
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed, so the call cannot be tested")
-    script = curl_call(asked, "it's mine.png").replace("{address}", address.rstrip("/"))
+    script = curl_call(request, "it's mine.png").replace("{address}", address.rstrip("/"))
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "event: complete" in said, said
     found = json.loads(said.split("data: ")[-1])[0]
@@ -347,7 +349,7 @@ def test_a_cancelled_tab_is_computed_when_it_is_opened_again(page: Page) -> None
 
     tab = Tab(slow, [], [gr.HTML()])
     with pytest.raises(TookTooLong):
-        Desk("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
+        WorkerPool("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
     assert layout_module._refreshed(session, "vas", tab, []) == ["shown"] and times == [0, 1]
     assert layout_module._refreshed(session, "vas", tab, []) == [SKIP], "seen"
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import eovseg
-from app.page import Page, asked_for
+from app.page import Page, make_request
 from app.recipe import command_line, link_query, python_call, read_link
 from app.session import Session
 from eovseg.assets import asset_path
@@ -45,14 +45,14 @@ def page(predictor: eovseg.Predictor) -> Page:
 def ask(page: Page, photo: Path) -> Callable[..., Session]:
     """The session of a new visitor after a request with words, a preset and settings."""
 
-    def asked(words: str = WORDS, preset: str = "", competes: bool = False, **settings: Any) -> Session:
+    def request(words: str = WORDS, preset: str = "", competes: bool = False, **settings: Any) -> Session:
         key = page.open()[0]
         page.show(key, {"path": str(photo)}, words, preset, competes, {"settings": settings})
         session = page.store.get(key)
         assert session is not None
         return session
 
-    return asked
+    return request
 
 
 def test_settings_do_not_run_the_network(
@@ -134,15 +134,15 @@ def test_the_calls_make_the_same_picture(
     words: str, preset: str, competes: bool, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     session = ask(words, preset, competes, **settings)
-    assert session.result is not None and session.asked is not None
+    assert session.result is not None and session.request is not None
     shown = session.save()
     monkeypatch.chdir(tmp_path)
     (tmp_path / photo.name).write_bytes(photo.read_bytes())
     made: dict[str, Any] = {}
-    exec(compile(python_call(session.asked, photo.name, "xs"), "call", "exec"), made)
+    exec(compile(python_call(session.request, photo.name, "xs"), "call", "exec"), made)
     assert np.array_equal(made["result"].segment_map, session.result.segment_map)
     assert made["result"].segments == session.result.segments
-    command = shlex.split(command_line(session.asked, photo.name, "xs"))
+    command = shlex.split(command_line(session.request, photo.name, "xs"))
     assert command[:3] == ["python", "-m", "eovseg"]
     for file in Path("out").iterdir():
         file.unlink()
@@ -153,12 +153,12 @@ def test_the_calls_make_the_same_picture(
 
 
 def test_a_link_makes_the_same_request() -> None:
-    asked = asked_for("bus; sky", "cityscapes-19", True, {"alpha": 0.25, "task": "semantic"})
-    query = dict(pair.split("=", 1) for pair in link_query(asked, "bear.jpg", "xs").split("&"))
+    request = make_request("bus; sky", "cityscapes-19", True, {"alpha": 0.25, "task": "semantic"})
+    query = dict(pair.split("=", 1) for pair in link_query(request, "bear.jpg", "xs").split("&"))
     link = read_link({name: value.replace("%3B+", "; ") for name, value in query.items()})
     assert link is not None and (link.photo, link.model) == ("bear.jpg", None)
-    again = asked_for(link.words, link.preset, link.competes, link.settings)
-    assert (again.vocabulary, again.settings) == (asked.vocabulary, asked.settings)
+    again = make_request(link.words, link.preset, link.competes, link.settings)
+    assert (again.vocabulary, again.settings) == (request.vocabulary, request.settings)
     assert read_link({"photo": "bear.jpg"}) is None
     strange = read_link({"words": "x", "photo": "../../etc/passwd"})
     assert strange is not None and strange.photo == "bus-street.jpg"

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from app.payload import answer, label_anchors, stage_value
-from app.session import Asked, Session, run
+from app.session import Request, Session, run
 from eovseg.segmented import Segment
 from eovseg.vocabulary import Vocabulary
 from tests.app.fake_predictor import FakePredictor, segment_of
 
 
-def asked(words: str) -> Asked:
-    return Asked(Vocabulary.parse(words))
+def request_of(words: str) -> Request:
+    return Request(Vocabulary.parse(words))
 
 
 def decoded(address: str) -> np.ndarray:
@@ -26,7 +26,7 @@ def decoded(address: str) -> np.ndarray:
 
 @pytest.fixture
 def session(predictor: FakePredictor, photo_file: Callable[..., str]) -> Session:
-    return run(Session(), predictor, photo_file(90, 60), asked("sky: stuff; <i>car</i>: thing"))
+    return run(Session(), predictor, photo_file(90, 60), request_of("sky: stuff; <i>car</i>: thing"))
 
 
 def test_the_ids_are_decoded_exactly(session: Session) -> None:
@@ -59,16 +59,16 @@ def test_everything_is_json(session: Session) -> None:
 def test_each_result_has_its_own_token(session: Session, predictor: FakePredictor) -> None:
     before = stage_value(session)["token"]
     assert session.photo is not None
-    run(session, predictor, session.photo, asked("dog"))
+    run(session, predictor, session.photo, request_of("dog"))
     assert stage_value(session)["token"] != before
 
 
 def test_timing_says_what_was_cached(session: Session, predictor: FakePredictor) -> None:
     assert session.photo is not None
     assert "cached" not in stage_value(session)["timing"]
-    run(session, predictor, session.photo, asked("dog"))
+    run(session, predictor, session.photo, request_of("dog"))
     assert stage_value(session)["timing"].startswith("photo cached · 1 word 0.")
-    run(session, predictor, session.photo, asked("dog"))
+    run(session, predictor, session.photo, request_of("dog"))
     assert stage_value(session)["timing"].startswith("photo cached · 1 word cached · result 0.")
 
 

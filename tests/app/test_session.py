@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from app import session as session_module
-from app.desk import Desk, TookTooLong
-from app.session import LONGEST_SIDE, Asked, Session, SessionStore, adjust, run
+from app.session import LONGEST_SIDE, Request, Session, SessionStore, adjust, run
+from app.worker_pool import TookTooLong, WorkerPool
 from eovseg.errors import ImageError
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -23,11 +23,11 @@ from tests.app.fake_predictor import FakePredictor
 PhotoWriter = Callable[..., str]
 
 
-def asked(words: str, **more: Any) -> Asked:
-    return Asked(Vocabulary.parse(words), **more)
+def request_of(words: str, **more: Any) -> Request:
+    return Request(Vocabulary.parse(words), **more)
 
 
-WORDS = asked("sky: stuff; car: thing")
+WORDS = request_of("sky: stuff; car: thing")
 
 
 def ran(predictor: FakePredictor) -> tuple[int, int, int]:
@@ -37,9 +37,9 @@ def ran(predictor: FakePredictor) -> tuple[int, int, int]:
 def test_only_what_changed_runs(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
     session = run(Session(), predictor, photo_file(), WORDS)
     assert ran(predictor) == (1, 1, 1) and set(session.seconds) == {"photo", "words", "result"}
-    run(session, predictor, photo_file(), asked("sky: stuff; car: thing; dog"))
+    run(session, predictor, photo_file(), request_of("sky: stuff; car: thing; dog"))
     assert ran(predictor) == (1, 2, 2) and set(session.seconds) == {"words", "result"}
-    run(session, predictor, photo_file(), asked("sky: stuff; car: thing; dog"))
+    run(session, predictor, photo_file(), request_of("sky: stuff; car: thing; dog"))
     assert ran(predictor) == (1, 2, 3) and set(session.seconds) == {"result"}
     run(session, predictor, photo_file(name="copy.png"), WORDS)
     assert ran(predictor) == (1, 3, 4), "the same photo under another name"
@@ -65,11 +65,13 @@ def test_another_model_runs_everything(predictor: FakePredictor, photo_file: Pho
 
 
 def test_a_background_competes_and_is_shown_as_one_segment(predictor: FakePredictor, photo_file: PhotoWriter) -> None:
-    session = run(Session(), predictor, photo_file(), asked("car: thing", background=Vocabulary.parse("sea; Car; sky")))
+    session = run(
+        Session(), predictor, photo_file(), request_of("car: thing", background=Vocabulary.parse("sea; Car; sky"))
+    )
     assert session.vocabulary is not None and session.vocabulary.labels == ("car", "sea", "sky")
     assert session.result is not None
     assert [segment.label for segment in session.result.segments] == ["car", "car", "other"]
-    run(session, predictor, photo_file(), asked("car: thing"))
+    run(session, predictor, photo_file(), request_of("car: thing"))
     assert ran(predictor) == (1, 2, 2)
 
 
@@ -82,7 +84,7 @@ def test_a_failed_run_changes_nothing(predictor: FakePredictor, photo_file: Phot
         run(session, predictor, str(broken), WORDS)
     predictor.failure = RuntimeError("out of memory")
     with pytest.raises(RuntimeError):
-        run(session, predictor, photo_file(61, name="other.png"), asked("dog"))
+        run(session, predictor, photo_file(61, name="other.png"), request_of("dog"))
     assert vars(session) == before
 
 
@@ -97,8 +99,8 @@ class SlowToCompose(FakePredictor):
         return super().compose(*given, **settings)
 
 
-@pytest.mark.parametrize("new", [asked("dog", settings=Settings(alpha=0.1)), Settings(alpha=0.1)])
-def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, new: Asked | Settings) -> None:
+@pytest.mark.parametrize("new", [request_of("dog", settings=Settings(alpha=0.1)), Settings(alpha=0.1)])
+def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, new: Request | Settings) -> None:
     """Neither with another photo and words nor with other settings."""
     predictor = SlowToCompose()
     session = run(Session(), predictor, photo_file(), WORDS)
@@ -111,7 +113,7 @@ def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, 
         return run(session, predictor, photo_file(61, name="other.png"), new)
 
     with pytest.raises(TookTooLong, match="longer than"):
-        Desk("test", seconds=0.1, grace=60).run(work)
+        WorkerPool("test", seconds=0.1, grace=60).run(work)
     assert vars(session) == before
 
 
@@ -203,7 +205,7 @@ def test_sessions_do_not_share_state(predictor: FakePredictor, photo_file: Photo
     store = SessionStore()
     start = run(Session(), predictor, photo_file(), WORDS)
     one, other = store.open(None, start), store.open(None, start)
-    run(one, predictor, photo_file(61, name="other.png"), asked("dog"))
+    run(one, predictor, photo_file(61, name="other.png"), request_of("dog"))
     assert other.vocabulary == WORDS.vocabulary == start.vocabulary
     assert other.result is start.result and one.result is not start.result
 

@@ -20,7 +20,7 @@ from analysis.layers import query_path
 from analysis.similarity import concentration, similarity_maps, word_competition, word_mask
 from analysis.sources import HUB_MODELS
 from app.page import Page
-from app.session import Asked, Session, run
+from app.session import Request, Session, run
 from app.tabs import clustering, decoder, pieces, speed, tdee, vas, wiring
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, VocabularyError
@@ -54,7 +54,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def session(predictor: Predictor, photo: str) -> Session:
-    return run(Session(), predictor, photo, Asked(Vocabulary.parse(WORDS)))
+    return run(Session(), predictor, photo, Request(Vocabulary.parse(WORDS)))
 
 
 @pytest.fixture(scope="module")
@@ -73,26 +73,26 @@ def text_of(piece: str) -> str:
 
 
 def test_vas_numbers_are_those_of_the_analysis(session: Session) -> None:
-    seen = vas.look(session, "bus")
+    view = vas.word_view(session, "bus")
     maps = similarity_maps(session.predictor, session.decoded, ["bus"])
     inside = word_mask(session.result, "bus")
     assert inside.any(), "the example has a bus"
-    assert seen.focus.before == concentration(maps.before[0], inside)
-    assert seen.focus.after == concentration(maps.after[0], inside)
-    assert seen.focus.area == pytest.approx(inside.mean())
-    assert maps.after[0][seen.peak[1], seen.peak[0]] == maps.after[0].max()
-    said = text_of(vas.focus_html(seen.focus))
-    for share in (seen.focus.before, seen.focus.after, seen.focus.area):
+    assert view.focus.before == concentration(maps.before[0], inside)
+    assert view.focus.after == concentration(maps.after[0], inside)
+    assert view.focus.area == pytest.approx(inside.mean())
+    assert maps.after[0][view.peak[1], view.peak[0]] == maps.after[0].max()
+    said = text_of(vas.focus_html(view.focus))
+    for share in (view.focus.before, view.focus.after, view.focus.area):
         assert pieces.percent(share) in said
 
 
 def test_both_pictures_have_the_same_scale(session: Session) -> None:
-    seen = vas.look(session, "sky")
-    value = vas.stage(session, seen)
-    assert value["size"] == [240, 160] and value["point"] == seen.peak
-    low, high = seen.maps.limits
+    view = vas.word_view(session, "sky")
+    value = vas.stage(session, view)
+    assert value["size"] == [240, 160] and value["point"] == view.peak
+    low, high = view.maps.limits
     assert (value["scale"]["low"], value["scale"]["high"]) == (f"{low:.2f}", f"{high:.2f}")
-    before, after = vas.heat_pictures(session, seen)
+    before, after = vas.heat_pictures(session, view)
     assert before.shape == after.shape == (160, 240, 3) and (before != after).any()
 
 
@@ -105,13 +105,13 @@ def test_competition_is_that_of_the_analysis(session: Session) -> None:
 
 
 def test_a_word_outside_the_vocabulary_has_no_share(session: Session) -> None:
-    seen = vas.look(session, "zebra")
-    assert np.isnan(seen.focus.before) and "No segment has the word “zebra”" in text_of(vas.focus_html(seen.focus))
+    view = vas.word_view(session, "zebra")
+    assert np.isnan(view.focus.before) and "No segment has the word “zebra”" in text_of(vas.focus_html(view.focus))
 
 
 @pytest.mark.parametrize(("gain", "verb"), [(0.1, "concentrates"), (-0.1, "spreads"), (0.001, "hardly moves")])
 def test_meaning_says_the_direction(session: Session, gain: float, verb: str) -> None:
-    focus = replace(vas.look(session, "bus").focus, before=0.3, after=0.3 + gain)
+    focus = replace(vas.word_view(session, "bus").focus, before=0.3, after=0.3 + gain)
     assert verb in vas.meaning(focus)
 
 
@@ -146,8 +146,8 @@ def test_switched_off_is_the_model_without_fusion(page: Page, session: Session) 
 
 
 def test_the_settings_apply_to_both_sides(page: Page, session: Session, predictor: Predictor, photo: str) -> None:
-    asked = Asked(Vocabulary.parse(WORDS), None, Settings(task="semantic"))
-    other = run(Session(), predictor, photo, asked)
+    request = Request(Vocabulary.parse(WORDS), None, Settings(task="semantic"))
+    other = run(Session(), predictor, photo, request)
     found = tdee.compare(page, other, "off")
     assert found.without.task == found.with_.task == "semantic"
 
@@ -290,10 +290,10 @@ def test_parts_cover_all_three_steps(session: Session) -> None:
 
 def test_typed_words_are_escaped(page: Page, predictor: Predictor, photo: str) -> None:
     words = Vocabulary.parse(f"{EVIL}: stuff; sky: stuff; road: stuff; {EVIL} bus")
-    session = run(Session(), predictor, photo, Asked(words))
+    session = run(Session(), predictor, photo, Request(words))
     names = decoder.followed(session)
     made = [
-        vas.focus_html(vas.look(session, EVIL).focus),
+        vas.focus_html(vas.word_view(session, EVIL).focus),
         vas.competition_html(session, 120, 80),
         tdee.summary_html(tdee.compare(page, session, "off")),
         tdee.routers_html(session),

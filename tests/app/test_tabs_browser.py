@@ -171,7 +171,7 @@ def test_decoder_follows_segment_and_words(visit: Visit) -> None:
 def test_speed(visit: Visit) -> None:
     enter(visit, "speed")
     text = visit.tab.inner_text("#speed-times")
-    for part in ("image tower", "VAS", "decoder layer 3", "ensemble and segments", "One run on"):
+    for part in ("image encoder", "VAS", "decoder layer 3", "ensemble and segments", "One run on"):
         assert part in text
     assert visit.tab.locator("#speed-times .whole i").count() == visit.tab.locator("#speed-times .bars li").count()
     visit.tab.click("#speed-again")

@@ -39,7 +39,7 @@ def test_twenty_simultaneous_visitors_with_every_kind_of_trouble() -> None:
 
 GOOD: dict[str, Any] = {
     "wrong": [], "requests_by_visitor": [3, 1], "troubles": dict.fromkeys(TROUBLES, 1), "memory_change": 0.02,
-    "seconds_of_a_last_request": 0.4, "time_limit": TIME_LIMIT, "goes_of_many_photos": 2,
+    "seconds_of_a_last_request": 0.4, "time_limit": TIME_LIMIT, "runs_of_many_photos": 2,
 }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ GOOD: dict[str, Any] = {
         ({"wrong": ["visitor 1: foreign labels"]}, "foreign labels"),
         ({"requests_by_visitor": [3, 0]}, "never got a result"),
         ({"troubles": {"left": 5}}, "never made"),
-        ({"goes_of_many_photos": 0}, "many photos"),
+        ({"runs_of_many_photos": 0}, "many photos"),
         ({"memory_change": -0.11}, "memory changed by -11.0%"),
         ({"seconds_of_a_last_request": TIME_LIMIT + 1}, "not free"),
     ],

@@ -105,7 +105,7 @@ class Visitor:
     troubles: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     path: str = ""
-    goes: int = 0  # runs of the tab Many
+    runs: int = 0  # runs of the tab Many
     pressed: bool = False  # whether the page shows a result for this visitor's words
 
     def prepare(self) -> None:
@@ -169,7 +169,7 @@ class Visitor:
         packed.raise_for_status()
         with zipfile.ZipFile(io.BytesIO(packed.content)) as pack:
             self.check_photo(pack.read(f"{self.place}-1-overlay.png"), blended=True)
-        self.goes += 1
+        self.runs += 1
 
     def check(self, labels: set[str], words: Sequence[str]) -> None:
         assert labels <= set(words), f"foreign labels {labels - set(words)}"
@@ -239,7 +239,7 @@ def run_visitors(
     for visitor in visitors:
         visitor.seconds.clear()
         visitor.troubles.clear()
-        visitor.goes = 0
+        visitor.runs = 0
     before, cpu = rss(process), sum(process.cpu_times()[:2])
     begin = time.monotonic()
 
@@ -268,7 +268,7 @@ def run_visitors(
         "options": "xs on the CPU, OMP_NUM_THREADS=" + os.environ.get("OMP_NUM_THREADS", "not set"),
         "requests": len(waits),
         "requests_by_visitor": [len(visitor.seconds) for visitor in visitors],
-        "goes_of_many_photos": sum(visitor.goes for visitor in visitors),
+        "runs_of_many_photos": sum(visitor.runs for visitor in visitors),
         "troubles": dict(sorted(sum((visitor.troubles for visitor in visitors), Counter()).items())),
         "refused_queue_full": sum(visitor.refused for visitor in visitors),
         "wrong": [f"visitor {visitor.place}: {text}" for visitor in visitors for text in visitor.wrong],
@@ -289,7 +289,7 @@ def faults(found: dict[str, Any]) -> list[str]:
     """The faults in a report of `run_visitors`, as sentences; empty if there are none."""
     checks = {
         f"answers were wrong: {found['wrong'][:5]}": found["wrong"] == [],
-        "nobody got many photos": found["goes_of_many_photos"] >= 1,
+        "nobody got many photos": found["runs_of_many_photos"] >= 1,
         "a visitor never got a result": min(found["requests_by_visitor"]) >= 1,
         "a kind of trouble was never made": set(found["troubles"]) == set(TROUBLES),
         f"memory changed by {found['memory_change']:+.1%}, more than 10 %": abs(found["memory_change"]) < 0.1,

@@ -27,7 +27,7 @@ def masks_of(*columns: tuple[int, int, float], outside: float = -9.0) -> TiledMa
     return TiledMasks(masks, WAY)
 
 
-def test_a_kernel_is_judged_by_what_better_ones_leave() -> None:
+def test_a_kernel_needs_enough_area_that_better_ones_leave() -> None:
     """Kernel 1 covers kernel 0 but scores less; kernel 2 is elsewhere: only the better duplicate is accepted."""
     masks = masks_of((0, 8, 2.0), (0, 8, 1.0), (8, 16, 3.0))
     scores = scores_of((0.6, 0.1), (0.6, 0.1), (0.5, 0.1))

@@ -81,7 +81,7 @@ def test_few_kernels_are_upsampled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiles_of_photo <= sum(made) < 1.5 * tiles_of_photo  # of 4 times as many
 
 
-def test_results_do_not_depend_on_what_is_kept_or_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_cache_or_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     way, is_thing = GEOMETRIES["enlarged"], torch.arange(5) < 3
     masks = smooth(12, 5, torch.float32)

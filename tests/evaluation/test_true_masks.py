@@ -51,7 +51,7 @@ def test_masks_are_resampled_to_the_grid_of_the_padded_input(decoded: Decoded) -
     assert grid[2].nonzero().tolist() == [[0, 0]]  # too small for half a cell, kept
 
 
-def test_the_frozen_tower_is_pooled_inside_the_true_mask(predictor: Predictor, decoded: Decoded) -> None:
+def test_the_image_encoder_is_pooled_inside_the_true_mask(predictor: Predictor, decoded: Decoded) -> None:
     features, network = decoded.state.features, predictor.network
     grid = masks_on_grid(halves(90, 128), features)[:1]
     scores = true_mask_scores(predictor, decoded, grid, 0.4, 0.8, "geometric")["out-of-vocabulary"]
@@ -66,7 +66,7 @@ def test_the_frozen_tower_is_pooled_inside_the_true_mask(predictor: Predictor, d
 
 def test_more_masks_than_kernels_and_the_weight_of_each_classifier(predictor: Predictor, decoded: Decoded) -> None:
     grid = masks_on_grid(np.tile(halves(90, 128), (4, 1, 1)), decoded.state.features)  # 12 masks, 8 kernels
-    valid = np.arange(12) % 3 < 2  # the frozen tower cannot judge the single pixel
+    valid = np.arange(12) % 3 < 2  # the frozen image encoder cannot judge the single pixel
     for weight, classifier in ((0.0, "in-vocabulary"), (1.0, "out-of-vocabulary")):
         scores = true_mask_scores(predictor, decoded, grid, weight, weight, "geometric")
         assert scores["ensemble"].shape == (12, 3)

@@ -1,4 +1,4 @@
-"""CLIP's towers against the forward passes of open_clip, M's widths, padding, and masked attention pooling."""
+"""CLIP's encoders against the forward passes of open_clip, M's widths, padding, and masked attention pooling."""
 
 import copy
 

@@ -83,13 +83,13 @@ def test_image_half(run: Run) -> None:
     recorded, network, features = run.recorded, run.network, run.features
     with torch.inference_mode():
         images = network.normalise(torch.from_numpy(recorded["image"])[None].double())
-        tower = network.feature_extractor(images)
-        fast_aggregated, _ = optimise(network).aggregator(tower.levels)
+        maps = network.feature_extractor(images)
+        fast_aggregated, _ = optimise(network).aggregator(maps.levels)
         assert network.spatial_extractor is not None
         assert_summary(network.spatial_extractor(images), recorded, "vit_feats")
-    for name, level in zip(("res2", "res3", "res4", "res5"), tower.levels, strict=True):
+    for name, level in zip(("res2", "res3", "res4", "res5"), maps.levels, strict=True):
         assert_summary(level, recorded, f"cnn_{name}")
-    assert_summary(tower.dense, recorded, "cnn_clip_vis_dense")
+    assert_summary(maps.dense, recorded, "cnn_clip_vis_dense")
     assert features.spatial is not None
     assert_summary(features.spatial, recorded, "vit_upscaled")
     assert_summary(features.aggregated, recorded, "neck_feats")
@@ -108,7 +108,7 @@ def test_word_half(run: Run, network: str) -> None:
     assert_close(logits.out_of_vocabulary_logits, recorded["out_vocab_logits"], TOLERANCE)
 
 
-def test_frozen_tower_of_masks(run: Run) -> None:
+def test_image_encoder_of_masks(run: Run) -> None:
     recorded, masks = run.recorded, run.logits.mask_logits[-1]
     with torch.inference_mode():
         pooled = run.network.feature_extractor.embed_masks(run.features.dense, masks)

@@ -57,7 +57,7 @@ def test_the_scale_of_the_features_does_not_matter(features: torch.Tensor) -> No
 
 
 @pytest.mark.parametrize("fill", [-3.0, 3.0])
-def test_masks_of_no_cell_and_of_all_cells_stay_finite(features: torch.Tensor, fill: float) -> None:
+def test_empty_and_full_masks_stay_finite(features: torch.Tensor, fill: float) -> None:
     found = MaskRegression(features.float())(torch.full((2, 2, 20, 24), fill))
     assert torch.isfinite(found).all()
 

@@ -55,7 +55,7 @@ CHECKS = {
         assert tuple(rows.shape) == (len(vocabulary) + 1, config.embed_dim)
         assert all(abs(alike[i, i] - 1) < 1e-4 for i in range(len(vocabulary)))
         assert (votes[0].label, round(votes[0].score, 4)) == (unsure.label, round(unsure.score, 4))
-        assert list(maps) == [*(f"frozen tower\\nstage {i}" for i in (1, 2, 3, 4)), "F_agg", "S"]
+        assert list(maps) == [*(f"frozen image encoder\\nstage {i}" for i in (1, 2, 3, 4)), "F_agg", "S"]
         assert limits[0] < limits[1] and list(result.timings) == list(parts)
     """,
     "03": """
@@ -169,15 +169,15 @@ CHECKS = {
             return {vote.label: vote.score for vote in mixer.result}
         first, own_alpha, own_beta = scores(), alpha.value, beta.value
         assert {"bus", "trolley"} <= first.keys()
-        beta.value = 0.0  # the frozen tower favours trolley, but now counts for seen words only
+        beta.value = 0.0  # the frozen image encoder favours trolley, but now counts for seen words only
         assert scores().get("trolley", 0) < first["trolley"] and scores()["bus"] > first["bus"]
         beta.value = own_beta
         assert scores() == first
-        alpha.value = 1.0  # the frozen tower is less sure of the bus
+        alpha.value = 1.0  # the frozen image encoder is less sure of the bus
         assert scores()["bus"] < first["bus"]
         beta.value = 1.0
-        by_tower = [vote.out_of_vocabulary for vote in mixer.result]
-        assert by_tower == sorted(by_tower, reverse=True)
+        by_encoder = [vote.out_of_vocabulary for vote in mixer.result]
+        assert by_encoder == sorted(by_encoder, reverse=True)
         alpha.value, beta.value = own_alpha, own_beta
         kind.value = "arithmetic"
         assert scores()["trolley"] > first["trolley"]
@@ -221,7 +221,7 @@ def test_every_notebook_is_checked() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_clean_and_teaches(path: Path) -> None:
+def test_notebook_has_no_outputs_and_answers_its_questions(path: Path) -> None:
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code), (
@@ -243,7 +243,7 @@ def test_links_between_notebooks_resolve(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_footer_tells_both_routes(path: Path) -> None:
+def test_footer_contains_both_routes(path: Path) -> None:
     last = nbformat.read(path, as_version=4).cells[-1].source.splitlines()[-1]
     assert last.startswith("lecture route, 20 minutes: ") and " · lab route, 2 hours: " in last
     assert last.endswith("(../docs/notebooks.md)")

@@ -68,7 +68,7 @@ def test_two_processes_normalise_as_one(dtype: torch.dtype, tolerance: float) ->
         assert (found - expected).abs().max() <= tolerance * expected.abs().max(), name
 
 
-def test_alone_it_is_torchs_own_batch_norm() -> None:
+def test_a_single_process_uses_torchs_batch_norm() -> None:
     ours, theirs = network(torch.float64), network(torch.float64)
     share_batch_norms(ours)
     found, expected = step(ours, photos(torch.float64)), step(theirs, photos(torch.float64))

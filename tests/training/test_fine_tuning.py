@@ -129,7 +129,7 @@ def test_impossible_exports_are_refused(
     training_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "x.safetensors"
-    with pytest.raises(CheckpointError, match="has no frozen towers"):
+    with pytest.raises(CheckpointError, match="has no frozen encoders"):
         export(training_checkpoint, target, towers=SHIPPED)
     with pytest.raises(ConfigError, match="Unknown model setting alfa"):
         export(training_checkpoint, target, changes={"alfa": 1})
@@ -165,13 +165,13 @@ def test_an_official_checkpoint_is_fine_tuned_without_a_hub(tmp_path: Path, monk
     tuned = read_checkpoint("tuned.safetensors", "s")
     assert tuned.complete and tuned.config.short_side == 64 and tuned.training_words == SHAPE_WORDS.words
     assert torch.equal(tuned.tensors["vas.guide.weight"], trained.tensors["vas.guide.weight"])
-    tower = "feature_extractor.visual.conv1.weight"
-    assert torch.equal(tuned.tensors[tower], official.tensors[tower])
+    name = "feature_extractor.visual.conv1.weight"
+    assert torch.equal(tuned.tensors[name], official.tensors[name])
     result = eovseg.load("s", "tuned.safetensors", "cpu")("scenes/images/shapes-001.png", SHAPE_WORDS)
     assert result.segment_map.shape == (64, 64)
 
 
-def test_even_features_leave_words_similarity_as_it_was() -> None:
+def test_even_features_do_not_change_the_word_similarity() -> None:
     network = starting_network("xs", SHIPPED, {}).eval()
     photo = load_image(asset_path("photos/bear.jpg"))[:256, :320]
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float()

@@ -1,4 +1,4 @@
-"""The frozen tower in OpenVINO: the same features for one shape; torch handles other shapes."""
+"""The frozen image encoder in OpenVINO: the same features for one shape; torch handles other shapes."""
 
 import copy
 
@@ -8,7 +8,7 @@ from eovseg.fast.towers import FastLite2Extractor
 from eovseg.training.frozen_tower import FrozenTower
 
 
-def test_openvino_gives_the_towers_own_features() -> None:
+def test_openvino_gives_the_encoders_own_features() -> None:
     extractor = FastLite2Extractor()
     program = FrozenTower(extractor.tower, (2, 3, 64, 96))
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))

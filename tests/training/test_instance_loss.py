@@ -25,7 +25,7 @@ def test_segments_that_look_alike_cost_the_logarithm_of_their_number(halves: Tin
     assert loss.item() == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=1e-5)  # scale does not matter
 
 
-def test_segments_that_differ_cost_little_and_gradients_part_alike_ones(halves: TinyTarget) -> None:
+def test_different_segments_have_a_low_loss_and_gradients_separate_similar_ones(halves: TinyTarget) -> None:
     apart = instance_loss(_features(halves, [[1.0, 0.0], [0.0, 1.0]]), [halves], CONFIG, _generators())
     assert apart.item() < 1e-3
     features = _features(halves, [[1.0, 0.1], [1.0, -0.1]]).requires_grad_()

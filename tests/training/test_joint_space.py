@@ -127,13 +127,13 @@ def test_views_keep_image_and_segments_aligned() -> None:
             assert view[segments == 1].mean() > view[segments == 0].mean() + 50
 
 
-def _tower(pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+def _image_encoder(pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     return (), torch.nn.functional.avg_pool2d(pixels, 32).mean(1, keepdim=True).expand(-1, 1280, -1, -1)
 
 
 def test_regions_without_labels_come_back_from_their_file(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 96, 3), 255, np.uint8)).save(tmp_path / "white.jpg")
-    regions = joint_features.unlabelled_regions(_tower, tmp_path, views=2, boxes=3, seed=0)
+    regions = joint_features.unlabelled_regions(_image_encoder, tmp_path, views=2, boxes=3, seed=0)
     assert regions.features.shape == (6, 1280) and set(regions.category_ids) == {0}
     assert (regions.areas > 0).all() and (regions.areas <= 1).all()
     regions.save(tmp_path / "regions.npz")
@@ -143,7 +143,7 @@ def test_regions_without_labels_come_back_from_their_file(tmp_path: Path) -> Non
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no photos"):
-        joint_features.unlabelled_regions(_tower, tmp_path, views=1, boxes=1, seed=0)
+        joint_features.unlabelled_regions(_image_encoder, tmp_path, views=1, boxes=1, seed=0)
 
 
 def test_the_command_reports_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

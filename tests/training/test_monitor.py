@@ -158,7 +158,7 @@ def test_shown_photos_are_few_small_and_spread() -> None:
     assert len({photo.name for photo in shown_photos("training", folder, alike, count=4)}) == 4
 
 
-def test_validation_keeps_the_numbers_that_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_omits_undefined_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def evaluate(*arguments: Any, **_options: Any) -> Any:

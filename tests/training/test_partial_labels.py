@@ -91,7 +91,7 @@ def test_matching_ignores_invalid_pixels(config: LossConfig, halves: TinyTarget)
         ([0, 0, 0, 0], [0, 0, 0, 0], False),  # an empty mask is never excused
     ],
 )
-def test_a_query_is_excused_when_most_of_its_mask_is_unlabelled(
+def test_a_query_has_no_void_loss_if_most_of_its_mask_is_unlabelled(
     mask_row: list[int], labelled_columns: list[int], excused: bool
 ) -> None:
     logits = torch.tensor(mask_row, dtype=torch.float)[None, None, None] * 2 - 1
@@ -99,7 +99,7 @@ def test_a_query_is_excused_when_most_of_its_mask_is_unlabelled(
     assert mostly_unlabelled(logits, unlabelled).tolist() == [[excused]]
 
 
-def test_an_unmatched_query_over_unlabelled_pixels_pays_no_void_penalty(config: LossConfig, halves: TinyTarget) -> None:
+def test_an_unmatched_query_over_unlabelled_pixels_adds_no_void_loss(config: LossConfig, halves: TinyTarget) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     masks = boxes(range(4), range(4, 8))
     sure = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0]])  # the second query predicts class 1 on the right half
@@ -111,7 +111,7 @@ def test_an_unmatched_query_over_unlabelled_pixels_pays_no_void_penalty(config: 
     assert class_loss(config, target, boxes(range(4), range(0)), sure) > 1.0
 
 
-def test_unknown_classes_leave_the_softmax(config: LossConfig, halves: TinyTarget) -> None:
+def test_unknown_classes_are_excluded_from_the_softmax(config: LossConfig, halves: TinyTarget) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     scores = torch.tensor([[1.0, 5.0, 2.0, 0.5]], requires_grad=True)
     target.known_classes[1] = False
@@ -131,14 +131,14 @@ def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(config: Lo
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_the_matcher_survives_poisoned_predictions(config: LossConfig, halves: TinyTarget, poison: float) -> None:
+def test_the_matcher_accepts_non_finite_predictions(config: LossConfig, halves: TinyTarget, poison: float) -> None:
     masks = boxes(range(4), range(4, 8), range(8))
     masks[2] = poison
     queries, columns = matched(config, halves, masks)
     assert queries.tolist() == [0, 1] and columns.tolist() == [0, 1]
 
 
-def test_each_target_is_matched_as_often_as_asked(config: LossConfig, halves: TinyTarget) -> None:
+def test_each_target_is_matched_as_often_as_requested(config: LossConfig, halves: TinyTarget) -> None:
     masks = boxes(range(4), range(4, 8), range(3), range(5, 8), range(8))
     for repeats, expected in ((1, [0, 1]), (2, [0, 0, 1, 1]), (9, [0, 0, 1, 1])):
         columns = matched(replace(config, repeats=(repeats,)), halves, masks)[1]

@@ -121,7 +121,7 @@ def test_a_part_that_breaks_off_is_a_new_track_and_the_rest_keeps_the_old_one() 
     assert at(mended, 30, 30).track == at(whole, 30, 30).track
 
 
-def test_colours_of_what_is_there_together_differ_and_come_from_the_class() -> None:
+def test_colours_of_simultaneous_tracks_differ_and_come_from_the_class() -> None:
     tracker = Tracker()
     blocks = [Block(GROUND, *WHOLE), Block(SKY, 0, 0, 10, 120)]
     blocks += [Block(BALL, 20 + 20 * row, 20 * k, 35 + 20 * row, 20 * k + 15) for row in range(2) for k in range(5)]

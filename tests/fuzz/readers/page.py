@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from app.calls import FAILED
 from app.examples import EXAMPLES
 from app.layout import build
-from app.page import Page, asked_for
+from app.page import Page, make_request
 from app.recipe import read_link
 from app.session import Session, run
 from eovseg.assets import asset_path
@@ -88,8 +88,8 @@ def open_address(path: Path) -> object:
     if linked is None:
         return None
     assert linked.photo in EXAMPLES
-    asked = asked_for(linked.words, linked.preset, linked.competes, linked.settings)
-    return run(Session(), _page().models.get(linked.model), str(asset_path(f"photos/{linked.photo}")), asked)
+    request = make_request(linked.words, linked.preset, linked.competes, linked.settings)
+    return run(Session(), _page().models.get(linked.model), str(asset_path(f"photos/{linked.photo}")), request)
 
 
 def call(path: Path) -> object:

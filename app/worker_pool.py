@@ -5,9 +5,9 @@ cannot be killed, so cancellation is cooperative: every torch function that such
 `checkpoint()`. Work that never reaches a checkpoint is abandoned after a grace period and a new thread replaces its
 thread, so that one hung request does not block the others.
 
-The outcome of a request is set exactly once, by `Errand.settle`, with the lock of its desk held: by its worker when the
-work ends, or by its caller, which checks every quarter of a second whether the time limit has passed, the worker has
-died, or the visitor left before the work began.
+The outcome of a job is set exactly once, by `Job.settle` while the pool's lock is held: by the worker when the work
+ends, or by the caller, which checks every quarter of a second whether the time limit has passed, the worker has died,
+or the visitor left before the work began.
 """
 
 import contextvars
@@ -26,8 +26,8 @@ from eovseg.errors import EovsegError
 
 _LOG = logging.getLogger(__name__)
 GRACE = 5.0  # seconds beyond the limit after which work that reaches no checkpoint is abandoned
-LOOK_SECONDS = 0.25  # how often a caller checks its request
-MAX_HUNG = 3  # abandoned requests that still run, at which a desk refuses new ones
+CHECK_SECONDS = 0.25  # how often a caller checks its request
+MAX_HUNG = 3  # abandoned requests that still run, at which a pool refuses new ones
 T = TypeVar("T")
 
 
@@ -43,10 +43,10 @@ class WorkerDied(EovsegError):
     """The thread that served a request ended before the request was done."""
 
 
-class Errand:
-    """One request: its work, its time limit in seconds, and whether somebody is still waiting for it.
+class Job:
+    """The work of one request, its time limit in seconds, and whether somebody is still waiting for it.
 
-    The lock of its desk guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
+    The lock of its pool guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
 
     def __init__(self, work: Callable[[], Any], seconds: float, waits: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Errand:
         self.error: Exception | None = None
 
     def settle(self, value: Any, error: Exception | None) -> bool:
-        """Sets the outcome, with the desk's lock held; returns False if it was already set."""
+        """Sets the outcome, with the pool's lock held; returns False if it was already set."""
         if self.settled.is_set():
             return False
         self.value, self.error = value, error
@@ -68,7 +68,7 @@ class Errand:
 
     def serve(self) -> tuple[Any, Exception | None]:
         """Does the work in this thread and returns its value or its error."""
-        _serving.errand = self
+        _serving.job = self
         try:
             checkpoint()
             with _Checkpoints():
@@ -76,7 +76,7 @@ class Errand:
         except Exception as error:  # any error is raised again in the caller
             return None, error
         finally:
-            _serving.errand = None
+            _serving.job = None
 
 
 _serving = threading.local()
@@ -87,12 +87,12 @@ def checkpoint(*_: Any) -> None:
 
     Raises `TookTooLong` or `VisitorLeft`.
     """
-    errand: Errand | None = getattr(_serving, "errand", None)
-    if errand is None:
+    job: Job | None = getattr(_serving, "job", None)
+    if job is None:
         return
-    if time.monotonic() > errand.deadline:
-        raise TookTooLong(too_long(errand.seconds))
-    if not errand.waits():
+    if time.monotonic() > job.deadline:
+        raise TookTooLong(too_long(job.seconds))
+    if not job.waits():
         raise VisitorLeft("The visitor left before the result was ready.")
 
 
@@ -113,77 +113,77 @@ def too_long(seconds: float) -> str:
     )
 
 
-class Desk:
+class WorkerPool:
     """A pool of `threads` that each serve one request at a time, in the order of arrival."""
 
     def __init__(self, name: str, threads: int = 1, seconds: float = REQUEST_SECONDS, grace: float = GRACE) -> None:
         self.seconds = seconds
         self._name, self._threads, self._grace = name, threads, grace
-        self._waiting: deque[Errand] = deque()
+        self._waiting: deque[Job] = deque()
         self._workers: list[threading.Thread] = []
-        self._left_behind: list[threading.Thread] = []
+        self._abandoned: list[threading.Thread] = []
         self._lock = threading.Condition()
         with self._lock:
-            self._staff()
+            self._start_workers()
 
     @property
     def hung(self) -> int:
         """How many abandoned requests are still running."""
-        return sum(thread.is_alive() for thread in self._left_behind)
+        return sum(thread.is_alive() for thread in self._abandoned)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """Returns or raises what `work()` does; it may run for `seconds`, by default the desk's own limit.
+        """Returns or raises what `work()` does; it may run for `seconds`, by default the pool's own limit.
 
         It waits in the queue for at most as long as the requests before it may take. A nested call of `run`, by work on
-        this desk or another, runs immediately and within the limit of the outer request.
+        this pool or another, runs immediately and within the limit of the outer request.
         Raises `TookTooLong`, `VisitorLeft` or `WorkerDied`.
         """
-        if getattr(_serving, "errand", None) is not None:
+        if getattr(_serving, "job", None) is not None:
             return work()  # nested call
-        errand = Errand(work, self.seconds if seconds is None else seconds, visitor_waits())
+        job = Job(work, self.seconds if seconds is None else seconds, visitor_waits())
         with self._lock:
             if self.hung >= MAX_HUNG:
                 raise TookTooLong("The model no longer responds; the operator has to restart this server.")
             before = len(self._waiting) + self._threads
-            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, errand.seconds) + self._grace)
-            self._waiting.append(errand)
-            self._staff()
+            begin_by = time.monotonic() + (before + 1) * (max(self.seconds, job.seconds) + self._grace)
+            self._waiting.append(job)
+            self._start_workers()
             self._lock.notify()
-        while not errand.settled.wait(min(LOOK_SECONDS, self._grace)):
+        while not job.settled.wait(min(CHECK_SECONDS, self._grace)):
             with self._lock:
-                self._look_after(errand, begin_by)
+                self._check(job, begin_by)
         try:
-            if errand.error is not None:
-                raise errand.error
-            value: T = errand.value
+            if job.error is not None:
+                raise job.error
+            value: T = job.value
             return value
         finally:
-            del errand  # breaks the reference cycle between an error and this frame
+            del job  # breaks the reference cycle between an error and this frame
 
-    def _look_after(self, errand: Errand, begin_by: float) -> None:
+    def _check(self, job: Job, begin_by: float) -> None:
         """Settles a request that cannot succeed any more, and replaces dead workers."""
-        self._staff()
+        self._start_workers()
         now = time.monotonic()
-        if errand.worker is None:
-            if not errand.waits():
-                self._withdraw(errand, VisitorLeft("The visitor left before the result was ready."))
+        if job.worker is None:
+            if not job.waits():
+                self._withdraw(job, VisitorLeft("The visitor left before the result was ready."))
             elif now > begin_by:
-                self._withdraw(errand, TookTooLong("The server was too busy to start this request; try again later."))
-        elif not errand.worker.is_alive():
+                self._withdraw(job, TookTooLong("The server was too busy to start this request; try again later."))
+        elif not job.worker.is_alive():
             died = WorkerDied("The server stopped before this request was done; try again.")
-            if errand.settle(None, died):
-                _LOG.error("A thread of the desk %s died during a request.", self._name)
-        elif now > errand.deadline + self._grace and errand.settle(None, TookTooLong(too_long(errand.seconds))):
-            self._workers.remove(errand.worker)
-            self._left_behind = [thread for thread in (*self._left_behind, errand.worker) if thread.is_alive()]
-            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", errand.seconds, self.hung)
-            self._staff()
+            if job.settle(None, died):
+                _LOG.error("A thread of the pool %s died during a request.", self._name)
+        elif now > job.deadline + self._grace and job.settle(None, TookTooLong(too_long(job.seconds))):
+            self._workers.remove(job.worker)
+            self._abandoned = [thread for thread in (*self._abandoned, job.worker) if thread.is_alive()]
+            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", job.seconds, self.hung)
+            self._start_workers()
 
-    def _withdraw(self, errand: Errand, reason: Exception) -> None:
-        self._waiting.remove(errand)
-        errand.settle(None, reason)
+    def _withdraw(self, job: Job, reason: Exception) -> None:
+        self._waiting.remove(job)
+        job.settle(None, reason)
 
-    def _staff(self) -> None:
+    def _start_workers(self) -> None:
         """Replaces workers that have died; called with the lock held."""
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         while len(self._workers) < self._threads:
@@ -191,7 +191,7 @@ class Desk:
             try:
                 worker.start()
             except RuntimeError as error:  # out of threads: the next check tries again
-                _LOG.error("No thread could be started for the desk %s: %s", self._name, error)
+                _LOG.error("No thread could be started for the pool %s: %s", self._name, error)
                 return
             self._workers.append(worker)
 
@@ -200,12 +200,12 @@ class Desk:
             with self._lock:
                 while not self._waiting:
                     self._lock.wait()
-                errand = self._waiting.popleft()
-                errand.worker = threading.current_thread()
-                errand.deadline = time.monotonic() + errand.seconds
-            value, error = errand.serve()
+                job = self._waiting.popleft()
+                job.worker = threading.current_thread()
+                job.deadline = time.monotonic() + job.seconds
+            value, error = job.serve()
             with self._lock:
-                in_time = errand.settle(value, error)
-            del errand, value, error  # so that no photo is kept in memory until the next request
+                in_time = job.settle(value, error)
+            del job, value, error  # so that no photo is kept in memory until the next request
             if not in_time:
                 return  # this thread was abandoned and has been replaced

@@ -1,4 +1,4 @@
-"""`Desk`: time limits, visitors who leave, and workers that die."""
+"""`WorkerPool`: time limits, visitors who leave, and workers that die."""
 
 import contextlib
 import random
@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import eovseg
-from app import desk as desk_module
-from app.desk import Desk, Errand, TookTooLong, VisitorLeft, WorkerDied, checkpoint
+from app import worker_pool as pool_module
 from app.limits import MAX_CALLERS
 from app.page import Page
 from app.server import served
+from app.worker_pool import Job, TookTooLong, VisitorLeft, WorkerDied, WorkerPool, checkpoint
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.images import load_image
@@ -26,16 +26,16 @@ from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
 
 
-def test_a_desk_returns_and_raises_what_its_work_does() -> None:
-    desk = Desk("test")
-    assert desk.run(lambda: threading.current_thread().name) == "test"
-    assert desk.run(lambda: desk.run(lambda: 3)) == 3, "a nested call does not wait for its own request"
+def test_a_pool_returns_and_raises_what_its_work_does() -> None:
+    pool = WorkerPool("test")
+    assert pool.run(lambda: threading.current_thread().name) == "test"
+    assert pool.run(lambda: pool.run(lambda: 3)) == 3, "a nested call does not wait for its own request"
 
     def fail() -> None:
         raise VocabularyError("no words")
 
     with pytest.raises(VocabularyError, match="no words"):
-        desk.run(fail)
+        pool.run(fail)
 
 
 def test_a_slow_network_is_cancelled_between_its_parts() -> None:
@@ -48,11 +48,11 @@ def test_a_slow_network_is_cancelled_between_its_parts() -> None:
             return x + 1
 
     network = torch.nn.Sequential(*(Slow() for _ in range(100)))
-    desk = Desk("test", seconds=0.3)
+    pool = WorkerPool("test", seconds=0.3)
     with pytest.raises(TookTooLong, match=r"longer than the limit of 0\.3 seconds"):
-        desk.run(lambda: network(torch.zeros(1)))
-    assert 1 < Slow.ran < 20 and desk.hung == 0
-    assert desk.run(lambda: 4) == 4
+        pool.run(lambda: network(torch.zeros(1)))
+    assert 1 < Slow.ran < 20 and pool.hung == 0
+    assert pool.run(lambda: 4) == 4
 
 
 def test_other_threads_are_not_affected_by_requests() -> None:
@@ -67,7 +67,7 @@ def test_other_threads_are_not_affected_by_requests() -> None:
         torch.ones(2).sum()
 
     with pytest.raises(TookTooLong):
-        Desk("test", seconds=0.1, grace=30).run(late)
+        WorkerPool("test", seconds=0.1, grace=30).run(late)
     assert computed == [2.0] and float(torch.ones(2).sum()) == 2
 
 
@@ -85,29 +85,29 @@ def test_both_halves_of_the_model_can_be_cancelled(half: str) -> None:
             predictor.words.embed(["a word", "that nobody", "has asked for"])
 
     with pytest.raises(TookTooLong):
-        Desk("test", seconds=0.1, grace=60).run(late)
+        WorkerPool("test", seconds=0.1, grace=60).run(late)
     assert predictor.image_halves == 0 and predictor.words.encoded_words == 0
 
 
-def test_work_that_ends_while_it_is_abandoned_does_not_block_the_desk() -> None:
+def test_work_that_ends_while_it_is_abandoned_does_not_block_the_pool() -> None:
     """A race: the grace period and the work end at the same moment, so worker and caller must agree on the outcome.
 
-    When they decided independently, one desk in nine hung here.
+    When they decided independently, one pool in nine hung here.
     """
     chance = random.Random(0)
     stuck: list[int] = []
 
-    def ask(desk: Desk, seconds: float) -> None:
+    def ask(pool: WorkerPool, seconds: float) -> None:
         with contextlib.suppress(TookTooLong):  # on a busy machine the next request may also be late
-            desk.run(lambda: time.sleep(seconds))
+            pool.run(lambda: time.sleep(seconds))
 
     def provoke(number: int, jitter: float) -> None:
-        desk = Desk("test", seconds=0.02, grace=0.02)
-        ask(desk, 0.04 + jitter)
-        next_one = threading.Thread(target=ask, args=(desk, 0), daemon=True)
+        pool = WorkerPool("test", seconds=0.02, grace=0.02)
+        ask(pool, 0.04 + jitter)
+        next_one = threading.Thread(target=ask, args=(pool, 0), daemon=True)
         next_one.start()
         next_one.join(20)
-        if next_one.is_alive() or len([t for t in desk._workers if t.is_alive()]) != 1:
+        if next_one.is_alive() or len([t for t in pool._workers if t.is_alive()]) != 1:
             stuck.append(number)
 
     for begin in range(0, 100, 20):  # with the old fault, the chance that none of 100 hangs is 1 in 100,000
@@ -121,52 +121,52 @@ def test_work_that_ends_while_it_is_abandoned_does_not_block_the_desk() -> None:
 
 def test_only_the_first_to_settle_sets_the_outcome() -> None:
     """The first to settle sets the outcome; the other only reads it."""
-    errand = Errand(lambda: 1, 1, lambda: True)
-    assert errand.settle(1, None) and not errand.settle(None, TookTooLong("late"))
-    assert (errand.value, errand.error) == (1, None)
+    job = Job(lambda: 1, 1, lambda: True)
+    assert job.settle(1, None) and not job.settle(None, TookTooLong("late"))
+    assert (job.value, job.error) == (1, None)
 
 
 @pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_dies_is_replaced(end: type[BaseException]) -> None:
-    desk = Desk("test", seconds=60)
+    pool = WorkerPool("test", seconds=60)
 
     def die() -> None:
         raise end
 
     with pytest.raises(WorkerDied, match="stopped before this request was done"):
-        desk.run(die)
-    assert desk.run(lambda: 8) == 8 and desk.hung == 0
+        pool.run(die)
+    assert pool.run(lambda: 8) == 8 and pool.hung == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_dies_between_two_requests_is_replaced() -> None:
     """Two workers die while they take a request; it stays in the queue, and its caller starts a third worker."""
 
-    class Deadly(deque[Errand]):
+    class Deadly(deque[Job]):
         deaths = 2
 
-        def popleft(self) -> Errand:
+        def popleft(self) -> Job:
             if self.deaths:
                 self.deaths -= 1
                 raise MemoryError
             return super().popleft()
 
-    desk = Desk("test", threads=2, seconds=60)
-    desk._waiting = Deadly()
-    assert desk.run(lambda: 9) == 9 and desk._waiting.deaths == 0
-    assert desk.run(lambda: 10) == 10 and len(desk._workers) == 2
+    pool = WorkerPool("test", threads=2, seconds=60)
+    pool._waiting = Deadly()
+    assert pool.run(lambda: 9) == 9 and pool._waiting.deaths == 0
+    assert pool.run(lambda: 10) == 10 and len(pool._workers) == 2
 
 
 def test_a_request_that_is_never_started_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Desk, "_staff", lambda desk: None)  # as if the system were out of threads
+    monkeypatch.setattr(WorkerPool, "_start_workers", lambda pool: None)  # as if the system were out of threads
     begin = time.monotonic()
     with pytest.raises(TookTooLong, match="too busy"):
-        Desk("test", seconds=0.1, grace=0.1).run(lambda: 1)
+        WorkerPool("test", seconds=0.1, grace=0.1).run(lambda: 1)
     assert time.monotonic() - begin < 20
 
 
-def test_a_desk_recovers_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_recovers_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
     fail = [True, True]
 
@@ -177,53 +177,53 @@ def test_a_desk_recovers_when_no_thread_can_be_started(monkeypatch: pytest.Monke
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", sometimes)
-    assert Desk("scarce", seconds=30).run(lambda: 2) == 2 and not fail
+    assert WorkerPool("scarce", seconds=30).run(lambda: 2) == 2 and not fail
 
 
 def test_a_visitor_who_leaves_the_queue_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, gone, go_on = threading.Event(), threading.Event(), threading.Event()
-    desk = Desk("test", seconds=60)
-    first = threading.Thread(target=desk.run, args=(lambda: (begun.set(), go_on.wait(30)),))
+    pool = WorkerPool("test", seconds=60)
+    first = threading.Thread(target=pool.run, args=(lambda: (begun.set(), go_on.wait(30)),))
     first.start()
     assert begun.wait(30)
-    monkeypatch.setattr(desk_module, "visitor_waits", lambda: lambda: not gone.is_set())
+    monkeypatch.setattr(pool_module, "visitor_waits", lambda: lambda: not gone.is_set())
     gone.set()
     with pytest.raises(VisitorLeft):
-        desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
+        pool.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
     assert first.is_alive(), "it does not wait for the running request"
     go_on.set()
     first.join()
 
 
 def test_a_hung_request_does_not_block_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, end = Desk("test", seconds=30, grace=0.1), threading.Event()
+    pool, end = WorkerPool("test", seconds=30, grace=0.1), threading.Event()
     with pytest.raises(TookTooLong, match="was stopped"):
-        desk.run(end.wait, seconds=0.1)
-    assert desk.hung == 1 and desk.run(lambda: 5) == 5
-    monkeypatch.setattr(desk_module, "MAX_HUNG", 1)
+        pool.run(end.wait, seconds=0.1)
+    assert pool.hung == 1 and pool.run(lambda: 5) == 5
+    monkeypatch.setattr(pool_module, "MAX_HUNG", 1)
     with pytest.raises(TookTooLong, match="no longer responds"):
-        desk.run(lambda: 6)
+        pool.run(lambda: 6)
     end.set()
     for _ in range(100):
-        if desk.hung == 0:
+        if pool.hung == 0:
             break
         time.sleep(0.02)
-    assert desk.run(lambda: 7) == 7, "the hung request ended"
+    assert pool.run(lambda: 7) == 7, "the hung request ended"
 
 
 def test_a_visitor_who_leaves_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = threading.Event()
-    monkeypatch.setattr(desk_module, "visitor_waits", lambda: lambda: not gone.is_set())
-    desk = Desk("test", seconds=60)
+    monkeypatch.setattr(pool_module, "visitor_waits", lambda: lambda: not gone.is_set())
+    pool = WorkerPool("test", seconds=60)
 
     def work() -> None:
         gone.set()
         checkpoint()
 
     with pytest.raises(VisitorLeft):
-        desk.run(work)
+        pool.run(work)
     with pytest.raises(VisitorLeft):
-        desk.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
+        pool.run(lambda: pytest.fail("nothing is begun for someone who has gone"))
 
 
 # With a server
@@ -261,7 +261,7 @@ def test_a_slow_request_ends_with_a_sentence(slow: tuple[str, Page, Any]) -> Non
 
 def test_the_model_is_free_after_a_visitor_leaves(slow: tuple[str, Page, Any]) -> None:
     address, page, _ = slow
-    page.desk.seconds = 120
+    page.pool.seconds = 120
     try:
         leaver, other = Caller(address), Caller(address)
         before = SlowPredictor.steps
@@ -273,12 +273,12 @@ def test_the_model_is_free_after_a_visitor_leaves(slow: tuple[str, Page, Any]) -
         time.sleep(0.3)
         assert SlowPredictor.steps == steps, "the work of the visitor who left has stopped"
     finally:
-        page.desk.seconds = 3
+        page.pool.seconds = 3
 
 
 def test_a_full_queue_gets_a_sentence(slow: tuple[str, Page, Any]) -> None:
     address, page, demo = slow
-    page.desk.seconds = 120
+    page.pool.seconds = 120
     callers = [Caller(address) for _ in range(4)]
     slow_photo = callers[0].photo(42, 13)
     demo._queue.max_size = 2
@@ -293,7 +293,7 @@ def test_a_full_queue_gets_a_sentence(slow: tuple[str, Page, Any]) -> None:
         assert "Queue is full" in joined[-1].json()["detail"]
     finally:
         SlowPredictor.go_on.set()
-        page.desk.seconds, demo._queue.max_size = 3, 32
+        page.pool.seconds, demo._queue.max_size = 3, 32
     for caller, answer in zip(callers[:3], joined, strict=False):
         assert caller.read_segment(answer).labels == {"sky"}
     SlowPredictor.go_on.clear()
@@ -304,7 +304,7 @@ def test_pressing_again_skips_queued_requests(slow: tuple[str, Page, Any]) -> No
     visitor, blocker = Caller(address), Caller(address)
     visitor.open_page()
     SlowPredictor.go_on.clear()
-    page.desk.seconds = 120
+    page.pool.seconds = 120
     try:
         blocking = blocker.join_segment(blocker.photo(43, 13), "sky")
         decoded = page.models.get(None).vocabularies_decoded  # type: ignore[attr-defined]
@@ -312,7 +312,7 @@ def test_pressing_again_skips_queued_requests(slow: tuple[str, Page, Any]) -> No
         pressed = [visitor.press(photo, f"word{i}: stuff") for i in range(4)]
     finally:
         SlowPredictor.go_on.set()
-        page.desk.seconds = 3
+        page.pool.seconds = 3
     stages = visitor.read_pressed(pressed)
     assert blocker.read_segment(blocking).labels == {"sky"}
     assert [None if stage is None else [e["label"] for e in stage["segments"]] for stage in stages] == [
