@@ -28,11 +28,12 @@ def load(
 ) -> Predictor:
     """Loads a predictor of variant "xs", "s", "m" or "l"; defaults to the variant of `checkpoint`, or "xs".
 
-    `checkpoint` is an official `.pth` or a file written by `eovseg convert` or `eovseg export`. By default, XS uses the
-    weights that ship with the project, and S, M and L those fetched by `eovseg download`, without which loading them is
-    an error. `device` is "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64", "bfloat16" (autocast; warns where the device only
-    emulates it). The `backend` "openvino" runs the image encoder with OpenVINO and is the fastest on CPUs; "compile"
-    compiles it with torch at the first photo of each size. Raises `ConfigError` and `CheckpointError`.
+    `checkpoint` is an official `.pth` or a file written by `eovseg convert` or `eovseg export`. By default, XS uses
+    the weights that ship with the project, and S, M and L those fetched by `eovseg download`, without which loading
+    them is an error. `device` is "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:1" or "mps"; `dtype` is
+    "float32", "float64", "bfloat16" (autocast; warns where the device only emulates it). The `backend` "openvino"
+    runs the image encoder with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first
+    photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)

@@ -120,7 +120,7 @@ def test_broken_files_get_one_sentence(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("photos/bear.jpg", "bear.jpg is not a checkpoint. Give an official .pth or a"), ("photos", "photos is a folder.")],
+    [("photos/bear.jpg", "bear.jpg is not a checkpoint. Give an official .pth"), ("photos", "photos is a folder.")],
 )
 def test_a_photo_or_a_folder_is_not_called_damaged(file: str, said: str) -> None:
     with pytest.raises(eovseg.CheckpointError) as caught:

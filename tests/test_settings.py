@@ -37,7 +37,7 @@ def test_errors_name_the_value_and_what_is_allowed(values: dict[str, Any], sente
 
 def test_a_misspelt_setting_is_named_with_the_right_ones(xs: Predictor) -> None:
     for call in (Settings, lambda **given: xs(np.zeros((9, 9, 3), np.uint8), "sky", **given)):
-        with pytest.raises(ConfigError, match=r"no setting 'threshhold'; did you mean one of .*score_threshold") as said:
+        with pytest.raises(ConfigError, match=r"no setting 'threshhold'; did you mean .*score_threshold") as said:
             call(threshhold=0.5)
         assert "\n" not in str(said.value)
 
