@@ -19,6 +19,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).parent.parent
+MEANING = """– means that something was not
+measured or does not exist. The times are those of [start.csv](../assets/benchmarks/start.csv), which also has the
+much shorter processor times, and [tests.csv](../assets/benchmarks/tests.csv)."""
 WHEEL = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
 
 
@@ -70,9 +73,7 @@ def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
 def main(before: str, after: str = "HEAD") -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         old, new = dict(described(before, Path(one))), dict(described(after, Path(two)))
-    print(f"# Structure\n\n`python -m tests.structure {before} {after}` compares two commits; – means that something was not")
-    print("measured or does not exist. The times are those of [start.csv](../assets/benchmarks/start.csv), which also has the")
-    print("much shorter processor times, and [tests.csv](../assets/benchmarks/tests.csv).\n")
+    print(f"# Structure\n\n`python -m tests.structure {before} {after}` compares two commits; {MEANING}\n")
     print(f"| | {before} | {after} |\n| --- | --- | --- |")
     for name in new | old:
         print(f"| {name} | {old.get(name, '–')} | {new.get(name, '–')} |")
