@@ -337,7 +337,7 @@ def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
 def _like_preset(entries: Sequence[Entry]) -> list[str]:
     """A sentence if the only word resembles the name of a preset or its beginning ("coco", "ade20k")."""
     words = [name for names, _ in entries for name in names]
-    if len(words) != 1:
+    if len(words) != 1 or len(words[0]) > 2 * max(map(len, preset_names())):
         return []
     presets: dict[str, list[str]] = {}
     for preset in preset_names():
