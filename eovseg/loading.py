@@ -82,7 +82,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
-        why = {"cuda": str(error).splitlines()[0].rstrip("."), "mps": "PyTorch finds no Apple GPU"}
+        why = {"cuda": str(error).splitlines()[0].partition(". ")[0].rstrip("."), "mps": "PyTorch finds no Apple GPU"}
         reason = why.get(str(name).partition(":")[0], "there is no device of this name")
         raise ConfigError(
             f"The device {name!r} is not available ({reason}); choose auto, cpu, cuda, cuda:1 (the second GPU) or mps."

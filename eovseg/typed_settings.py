@@ -74,8 +74,9 @@ def names_checked(call: Callable[P, R]) -> Callable[P, R]:
     def checked(*values: P.args, **named: P.kwargs) -> R:
         for name in named:
             if name not in known:
-                allowed = difflib.get_close_matches(name, known, n=5) or known
-                raise ConfigError(f"There is no setting {name!r}; did you mean one of {', '.join(allowed)}?")
+                close = " or ".join(difflib.get_close_matches(name, known, n=5))
+                meant = f"did you mean {close}?" if close else f"choose from {', '.join(known)}."
+                raise ConfigError(f"There is no setting {name!r}; {meant}")
         return call(*values, **named)
 
     return checked

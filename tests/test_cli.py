@@ -53,7 +53,7 @@ def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsy
     assert "Traceback" not in captured.err
     said = captured.out.splitlines()
     assert len(said) == 2 and said[0].startswith(f"{photos / 'a.jpg'}: ")
-    assert said[0].endswith(f"written to {out / 'a-overlay.png'} and 3 more")
+    assert said[0].endswith(f"written to {out / 'a-overlay.png'} and 3 more files")
     assert (out / "a-overlay.png").is_file() and (out / "b-panoptic.json").is_file()
 
 

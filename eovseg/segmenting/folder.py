@@ -124,6 +124,6 @@ def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) 
         print(json.dumps(line), flush=True)
     elif files:
         found = "1 segment" if len(result.segments) == 1 else f"{len(result.segments)} segments"
-        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        more = {1: "", 2: " and 1 more file"}.get(len(files), f" and {len(files) - 1} more files")
         tqdm.write(f"{photo.path}: {found}, written to {files[0]}{more}")
         sys.stdout.flush()
