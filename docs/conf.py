@@ -63,6 +63,7 @@ _LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 def relinked(text: str, folder: Path, page: Path) -> str:
     """Markdown whose links count from `folder`, with links that count from `page` and lead to pages where there are."""
     pages = {(HERE.parent / file).resolve(): f"generated/{name}.md" for name, file in CHECKOUT_PAGES.items()}
+    pages |= {source.resolve(): f"notebooks/{source.name}" for source in notebook_pages.SOURCES}
 
     def link(found: re.Match[str]) -> str:
         target = (folder / found[1]).resolve()

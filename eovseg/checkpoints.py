@@ -27,6 +27,7 @@ from eovseg.model.network import EOVSeg
 from eovseg.whole_files import whole_file, write_whole
 
 FORMAT = "eovseg-1"
+_TORCH_STARTS = (b"PK", b"\x80")  # of files by `torch.save`: a zip file, in old versions a pickle
 
 # File ids on the authors' Google Drive, from their README (December 2024).
 _DRIVE_IDS = {
@@ -173,9 +174,18 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"The checkpoint {path} does not exist. Give the path of a .pth or .safetensors file.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"The checkpoint {path} {what}. Give the path of a .pth or .safetensors file.")
+    with path.open("rb") as file:
+        start = file.read(9)
+    safetensors = start[8:] == b"{"
+    if not safetensors and not start.startswith(_TORCH_STARTS):
+        raise CheckpointError(
+            f"{path.name} is {'not a checkpoint' if start else 'empty'}. Give an official .pth or a .safetensors file "
+            "written by `eovseg convert` or `eovseg export`."
+        )
     digest = file_digest(path)
-    checkpoint = _read_safetensors(path) if _is_safetensors(path) else _read_official(path)
+    checkpoint = _read_safetensors(path) if safetensors else _read_official(path)
     checkpoint.digest = digest
     if variant is not None and checkpoint.config.variant != variant.lower():
         raise CheckpointError(
@@ -189,12 +199,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from eovseg.choices import Backend, Dtype, Task
+from eovseg.errors import VocabularyError
 from eovseg.model.config import SHARES, Composition, Ensemble, Variant
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -18,6 +19,10 @@ from eovseg.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
+_NO_WORDS = (
+    'No words were given: say with -v what to look for, such as -v "dog; grass: stuff", '
+    "or name a preset (-v everyday) or a file of words."
+)
 _SETTINGS = ("task", "ensemble", *SHARES, "composition", "edges", "calibration")
 
 
@@ -67,21 +72,25 @@ def chosen_settings(options: argparse.Namespace) -> Settings:
 
 def add_word_options(parser: argparse.ArgumentParser) -> None:
     """The words of a result: what `chosen_words` reads."""
-    words = 'words ("dog; mug.word; sky: stuff"), a preset or a file; repeat the option to add more words'
-    parser.add_argument("-v", "--vocabulary", required=True, action="append", help=words)
+    words = 'required: words ("dog; mug.word; sky: stuff"), a preset or a file; repeat the option to add more words'
+    parser.add_argument("-v", "--vocabulary", action="append", help=words)
     parser.add_argument("--background", help="words that only compete; their pixels become one segment, other")
 
 
 def chosen_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabulary, Vocabulary | None]:
     """The vocabulary and the background, if any; `tell` prints the notes from parsing them."""
+    if not options.vocabulary:
+        raise VocabularyError(_NO_WORDS)
     background = read_words(options.background, tell) if options.background else None
     words = reduce(add, map(Vocabulary.read, options.vocabulary))
     _tell_notes(words, tell)
     return words, background
 
 
-def read_words(text: str, tell: bool = True) -> Vocabulary:
-    """`Vocabulary.read(text)`; `tell` prints its notes. Raises `VocabularyError`."""
+def read_words(text: str | None, tell: bool = True) -> Vocabulary:
+    """`Vocabulary.read(text)`; `tell` prints its notes. Raises `VocabularyError`, also for None."""
+    if text is None:
+        raise VocabularyError(_NO_WORDS)
     words = Vocabulary.read(text)
     _tell_notes(words, tell)
     return words

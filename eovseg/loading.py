@@ -9,7 +9,7 @@ from eovseg.advice.honesty import read_honesty
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
-from eovseg.errors import ConfigError
+from eovseg.errors import CheckpointError, ConfigError
 from eovseg.fast import optimise
 from eovseg.fast.precision import has_bfloat16
 from eovseg.model.config import variant_config
@@ -28,12 +28,12 @@ def load(
 ) -> Predictor:
     """Loads a predictor of variant "xs", "s", "m" or "l"; defaults to the variant of `checkpoint`, or "xs".
 
-    `checkpoint` is an official `.pth` or a file written by `eovseg convert`. By default, XS uses the weights that ship
-    with the project, and S, M and L those fetched by `eovseg download`. If these are missing, open_clip loads CLIP's
-    towers, and a warning says that the head is untrained. `device` is "auto" (CUDA if available, else CPU), "cpu",
-    "cuda", "cuda:1" or "mps"; `dtype` is "float32", "float64", "bfloat16" (autocast; warns where the device only
-    emulates it). The `backend` "openvino" runs the image encoder with OpenVINO and is the fastest on CPUs; "compile"
-    compiles it with torch at the first photo of each size. Raises `ConfigError` and `CheckpointError`.
+    `checkpoint` is an official `.pth` or a file written by `eovseg convert` or `eovseg export`. By default, XS uses
+    the weights that ship with the project, and S, M and L those fetched by `eovseg download`, without which loading
+    them is an error. `device` is "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:1" or "mps"; `dtype` is
+    "float32", "float64", "bfloat16" (autocast; warns where the device only emulates it). The `backend` "openvino"
+    runs the image encoder with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first
+    photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)
@@ -48,23 +48,19 @@ def load(
         )
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)
     if path is None:
-        network = EOVSeg(config, pretrained=True)
-        warnings.warn(
-            f"No trained weights of EOV-Seg {config.variant.upper()} were found, so its masks and classes are random. "
-            f"Run `eovseg download {config.variant}` or give a checkpoint.",
-            stacklevel=2,
+        raise CheckpointError(
+            f"The weights of EOV-Seg {config.variant.upper()} are not on this machine; run "
+            f"`eovseg download {config.variant}`, or give the file as checkpoint."
         )
-        words, weights, digest, honesty = coco_training_words(), config.pretrained, "", None
-    else:
-        loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
-        # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
-        network = EOVSeg(loaded.config, pretrained=not loaded.complete)
-        load_into(network, loaded, path.name)
-        if checkpoint is None and loaded.config.variant != "xs":
-            check_record(path, loaded.digest)
-        words = coco_training_words() if loaded.training_words is None else loaded.training_words
-        weights = loaded.digest if loaded.complete else loaded.config.pretrained
-        digest, honesty = loaded.digest, read_honesty(path, loaded.digest)
+    loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
+    # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
+    network = EOVSeg(loaded.config, pretrained=not loaded.complete)
+    load_into(network, loaded, path.name)
+    if checkpoint is None and loaded.config.variant != "xs":
+        check_record(path, loaded.digest)
+    words = coco_training_words() if loaded.training_words is None else loaded.training_words
+    weights = loaded.digest if loaded.complete else loaded.config.pretrained
+    digest, honesty = loaded.digest, read_honesty(path, loaded.digest)
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -85,8 +81,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = {"cuda": str(error).splitlines()[0].partition(". ")[0].rstrip("."), "mps": "PyTorch finds no Apple GPU"}
+        reason = why.get(str(name).partition(":")[0], "there is no device of this name")
         raise ConfigError(
-            f"The device {name!r} is not available ({str(error).splitlines()[0]}). Try auto or cpu."
+            f"The device {name!r} is not available ({reason}); choose auto, cpu, cuda, cuda:1 (the second GPU) or mps."
         ) from error
     return device

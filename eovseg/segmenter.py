@@ -34,6 +34,7 @@ from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
 from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.stages import Decoded, ImageState, RawOutput
+from eovseg.typed_settings import names_checked
 from eovseg.vocabulary import Vocabulary, Words
 
 KEPT_PHOTOS = 4
@@ -178,6 +179,7 @@ class Segmenter:
         seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
         return class_log_probabilities(decoded.logits, seen, rule.alpha, rule.beta, rule.ensemble)[0]
 
+    @names_checked
     def compose(
         self,
         decoded: Decoded,
@@ -303,6 +305,7 @@ class Segmenter:
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
+    @names_checked
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import SHARES, Composition, Ensemble, ModelConfig, check_calibration
-from eovseg.typed_settings import check_words, share, shown
+from eovseg.typed_settings import check_words, names_checked, share, shown
 
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 
@@ -79,6 +79,9 @@ class Settings:
         values = asdict(self)
         del values["task"]
         return values
+
+
+Settings.__init__ = names_checked(Settings.__init__)  # type: ignore[method-assign]
 
 
 class SettingsArguments(TypedDict, total=False):

@@ -1,12 +1,18 @@
 """Run-time type checks for dataclasses of settings."""
 
+import difflib
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eovseg.errors import ConfigError
 
 _LARGEST = 1e300  # larger integers cannot be converted to float
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def fits(value: object, hint: Any) -> bool:
@@ -58,3 +64,19 @@ def share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or value < 0 or not value <= 1:
         raise ConfigError(f"{name}={shown(value)} is outside 0 to 1.")
     return float(value)
+
+
+def names_checked(call: Callable[P, R]) -> Callable[P, R]:
+    """`call`, with a `ConfigError` that suggests the right name where a keyword is misspelt."""
+    known = [name for name in signature(call).parameters if name != "self"]
+
+    @wraps(call)
+    def checked(*values: P.args, **named: P.kwargs) -> R:
+        for name in named:
+            if name not in known:
+                close = " or ".join(difflib.get_close_matches(name, known, n=5))
+                meant = f"did you mean {close}?" if close else f"choose from {', '.join(known)}."
+                raise ConfigError(f"There is no setting {name!r}; {meant}")
+        return call(*values, **named)
+
+    return checked

@@ -167,12 +167,7 @@ class Vocabulary:
         key = value.strip().lower()
         if key in preset_names():
             return cls.preset(key)
-        parsed = _parse(value, _beside(Path()))
-        close = difflib.get_close_matches(key, preset_names(), n=1, cutoff=0.85) if len(parsed.words) == 1 else []
-        if not close:
-            return parsed
-        hint = f"{_quote(value.strip())} is used as a word; there is a preset with a similar name, {_quote(close[0])}."
-        return cls(parsed.classes, (*parsed.notes, hint))
+        return _parse(value, _beside(Path()))
 
     @classmethod
     def coerce(cls, value: "Words") -> "Vocabulary":
@@ -335,8 +330,23 @@ def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
         notes.append(f'The class "{INVALID}" means unlabelled pixels and was skipped.')
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
-    told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]])]
+    told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]]), *_like_preset(said)]
     return _build(entries, found, cleaned, told, blanks)
+
+
+def _like_preset(entries: Sequence[Entry]) -> list[str]:
+    """A sentence if the only word resembles the name of a preset or its beginning ("coco", "ade20k")."""
+    words = [name for names, _ in entries for name in names]
+    if len(words) != 1 or len(words[0]) > 2 * max(map(len, preset_names())):
+        return []
+    presets: dict[str, list[str]] = {}
+    for preset in preset_names():
+        parts = preset.split("-")
+        for count in range(1, len(parts) + 1):
+            presets.setdefault("-".join(parts[:count]), []).append(preset)
+    close = difflib.get_close_matches(re.sub(r"[\s_]+", "-", words[0].lower()), presets, n=1, cutoff=0.85)
+    listed = " or ".join(map(_quote, presets[close[0]])) if close else ""
+    return [f"{_quote(words[0])} is used as a word; did you mean the preset {listed}?"] if close else []
 
 
 def _drop_prefixes(entries: Sequence[Entry]) -> None:

@@ -19,6 +19,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).parent.parent
+MEANING = """– means that something was not
+measured or does not exist. The times are those of [start.csv](../assets/benchmarks/start.csv), which also has the
+much shorter CPU times, and [tests.csv](../assets/benchmarks/tests.csv)."""
 WHEEL = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
 
 
@@ -60,7 +63,7 @@ def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
     for file, key in (("start.csv", "start"), ("tests.csv", "tests")):
         if (path := folder / "assets" / "benchmarks" / file).exists():
             rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-            yield from ((f"{row[key]}, seconds", row["seconds"]) for row in rows)
+            yield from ((f"{row[key]}, wall-clock seconds", row["seconds"]) for row in rows)
     subprocess.run([*WHEEL, str(folder / "wheel"), str(folder)], check=True)
     (wheel,) = (folder / "wheel").glob("*.whl")
     top = sorted({name.split("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info/" not in name})
@@ -70,7 +73,7 @@ def described(revision: str, folder: Path) -> Iterator[tuple[str, str]]:
 def main(before: str, after: str = "HEAD") -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         old, new = dict(described(before, Path(one))), dict(described(after, Path(two)))
-    print(f"# Structure\n\nBy `python -m tests.structure {before} {after}`; – was not measured or is not there.\n")
+    print(f"# Structure\n\n`python -m tests.structure {before} {after}` compares two commits; {MEANING}\n")
     print(f"| | {before} | {after} |\n| --- | --- | --- |")
     for name in new | old:
         print(f"| {name} | {old.get(name, '–')} | {new.get(name, '–')} |")

@@ -141,7 +141,10 @@ def test_no_file_names_a_machine() -> None:
             assert not found, f"{path.relative_to(ROOT)} names {found.group()}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "assets/photos/README.md", "CHANGELOG.md"])
+LINKED = ["README.md", "assets/photos/README.md", "assets/weights/README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("name", [*LINKED, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 def test_links_resolve(name: str) -> None:
     document = ROOT / name
     text = document.read_text(encoding="utf-8")

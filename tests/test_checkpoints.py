@@ -118,6 +118,16 @@ def test_broken_files_get_one_sentence(tmp_path: Path, name: str) -> None:
     assert message.endswith(".") and "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("photos/bear.jpg", "bear.jpg is not a checkpoint. Give an official .pth"), ("photos", "photos is a folder.")],
+)
+def test_a_photo_or_a_folder_is_not_called_damaged(file: str, said: str) -> None:
+    with pytest.raises(eovseg.CheckpointError) as caught:
+        eovseg.load(checkpoint=asset_path(file))
+    assert said in str(caught.value)
+
+
 def test_a_pickle_with_code_does_not_run(tmp_path: Path) -> None:
     target = tmp_path / "made by the pickle"
     for name, write in (("zip.pth", torch.save), ("plain.pth", lambda o, p: p.write_bytes(pickle.dumps(o, 2)))):
@@ -151,8 +161,10 @@ def test_without_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch
         raise OSError("no network")
 
     monkeypatch.setattr("open_clip.create_model", unreachable)
-    with pytest.raises(eovseg.CheckpointError, match=r"RN50/openai \(244 MB\)"):
+    with pytest.raises(eovseg.CheckpointError, match="run `eovseg download s`, or give the file"):
         eovseg.load("s")
+    with pytest.raises(eovseg.CheckpointError, match=r"RN50/openai \(244 MB\)"):
+        EOVSeg(variant_config("s"), pretrained=True)
     monkeypatch.setattr("gdown.download", unreachable)
     with pytest.raises(eovseg.CheckpointError, match="1UgLrRxpi4l30F8zTqhEv7cEW23TCGv3h"):
         download("s")

@@ -51,6 +51,9 @@ def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsy
     assert "broken.jpg" in captured.err
     assert "1 of 3 photos could not be segmented." in captured.err
     assert "Traceback" not in captured.err
+    said = captured.out.splitlines()
+    assert len(said) == 2 and said[0].startswith(f"{photos / 'a.jpg'}: ")
+    assert said[0].endswith(f"written to {out / 'a-overlay.png'} and 3 more files")
     assert (out / "a-overlay.png").is_file() and (out / "b-panoptic.json").is_file()
 
 
@@ -90,6 +93,8 @@ def test_vocabulary_from_a_file_and_tasks(photos: Path, tmp_path: Path, capsys: 
         (["segment", "no*match.jpg", "-v", WORDS, "--json"], "no*match.jpg"),
         (["segment", "x.jpg", "-v", " ; ", "--json"], "word"),
         (["segment", "x.jpg", "-v", WORDS], "-o"),
+        (["segment", "x.jpg", "--json"], "No words were given: say with -v"),
+        (["doctor", "x.jpg"], "No words were given: say with -v"),
         (["segment", "x.jpg", "-v", WORDS, "--json", "--subject", "cat"], "choose of bear, grass, road."),
         (["segment", "x.jpg", "-v", WORDS, "--json", "--checkpoint", "none.pth"], "none.pth"),
         (["convert", "none.pth", "out.safetensors"], "none.pth"),

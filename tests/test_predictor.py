@@ -207,8 +207,10 @@ def test_wrong_variant_device_and_type() -> None:
         eovseg.load("xxl")
     with pytest.raises(eovseg.ConfigError):
         eovseg.load("xs", dtype="float16")  # type: ignore[arg-type]
-    with pytest.raises(eovseg.EovsegError):
-        eovseg.load("xs", device="toaster")
+    allowed = r"; choose auto, cpu, cuda, cuda:1 \(the second GPU\) or mps\.$"
+    for device in ("gpu", "mps:7", "cuda:99"):
+        with pytest.raises(eovseg.ConfigError, match=f"^The device '{device}' is not available .*{allowed}"):
+            eovseg.load("xs", device=device)
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("mps", False), ("cuda", True)])

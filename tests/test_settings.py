@@ -35,6 +35,13 @@ def test_errors_name_the_value_and_what_is_allowed(values: dict[str, Any], sente
     assert str(refusal.value) == sentence
 
 
+def test_a_misspelt_setting_is_named_with_the_right_ones(xs: Predictor) -> None:
+    for call in (Settings, lambda **given: xs(np.zeros((9, 9, 3), np.uint8), "sky", **given)):
+        with pytest.raises(ConfigError, match=r"no setting 'threshhold'; did you mean .*score_threshold") as said:
+            call(threshhold=0.5)
+        assert "\n" not in str(said.value)
+
+
 def test_numbers_of_any_kind_become_floats() -> None:
     settings = Settings(alpha=1, beta=np.float32(0.5), calibration=[2, -1])  # type: ignore[arg-type]
     assert type(settings.alpha) is type(settings.beta) is float

@@ -175,6 +175,9 @@ def test_coerce() -> None:
     mistyped = Vocabulary.coerce("ade20k-15")
     assert names(mistyped) == [("ade20k-15",)]
     assert '"ade20k-150"' in mistyped.notes[0]
+    for word, presets in (("cocoo", '"coco-panoptic-133" or "coco-stuff-171"'), ("Cityscapes 19", '"cityscapes-19"')):
+        assert Vocabulary.parse(word).notes == (f'"{word}" is used as a word; did you mean the preset {presets}?',)
+    assert Vocabulary.parse("cocoo; dog").notes == Vocabulary.parse("coconut").notes == ()
     assert Vocabulary.coerce(["a", preset]) == Vocabulary.parse("a") + preset
     with pytest.raises(VocabularyError, match="not dict"):
         Vocabulary.coerce({"a": 1})  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from eovseg.command_options import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `eovseg doctor`."""
     add_photos(parser)
-    parser.add_argument("-v", "--vocabulary", required=True, help="the list: words, a preset or a file")
+    parser.add_argument("-v", "--vocabulary", help="required: the list as words, a preset or a file")
     add_model_options(parser)
     add_settings_options(parser, task=False)
     parser.set_defaults(run=run)

@@ -40,7 +40,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Writing:
-    """Where results go: the file kinds `files` below `output`, and one JSON object per photo to standard output."""
+    """Where results go: the file kinds `files` below `output`, and standard output.
+
+    There a line per photo says where its files are, or with `to_stdout` is its result as JSON.
+    """
 
     output: Path | None = None
     files: tuple[str, ...] = tuple(FILES)
@@ -119,3 +122,8 @@ def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) 
     if writing.to_stdout:
         line: dict[str, Any] = {**result.to_json(), "photo": photo.path, "files": [str(path) for path in files]}
         print(json.dumps(line), flush=True)
+    elif files:
+        found = "1 segment" if len(result.segments) == 1 else f"{len(result.segments)} segments"
+        more = {1: "", 2: " and 1 more file"}.get(len(files), f" and {len(files) - 1} more files")
+        tqdm.write(f"{photo.path}: {found}, written to {files[0]}{more}")
+        sys.stdout.flush()

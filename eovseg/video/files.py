@@ -15,6 +15,7 @@ from eovseg.errors import ConfigError, VideoError
 from eovseg.model.config import Composition, Ensemble
 from eovseg.predictor import Predictor
 from eovseg.settings import Calibration, Settings
+from eovseg.typed_settings import names_checked
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.writing import SUFFIXES, cannot_write, whole_output, write_video
@@ -57,6 +58,7 @@ def _same(first: Path, second: Path) -> bool:
     return first.absolute() == second.absolute()
 
 
+@names_checked
 def segment_video(
     predictor: Predictor,
     source: str | Path,

@@ -38,6 +38,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> Path
     """A folder with the files that the pages use."""
     with Image.open(asset_path("photos/bear.jpg")) as photo:
         photo.resize((292, 320)).save(tmp_path / "photo.jpg")
+    (tmp_path / "assets" / "photos").mkdir(parents=True)
+    shutil.copy(tmp_path / "photo.jpg", tmp_path / "assets" / "photos" / "bear.jpg")
     write_frames(tmp_path / "walk.mp4", ball_frames(3))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(eovseg, "load", lambda *_, **__: xs)
