@@ -32,7 +32,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
 
     `predictor` itself is not modified. Raises `ConfigError` if the model has neither TDEE nor SDI.
     """
-    if predictor.config.fusion not in ("TDEE", "SDI"):
+    if predictor.config.fusion in ("none", "EAF"):
         raise ConfigError(
             f"fusion={predictor.config.fusion!r} cannot be switched off after training; give a model with TDEE or SDI."
         )

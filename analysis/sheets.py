@@ -85,7 +85,7 @@ def draw_sheets(
     results: list[Result] = []
     routers: list[RouterRow] = []
     names = sheet_names(photos)
-    without = without_fusion(predictor) if predictor.config.fusion in ("TDEE", "SDI") else None
+    without = without_fusion(predictor) if predictor.config.fusion not in ("none", "EAF") else None
     for image, name in zip(images, names, strict=True):
         decoded = predictor.decode(predictor.encode_image(image), vocabulary, intermediates=True)
         result = replace(predictor.compose(decoded), name=name)

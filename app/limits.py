@@ -28,33 +28,10 @@ FILE_SECONDS = 7200  # age at which uploads and downloads are deleted
 FILES_BYTES = 2_000_000_000  # of uploads and downloads together; above it the oldest are deleted
 
 __all__ = [
-    "BODY_BYTES",
-    "BUSY_SECONDS",
-    "CLIP_SIDE",
-    "FILES_BYTES",
-    "FILE_SECONDS",
-    "KEPT_VALUES",
-    "LARGE_MODEL_SESSIONS",
-    "MAX_CALLERS",
-    "MAX_CLIP_FRAMES",
-    "MAX_CLIP_SECONDS",
-    "MAX_FILES",
-    "MAX_FILE_SIZE",
-    "MAX_PIXELS",
-    "MAX_QUEUE",
-    "MAX_RUNS",
-    "MAX_SESSIONS",
-    "MAX_TEXT",
-    "MAX_WORDS",
-    "MAX_WORD_CHARACTERS",
-    "REMEMBERED_WORDS",
-    "REQUEST_SECONDS",
-    "RUN_SECONDS",
-    "SESSION_SECONDS",
-    "START_SECONDS",
-    "UNDO_STEPS",
-    "UPLOAD_BYTES",
-    "described",
+    "BODY_BYTES", "BUSY_SECONDS", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "KEPT_VALUES", "LARGE_MODEL_SESSIONS",
+    "MAX_CALLERS", "MAX_CLIP_FRAMES", "MAX_CLIP_SECONDS", "MAX_FILES", "MAX_FILE_SIZE", "MAX_PIXELS", "MAX_QUEUE",
+    "MAX_RUNS", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS", "REMEMBERED_WORDS", "REQUEST_SECONDS",
+    "RUN_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UNDO_STEPS", "UPLOAD_BYTES", "described",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
 mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
-its embedding by the frozen tower less the mean of what else is in the same photo, and a share of the trained
+its embedding by the frozen image encoder less the mean of what else is in the same photo, and a share of the trained
 classifier's embedding less the mean of the training words, among which it lies. The vector is the mean of the training
 words plus as much of this direction as lets it win few of the other kernels of the example's photo. The directions of
 several examples are averaged, and that of the name with them. `docs/words-by-example.md` has the measurements.
@@ -24,7 +24,7 @@ from eovseg.model.values import Logits
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
-# Share of the frozen tower's direction. Without some of the trained classifier's, void takes what the word stands for.
+# Share of the frozen image encoder's direction; without the trained classifier's, void takes what the word stands for.
 _FROZEN = 0.5
 # Largest share of the other kernels of its photo that an example may win from the training words.
 _FALSE_ALARMS = 0.05
@@ -125,7 +125,7 @@ def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -
 def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
     """(G, Q) bool: whether each of the vectors (G, D), added to the training words, wins each kernel.
 
-    `logits` are those of the kernels for the training words, and `others` (Q, D) their embeddings by the frozen tower.
+    `logits` are those of the kernels for the training words, `others` (Q, D) their embeddings by the frozen encoder.
     """
     network, rule = predictor.network, predictor.config
     count = len(candidates)
@@ -136,11 +136,12 @@ def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Te
         known = known.double().expand(count, -1, -1)
         return torch.cat([known[..., :-1], new, known[..., -1:]], dim=-1)
 
-    layer, tower = network.decoder.layers[-1], network.feature_extractor
+    trained_scale, frozen_scale = network.decoder.layers[-1].logit_scale, network.feature_extractor.logit_scale
+    assert isinstance(trained_scale, Tensor)
     joined = replace(
         logits,
-        class_logits=(added(logits.class_logits[-1], logits.class_embeddings, layer.logit_scale),),
-        out_of_vocabulary_logits=added(logits.out_of_vocabulary_logits, others[None], tower.logit_scale),
+        class_logits=(added(logits.class_logits[-1], logits.class_embeddings, trained_scale),),
+        out_of_vocabulary_logits=added(logits.out_of_vocabulary_logits, others[None], frozen_scale),
     )
     seen = torch.from_numpy(np.append(predictor.seen(Vocabulary.preset(TRAINING_PRESET)), False)).to(others.device)
     scores = class_log_probabilities(joined, seen, rule.alpha, rule.beta, rule.ensemble)[..., :-1]

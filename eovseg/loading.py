@@ -32,7 +32,7 @@ def load(
     the weights that ship with the project, and S, M and L those fetched by `eovseg download`, without which loading
     them is an error. `device` is "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:1" or "mps"; `dtype` is
     "float32", "float64", "bfloat16" (autocast; warns where the device only emulates it). The `backend` "openvino"
-    runs the image encoder with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first
+    runs the image half with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first
     photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
     config = variant_config(variant or "xs")
@@ -53,7 +53,7 @@ def load(
             f"`eovseg download {config.variant}`, or give the file as checkpoint."
         )
     loaded = read_checkpoint(path, config.variant if variant or checkpoint is None else None)
-    # A head-only file of S, M or L also needs CLIP's weights; XS's towers are always installed.
+    # A head-only file of S, M or L also needs CLIP's weights; XS's encoders are always installed.
     network = EOVSeg(loaded.config, pretrained=not loaded.complete)
     load_into(network, loaded, path.name)
     if checkpoint is None and loaded.config.variant != "xs":

@@ -63,14 +63,15 @@ def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict
     result = []
     for row, counts in measured:
         base, base_counts = plain.get(row["seed"], (None, None))
-        paper = dict(zip(_MEASURED, TABLE_4[row["fusion"], row["VAS"]], strict=True))
-        start = dict(zip(_MEASURED, TABLE_4["none", False], strict=True))
+        # The paper does not have a fusion that somebody adds.
+        paper: tuple[float | None, ...] = TABLE_4.get((row["fusion"], row["VAS"]), (None,) * len(_MEASURED))
         gains: dict[str, float | None] = {}
         for name in _MEASURED:
             gains[f"{name} gain"] = None if base is None else row[name] - base[name]
         gains |= _gain_bounds(counts, None if row is base else base_counts)
-        theirs = {f"paper {name}": paper[name] for name in _MEASURED}
-        theirs |= {f"paper {name} gain": paper[name] - start[name] for name in _MEASURED}
+        theirs: dict[str, float | None] = {}
+        for name, value, start in zip(_MEASURED, paper, TABLE_4["none", False], strict=True):
+            theirs |= {f"paper {name}": value, f"paper {name} gain": None if value is None else value - start}
         result.append(row | gains | theirs)
     return result
 

@@ -13,7 +13,7 @@ from eovseg.fast.values import FastLayerOutput, FastLogits, PreparedFeatures, Wa
 from eovseg.fast.vas import word_rows
 from eovseg.model.backbones import ClipResNet
 from eovseg.model.network import EOVSeg
-from eovseg.model.values import ImageFeatures, Selection, TextEmbeddings
+from eovseg.model.values import ImageFeatures, TextEmbeddings
 
 ImageEngine = Callable[[Tensor, tuple[int, int]], PreparedFeatures]  # from normalised, padded pixels and photo size
 
@@ -97,14 +97,6 @@ class FastEOVSeg(EOVSeg):
     def _pixel_embeddings(self, features: ImageFeatures) -> Tensor | None:
         known = features.pixel_embeddings if isinstance(features, PreparedFeatures) else None
         return self.vas.embed(features.aggregated) if known is None and self.vas is not None else known
-
-    def select(self, aggregated: Tensor, text: Tensor, embedding: Tensor | None = None) -> Selection:
-        """Like the plain version; `embedding` is E (B, D, h, w), if it is known."""
-        if self.vas is None or embedding is None:
-            return super().select(aggregated, text)
-        attention = self.vas.attention_maximum(embedding, text)
-        weights = self.vas.weights(attention)
-        return Selection(self.vas.select(aggregated, weights), attention, weights)
 
     def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
         """Like the plain version, but reuses CLIP's attention of `prepare` and computes in float32, not float16."""

@@ -1,6 +1,6 @@
 """Class scores: mask pooling, cosine logits and the ensemble of two classifiers (paper Eq. 11, App. B, Table 10).
 
-The out-of-vocabulary classifier pools with the frozen tower's head: `embed_masks` in `eovseg.model.backbones`.
+The out-of-vocabulary classifier pools with the frozen image encoder's head: `embed_masks` in `eovseg.model.backbones`.
 """
 
 import torch

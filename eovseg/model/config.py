@@ -111,10 +111,15 @@ class ModelConfig:
             raise ConfigError(f"spatial_block={self.spatial_block} is not allowed; a ViT-B has the blocks 0 to 11.")
         if self.attention_stride not in (1, 2, 4, 8):
             raise ConfigError(f"attention_stride={self.attention_stride} is not allowed; choose 1, 2, 4 or 8.")
-        if self.hidden_dim % self.attention_heads or self.hidden_dim % self.vas_heads:
+        uneven = (
+            self.hidden_dim % self.attention_heads,
+            self.hidden_dim % self.vas_heads,
+            self.embed_dim % self.vas_heads,
+        )
+        if any(uneven):
             raise ConfigError(
-                f"hidden_dim={self.hidden_dim} must be a multiple of attention_heads={self.attention_heads} "
-                f"and of vas_heads={self.vas_heads}."
+                f"hidden_dim={self.hidden_dim} must be a multiple of attention_heads={self.attention_heads} and of "
+                f"vas_heads={self.vas_heads}, and embed_dim={self.embed_dim} of vas_heads."
             )
 
     def with_changes(self, **changes: Any) -> "ModelConfig":
@@ -134,7 +139,7 @@ class ModelConfig:
         """Inverse of `to_dict`. Raises `ConfigError` for values of the wrong type or range."""
         default, hints = cls(), get_type_hints(cls)
         for name, value in values.items():
-            if name in hints and not (fits(value, hints[name]) and _in_range(name, value)):
+            if name in hints and not (fits(value, hints[name]) and (hints[name] is float or _in_range(name, value))):
                 raise ConfigError(
                     f"{name}={shown(value)} is not allowed; give a value like {getattr(default, name)!r}."
                 )

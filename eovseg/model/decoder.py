@@ -92,11 +92,12 @@ class DecoderLayer(nn.Module):
         terms = {"none": 0, "constant": 1, "quadratic": 6}[config.mask_bias]
         self.mask_bias = nn.Linear(channels, terms) if terms else None
         self.feature_projection = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
-        if config.fusion not in ("none", "EAF"):
+        fusion = build_fusion(config)
+        if fusion is not None:
             self.spatial_projection = nn.Sequential(
                 nn.LayerNorm(config.spatial_dim), nn.Linear(config.spatial_dim, channels)
             )
-        self.fusion = build_fusion(config)
+        self.fusion = fusion
         self.class_embed = nn.Sequential(
             nn.Linear(channels, channels),
             nn.ReLU(),

@@ -49,7 +49,7 @@ class EOVSeg(PartlyTrained):
             config.lateral_channels,
             zero_offsets=config.initialisation == "short",
         )
-        self.vas = VocabularyAwareSelection(channels, width, width, config.vas_heads) if config.vas else None
+        self.vas = VocabularyAwareSelection(channels, width, config.vas_heads) if config.vas else None
         self.spatial_extractor: SpatialExtractor | None = None
         self.spatial_upscaling: SpatialUpscaling | None = None
         self.early_fusion: EarlyAggregationFusion | None = None
@@ -150,11 +150,14 @@ class EOVSeg(PartlyTrained):
         index = words.class_index.to(void.device)
         return rows, torch.cat([index, index.new_tensor([words.classes])])
 
-    def select(self, aggregated: Tensor, text: Tensor) -> Selection:
-        """VAS with its intermediate steps: F_agg (B, C, h, w) and text rows (N+1, D) -> F_vs; F_agg without VAS."""
+    def select(self, aggregated: Tensor, text: Tensor, embedding: Tensor | None = None) -> Selection:
+        """VAS with its intermediate steps: F_agg (B, C, h, w) and text rows (N+1, D) -> F_vs; F_agg without VAS.
+
+        `embedding` is E (B, D, h, w) of F_agg, if it is known.
+        """
         if self.vas is None:
             return Selection(aggregated)
-        attention = self.vas.attention_maximum(self.vas.embed(aggregated), text)
+        attention = self.vas.attention_maximum(self.vas.embed(aggregated) if embedding is None else embedding, text)
         weights = self.vas.weights(attention)
         return Selection(self.vas.select(aggregated, weights), attention, weights)
 

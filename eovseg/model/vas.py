@@ -15,14 +15,14 @@ from torch.nn import functional as F
 class VocabularyAwareSelection(nn.Module):
     """Multi-head VAS; H' = heads, d = embed_dim / heads, N word rows including void."""
 
-    def __init__(self, channels: int, guide_dim: int, embed_dim: int, heads: int = 1) -> None:
+    def __init__(self, channels: int, embed_dim: int, heads: int = 1) -> None:
         super().__init__()
         self.heads = heads
         self.embed_depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.embed_depthwise_norm = nn.BatchNorm2d(channels)
         self.embed_pointwise = nn.Conv2d(channels, embed_dim, 1, bias=False)
         self.embed_pointwise_norm = nn.BatchNorm2d(embed_dim)
-        self.guide = nn.Linear(guide_dim, embed_dim)
+        self.guide = nn.Linear(embed_dim, embed_dim)
         self.scale = nn.Parameter(torch.ones(1, heads, 1, 1))
         self.offset = nn.Parameter(torch.zeros(1, heads, 1, 1))
 

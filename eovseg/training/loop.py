@@ -366,7 +366,7 @@ def similarity_head(network: EOVSeg) -> VocabularyAwareSelection | None:
     if network.vas is not None:
         return None
     config = network.config
-    head = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.embed_dim, config.vas_heads)
+    head = VocabularyAwareSelection(config.hidden_dim, config.embed_dim, config.vas_heads)
     if config.initialisation == "short":
         nn.init.normal_(head.guide.weight, std=2.5)
     return head.to(network.void_embedding.weight)  # same device and precision

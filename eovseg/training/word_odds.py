@@ -47,8 +47,8 @@ def fit_word_odds(embeddings: "Tensor", words: "Tensor", labels: "Tensor") -> "T
     def loss() -> "Tensor":
         optimizer.zero_grad()
         logits = similarity + (embeddings @ shift)[:, None]
-        surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(1)
-        total = (surprise * weights).mean() + _PENALTY * shift.square().sum()
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(1)
+        total = (cross_entropy * weights).mean() + _PENALTY * shift.square().sum()
         total.backward()
         return total
 

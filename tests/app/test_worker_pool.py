@@ -73,7 +73,7 @@ def test_other_threads_are_not_affected_by_requests() -> None:
 
 @pytest.mark.parametrize("half", ["image", "words"])
 def test_both_halves_of_the_model_can_be_cancelled(half: str) -> None:
-    """Also in the text tower, which is loaded lazily and is not a submodule of the network."""
+    """Also in the text encoder, which is loaded lazily and is not a submodule of the network."""
     predictor = eovseg.load("xs", device="cpu")
     photo = load_image(asset_path("photos/bear.jpg"))
 

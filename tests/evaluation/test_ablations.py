@@ -34,6 +34,11 @@ def test_gains_compare_within_a_seed() -> None:
     assert table[0]["PQ gain low"] is None and table[4]["PQ gain low"] is None and table[1]["mIoU gain low"] is None
 
 
+def test_a_fusion_that_the_paper_lacks_has_gains_too() -> None:
+    _, new = with_gains([_row("none", False, 0, 4.0), _row("concat", True, 0, 6.0)])
+    assert new["PQ gain"] == 2.0 and new["paper PQ"] is None and new["paper PQ gain"] is None
+
+
 def test_the_papers_rows_include_its_best_result() -> None:
     assert max(TABLE_4, key=lambda key: TABLE_4[key][0]) == ("TDEE", True)
 

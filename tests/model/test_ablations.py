@@ -130,8 +130,12 @@ def test_published_spatial_extractors(kind: Any, block: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"fusion": "SUM"}, {"alpha": 1.5}, {"spatial_block": 12}, {"variant": "xl"}, {"colour": 1}]
-)
+    "changes",
+    [
+        {"fusion": "SUM"}, {"alpha": 1.5}, {"spatial_block": 12}, {"variant": "xl"}, {"colour": 1},
+        {"embed_dim": 96, "vas_heads": 64},
+    ],
+)  # fmt: skip
 def test_invalid_choices_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         variant_config("xs").with_changes(**changes)
@@ -142,3 +146,4 @@ def test_config_survives_json() -> None:
     for variant in ("xs", "s", "m", "l"):
         config = variant_config(variant)
         assert ModelConfig.from_dict(config.to_dict()) == config
+        assert ModelConfig.from_dict({**config.to_dict(), "class_dropout": 0}).class_dropout == 0, "as --set may write"

@@ -32,7 +32,7 @@ def keys_under(name: str, prefix: str) -> list:
 @pytest.mark.parametrize("heads", [1, 4])
 def test_vas(heads: int) -> None:
     recorded = tensors(f"mod_vas_h{heads}")
-    vas = VocabularyAwareSelection(256, 1024, 1024, heads).eval()
+    vas = VocabularyAwareSelection(256, 1024, heads).eval()
     load_module(vas, "vas.", MODULES[f"vas_h{heads}"]["keys"])
     with torch.no_grad():
         assert_close(vas(recorded["x"], recorded["guide"]), recorded["y"], TOLERANCE)
@@ -105,7 +105,7 @@ def test_decoder() -> None:
     recorded = tensors("mod_lightweight_decoder")
     decoder = Decoder(S, (1024, 512, 256)).eval()
     upscaling = SpatialUpscaling(768)
-    vas = VocabularyAwareSelection(256, 1024, 1024).eval()
+    vas = VocabularyAwareSelection(256, 1024).eval()
     name, prefix = "lightweight_decoder", "light_weight_decoder."
     load_module(upscaling, "spatial_upscaling.", keys_under(name, prefix + "output_upscaling"))
     load_module(vas, "vas.", keys_under(name, prefix + "vas"))

@@ -93,7 +93,7 @@ def test_a_constant_rate_falls_in_the_last_steps_only() -> None:
 
 
 def test_vas_keeps_its_scale_without_decay() -> None:
-    network = nn.ModuleDict({"vas": VocabularyAwareSelection(8, 4, 4)})
+    network = nn.ModuleDict({"vas": VocabularyAwareSelection(8, 4)})
     assert weight_decays(network, 0.05)["vas.scale"] == 0.05  # as released
     decays = weight_decays(network, 0.05, vas_decay=False)
     assert decays["vas.scale"] == decays["vas.offset"] == 0.0 and decays["vas.guide.weight"] == 0.05
