@@ -134,5 +134,5 @@ def test_every_variant_uses_it_in_vas_and_both_classifiers(seeded: Predictor) ->
 def test_a_word_of_another_text_space_is_refused(xs: Predictor, seeded: Predictor) -> None:
     photo, mask = np.zeros((64, 96, 3), dtype=np.uint8), np.ones((64, 96), dtype=bool)
     word = eovseg.Word.from_examples("our mug", [(photo, mask)], seeded)
-    with pytest.raises(VocabularyError, match=rf"EOV-Seg {seeded.config.variant.upper()}.*make it again"):
+    with pytest.raises(VocabularyError, match=rf"EOV-Seg {seeded.config.variant.upper()}.*make the word again"):
         xs.text_embeddings(["dog", word])
