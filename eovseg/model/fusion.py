@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eovseg.errors import ConfigError
 from eovseg.model.config import ModelConfig
 from eovseg.model.tdee import TDEE
 
@@ -68,4 +69,6 @@ def build_fusion(config: ModelConfig) -> nn.Module | None:
         return TDEE(config.hidden_dim)
     if config.fusion == "SDI":
         return SeparableDynamicInteraction(config.hidden_dim, config.queries)
-    return None
+    if config.fusion in ("none", "EAF"):  # EAF fuses before the decoder
+        return None
+    raise ConfigError(f"fusion={config.fusion!r} has no module; add it to `build_fusion`.")

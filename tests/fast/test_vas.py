@@ -14,8 +14,8 @@ from eovseg.model.vas import VocabularyAwareSelection
 @pytest.mark.parametrize("words", [1, 63, 64, 200])
 def test_streamed_equals_whole_with_gradients(heads: int, words: int) -> None:
     torch.manual_seed(0)
-    vas = StreamedSelection(16, 24, 32, heads).double().eval()
-    features, text = torch.randn(2, 16, 5, 6).double(), torch.randn(words, 24).double()
+    vas = StreamedSelection(16, 32, heads).double().eval()
+    features, text = torch.randn(2, 16, 5, 6).double(), torch.randn(words, 32).double()
     embedding = vas.embed(features).detach().requires_grad_()
     whole = VocabularyAwareSelection.attention_maximum(vas, embedding, text)
     streamed = vas.attention_maximum(embedding, text)
@@ -41,7 +41,7 @@ PEAK = """
 import resource, sys, torch
 from eovseg.fast.vas import StreamedSelection
 torch.set_num_threads(1)
-vas = StreamedSelection(32, 64, 64).eval()
+vas = StreamedSelection(32, 64).eval()
 features = torch.randn(1, 32, 60, 80)
 with torch.inference_mode():
     vas(features, torch.randn(20, 64))
