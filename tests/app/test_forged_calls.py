@@ -52,6 +52,7 @@ def test_wrong_types_are_refused_by_every_endpoint(caller: Caller, endpoint: str
             assert name == "error" and f"takes {len(right)} values, not {len(data or ())}" in value["error"]
 
 
+@pytest.mark.slow
 def test_forged_private_events_get_plain_answers(caller: Caller) -> None:
     caller.open_page()
     for dependency in caller.config["dependencies"]:

@@ -27,6 +27,7 @@ from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
 
 WORDS = "bear, ours; grass: stuff; road: stuff"
+pytestmark = pytest.mark.slow  # the export takes a minute
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,6 @@ def test_the_exportable_network_has_the_same_tensors(xs: Predictor) -> None:
     assert list(own) == list(shared) and all(shared[name] is own[name] for name in own)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["s", "l"])  # M is S with other sizes
 def test_random_weights_up_to_the_first_masks(variant: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -50,6 +50,7 @@ def test_one_program_per_size_and_a_bounded_cache(network: EOVSeg, monkeypatch: 
     assert all(options == {"dynamic": False, "mode": None} for options in made)
 
 
+@pytest.mark.slow
 def test_more_sizes_than_torch_compiles_for_one_function(network: EOVSeg, monkeypatch: pytest.MonkeyPatch) -> None:
     """Needs no compiler: torch traces each program and then runs it without compilation."""
     monkeypatch.setattr(compiled, "_OPTIONS", {"backend": "eager"})

@@ -36,6 +36,7 @@ def test_trunk_and_text_equal_open_clip(clip_m: open_clip.CLIP) -> None:
         torch.testing.assert_close(encoder.encode_prompts(["a photo of a cat.", "sky"]), text_embedding)
 
 
+@pytest.mark.slow
 def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
     """Words with shared prompts, a word longer than the encoder's context, and no word, in trees of several sizes."""
     torch.manual_seed(0)

@@ -104,6 +104,7 @@ def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor], relative:
         assert (found[name] - value).abs().max() <= allowed, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vas", [True, False])
 def test_two_processes_take_the_steps_of_one(tmp_path: Path, vas: bool) -> None:
     whole = three_steps(tmp_path / "one", vas)
