@@ -28,7 +28,6 @@ from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities, class_maximum
 from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
-from eovseg.model.text import text_key
 from eovseg.model.values import TextEmbeddings
 from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
@@ -70,7 +69,10 @@ class Segmenter:
         self.image_halves = 0
         self.word_halves = 0
         self.words = EmbeddingCache(
-            f"{text_key(self.config, text_weights)}-{dtype}", self.config.embed_dim, self._encode_words, cache_directory
+            f"{_text_key(self.config, text_weights)}-{dtype}",
+            self.config.embed_dim,
+            self._encode_words,
+            cache_directory,
         )
         self._kept: KeptPhotos[ImageState] = KeptPhotos(KEPT_PHOTOS, KEPT_BYTES)
         self._lock = threading.Lock()
@@ -351,3 +353,9 @@ class Segmenter:
         if isinstance(photos, Sequence) and not isinstance(photos, str):
             return [segment(photo) for photo in photos]
         return segment(photos)
+
+
+def _text_key(config: ModelConfig, weights: str) -> str:
+    """Cache key of word embeddings: they depend on the text encoder, its weights and the prompts."""
+    text = "\n".join((config.backbone, weights, str(config.quick_gelu), *config.prompts))
+    return f"{config.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -14,15 +14,17 @@ from eovseg.fast.decoder import FastCrossAttention, FastDDA, FastDecoder, FastDe
 from eovseg.fast.deformable import FastDeformableUpsample, SampledDeformableUpsample
 from eovseg.fast.folded import FoldedImageHalf
 from eovseg.fast.network import FastEOVSeg, ImageEngine
+from eovseg.fast.text import FastClipTextEncoder
 from eovseg.fast.towers import FastLite2Extractor
 from eovseg.fast.vas import ScannedSelection, StreamedSelection
-from eovseg.model import aggregator, backbones, decoder, network, vas
+from eovseg.model import aggregator, backbones, decoder, network, text, vas
 
 Kinds = dict[type[nn.Module], type[nn.Module]]
 
 FAST: Kinds = {
     network.EOVSeg: FastEOVSeg,
     backbones.EfficientNetLite2Extractor: FastLite2Extractor,
+    text.ClipTextEncoder: FastClipTextEncoder,
     aggregator.DeformableUpsample: FastDeformableUpsample,
     vas.VocabularyAwareSelection: StreamedSelection,
     decoder.DDAInteraction: FastDDA,

@@ -8,11 +8,12 @@ import timm
 import torch
 from torch.nn import functional as F
 
+from eovseg.fast.text import FastClipTextEncoder, prompt_trees
 from eovseg.model.backbones import ClipConvNeXt, ClipResNet
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.model.spatial import SpatialExtractor
-from eovseg.model.text import ClipTextEncoder, prompt_trees
+from eovseg.model.text import ClipTextEncoder
 from eovseg.model.values import TextEmbeddings
 
 
@@ -46,7 +47,7 @@ def test_prompts_as_trees_equal_prompts_one_by_one() -> None:
     tokens = open_clip.get_tokenizer("RN50")(prompts)
     with torch.inference_mode():
         expected = clip.encode_text(tokens)
-        encoder = ClipTextEncoder(clip, "RN50").eval()
+        encoder = FastClipTextEncoder(clip, "RN50").eval()
         torch.testing.assert_close(encoder.encode_prompts(prompts), expected, rtol=1e-4, atol=1e-5)
 
 
