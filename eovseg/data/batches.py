@@ -144,7 +144,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         folders = [source.open() for source in sources]
         self.classes = classes or TrainingClasses.of_folders(folders)
         self.sources = open_sources(sources, self.classes, held_out, self.settings.cache_side, folders)
-        shares = np.array([source.share for source in sources])
+        shares = np.array([opened.source.share for opened in self.sources])
         self._cumulative = np.cumsum(shares / shares.sum())
 
     def photo_counts(self) -> dict[str, int]:

@@ -31,7 +31,8 @@ class TrainingSource:
     the base vocabulary compete for the source's photos; set it to False for a source with a different label space
     ("person or animal"). It is ignored for a data set with another class list. `border` is the width in pixels of the
     unknown ring around "partial" masks. `leave_out` are the identities (`split.photo_identity`) of photos that no
-    source of the run may use.
+    source of the run may use. `replaces` takes the source's photos away from all other sources; one without photos left
+    is then not used.
     """
 
     root: Path
@@ -43,6 +44,7 @@ class TrainingSource:
     dataset: str | None = None
     split: str | None = None
     leave_out: frozenset[str] = frozenset()
+    replaces: bool = False
 
     def open(self) -> LabelledFolder:
         """Opens its photos and labels; raises `DataError` for missing or broken files."""
@@ -177,7 +179,8 @@ def open_sources(
 ) -> tuple[OpenSource, ...]:
     """Opens sources, excluding the validation split and `leave_out` of every source and the `held_out` folders.
 
-    A photo in several sources is used in the first one only. `folders` are the sources' folders if already open.
+    A photo in several sources is used in the first one that `replaces` the others, or else in the first one. `folders`
+    are the sources' folders if already open.
     """
     folders = folders or [source.open() for source in sources]
     excluded = set().union(*(source.leave_out for source in sources))
@@ -185,10 +188,17 @@ def open_sources(
         excluded |= photo_identities(folder, validation_photos(folder, source.validation_fraction))
     for folder in held_out:
         excluded |= photo_identities(folder, folder.photos)
+    replaced: set[str] = set()
     opened = []
-    for folder, source in zip(folders, sources, strict=True):
-        opened.append(OpenSource(source, folder, classes, frozenset(excluded), cache_side))
-        excluded |= photo_identities(folder, folder.photos)
+    by_rank = sorted(zip(sources, folders, strict=True), key=lambda pair: not pair[0].replaces)
+    for source, folder in by_rank:
+        own = photo_identities(folder, folder.photos)
+        if not own <= replaced:
+            opened.append(OpenSource(source, folder, classes, frozenset(excluded), cache_side))
+        excluded |= own
+        if source.replaces:
+            replaced |= own
+    opened.sort(key=lambda entry: sources.index(entry.source))
     for entry in opened:
         known = np.zeros(len(classes), dtype=bool)
         own_list = entry.folder.table is not None and not classes.starts_with(entry.folder.table)

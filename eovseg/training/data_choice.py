@@ -59,7 +59,8 @@ def choose_data(
 
     `validate` is another folder of the same format for validation; `hold_out` uses the data set's validation split, or
     else a fifth of its photos, which is excluded from training. `also` is an additional COCO panoptic folder, e.g. of
-    pseudo-labels, with the share `also_share` of a batch. Raises `ConfigError` and `DataError`.
+    pseudo-labels, with the share `also_share` of a batch; its photos are not used with other labels. Raises
+    `ConfigError` and `DataError`.
     """
     chosen = _choose(root, dataset, split, words, validate, hold_out)
     if also is None:
@@ -67,7 +68,7 @@ def choose_data(
     if not 0 < also_share < 1:
         raise ConfigError(f"--also-share is {also_share}; give a number between 0 and 1.")
     present = sum(source.share for source in chosen.sources)
-    further = TrainingSource(also, "panoptic", present * also_share / (1 - also_share))
+    further = TrainingSource(also, "panoptic", present * also_share / (1 - also_share), replaces=True)
     return replace(chosen, sources=(*chosen.sources, further))
 
 

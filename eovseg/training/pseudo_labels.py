@@ -2,7 +2,8 @@
 
 Each photo and its mirror image are segmented; pixels on which the results agree are labelled, the rest stay unlabelled
 (after Yang et al. 2022, who use the agreement of several checkpoints). The output is a COCO panoptic folder for
-`eovseg train --also FOLDER`.
+`eovseg train --also FOLDER`. With `--complete`, PHOTOS is such a folder with labels of some classes only: they are
+kept, and pixels without a label get classes that the folder does not label.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from tqdm import tqdm
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
-from eovseg.data.panoptic_folder import write_segment_ids
+from eovseg.data.labelled_folder import Photo
+from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
 from eovseg.errors import ConfigError, run_command
 from eovseg.vocabulary import TRAINING_PRESET
 from eovseg.whole_files import write_whole
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from eovseg.result import Result
 
 SMALLEST_AREA = 200  # pixels
+LabelledSegment = tuple[int, int, bool]  # id, category, whether it is a crowd
 
 
 def agreed(result: "Result", mirrored: "Result", overlap: float, score: float) -> tuple[np.ndarray, list[int]]:
@@ -76,9 +79,18 @@ class PseudoLabels:
     validated or tested on it exclude it from training.
     """
 
-    def __init__(self, folder: Path, preset: str = TRAINING_PRESET, coco: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preset: str = TRAINING_PRESET,
+        coco: bool = False,
+        complete: PanopticFolder | None = None,
+    ) -> None:
         self.coco = coco
+        self.complete = complete
+        self._labelled = {photo.file_name: photo for photo in complete.photos} if complete else {}
         self.table = ClassTable.preset(preset)
+        self.categories = self.table.categories | (complete.categories if complete else {})
         self.folder = folder
         self._records = folder / "records.jsonl"
         for name in ("images", "panoptic"):
@@ -92,16 +104,20 @@ class PseudoLabels:
 
     def add(self, photo: Path, predictor: "Predictor", overlap: float, score: float) -> None:
         """Labels one photo."""
-        pixels = read_photo(photo)
+        pixels, labelled = read_photo(photo), self._labelled.get(photo.name)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
+        segments = [(number, self.table.ids[index], False) for number, index in enumerate(classes, start=1)]
+        if self.complete and labelled:
+            ids, segments = completed(self.complete, labelled, ids, segments)
         write_segment_ids(self.folder / "panoptic" / _png_name(photo.name), ids)
         shutil.copyfile(photo, self.folder / "images" / photo.name)
         row = {
             "file_name": photo.name,
             "width": pixels.shape[1],
             "height": pixels.shape[0],
-            "segments": [[number, self.table.ids[index]] for number, index in enumerate(classes, start=1)],
+            "segments": segments,
+            "coco_id": labelled and labelled.coco_id,
             "labelled": round(float((ids > 0).mean()), 4),
         }
         with self._records.open("a", encoding="utf-8") as file:
@@ -116,7 +132,7 @@ class PseudoLabels:
                 {
                     "id": i,
                     **{k: row[k] for k in ("file_name", "width", "height")},
-                    **({"coco_id": coco_id(row["file_name"])} if self.coco else {}),
+                    **({} if (number := self._coco_id(row)) is None else {"coco_id": number}),
                 }
                 for i, row in enumerate(rows)
             ],
@@ -124,15 +140,40 @@ class PseudoLabels:
                 {
                     "image_id": i,
                     "file_name": _png_name(row["file_name"]),
-                    "segments_info": [{"id": number, "category_id": category} for number, category in row["segments"]],
+                    "segments_info": [
+                        {"id": number, "category_id": category, "iscrowd": int(crowd)}
+                        for number, category, crowd in row["segments"]
+                    ],
                 }
                 for i, row in enumerate(rows)
             ],
-            "categories": [
-                {"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self.table.categories.values()
-            ],
+            "categories": [{"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self.categories.values()],
         }
         write_whole(self.folder / "panoptic.json", json.dumps(document))
+
+    def _coco_id(self, row: dict[str, Any]) -> int | None:
+        return coco_id(row["file_name"]) if self.coco else row.get("coco_id")
+
+
+def completed(
+    folder: PanopticFolder, photo: Photo, ids: np.ndarray, segments: list[LabelledSegment]
+) -> tuple[np.ndarray, list[LabelledSegment]]:
+    """The folder's own labels of `photo` with those of `segments` of `ids` (H, W) added where it has none.
+
+    Segments of classes that the folder labels, and those with fewer than `SMALLEST_AREA` pixels left, are dropped.
+    """
+    own_classes = folder.exhaustive_category_ids or folder.categories.keys()
+    known, listed = folder.load_segments(photo)
+    whole = known.copy()
+    result = [(segment.id, segment.category_id, segment.is_crowd) for segment in listed]
+    last = max((number for number, *_ in result), default=0)
+    for number, category, crowd in segments:
+        added = (ids == number) & (known == 0)
+        if category not in own_classes and added.sum() >= SMALLEST_AREA:
+            last += 1
+            whole[added] = last
+            result.append((last, category, crowd))
+    return whole, result
 
 
 def coco_id(file_name: str) -> int:
@@ -154,13 +195,16 @@ def _png_name(file_name: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.pseudo_labels", description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder of unlabelled photos")
+    parser.add_argument("photos", type=Path, help="folder of unlabelled photos; a COCO panoptic folder with --complete")
     parser.add_argument("--output", type=Path, required=True, help="COCO panoptic folder to write (resumable)")
     add_model_options(parser)
     parser.add_argument("--overlap", type=float, default=0.5, help="minimum agreement of a segment, 0..1 (0.5)")
     parser.add_argument("--score", type=float, default=0.1, help="minimum score of a segment, 0..1 (0.1)")
     parser.add_argument("--limit", type=int, help="label only the first N photos")
     parser.add_argument("--coco", action="store_true", help="photos are from COCO: store the ids in their names")
+    parser.add_argument(
+        "--complete", action="store_true", help="keep the folder's labels and add those of other classes"
+    )
     return run_command(parser, run, argv)
 
 
@@ -173,11 +217,15 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} is {getattr(options, name)}; give a number from 0 to 1.")
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
-    photos = list_photos(options.photos)[: options.limit]
+    folder = PanopticFolder(options.photos) if options.complete else None
+    if folder:
+        photos = [folder.images / photo.file_name for photo in folder.photos][: options.limit]
+    else:
+        photos = list_photos(options.photos)[: options.limit]
     if options.coco:
         for photo in photos:
             coco_id(photo.name)
-    labels = PseudoLabels(options.output, coco=options.coco)
+    labels = PseudoLabels(options.output, coco=options.coco, complete=folder)
     left = [photo for photo in photos if photo.name not in labels.done]
     predictor = chosen_model(options)
     for photo in tqdm(left, unit="photo", disable=None):

@@ -1,5 +1,6 @@
 """The validation split, and exclusion of photos that are in several sources."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def test_no_photo_leaks_through_another_source(write_folder: FolderWriter) -> No
     opened = open_sources(sources, TrainingClasses.coco(), held_out=[PanopticFolder(test)])
     assert {photo.coco_id for photo in opened[0].photos} == set(ids.values()) - validation - {7}
     assert [photo.coco_id for photo in opened[1].photos] == [99]
+
+    replacing = [sources[0], replace(sources[1], replaces=True)]
+    (only,) = open_sources(replacing, TrainingClasses.coco(), held_out=[PanopticFolder(test)])
+    kept = {photo.coco_id for photo in only.photos}
+    assert only.folder.name == "again" and kept == set(ids.values()) - validation - {7} | {99}
 
 
 def test_identity_without_coco_id_is_source_and_file(write_folder: FolderWriter) -> None:

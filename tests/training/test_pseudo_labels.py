@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eovseg.data.panoptic_folder import PanopticFolder
+from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
 from eovseg.data.split import photo_identities
 from eovseg.errors import ConfigError
 from eovseg.result import Result
@@ -70,11 +70,12 @@ class Teacher:
     """Finds grass everywhere, and counts its calls."""
 
     calls = 0
+    name = "grass"
 
     def __call__(self, image: np.ndarray, vocabulary: Vocabulary) -> Result:
         self.calls += 1
-        grass = vocabulary.labels.index("grass")
-        found = Segment(1, grass, "grass", False, 0.9, 0.9, 0.9, SIZE[0] * SIZE[1], (0, 0, 60, 40))
+        index = vocabulary.labels.index(self.name)
+        found = Segment(1, index, self.name, False, 0.9, 0.9, 0.9, SIZE[0] * SIZE[1], (0, 0, 60, 40))
         return Result(image, np.ones(SIZE, np.int32), (found,), vocabulary)
 
 
@@ -145,6 +146,37 @@ def test_photos_of_coco_keep_their_ids(
     capsys.readouterr()
     assert main([str(folder), "--output", str(output), "--coco"]) == 1
     assert capsys.readouterr().err.startswith('"mine.jpg" is not a file name of COCO')
+
+
+def test_partial_labels_are_kept_and_the_rest_is_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.zeros(SIZE, np.int32)
+    ids[:, :20], ids[:, 20:25] = 7, 9
+    partial = tmp_path / "cats"
+    for name in ("images", "panoptic"):
+        (partial / name).mkdir(parents=True)
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(partial / "images" / "a.png")
+    write_segment_ids(partial / "panoptic" / "a.png", ids)
+    cats = [{"id": 7, "category_id": 17}, {"id": 9, "category_id": 17, "iscrowd": 1}]
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": SIZE[1], "height": SIZE[0], "coco_id": 139}],
+        "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": cats}],
+        "categories": [{"id": 17, "name": "cat", "isthing": 1}],
+    }
+    (partial / "panoptic.json").write_text(json.dumps(document))
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: Teacher())
+    output = tmp_path / "labels"
+    assert main([str(partial), "--output", str(output), "--complete"]) == 0
+    written = PanopticFolder(output)
+    (photo,) = written.photos
+    assert photo.coco_id == 139
+    named = {s.id: (written.categories[s.category_id].name, s.is_crowd) for s in photo.segments}
+    assert named == {7: ("cat", False), 9: ("cat", True), 10: ("grass", False)}
+    assert (written.load_segment_map(photo) == np.where(ids == 0, 10, ids)).all()
+
+    monkeypatch.setattr(Teacher, "name", "cat")
+    assert main([str(partial), "--output", str(tmp_path / "again"), "--complete"]) == 0
+    written = PanopticFolder(tmp_path / "again")
+    assert (written.load_segment_map(written.photos[0]) == ids).all(), "the folder labels every cat"
 
 
 def test_photos_without_labels_are_omitted(photos: Path, tmp_path: Path) -> None:
