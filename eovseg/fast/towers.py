@@ -20,4 +20,5 @@ class FastLite2Extractor(EfficientNetLite2Extractor):
         """Like the plain version, without autocast: rounding to bfloat16 would accumulate over 60 narrow layers."""
         with torch.autocast(images.device.type, enabled=False):
             known = self.program(images) if self.program else None
-            return TowerFeatures(*(known or self.tower(images)))
+            levels, dense = known or self.tower(images)
+            return TowerFeatures(levels, self.joint_map(levels, dense))

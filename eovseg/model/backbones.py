@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eovseg.errors import CheckpointError
 from eovseg.model.classifier import pool_by_masks, resize_masks
@@ -117,14 +118,19 @@ class ClipResNet(nn.Module):
 
 
 class EfficientNetLite2Extractor(nn.Module):
-    """XS's image encoder: frozen EfficientNet-Lite2 with a learned joint space instead of CLIP's head."""
+    """XS's image encoder: frozen EfficientNet-Lite2 with a learned joint space instead of CLIP's head.
+
+    With `fine`, the joint space also reads the mean and deviation of the maps at strides 4, 8 and 16 inside a mask,
+    which describe materials and small segments.
+    """
 
     channels = FEATURE_CHANNELS
 
-    def __init__(self) -> None:
+    def __init__(self, fine: bool = False) -> None:
         super().__init__()
         self.tower = load_efficientnet_lite2()
-        self.joint_space = JointSpace()
+        self.fine = fine
+        self.joint_space = JointSpace(fine=sum(FEATURE_CHANNELS[:3]) if fine else 0)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -133,11 +139,24 @@ class EfficientNetLite2Extractor(nn.Module):
 
     def forward(self, images: Tensor) -> TowerFeatures:
         levels, dense = self.tower(images)
-        return TowerFeatures(levels, dense)
+        return TowerFeatures(levels, self.joint_map(levels, dense))
+
+    def joint_map(self, levels: tuple[Tensor, ...], dense: Tensor) -> Tensor:
+        """What the joint space pools: `dense` (B, 1280, H/32, W/32), or with `fine` (B, 1664, H/16, W/16)."""
+        return fine_map(levels, dense) if self.fine else dense
 
     def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
-        """Joint-space embedding of every mask: (B, 1280, h, w), (B, Q, h', w') -> (B, Q, 384), not normalised."""
+        """Joint-space embedding of every mask: (B, F, h, w), (B, Q, h', w') -> (B, Q, 384), not normalised."""
         return self.joint_space(pool_by_masks(dense, mask_logits))
+
+
+def fine_map(levels: tuple[Tensor, ...], dense: Tensor) -> Tensor:
+    """The dense map, the levels at strides 4, 8 and 16, and their squares: (B, 1280 + 192 + 192, H/16, W/16)."""
+    fine = [levels[0], levels[1], levels[2]]
+    maps = [
+        F.avg_pool2d(x, step) for power in (1, 2) for x, step in zip((x**power for x in fine), (4, 2, 1), strict=True)
+    ]
+    return torch.cat([F.interpolate(dense, scale_factor=2.0), *maps], dim=1)
 
 
 FeatureExtractor = ClipConvNeXt | ClipResNet | EfficientNetLite2Extractor
@@ -152,7 +171,7 @@ def build_towers(
     XS always reads its encoders from installed packages. Raises `CheckpointError` if the download fails.
     """
     if config.backbone == "efficientnet_lite2":
-        return EfficientNetLite2Extractor(), MiniLMTextEncoder()
+        return EfficientNetLite2Extractor(config.joint_maps == "fine"), MiniLMTextEncoder()
     import open_clip
 
     try:

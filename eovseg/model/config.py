@@ -19,6 +19,7 @@ SpatialExtractorKind = Literal["CLIP", "DINOv2", "SAM", "own"]
 Ensemble = Literal["geometric", "arithmetic"]
 MaskBias = Literal["none", "constant", "quadratic"]
 Composition = Literal["released", "best-first"]
+JointMaps = Literal["dense", "fine"]
 
 # Fields with values from 0 to 1.
 SHARES = (
@@ -76,6 +77,8 @@ class ModelConfig:
     class_dropout: float = 0.0  # training only: share of E_I + kernels dropped before the class embedding
     attention_positions: bool = False  # CA adds a sine position encoding to its input, like Mask2Former
     attention_stride: int = 1  # CA reads F_vs average-pooled by this factor
+    # XS: what the joint space pools inside a mask: the encoder's last map, or also those at strides 4, 8 and 16.
+    joint_maps: JointMaps = "dense"
     spatial_extractor: SpatialExtractorKind = "CLIP"
     spatial_block: int = 0
     spatial_dim: int = 768
@@ -200,6 +203,7 @@ _VARIANTS: dict[str, ModelConfig] = {
         attention_positions=True,
         attention_heads=4,
         vas_offset=False,
+        joint_maps="fine",
         spatial_extractor="own",
         spatial_dim=192,
         ensemble_on_valid_masks=True,

@@ -15,15 +15,16 @@ from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
 from eovseg.data.unlabelled import list_photos
 from eovseg.model.efficientnet import PIXEL_MEAN, PIXEL_STD
+from eovseg.model.values import TowerFeatures
 from eovseg.whole_files import whole_file
 
 STRIDE = 32
-PhotoFeatures = Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]  # the image encoder
+PhotoFeatures = Callable[[Tensor], TowerFeatures]  # the image encoder
 
 
 @dataclass(frozen=True)
 class Regions:
-    """M regions: pooled `features` (M, 1280) float16, `category_ids` (M,) with 0 = unlabelled, `photos` (M,) photo
+    """M regions: pooled `features` (M, F) float32, `category_ids` (M,) with 0 = unlabelled, `photos` (M,) photo
     identities, `short_sides` (M,) of the view in pixels (0 = random view), `areas` (M,) as fractions of the view.
     """
 
@@ -47,7 +48,7 @@ class Regions:
     def join(parts: Sequence["Regions"]) -> "Regions":
         """Concatenates regions of several sources."""
         return Regions(
-            torch.cat([part.features for part in parts]),
+            torch.cat([part.features for part in parts if len(part.features)]),
             *(
                 np.concatenate([getattr(part, name) for part in parts])
                 for name in ("category_ids", "photos", "short_sides", "areas")
@@ -88,7 +89,7 @@ def unlabelled_regions(encoder: PhotoFeatures, folder: Path, views: int, boxes: 
         image = read_photo(path)
         for _ in range(views):
             view, _ = random_view(image, np.zeros(image.shape[:2], np.int32), rng)
-            dense = dense_map(encoder, view)  # (1280, h, w)
+            dense = dense_map(encoder, view)  # (F, h, w)
             features, areas = zip(*(_box_mean(dense, rng) for _ in range(boxes)), strict=True)
             parts.append(_regions(torch.stack(features), [0] * boxes, f"unlabelled/{path.name}", 0, areas))
     return Regions.join(parts)
@@ -122,20 +123,23 @@ def random_view(
 
 
 def dense_map(encoder: PhotoFeatures, image: np.ndarray) -> Tensor:
-    """The encoder's dense map (1280, h, w) float32 of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
+    """What the joint space pools, (F, h, w) float32, of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     height, width = pixels.shape[-2:]
     pixels = F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, -width % STRIDE, 0, -height % STRIDE))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        _, dense = encoder(pixels.to(memory_format=torch.channels_last))
-    return dense[0].float().clone()
+        maps = encoder(pixels.to(memory_format=torch.channels_last))
+    return maps.dense[0].float().clone()
 
 
-def coverage(segment_map: np.ndarray, ids: Sequence[int]) -> Tensor:
-    """Fraction of each cell at stride 32 that each segment covers: (M, h, w) in [0, 1]; padding is uncovered."""
+def coverage(segment_map: np.ndarray, ids: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Fraction of each cell of a map of `size` (h, w) that each segment covers: (M, h, w) in [0, 1].
+
+    Cells are squares; the padding of the segment map to multiples of 32 is uncovered.
+    """
     height, width = segment_map.shape
     padded = np.pad(segment_map, ((0, -height % STRIDE), (0, -width % STRIDE)))
-    cells = padded.reshape(padded.shape[0] // STRIDE, STRIDE, padded.shape[1] // STRIDE, STRIDE)
+    cells = padded.reshape(size[0], padded.shape[0] // size[0], size[1], padded.shape[1] // size[1])
     return torch.from_numpy(np.stack([(cells == i).mean((1, 3), dtype=np.float32) for i in ids]))
 
 
@@ -152,10 +156,11 @@ def _segments_of_view(
     segments = [s for s in photo.segments if s.id in visible and not s.is_crowd]
     identity = photo_identity(folder, photo)
     if not segments:
-        return _regions(torch.zeros(0, 1280), [], identity, side, [])
-    weights = coverage(segment_map, [s.id for s in segments])
+        return _regions(torch.zeros(0, 0), [], identity, side, [])
+    dense = dense_map(encoder, image)
+    weights = coverage(segment_map, [s.id for s in segments], dense.shape[-2:])
     areas = [float((segment_map == s.id).mean()) for s in segments]
-    return _regions(pool(dense_map(encoder, image), weights), [s.category_id for s in segments], identity, side, areas)
+    return _regions(pool(dense, weights), [s.category_id for s in segments], identity, side, areas)
 
 
 def _box_mean(dense: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:
@@ -169,7 +174,7 @@ def _box_mean(dense: Tensor, rng: np.random.Generator) -> tuple[Tensor, float]:
 def _regions(features: Tensor, ids: Sequence[int], photo: str, side: int, areas: Sequence[float]) -> Regions:
     count = len(features)
     return Regions(
-        features.half(),
+        features,
         np.asarray(ids, np.int64),
         np.full(count, photo),
         np.full(count, side, np.int64),

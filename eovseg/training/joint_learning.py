@@ -21,19 +21,20 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import xs_sources
 from eovseg.data.xs_parts import PARTS, identities
 from eovseg.errors import DataError
+from eovseg.model.backbones import EfficientNetLite2Extractor
 from eovseg.model.config import variant_config
-from eovseg.model.efficientnet import EfficientNetLite2, load_efficientnet_lite2
+from eovseg.model.efficientnet import EfficientNetLite2
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.text import MiniLMTextEncoder, encode_words
 from eovseg.training import joint_report
-from eovseg.training.joint_features import Regions, labelled_regions, unlabelled_regions
+from eovseg.training.joint_features import PhotoFeatures, Regions, labelled_regions, unlabelled_regions
 from eovseg.training.joint_space import JointSpaceConfig
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import whole_file, write_whole
 
-SHORT_SIDES = (256, 384, 512)  # of the fixed views, pixels
-RANDOM_VIEWS = 4
-UNLABELLED_VIEWS, UNLABELLED_BOXES = 2, 12
+SHORT_SIDES = (384,)  # of the fixed views, pixels
+RANDOM_VIEWS = 2
+UNLABELLED_VIEWS, UNLABELLED_BOXES = 1, 12
 SMALLEST_AREA = 0.0008  # fraction of a view; features of smaller regions are dominated by their surroundings
 WARM_UP = 50
 TEST_SOURCE = "lvis_val_subset"  # its classes and photos are never trained on
@@ -42,8 +43,8 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Lesson:
-    """Training data: `features` (M, 1280) of regions, their classes `labels` (M,), and the word embeddings of each
-    class, `class_words` (K tensors (n, D), unit rows, label first); `unlabelled` features (U, 1280) for distillation.
+    """Training data: `features` (M, F) of regions, their classes `labels` (M,), and the word embeddings of each
+    class, `class_words` (K tensors (n, D), unit rows, label first); `unlabelled` features (U, F) for distillation.
     """
 
     features: Tensor
@@ -63,13 +64,16 @@ class Lesson:
 
 def new_space(cnn: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
     """An untrained joint space with the classifier of `cnn`, its class names (1000, D) and the feature statistics."""
-    space = JointSpace(features.shape[1], class_embeddings.shape[1], len(class_embeddings))
+    width = cnn.classifier.weight.shape[1]
+    fine = (features.shape[1] - width) // 2
+    space = JointSpace(width, class_embeddings.shape[1], len(class_embeddings), fine)
     with torch.no_grad():
         space.classifier_weight.copy_(cnn.classifier.weight)
         space.classifier_bias.copy_(cnn.classifier.bias)
         space.class_embeddings.copy_(class_embeddings)
-        space.feature_mean.copy_(features.float().mean(0))
-        space.feature_std.copy_(features.float().std(0) + 0.02)  # avoids amplifying rare features
+        moments = space.moments(features.float())
+        space.feature_mean.copy_(moments.mean(0))
+        space.feature_std.copy_(moments.std(0) + 0.02)  # avoids amplifying rare features
         space.conse_weight.fill_(conse_weight)
     return space
 
@@ -122,7 +126,7 @@ def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = 
 
 
 def calibrate(space: JointSpace, features: Tensor, labels: Tensor, class_words: Sequence[Tensor]) -> None:
-    """Sets the temperature by grid search for the lowest cross-entropy of `features` (M, 1280) over all words."""
+    """Sets the temperature by grid search for the lowest cross-entropy of `features` (M, F) over all words."""
     similarity = joint_report.similarities(space(features.float()), class_words)
     scales = torch.logspace(0, 2, 81)
     losses = torch.stack([F.cross_entropy(scale * similarity, labels) for scale in scales])
@@ -135,7 +139,7 @@ def _embed(
 ) -> Tensor:
     """Unit embeddings as in `JointSpace.forward`, with known class probabilities and dropout on the features."""
     keep = (torch.rand(features.shape, generator=generator) >= dropout) / (1 - dropout)
-    standard = (features - space.feature_mean) / space.feature_std * keep
+    standard = space.standardised(features) * keep
     learned = F.normalize(space.projection(standard), dim=-1)
     conse = F.normalize(probabilities @ space.class_embeddings, dim=-1)
     return F.normalize(learned + space.conse_weight * conse, dim=-1)
@@ -158,9 +162,8 @@ def _draw_words(
     return torch.stack(rows), competing
 
 
-def gather(data: Path, cache: Path | None, image_encoder: EfficientNetLite2, seed: int) -> dict[str, Regions]:
+def gather(data: Path, cache: Path | None, image_encoder: PhotoFeatures, seed: int) -> dict[str, Regions]:
     """Regions of every source below `data` and of `unlabelled`, cached in `cache`."""
-    image_encoder = image_encoder.to(memory_format=torch.channels_last)
     regions = {}
     for name in (*(source.root.name for source in xs_sources(data)), TEST_SOURCE, "unlabelled"):
         path = None if cache is None else cache / f"{name}.npz"
@@ -207,13 +210,16 @@ def _joined(parts: Sequence[tuple[Regions, np.ndarray]]) -> tuple[Regions, Tenso
 
 def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, held_out: int, log: Log) -> JointSpace:
     """Extracts features, trains, calibrates, evaluates; writes `output` (safetensors, half precision) and a report."""
-    image_encoder, encoder = load_efficientnet_lite2(), MiniLMTextEncoder()
+    encoder = MiniLMTextEncoder()
     prompts = variant_config("xs").prompts
 
     def encode(words: Sequence[str]) -> Tensor:
         return encode_words(encoder, words, prompts)
 
-    regions = gather(data, cache, image_encoder, config.seed)
+    extractor = EfficientNetLite2Extractor(variant_config("xs").joint_maps == "fine").eval()
+    extractor.to(memory_format=torch.channels_last)
+    image_encoder = extractor.tower
+    regions = gather(data, cache, extractor, config.seed)
     (training, labels), (validation, validation_labels) = split_regions(data, regions)
     coco = Vocabulary.preset("coco-panoptic-133")
     class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
@@ -226,7 +232,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
         return space.eval().requires_grad_(False)
 
     space = learn(lesson)
-    middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[1])
+    middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[0])
     calibrate(space, validation.features[middle], validation_labels[middle], class_words)
     test = joint_report.unseen_test(regions[TEST_SOURCE], PanopticFolder(data / TEST_SOURCE), coco, encode)
     report = {

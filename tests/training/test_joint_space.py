@@ -13,6 +13,7 @@ from torch import Tensor
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
 from eovseg.model.joint_space import JointSpace
+from eovseg.model.values import TowerFeatures
 from eovseg.training import joint_features, joint_report
 from eovseg.training.joint_learning import Lesson, calibrate, fit, imagenet_names
 from eovseg.training.joint_space import JointSpaceConfig, main
@@ -110,7 +111,7 @@ def test_coverage_counts_a_segments_share_of_every_cell() -> None:
     segment_map = np.zeros((32, 80), np.int32)  # padded to 32 × 96: three cells
     segment_map[:, :48] = 7  # all of the first cell, half of the second
     segment_map[:, 64:] = 9  # half of the third cell, the other half is padding
-    weights = joint_features.coverage(segment_map, [7, 9])
+    weights = joint_features.coverage(segment_map, [7, 9], (1, 3))
     assert weights.tolist() == [[[1.0, 0.5, 0.0]], [[0.0, 0.0, 0.5]]]
     dense = torch.tensor([[[3.0, 6.0, 9.0]]])
     assert joint_features.pool(dense, weights).tolist() == [[4.0], [9.0]]  # (3 + 6 / 2) / 1.5
@@ -127,8 +128,11 @@ def test_views_keep_image_and_segments_aligned() -> None:
             assert view[segments == 1].mean() > view[segments == 0].mean() + 50
 
 
-def _image_encoder(pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-    return (), torch.nn.functional.avg_pool2d(pixels, 32).mean(1, keepdim=True).expand(-1, 1280, -1, -1)
+def _image_encoder(pixels: Tensor) -> TowerFeatures:
+    none = torch.zeros(0)
+    return TowerFeatures(
+        (none,) * 4, torch.nn.functional.avg_pool2d(pixels, 32).mean(1, keepdim=True).expand(-1, 1280, -1, -1)
+    )
 
 
 def test_regions_without_labels_come_back_from_their_file(tmp_path: Path) -> None:
