@@ -13,7 +13,10 @@ from eovseg.model.regression import MaskRegression
 
 @dataclass
 class TowerFeatures:
-    """Levels res2..res5 at strides 4, 8, 16, 32 and the dense last map (B, C_d, H/32, W/32)."""
+    """Levels res2..res5 at strides 4, 8, 16, 32 and `dense`, what masks pool: the last map (B, C_d, H/32, W/32).
+
+    With `joint_maps` "fine", `dense` has stride 16 and also finer features.
+    """
 
     levels: tuple[Tensor, Tensor, Tensor, Tensor]
     dense: Tensor
@@ -39,7 +42,7 @@ class ImageFeatures:
     aggregated: Tensor  # F_agg (B, C, h, w)
     levels: tuple[Tensor, ...]  # p5, p4, p3 if the config's scales are "multi", else empty
     spatial: Tensor | None  # S (B, C_s, h, w); EAF: the raw map (B, C_s, H/16, W/16); None without a spatial extractor
-    dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32)
+    dense: Tensor  # clip_vis_dense (B, C_d, H/32, W/32), see `TowerFeatures`
     image_size: tuple[int, int]  # height and width before padding
     padded_size: tuple[int, int]
 

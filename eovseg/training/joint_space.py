@@ -19,12 +19,12 @@ class JointSpaceConfig:
     step, a random fraction of the words competes, between this and 1.
     """
 
-    steps: int = 900
+    steps: int = 700
     batch: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    dropout: float = 0.2
-    distillation: float = 2.0
+    dropout: float = 0.5
+    distillation: float = 0.5
     conse_weight: float = 0.5
     balance: float = 0.5
     synonym_chance: float = 0.5

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from eovseg.errors import CheckpointError
 from eovseg.model import efficientnet, minilm, packages
+from eovseg.model.backbones import EfficientNetLite2Extractor
+from eovseg.model.classifier import pool_by_masks
 from eovseg.model.efficientnet import EfficientNetLite2, load_efficientnet_lite2
 from eovseg.model.minilm import load_minilm
 from eovseg.model.spatial import SpatialExtractor
@@ -168,3 +170,29 @@ def test_the_own_spatial_extractor_is_timms_vit(blocks: int) -> None:
     with torch.no_grad():
         found, expected = extractor(pixels), reference.forward_features(pixels)
     assert_equal(found, expected.transpose(1, 2).unflatten(2, (16, 16)))
+
+
+def test_the_joint_space_reads_mean_and_deviation_of_the_finer_maps_inside_a_mask() -> None:
+    extractor = EfficientNetLite2Extractor(fine=True).double()
+    space = extractor.joint_space
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, 3, 64, 96, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        maps = extractor(images)
+        levels, dense = extractor.tower(images)
+    inside = torch.zeros(4, 6, dtype=torch.bool)  # in cells of 16 pixels
+    inside[1:4, 2:5] = True
+    logits = torch.where(inside, 1.0, -1.0).double()[None, None]
+
+    def cells(level: Tensor, scale: int) -> Tensor:
+        """The level's vectors inside the mask, (n, C)."""
+        mask = inside.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        return level[0].permute(1, 2, 0)[mask]
+
+    whole = cells(dense.repeat_interleave(2, 2).repeat_interleave(2, 3), 1).mean(0)
+    fine = [cells(level, scale) for level, scale in zip(levels[:3], (4, 2, 1), strict=True)]
+    expected = torch.cat([whole, *(x.mean(0) for x in fine), *(x.std(0, correction=0) for x in fine)])
+    pooled = pool_by_masks(maps.dense, logits)[0, 0]
+    torch.testing.assert_close(space.moments(pooled), expected, rtol=1e-5, atol=1e-6)
+    assert extractor.embed_masks(maps.dense, logits).shape == (1, 1, 384)
+    torch.testing.assert_close(space.class_probabilities(pooled), space.class_probabilities(whole))
