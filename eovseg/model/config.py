@@ -203,7 +203,6 @@ _VARIANTS: dict[str, ModelConfig] = {
         attention_positions=True,
         attention_heads=4,
         vas_offset=False,
-        joint_maps="fine",
         spatial_extractor="own",
         spatial_dim=192,
         ensemble_on_valid_masks=True,

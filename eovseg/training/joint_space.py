@@ -6,8 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 from eovseg.errors import ConfigError, run_command
+from eovseg.model.config import JointMaps
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class JointSpaceConfig:
 
     `distillation` is the weight of the distillation loss; `conse_weight` is the weight of ConSE in the sum, 0 = none;
     `balance` in [0, 1]: 0 draws regions uniformly, 1 draws all classes equally often; `fewest_words` in (0, 1]: in each
-    step, a random fraction of the words competes, between this and 1.
+    step, a random fraction of the words competes, between this and 1; `maps` is the network's `joint_maps`.
     """
 
     steps: int = 700
@@ -30,11 +32,14 @@ class JointSpaceConfig:
     synonym_chance: float = 0.5
     fewest_words: float = 0.3
     seed: int = 0
+    maps: JointMaps = "fine"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} is not allowed; it must be positive.")
+        if self.maps not in get_args(JointMaps):
+            raise ConfigError(f"maps={self.maps} is not allowed; choose {' or '.join(get_args(JointMaps))}.")
         if not 0 < self.fewest_words <= 1:
             raise ConfigError(f"fewest_words={self.fewest_words} is not allowed; it must be in (0, 1].")
 
