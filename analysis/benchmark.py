@@ -68,7 +68,8 @@ def speed_figure(rows: Sequence[Row]) -> Figure:
         grid: Any = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
         for axes, ((variant, machine), chosen) in zip(grid.ravel(), panels.items(), strict=False):
             _panel(axes, chosen)
-            axes.set_title(variant.upper() + (f" on {machine}" if len(machines) > 1 else ""), loc="left", weight="bold")
+            title = variant.upper() + (f" on {machine}" if len(machines) > 1 else "")
+            axes.set_title(textwrap.fill(title, int(_PANEL_INCHES * 8)), loc="left", weight="bold")
         for place, axes in enumerate(grid.ravel()):
             if place >= len(panels):
                 axes.set_axis_off()
