@@ -117,8 +117,8 @@ def _one_pass(
 
 
 def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str, Step]]]:
-    """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its twin
-    arranged for speed."""
+    """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its copy
+    prepared for inference."""
     parts: list[tuple[nn.Module | None, tuple[str, Step]]] = [
         (image.feature_extractor, ("image encoder", "photo")),
         (image.aggregator, ("aggregator", "photo")),

@@ -75,6 +75,6 @@ def variant_cost(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary
     The photo must be new to the predictor. Raises `ConfigError` for `runs` below 1.
     """
     multiply_adds = count_multiply_adds(predictor, image, vocabulary)
-    predictor.forget()
+    predictor.clear_cache()
     times = part_times(predictor, image, vocabulary, runs, warm=0)
     return VariantCost(times, parameter_counts(predictor.network), multiply_adds)
