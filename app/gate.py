@@ -65,7 +65,9 @@ class Gate:
                 # Gradio did not expect this request. A traceback would be of no use and would fill the log.
                 _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
                 # No request can cause these two: a full disk or memory is the server's own problem.
-                return (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _why_wrong(scope, error))
+                return (
+                    (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _call_error(scope, error))
+                )
         return exchange.refusal
 
     def _refusal(self, path: str) -> tuple[int, str] | None:
@@ -139,7 +141,7 @@ def _too_large(limit: int) -> str:
     return f"This request is larger than the limit of {limit / 1e6:g} MB."
 
 
-def _why_wrong(scope: Scope, error: Exception) -> str:
+def _call_error(scope: Scope, error: Exception) -> str:
     """A sentence for a request that Gradio could not read."""
     called = CALL.fullmatch(scope["path"])
     if called is not None and isinstance(error, KeyError | FnIndexInferError):

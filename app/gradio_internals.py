@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _or_without(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def _with_fallback(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `lost`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -55,7 +55,7 @@ def _event() -> Any:
     return blocks._queue.event_ids_to_events.get(number) if blocks is not None and number else None
 
 
-@_or_without(lambda: lambda: True, "requests of visitors who left run until the time limit")
+@_with_fallback(lambda: lambda: True, "requests of visitors who left run until the time limit")
 def visitor_waits() -> Callable[[], bool]:
     """Whether the client of the current Gradio event is still connected; always true outside of an event."""
     event = _event()
@@ -65,7 +65,7 @@ def visitor_waits() -> Callable[[], bool]:
     return lambda: bool(event.alive)
 
 
-@_or_without(lambda: False, "repeated requests are computed every time")
+@_with_fallback(lambda: False, "repeated requests are computed every time")
 def superseded() -> bool:
     """Whether the queue holds a newer event of the same browser tab with the same outputs as the current event."""
     event, blocks = _event(), LocalContext.blocks.get(None)
@@ -79,7 +79,7 @@ def superseded() -> bool:
     )
 
 
-@_or_without(lambda: None, "Gradio's data about a visitor is freed only when others need the space")
+@_with_fallback(lambda: None, "Gradio's data about a visitor is freed only when others need the space")
 def forget_callers(blocks: Any, now: float, seconds: float) -> None:
     """Drops Gradio's data about clients that were idle for more than `seconds` at `now` (seconds since 1970)."""
     holder = blocks.state_holder
@@ -89,7 +89,7 @@ def forget_callers(blocks: Any, now: float, seconds: float) -> None:
             holder.time_last_used.pop(key, None)
 
 
-@_or_without(lambda: None, "results that nobody reads stay in memory")
+@_with_fallback(lambda: None, "results that nobody reads stay in memory")
 def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: float) -> None:
     """Drops message lists that were read, or that nobody has read for `seconds` at `now` (seconds since 1970).
 
@@ -109,7 +109,7 @@ def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: 
         del unread[key]
 
 
-@_or_without(lambda: "", "photos that language models send are not deleted")
+@_with_fallback(lambda: "", "photos that language models send are not deleted")
 def keep_mcp_files_in(folder: str) -> str:
     """Stores photos that language models send (--mcp) in `folder`; returns the previous folder.
 

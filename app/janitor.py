@@ -19,7 +19,7 @@ from app.session import SessionStore
 
 _LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 20.0
-YOUNG_SECONDS = 120.0  # younger files may belong to a queued request, so they stay even beyond `FILES_BYTES`
+MIN_AGE_SECONDS = 120.0  # younger files may belong to a queued request, so they stay even beyond `FILES_BYTES`
 
 
 class Janitor:
@@ -67,7 +67,7 @@ def delete_files(folder: Path, now: float) -> None:
     total = sum(size for _, size, _ in found)
     for changed, size, file in sorted(found):
         age = now - changed
-        if age > FILE_SECONDS or (total > FILES_BYTES and age > YOUNG_SECONDS):
+        if age > FILE_SECONDS or (total > FILES_BYTES and age > MIN_AGE_SECONDS):
             with contextlib.suppress(OSError):
                 file.unlink()
                 total -= size

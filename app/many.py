@@ -240,7 +240,7 @@ def segment_clip(
     (stem,) = file_stems([clip.name])
     end = time.monotonic() + RUN_SECONDS
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, strangers=True))
+        reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, untrusted=True))
         frames = reader.expected or round(MAX_CLIP_SECONDS * reader.rate)
         every = max(1, -(-frames // MAX_CLIP_FRAMES))
         progress.of = max(1, -(-frames // every))

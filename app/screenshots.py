@@ -23,12 +23,12 @@ from eovseg.errors import any_encoding
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
 QUALITY = 70  # of the JPEG files: text stays sharp, and all of them take a few megabytes
-PATIENCE = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
+TIMEOUT = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
 SETTLED = 700  # milliseconds to wait for fonts, canvases and transitions
 
 
 @dataclass(frozen=True)
-class Look:
+class Viewport:
     """A width in CSS pixels and a colour scheme."""
 
     name: str
@@ -45,7 +45,7 @@ class Shot:
     ready: str
 
 
-LOOKS = (Look("light", 1280), Look("dark", 1280, dark=True), Look("narrow", 360))
+VIEWPORTS = (Viewport("light", 1280), Viewport("dark", 1280, dark=True), Viewport("narrow", 360))
 SHOTS = (
     Shot("segment", "Segment", ".stage .why h3"),
     Shot("vas", "VAS", "#vas-weights figure"),
@@ -87,7 +87,7 @@ def pin(tab: Any) -> None:
     tab.locator(".stage .group", has_text="Things").locator(".chip").first.click()
 
 
-def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], folder: Path) -> list[Path]:
+def photograph(browser: Any, address: str, look: Viewport, shots: Sequence[Shot], folder: Path) -> list[Path]:
     """Writes the screenshots of one look; raises Playwright's `TimeoutError` if a tab does not appear."""
     context = browser.new_context(
         viewport={"width": look.width, "height": 900}, color_scheme="dark" if look.dark else "light"
@@ -95,7 +95,7 @@ def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], fo
     files = []
     try:
         tab = context.new_page()
-        tab.set_default_timeout(PATIENCE)
+        tab.set_default_timeout(TIMEOUT)
         tab.goto(address)
         tab.wait_for_selector(".stage[data-ready]")
         for shot in shots:
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m app.screenshots", description="Writes screenshots of every tab.")
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
     options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
-    options.add_argument("--looks", nargs="+", choices=[look.name for look in LOOKS], help="only these looks")
+    options.add_argument("--looks", nargs="+", choices=[look.name for look in VIEWPORTS], help="only these looks")
     return options
 
 
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shots = [shot for shot in SHOTS if not options.tabs or shot.name in options.tabs]
     with page_address() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        for look in LOOKS:
+        for look in VIEWPORTS:
             if options.looks and look.name not in options.looks:
                 continue
             begin = time.perf_counter()
