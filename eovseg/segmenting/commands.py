@@ -89,9 +89,9 @@ class Job:
     @property
     def named(self) -> Vocabulary:
         """The vocabulary of the results, which includes "other" if there is a background."""
-        from eovseg.background import with_other
+        from eovseg.background import with_other_class
 
-        return self.vocabulary if self.background is None else with_other(self.vocabulary)
+        return self.vocabulary if self.background is None else with_other_class(self.vocabulary)
 
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
         """Digest of everything that affects the output; a resumed run skips only results with the same digest."""
@@ -154,23 +154,23 @@ def _run_photos(
     options: argparse.Namespace, job: Job, photos: "list[Photo]", shard: Shard, signals: StopSignals
 ) -> "Tally":
     """Segments this process's share of the photos."""
-    from eovseg.segmenting.folder import Writing, segment_photos
+    from eovseg.segmenting.folder import Destination, segment_photos
     from eovseg.segmenting.index import Index
 
     own = [photo for photo in photos if photo.share(shard.count) == shard.number]
     files = with_needs(options.write or FILES)
-    writing = Writing(options.output, files, options.json)
+    destination = Destination(options.output, files, options.json)
     choices: dict[str, Any] = {"workers": options.workers, "redo": options.redo, "progress": not shard.rank}
     choices["stop"] = lambda: signals.received
     if options.output is None:
-        return segment_photos(job, own, writing, **choices)
+        return segment_photos(job, own, destination, **choices)
     try:
         index = Index(options.output, shard.index_name, job.digest(options, files), files)
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{options.output}" ({reason}).') from error
     with index:
-        return segment_photos(job, own, writing, index, **choices)
+        return segment_photos(job, own, destination, index, **choices)
 
 
 def _report(tally: "Tally", shard: Shard) -> int:

@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-def ahead(
+def prefetch(
     items: Iterable[Item], make: Callable[[Item], Value], workers: int, most: int
 ) -> Generator[tuple[Item, Callable[[], Value]], None, None]:
     """Yields each item in order with a function that returns `make(item)` or raises its exception.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
 
 # Finished processes wait for the others: if one exits because of a failed photo, the launcher would stop the rest.
-_PATIENCE = timedelta(days=30)
+_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def join_launcher() -> None:
     """Joins the process group of a launcher, if any; used only for sums."""
     from eovseg import distributed
 
-    distributed.start("cpu", _PATIENCE)
+    distributed.start("cpu", _TIMEOUT)
 
 
 def own_device(device: str) -> str:
