@@ -17,7 +17,7 @@ class PreparedFeatures(ImageFeatures):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedOutputs:
     """Which optional outputs of the decoder are wanted."""
 
     attention: bool = False  # the weights of the self-attention

@@ -124,7 +124,7 @@ class Trainer:
 
         Exact with the same number of processes; another number is possible if the total batch size is the same.
         """
-        found = distributed.from_main(lambda: checkpointing.load_newest(self.output))
+        found = distributed.run_on_main(lambda: checkpointing.load_newest(self.output))
         if found is None:
             return False
         path, state = found
@@ -190,7 +190,7 @@ class Trainer:
         with StopSignals() as stop, bar, watched, log_file.open("a") as log:
             batches = iter(self.stream(range(first, last)))
             while self.step < self.config.steps:
-                if distributed.anywhere(stop.received or time.monotonic() >= end):
+                if distributed.on_any_process(stop.received or time.monotonic() >= end):
                     break
                 start = time.perf_counter()
                 parts = self.train_step(batches)
