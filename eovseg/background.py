@@ -60,7 +60,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
         result,
         segment_map=segment_map,
         segments=tuple(kept),
-        vocabulary=Vocabulary(with_other(words).classes, result.vocabulary.notes),
+        vocabulary=Vocabulary(with_other_class(words).classes, result.vocabulary.notes),
         instance_masks=masks,
         queries=tuple(queries),
         background=hidden,
@@ -68,7 +68,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
     )
 
 
-def with_other(words: Vocabulary) -> Vocabulary:
+def with_other_class(words: Vocabulary) -> Vocabulary:
     """The classes of a result with merged background: `words`, then "other"."""
     return Vocabulary((*words.classes, WordClass((OTHER,), False)), words.notes)
 

@@ -61,7 +61,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
         sys.stdout.flush()
         return code
     except (EovsegError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _reader_gone():
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
             return 141
@@ -72,7 +72,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
         return 130
 
 
-def _nobody_reads() -> bool:
+def _reader_gone() -> bool:
     """Whether the reader of standard output has gone; the broken pipe may also be another one, e.g. to a worker."""
     try:
         descriptor = sys.stdout.fileno()
@@ -99,9 +99,9 @@ def sentence(error: EovsegError | OSError) -> str:
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
     if files:
         return f"{' and '.join(files)}: {reason}."
-    from eovseg.error_log import keep_traceback
+    from eovseg.error_log import log_traceback
 
-    return f"{reason}{keep_traceback(error)}."
+    return f"{reason}{log_traceback(error)}."
 
 
 def any_encoding() -> None:

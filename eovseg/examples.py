@@ -82,7 +82,7 @@ def add_example(
 def word_of(predictor: "Segmenter", name: str, is_thing: bool, rows: np.ndarray) -> Word:
     """The word whose examples have the directions `rows` (n, D)."""
     text, *words = predictor.words.embed([name, *Vocabulary.preset(TRAINING_PRESET).words]).astype(np.float32)
-    vector = placed(rows, text, np.stack(words))
+    vector = word_vector(rows, text, np.stack(words))
     return Word(name, is_thing, vector, rows, text, predictor.config.variant, predictor.weights)
 
 
@@ -162,7 +162,7 @@ def _away(embeddings: Tensor, middle: Tensor) -> Tensor:
     return F.normalize(F.normalize(embeddings.double(), dim=-1) - middle, dim=-1)
 
 
-def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
+def word_vector(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
     """The vector (D,) float32 of rows of `directions` (n, D) and a name's embedding (D,), among embeddings (N, D).
 
     The name counts as much as one example for the direction; the length is that of the examples' mean, so examples that

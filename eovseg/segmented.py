@@ -12,7 +12,7 @@ from eovseg.colours import segment_colours, segment_labels
 from eovseg.errors import ConfigError
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay
-from eovseg.pictures import Ground
+from eovseg.pictures import OutlineBackground
 from eovseg.vocabulary import Vocabulary
 
 
@@ -148,7 +148,7 @@ class SegmentedPhoto:
         """
         return pictures.blurred_background(self.image, self._subject(ids), strength)
 
-    def outlines(self, on: Ground = "white") -> Image.Image:
+    def outlines(self, on: OutlineBackground = "white") -> Image.Image:
         """The borders of the named segments in their colours, on a "white", "photo" or "transparent" background."""
         places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
         for place, segment in enumerate(self.named, start=1):

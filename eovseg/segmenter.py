@@ -24,20 +24,22 @@ from eovseg.composer import Composed, Composer
 from eovseg.embeddings import EmbeddingCache
 from eovseg.fast import FastEOVSeg, optimise
 from eovseg.images import ImageSource, load_image, resize_for_network
-from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities, class_maximum
 from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
+from eovseg.photo_cache import PhotoCache
 from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
 from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.stages import Decoded, ImageState, RawOutput
-from eovseg.typed_settings import names_checked
+from eovseg.typed_settings import suggest_misspelt_names
 from eovseg.vocabulary import Vocabulary, Words
 
-KEPT_PHOTOS = 4
-KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
+CACHED_PHOTOS = 4
+CACHED_BYTES = (
+    640 * 2**20
+)  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
 
 class Segmenter:
@@ -74,7 +76,7 @@ class Segmenter:
             self._encode_words,
             cache_directory,
         )
-        self._kept: KeptPhotos[ImageState] = KeptPhotos(KEPT_PHOTOS, KEPT_BYTES)
+        self._kept: PhotoCache[ImageState] = PhotoCache(CACHED_PHOTOS, CACHED_BYTES)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -107,9 +109,9 @@ class Segmenter:
     def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
         """Encodes one photo. Without `resize`, the photo keeps its size.
 
-        The last photos are cached, at most `KEPT_PHOTOS` and `KEPT_BYTES` but always the latest, so trying other words
-        on the same photo only runs the decoder. `keep=False` bypasses the cache, e.g. for video frames, which do not
-        repeat and would evict all photos.
+        The last photos are cached, at most `CACHED_PHOTOS` and `CACHED_BYTES` but always the latest, so trying other
+        words on the same photo only runs the decoder. `keep=False` bypasses the cache, e.g. for video frames, which do
+        not repeat and would evict all photos.
         Raises `ImageError` for files that are not photos.
         """
         pixels = load_image(image)
@@ -131,7 +133,7 @@ class Segmenter:
                 self._kept.put(digest, state)
         return state
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Clears the photo cache."""
         with self._lock:
             self._kept.clear()
@@ -181,7 +183,7 @@ class Segmenter:
         seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
         return class_log_probabilities(decoded.logits, seen, rule.alpha, rule.beta, rule.ensemble)[0]
 
-    @names_checked
+    @suggest_misspelt_names
     def compose(
         self,
         decoded: Decoded,
@@ -307,7 +309,7 @@ class Segmenter:
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
-    @names_checked
+    @suggest_misspelt_names
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],

@@ -22,7 +22,7 @@ import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, MARKS, clean, doubts, plain_lines, table, unquoted, without_prefixes
+from eovseg.notation import INVALID, MARKS, ambiguities, clean, plain_lines, table, unquoted, without_prefixes
 from eovseg.word import Word, names_word
 
 MAX_WORDS = 20_000
@@ -330,7 +330,7 @@ def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
         notes.append(f'The class "{INVALID}" means unlabelled pixels and was skipped.')
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
-    told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]]), *_like_preset(said)]
+    told = [*dict.fromkeys(notes), *ambiguities([entry for entry in said if entry[0]]), *_like_preset(said)]
     return _build(entries, found, cleaned, told, blanks)
 
 

@@ -28,7 +28,7 @@ _SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 in another prec
 _MAX_DIMENSION = 4096
 
 
-class MakesWords(Protocol):
+class WordMaker(Protocol):
     """The method of a predictor that `Word.from_examples` needs."""
 
     def word_from_examples(
@@ -69,7 +69,7 @@ class Word:
         cls,
         name: str,
         examples: "Sequence[tuple[ImageSource, Any]]",
-        predictor: "MakesWords",
+        predictor: "WordMaker",
         is_thing: bool | None = None,
     ) -> "Word":
         """A word for what the masks of some photos show.

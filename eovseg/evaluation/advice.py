@@ -357,7 +357,7 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
     from eovseg.vocabulary import TRAINING_PRESET
 
     def seconds(work: Callable[[], object]) -> float:
-        predictor.forget()
+        predictor.clear_cache()
         begin = time.process_time()
         work()
         return time.process_time() - begin

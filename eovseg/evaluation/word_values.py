@@ -124,9 +124,9 @@ def _values(
 
     present = sorted({truth.classes[i] for i in regions})
     without = [
-        of_list([i for i in range(count) if i not in left_out], compose=False)
-        for left_out in (set(present[::2]), set(present[1::2]))
-        if len(left_out) < count
+        of_list([i for i in range(count) if i not in omitted], compose=False)
+        for omitted in (set(present[::2]), set(present[1::2]))
+        if len(omitted) < count
     ]
     there = np.flatnonzero(share)
     others = random.permutation(np.flatnonzero(share == 0))
