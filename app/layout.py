@@ -237,7 +237,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **_PRIVATE).then(**after)
     advice.wire(page, parts.advice, parts, heavy, after)
     parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **_PRIVATE)
-    parts.stage.lost(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
+    parts.stage.request_photo(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
     parts.stage.explain(
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,

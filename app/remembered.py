@@ -59,7 +59,7 @@ def wire(page: "Page", parts: "Parts") -> None:
     both = [parts.remembered, parts.words]
     given = [parts.session, parts.words]
     parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
-    parts.remembered.bring(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
+    parts.remembered.load_word(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
     parts.remembered.forget(page.callback(forgotten, 2, page.side_pool), given, both, **_PRIVATE)
 
 

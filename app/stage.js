@@ -327,7 +327,7 @@ async function render() {
   // A result of the same photo comes without it. The window keeps one photo, because this script ends when another tab
   // of the page is opened.
   if (value.photo) window.eovsegPhoto = { key: value.photo_key, source: value.photo };
-  if (window.eovsegPhoto?.key !== value.photo_key) return trigger("lost", {});
+  if (window.eovsegPhoto?.key !== value.photo_key) return trigger("request_photo", {});
   const [picture_, map] = await Promise.all([loaded(window.eovsegPhoto.source), loaded(value.ids)]);
   if (number !== newest) return;
   const canvas = document.createElement("canvas");

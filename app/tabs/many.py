@@ -65,20 +65,20 @@ def build(page: Page, session: gr.State) -> Tab:
     many = many_part()
     pack_file, film = gr.File(visible=False), gr.File(visible=False)
 
-    def begin(key: str | None, event: gr.EventData) -> Iterator[Any]:
+    def start(key: str | None, event: gr.EventData) -> Iterator[Any]:
         yield from segment_uploads(page, key, getattr(event, "files", None))
 
-    def halt(key: str | None) -> None:
+    def stop(key: str | None) -> None:
         session = page.store.get(key)
         if session is not None:
             session.run_number += 1
 
-    begun = many.begin(
-        begin, session, [many, pack_file, film], show_progress="hidden", concurrency_id="many",
+    started = many.start_run(
+        start, session, [many, pack_file, film], show_progress="hidden", concurrency_id="many",
         concurrency_limit=MAX_RUNS, **PRIVATE,
     )  # fmt: skip
-    begun.then(None, [pack_file, film], None, js=_FILES_SCRIPT, **PRIVATE)
-    many.halt(halt, session, None, show_progress="hidden", **PRIVATE)
+    started.then(None, [pack_file, film], None, js=_FILES_SCRIPT, **PRIVATE)
+    many.stop_run(stop, session, None, show_progress="hidden", **PRIVATE)
 
     def refresh(session: Session) -> Sequence[Any]:
         return (words_html(session),)

@@ -159,7 +159,7 @@ class Visitor:
     def with_many_photos(self) -> None:
         """Runs the tab Many on two photos, with the words of this visitor's last request."""
         files = [{"path": self.path, "name": f"{self.place}-{number}.png"} for number in range(2)]
-        done = self.caller.do(self.caller.event("many", "begin"), [None], {"files": files})
+        done = self.caller.do(self.caller.event("many", "start_run"), [None], {"files": files})
         value = done["output"]["data"][0]
         assert [card["name"] for card in value["cards"]] == [file["name"] for file in files], value["note"]
         for card in value["cards"]:
