@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eovseg.advice.honesty import FALSE_ALARMS, Honesty, verdicts, words_of_kernels
+from eovseg.advice.thresholds import FALSE_ALARMS, AdviceThresholds, verdicts, words_of_kernels
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
 from eovseg.composer import Composed, Composer
@@ -59,14 +59,14 @@ class Segmenter:
         text_weights: str,
         cache_directory: Path | None = None,
         weights: str = "",
-        honesty: Honesty | None = None,
+        advice_thresholds: AdviceThresholds | None = None,
     ) -> None:
         self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
         self.device = device
         self.dtype = dtype
-        self.honesty = honesty
+        self.advice_thresholds = advice_thresholds
         self.weights = weights  # SHA-256 of the weight file, "" for none
         self.image_halves = 0
         self.word_halves = 0
@@ -261,20 +261,25 @@ class Segmenter:
         if task != "panoptic" or not unchanged:
             return made.segments
         labels, seen = decoded.vocabulary.labels, self.seen(decoded.vocabulary)
-        words = words_of_kernels(self.honesty, decoded.logits, scores, labels, seen)
+        words = words_of_kernels(self.advice_thresholds, decoded.logits, scores, labels, seen)
         return tuple(
             replace(segment, words=words.get(query, ()))
             for segment, query in zip(made.segments, made.queries, strict=True)
         )
 
     def verdicts(self, decoded: Decoded, false_alarms: float = FALSE_ALARMS) -> tuple[Verdict, ...]:
-        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.honesty`.
+        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.thresholds`.
 
         Raises `ConfigError` for a rate that was not measured.
         """
         vocabulary = decoded.vocabulary
         return verdicts(
-            self.honesty, decoded.logits, vocabulary.labels, self.seen(vocabulary), self.config.alpha, false_alarms
+            self.advice_thresholds,
+            decoded.logits,
+            vocabulary.labels,
+            self.seen(vocabulary),
+            self.config.alpha,
+            false_alarms,
         )
 
     def raw(self, image: ImageSource, vocabulary: Words, resize: bool = False) -> RawOutput:

@@ -239,7 +239,7 @@ def _lists(photos: "Sequence[PhotoValues]") -> "list[tuple[int, Callable[[PhotoV
 
 
 def _evidence(values: "ListValues", alpha: float) -> np.ndarray:
-    from eovseg.advice.honesty import word_evidence
+    from eovseg.advice.thresholds import word_evidence
 
     return word_evidence(values.inside, values.outside, values.valid, alpha)
 
@@ -378,9 +378,9 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
 
 def run(options: argparse.Namespace) -> None:
     """Collects the values unless they are cached, and writes the tables."""
-    from eovseg.advice.honesty import Honesty, Limits
     from eovseg.advice.kernels import scales
     from eovseg.advice.nouns import noun_rows
+    from eovseg.advice.thresholds import AdviceThresholds, ListThresholds
     from eovseg.checkpoints import default_checkpoint
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.evaluation.origin import Origin
@@ -417,8 +417,8 @@ def run(options: argparse.Namespace) -> None:
     about = {"photos": len(photos), "data": folder.name, "origin": asdict(origin), "time": timed}
     write_whole(options.out / "about.json", json.dumps(about, indent=1) + "\n")
     if options.honesty:
-        limits = tuple(Limits(n, evidence[n], probability[n]) for n in sorted(evidence))
-        document = Honesty(str(origin.sha256), LEVEL, limits).to_json()
+        limits = tuple(ListThresholds(n, evidence[n], probability[n]) for n in sorted(evidence))
+        document = AdviceThresholds(str(origin.sha256), LEVEL, limits).to_json()
         write_whole(options.honesty, json.dumps(document, indent=1) + "\n")
 
 
