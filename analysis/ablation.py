@@ -241,9 +241,9 @@ def router_summary(rows: Sequence[RouterRow]) -> list[RouterSummary]:
     return found
 
 
-def axis_limits(values: Sequence[float], around: float = 0.5, least: float = 0.05) -> tuple[float, float]:
-    """Axis limits within 0..1, multiples of 0.05, that show all `values` and at least `around` ± `least`."""
-    low, high = min((*values, around - least)), max((*values, around + least))
+def axis_limits(values: Sequence[float], around: float = 0.5, minimum: float = 0.05) -> tuple[float, float]:
+    """Axis limits within 0..1, multiples of 0.05, that show all `values` and at least `around` ± `minimum`."""
+    low, high = min((*values, around - minimum)), max((*values, around + minimum))
     return max(0.0, math.floor(low * 20 + 1e-6) / 20), min(1.0, math.ceil(high * 20 - 1e-6) / 20)
 
 

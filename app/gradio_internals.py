@@ -22,25 +22,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _with_fallback(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `lost`."""
+def _with_fallback(fallback: Callable[[], T], consequence: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `consequence`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        told: list[str] = []
+        reported: list[str] = []
 
         @functools.wraps(function)
         def called(*arguments: P.args, **named: P.kwargs) -> T:
             try:
                 return function(*arguments, **named)
             except (AttributeError, TypeError) as error:
-                if not told:
-                    told.append(lost)
+                if not reported:
+                    reported.append(consequence)
                     _LOG.warning(
                         "The internals of Gradio %s differ from those of %s (%s): %s.",
                         gradio.__version__,
                         KNOWN_GOOD,
                         error,
-                        lost,
+                        consequence,
                     )
                 return fallback()
 

@@ -87,10 +87,10 @@ def pin(tab: Any) -> None:
     tab.locator(".stage .group", has_text="Things").locator(".chip").first.click()
 
 
-def photograph(browser: Any, address: str, look: Viewport, shots: Sequence[Shot], folder: Path) -> list[Path]:
+def photograph(browser: Any, address: str, viewport: Viewport, shots: Sequence[Shot], folder: Path) -> list[Path]:
     """Writes the screenshots of one look; raises Playwright's `TimeoutError` if a tab does not appear."""
     context = browser.new_context(
-        viewport={"width": look.width, "height": 900}, color_scheme="dark" if look.dark else "light"
+        viewport={"width": viewport.width, "height": 900}, color_scheme="dark" if viewport.dark else "light"
     )
     files = []
     try:
@@ -106,7 +106,7 @@ def photograph(browser: Any, address: str, look: Viewport, shots: Sequence[Shot]
             tab.mouse.move(0, 0)
             tab.evaluate("document.activeElement?.blur()")
             tab.wait_for_timeout(SETTLED)
-            file = folder / f"{shot.name}-{look.name}.jpg"
+            file = folder / f"{shot.name}-{viewport.name}.jpg"
             with Image.open(io.BytesIO(tab.screenshot(full_page=True))) as picture:
                 picture.convert("RGB").save(file, quality=QUALITY, optimize=True, progressive=True)
             files.append(file)
@@ -120,7 +120,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m app.screenshots", description="Writes screenshots of every tab.")
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
     options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
-    options.add_argument("--looks", nargs="+", choices=[look.name for look in VIEWPORTS], help="only these looks")
+    options.add_argument(
+        "--looks", nargs="+", choices=[viewport.name for viewport in VIEWPORTS], help="only these looks"
+    )
     return options
 
 
@@ -139,13 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shots = [shot for shot in SHOTS if not options.tabs or shot.name in options.tabs]
     with page_address() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        for look in VIEWPORTS:
-            if options.looks and look.name not in options.looks:
+        for viewport in VIEWPORTS:
+            if options.looks and viewport.name not in options.looks:
                 continue
             begin = time.perf_counter()
-            for file in photograph(browser, address, look, shots, options.out):
+            for file in photograph(browser, address, viewport, shots, options.out):
                 print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
-            print(f"{look.name}: {time.perf_counter() - begin:.0f} s")
+            print(f"{viewport.name}: {time.perf_counter() - begin:.0f} s")
         browser.close()
     return 0
 

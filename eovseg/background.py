@@ -23,8 +23,8 @@ def with_background(words: Vocabulary, background: Words) -> Vocabulary:
     added = Vocabulary.coerce(background)
     own = {name.casefold() for name in words.words}
     rest = tuple(c for c in added.classes if own.isdisjoint(name.casefold() for name in c.names))
-    told = added.notes if not isinstance(background, Vocabulary) else ()
-    return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *told))))
+    added_notes = added.notes if not isinstance(background, Vocabulary) else ()
+    return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *added_notes))))
 
 
 def merge_background(result: Result, words: Vocabulary) -> Result:

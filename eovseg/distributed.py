@@ -71,12 +71,12 @@ def mean(tensor: Tensor) -> Tensor:
     return total(tensor) / count() if count() > 1 else tensor
 
 
-def divisor_per_process(amount: Tensor, least: float) -> Tensor:
+def divisor_per_process(amount: Tensor, minimum: float) -> Tensor:
     """The divisor of this process's sum for which the mean over processes equals the quotient over the full batch.
 
-    `amount` is this process's part of the divisor; the total is clamped to at least `least`.
+    `amount` is this process's part of the divisor; the total is clamped to at least `minimum`.
     """
-    return total(amount).clamp(min=least) / count()
+    return total(amount).clamp(min=minimum) / count()
 
 
 def on_any_process(flag: bool) -> bool:

@@ -108,21 +108,21 @@ def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -
             found = logits.mask_logits[-1]
             frozen, others = (network.embed_masks(features, given)[0] for given in (own, found))
         assert logits.extra_class_embeddings is not None
-        elsewhere = _elsewhere(part, found[0] > 0)
-        middle = elsewhere @ F.normalize(others.double(), dim=-1)
+        other_weights = _other_kernel_weights(part, found[0] > 0)
+        middle = other_weights @ F.normalize(others.double(), dim=-1)
         # The trained classifier's embeddings lie among texts already.
-        trained = _away(logits.extra_class_embeddings[0], center)
-        units = F.normalize(_FROZEN * _away(frozen, middle) + (1 - _FROZEN) * trained, dim=-1)
+        trained = _directions_from(logits.extra_class_embeddings[0], center)
+        units = F.normalize(_FROZEN * _directions_from(frozen, middle) + (1 - _FROZEN) * trained, dim=-1)
         lengths = torch.linspace(0, 1, _LENGTHS + 1, dtype=units.dtype, device=units.device)[1:, None]
-        for unit, weights in zip(units, elsewhere, strict=True):
-            wins = _wins(predictor, logits, others, F.normalize(center + lengths * spread * unit, dim=-1))
+        for unit, weights in zip(units, other_weights, strict=True):
+            wins = _wins_kernels(predictor, logits, others, F.normalize(center + lengths * spread * unit, dim=-1))
             allowed = lengths[wins.double() @ weights <= _FALSE_ALARMS]
             rows.append(unit * (allowed.max() if len(allowed) else lengths[0]))
     directions: np.ndarray = torch.stack(rows).float().cpu().numpy()
     return directions
 
 
-def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
+def _wins_kernels(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
     """(G, Q) bool: whether each of the vectors (G, D), added to the training words, wins each kernel.
 
     `logits` are those of the kernels for the training words, `others` (Q, D) their embeddings by the frozen encoder.
@@ -148,7 +148,7 @@ def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Te
     return scores.argmax(-1) == len(seen) - 1
 
 
-def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
+def _other_kernel_weights(masks: Tensor, found: Tensor) -> Tensor:
     """(M, Q) weights, of sum 1 or 0: the kernels whose masks (Q, h, w) bool lie mostly outside masks (M, h, w) bool."""
     area = found.flatten(1).sum(1).double()  # (Q,)
     inside = masks.flatten(1).double() @ found.flatten(1).double().T  # (M, Q)
@@ -157,7 +157,7 @@ def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True).clamp(min=1)
 
 
-def _away(embeddings: Tensor, middle: Tensor) -> Tensor:
+def _directions_from(embeddings: Tensor, middle: Tensor) -> Tensor:
     """Unit directions (M, D) in which embeddings (M, D), taken at unit length, lie from `middle` (M, D) or (D,)."""
     return F.normalize(F.normalize(embeddings.double(), dim=-1) - middle, dim=-1)
 

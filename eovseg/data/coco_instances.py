@@ -40,7 +40,7 @@ class InstanceFile:
         self.without_mask: dict[int, str] = {}
         self._annotations: dict[int, list[Entry]] = {}
         for number, annotation in self._by_id(top, "annotations", "annotation").items():
-            image_id = annotation.integer("image_id", most=LARGEST_KEY)
+            image_id = annotation.integer("image_id", maximum=LARGEST_KEY)
             if image_id not in self.images:
                 raise DataError(f"{path} has annotation {number} for image id {image_id}, which it does not list.")
             annotation.inside = self.images[image_id].text("file_name")
@@ -60,7 +60,7 @@ class InstanceFile:
     def _by_id(self, top: Entry, key: str, kind: str) -> dict[int, Entry]:
         found: dict[int, Entry] = {}
         for entry in top.entries(key, kind):
-            number = entry.integer("id", most=LARGEST_KEY)
+            number = entry.integer("id", maximum=LARGEST_KEY)
             if number in found:
                 raise DataError(f"{self.path} lists {kind} id {number} twice.")
             found[number] = entry
@@ -73,7 +73,7 @@ class InstanceFile:
 
     def _draw(self, annotation: Entry, photo: Photo) -> InstanceMask | None:
         """One object, or None if it has no pixels; its area is the stated one, or else that of the mask."""
-        number = annotation.integer("id", most=LARGEST_KEY)
+        number = annotation.integer("id", maximum=LARGEST_KEY)
         try:
             mask = drawn_mask(annotation.get("segmentation"), photo.height, photo.width)
             area = annotation.get("area")

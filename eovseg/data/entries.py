@@ -33,9 +33,9 @@ class Entry:
         """The raw value, or None."""
         return self.record.get(key)
 
-    def integer(self, key: str, least: int = 0, most: int = LARGEST_NUMBER) -> int:
-        """An integer from `least` to `most`; 5.0 and "5" are read as 5. Raises `DataError` for anything else."""
-        return self._integer(key, self._given(key), least, most)
+    def integer(self, key: str, minimum: int = 0, maximum: int = LARGEST_NUMBER) -> int:
+        """An integer from `minimum` to `maximum`; 5.0 and "5" are read as 5. Raises `DataError` for anything else."""
+        return self._integer(key, self._given(key), minimum, maximum)
 
     def integers(self, key: str) -> tuple[int, ...]:
         """A list of integers, empty if the key is missing."""
@@ -56,13 +56,13 @@ class Entry:
             return bool(value)
         raise DataError(f"{self} has {key} {_shown(value)}; it must be 1 or 0.")
 
-    def text(self, key: str, most: int = 300) -> str:
-        """Non-blank text of at most `most` characters."""
+    def text(self, key: str, maximum: int = 300) -> str:
+        """Non-blank text of at most `maximum` characters."""
         value = self._given(key)
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{self} has {key} {_shown(value)}; it must be non-empty text.")
-        if len(value) > most:
-            raise DataError(f"{self} has {key} {_shown(value)}; at most {most} characters are allowed.")
+        if len(value) > maximum:
+            raise DataError(f"{self} has {key} {_shown(value)}; at most {maximum} characters are allowed.")
         return value
 
     def key(self, key: str) -> str:
@@ -94,13 +94,13 @@ class Entry:
             raise DataError(f"{self} has no {key}.")
         return value
 
-    def _integer(self, key: str, value: Any, least: int, most: int) -> int:
+    def _integer(self, key: str, value: Any, minimum: int, maximum: int) -> int:
         written = type(value) is str and len(value) < 20 and value.removeprefix("-").isdecimal()
         if written or (type(value) is float and value.is_integer()):
             value = int(value)
-        if type(value) is int and least <= value <= most:
+        if type(value) is int and minimum <= value <= maximum:
             return value
-        raise DataError(f"{self} has {key} {_shown(value)}; it must be an integer from {least:,} to {most:,}.")
+        raise DataError(f"{self} has {key} {_shown(value)}; it must be an integer from {minimum:,} to {maximum:,}.")
 
 
 def top_level(path: Path, document: Any, form: str, lists: tuple[str, ...]) -> Entry:

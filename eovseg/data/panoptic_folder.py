@@ -144,7 +144,7 @@ class PanopticFolder(LabelledFolder):
         segments = self._parse_segments(annotation, name)
         width, height = entry.size()
         photo = Photo(
-            image_id=entry.integer("id", most=LARGEST_KEY) if isinstance(entry.get("id"), int) else number,
+            image_id=entry.integer("id", maximum=LARGEST_KEY) if isinstance(entry.get("id"), int) else number,
             file_name=named_file(self.images, name),
             width=width,
             height=height,

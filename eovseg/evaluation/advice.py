@@ -217,14 +217,14 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
             held[:, number] = sum(covered), len(covered)
             sizes += size
         row: Row = {"words": length, "segments": int(held[1].sum())} | _named("coverage", *_share(*held))
-        told = np.array(sizes)
+        set_sizes = np.array(sizes)
         rows.append(
             row
             | {
-                "mean words": round(float(told.mean()), 2),
-                "median words": float(np.median(told)),
-                "share with one word": round(float((told == 1).mean()), 3),
-                "share with at most five": round(float((told <= 5).mean()), 3),
+                "mean words": round(float(set_sizes.mean()), 2),
+                "median words": float(np.median(set_sizes)),
+                "share with one word": round(float((set_sizes == 1).mean()), 3),
+                "share with at most five": round(float((set_sizes <= 5).mean()), 3),
             }
         )
     return rows, limits

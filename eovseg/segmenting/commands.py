@@ -20,7 +20,7 @@ from eovseg.command_options import (
 )
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FILES, FORMATS, PICTURES, WRITERS, with_needs
-from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
+from eovseg.segmenting.sharding import Shard, join_launcher, local_device, summed_counts
 from eovseg.settings import Settings
 from eovseg.stopping import STOPPED, StopSignals
 from eovseg.vocabulary import Vocabulary
@@ -136,14 +136,14 @@ def run(options: argparse.Namespace) -> int:
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
-    predictor = chosen_model(options, own_device(options.device))
+    predictor = chosen_model(options, local_device(options.device))
     job = Job(predictor, vocabulary, background, settings, tuple(options.subject))
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:
         print("eovseg: stopped; finished results are kept.", file=sys.stderr)
         return STOPPED
-    everyone = over_all(tally)  # waits for all processes, so that the first one gathers all photos
+    everyone = summed_counts(tally)  # waits for all processes, so that the first one gathers all photos
     if options.output is not None and not shard.rank:
         files = with_needs(options.write or FILES)
         gather(options.output, job.digest(options, files), job.named, files)

@@ -41,7 +41,7 @@ class Shard:
         return "index.jsonl" if self.count == 1 else f"index-{self.number + 1}-of-{self.count}.jsonl"
 
 
-def over_all(tally: "Tally") -> "Tally":
+def summed_counts(tally: "Tally") -> "Tally":
     """The sum of the tallies of all processes of the launcher; waits for all of them."""
     import torch
 
@@ -58,7 +58,7 @@ def join_launcher() -> None:
     distributed.start("cpu", _TIMEOUT)
 
 
-def own_device(device: str) -> str:
+def local_device(device: str) -> str:
     """For "auto" and "cuda", the GPU with this process's local rank; otherwise `device`."""
     import torch
 

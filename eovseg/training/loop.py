@@ -48,7 +48,7 @@ MAX_BAD_STEPS = 50
 
 Stream = Callable[[range], Iterable[TrainingBatch]]
 Evaluate = Callable[[int, EOVSeg], dict[str, float]]
-Seen = TypeVar("Seen")
+Value = TypeVar("Seen")
 
 
 class Trainer:
@@ -322,8 +322,8 @@ class Trainer:
         class_index = torch.repeat_interleave(torch.arange(len(class_names)), counts).to(self.device)
         return TextEmbeddings(torch.stack([self._words[word] for word in words]), class_index)
 
-    def _with_average(self, look: Callable[[int, EOVSeg], Seen]) -> Seen:
-        """Calls `look` with the averaged weights; restores the weights and the random state."""
+    def _with_average(self, call: Callable[[int, EOVSeg], Value]) -> Value:
+        """Calls `call` with the averaged weights; restores the weights and the random state."""
         state = checkpointing.random_state()
         own = {name: value.clone() for name, value in self.network.trained_state_dict().items()}
         if self.average is not None:
@@ -331,7 +331,7 @@ class Trainer:
         self.network.eval()
         try:
             with torch.no_grad():
-                return look(self.step, self.network)
+                return call(self.step, self.network)
         finally:
             self.network.load_trained_state_dict(own)
             self.network.train()
