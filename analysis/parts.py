@@ -37,7 +37,7 @@ class PartTime:
 
 @dataclass(frozen=True)
 class PartTimes:
-    """The parts of one photo in the order they run.
+    """The times of the parts for one photo, in the order in which they run.
 
     `word_milliseconds` is the text encoder's time for one new word; it is not included in any part, because known words
     come from the cache. `size` is the network's input (height, width), `words` the number of words in the vocabulary,

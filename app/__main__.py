@@ -129,7 +129,7 @@ def _check(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
-    """While the block lasts, SIGINT and SIGTERM set `stop`; before the page is served they also interrupt."""
+    """Within the block, SIGINT and SIGTERM set `stop`; before the page is served, they also interrupt it."""
 
     def end(number: int, frame: object) -> None:
         first = not stop.is_set()

@@ -1,4 +1,4 @@
-"""Tells API callers in one sentence what is wrong with their call; Gradio itself only answers `{"error": null}`."""
+"""Reports errors of API calls in one sentence; Gradio itself only answers `{"error": null}`."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ class PageBlocks(gr.Blocks):
 
 
 def input_error(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
-    """A sentence if `inputs` have the wrong number of values or photos that `function` does not take; else None."""
+    """An error message if `inputs` has the wrong number of values or photos that are not accepted; else None."""
     if len(inputs) != len(function.inputs):
         if function.api_visibility != "public":
             return "The page makes no such request."

@@ -62,7 +62,7 @@ class Gate:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.refusal is None:
-                # Gradio did not expect this request. A traceback would be of no use and would fill the log.
+                # Gradio did not expect this request. A traceback would not help and would fill the log.
                 _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
                 # No request can cause these two: a full disk or memory is the server's own problem.
                 return (
@@ -87,7 +87,7 @@ class Gate:
 
 
 class _Exchange:
-    """`receive` that stops a body at `limit` bytes, whatever length it claims, and `send` that adds our headers.
+    """A `receive` that stops a body at `limit` bytes, whatever its stated length, and a `send` that adds our headers.
 
     Once a body is too large, Gradio's own answer is dropped, and `refusal` is the answer.
     """

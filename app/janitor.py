@@ -23,7 +23,7 @@ MIN_AGE_SECONDS = 120.0  # younger files may belong to a queued request, so they
 
 
 class Janitor:
-    """A thread that cleans up every twenty seconds while the `with` block lasts."""
+    """A thread that cleans up every twenty seconds within the `with` block."""
 
     def __init__(self, blocks: Any, store: SessionStore, seconds: float = ROUND_SECONDS) -> None:
         self._blocks, self._store, self._seconds = blocks, store, seconds

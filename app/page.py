@@ -221,7 +221,7 @@ class Page:
         return (session.key, *self._shown(session, whole=session.digest != before))
 
     def show_photo(self, key: str | None, photo: dict[str, Any] | None, *inputs: Any) -> Shown:
-        """Like `show`, for a change of the photo box; a no-op for the same photo, which an emptied box still sends."""
+        """Like `show`, for a change of the photo box; a no-op if the photo is still the same."""
         path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):

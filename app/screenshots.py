@@ -58,7 +58,7 @@ SHOTS = (
 
 @contextmanager
 def page_address() -> Iterator[str]:
-    """Serves the page with XS while the block lasts, and yields its URL."""
+    """Serves the page with XS within the block, and yields its URL."""
     import eovseg
     from app.page import Page
     from app.server import served

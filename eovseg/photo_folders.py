@@ -15,7 +15,7 @@ _SYSTEM = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume inform
 
 @dataclass
 class SkippedFiles:
-    """What a walk has skipped: the number of files of each kind and the first of them."""
+    """The files skipped by a walk: the number of each kind, and the first one."""
 
     kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
 

@@ -397,7 +397,8 @@ def _build(
 ) -> Vocabulary:
     """Builds a vocabulary from raw entries; blank and duplicate names in a class are dropped.
 
-    Notes about these follow `earlier_notes`. `found` finds words by example; `blanks` is the number of blank entries dropped so far.
+    Notes about these follow `earlier_notes`. `found` finds words by example; `blanks` is the number of blank entries
+    dropped so far.
     """
     notes = list(earlier_notes)
     classes = []

@@ -1,4 +1,4 @@
-"""The tab Many: several photos or a short clip with the words of the page, a gallery, a table, and a ZIP of it all."""
+"""The tab Many: several photos or a short clip with the words of the page; a gallery, a table and a ZIP file."""
 
 import html
 import logging

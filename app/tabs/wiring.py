@@ -24,7 +24,7 @@ RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always
 
 
 def html_part(elem_id: str, main: bool = False) -> gr.HTML:
-    """An HTML component for the fragments of app/tabs/pieces.py; the `main` one of a tab shows when the model runs."""
+    """An HTML component for the fragments of app/tabs/pieces.py; a tab's `main` one shows that the model runs."""
     return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
 
 

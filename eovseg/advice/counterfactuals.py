@@ -252,7 +252,7 @@ def without(words: Vocabulary, gone: Iterable[str]) -> Vocabulary | None:
 
 class _OutcomeKeys:
     """Maps settings to a key that determines a segment's name. In panoptic results of "best-first", the key is the set
-    of accepted kernels, with their classes, that may reach the segment's mask (H, W) bool; else it is all settings.
+    of accepted kernels, with their classes, that may overlap the segment's mask (H, W) bool; else it is all settings.
     """
 
     def __init__(self, predictor: "Segmenter", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from eovseg.stages import Decoded, ImageState
 
 PROPOSED = 5
-CLOSE = 0.5  # a word is a rival from this share of the winner's probability
-LEAST_SHARE = 0.02  # areas without a word are reported from this share of the photo
+CLOSE = 0.5  # a word is a rival if its probability is at least this share of the winner's
+LEAST_SHARE = 0.02  # minimum share of the photo of an area without a word that is reported
 _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 
@@ -52,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Problems of a list on some photos. `never` are words that are the best of no kernel, whatever alpha and beta."""
+    """Problems of a list on some photos. `never`: words that no kernel has as its best word, at any alpha and beta."""
 
     photos: int
     never: tuple[str, ...]

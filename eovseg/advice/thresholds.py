@@ -1,4 +1,4 @@
-"""Measured statements: which words are not in the photo, and for each segment, words that include the right one.
+"""Statements with measured error rates: words not in the photo, and for each segment, words with the right one.
 
 Both use thresholds that `python -m eovseg.evaluation.advice` determines on labelled photos for one weight file. They
 are stored beside it in a small JSON file. Without thresholds for these weights, no statement is made.

@@ -4,8 +4,8 @@ Each line is an entry, `name, synonym: thing`. The sources are, in this order: C
 words, COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A
 class is skipped if an earlier entry contains its label, and a name that several classes share is kept in the first one
 only. COCO's classes come first, sorted by the number of XS's fully labelled training photos that show them, so the
-order is a guess without seeing the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's text
-encoder; the README there lists the licences.
+order is a prior that does not depend on the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's
+text encoder; the README there lists the licences.
 """
 
 import argparse
