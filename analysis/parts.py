@@ -1,4 +1,4 @@
-"""Where the time for one photo goes: milliseconds in each part of the network, measured when called."""
+"""The time for one photo: milliseconds in each part of the network, measured when called."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

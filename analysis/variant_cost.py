@@ -1,7 +1,7 @@
 """The cost of a photo with each variant on this machine, with random weights, for comparison with Table 1.
 
-Random weights take as long as trained ones in every part except composition, whose work depends on what is found. Here
-every kernel is kept, which is the worst case.
+Random weights take as long as trained ones in every part except composition, whose time depends on the segments found.
+Here every kernel is kept, which is the worst case.
 """
 
 import logging

@@ -52,7 +52,7 @@ def event_values(event: gr.EventData) -> dict[str, Any]:
 
 
 def correct(session: Session, values: dict[str, Any]) -> int:
-    """Corrects the session's result as `values` say; returns the id of the segment to pin, 0 for none.
+    """Corrects the session's result according to `values`; returns the id of the segment to pin, 0 for none.
 
     Raises `EovsegError` if that is impossible; the result is then unchanged.
     """

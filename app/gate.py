@@ -1,4 +1,4 @@
-"""Rejects requests before Gradio sees them: bodies that are too large, routes that are not on the page's list, and
+"""Rejects requests before they reach Gradio: bodies that are too large, routes that are not on the page's list, and
 files that are neither uploads, results nor examples."""
 
 import json
@@ -57,7 +57,7 @@ class Gate:
             await exchange.sentence(*refusal)
 
     async def _passed_on(self, scope: Scope, exchange: "_Exchange") -> tuple[int, str] | None:
-        """Lets Gradio answer; returns a status and a sentence if it could not."""
+        """Passes the request to Gradio; returns a status and a sentence if Gradio failed to answer."""
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
@@ -117,7 +117,7 @@ class _Exchange:
         await self._send(message)
 
     async def sentence(self, status: int, detail: str) -> None:
-        """Answers with one sentence; an interrupted answer is only closed, so that its reader does not wait."""
+        """Answers with one sentence; an interrupted answer is only closed, so that the client does not wait."""
         self.refusal = None
         if self._started:
             if not self._ended:

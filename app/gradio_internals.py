@@ -1,8 +1,8 @@
 """All access to undocumented state of Gradio: its queue, its data about callers, and its folder for MCP files.
 
 Gradio's public API cannot do what these five functions do. They were last checked with version `KNOWN_GOOD`;
-tests/app/test_gradio_internals.py checks the installed version and names any attribute that has gone. The page then
-works without that feature, and the log says so once. Names that Gradio lets others override or import (`process_api` in
+tests/app/test_gradio_internals.py checks the installed version and reports missing attributes. The page then works
+without that feature and logs one warning. Names that Gradio lets others override or import (`process_api` in
 app/calls.py, its errors in app/gate.py) are used directly.
 """
 
@@ -91,7 +91,7 @@ def forget_callers(blocks: Any, now: float, seconds: float) -> None:
 
 @_with_fallback(lambda: None, "results that nobody reads stay in memory")
 def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: float) -> None:
-    """Drops message lists that were read, or that nobody has read for `seconds` at `now` (seconds since 1970).
+    """Drops message lists that were read, or not read for `seconds` at `now` (seconds since 1970).
 
     The caller keeps `unread` between calls: it holds the time since which each list has been waiting.
     """

@@ -42,7 +42,7 @@ CARD_SIDE = 360  # longer side of a gallery picture, pixels
 MAX_CARDS = 24  # gallery pictures of a clip, evenly spaced
 _SHOWN_NAMES = 6
 FAILED = "The model failed on this photo; see the server's log."
-RunInPool = Callable[[Callable[[], Any]], Any]  # `WorkerPool.run`: queues the work, then returns or raises what it does
+RunInPool = Callable[[Callable[[], Any]], Any]  # `WorkerPool.run`: queues work, returns its value or raises its error
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def load(session: Session, name: object, data: object) -> Word:
 
 
 def _keep(session: Session, word: Word) -> Word:
-    """Keeps a word under its default file name, whatever the uploaded file is called."""
+    """Keeps a word under its default file name, whatever the name of the uploaded file."""
     word = word.called(word.file_name)
     key = word.reference.casefold()
     if key not in session.words and len(session.words) >= REMEMBERED_WORDS:

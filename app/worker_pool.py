@@ -36,7 +36,7 @@ class RequestTimeout(EovsegError):
 
 
 class VisitorLeft(EovsegError):
-    """Nobody is waiting for the result any more."""
+    """The client no longer waits for the result."""
 
 
 class WorkerDied(EovsegError):
@@ -44,7 +44,7 @@ class WorkerDied(EovsegError):
 
 
 class Job:
-    """The work of one request, its time limit in seconds, and whether somebody is still waiting for it.
+    """The work of one request, its time limit in seconds, and whether a client still waits for it.
 
     The lock of its pool guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
@@ -132,11 +132,11 @@ class WorkerPool:
         return sum(thread.is_alive() for thread in self._abandoned)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """Returns or raises what `work()` does; it may run for `seconds`, by default the pool's own limit.
+        """Returns the value of `work()` or raises its error; it may run for `seconds`, by default the pool's limit.
 
-        It waits in the queue for at most as long as the requests before it may take. A nested call of `run`, by work on
-        this pool or another, runs immediately and within the limit of the outer request.
-        Raises `RequestTimeout`, `VisitorLeft` or `WorkerDied`.
+        Its time in the queue is limited by the time limits of the requests before it. A nested call of `run`, by work
+        on this pool or another, runs immediately and within the limit of the outer request. Raises `RequestTimeout`,
+        `VisitorLeft` or `WorkerDied`.
         """
         if getattr(_serving, "job", None) is not None:
             return work()  # nested call

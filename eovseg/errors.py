@@ -53,8 +53,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
 
     The error is printed to standard error as one sentence, prefixed with `program`.
 
-    If the reader of standard output has gone, as with `| head`, prints nothing and returns 141, the shell's code for
-    SIGPIPE.
+    If standard output is a broken pipe, as with `| head`, prints nothing and returns 141, the shell's code for SIGPIPE.
     """
     try:
         code = command() or 0
@@ -73,7 +72,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
 
 
 def _reader_gone() -> bool:
-    """Whether the reader of standard output has gone; the broken pipe may also be another one, e.g. to a worker."""
+    """Whether standard output is the broken pipe; it may also be another one, e.g. to a worker."""
     try:
         descriptor = sys.stdout.fileno()
         sys.stdout.flush()
@@ -91,7 +90,7 @@ def _reader_gone() -> bool:
 def sentence(error: EovsegError | OSError) -> str:
     """The message of an error: our own text, or that of the operating system with the file name, if any.
 
-    An `OSError` without a file name says little, so its traceback is logged.
+    An `OSError` without a file name is not informative, so its traceback is logged.
     """
     if isinstance(error, EovsegError):
         return str(error)

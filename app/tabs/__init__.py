@@ -6,7 +6,7 @@ and the settings beside them; a tab has none of its own.
 
 Callbacks of a tab are functions `work(session, *values) -> tuple` that return one value per output. They are wrapped by
 `page.callback(work, outputs=n)`, which looks up the `app.session.Session` of Gradio's key, shows errors of
-`eovseg.errors` as one sentence on the page, and tells visitors whose session has expired to press Segment again. In a
+`eovseg.errors` as one sentence on the page, and asks visitors whose session has expired to press Segment again. In a
 callback:
 
 - `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result` and `.request` belong to the current result.

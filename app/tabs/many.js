@@ -111,7 +111,7 @@ function render() {
   element.firstElementChild.dataset.state = value.state;
 }
 
-// The files arrive after the last value, as URLs that only this browser tab knows. The window keeps them, because this
+// The files arrive after the last value, as URLs that are known only to this browser tab. The window keeps them, because this
 // script ends when another tab of the page is opened.
 function showFiles() {
   if (!element.isConnected || !window.eovsegMany) return;

@@ -37,7 +37,7 @@ _MOST_WORDS = 12
 
 
 def words_html(session: Session) -> str:
-    """The words that a run would look for: those of the result that the page shows."""
+    """The words that a run looks for, which are those of the result on the page."""
     assert session.request is not None
     labels = session.request.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""

@@ -1,7 +1,7 @@
 """The decoder without unused outputs and repeated computations.
 
 The sum of F_vs inside a layer's masks, computed for its class embeddings, is reused by the next layer's initial
-attention. If only the last layer's classes are wanted, earlier layers skip theirs. Attention weights are computed on
+attention. If only the last layer's classes are requested, earlier layers skip theirs. Attention weights are computed on
 request. Extra queries (for mask-piloted training and true masks) can be decoded along with the network's own queries,
 which do not attend to them.
 """
@@ -48,7 +48,7 @@ class FastCrossAttention(CrossAttentionInteraction):
 
 
 class FastDecoderLayer(DecoderLayer):
-    """`DecoderLayer` that computes only the outputs that are wanted."""
+    """`DecoderLayer` that computes only the requested outputs."""
 
     def forward(  # type: ignore[override]  # the fast decoder alone calls it
         self,

@@ -40,9 +40,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where results go: the file kinds `files` below `output`, and standard output.
-
-    There a line per photo says where its files are, or with `to_stdout` is its result as JSON.
+    """The destination of results: the file kinds `files` below `output`, and standard output. For each photo, one line
+    is printed: where its files are, or with `to_stdout` its result as JSON.
     """
 
     output: Path | None = None

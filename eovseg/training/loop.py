@@ -323,7 +323,7 @@ class Trainer:
         return TextEmbeddings(torch.stack([self._words[word] for word in words]), class_index)
 
     def _with_average(self, call: Callable[[int, EOVSeg], Value]) -> Value:
-        """Calls `call` with the averaged weights; restores the weights and the random state."""
+        """Calls `call` with the averaged weights, then restores the weights and the random state."""
         state = checkpointing.random_state()
         own = {name: value.clone() for name, value in self.network.trained_state_dict().items()}
         if self.average is not None:

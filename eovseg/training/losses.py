@@ -2,9 +2,9 @@
 
 For fully labelled photos, the losses equal the released ones. For others, three rules exclude unlabelled content: mask
 losses and costs use only points on `valid` pixels; classes unknown to a photo's source are excluded from its softmax;
-and an unmatched query whose predicted mask lies mostly on unlabelled pixels has no no-object loss. Normalisers
-(targets, weights, pixels) are summed over all processes, so that the mean over processes is the loss of the full
-batch. Masks, matching and losses use float32 even under autocast.
+and an unmatched query whose predicted mask lies mostly on unlabelled pixels is excluded from the no-object loss.
+Normalisers (targets, weights, pixels) are summed over all processes, so that the mean over processes is the loss of the
+full batch. Masks, matching and losses use float32 even under autocast.
 """
 
 from collections.abc import Sequence
