@@ -36,10 +36,10 @@ def without_fusion(predictor: Predictor) -> Predictor:
         raise ConfigError(
             f"fusion={predictor.config.fusion!r} cannot be switched off after training; give a model with TDEE or SDI."
         )
-    network = twin(predictor.network)
+    network = shallow_copy(predictor.network)
     network.image_half = predictor.network.image_half  # it contains nothing that is switched off
-    network.decoder = twin(network.decoder)
-    network.decoder.layers = nn.ModuleList(twin(layer) for layer in predictor.network.decoder.layers)
+    network.decoder = shallow_copy(network.decoder)
+    network.decoder.layers = nn.ModuleList(shallow_copy(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:
         assert isinstance(layer, DecoderLayer)
         layer.fusion = None
@@ -48,11 +48,11 @@ def without_fusion(predictor: Predictor) -> Predictor:
     return without
 
 
-def twin(module: _Module) -> _Module:
+def shallow_copy(module: _Module) -> _Module:
     """A shallow copy of a module: its children and tensors are the original's."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    return twin
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    return copied
 
 
 @dataclass(frozen=True)
@@ -241,9 +241,9 @@ def router_summary(rows: Sequence[RouterRow]) -> list[RouterSummary]:
     return found
 
 
-def shown_range(values: Sequence[float], around: float = 0.5, least: float = 0.05) -> tuple[float, float]:
-    """Axis limits within 0..1, multiples of 0.05, that show all `values` and at least `around` ± `least`."""
-    low, high = min((*values, around - least)), max((*values, around + least))
+def axis_limits(values: Sequence[float], around: float = 0.5, minimum: float = 0.05) -> tuple[float, float]:
+    """Axis limits within 0..1, multiples of 0.05, that show all `values` and at least `around` ± `minimum`."""
+    low, high = min((*values, around - minimum)), max((*values, around + minimum))
     return max(0.0, math.floor(low * 20 + 1e-6) / 20), min(1.0, math.ceil(high * 20 - 1e-6) / 20)
 
 

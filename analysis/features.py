@@ -20,7 +20,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis.ablation import twin
+from analysis.ablation import shallow_copy
 from eovseg.errors import ConfigError
 from eovseg.model.spatial import SpatialExtractor
 
@@ -34,7 +34,7 @@ class _LastBlockDone(Exception):
 
 def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
     """The transformer blocks of a timm ViT or an open_clip image encoder; raises `ConfigError` for other models."""
-    vit = _bare(vit)
+    vit = _unwrapped(vit)
     blocks = getattr(vit, "blocks", None)
     if blocks is None:
         blocks = getattr(getattr(vit, "transformer", None), "resblocks", None)
@@ -45,7 +45,7 @@ def vit_blocks(vit: nn.Module) -> Sequence[nn.Module]:
 
 def patch_size(vit: nn.Module) -> tuple[int, int]:
     """Height and width of a patch in pixels; inputs must be multiples of it."""
-    model: Any = _bare(vit)
+    model: Any = _unwrapped(vit)
     embed: Any = getattr(model, "patch_embed", None)
     if hasattr(embed, "backbone"):  # a CNN stem: its stride counts too
         height, width = (side // cells for side, cells in zip(embed.img_size, embed.grid_size, strict=True))
@@ -57,7 +57,7 @@ def patch_size(vit: nn.Module) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _bare(vit: nn.Module) -> nn.Module:
+def _unwrapped(vit: nn.Module) -> nn.Module:
     """The ViT itself, without the wrapper that open_clip puts around timm models."""
     trunk = getattr(vit, "trunk", None)
     return trunk if isinstance(trunk, nn.Module) else vit
@@ -71,7 +71,7 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
     output ("output"). Blocks after the last requested one do not run; `vit` is not modified. Class and register tokens
     are dropped. Raises `ConfigError` for unknown blocks and taps and for sizes that are not multiples of the patch.
     """
-    vit = _bare(vit)
+    vit = _unwrapped(vit)
     height, width = patch_size(vit)
     if pixels.shape[-2] % height or pixels.shape[-1] % width:
         raise ConfigError(
@@ -79,7 +79,7 @@ def vit_features(vit: nn.Module, pixels: Tensor, blocks: Sequence[int], tap: Tap
             f"size, {height} x {width}."
         )
     grid = (pixels.shape[-2] // height, pixels.shape[-1] // width)
-    sized = any_size(vit, grid)
+    sized = resized_to_grid(vit, grid)
     return _block_maps(sized, sized, pixels, blocks, tap, grid)
 
 
@@ -105,13 +105,13 @@ def _block_maps(
             f"blocks={list(blocks)} is not allowed; choose from the {depth} blocks, 0 to {depth - 1} or -1."
         )
     found: dict[int, Tensor] = {}
-    with _tapped(vit, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
+    with _hook_blocks(vit, {block % depth for block in blocks}, tap, found), suppress(_LastBlockDone):
         model(pixels)
     return {block: _as_map(vit, found[block % depth], grid, pixels.shape[0]) for block in blocks}
 
 
 @contextmanager
-def _tapped(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]) -> Iterator[None]:
+def _hook_blocks(vit: nn.Module, wanted: set[int], tap: Tap, found: dict[int, Tensor]) -> Iterator[None]:
     """Install hooks that store the requested features and stop the pass after the last of them."""
     last, ours = max(wanted), threading.get_ident()
 
@@ -143,10 +143,10 @@ def tap_module(block: nn.Module, tap: Tap) -> tuple[nn.Module, bool]:
     """
     if tap not in TAPS:
         raise ConfigError(f"tap={tap!r} is not allowed; choose one of {', '.join(TAPS)}.")
-    return (_behind_attention(block) if tap == "after attention" else block), tap != "output"
+    return (_module_after_attention(block) if tap == "after attention" else block), tap != "output"
 
 
-def _behind_attention(block: nn.Module) -> nn.Module:
+def _module_after_attention(block: nn.Module) -> nn.Module:
     """The module of a block whose input is the sum after attention; raises `ConfigError` if there is none."""
     post_norm = isinstance(block, ResPostBlock | EvaBlockPostNorm)  # they normalise after attention and MLP
     module = block.mlp if post_norm else getattr(block, "norm2", getattr(block, "ln_2", None))
@@ -155,23 +155,23 @@ def _behind_attention(block: nn.Module) -> nn.Module:
     return module
 
 
-def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
+def resized_to_grid(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
     """The model for a patch grid (h, w), with positions resampled if the grid is not its own; tensors stay shared.
 
     Raises `ConfigError` for models with a fixed input size.
     """
     model: Any = vit
     if not hasattr(model, "patch_embed"):
-        return _clip_encoder_of_size(model, grid)
+        return _resized_clip_encoder(model, grid)
     native = tuple(getattr(model.patch_embed, "grid_size", None) or ()) == grid
     dynamic = getattr(model, "dynamic_img_size", None)
-    own_positions = not hasattr(model, "pos_embed") or not _resampled_in_passing(model)
+    own_positions = not hasattr(model, "pos_embed") or not _resamples_positions(model)
     if own_positions and not native and dynamic is not True:
-        return _timms_of_size(model, grid)
+        return _resized_timm_model(model, grid)
     if native and dynamic is None:
         return model
-    sized = twin(model)
-    sized.patch_embed = twin(model.patch_embed)
+    sized = shallow_copy(model)
+    sized.patch_embed = shallow_copy(model.patch_embed)
     sized.patch_embed.strict_img_size = False
     if dynamic is False and not native:
         sized.dynamic_img_size = True
@@ -180,7 +180,7 @@ def any_size(vit: nn.Module, grid: tuple[int, int]) -> nn.Module:
     return sized
 
 
-def _resampled_in_passing(model: Any) -> bool:
+def _resamples_positions(model: Any) -> bool:
     """Whether the forward pass itself resamples positions: SAM always does, others with `dynamic_img_size`."""
     if isinstance(model, VisionTransformerSAM):
         return True
@@ -188,7 +188,7 @@ def _resampled_in_passing(model: Any) -> bool:
     return hasattr(model, "dynamic_img_size") and getattr(rotary, "pos_embed", None) is None
 
 
-def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
+def _resized_timm_model(model: Any, grid: tuple[int, int]) -> nn.Module:
     """A copy resized by timm's own `set_input_size`, for models with rotary or relative position tables."""
     if not hasattr(model, "set_input_size"):
         raise ConfigError(f"{type(model).__name__} accepts only its native size.")
@@ -198,12 +198,12 @@ def _timms_of_size(model: Any, grid: tuple[int, int]) -> nn.Module:
     return sized
 
 
-def _clip_encoder_of_size(encoder: Any, grid: tuple[int, int]) -> nn.Module:
+def _resized_clip_encoder(encoder: Any, grid: tuple[int, int]) -> nn.Module:
     """An open_clip encoder with its positions resampled to a grid; the encoder itself if the grid is its own."""
     own = tuple(encoder.grid_size)
     if own == grid:
         return encoder
-    sized = twin(encoder)
+    sized = shallow_copy(encoder)
     resized = resample_abs_pos_embed(encoder.positional_embedding.detach()[None], list(grid), list(own))
     sized._parameters = dict(encoder._parameters) | {
         "positional_embedding": nn.Parameter(resized[0], requires_grad=False)

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.ablation import RouterRow, router_summary, shown_range
+from analysis.ablation import RouterRow, axis_limits, router_summary
 from analysis.layers import QueryPath, mask_agreement
 from analysis.picture_grid import LINE_INCHES, head_text, picture_grid
 from analysis.pictures import mask_over_photo
@@ -65,7 +65,7 @@ def router_figure(rows: Sequence[RouterRow]) -> Figure:
                 [x for x, _ in means], [spread.mean for _, spread in means], [spread.deviation for _, spread in means],
                 fmt=marker, color=colour, markersize=6, capsize=3, label=f"{name}, {kind}" if name else kind,
             )  # fmt: skip
-        low, high = shown_range([getattr(row, measure) for row in rows for measure, _, _ in measures])
+        low, high = axis_limits([getattr(row, measure) for row in rows for measure, _, _ in measures])
         axis.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
         axis.set(xticks=sorted({row.layer for row in rows}), xlabel="decoder layer", ylim=(low, high))
         axis.set_ylabel(f"{label}\n(axis: {low:.2f} to {high:.2f} of 0 to 1)")

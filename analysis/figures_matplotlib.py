@@ -17,7 +17,7 @@ from analysis.picture_grid import (
     cell_width,
     foot_text,
     head_text,
-    level,
+    pad_lines,
     picture_grid,
     text_height,
     wrapped,
@@ -39,7 +39,7 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
 
     `scores`: concentration before and after VAS for each word, written below the maps (NaN is omitted).
     """
-    titles = level(["photo", "before VAS\nsame scale", "after VAS\nsame scale", "after VAS\nown scale"])
+    titles = pad_lines(["photo", "before VAS\nsame scale", "after VAS\nsame scale", "after VAS\nown scale"])
     low, high = maps.limits
     left, head = 0.3, text_height(titles) + 0.04
     heads = [head] + [0.0] * (len(maps.words) - 1)
@@ -95,7 +95,7 @@ def clustering_figure(
     figure, axes = picture_grid(shapes, 1 + len(bands[0]), above, left=left, foot=foot)
     for place, axis_row in enumerate(axes):
         band, row = bands[place // len(images)], place % len(images)
-        titles = level(["photo", *(texts[title] for title in band)])
+        titles = pad_lines(["photo", *(texts[title] for title in band)])
         pictures = [images[row], *(_cluster_picture(columns[title][row], images[row].shape) for title in band)]
         for axis, title, picture in zip(axis_row, titles, pictures, strict=False):
             axis.imshow(picture, extent=(0, images[row].shape[1], images[row].shape[0], 0))

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from plotly.utils import image_array_to_data_uri
 
-from analysis.ablation import RouterRow, router_summary, shown_range
+from analysis.ablation import RouterRow, axis_limits, router_summary
 from analysis.ensemble import ClassVote
 from analysis.similarity import SimilarityMaps, WordScore
 from analysis.style import CATEGORIES, OURS, PLOTLY, POINT, SIMILARITY_MAP
@@ -142,7 +142,7 @@ def router_screen(rows: Sequence[RouterRow]) -> go.Figure:
             name=f"{kind}: mean ± standard deviation over {means[0].segments if means else 0} segments",
             hovertemplate="mean %{y:.1%}<extra></extra>",
         )
-    low, high = shown_range([row.spatial_share for row in rows])
+    low, high = axis_limits([row.spatial_share for row in rows])
     figure.add_hline(0.5, line={"dash": "dot", "width": 1})
     figure.update_xaxes(title="decoder layer", tickvals=sorted({row.layer for row in rows}))
     figure.update_yaxes(

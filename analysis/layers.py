@@ -1,4 +1,4 @@
-"""One object kernel on its way through the decoder: its masks, classes and attention to other kernels by layer."""
+"""One object kernel in each layer of the decoder: its masks, its classes and its attention to other kernels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

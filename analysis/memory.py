@@ -35,7 +35,7 @@ class Curve:
     places: tuple[float, ...]
     megabytes: tuple[float, ...]
 
-    def reading(self, unit: str) -> str | None:
+    def description(self, unit: str) -> str | None:
         """One line that describes a curve over `unit`s by its ends and its peak or slope; None for a flat curve."""
         high = max(self.megabytes)
         if high - min(self.megabytes) <= FLAT_MEGABYTES:
@@ -96,10 +96,10 @@ def memory_figure(words: Sequence[Curve], pixels: Sequence[Curve], machine: str)
             axes.set_xticks([], minor=True)
             axes.set_ylim(0, None)
             axes.set(xlabel=label, ylabel="peak memory above the loaded model (MB)")
-            readings = [reading for curve in curves if (reading := curve.reading(unit))]
+            readings = [description for curve in curves if (description := curve.description(unit))]
             if len(readings) < len(curves):
                 readings.append(f"{'the others' if readings else 'every part'}: flat within {FLAT_MEGABYTES} MB.")
-            notes += [f"Over {unit}s, {reading}" for reading in readings]
+            notes += [f"Over {unit}s, {description}" for description in readings]
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         notes.append(f"XS, each point measured in its own process, on {machine}. A photo takes 3 MB per megapixel.")

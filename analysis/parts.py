@@ -1,4 +1,4 @@
-"""Where the time for one photo goes: milliseconds in each part of the network, measured when called."""
+"""The time for one photo: milliseconds in each part of the network, measured when called."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class PartTime:
 
 @dataclass(frozen=True)
 class PartTimes:
-    """The parts of one photo in the order they run.
+    """The times of the parts for one photo, in the order in which they run.
 
     `word_milliseconds` is the text encoder's time for one new word; it is not included in any part, because known words
     come from the cache. `size` is the network's input (height, width), `words` the number of words in the vocabulary,
@@ -117,8 +117,8 @@ def _one_pass(
 
 
 def _modules(network: EOVSeg, image: EOVSeg) -> list[tuple[nn.Module, tuple[str, Step]]]:
-    """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its twin
-    arranged for speed."""
+    """The parts of the network that end a lap; `image` has those of the image half: the network itself, or its copy
+    prepared for inference."""
     parts: list[tuple[nn.Module | None, tuple[str, Step]]] = [
         (image.feature_extractor, ("image encoder", "photo")),
         (image.aggregator, ("aggregator", "photo")),

@@ -33,7 +33,7 @@ def text_height(texts: Sequence[str]) -> float:
     return LINE_INCHES * max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
-def level(texts: Sequence[str]) -> list[str]:
+def pad_lines(texts: Sequence[str]) -> list[str]:
     """The texts, padded with empty lines to the same number of lines."""
     lines = [text.count("\n") for text in texts]
     return [text + "\n " * (max(lines) - count) for text, count in zip(texts, lines, strict=True)]
@@ -69,11 +69,11 @@ def picture_grid(
                 x = left + column * (cell + GAP_INCHES)
                 place = (x / size[0], 1 - (top + height) / size[1], cell / size[0], height / size[1])
                 axes[row, column] = figure.add_axes(place)
-                bare(axes[row, column])
+                hide_axes(axes[row, column])
     return figure, axes
 
 
-def bare(axis: Axes) -> None:
+def hide_axes(axis: Axes) -> None:
     """Remove ticks and frame from an axis."""
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():

@@ -1,4 +1,4 @@
-"""Panoptic quality as tables: which segments matched, and how each class's PQ comes about."""
+"""Panoptic quality as tables: which segments matched, and the counts behind each class's PQ."""
 
 from collections.abc import Mapping, Sequence
 

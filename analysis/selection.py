@@ -21,8 +21,8 @@ from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
 PERCENTILES = (10, 90)
-_EVERY = 8  # pooled percentiles use every eighth row and column of each photo
-_AT_ONCE = 2**22
+_STRIDE = 8  # pooled percentiles use every eighth row and column of each photo
+_MAX_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def measure_selection(
         weights = vas_weight(predictor, decoded)
         low, high = np.percentile(weights, PERCENTILES).tolist()
         spreads.append(WeightSpread(photo.file_name, low, high))
-        samples.append(weights[::_EVERY, ::_EVERY].ravel())
+        samples.append(weights[::_STRIDE, ::_STRIDE].ravel())
         class_map = evaluator.truth(photo).class_map()
         present = [index for index in np.unique(class_map).tolist() if index >= 0]
         if present:
@@ -140,7 +140,7 @@ def _pooled_ratio(samples: Iterable[np.ndarray], draws: np.ndarray) -> np.ndarra
     order = np.argsort(values)
     values, place = values[order], place[order]
     ratios = np.empty(len(draws))
-    step = max(1, _AT_ONCE // len(values))
+    step = max(1, _MAX_ELEMENTS // len(values))
     for start in range(0, len(draws), step):
         reached = draws[start : start + step][:, place].cumsum(axis=1)
         for row, counts in enumerate(reached, start):

@@ -90,11 +90,11 @@ def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
 
     def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         places = [_place(name, layers, layer) for layer in wanted]
-        stages = cnn_features(predictor.network.feature_extractor, own_pixels(predictor, image, long_side))
+        stages = cnn_features(predictor.network.feature_extractor, encoder_pixels(predictor, image, long_side))
         return {layer: channels_last(stages[place]) for layer, place in zip(wanted, places, strict=True)}
 
     def time(image: np.ndarray, runs: int) -> ReachTimes:
-        return tower_reach_times(predictor, own_pixels(predictor, image, long_side), runs)
+        return tower_reach_times(predictor, encoder_pixels(predictor, image, long_side), runs)
 
     return FeatureSource(name, layers, extract, time)
 
@@ -112,11 +112,11 @@ def spatial_source(predictor: Predictor, tap: Tap = "output", long_side: int = 5
 
     def extract(image: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         places = [_place(name, layers, layer) for layer in wanted]
-        found = spatial_features(extractor, own_pixels(predictor, image, long_side), places, tap)
+        found = spatial_features(extractor, encoder_pixels(predictor, image, long_side), places, tap)
         return {layer: channels_last(found[place]) for layer, place in zip(wanted, places, strict=True)}
 
     def time(image: np.ndarray, runs: int) -> ReachTimes:
-        return spatial_reach_times(predictor, own_pixels(predictor, image, long_side), runs, tap=tap)
+        return spatial_reach_times(predictor, encoder_pixels(predictor, image, long_side), runs, tap=tap)
 
     return FeatureSource(name, layers, extract, time, tap, lambda other: spatial_source(predictor, other, long_side))
 
@@ -163,7 +163,7 @@ def _hub_model(name: str) -> HubModel:
     return HUB_MODELS[name]
 
 
-def own_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:
+def encoder_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512) -> torch.Tensor:
     """A photo (H, W, 3) uint8 as input of the network's encoders: (1, 3, h, w) normalised, sides multiples of 32."""
     config = predictor.config
     pixels = photo_pixels(image, config.pixel_mean, config.pixel_std, (32, 32), long_side)

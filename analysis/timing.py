@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.features import Tap, any_size, patch_size, tap_module, vit_blocks
+from analysis.features import Tap, patch_size, resized_to_grid, tap_module, vit_blocks
 from eovseg.errors import ConfigError
 from eovseg.model.backbones import ClipConvNeXt, EfficientNetLite2Extractor
 from eovseg.predictor import Predictor
@@ -62,14 +62,14 @@ def reach_times(
 def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output") -> ReachTimes:
     """Time to reach a tap of each block of a timm or open_clip ViT, "block 1" to "block n", at any input size."""
     height, width = patch_size(vit)
-    sized = any_size(vit, (pixels.shape[-2] // height, pixels.shape[-1] // width))
+    sized = resized_to_grid(vit, (pixels.shape[-2] // height, pixels.shape[-1] // width))
     return _block_times(sized, sized, pixels, runs, warm, tap)
 
 
 def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
     """Time to reach each stage of a predictor's CNN, named "stage 1" to "stage 4" (strides 4 to 32).
 
-    `pixels` come from `analysis.sources.own_pixels`.
+    `pixels` come from `analysis.sources.encoder_pixels`.
     """
     extractor = predictor.network.feature_extractor
     if isinstance(extractor, EfficientNetLite2Extractor):

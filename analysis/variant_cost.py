@@ -1,7 +1,7 @@
 """The cost of a photo with each variant on this machine, with random weights, for comparison with Table 1.
 
-Random weights take as long as trained ones in every part except composition, whose work depends on what is found. Here
-every kernel is kept, which is the worst case.
+Random weights take as long as trained ones in every part except composition, whose time depends on the segments found.
+Here every kernel is kept, which is the worst case.
 """
 
 import logging
@@ -75,6 +75,6 @@ def variant_cost(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary
     The photo must be new to the predictor. Raises `ConfigError` for `runs` below 1.
     """
     multiply_adds = count_multiply_adds(predictor, image, vocabulary)
-    predictor.forget()
+    predictor.clear_cache()
     times = part_times(predictor, image, vocabulary, runs, warm=0)
     return VariantCost(times, parameter_counts(predictor.network), multiply_adds)

@@ -15,7 +15,7 @@ from pathlib import Path
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, EovsegError, any_encoding
-from eovseg.waiting import wait_asleep
+from eovseg.waiting import use_passive_waiting
 
 AUTH_VARIABLE = "EOVSEG_AUTH"
 
@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM; if that fails, prints one sentence and returns 2."""
     any_encoding()
-    wait_asleep()
+    use_passive_waiting()
     options = parser().parse_args(arguments)
     stop = threading.Event()
     try:
@@ -129,7 +129,7 @@ def _check(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
-    """While the block lasts, SIGINT and SIGTERM set `stop`; before the page is served they also interrupt."""
+    """Within the block, SIGINT and SIGTERM set `stop`; before the page is served, they also interrupt it."""
 
     def end(number: int, frame: object) -> None:
         first = not stop.is_set()

@@ -73,7 +73,7 @@ function explain(value) {
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
-    trigger("whatif", { segment: pinned.segment });
+    trigger("find_changes", { segment: pinned.segment });
   }, "change");
   why.append(ask);
 }

@@ -44,7 +44,7 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
         segment = number if isinstance(number, int) and not isinstance(number, bool) else 0
         return page.callback(lambda session: (changes_value(session, segment),), 1)(key)
 
-    part.whatif(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
+    part.find_changes(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
 
 
 def suggested(session: Session) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tells API callers in one sentence what is wrong with their call; Gradio itself only answers `{"error": null}`."""
+"""Reports errors of API calls in one sentence; Gradio itself only answers `{"error": null}`."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ class PageBlocks(gr.Blocks):
         """Like `gr.Blocks.process_api`, but raises only `gr.Error`."""
         try:
             function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
-            wrong = what_is_wrong(function, inputs)
+            wrong = input_error(function, inputs)
             if wrong is not None:
                 raise gr.Error(wrong, print_exception=False)
             return await super().process_api(function, inputs, *rest, **named)
@@ -39,8 +39,8 @@ class PageBlocks(gr.Blocks):
             raise gr.Error(FAILED, print_exception=False) from error
 
 
-def what_is_wrong(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
-    """A sentence if `inputs` have the wrong number of values or photos that `function` does not take; else None."""
+def input_error(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
+    """An error message if `inputs` has the wrong number of values or photos that are not accepted; else None."""
     if len(inputs) != len(function.inputs):
         if function.api_visibility != "public":
             return "The page makes no such request."

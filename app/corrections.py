@@ -52,7 +52,7 @@ def event_values(event: gr.EventData) -> dict[str, Any]:
 
 
 def correct(session: Session, values: dict[str, Any]) -> int:
-    """Corrects the session's result as `values` say; returns the id of the segment to pin, 0 for none.
+    """Corrects the session's result according to `values`; returns the id of the segment to pin, 0 for none.
 
     Raises `EovsegError` if that is impossible; the result is then unchanged.
     """
@@ -80,7 +80,7 @@ def _unknown(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
     )
 
 
-def _whole(values: dict[str, Any], name: str) -> int:
+def _integer(values: dict[str, Any], name: str) -> int:
     """An integer from a request; -1, which matches no segment and no pixel, if a forged request sent something else."""
     value = values[name]
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31 else -1
@@ -88,22 +88,22 @@ def _whole(values: dict[str, Any], name: str) -> int:
 
 def _rename(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
     name = values["name"] if isinstance(values["name"], str) else ""
-    segment = _whole(values, "segment")
+    segment = _integer(values, "segment")
     return result.rename(segment, name[: _NAME + 1]), segment
 
 
 def _merge(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
-    segment = _whole(values, "segment")
-    return result.merge(segment, _whole(values, "other")), segment
+    segment = _integer(values, "segment")
+    return result.merge(segment, _integer(values, "other")), segment
 
 
 def _delete(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
-    return result.delete(_whole(values, "segment")), 0
+    return result.delete(_integer(values, "segment")), 0
 
 
 def _split(result: Result, values: dict[str, Any]) -> tuple[Result, int]:
-    x, y = _whole(values, "x"), _whole(values, "y")
-    changed = result.split(_whole(values, "segment"), x, y)
+    x, y = _integer(values, "x"), _integer(values, "y")
+    changed = result.split(_integer(values, "segment"), x, y)
     return changed, max(segment.id for segment in changed.segments)
 
 

@@ -33,7 +33,7 @@ def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dic
     return {"rows": rows, "more": len(classes) - len(rows), "rest": rest}
 
 
-def foreign_words(words: Sequence[str]) -> list[str]:
+def non_ascii_words(words: Sequence[str]) -> list[str]:
     """The words with non-ASCII letters, which an English text encoder splits into pieces and matches by chance."""
     return [
         word for word in words if any(ord(letter) > 127 and unicodedata.category(letter)[0] in "LM" for letter in word)

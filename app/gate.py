@@ -1,4 +1,4 @@
-"""Rejects requests before Gradio sees them: bodies that are too large, routes that are not on the page's list, and
+"""Rejects requests before they reach Gradio: bodies that are too large, routes that are not on the page's list, and
 files that are neither uploads, results nor examples."""
 
 import json
@@ -57,15 +57,17 @@ class Gate:
             await exchange.sentence(*refusal)
 
     async def _passed_on(self, scope: Scope, exchange: "_Exchange") -> tuple[int, str] | None:
-        """Lets Gradio answer; returns a status and a sentence if it could not."""
+        """Passes the request to Gradio; returns a status and a sentence if Gradio failed to answer."""
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             if exchange.refusal is None:
-                # Gradio did not expect this request. A traceback would be of no use and would fill the log.
+                # Gradio did not expect this request. A traceback would not help and would fill the log.
                 _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
                 # No request can cause these two: a full disk or memory is the server's own problem.
-                return (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _why_wrong(scope, error))
+                return (
+                    (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _call_error(scope, error))
+                )
         return exchange.refusal
 
     def _refusal(self, path: str) -> tuple[int, str] | None:
@@ -85,7 +87,7 @@ class Gate:
 
 
 class _Exchange:
-    """`receive` that stops a body at `limit` bytes, whatever length it claims, and `send` that adds our headers.
+    """A `receive` that stops a body at `limit` bytes, whatever its stated length, and a `send` that adds our headers.
 
     Once a body is too large, Gradio's own answer is dropped, and `refusal` is the answer.
     """
@@ -115,7 +117,7 @@ class _Exchange:
         await self._send(message)
 
     async def sentence(self, status: int, detail: str) -> None:
-        """Answers with one sentence; an interrupted answer is only closed, so that its reader does not wait."""
+        """Answers with one sentence; an interrupted answer is only closed, so that the client does not wait."""
         self.refusal = None
         if self._started:
             if not self._ended:
@@ -139,7 +141,7 @@ def _too_large(limit: int) -> str:
     return f"This request is larger than the limit of {limit / 1e6:g} MB."
 
 
-def _why_wrong(scope: Scope, error: Exception) -> str:
+def _call_error(scope: Scope, error: Exception) -> str:
     """A sentence for a request that Gradio could not read."""
     called = CALL.fullmatch(scope["path"])
     if called is not None and isinstance(error, KeyError | FnIndexInferError):

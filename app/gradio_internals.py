@@ -1,8 +1,8 @@
 """All access to undocumented state of Gradio: its queue, its data about callers, and its folder for MCP files.
 
 Gradio's public API cannot do what these five functions do. They were last checked with version `KNOWN_GOOD`;
-tests/app/test_gradio_internals.py checks the installed version and names any attribute that has gone. The page then
-works without that feature, and the log says so once. Names that Gradio lets others override or import (`process_api` in
+tests/app/test_gradio_internals.py checks the installed version and reports missing attributes. The page then works
+without that feature and logs one warning. Names that Gradio lets others override or import (`process_api` in
 app/calls.py, its errors in app/gate.py) are used directly.
 """
 
@@ -22,25 +22,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _or_without(fallback: Callable[[], T], lost: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `lost`."""
+def _with_fallback(fallback: Callable[[], T], consequence: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Calls `fallback()` instead if Gradio has changed, and logs once the sentence `consequence`."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        told: list[str] = []
+        reported: list[str] = []
 
         @functools.wraps(function)
         def called(*arguments: P.args, **named: P.kwargs) -> T:
             try:
                 return function(*arguments, **named)
             except (AttributeError, TypeError) as error:
-                if not told:
-                    told.append(lost)
+                if not reported:
+                    reported.append(consequence)
                     _LOG.warning(
                         "The internals of Gradio %s differ from those of %s (%s): %s.",
                         gradio.__version__,
                         KNOWN_GOOD,
                         error,
-                        lost,
+                        consequence,
                     )
                 return fallback()
 
@@ -55,7 +55,7 @@ def _event() -> Any:
     return blocks._queue.event_ids_to_events.get(number) if blocks is not None and number else None
 
 
-@_or_without(lambda: lambda: True, "requests of visitors who left run until the time limit")
+@_with_fallback(lambda: lambda: True, "requests of visitors who left run until the time limit")
 def visitor_waits() -> Callable[[], bool]:
     """Whether the client of the current Gradio event is still connected; always true outside of an event."""
     event = _event()
@@ -65,7 +65,7 @@ def visitor_waits() -> Callable[[], bool]:
     return lambda: bool(event.alive)
 
 
-@_or_without(lambda: False, "repeated requests are computed every time")
+@_with_fallback(lambda: False, "repeated requests are computed every time")
 def superseded() -> bool:
     """Whether the queue holds a newer event of the same browser tab with the same outputs as the current event."""
     event, blocks = _event(), LocalContext.blocks.get(None)
@@ -79,7 +79,7 @@ def superseded() -> bool:
     )
 
 
-@_or_without(lambda: None, "Gradio's data about a visitor is freed only when others need the space")
+@_with_fallback(lambda: None, "Gradio's data about a visitor is freed only when others need the space")
 def forget_callers(blocks: Any, now: float, seconds: float) -> None:
     """Drops Gradio's data about clients that were idle for more than `seconds` at `now` (seconds since 1970)."""
     holder = blocks.state_holder
@@ -89,9 +89,9 @@ def forget_callers(blocks: Any, now: float, seconds: float) -> None:
             holder.time_last_used.pop(key, None)
 
 
-@_or_without(lambda: None, "results that nobody reads stay in memory")
+@_with_fallback(lambda: None, "results that nobody reads stay in memory")
 def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: float) -> None:
-    """Drops message lists that were read, or that nobody has read for `seconds` at `now` (seconds since 1970).
+    """Drops message lists that were read, or not read for `seconds` at `now` (seconds since 1970).
 
     The caller keeps `unread` between calls: it holds the time since which each list has been waiting.
     """
@@ -109,7 +109,7 @@ def forget_messages(blocks: Any, unread: dict[str, float], now: float, seconds: 
         del unread[key]
 
 
-@_or_without(lambda: "", "photos that language models send are not deleted")
+@_with_fallback(lambda: "", "photos that language models send are not deleted")
 def keep_mcp_files_in(folder: str) -> str:
     """Stores photos that language models send (--mcp) in `folder`; returns the previous folder.
 

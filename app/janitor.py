@@ -19,11 +19,11 @@ from app.session import SessionStore
 
 _LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 20.0
-YOUNG_SECONDS = 120.0  # younger files may belong to a queued request, so they stay even beyond `FILES_BYTES`
+MIN_AGE_SECONDS = 120.0  # younger files may belong to a queued request, so they stay even beyond `FILES_BYTES`
 
 
 class Janitor:
-    """A thread that cleans up every twenty seconds while the `with` block lasts."""
+    """A thread that cleans up every twenty seconds within the `with` block."""
 
     def __init__(self, blocks: Any, store: SessionStore, seconds: float = ROUND_SECONDS) -> None:
         self._blocks, self._store, self._seconds = blocks, store, seconds
@@ -67,7 +67,7 @@ def delete_files(folder: Path, now: float) -> None:
     total = sum(size for _, size, _ in found)
     for changed, size, file in sorted(found):
         age = now - changed
-        if age > FILE_SECONDS or (total > FILES_BYTES and age > YOUNG_SECONDS):
+        if age > FILE_SECONDS or (total > FILES_BYTES and age > MIN_AGE_SECONDS):
             with contextlib.suppress(OSError):
                 file.unlink()
                 total -= size

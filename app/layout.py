@@ -213,7 +213,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     heavy, light = {**run, **MODEL}, {**run, **_COMPOSE, "show_progress": "hidden"}
     after = {**_PRIVATE, **MODEL, "show_progress": "hidden", **_refresh_all(page, parts, tabs)}
     opened = demo.load(page.open, None, [*parts.shown, parts.panel], show_progress="hidden", **_COMPOSE, **_PRIVATE)
-    opened.then(page.follow, parts.session, [*parts.shown, *parts.inputs], show_progress="hidden", **MODEL, **_PRIVATE)
+    opened.then(page.restore, parts.session, [*parts.shown, *parts.inputs], show_progress="hidden", **MODEL, **_PRIVATE)
     for event in (parts.go.click, parts.words.submit, parts.preset.select, parts.competes.input):
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
     parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
@@ -237,7 +237,7 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
     switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **_PRIVATE).then(**after)
     advice.wire(page, parts.advice, parts, heavy, after)
     parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **_PRIVATE)
-    parts.stage.lost(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
+    parts.stage.request_photo(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
     parts.stage.explain(
         page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
         **_PRIVATE,

@@ -17,7 +17,7 @@ LARGE_MODEL_SESSIONS = 6
 MAX_CALLERS = 96  # clients for which Gradio keeps state
 REMEMBERED_WORDS = 30  # words by example per session
 UNDO_STEPS = 20  # corrections of a result that can be undone
-KEPT_VALUES = 6  # cached values of the tabs, over all visitors; some take tens of megabytes
+CACHED_VALUES = 6  # cached values of the tabs, over all visitors; some take tens of megabytes
 MAX_FILES = 24  # photos in one run of the tab Many
 MAX_CLIP_SECONDS = 20  # of a clip; the rest is ignored
 MAX_CLIP_FRAMES = 60  # segmented frames of a clip, evenly spaced
@@ -28,7 +28,7 @@ FILE_SECONDS = 7200  # age at which uploads and downloads are deleted
 FILES_BYTES = 2_000_000_000  # of uploads and downloads together; above it the oldest are deleted
 
 __all__ = [
-    "BODY_BYTES", "BUSY_SECONDS", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "KEPT_VALUES", "LARGE_MODEL_SESSIONS",
+    "BODY_BYTES", "BUSY_SECONDS", "CACHED_VALUES", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "LARGE_MODEL_SESSIONS",
     "MAX_CALLERS", "MAX_CLIP_FRAMES", "MAX_CLIP_SECONDS", "MAX_FILES", "MAX_FILE_SIZE", "MAX_PIXELS", "MAX_QUEUE",
     "MAX_RUNS", "MAX_SESSIONS", "MAX_TEXT", "MAX_WORDS", "MAX_WORD_CHARACTERS", "REMEMBERED_WORDS", "REQUEST_SECONDS",
     "RUN_SECONDS", "SESSION_SECONDS", "START_SECONDS", "UNDO_STEPS", "UPLOAD_BYTES", "described",

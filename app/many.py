@@ -42,7 +42,7 @@ CARD_SIDE = 360  # longer side of a gallery picture, pixels
 MAX_CARDS = 24  # gallery pictures of a clip, evenly spaced
 _SHOWN_NAMES = 6
 FAILED = "The model failed on this photo; see the server's log."
-RunInPool = Callable[[Callable[[], Any]], Any]  # `WorkerPool.run`: queues the work, then returns or raises what it does
+RunInPool = Callable[[Callable[[], Any]], Any]  # `WorkerPool.run`: queues work, returns its value or raises its error
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def segment_clip(
     (stem,) = file_stems([clip.name])
     end = time.monotonic() + RUN_SECONDS
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, strangers=True))
+        reader = stack.enter_context(VideoReader(clip.path, end=MAX_CLIP_SECONDS, untrusted=True))
         frames = reader.expected or round(MAX_CLIP_SECONDS * reader.rate)
         every = max(1, -(-frames // MAX_CLIP_FRAMES))
         progress.of = max(1, -(-frames // every))

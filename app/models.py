@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import eovseg
-from app.session import StagedPredictor, held
+from app.session import StagedPredictor, locked
 from eovseg.checkpoints import default_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.errors import ConfigError
@@ -65,7 +65,7 @@ class Models:
         loaded = self._loaded.get(key)
         if loaded is not None:
             return loaded
-        with held(self._lock):
+        with locked(self._lock):
             if key not in self._loaded:
                 choice = next((choice for choice in self.choices() if choice.key == key), None)
                 if choice is None:

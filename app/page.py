@@ -17,15 +17,15 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.editor import foreign_words, table_value, with_reference
+from app.editor import non_ascii_words, table_value, with_reference
 from app.examples import EXAMPLES, example_paths
 from app.gradio_internals import superseded
-from app.limits import KEPT_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
+from app.limits import CACHED_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
 from app.link import note
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import Link, read_link, recipe_value
-from app.session import Request, Session, SessionStore, StagedPredictor, adjust, held, photo_digest, run
+from app.session import Request, Session, SessionStore, StagedPredictor, adjust, locked, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
 from app.worker_pool import VisitorLeft, WorkerPool
@@ -76,7 +76,7 @@ def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str
     `reads` is the name of a model that reads English; with it, words in other scripts get a note.
     """
     notes = list(request.words.notes)
-    foreign = foreign_words(request.words.words) if reads else []
+    foreign = non_ascii_words(request.words.words) if reads else []
     if foreign:
         listed = ", ".join(f'"{word}"' for word in foreign[:3]) + (", …" if len(foreign) > 3 else "")
         notes.insert(0, f"{reads} reads English words; {listed} may be matched by chance. Try the English word.")
@@ -152,7 +152,7 @@ class Page:
 
         return called
 
-    def once(self, session: Session, name: str, make: Callable[[], Any]) -> Any:
+    def cached(self, session: Session, name: str, make: Callable[[], Any]) -> Any:
         """`make()`, cached for this photo and these words; the cache holds the last few values of all visitors."""
         key = (session.key, session.decoding, name)
         with self._lock:
@@ -162,7 +162,7 @@ class Page:
         made = make()
         with self._lock:
             self._kept[key] = made
-            while len(self._kept) > KEPT_VALUES:
+            while len(self._kept) > CACHED_VALUES:
                 self._kept.popitem(last=False)
         return made
 
@@ -173,7 +173,7 @@ class Page:
         session = self.store.open(None, self.start)
         return (session.key, *self._shown(session, whole=True), self.panel(session.key))
 
-    def follow(self, key: str | None, request: gr.Request) -> Shown:
+    def restore(self, key: str | None, request: gr.Request) -> Shown:
         """Restores result, photo, words, preset and settings from the page's URL, if it has any."""
         linked = read_link(dict(request.query_params))
         session = self.store.get(key)
@@ -221,7 +221,7 @@ class Page:
         return (session.key, *self._shown(session, whole=session.digest != before))
 
     def show_photo(self, key: str | None, photo: dict[str, Any] | None, *inputs: Any) -> Shown:
-        """Like `show`, for a change of the photo box; a no-op for the same photo, which an emptied box still sends."""
+        """Like `show`, for a change of the photo box; a no-op if the photo is still the same."""
         path = path_of(photo)
         session = self.store.get(key)
         if path is None or (session is not None and photo_digest(path) == session.digest):
@@ -308,7 +308,7 @@ class Page:
         place = list(DOWNLOADS).index(kind)
 
         def work(session: Session) -> tuple[str]:
-            with held(session.saving):  # so that the file is not replaced before it is copied
+            with locked(session.saving):  # so that the file is not replaced before it is copied
                 return (save_file_to_cache(session.save()[place], get_upload_folder()),)
 
         return self.callback(work, 1, self.side_pool)(key)

@@ -29,7 +29,7 @@ def drop_unusable() -> None:
 
 @contextmanager
 def direct_connections(host: str | None) -> Iterator[None]:
-    """While the block lasts, connections to this computer, including `host`, use no proxy."""
+    """Within the block, connections to this computer, including `host`, use no proxy."""
     before = {name: os.environ.get(name) for name in _NAMES}
     given = next((value for value in before.values() if value is not None), "")
     direct = ",".join(filter(None, (given, "127.0.0.1", "localhost", "::1", host)))

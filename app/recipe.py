@@ -134,7 +134,7 @@ def link_query(request: Request, photo: str, model: str) -> str:
 
 @dataclass(frozen=True)
 class Link:
-    """What a URL asks for. The values are untrusted and are checked where they are used."""
+    """The request in a URL. The values are untrusted and are checked where they are used."""
 
     photo: str
     words: str

@@ -31,10 +31,10 @@ function show() {
 }
 
 // One after the other, because each answer replaces the whole list.
-async function bring(files) {
+async function loadFiles(files) {
   for (const file of files) {
     const content = file.size > LIMIT ? "" : await read(file);
-    trigger("bring", { name: file.name, data: file.size > LIMIT ? null : content });
+    trigger("load_word", { name: file.name, data: file.size > LIMIT ? null : content });
   }
 }
 
@@ -49,7 +49,7 @@ function read(file) {
 
 const input = element.querySelector("input");
 input.addEventListener("change", async () => {
-  await bring([...input.files]);
+  await loadFiles([...input.files]);
   input.value = "";
 });
 watch("value", show);

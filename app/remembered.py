@@ -59,7 +59,7 @@ def wire(page: "Page", parts: "Parts") -> None:
     both = [parts.remembered, parts.words]
     given = [parts.session, parts.words]
     parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
-    parts.remembered.bring(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
+    parts.remembered.load_word(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
     parts.remembered.forget(page.callback(forgotten, 2, page.side_pool), given, both, **_PRIVATE)
 
 
@@ -118,7 +118,7 @@ def load(session: Session, name: object, data: object) -> Word:
 
 
 def _keep(session: Session, word: Word) -> Word:
-    """Keeps a word under its default file name, whatever the uploaded file is called."""
+    """Keeps a word under its default file name, whatever the name of the uploaded file."""
     word = word.called(word.file_name)
     key = word.reference.casefold()
     if key not in session.words and len(session.words) >= REMEMBERED_WORDS:

@@ -23,12 +23,12 @@ from eovseg.errors import any_encoding
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
 QUALITY = 70  # of the JPEG files: text stays sharp, and all of them take a few megabytes
-PATIENCE = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
+TIMEOUT = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
 SETTLED = 700  # milliseconds to wait for fonts, canvases and transitions
 
 
 @dataclass(frozen=True)
-class Look:
+class Viewport:
     """A width in CSS pixels and a colour scheme."""
 
     name: str
@@ -45,7 +45,7 @@ class Shot:
     ready: str
 
 
-LOOKS = (Look("light", 1280), Look("dark", 1280, dark=True), Look("narrow", 360))
+VIEWPORTS = (Viewport("light", 1280), Viewport("dark", 1280, dark=True), Viewport("narrow", 360))
 SHOTS = (
     Shot("segment", "Segment", ".stage .why h3"),
     Shot("vas", "VAS", "#vas-weights figure"),
@@ -58,7 +58,7 @@ SHOTS = (
 
 @contextmanager
 def page_address() -> Iterator[str]:
-    """Serves the page with XS while the block lasts, and yields its URL."""
+    """Serves the page with XS within the block, and yields its URL."""
     import eovseg
     from app.page import Page
     from app.server import served
@@ -87,15 +87,15 @@ def pin(tab: Any) -> None:
     tab.locator(".stage .group", has_text="Things").locator(".chip").first.click()
 
 
-def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], folder: Path) -> list[Path]:
+def photograph(browser: Any, address: str, viewport: Viewport, shots: Sequence[Shot], folder: Path) -> list[Path]:
     """Writes the screenshots of one look; raises Playwright's `TimeoutError` if a tab does not appear."""
     context = browser.new_context(
-        viewport={"width": look.width, "height": 900}, color_scheme="dark" if look.dark else "light"
+        viewport={"width": viewport.width, "height": 900}, color_scheme="dark" if viewport.dark else "light"
     )
     files = []
     try:
         tab = context.new_page()
-        tab.set_default_timeout(PATIENCE)
+        tab.set_default_timeout(TIMEOUT)
         tab.goto(address)
         tab.wait_for_selector(".stage[data-ready]")
         for shot in shots:
@@ -106,7 +106,7 @@ def photograph(browser: Any, address: str, look: Look, shots: Sequence[Shot], fo
             tab.mouse.move(0, 0)
             tab.evaluate("document.activeElement?.blur()")
             tab.wait_for_timeout(SETTLED)
-            file = folder / f"{shot.name}-{look.name}.jpg"
+            file = folder / f"{shot.name}-{viewport.name}.jpg"
             with Image.open(io.BytesIO(tab.screenshot(full_page=True))) as picture:
                 picture.convert("RGB").save(file, quality=QUALITY, optimize=True, progressive=True)
             files.append(file)
@@ -120,7 +120,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m app.screenshots", description="Writes screenshots of every tab.")
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
     options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
-    options.add_argument("--looks", nargs="+", choices=[look.name for look in LOOKS], help="only these looks")
+    options.add_argument(
+        "--looks", nargs="+", choices=[viewport.name for viewport in VIEWPORTS], help="only these looks"
+    )
     return options
 
 
@@ -139,13 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shots = [shot for shot in SHOTS if not options.tabs or shot.name in options.tabs]
     with page_address() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        for look in LOOKS:
-            if options.looks and look.name not in options.looks:
+        for viewport in VIEWPORTS:
+            if options.looks and viewport.name not in options.looks:
                 continue
             begin = time.perf_counter()
-            for file in photograph(browser, address, look, shots, options.out):
+            for file in photograph(browser, address, viewport, shots, options.out):
                 print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
-            print(f"{look.name}: {time.perf_counter() - begin:.0f} s")
+            print(f"{viewport.name}: {time.perf_counter() - begin:.0f} s")
         browser.close()
     return 0
 

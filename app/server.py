@@ -23,7 +23,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
 
 @contextmanager
 def _own_folder() -> Iterator[None]:
-    """While the block lasts, Gradio's files are in a new folder, so that the janitor may delete everything in it."""
+    """Within the block, Gradio's files are in a new folder, so that the janitor may delete everything in it."""
     before = os.environ.get(_FILES)
     if before:
         Path(before).mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def _own_folder() -> Iterator[None]:
 
 @contextmanager
 def served(page: Page, **options: Any) -> Iterator[gr.Blocks]:
-    """Serves `page` while the block lasts; `options` are those of `Blocks.launch`.
+    """Serves `page` within the block; `options` are those of `Blocks.launch`.
 
     Uploads and downloads are in a folder of this server only, which is deleted when the server stops. It is in the
     folder that GRADIO_TEMP_DIR names, or else in the system's temporary folder. Raises `OSError` if the port is taken.

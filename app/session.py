@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from app.limits import BUSY_SECONDS, MAX_SESSIONS
-from app.worker_pool import TookTooLong, checkpoint
+from app.worker_pool import RequestTimeout, checkpoint
 from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
@@ -128,7 +128,7 @@ class Session:
         """Files with overlay, segment ids, segment list, masks and table, cached for the result and its opacity."""
         if self.result is None:
             return []
-        with held(self.saving):
+        with locked(self.saving):
             with exclusive(self):
                 # All files are made from one result, even if another request replaces it meanwhile.
                 result, wanted = self.result, (self.revision, self.opacity)
@@ -209,15 +209,15 @@ class SessionStore:
 
 
 def exclusive(session: Session) -> AbstractContextManager[None]:
-    """Exclusive access to `session`; raises `TookTooLong` if another request does not release it in time."""
-    return held(session.running)
+    """Exclusive access to `session`; raises `RequestTimeout` if another request does not release it in time."""
+    return locked(session.running)
 
 
 @contextmanager
-def held(lock: Any) -> Iterator[None]:
-    """Holds `lock`; raises `TookTooLong` if another request does not release it within `BUSY_SECONDS`."""
+def locked(lock: Any) -> Iterator[None]:
+    """Holds `lock`; raises `RequestTimeout` if another request does not release it within `BUSY_SECONDS`."""
     if not lock.acquire(timeout=BUSY_SECONDS):
-        raise TookTooLong("Another request of this page is still running; try again in a moment.")
+        raise RequestTimeout("Another request of this page is still running; try again in a moment.")
     try:
         yield
     finally:

@@ -327,7 +327,7 @@ async function render() {
   // A result of the same photo comes without it. The window keeps one photo, because this script ends when another tab
   // of the page is opened.
   if (value.photo) window.eovsegPhoto = { key: value.photo_key, source: value.photo };
-  if (window.eovsegPhoto?.key !== value.photo_key) return trigger("lost", {});
+  if (window.eovsegPhoto?.key !== value.photo_key) return trigger("request_photo", {});
   const [picture_, map] = await Promise.all([loaded(window.eovsegPhoto.source), loaded(value.ids)]);
   if (number !== newest) return;
   const canvas = document.createElement("canvas");
@@ -349,7 +349,7 @@ async function render() {
   picture.style.setProperty("--ratio", size[0] / size[1]);
   picture.classList.toggle("broad", size[0] > 1.2 * size[1]);
   // A pinned segment stays pinned while settings change, if the new result has a segment of the same name.
-  // After a correction, and for a segment in the URL, the server says what is pinned.
+  // After a correction, and for a segment in the URL, the server sends the pinned segment.
   const again = "pin" in value ? byId.get(value.pin) : value.photo ? undefined : value.segments.find((one) => one.name === before);
   pinned = 0;
   shown = -1;

@@ -6,7 +6,7 @@ const cards = element.querySelector(".cards");
 const hint = element.querySelector(".hint");
 
 // The listeners of a closed tab's script remain, but its element is no longer connected.
-const look = () => element.isConnected && details.open && trigger("look", {});
+const requestPreviews = () => element.isConnected && details.open && trigger("preview", {});
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -34,7 +34,7 @@ function render() {
     const frame = make("span", "frame");
     frame.append(picture);
     card.append(frame, make("b", "", item.title), make("small", "", item.note));
-    card.addEventListener("click", () => trigger("take", { kind: item.kind }));
+    card.addEventListener("click", () => trigger("save_picture", { kind: item.kind }));
     const place = make("li");
     place.append(card);
     cards.append(place);
@@ -42,10 +42,10 @@ function render() {
   details.dataset.shown = String(Number(details.dataset.shown || 0) + 1);
 }
 
-details.addEventListener("toggle", look);
+details.addEventListener("toggle", requestPreviews);
 watch("value", render);
 // A new result clears the pin; app/why.js announces every other change of the pin.
-const ready = new MutationObserver(look);
+const ready = new MutationObserver(requestPreviews);
 const stage = document.querySelector(".stage");
 if (stage) ready.observe(stage, { attributes: true, attributeFilter: ["data-ready"] });
-document.addEventListener("eovseg-why", look);
+document.addEventListener("eovseg-why", requestPreviews);

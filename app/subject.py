@@ -41,7 +41,7 @@ def subject_value(session: Session) -> dict[str, Any]:
     with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None, "pictures can be asked for only after the first run"
-    ids, name = _in_front(result, pinned)
+    ids, name = _subject_of(result, pinned)
     if not ids:
         return {}
     small = shrunk(result, SIDE)
@@ -71,7 +71,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
     with exclusive(session):
         result, pinned = session.result, session.chosen
     assert result is not None
-    ids, name = _in_front(result, pinned)
+    ids, name = _subject_of(result, pinned)
     if not ids:
         raise ConfigError("Nothing was found in this photo, so there is no subject.")
     stem = clean_stem(PurePath(result.name).stem)
@@ -87,26 +87,26 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
 
 
 def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_script: str) -> None:
-    """Connects the events of app/subject.js: `look` when the pictures are opened, `take` when one is saved."""
+    """Connects the events of app/subject.js: `preview` when the pictures are opened, `save_picture` on a click."""
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
 
-    def look(key: str | None) -> Any:
+    def preview(key: str | None) -> Any:
         return page.callback(lambda session: (subject_value(session),), 1, page.side_pool)(key)
 
-    def take(key: str | None, event: gr.EventData) -> Any:
-        return page.callback(partial(_taken, kind=getattr(event, "kind", None)), 1, page.side_pool)(key)
+    def save(key: str | None, event: gr.EventData) -> Any:
+        return page.callback(partial(_save_picture, kind=getattr(event, "kind", None)), 1, page.side_pool)(key)
 
-    part.look(look, session, part, show_progress="hidden", trigger_mode="always_last", **private)
-    taken = part.take(take, session, file, show_progress="hidden", **private)
-    taken.then(None, file, None, js=save_script, api_visibility="private")
+    part.preview(preview, session, part, show_progress="hidden", trigger_mode="always_last", **private)
+    saved = part.save_picture(save, session, file, show_progress="hidden", **private)
+    saved.then(None, file, None, js=save_script, api_visibility="private")
 
 
-def _taken(session: Session, kind: object) -> tuple[str]:
+def _save_picture(session: Session, kind: object) -> tuple[str]:
     with tempfile.TemporaryDirectory(prefix="eovseg-") as folder:
         return (save_file_to_cache(picture_file(session, kind, Path(folder)), get_upload_folder()),)
 
 
-def _in_front(result: Result, pinned: int | None) -> tuple[Collection[int], str]:
+def _subject_of(result: Result, pinned: int | None) -> tuple[Collection[int], str]:
     """The segment ids of the subject, and its name if it is the pinned segment."""
     for segment, name in zip(result.named, result.names, strict=False):
         if segment.id == pinned:

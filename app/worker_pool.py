@@ -31,12 +31,12 @@ MAX_HUNG = 3  # abandoned requests that still run, at which a pool refuses new o
 T = TypeVar("T")
 
 
-class TookTooLong(EovsegError):
+class RequestTimeout(EovsegError):
     """The time limit of a request has passed."""
 
 
 class VisitorLeft(EovsegError):
-    """Nobody is waiting for the result any more."""
+    """The client no longer waits for the result."""
 
 
 class WorkerDied(EovsegError):
@@ -44,7 +44,7 @@ class WorkerDied(EovsegError):
 
 
 class Job:
-    """The work of one request, its time limit in seconds, and whether somebody is still waiting for it.
+    """The work of one request, its time limit in seconds, and whether a client still waits for it.
 
     The lock of its pool guards `worker`, `deadline` (on the clock of `time.monotonic`) and what `settle` sets.
     """
@@ -85,13 +85,13 @@ _serving = threading.local()
 def checkpoint(*_: Any) -> None:
     """Cancels the request that this thread serves if its time is over or its visitor has left; otherwise a no-op.
 
-    Raises `TookTooLong` or `VisitorLeft`.
+    Raises `RequestTimeout` or `VisitorLeft`.
     """
     job: Job | None = getattr(_serving, "job", None)
     if job is None:
         return
     if time.monotonic() > job.deadline:
-        raise TookTooLong(too_long(job.seconds))
+        raise RequestTimeout(timeout_message(job.seconds))
     if not job.waits():
         raise VisitorLeft("The visitor left before the result was ready.")
 
@@ -106,7 +106,7 @@ class _Checkpoints(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def too_long(seconds: float) -> str:
+def timeout_message(seconds: float) -> str:
     return (
         f"This request was stopped because it took longer than the limit of {seconds:g} seconds; use fewer words or a "
         "smaller photo, or try again when the server is less busy."
@@ -132,18 +132,18 @@ class WorkerPool:
         return sum(thread.is_alive() for thread in self._abandoned)
 
     def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
-        """Returns or raises what `work()` does; it may run for `seconds`, by default the pool's own limit.
+        """Returns the value of `work()` or raises its error; it may run for `seconds`, by default the pool's limit.
 
-        It waits in the queue for at most as long as the requests before it may take. A nested call of `run`, by work on
-        this pool or another, runs immediately and within the limit of the outer request.
-        Raises `TookTooLong`, `VisitorLeft` or `WorkerDied`.
+        Its time in the queue is limited by the time limits of the requests before it. A nested call of `run`, by work
+        on this pool or another, runs immediately and within the limit of the outer request. Raises `RequestTimeout`,
+        `VisitorLeft` or `WorkerDied`.
         """
         if getattr(_serving, "job", None) is not None:
             return work()  # nested call
         job = Job(work, self.seconds if seconds is None else seconds, visitor_waits())
         with self._lock:
             if self.hung >= MAX_HUNG:
-                raise TookTooLong("The model no longer responds; the operator has to restart this server.")
+                raise RequestTimeout("The model no longer responds; the operator has to restart this server.")
             before = len(self._waiting) + self._threads
             begin_by = time.monotonic() + (before + 1) * (max(self.seconds, job.seconds) + self._grace)
             self._waiting.append(job)
@@ -168,12 +168,12 @@ class WorkerPool:
             if not job.waits():
                 self._withdraw(job, VisitorLeft("The visitor left before the result was ready."))
             elif now > begin_by:
-                self._withdraw(job, TookTooLong("The server was too busy to start this request; try again later."))
+                self._withdraw(job, RequestTimeout("The server was too busy to start this request; try again later."))
         elif not job.worker.is_alive():
             died = WorkerDied("The server stopped before this request was done; try again.")
             if job.settle(None, died):
                 _LOG.error("A thread of the pool %s died during a request.", self._name)
-        elif now > job.deadline + self._grace and job.settle(None, TookTooLong(too_long(job.seconds))):
+        elif now > job.deadline + self._grace and job.settle(None, RequestTimeout(timeout_message(job.seconds))):
             self._workers.remove(job.worker)
             self._abandoned = [thread for thread in (*self._abandoned, job.worker) if thread.is_alive()]
             _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", job.seconds, self.hung)

@@ -23,8 +23,8 @@ def with_background(words: Vocabulary, background: Words) -> Vocabulary:
     added = Vocabulary.coerce(background)
     own = {name.casefold() for name in words.words}
     rest = tuple(c for c in added.classes if own.isdisjoint(name.casefold() for name in c.names))
-    told = added.notes if not isinstance(background, Vocabulary) else ()
-    return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *told))))
+    added_notes = added.notes if not isinstance(background, Vocabulary) else ()
+    return Vocabulary(words.classes + rest, tuple(dict.fromkeys((*words.notes, *added_notes))))
 
 
 def merge_background(result: Result, words: Vocabulary) -> Result:
@@ -60,7 +60,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
         result,
         segment_map=segment_map,
         segments=tuple(kept),
-        vocabulary=Vocabulary(with_other(words).classes, result.vocabulary.notes),
+        vocabulary=Vocabulary(with_other_class(words).classes, result.vocabulary.notes),
         instance_masks=masks,
         queries=tuple(queries),
         background=hidden,
@@ -68,7 +68,7 @@ def merge_background(result: Result, words: Vocabulary) -> Result:
     )
 
 
-def with_other(words: Vocabulary) -> Vocabulary:
+def with_other_class(words: Vocabulary) -> Vocabulary:
     """The classes of a result with merged background: `words`, then "other"."""
     return Vocabulary((*words.classes, WordClass((OTHER,), False)), words.notes)
 

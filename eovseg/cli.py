@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eovseg import own_packages
 from eovseg.errors import any_encoding, exit_code
-from eovseg.waiting import wait_asleep
+from eovseg.waiting import use_passive_waiting
 
 # Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
 COMMANDS: dict[str, tuple[str | None, str]] = {
@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     any_encoding()
-    wait_asleep()
+    use_passive_waiting()
     given = sys.argv[1:] if arguments is None else arguments
 
     def run() -> int | None:

@@ -1,4 +1,4 @@
-"""The third step: from the scores of one photo to the segments of a task. Runs no network."""
+"""The third step: composes the segments of a task from the scores of one photo. Runs no network."""
 
 from dataclasses import dataclass
 from typing import Any

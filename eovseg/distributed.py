@@ -16,15 +16,15 @@ from torch import distributed as group
 from eovseg.errors import ConfigError, EovsegError
 
 # While the main process scores all predictions, the others wait, possibly longer than torch's default of ten minutes.
-PATIENCE = timedelta(hours=1)
+TIMEOUT = timedelta(hours=1)
 
 Value = TypeVar("Value")
 
 
-def start(device: str | None = None, patience: timedelta = PATIENCE) -> None:
+def start(device: str | None = None, timeout: timedelta = TIMEOUT) -> None:
     """Joins the process group that the launcher describes in the environment, if any.
 
-    Each process uses the accelerator with its local rank, or none if `device` is "cpu". `patience` is the timeout for
+    Each process uses the accelerator with its local rank, or none if `device` is "cpu". `timeout` is the timeout for
     waiting for other processes.
     """
     if group.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
@@ -33,7 +33,7 @@ def start(device: str | None = None, patience: timedelta = PATIENCE) -> None:
         from accelerate import PartialState
     except ImportError as error:
         raise ConfigError("Running several processes needs the package accelerate: pip install accelerate.") from error
-    PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=patience)
+    PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timeout)
     atexit.register(stop)
 
 
@@ -71,15 +71,15 @@ def mean(tensor: Tensor) -> Tensor:
     return total(tensor) / count() if count() > 1 else tensor
 
 
-def fair_share(amount: Tensor, least: float) -> Tensor:
+def divisor_per_process(amount: Tensor, minimum: float) -> Tensor:
     """The divisor of this process's sum for which the mean over processes equals the quotient over the full batch.
 
-    `amount` is this process's part of the divisor; the total is clamped to at least `least`.
+    `amount` is this process's part of the divisor; the total is clamped to at least `minimum`.
     """
-    return total(amount).clamp(min=least) / count()
+    return total(amount).clamp(min=minimum) / count()
 
 
-def anywhere(flag: bool) -> bool:
+def on_any_process(flag: bool) -> bool:
     """Whether `flag` is set on any process."""
     return flag if count() == 1 else bool(total(torch.tensor(float(flag), device=_device())) > 0)
 
@@ -118,7 +118,7 @@ def gather(value: Value) -> list[Value] | None:
     return values
 
 
-def from_main(make: Callable[[], Value]) -> Value:
+def run_on_main(make: Callable[[], Value]) -> Value:
     """Calls `make` on the main process only and returns its result, or raises its `EovsegError`, on all processes."""
     if count() == 1:
         return make()
@@ -134,7 +134,7 @@ def from_main(make: Callable[[], Value]) -> Value:
     return answer[0]
 
 
-def own(items: Sequence[Value]) -> Sequence[Value]:
+def local_part(items: Sequence[Value]) -> Sequence[Value]:
     """This process's contiguous part of `items`; concatenated in rank order, the parts are `items`."""
     first, last = (len(items) * process // count() for process in (rank(), rank() + 1))
     return items[first:last]

@@ -9,7 +9,7 @@ from eovseg.embeddings import default_cache_directory
 _kept: set[tuple[tuple[str, int | None], ...]] = set()
 
 
-def keep_traceback(error: BaseException) -> str:
+def log_traceback(error: BaseException) -> str:
     """Appends the traceback to "errors.log" in the cache folder; returns " (traceback in PATH)" for use in a message.
 
     An error with the same stack is logged only once, so a bug that affects every photo of a large folder does not fill

@@ -53,15 +53,14 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
 
     The error is printed to standard error as one sentence, prefixed with `program`.
 
-    If the reader of standard output has gone, as with `| head`, prints nothing and returns 141, the shell's code for
-    SIGPIPE.
+    If standard output is a broken pipe, as with `| head`, prints nothing and returns 141, the shell's code for SIGPIPE.
     """
     try:
         code = command() or 0
         sys.stdout.flush()
         return code
     except (EovsegError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _reader_gone():
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
             return 141
@@ -72,8 +71,8 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
         return 130
 
 
-def _nobody_reads() -> bool:
-    """Whether the reader of standard output has gone; the broken pipe may also be another one, e.g. to a worker."""
+def _reader_gone() -> bool:
+    """Whether standard output is the broken pipe; it may also be another one, e.g. to a worker."""
     try:
         descriptor = sys.stdout.fileno()
         sys.stdout.flush()
@@ -91,7 +90,7 @@ def _nobody_reads() -> bool:
 def sentence(error: EovsegError | OSError) -> str:
     """The message of an error: our own text, or that of the operating system with the file name, if any.
 
-    An `OSError` without a file name says little, so its traceback is logged.
+    An `OSError` without a file name is not informative, so its traceback is logged.
     """
     if isinstance(error, EovsegError):
         return str(error)
@@ -99,9 +98,9 @@ def sentence(error: EovsegError | OSError) -> str:
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
     if files:
         return f"{' and '.join(files)}: {reason}."
-    from eovseg.error_log import keep_traceback
+    from eovseg.error_log import log_traceback
 
-    return f"{reason}{keep_traceback(error)}."
+    return f"{reason}{log_traceback(error)}."
 
 
 def any_encoding() -> None:

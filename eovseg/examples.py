@@ -1,11 +1,12 @@
-"""How a word by example gets its vector.
+"""Computes the vector of a word by example.
 
-An image–text space holds photos and texts in two places (the modality gap, Liang et al. 2022), so the embedding of a
-mask cannot stand among words as it is: it would win nearly every region. What an example adds is therefore a direction,
-its embedding by the frozen image encoder less the mean of what else is in the same photo, and a share of the trained
-classifier's embedding less the mean of the training words, among which it lies. The vector is the mean of the training
-words plus as much of this direction as lets it win few of the other kernels of the example's photo. The directions of
-several examples are averaged, and that of the name with them. `docs/words-by-example.md` has the measurements.
+In an image-text space, embeddings of photos and of texts lie in separate regions (the modality gap, Liang et al. 2022).
+Used directly as a word, the embedding of a mask would therefore win nearly every region. Instead, an example gives a
+direction, the weighted sum of two differences: its embedding by the frozen image encoder minus the mean of the other
+kernels of the same photo, and the trained classifier's embedding minus the mean of the training words. The vector is
+the mean of the training words plus this direction, as long as possible while it still wins only few of the other
+kernels of the example's photo. With several examples, their directions and that of the name are averaged.
+`docs/words-by-example.md` has the measurements.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,11 @@ from eovseg.model.values import Logits
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
-# Share of the frozen image encoder's direction; without the trained classifier's, void takes what the word stands for.
+# Weight of the frozen image encoder's direction. With 1, void would win the objects that the word stands for.
 _FROZEN = 0.5
-# Largest share of the other kernels of its photo that an example may win from the training words.
+# Maximum share of the other kernels of its photo that an example may win against the training words.
 _FALSE_ALARMS = 0.05
-_LENGTHS = 20  # lengths that are tried, up to the mean length of a training word's direction
+_LENGTHS = 20  # number of lengths to try, up to the mean distance of a training word from their mean
 
 if TYPE_CHECKING:
     from eovseg.images import ImageSource
@@ -62,9 +63,8 @@ def add_example(
     is_thing: bool | None = None,
     before: Word | None = None,
 ) -> Word:
-    """The word `before`, or a new one, with one example more: a mask (H, W) of an encoded photo.
-
-    Raises `VocabularyError` for a name that cannot be used, a mask that does not fit and a word of another text space.
+    """Adds an example, a mask (H, W) of an encoded photo, to the word `before`; makes a new word without it. Raises
+    `VocabularyError` for an invalid name, an invalid mask, or a word of another text space.
     """
     name = checked_name(name)
     inside = _checked_mask(mask, state.image.shape[:2])
@@ -82,18 +82,18 @@ def add_example(
 def word_of(predictor: "Segmenter", name: str, is_thing: bool, rows: np.ndarray) -> Word:
     """The word whose examples have the directions `rows` (n, D)."""
     text, *words = predictor.words.embed([name, *Vocabulary.preset(TRAINING_PRESET).words]).astype(np.float32)
-    vector = placed(rows, text, np.stack(words))
+    vector = word_vector(rows, text, np.stack(words))
     return Word(name, is_thing, vector, rows, text, predictor.config.variant, predictor.weights)
 
 
 @torch.inference_mode()
 def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -> np.ndarray:
-    """(M, D) float32: how masks (M, H, W) bool differ from what else the kernels find in the photo.
+    """The directions (M, D) float32 from the other kernels of a photo to masks (M, H, W) bool.
 
-    The length of a row, above 0 and at most 1, is the part of a training word's mean distance from their mean with
-    which the row wins at most `_FALSE_ALARMS` of the other kernels. The kernels are those that the training words give;
-    for the trained classifier one starts from each mask. Kernels that lie mostly in a mask are no other thing, unless
-    all do. Masks that are given together see each other a little.
+    The length of a row, above 0 and at most 1, is relative to the mean distance of a training word from their mean. It
+    is the largest with which the row wins at most `_FALSE_ALARMS` of the other kernels. The kernels are those decoded
+    with the training words; for the trained classifier, an extra query starts from each mask. Kernels that lie mostly
+    in a mask do not count as others, unless all do. Masks passed in one call influence each other slightly.
     """
     network, features = predictor.network, state.features
     words = predictor.text_embeddings(Vocabulary.preset(TRAINING_PRESET))
@@ -108,21 +108,21 @@ def directions(predictor: "Segmenter", state: "ImageState", masks: np.ndarray) -
             found = logits.mask_logits[-1]
             frozen, others = (network.embed_masks(features, given)[0] for given in (own, found))
         assert logits.extra_class_embeddings is not None
-        elsewhere = _elsewhere(part, found[0] > 0)
-        middle = elsewhere @ F.normalize(others.double(), dim=-1)
-        # The trained classifier's embeddings lie among texts already.
-        trained = _away(logits.extra_class_embeddings[0], center)
-        units = F.normalize(_FROZEN * _away(frozen, middle) + (1 - _FROZEN) * trained, dim=-1)
+        other_weights = _other_kernel_weights(part, found[0] > 0)
+        middle = other_weights @ F.normalize(others.double(), dim=-1)
+        # The trained classifier's embeddings already lie near those of the words.
+        trained = _directions_from(logits.extra_class_embeddings[0], center)
+        units = F.normalize(_FROZEN * _directions_from(frozen, middle) + (1 - _FROZEN) * trained, dim=-1)
         lengths = torch.linspace(0, 1, _LENGTHS + 1, dtype=units.dtype, device=units.device)[1:, None]
-        for unit, weights in zip(units, elsewhere, strict=True):
-            wins = _wins(predictor, logits, others, F.normalize(center + lengths * spread * unit, dim=-1))
+        for unit, weights in zip(units, other_weights, strict=True):
+            wins = _wins_kernels(predictor, logits, others, F.normalize(center + lengths * spread * unit, dim=-1))
             allowed = lengths[wins.double() @ weights <= _FALSE_ALARMS]
             rows.append(unit * (allowed.max() if len(allowed) else lengths[0]))
     directions: np.ndarray = torch.stack(rows).float().cpu().numpy()
     return directions
 
 
-def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
+def _wins_kernels(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Tensor) -> Tensor:
     """(G, Q) bool: whether each of the vectors (G, D), added to the training words, wins each kernel.
 
     `logits` are those of the kernels for the training words, `others` (Q, D) their embeddings by the frozen encoder.
@@ -148,8 +148,12 @@ def _wins(predictor: "Segmenter", logits: Logits, others: Tensor, candidates: Te
     return scores.argmax(-1) == len(seen) - 1
 
 
-def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
-    """(M, Q) weights, of sum 1 or 0: the kernels whose masks (Q, h, w) bool lie mostly outside masks (M, h, w) bool."""
+def _other_kernel_weights(masks: Tensor, found: Tensor) -> Tensor:
+    """Weights (M, Q) of the kernels whose masks (Q, h, w) bool lie mostly outside each mask (M, h, w) bool.
+
+    They are equal and sum to 1. If no kernel lies outside, all kernels with a mask have a weight; without any, all
+    weights are 0.
+    """
     area = found.flatten(1).sum(1).double()  # (Q,)
     inside = masks.flatten(1).double() @ found.flatten(1).double().T  # (M, Q)
     outside = (inside < 0.5 * area) & (area > 0)
@@ -157,16 +161,16 @@ def _elsewhere(masks: Tensor, found: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True).clamp(min=1)
 
 
-def _away(embeddings: Tensor, middle: Tensor) -> Tensor:
-    """Unit directions (M, D) in which embeddings (M, D), taken at unit length, lie from `middle` (M, D) or (D,)."""
+def _directions_from(embeddings: Tensor, middle: Tensor) -> Tensor:
+    """Unit directions (M, D) from `middle`, (M, D) or (D,), to embeddings (M, D) scaled to unit length."""
     return F.normalize(F.normalize(embeddings.double(), dim=-1) - middle, dim=-1)
 
 
-def placed(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The vector (D,) float32 of rows of `directions` (n, D) and a name's embedding (D,), among embeddings (N, D).
+def word_vector(examples: np.ndarray, text: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """The vector (D,) float32 from rows of `directions` (n, D), a name's embedding (D,) and those of words (N, D).
 
-    The name counts as much as one example for the direction; the length is that of the examples' mean, so examples that
-    disagree make the word more careful.
+    For the direction, the name has the same weight as one example. The length is that of the mean of the examples, so
+    it is shorter for examples that disagree, and the word then wins fewer regions.
     """
     center, spread = _center(words)
     mean = examples.mean(0, dtype=np.float64)
@@ -186,14 +190,14 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _checked_mask(mask: Any, size: tuple[int, ...]) -> np.ndarray:
-    """The mask as (H, W) bool; raises `VocabularyError` for what is none of a photo of this size."""
+    """The mask as (H, W) bool; raises `VocabularyError` if it is empty or not a mask of a photo of this size."""
     given = np.asarray(mask)
     if given.shape != size or given.dtype.kind not in "bui":
         raise VocabularyError(
             f"The mask of an example is {' x '.join(map(str, given.shape)) or 'no array'} of {given.dtype}, and the "
-            f"photo {' x '.join(map(str, size))}; give one whole number or truth value a pixel, above 0 inside."
+            f"photo {' x '.join(map(str, size))}; give an integer or boolean for each pixel, above 0 inside the mask."
         )
     inside = given > 0
     if not inside.any():
-        raise VocabularyError("The mask of an example covers no pixel; mark what the word stands for.")
+        raise VocabularyError("The mask of an example covers no pixel; mark the object that the word stands for.")
     return inside

@@ -63,13 +63,13 @@ def photo_size(path: str | os.PathLike[str], name: str | None = None) -> tuple[i
         turned = False
         with contextlib.suppress(Exception):  # damaged EXIF data, as in `_decode`
             # Pillow decodes the full PNG to find EXIF data after the pixels.
-            before = image.format == "PNG" and not _tells_behind_pixels(path)
+            before = image.format == "PNG" and not _has_trailing_metadata(path)
             exif = Image.Image.getexif(image) if before else image.getexif()
             turned = exif.get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
         return (height, width) if turned else (width, height)
 
 
-def _tells_behind_pixels(path: Path) -> bool:
+def _has_trailing_metadata(path: Path) -> bool:
     """Whether a PNG file has EXIF data or text after its pixels; reads only the chunk headers."""
     with path.open("rb") as file:
         file.seek(len(_PNG_SIGNATURE))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from eovseg.advice.honesty import read_honesty
+from eovseg.advice.thresholds import read_thresholds
 from eovseg.checkpoints import check_record, default_checkpoint, load_into, read_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
@@ -60,7 +60,7 @@ def load(
         check_record(path, loaded.digest)
     words = coco_training_words() if loaded.training_words is None else loaded.training_words
     weights = loaded.digest if loaded.complete else loaded.config.pretrained
-    digest, honesty = loaded.digest, read_honesty(path, loaded.digest)
+    digest, advice_thresholds = loaded.digest, read_thresholds(path, loaded.digest)
     network = network.to(target, torch.float64 if dtype == "float64" else torch.float32).eval()
     cache = default_cache_directory()
     return Predictor(
@@ -71,7 +71,7 @@ def load(
         text_weights=weights,
         cache_directory=cache,
         weights=digest,
-        honesty=honesty,
+        advice_thresholds=advice_thresholds,
     )
 
 

@@ -5,7 +5,7 @@
     - person / - bicycle           or `*` or `•`          bulleted lists
     id,name / 1,person             also ; or tab          a table with a header line
 
-Ambiguous text is read by the rules of the text format, and `doubts` reports it.
+Ambiguous text is read by the rules of the text format, and `ambiguities` reports it.
 """
 
 import csv
@@ -166,7 +166,7 @@ def unquoted(word: str) -> str:
         word = bare
 
 
-def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
+def ambiguities(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
     """One sentence for each possible misreading of the parsed `classes` (names; thing, stuff or unspecified).
 
     Each sentence says how the text was read and how to write the alternative.
@@ -194,7 +194,7 @@ def doubts(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[str]:
             f"Numbers were read as part of the words ({_listed([words[0] for words, _ in classes])}). If they only "
             f'count the classes, write "{_shown("; ".join(filter(None, uncounted)))}".'
         )
-    parted = next((word for word in names if _is_parted(word)), None)
+    parted = next((word for word in names if _may_be_several(word)), None)
     if parted:
         pieces = [piece.strip(" .") for piece in re.split(r"\||\.(?:\s|$)", parted) if piece.strip(" .")]
         found.append(f'{_listed([parted])} was read as one word. For several, write "{_shown("; ".join(pieces))}".')
@@ -217,7 +217,7 @@ def _uncounted(words: Sequence[str]) -> str | None:
     return ", ".join(words[1:]) if words[0].isdecimal() and len(words) > 1 else None
 
 
-def _is_parted(word: str) -> bool:
+def _may_be_several(word: str) -> bool:
     """Whether a word may be several: "dog | cat", or "dog . cat ." and "dog. cat." as in prompts for detectors."""
     return "|" in word or " . " in f"{word} " or (word.endswith(".") and ". " in word)
 

@@ -14,8 +14,8 @@ _SYSTEM = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume inform
 
 
 @dataclass
-class LeftOut:
-    """What a walk has skipped: the number of files of each kind and the first of them."""
+class SkippedFiles:
+    """The files skipped by a walk: the number of each kind, and the first one."""
 
     kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -44,20 +44,20 @@ def walk(
     folder: str | os.PathLike[str],
     recursive: bool = True,
     suffixes: Sequence[str] = PHOTO_SUFFIXES,
-    left_out: LeftOut | None = None,
+    skipped: SkippedFiles | None = None,
     own: Callable[["os.DirEntry[str]"], bool] = lambda entry: False,
 ) -> Iterator[tuple[str, str]]:
     """Yields the photos of a folder as (relative folder, file name), those of `folder` before those of its subfolders.
 
     Each level is sorted by name. The relative folder uses "/" and is "" for `folder` itself. Photos have one of the
     extensions `suffixes` in any case. Hidden files and folders (`is_hidden`) are skipped, as are links to folders that
-    are parents or are walked anyway; `left_out` counts them. Entries for which `own` returns True are ignored and not
+    are parents or are walked anyway; `skipped` counts them. Entries for which `own` returns True are ignored and not
     counted. A missing folder has no photos.
     """
     if not os.path.isdir(folder):  # noqa: PTH112 (as below)
         return
     endings = tuple(suffix.lower() for suffix in suffixes)
-    walking = _Walk(recursive, endings, LeftOut() if left_out is None else left_out, own, os.path.realpath(folder))
+    walking = _Walk(recursive, endings, SkippedFiles() if skipped is None else skipped, own, os.path.realpath(folder))
     yield from walking.level(os.fspath(folder), "")
 
 
@@ -67,7 +67,7 @@ class _Walk:
 
     recursive: bool
     endings: tuple[str, ...]
-    left_out: LeftOut
+    skipped: SkippedFiles
     own: Callable[["os.DirEntry[str]"], bool]
     root: str
     linked: set[str] = field(default_factory=set)
@@ -86,17 +86,17 @@ class _Walk:
                 elif kind == "folder to read":
                     folders[entry.name] = behind_link or entry.is_symlink()
                 elif kind:
-                    self.left_out.add(kind, _joined(below, entry.name))
+                    self.skipped.add(kind, _joined(below, entry.name))
         for name in sorted(photos):
             yield below, name
         for name, linked in sorted(folders.items()):
             path = os.path.join(folder, name)  # noqa: PTH118 (Path objects would cost seconds)
-            if linked and self._leads_back(os.path.realpath(path)):
-                self.left_out.add("linked folders that are read elsewhere", _joined(below, name))
+            if linked and self._is_walked_elsewhere(os.path.realpath(path)):
+                self.skipped.add("linked folders that are read elsewhere", _joined(below, name))
             else:
                 yield from self.level(path, _joined(below, name), linked)
 
-    def _leads_back(self, folder: str) -> bool:
+    def _is_walked_elsewhere(self, folder: str) -> bool:
         """Whether a linked folder is walked elsewhere or contains the root; if not, it is marked as walked."""
         if folder in self.linked or _is_inside(folder, self.root) or _is_inside(self.root, folder):
             return True

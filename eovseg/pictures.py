@@ -12,7 +12,7 @@ from scipy import ndimage
 from eovseg.errors import ConfigError
 from eovseg.overlay import outline_pixels
 
-Ground = Literal["white", "photo", "transparent"]
+OutlineBackground = Literal["white", "photo", "transparent"]
 _SOFTNESS = 2.0  # pixels from opaque to transparent
 _GLOW = 0.012  # of the shorter side: how far a spotlight reaches beyond its subject
 _DIM = 0.28  # brightness outside of a spotlight
@@ -77,14 +77,16 @@ def blurred_background(image: np.ndarray, mask: np.ndarray, strength: float = 1.
     return _before(image, behind.clip(0, 255), soft_edges(mask))
 
 
-def outlines(image: np.ndarray, segment_map: np.ndarray, colours: np.ndarray, on: Ground = "white") -> Image.Image:
+def outlines(
+    image: np.ndarray, segment_map: np.ndarray, colours: np.ndarray, on: OutlineBackground = "white"
+) -> Image.Image:
     """Only the borders of segments, in their colours: RGBA if `on` is "transparent", else RGB.
 
     `segment_map` (H, W) int: 1 + the index in `colours` (n, 3) uint8, 0 = no segment. Raises `ConfigError` for any
     other `on`.
     """
-    if on not in get_args(Ground):
-        raise ConfigError(f'Outlines can be drawn on {", ".join(get_args(Ground))}, not on "{on}".')
+    if on not in get_args(OutlineBackground):
+        raise ConfigError(f'Outlines can be drawn on {", ".join(get_args(OutlineBackground))}, not on "{on}".')
     lines = outline_pixels(segment_map)
     inked = np.r_[np.zeros((1, 3), dtype=np.uint8), _ink(colours, dark=on != "photo")][segment_map]
     if on == "transparent":

@@ -12,7 +12,7 @@ from eovseg.colours import segment_colours, segment_labels
 from eovseg.errors import ConfigError
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay
-from eovseg.pictures import Ground
+from eovseg.pictures import OutlineBackground
 from eovseg.vocabulary import Vocabulary
 
 
@@ -23,7 +23,7 @@ class Segment:
     `score` is that of the ensemble or, for panoptic segments of a calibrated model, the probability that the segment is
     correct (right class, IoU above 0.5); `in_vocabulary` and `out_of_vocabulary` are the two probabilities behind it;
     `box` is x0, y0, x1, y1 with exclusive ends. `words`, most likely first, contain the right word in 90 % of cases,
-    where that was measured (`eovseg.advice.honesty`); else it is empty.
+    where that was measured (`eovseg.advice.thresholds`); else it is empty.
     """
 
     id: int
@@ -40,7 +40,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a word of the list is in the photo, as far as the model can tell; see `eovseg.advice.honesty`."""
+    """Whether a word of the list is in the photo, as far as the model can tell; see `eovseg.advice.thresholds`."""
 
     word: str
     in_photo: bool
@@ -148,7 +148,7 @@ class SegmentedPhoto:
         """
         return pictures.blurred_background(self.image, self._subject(ids), strength)
 
-    def outlines(self, on: Ground = "white") -> Image.Image:
+    def outlines(self, on: OutlineBackground = "white") -> Image.Image:
         """The borders of the named segments in their colours, on a "white", "photo" or "transparent" background."""
         places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
         for place, segment in enumerate(self.named, start=1):

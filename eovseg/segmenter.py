@@ -17,27 +17,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eovseg.advice.honesty import FALSE_ALARMS, Honesty, verdicts, words_of_kernels
+from eovseg.advice.thresholds import FALSE_ALARMS, AdviceThresholds, verdicts, words_of_kernels
 from eovseg.background import merge_background, with_background
 from eovseg.choices import Dtype, Task
 from eovseg.composer import Composed, Composer
 from eovseg.embeddings import EmbeddingCache
 from eovseg.fast import FastEOVSeg, optimise
 from eovseg.images import ImageSource, load_image, resize_for_network
-from eovseg.kept_photos import KeptPhotos
 from eovseg.model.classifier import class_log_probabilities, class_maximum
 from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
+from eovseg.photo_cache import PhotoCache
 from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
 from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.stages import Decoded, ImageState, RawOutput
-from eovseg.typed_settings import names_checked
+from eovseg.typed_settings import suggest_misspelt_names
 from eovseg.vocabulary import Vocabulary, Words
 
-KEPT_PHOTOS = 4
-KEPT_BYTES = 640 * 2**20  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
+CACHED_PHOTOS = 4
+CACHED_BYTES = (
+    640 * 2**20
+)  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
 
 
 class Segmenter:
@@ -57,14 +59,14 @@ class Segmenter:
         text_weights: str,
         cache_directory: Path | None = None,
         weights: str = "",
-        honesty: Honesty | None = None,
+        advice_thresholds: AdviceThresholds | None = None,
     ) -> None:
         self.network = (network if isinstance(network, FastEOVSeg) else optimise(network)).eval()
         self.config: ModelConfig = network.config
         self.training_words = tuple(training_words)
         self.device = device
         self.dtype = dtype
-        self.honesty = honesty
+        self.advice_thresholds = advice_thresholds
         self.weights = weights  # SHA-256 of the weight file, "" for none
         self.image_halves = 0
         self.word_halves = 0
@@ -74,7 +76,7 @@ class Segmenter:
             self._encode_words,
             cache_directory,
         )
-        self._kept: KeptPhotos[ImageState] = KeptPhotos(KEPT_PHOTOS, KEPT_BYTES)
+        self._kept: PhotoCache[ImageState] = PhotoCache(CACHED_PHOTOS, CACHED_BYTES)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -107,9 +109,9 @@ class Segmenter:
     def encode_image(self, image: ImageSource, resize: bool = True, keep: bool = True) -> ImageState:
         """Encodes one photo. Without `resize`, the photo keeps its size.
 
-        The last photos are cached, at most `KEPT_PHOTOS` and `KEPT_BYTES` but always the latest, so trying other words
-        on the same photo only runs the decoder. `keep=False` bypasses the cache, e.g. for video frames, which do not
-        repeat and would evict all photos.
+        The last photos are cached, at most `CACHED_PHOTOS` and `CACHED_BYTES` but always the latest, so trying other
+        words on the same photo only runs the decoder. `keep=False` bypasses the cache, e.g. for video frames, which do
+        not repeat and would evict all photos.
         Raises `ImageError` for files that are not photos.
         """
         pixels = load_image(image)
@@ -131,7 +133,7 @@ class Segmenter:
                 self._kept.put(digest, state)
         return state
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Clears the photo cache."""
         with self._lock:
             self._kept.clear()
@@ -181,7 +183,7 @@ class Segmenter:
         seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
         return class_log_probabilities(decoded.logits, seen, rule.alpha, rule.beta, rule.ensemble)[0]
 
-    @names_checked
+    @suggest_misspelt_names
     def compose(
         self,
         decoded: Decoded,
@@ -259,20 +261,25 @@ class Segmenter:
         if task != "panoptic" or not unchanged:
             return made.segments
         labels, seen = decoded.vocabulary.labels, self.seen(decoded.vocabulary)
-        words = words_of_kernels(self.honesty, decoded.logits, scores, labels, seen)
+        words = words_of_kernels(self.advice_thresholds, decoded.logits, scores, labels, seen)
         return tuple(
             replace(segment, words=words.get(query, ()))
             for segment, query in zip(made.segments, made.queries, strict=True)
         )
 
     def verdicts(self, decoded: Decoded, false_alarms: float = FALSE_ALARMS) -> tuple[Verdict, ...]:
-        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.honesty`.
+        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.thresholds`.
 
         Raises `ConfigError` for a rate that was not measured.
         """
         vocabulary = decoded.vocabulary
         return verdicts(
-            self.honesty, decoded.logits, vocabulary.labels, self.seen(vocabulary), self.config.alpha, false_alarms
+            self.advice_thresholds,
+            decoded.logits,
+            vocabulary.labels,
+            self.seen(vocabulary),
+            self.config.alpha,
+            false_alarms,
         )
 
     def raw(self, image: ImageSource, vocabulary: Words, resize: bool = False) -> RawOutput:
@@ -307,7 +314,7 @@ class Segmenter:
         keep: bool = True,
         **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
-    @names_checked
+    @suggest_misspelt_names
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],

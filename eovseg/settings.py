@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import SHARES, Composition, Ensemble, ModelConfig, check_calibration
-from eovseg.typed_settings import check_words, names_checked, share, shown
+from eovseg.typed_settings import check_words, share, shown, suggest_misspelt_names
 
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 
@@ -81,7 +81,7 @@ class Settings:
         return values
 
 
-Settings.__init__ = names_checked(Settings.__init__)  # type: ignore[method-assign]
+Settings.__init__ = suggest_misspelt_names(Settings.__init__)  # type: ignore[method-assign]
 
 
 class SettingsArguments(TypedDict, total=False):

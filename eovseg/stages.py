@@ -1,4 +1,4 @@
-"""What the three steps of a predictor hand to each other: an encoded photo, a decoded one, and the raw output."""
+"""The values passed between a predictor's three steps: an encoded photo, a decoded one, and the raw output."""
 
 from dataclasses import dataclass
 from functools import cached_property

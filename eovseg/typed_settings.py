@@ -66,7 +66,7 @@ def share(name: str, value: Any) -> float:
     return float(value)
 
 
-def names_checked(call: Callable[P, R]) -> Callable[P, R]:
+def suggest_misspelt_names(call: Callable[P, R]) -> Callable[P, R]:
     """`call`, with a `ConfigError` that suggests the right name where a keyword is misspelt."""
     known = [name for name in signature(call).parameters if name != "self"]
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, MARKS, clean, doubts, plain_lines, table, unquoted, without_prefixes
+from eovseg.notation import INVALID, MARKS, ambiguities, clean, plain_lines, table, unquoted, without_prefixes
 from eovseg.word import Word, names_word
 
 MAX_WORDS = 20_000
@@ -112,7 +112,7 @@ class Vocabulary:
         Raises `VocabularyError` for text without a word, too many words, words of more than 200 characters, and
         words by example that are not among `words`.
         """
-        return _parse(text, _among(words or {}))
+        return _parse(text, _given_words(words or {}))
 
     @classmethod
     def preset(cls, name: str) -> "Vocabulary":
@@ -146,12 +146,12 @@ class Vocabulary:
             reason = getattr(error, "strerror", None) or str(error)
             raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
         if kind == ".json":
-            return _build(_read_json(text, path.name), _beside(path.parent))
+            return _build(_read_json(text, path.name), _word_files(path.parent))
         if kind == ".csv" and table(text, name_alone=True) is None:
             raise VocabularyError(
                 f'The vocabulary file {_quote(path.name)} has no header line; add one, e.g. "id,name".'
             )
-        return _parse(text, _beside(path.parent), name_alone=kind == ".csv")
+        return _parse(text, _word_files(path.parent), name_alone=kind == ".csv")
 
     @classmethod
     def read(cls, value: str) -> "Vocabulary":
@@ -167,7 +167,7 @@ class Vocabulary:
         key = value.strip().lower()
         if key in preset_names():
             return cls.preset(key)
-        return _parse(value, _beside(Path()))
+        return _parse(value, _word_files(Path()))
 
     @classmethod
     def coerce(cls, value: "Words") -> "Vocabulary":
@@ -257,7 +257,7 @@ def coco_training_words() -> tuple[str, ...]:
 @cache
 def _load_preset(name: str) -> Vocabulary:
     path = asset_path(f"vocabularies/{name}.json")
-    return _build(_read_json(path.read_text(encoding="utf-8"), path.name), _among({}))
+    return _build(_read_json(path.read_text(encoding="utf-8"), path.name), _given_words({}))
 
 
 def _names_file(value: str) -> bool:
@@ -274,12 +274,12 @@ def _names_file(value: str) -> bool:
         return False
 
 
-def _beside(folder: Path) -> Found:
+def _word_files(folder: Path) -> Found:
     """Loads words by example from files in `folder`."""
     return lambda name: Word.load(folder / name, name)
 
 
-def _among(words: Mapping[str, Word]) -> Found:
+def _given_words(words: Mapping[str, Word]) -> Found:
     """Finds words by example among those given."""
     known = {_key(name): word for name, word in words.items()}
 
@@ -330,7 +330,7 @@ def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
         notes.append(f'The class "{INVALID}" means unlabelled pixels and was skipped.')
         entries = [entry for entry in entries if entry[0] != [INVALID]]
     said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
-    told = [*dict.fromkeys(notes), *doubts([entry for entry in said if entry[0]]), *_like_preset(said)]
+    told = [*dict.fromkeys(notes), *ambiguities([entry for entry in said if entry[0]]), *_like_preset(said)]
     return _build(entries, found, cleaned, told, blanks)
 
 
@@ -393,13 +393,14 @@ def _read_json(text: str, file_name: str) -> list[Entry]:
 
 
 def _build(
-    entries: Iterable[Entry], found: Found, cleaned: bool = False, told: Sequence[str] = (), blanks: int = 0
+    entries: Iterable[Entry], found: Found, cleaned: bool = False, earlier_notes: Sequence[str] = (), blanks: int = 0
 ) -> Vocabulary:
-    """Builds a vocabulary from raw entries; blank and duplicate names in a class are dropped and noted after `told`.
+    """Builds a vocabulary from raw entries; blank and duplicate names in a class are dropped.
 
-    `found` finds words by example; `blanks` is the number of blank entries dropped so far.
+    Notes about these follow `earlier_notes`. `found` finds words by example; `blanks` is the number of blank entries
+    dropped so far.
     """
-    notes = list(told)
+    notes = list(earlier_notes)
     classes = []
     for raw, is_thing in entries:
         names = [_tidy(name) for name in raw]

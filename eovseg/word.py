@@ -28,7 +28,7 @@ _SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 in another prec
 _MAX_DIMENSION = 4096
 
 
-class MakesWords(Protocol):
+class WordMaker(Protocol):
     """The method of a predictor that `Word.from_examples` needs."""
 
     def word_from_examples(
@@ -41,10 +41,11 @@ class MakesWords(Protocol):
 class Word:
     """A word by example; two are equal when their name, kind and vector are.
 
-    `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: the row that each example
-    gave (`eovseg.examples.directions`), from which the vector can be made again with more of them. `text` (D,) float32:
-    what the text encoder makes of the name, by which the text space is recognised. `variant` and `weights` (SHA-256, ""
-    for none) made it. `is_thing`: whether single objects count. `source`: how a list of words calls it.
+    `vector` (D,) float32, unit length: the row of the text space. `examples` (n, D) float32: the row of each example
+    (`eovseg.examples.directions`), from which the vector is computed again when examples are added. `text` (D,)
+    float32: the text embedding of the name, which identifies the text space. `variant` and `weights` (SHA-256, "" for
+    none) describe the model that made it. `is_thing`: whether objects are counted. `source`: its name in a list of
+    words.
     """
 
     name: str
@@ -69,10 +70,10 @@ class Word:
         cls,
         name: str,
         examples: "Sequence[tuple[ImageSource, Any]]",
-        predictor: "MakesWords",
+        predictor: "WordMaker",
         is_thing: bool | None = None,
     ) -> "Word":
-        """A word for what the masks of some photos show.
+        """Makes a word for the objects inside the masks of some photos.
 
         `examples`: pairs of a photo (path, PIL image or array) and a mask (H, W) of its size, true or above 0 inside;
         photos may repeat. `predictor`: a model from `eovseg.load`, in whose text space the word is made. `is_thing`:

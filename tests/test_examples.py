@@ -10,7 +10,7 @@ from analysis.variant_cost import random_predictor
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import masks_on_grid, true_mask_scores
-from eovseg.examples import directions, placed
+from eovseg.examples import directions, word_vector
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
@@ -79,12 +79,12 @@ def test_an_example_wins_few_of_the_other_kernels(xs: Predictor, bear: np.ndarra
 def test_a_vector_is_close_to_the_texts() -> None:
     words = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1]], dtype=np.float32) / np.sqrt(2, dtype=np.float32)
     name = words[0]
-    vector = placed(np.array([[0, 0, 1]], dtype=np.float32), name, words)
+    vector = word_vector(np.array([[0, 0, 1]], dtype=np.float32), name, words)
     middle = words.mean(0)
     away = vector - middle * (vector[0] / middle[0])
     assert vector[0] == pytest.approx(np.sqrt(0.5), abs=1e-6) and np.linalg.norm(vector) == pytest.approx(1)
     assert away[1] == pytest.approx(away[2]), "one example has the same weight as the name"
-    three = placed(np.repeat([[0, 0, 1]], 3, axis=0).astype(np.float32), name, words)
+    three = word_vector(np.repeat([[0, 0, 1]], 3, axis=0).astype(np.float32), name, words)
     assert three[2] == pytest.approx(3 * three[1])
 
 

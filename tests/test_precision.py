@@ -42,7 +42,7 @@ def predictor(request: pytest.FixtureRequest, xs: eovseg.Predictor) -> eovseg.Pr
 
 
 def test_float64_only_if_requested(predictor: eovseg.Predictor) -> None:
-    predictor.forget()
+    predictor.clear_cache()
     with Types() as seen:
         for task in get_args(Task):
             result = predictor(PHOTO, WORDS, task=task, background="grass; water", void_threshold=1.0)

@@ -6,13 +6,13 @@ and the settings beside them; a tab has none of its own.
 
 Callbacks of a tab are functions `work(session, *values) -> tuple` that return one value per output. They are wrapped by
 `page.callback(work, outputs=n)`, which looks up the `app.session.Session` of Gradio's key, shows errors of
-`eovseg.errors` as one sentence on the page, and tells visitors whose session has expired to press Segment again. In a
+`eovseg.errors` as one sentence on the page, and asks visitors whose session has expired to press Segment again. In a
 callback:
 
 - `session.predictor`, `.image_state`, `.vocabulary`, `.decoded`, `.result` and `.request` belong to the current result.
   Use the predictor of the session, never that of the page, because visitors can choose another model.
 - `session.chosen` is the id of the segment that the visitor clicked last, or None.
-- `page.once(session, "name", make)` caches `make()` for this photo and these words, whatever the settings; the cache
+- `page.cached(session, "name", make)` caches `make()` for this photo and these words, whatever the settings; the cache
   holds a few values of all visitors. `session.decoded` always has its intermediates.
 
 Events that run the model take `**MODEL` of app/page.py; all events take `api_visibility="private"`.

@@ -29,7 +29,7 @@ from app.tabs.pieces import (
     picture,
     plain_number,
 )
-from app.tabs.wiring import ASK, Answer, answered, html_part, known, offer, whole_number
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part, nan_to_none, whole_number
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
@@ -116,7 +116,7 @@ def _how_to_get(short: str, model: HubModel) -> str:
 def kept_layers(page: Page, session: Session) -> Layers:
     """`all_layers` of the session's photo, cached."""
     image = session.decoded.state.image
-    layers: Layers = page.once(session, "clustering", lambda: all_layers(session.predictor, image, page.features))
+    layers: Layers = page.cached(session, "clustering", lambda: all_layers(session.predictor, image, page.features))
     return layers
 
 
@@ -189,7 +189,7 @@ def build(page: Page, session: gr.State) -> Tab:
         return (grid_html(session, kept_layers(page, session), k, view),)
 
     for control in (k, view):
-        control.input(page.callback(refresh, 1), [session, k, view], grid, show_progress_on=grid, **ASK)
+        control.input(page.callback(refresh, 1), [session, k, view], grid, show_progress_on=grid, **RUN_MODEL)
     return Tab(refresh, [k, view], [grid])
 
 
@@ -203,8 +203,8 @@ def answer(page: Page, session: Session, folder: Path, k: float, view: str) -> d
         Image.fromarray(pixels).save(folder / file)
         row = {"model": cell.source, "layer": cell.layer, "milliseconds": cell.milliseconds, "file": file}
         agreement = {
-            "adjusted_mutual_information": known(cell.mutual_information),
-            "boundary_f_score": known(cell.boundary_f_score),
+            "adjusted_mutual_information": nan_to_none(cell.mutual_information),
+            "boundary_f_score": nan_to_none(cell.boundary_f_score),
         }
         rows.append({**row, **agreement, "labels": cell.labels.tolist()})
     missing = [asdict(one) for one in layers.missing]
@@ -229,9 +229,9 @@ def endpoints(page: Page) -> None:
         adjusted mutual information and boundary F-score with the segments, the milliseconds to reach the block, and a
         PNG file. Each model that is not installed has a sentence that says how to get it.
         """
-        return answered(page, photo, words, preset, model, lambda s, folder: answer(page, s, folder, k, view))
+        return answer_endpoint(page, photo, words, preset, model, lambda s, folder: answer(page, s, folder, k, view))
 
-    offer(
+    add_endpoint(
         clustering,
         "clustering",
         lambda: [gr.Number(START_K, label="k"), gr.Dropdown(list(VIEWS), value="clusters", label="view")],

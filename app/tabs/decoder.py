@@ -17,7 +17,7 @@ from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import Bar, bars, colour_scale, heading, lead, paragraph, percent, photo_address, picture
-from app.tabs.wiring import ASK, Answer, answered, html_part, offer, whole_number
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part, whole_number
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError
 
@@ -146,7 +146,7 @@ def build(page: Page, session: gr.State) -> Tab:
         kept = next((number for number in choices.values() if number == session.chosen), next(iter(choices.values())))
         return gr.update(choices=list(choices.items()), value=kept), strip_html(session, kept)
 
-    segment.input(page.callback(shown, 1), [session, segment], strip, show_progress_on=strip, **ASK)
+    segment.input(page.callback(shown, 1), [session, segment], strip, show_progress_on=strip, **RUN_MODEL)
     return Tab(refresh, [segment], [segment, strip])
 
 
@@ -187,6 +187,6 @@ def endpoints(page: Page) -> None:
         the IoU with the final mask, the best classes with their in-vocabulary probability, and the kernels with the
         largest attention (shares in 0..1), and the files stage-0.png to stage-3.png.
         """
-        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, segment))
+        return answer_endpoint(page, photo, words, preset, model, lambda s, folder: answer(s, folder, segment))
 
-    offer(decoder, "decoder", lambda: [gr.Number(None, label="segment")])
+    add_endpoint(decoder, "decoder", lambda: [gr.Number(None, label="segment")])

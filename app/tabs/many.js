@@ -1,4 +1,4 @@
-// The tab Many: files are uploaded one by one, then `begin` sends their names; `props.value` is `Progress.value` of app/many.py.
+// The tab Many: files are uploaded one by one, then `start_run` sends their names; `props.value` is `Progress.value` of app/many.py.
 // Names and words come from visitors, so they are set as textContent only.
 
 const find = (selector) => element.querySelector(selector);
@@ -34,14 +34,14 @@ function going(on, sentence = "", share = 0) {
   bar.value = share;
 }
 
-async function take(list) {
+async function addFiles(list) {
   const files = [...list];
   if (busy || !files.length) return;
   if (files.length > MAX_FILES) return tell(`${files.length} files are too many; choose at most MAX_FILES photos.`);
   tell("");
   window.eovsegMany = null;
   going(true, "");
-  find(".halt").hidden = true;
+  find(".stop").hidden = true;
   const sent = [];
   for (const [place, file] of files.entries()) {
     going(true, `Uploading ${place + 1} of ${files.length} …`, place / files.length);
@@ -55,8 +55,8 @@ async function take(list) {
   input.value = "";
   if (!sent.length) return going(false);
   going(true, "Waiting in the queue …");
-  find(".halt").hidden = false;
-  trigger("begin", { files: sent });
+  find(".stop").hidden = false;
+  trigger("start_run", { files: sent });
 }
 
 function card(item) {
@@ -111,7 +111,7 @@ function render() {
   element.firstElementChild.dataset.state = value.state;
 }
 
-// The files arrive after the last value, as URLs that only this browser tab knows. The window keeps them, because this
+// The files arrive after the last value, as URLs that are known only to this browser tab. The window keeps them, because this
 // script ends when another tab of the page is opened.
 function showFiles() {
   if (!element.isConnected || !window.eovsegMany) return;
@@ -130,10 +130,10 @@ function showFiles() {
 document.addEventListener("eovseg-many", showFiles);
 
 watch("value", render);
-input.addEventListener("change", () => take(input.files));
-find(".halt").addEventListener("click", () => {
+input.addEventListener("change", () => addFiles(input.files));
+find(".stop").addEventListener("click", () => {
   said.textContent = "Stopping …";
-  trigger("halt", {});
+  trigger("stop_run", {});
 });
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (event) => {
@@ -144,7 +144,7 @@ for (const name of ["dragenter", "dragover"]) {
 for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
 drop.addEventListener("drop", (event) => {
   event.preventDefault();
-  take(event.dataTransfer.files);
+  addFiles(event.dataTransfer.files);
 });
 render();
 if (props.value?.state === "done") showFiles();

@@ -1,4 +1,4 @@
-"""The tab Many: several photos or a short clip with the words of the page, a gallery, a table, and a ZIP of it all."""
+"""The tab Many: several photos or a short clip with the words of the page; a gallery, a table and a ZIP file."""
 
 import html
 import logging
@@ -37,7 +37,7 @@ _MOST_WORDS = 12
 
 
 def words_html(session: Session) -> str:
-    """The words that a run would look for: those of the result that the page shows."""
+    """The words that a run looks for, which are those of the result on the page."""
     assert session.request is not None
     labels = session.request.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
@@ -65,20 +65,20 @@ def build(page: Page, session: gr.State) -> Tab:
     many = many_part()
     pack_file, film = gr.File(visible=False), gr.File(visible=False)
 
-    def begin(key: str | None, event: gr.EventData) -> Iterator[Any]:
+    def start(key: str | None, event: gr.EventData) -> Iterator[Any]:
         yield from segment_uploads(page, key, getattr(event, "files", None))
 
-    def halt(key: str | None) -> None:
+    def stop(key: str | None) -> None:
         session = page.store.get(key)
         if session is not None:
             session.run_number += 1
 
-    begun = many.begin(
-        begin, session, [many, pack_file, film], show_progress="hidden", concurrency_id="many",
+    started = many.start_run(
+        start, session, [many, pack_file, film], show_progress="hidden", concurrency_id="many",
         concurrency_limit=MAX_RUNS, **PRIVATE,
     )  # fmt: skip
-    begun.then(None, [pack_file, film], None, js=_FILES_SCRIPT, **PRIVATE)
-    many.halt(halt, session, None, show_progress="hidden", **PRIVATE)
+    started.then(None, [pack_file, film], None, js=_FILES_SCRIPT, **PRIVATE)
+    many.stop_run(stop, session, None, show_progress="hidden", **PRIVATE)
 
     def refresh(session: Session) -> Sequence[Any]:
         return (words_html(session),)

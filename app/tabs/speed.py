@@ -13,7 +13,7 @@ from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import Bar, bars, heading, lead, milliseconds, paragraph, percent
-from app.tabs.wiring import ASK, Answer, answered, html_part, offer
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part
 
 LEAD = (
     "A result takes three steps, and a change runs only the steps that it needs. See how long each part takes for this "
@@ -84,7 +84,7 @@ def build(page: Page, session: gr.State) -> Tab:
     def repeat(session: Session) -> Sequence[Any]:
         return (times_html(measured(session, runs=RUNS)),)
 
-    again.click(page.callback(repeat, 1), session, shown, show_progress_on=shown, **ASK)
+    again.click(page.callback(repeat, 1), session, shown, show_progress_on=shown, **RUN_MODEL)
     return Tab(refresh, [], [shown])
 
 
@@ -104,6 +104,6 @@ def endpoints(page: Page) -> None:
         `words` and `preset` as in /segment. Returns the parts in order with their step (photo, words, result), as
         medians of three runs, and the time of the text encoder for a new word. No files.
         """
-        return answered(page, photo, words, preset, model, answer)
+        return answer_endpoint(page, photo, words, preset, model, answer)
 
-    offer(speed, "speed", list)
+    add_endpoint(speed, "speed", list)

@@ -17,7 +17,7 @@ from app.session import Session, composed
 from app.tabs import Tab
 from app.tabs.compare import Row, Side, comparison, comparison_value
 from app.tabs.pieces import heading, lead, paragraph, percent, photo_address, tracks
-from app.tabs.wiring import ASK, Answer, answered, html_part, offer
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.predictor import Predictor
@@ -92,7 +92,7 @@ def compare(page: Page, session: Session, mode: str) -> Comparison:
     """Both results for the session's photo, words and settings. Raises `ConfigError` for an unavailable mode."""
     if mode == "off":
         off = without_fusion(session.predictor)
-        decoded = page.once(session, "tdee off", lambda: off.decode(session.image_state, session.decoded.vocabulary))
+        decoded = page.cached(session, "tdee off", lambda: off.decode(session.image_state, session.decoded.vocabulary))
         return _compared("off", session, [(off, decoded), (session.predictor, session.decoded)])
     if mode == "trained":
         if missing_sentence():
@@ -100,7 +100,7 @@ def compare(page: Page, session: Session, mode: str) -> Comparison:
         files = [file for file in map(ablation_file, ABLATIONS) if file is not None]
         models = [ablation(file, str(session.predictor.device)) for file in files]
         image, vocabulary = session.decoded.state.image, session.decoded.vocabulary
-        decoded = page.once(
+        decoded = page.cached(
             session, "tdee trained", lambda: [model.decode(model.encode_image(image), vocabulary) for model in models]
         )
         return _compared("trained", session, list(zip(models, decoded, strict=True)))
@@ -231,7 +231,7 @@ def build(page: Page, session: gr.State) -> Tab:
         plotted = routers_html(session) if fusion == "TDEE" else ""
         return choice, absent, *shown(session, kept), plotted
 
-    mode.input(page.callback(shown, 2), [session, mode], [pictures, said], show_progress_on=pictures, **ASK)
+    mode.input(page.callback(shown, 2), [session, mode], [pictures, said], show_progress_on=pictures, **RUN_MODEL)
     return Tab(refresh, [mode], [mode, missing, pictures, said, plot])
 
 
@@ -265,6 +265,6 @@ def endpoints(page: Page) -> None:
         models that were trained without and with it. Returns the changes (boxes in pixels, IoU and scores in 0..1), the
         router weights of the model for each segment and layer, and the files with.png and without.png.
         """
-        return answered(page, photo, words, preset, model, lambda s, f: answer(page, s, f, mode or "off"))
+        return answer_endpoint(page, photo, words, preset, model, lambda s, f: answer(page, s, f, mode or "off"))
 
-    offer(tdee, "tdee", lambda: [gr.Dropdown(list(MODES), value="off", label="mode")])
+    add_endpoint(tdee, "tdee", lambda: [gr.Dropdown(list(MODES), value="off", label="mode")])

@@ -37,7 +37,16 @@ from app.tabs.pieces import (
     photo_address,
     picture,
 )
-from app.tabs.wiring import ASK, PRIVATE, Answer, answered, html_part, known, offer, whole_number
+from app.tabs.wiring import (
+    PRIVATE,
+    RUN_MODEL,
+    Answer,
+    add_endpoint,
+    answer_endpoint,
+    html_part,
+    nan_to_none,
+    whole_number,
+)
 from eovseg.errors import ConfigError
 from eovseg.vocabulary import Vocabulary
 
@@ -247,7 +256,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
     inputs = [session, word, measure]
     for control in (word, measure):
-        control.input(page.callback(shown, 3), inputs, [pictures, focus, pixel], show_progress_on=pictures, **ASK)
+        control.input(page.callback(shown, 3), inputs, [pictures, focus, pixel], show_progress_on=pictures, **RUN_MODEL)
     pictures.pick(page.callback(picked, 1), session, pixel, show_progress="hidden", **MODEL, **PRIVATE)
     return Tab(refresh, [word, measure], [word, pictures, focus, pixel, weights])
 
@@ -275,7 +284,11 @@ def answer(
         "word": focus.word,
         "measure": view.maps.measure,
         "limits": list(view.maps.limits),
-        "share_on_segments": {"before": known(focus.before), "after": known(focus.after), "area": known(focus.area)},
+        "share_on_segments": {
+            "before": nan_to_none(focus.before),
+            "after": nan_to_none(focus.after),
+            "area": nan_to_none(focus.area),
+        },
         "pixel": {"x": column, "y": row, "segment": segment_at(session, column, row)},
         "competition": [asdict(score) for score in competition(session, column, row)],
     }
@@ -301,9 +314,11 @@ def endpoints(page: Page) -> None:
         itself uses, or "cosine". Returns numbers, and the files after.png, before.png and maps.npz (float32 arrays
         before, after and weight, each height x width).
         """
-        return answered(page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y, measure))
+        return answer_endpoint(
+            page, photo, words, preset, model, lambda s, folder: answer(s, folder, word, x, y, measure)
+        )
 
-    offer(
+    add_endpoint(
         vas,
         "vas",
         lambda: [

@@ -20,15 +20,15 @@ from eovseg.vocabulary import preset_names
 Answer = tuple[dict[str, Any], list[str]]
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Options of events that run the model and of which only the latest request counts.
-ASK: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
+RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
 
 
 def html_part(elem_id: str, main: bool = False) -> gr.HTML:
-    """An HTML component for the fragments of app/tabs/pieces.py; the `main` one of a tab shows when the model runs."""
+    """An HTML component for the fragments of app/tabs/pieces.py; a tab's `main` one shows that the model runs."""
     return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
 
 
-def offer(function: Callable[..., Answer], name: str, own: Callable[[], list[Component]]) -> None:
+def add_endpoint(function: Callable[..., Answer], name: str, own: Callable[[], list[Component]]) -> None:
     """Makes `function(photo, words, preset, ..., model)` the endpoint `/name`; `own()` makes the inputs in between.
 
     The inputs are hidden components, because those of `gr.api` would read any path of the server.
@@ -46,7 +46,7 @@ def offer(function: Callable[..., Answer], name: str, own: Callable[[], list[Com
         gr.Button().click(function, inputs, outputs, api_name=name, preprocess=False, show_progress="hidden", **MODEL)
 
 
-def answered(
+def answer_endpoint(
     page: Page,
     photo: dict[str, Any] | None,
     words: str,
@@ -92,6 +92,6 @@ def whole_number(name: str, value: object, low: int, high: int) -> int:
     return int(value)
 
 
-def known(value: float) -> float | None:
+def nan_to_none(value: float) -> float | None:
     """A number for JSON, in which NaN (unknown) becomes null."""
     return None if math.isnan(value) else value

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from eovseg.segmenter import Segmenter
     from eovseg.stages import Decoded
 
-DIALS = {
+SEARCHED_SETTINGS = {
     "alpha": "α",
     "beta": "β",
     "score_threshold": "least score",
@@ -38,7 +38,7 @@ DIALS = {
     "void_threshold": "none of these words",
 }
 STEPS = 100  # steps of a setting from 0 to 1, as on the page
-NEAR = 1.0  # a synonym is tried if its logit is at most this much below the winner's
+MAX_LOGIT_GAP = 1.0  # a synonym is tried if its logit is at most this much below the winner's
 MAX_DECODED = 40  # maximum number of word lists tried for one kind of change
 
 
@@ -74,7 +74,7 @@ def counterfactuals(
     Raises `ConfigError` if the result has no such segment.
     """
     search = _Search(predictor, photo, Vocabulary.coerce(words), background, settings or Settings(), segment)
-    found = [search.removal(), search.addition(), *map(search.dial, DIALS)]
+    found = [search.removal(), search.addition(), *map(search.setting_change, SEARCHED_SETTINGS)]
     return [change for change in found if change is not None and search.replayed(change)]
 
 
@@ -155,7 +155,7 @@ class _Search:
             for name in synonyms(entry.names, self.words.words)
         ]
         logit = self._logits([name for _, name in offered] + list(self.words.classes[self.winner].names))
-        least = max(logit[name] for name in self.words.classes[self.winner].names) - NEAR
+        least = max(logit[name] for name in self.words.classes[self.winner].names) - MAX_LOGIT_GAP
         offered = sorted((one for one in offered if logit[one[1]] >= least), key=lambda one: -logit[one[1]])
         for index, name in offered[:MAX_DECODED]:
             classes = list(self.words.classes)
@@ -188,7 +188,7 @@ class _Search:
 
     # Settings.
 
-    def dial(self, setting: str) -> Counterfactual | None:
+    def setting_change(self, setting: str) -> Counterfactual | None:
         """The smallest change of one setting to a multiple of 0.01; its current value need not be one."""
         now = getattr(self.settings.applied(self.predictor.config), setting)
         if now is None:  # there is no current value to start from
@@ -201,14 +201,14 @@ class _Search:
             settings = replace(self.settings, **changed)
             name = self._names_by_value(settings)
             if name != self.name:
-                text = f"With {DIALS[setting]} at {value:.2f} (now {now:.2f})"
+                text = f"With {SEARCHED_SETTINGS[setting]} at {value:.2f} (now {now:.2f})"
                 return self._change(setting, round(abs(value - now), 4), self.words, settings, name, text)
         return None
 
     @cached_property
     def _names_by_value(self) -> Callable[[Settings], str | None]:
         """Function from settings to the segment's name; settings that must give the same name share a result."""
-        outcomes = _Outcomes(self.predictor, self.decoded, self.mask, self.settings.applied(self.predictor.config))
+        outcomes = _OutcomeKeys(self.predictor, self.decoded, self.mask, self.settings.applied(self.predictor.config))
         known: dict[Hashable, str | None] = {outcomes(self.settings): self.name}
 
         def name_of(settings: Settings) -> str | None:
@@ -250,9 +250,9 @@ def without(words: Vocabulary, gone: Iterable[str]) -> Vocabulary | None:
     return Vocabulary(classes) if classes else None
 
 
-class _Outcomes:
+class _OutcomeKeys:
     """Maps settings to a key that determines a segment's name. In panoptic results of "best-first", the key is the set
-    of accepted kernels, with their classes, that may reach the segment's mask (H, W) bool; else it is all settings.
+    of accepted kernels, with their classes, that may overlap the segment's mask (H, W) bool; else it is all settings.
     """
 
     def __init__(self, predictor: "Segmenter", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:

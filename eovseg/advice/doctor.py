@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from eovseg.stages import Decoded, ImageState
 
 PROPOSED = 5
-CLOSE = 0.5  # a word is a rival from this share of the winner's probability
-LEAST_SHARE = 0.02  # areas without a word are reported from this share of the photo
+CLOSE = 0.5  # a word is a rival if its probability is at least this share of the winner's
+LEAST_SHARE = 0.02  # minimum share of the photo of an area without a word that is reported
 _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 
@@ -52,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Problems of a list on some photos. `never` are words that are the best of no kernel, whatever alpha and beta."""
+    """Problems of a list on some photos. `never`: words that no kernel has as its best word, at any alpha and beta."""
 
     photos: int
     never: tuple[str, ...]
@@ -63,21 +63,21 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """The findings as plain sentences."""
         where = "this photo" if self.photos == 1 else f"these {self.photos:,} photos"
-        told = []
+        notes = []
         if self.never:
             listed = ", ".join(f'"{word}"' for word in self.never)
-            told.append(f"On {where}, these words never win, at any alpha and beta: {listed}.")
+            notes.append(f"On {where}, these words never win, at any alpha and beta: {listed}.")
         for pair in self.rivals:
             first, second = pair.words
             count = f"{pair.segments:,} segment" + ("s" if pair.segments > 1 else "")
             advice = f'; they are synonyms: write "{first}, {second}"' if pair.synonyms else ""
-            told.append(f'"{first}" and "{second}" compete for {count}{advice}.')
+            notes.append(f'"{first}" and "{second}" compete for {count}{advice}.')
         for gap in self.gaps:
             fits = f"; {' or '.join(gap.nouns)} may fit" if gap.nouns else ""
-            told.append(f"{gap.photo or 'The photo'}: no word fits {100 * gap.share:.0f} % of it, at {gap.box}{fits}.")
+            notes.append(f"{gap.photo or 'The photo'}: no word fits {100 * gap.share:.0f} % of it, at {gap.box}{fits}.")
         if self.add:
-            told.append(f"Words to add: {', '.join(one.word for one in self.add)}.")
-        return told
+            notes.append(f"Words to add: {', '.join(one.word for one in self.add)}.")
+        return notes
 
 
 def diagnose(

@@ -1,4 +1,4 @@
-"""What is in this photo? Everyday nouns, likeliest first.
+"""Suggests everyday nouns for a photo, likeliest first.
 
 A noun's evidence is the sum over all object kernels of its probability among the nouns times (1 - void probability).
 Its score is log evidence + log prior, where the prior is the frequency of the noun. Other methods are compared in

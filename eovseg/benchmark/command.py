@@ -98,7 +98,7 @@ def processor() -> str:
 
 def _measured(case: Case, threads: int | None) -> dict[str, Any]:
     """The case's row from a new process, or why there is none."""
-    reason = case.why_not()
+    reason = case.unsupported_reason()
     if reason and not (case.emulated and case.backend == "torch" and case.device == "cpu"):
         return {"not run": reason}
     command = [sys.executable, "-m", "eovseg", "benchmark", "--out", os.devnull, "--one", json.dumps(asdict(case))]

@@ -21,7 +21,7 @@ from eovseg.assets import asset_path
 from eovseg.choices import Backend, Dtype
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import ConfigError
-from eovseg.fast import optimise, readable
+from eovseg.fast import optimise, plain_network
 from eovseg.fast.precision import has_bfloat16
 from eovseg.loading import load
 from eovseg.model.classifier import class_log_probabilities
@@ -55,7 +55,7 @@ class Case:
         """Whether bfloat16 is emulated on this device: results are valid, but times are meaningless."""
         return self.dtype == "bfloat16" and not has_bfloat16(torch.device(self.device))
 
-    def why_not(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Why this machine cannot run the case, or None."""
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             return "no CUDA device"
@@ -73,7 +73,7 @@ def measure(case: Case) -> dict[str, Any]:
 
     Raises `ConfigError` if this machine cannot run it.
     """
-    if reason := case.why_not():
+    if reason := case.unsupported_reason():
         raise ConfigError(f"This case cannot run here: {reason}.")
     fast, slow = _both(case)
     memory = {}
@@ -119,7 +119,7 @@ class _Fast:
 
     def run(self) -> dict[str, float]:
         """Seconds of each part, with empty caches."""
-        self.predictor.forget()
+        self.predictor.clear_cache()
         with timed(self.predictor.device) as image:
             self.state = self.predictor.encode_image(self.photo, resize=False)
         with timed(self.predictor.device) as words:
@@ -160,7 +160,7 @@ class _Plain:
     """The same network as in `eovseg.model`, step by step; all masks and words are in memory at once."""
 
     def __init__(self, predictor: Predictor, photo: np.ndarray, vocabulary: Vocabulary, text: TextEmbeddings) -> None:
-        self.network, self.text, self.device = readable(predictor.network), text, predictor.device
+        self.network, self.text, self.device = plain_network(predictor.network), text, predictor.device
         self.pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(self.device, torch.float32)
         self.seen = torch.from_numpy(predictor.seen(vocabulary)).to(self.device)
         self.is_thing = torch.from_numpy(np.array(vocabulary.is_thing))

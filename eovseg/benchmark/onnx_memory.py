@@ -40,7 +40,7 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
     from torch.nn import functional as F
 
     from eovseg.benchmark.measure import peak_memory
-    from eovseg.export.onnx_files import ANSWERS, difference, torch_answers, word_half_inputs
+    from eovseg.export.onnx_files import WORD_OUTPUTS, difference, torch_outputs, word_half_inputs
     from eovseg.loading import load
     from eovseg.timing import timed
 
@@ -60,8 +60,8 @@ def measure_point(point: OnnxPoint) -> dict[str, Any]:
     with timed(torch.device("cpu")) as seconds, peak_memory() as memory:
         found = session.run(None, inputs)
     row: dict[str, Any] = {"words (s)": round(seconds[0], 4), "words (MB)": round(memory[0], 1)}
-    wanted = torch_answers(network, features, rows)
-    for name, value in zip(ANSWERS, found, strict=True):
+    wanted = torch_outputs(network, features, rows)
+    for name, value in zip(WORD_OUTPUTS, found, strict=True):
         row[f"difference {name}"] = float(f"{difference(value, wanted[name]):.1e}")
     return row
 

@@ -36,7 +36,7 @@ class Category:
 
         Raises `DataError` for invalid values.
         """
-        return cls(entry.whole("id"), entry.text("name", _LONGEST_NAMES), entry.flag("isthing", is_thing))
+        return cls(entry.integer("id"), entry.text("name", _LONGEST_NAMES), entry.flag("isthing", is_thing))
 
     def as_class(self, path: Path) -> WordClass:
         """This category as a vocabulary class; raises `DataError`, naming `path` and the category, if it is invalid."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eovseg.data.class_table import Category, ClassTable
-from eovseg.data.coco_masks import drawn_mask, is_nothing
+from eovseg.data.coco_masks import drawn_mask, is_empty
 from eovseg.data.entries import LARGEST_KEY, Entry, is_file, named_file, top_level
 from eovseg.data.label_files import read_json
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Measure, Photo, SegmentInfo
@@ -40,14 +40,14 @@ class InstanceFile:
         self.without_mask: dict[int, str] = {}
         self._annotations: dict[int, list[Entry]] = {}
         for number, annotation in self._by_id(top, "annotations", "annotation").items():
-            image_id = annotation.whole("image_id", most=LARGEST_KEY)
+            image_id = annotation.integer("image_id", maximum=LARGEST_KEY)
             if image_id not in self.images:
                 raise DataError(f"{path} has annotation {number} for image id {image_id}, which it does not list.")
             annotation.inside = self.images[image_id].text("file_name")
-            category_id = annotation.whole("category_id")
+            category_id = annotation.integer("category_id")
             if category_id not in self.categories:
                 raise DataError(f"{path} uses unknown category id {category_id} in {annotation.inside}.")
-            if is_nothing(annotation.get("segmentation")):
+            if is_empty(annotation.get("segmentation")):
                 self.without_mask[number] = annotation.inside
             else:
                 self._annotations.setdefault(image_id, []).append(annotation)
@@ -60,7 +60,7 @@ class InstanceFile:
     def _by_id(self, top: Entry, key: str, kind: str) -> dict[int, Entry]:
         found: dict[int, Entry] = {}
         for entry in top.entries(key, kind):
-            number = entry.whole("id", most=LARGEST_KEY)
+            number = entry.integer("id", maximum=LARGEST_KEY)
             if number in found:
                 raise DataError(f"{self.path} lists {kind} id {number} twice.")
             found[number] = entry
@@ -73,7 +73,7 @@ class InstanceFile:
 
     def _draw(self, annotation: Entry, photo: Photo) -> InstanceMask | None:
         """One object, or None if it has no pixels; its area is the stated one, or else that of the mask."""
-        number = annotation.whole("id", most=LARGEST_KEY)
+        number = annotation.integer("id", maximum=LARGEST_KEY)
         try:
             mask = drawn_mask(annotation.get("segmentation"), photo.height, photo.width)
             area = annotation.get("area")
@@ -85,7 +85,7 @@ class InstanceFile:
             self.without_mask[number] = photo.file_name
             return None
         crowd = annotation.flag("iscrowd", False)
-        return InstanceMask(mask, annotation.whole("category_id"), crowd, float(mask.sum() if area is None else area))
+        return InstanceMask(mask, annotation.integer("category_id"), crowd, float(mask.sum() if area is None else area))
 
 
 class InstanceFolder(LabelledFolder):

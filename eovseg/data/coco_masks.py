@@ -10,7 +10,7 @@ from pycocotools import mask as rle
 _LEAST_NUMBERS = 6  # three points
 
 
-def is_nothing(shape: Any) -> bool:
+def is_empty(shape: Any) -> bool:
     """Whether a `segmentation` is empty: null, no polygon, or polygons of fewer than three points."""
     return shape is None or (isinstance(shape, list) and not _parts(shape))
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from eovseg.data.check import QUICK_PHOTOS, check
-from eovseg.data.data_sets import DATA_SET_NAMES, DATA_SETS, chosen_split, data_set, splits_there
+from eovseg.data.data_sets import DATA_SET_NAMES, DATA_SETS, chosen_split, data_set, existing_splits
 from eovseg.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def show_list(_: argparse.Namespace) -> int:
 def run_check(options: argparse.Namespace) -> int:
     """Prints the report; returns 1 if a required file is missing or broken."""
     layout = data_set(options.name)
-    splits = [chosen_split(layout, options.split)] if options.split else splits_there(layout, options.root)
+    splits = [chosen_split(layout, options.split)] if options.split else existing_splits(layout, options.root)
     failed = False
     for split in splits:
         report = check(options.name, options.root, split, QUICK_PHOTOS if options.quick else None)

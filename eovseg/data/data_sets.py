@@ -60,7 +60,7 @@ def missing_parts(layout: Layout, root: Path, split: str) -> tuple[Part, ...]:
     return tuple(part for part in layout.parts(root, split) if part.needed and not part.path.exists())
 
 
-def splits_there(layout: Layout, root: Path) -> tuple[str, ...]:
+def existing_splits(layout: Layout, root: Path) -> tuple[str, ...]:
     """The splits with at least one file of their own ("all" only if there is no other), else the first split."""
     paths = {split: {part.path for part in layout.parts(root, split) if part.needed} for split in layout.splits}
     found = []

@@ -33,18 +33,18 @@ class Entry:
         """The raw value, or None."""
         return self.record.get(key)
 
-    def whole(self, key: str, least: int = 0, most: int = LARGEST_NUMBER) -> int:
-        """An integer from `least` to `most`; 5.0 and "5" are read as 5. Raises `DataError` for anything else."""
-        return self._whole(key, self._given(key), least, most)
+    def integer(self, key: str, minimum: int = 0, maximum: int = LARGEST_NUMBER) -> int:
+        """An integer from `minimum` to `maximum`; 5.0 and "5" are read as 5. Raises `DataError` for anything else."""
+        return self._integer(key, self._given(key), minimum, maximum)
 
-    def wholes(self, key: str) -> tuple[int, ...]:
+    def integers(self, key: str) -> tuple[int, ...]:
         """A list of integers, empty if the key is missing."""
         values = self.record.get(key)
         if values is None:
             return ()
         if not isinstance(values, list):
             raise DataError(f"{self} has {key} {_shown(values)}; it must be a list of integers.")
-        return tuple(self._whole(key, value, 0, LARGEST_NUMBER) for value in values)
+        return tuple(self._integer(key, value, 0, LARGEST_NUMBER) for value in values)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """A boolean given as 1 or 0, true or false; if the key is missing, `default`, or an error if that is None."""
@@ -56,30 +56,30 @@ class Entry:
             return bool(value)
         raise DataError(f"{self} has {key} {_shown(value)}; it must be 1 or 0.")
 
-    def text(self, key: str, most: int = 300) -> str:
-        """Non-blank text of at most `most` characters."""
+    def text(self, key: str, maximum: int = 300) -> str:
+        """Non-blank text of at most `maximum` characters."""
         value = self._given(key)
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{self} has {key} {_shown(value)}; it must be non-empty text.")
-        if len(value) > most:
-            raise DataError(f"{self} has {key} {_shown(value)}; at most {most} characters are allowed.")
+        if len(value) > maximum:
+            raise DataError(f"{self} has {key} {_shown(value)}; at most {maximum} characters are allowed.")
         return value
 
     def key(self, key: str) -> str:
         """An image's identifier, an integer or text, as text."""
         value = self._given(key)
-        return self.text(key) if isinstance(value, str) else str(self.whole(key, -LARGEST_KEY, LARGEST_KEY))
+        return self.text(key) if isinstance(value, str) else str(self.integer(key, -LARGEST_KEY, LARGEST_KEY))
 
     def size(self) -> tuple[int, int]:
         """`width` and `height` of a photo in pixels."""
-        width, height = self.whole("width", 1, LONGEST_SIDE), self.whole("height", 1, LONGEST_SIDE)
+        width, height = self.integer("width", 1, LONGEST_SIDE), self.integer("height", 1, LONGEST_SIDE)
         if width * height > MAX_PIXELS:
             raise DataError(f"{self} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are allowed.")
         return width, height
 
     def coco_id(self) -> int | None:
         """The photo's `coco_id`, or None if it is not from COCO."""
-        return None if self.get("coco_id") is None else self.whole("coco_id")
+        return None if self.get("coco_id") is None else self.integer("coco_id")
 
     def entries(self, key: str, kind: str, inside: str = "") -> list["Entry"]:
         """A list of objects, called `kind` in errors."""
@@ -94,13 +94,13 @@ class Entry:
             raise DataError(f"{self} has no {key}.")
         return value
 
-    def _whole(self, key: str, value: Any, least: int, most: int) -> int:
+    def _integer(self, key: str, value: Any, minimum: int, maximum: int) -> int:
         written = type(value) is str and len(value) < 20 and value.removeprefix("-").isdecimal()
         if written or (type(value) is float and value.is_integer()):
             value = int(value)
-        if type(value) is int and least <= value <= most:
+        if type(value) is int and minimum <= value <= maximum:
             return value
-        raise DataError(f"{self} has {key} {_shown(value)}; it must be an integer from {least:,} to {most:,}.")
+        raise DataError(f"{self} has {key} {_shown(value)}; it must be an integer from {minimum:,} to {maximum:,}.")
 
 
 def top_level(path: Path, document: Any, form: str, lists: tuple[str, ...]) -> Entry:

@@ -12,7 +12,7 @@ from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import check_size, image_size, read_index
 from eovseg.data.labelled_folder import LabelledFolder, Measure, Photo, SegmentInfo
 from eovseg.errors import DataError
-from eovseg.photo_folders import LeftOut, walk
+from eovseg.photo_folders import SkippedFiles, walk
 
 _UNLABELLED, _UNKNOWN = -1, -2
 LARGEST_VALUE = 65_535
@@ -94,10 +94,10 @@ class IndexMaskFolder(LabelledFolder):
 
 
 def paired_photos(
-    images: Path, maps: ClassMaps, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None
+    images: Path, maps: ClassMaps, suffixes: Sequence[str] = (".jpg",), skipped: SkippedFiles | None = None
 ) -> list[str]:
     """The photos below `images`; raises `DataError` for a mask without a photo."""
-    file_names = list_photos(images, suffixes, left_out)
+    file_names = list_photos(images, suffixes, skipped)
     masks = {maps.path(name) for name in file_names}
     for below, name in walk(maps.folder, suffixes=(maps.suffix,)):
         if maps.folder / below / name not in masks:
@@ -105,8 +105,8 @@ def paired_photos(
     return file_names
 
 
-def list_photos(folder: Path, suffixes: Sequence[str] = (".jpg",), left_out: LeftOut | None = None) -> list[str]:
+def list_photos(folder: Path, suffixes: Sequence[str] = (".jpg",), skipped: SkippedFiles | None = None) -> list[str]:
     """Sorted paths of the photos below `folder`, relative to it; raises `DataError` if the folder is missing."""
     if not folder.is_dir():
         raise DataError(f"{folder} is missing; it should contain the photos.")
-    return sorted(f"{below}/{name}" if below else name for below, name in walk(folder, True, suffixes, left_out))
+    return sorted(f"{below}/{name}" if below else name for below, name in walk(folder, True, suffixes, skipped))

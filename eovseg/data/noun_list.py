@@ -4,8 +4,8 @@ Each line is an entry, `name, synonym: thing`. The sources are, in this order: C
 words, COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A
 class is skipped if an earlier entry contains its label, and a name that several classes share is kept in the first one
 only. COCO's classes come first, sorted by the number of XS's fully labelled training photos that show them, so the
-order is a guess without seeing the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's text
-encoder; the README there lists the licences.
+order is a prior that does not depend on the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's
+text encoder; the README there lists the licences.
 """
 
 import argparse
@@ -37,7 +37,7 @@ monarch, guinea pig, fox squirrel, arabian camel, water buffalo, spider monkey, 
 black swan, american alligator, tree frog, wood rabbit, golden retriever, german shepherd
 """
 # Names that are unclear outside their own class list.
-LEFT_OUT = """
+EXCLUDED = """
 solid, structural, waterdrops, controls, system, structure, support, equipment, videos, cds, stands, stalls, text,
 merchandise, skip, block, cover, pack, dummy, exhibitor, vault, case, gear, handle, meters, tanks, tables, shops,
 tracks, shanties, first floor, washing machines, central reservation, chair desk, street box, hanging clothes,
@@ -49,11 +49,11 @@ upright, brass, wing, web site, file, pick, rule, drake
 
 def nouns(data: Path) -> Vocabulary:
     """The nouns; raises `DataError` if sources below `data` cannot be read."""
-    owned, left_out = set[str](), _listed(LEFT_OUT)
+    owned, excluded = set[str](), _listed(EXCLUDED)
     classes = []
     for names, is_thing in _sources(data):
         tidy = list(dict.fromkeys(filter(None, map(_tidy, names))))
-        if not tidy or tidy[0] in left_out or not owned.isdisjoint(_spellings(tidy[0])):
+        if not tidy or tidy[0] in excluded or not owned.isdisjoint(_spellings(tidy[0])):
             continue
         own = tuple(name for name in tidy if name not in owned)
         owned.update(own)

@@ -60,7 +60,7 @@ class PanopticFolder(LabelledFolder):
         top = top_level(self.annotations, read_json(self.annotations), "COCO panoptic", lists)
         self.semantic_only = top.flag("semantic_only", False)
         if top.get("exhaustive_category_ids") is not None:
-            self.exhaustive_category_ids = frozenset(top.wholes("exhaustive_category_ids"))
+            self.exhaustive_category_ids = frozenset(top.integers("exhaustive_category_ids"))
         self.categories = self._parse_categories(top.entries("categories", "category"))
         self.photos = self._parse_photos(top.entries("images", "image"), top.entries("annotations", "annotation"))
         if self.semantic_only:
@@ -144,14 +144,14 @@ class PanopticFolder(LabelledFolder):
         segments = self._parse_segments(annotation, name)
         width, height = entry.size()
         photo = Photo(
-            image_id=entry.whole("id", most=LARGEST_KEY) if isinstance(entry.get("id"), int) else number,
+            image_id=entry.integer("id", maximum=LARGEST_KEY) if isinstance(entry.get("id"), int) else number,
             file_name=named_file(self.images, name),
             width=width,
             height=height,
             segments=segments,
             panoptic_file_name=named_file(self.panoptic, annotation.text("file_name")),
-            negative_category_ids=entry.wholes("neg_category_ids"),
-            not_exhaustive_category_ids=entry.wholes("not_exhaustive_category_ids"),
+            negative_category_ids=entry.integers("neg_category_ids"),
+            not_exhaustive_category_ids=entry.integers("not_exhaustive_category_ids"),
             coco_id=entry.coco_id(),
         )
         for path in (self.images / photo.file_name, self.panoptic / photo.panoptic_file_name):
@@ -167,7 +167,7 @@ class PanopticFolder(LabelledFolder):
     def _parse_segments(self, annotation: Entry, file_name: str) -> tuple[SegmentInfo, ...]:
         segments: dict[int, SegmentInfo] = {}
         for entry in annotation.entries("segments_info", "segment", file_name):
-            number, category_id = entry.whole("id", 1, LARGEST_SEGMENT_ID), entry.whole("category_id")
+            number, category_id = entry.integer("id", 1, LARGEST_SEGMENT_ID), entry.integer("category_id")
             if number in segments:
                 raise DataError(f"{self.annotations} lists a segment id of {file_name} twice.")
             if category_id not in self.categories:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from eovseg.errors import DataError
-from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
+from eovseg.photo_folders import PHOTO_SUFFIXES, SkippedFiles, walk
 
 _LOG = logging.getLogger(__name__)
 
@@ -17,10 +17,10 @@ def list_photos(folder: Path | str) -> tuple[Path, ...]:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give a folder of image files.")
-    left_out = LeftOut()
-    photos = tuple(root / name for _, name in walk(root, recursive=False, left_out=left_out))
+    skipped = SkippedFiles()
+    photos = tuple(root / name for _, name in walk(root, recursive=False, skipped=skipped))
     if not photos:
         raise DataError(f"{root} has no photos ({', '.join(PHOTO_SUFFIXES)}).")
-    if left_out.kinds:
-        _LOG.warning("%s", left_out.note(root))
+    if skipped.kinds:
+        _LOG.warning("%s", skipped.note(root))
     return photos

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore-unmapped", action="store_true", help="categories without a class count as unlabelled")
     parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all tasks that the labels support")
     parser.add_argument("--true-masks", action="store_true", help="also classify the true regions")
-    parser.add_argument("--absent-words", action="store_true", help="also measure void for words left out")
-    parser.add_argument("--mask-recall", action="store_true", help="also count the true segments that masks reach")
+    parser.add_argument("--absent-words", action="store_true", help="also measure void for omitted words")
+    parser.add_argument("--mask-recall", action="store_true", help="also count true segments that some mask matches")
     parser.add_argument("--cost", action="store_true", help="also measure speed, parameters and memory")
     parser.add_argument(
         "--sweep",

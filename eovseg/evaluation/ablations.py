@@ -63,7 +63,7 @@ def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict
     result = []
     for row, counts in measured:
         base, base_counts = plain.get(row["seed"], (None, None))
-        # The paper does not have a fusion that somebody adds.
+        # The paper has no numbers for other fusions.
         paper: tuple[float | None, ...] = TABLE_4.get((row["fusion"], row["VAS"]), (None,) * len(_MEASURED))
         gains: dict[str, float | None] = {}
         for name in _MEASURED:

@@ -217,14 +217,14 @@ def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row]
             held[:, number] = sum(covered), len(covered)
             sizes += size
         row: Row = {"words": length, "segments": int(held[1].sum())} | _named("coverage", *_share(*held))
-        told = np.array(sizes)
+        set_sizes = np.array(sizes)
         rows.append(
             row
             | {
-                "mean words": round(float(told.mean()), 2),
-                "median words": float(np.median(told)),
-                "share with one word": round(float((told == 1).mean()), 3),
-                "share with at most five": round(float((told <= 5).mean()), 3),
+                "mean words": round(float(set_sizes.mean()), 2),
+                "median words": float(np.median(set_sizes)),
+                "share with one word": round(float((set_sizes == 1).mean()), 3),
+                "share with at most five": round(float((set_sizes <= 5).mean()), 3),
             }
         )
     return rows, limits
@@ -239,7 +239,7 @@ def _lists(photos: "Sequence[PhotoValues]") -> "list[tuple[int, Callable[[PhotoV
 
 
 def _evidence(values: "ListValues", alpha: float) -> np.ndarray:
-    from eovseg.advice.honesty import word_evidence
+    from eovseg.advice.thresholds import word_evidence
 
     return word_evidence(values.inside, values.outside, values.valid, alpha)
 
@@ -357,7 +357,7 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
     from eovseg.vocabulary import TRAINING_PRESET
 
     def seconds(work: Callable[[], object]) -> float:
-        predictor.forget()
+        predictor.clear_cache()
         begin = time.process_time()
         work()
         return time.process_time() - begin
@@ -378,9 +378,9 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
 
 def run(options: argparse.Namespace) -> None:
     """Collects the values unless they are cached, and writes the tables."""
-    from eovseg.advice.honesty import Honesty, Limits
     from eovseg.advice.kernels import scales
     from eovseg.advice.nouns import noun_rows
+    from eovseg.advice.thresholds import AdviceThresholds, ListThresholds
     from eovseg.checkpoints import default_checkpoint
     from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.evaluation.origin import Origin
@@ -417,8 +417,8 @@ def run(options: argparse.Namespace) -> None:
     about = {"photos": len(photos), "data": folder.name, "origin": asdict(origin), "time": timed}
     write_whole(options.out / "about.json", json.dumps(about, indent=1) + "\n")
     if options.honesty:
-        limits = tuple(Limits(n, evidence[n], probability[n]) for n in sorted(evidence))
-        document = Honesty(str(origin.sha256), LEVEL, limits).to_json()
+        limits = tuple(ListThresholds(n, evidence[n], probability[n]) for n in sorted(evidence))
+        document = AdviceThresholds(str(origin.sha256), LEVEL, limits).to_json()
         write_whole(options.honesty, json.dumps(document, indent=1) + "\n")
 
 

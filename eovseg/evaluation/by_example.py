@@ -51,7 +51,7 @@ class Example:
     row: np.ndarray
 
 
-class Trial:
+class ExampleComparison:
     """Comparison of words by example with words on the photos of a folder."""
 
     def __init__(
@@ -277,15 +277,15 @@ def run(options: argparse.Namespace) -> None:
     if options.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {options.draws}.")
     folder = PanopticFolder(options.data)
-    trial = Trial(chosen_model(options), folder, read_words(options.vocabulary), options.draws)
-    if not trial.examples:
+    comparison = ExampleComparison(chosen_model(options), folder, read_words(options.vocabulary), options.draws)
+    if not comparison.examples:
         raise DataError(f"No unseen class of {folder.name} occurs in two photos; use more photos.")
     total = len(folder.photos[: options.limit])
     for place in range(total):
-        trial.photo(place)
+        comparison.photo(place)
         if sys.stderr.isatty():
             print(f"\r{place + 1} of {total} photos", end="", file=sys.stderr, flush=True)
-    rows = list(trial.table())
+    rows = list(comparison.table())
     for row in rows:
         print("  ".join(str(value) for value in row.values()))
     if options.out:

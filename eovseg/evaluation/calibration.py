@@ -24,7 +24,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class AbsenceCurve:
-    """How well the void probability tells segments whose word is not in the vocabulary from the others.
+    """How well the void probability distinguishes segments whose word is not in the vocabulary from the others.
 
     For each threshold, in descending order, `detected` is the share of segments without their word at or above it,
     and `false_alarms` that of the others. `area` is the area under this ROC curve: 0.5 is chance, 1 is perfect,

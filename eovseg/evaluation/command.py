@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = given.completed(predictor.config)
     if arguments.sweep:
         evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary), ["panoptic"], arguments.ignore_unmapped)
-        decoded = evaluator.decode(predictor, distributed.own(photos))
+        decoded = evaluator.decode(predictor, distributed.local_part(photos))
         if arguments.sweep == "best-first":
             kept = [photo.logits_only() for photo in decoded]
             own = sweep(predictor, kept, evaluator.vocabulary, [settings])  # for comparison

@@ -195,7 +195,7 @@ def evaluate(
     if "mask recall" in extras and "panoptic" not in evaluator.tasks:
         raise ConfigError("Mask recall needs the panoptic task; add it or omit --mask-recall.")
     regions = Regions(predictor, evaluator.vocabulary, settings)
-    own = distributed.own(photos)
+    own = distributed.local_part(photos)
     for done, (photo, kept) in enumerate(zip(own, evaluator.decode(predictor, own), strict=True), 1):
         results = evaluator.compose(predictor, kept.decoded, settings)
         rows: dict[str, Any] = {}
@@ -218,7 +218,7 @@ def evaluate(
             cost = measure_cost(predictor, folder.load_image(photos[0]), evaluator.vocabulary)
         return evaluator.report(predictor.config.variant, settings, cost)
 
-    return distributed.from_main(report)
+    return distributed.run_on_main(report)
 
 
 def _allowed_tasks(folder: LabelledFolder, tasks: Sequence[Task] | None) -> tuple[Task, ...]:

@@ -19,13 +19,13 @@ from eovseg.result import Result
 Verdict = Literal["right", "wrong name", "bad mask", "missed", "invented", "not judged"]
 SIDE = 360  # longer side in pixels of the map from which outlines are made
 _MATCH, _TOUCH = 0.5, 0.1
-Fate = tuple[Verdict, int, float]  # verdict, partner, IoU with the partner
-_NOT_JUDGED: Fate = ("not judged", 0, 0.0)
+Judgement = tuple[Verdict, int, float]  # verdict, partner, IoU with the partner
+_NOT_JUDGED: Judgement = ("not judged", 0, 0.0)
 NOTHING = -1  # class of a confusion if no class was predicted or labelled
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSegment:
     """A segment: its id and class index, the verdict, and its outline as an SVG path on the small map.
 
     `partner` is the id of the corresponding segment on the other side, 0 if there is none, and `iou` (0..1) the overlap
@@ -60,8 +60,8 @@ class PhotoEvidence:
 
     photo: str
     size: tuple[int, int]
-    predicted: tuple[Judged, ...]
-    true: tuple[Judged, ...]
+    predicted: tuple[JudgedSegment, ...]
+    true: tuple[JudgedSegment, ...]
     confusion: tuple[Confusion, ...]
 
     @property
@@ -80,9 +80,9 @@ def photo_evidence(photo: str, truth: Truth, result: Result, matching: Matching)
     found = {match.true_id: (match.predicted_id, match.iou) for match in matching.matches}
     right = {match.predicted_id: (match.true_id, match.iou) for match in matching.matches}
     wrong, lost = set(matching.false_positives), set(matching.false_negatives)
-    predicted: dict[int, Fate] = {i: ("right", other, iou) for i, (other, iou) in right.items()}
+    predicted: dict[int, Judgement] = {i: ("right", other, iou) for i, (other, iou) in right.items()}
     predicted |= dict.fromkeys(matching.forgiven, _NOT_JUDGED)
-    true: dict[int, Fate] = {i: ("right", other, iou) for i, (other, iou) in found.items()}
+    true: dict[int, Judgement] = {i: ("right", other, iou) for i, (other, iou) in found.items()}
     true |= dict.fromkeys(truth.crowd, _NOT_JUDGED)
     best: dict[tuple[int, int], tuple[float, int]] = {}  # (side, id): IoU, id of the other side
     for (true_id, predicted_id), iou in ious.items():
@@ -127,14 +127,14 @@ def _kind(same_class: bool) -> Verdict:
 def _judged(
     number: int,
     class_index: int,
-    found: Fate,
+    found: Judgement,
     score: float | None,
     segment_map: np.ndarray,
     small: np.ndarray,
-) -> Judged:
+) -> JudgedSegment:
     verdict, partner, iou = found
     share = float((segment_map == number).mean())
-    return Judged(number, class_index, verdict, partner, iou, score, share, _path(small == number))
+    return JudgedSegment(number, class_index, verdict, partner, iou, score, share, _path(small == number))
 
 
 def _path(mask: np.ndarray) -> str:

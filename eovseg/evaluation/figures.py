@@ -22,7 +22,7 @@ from eovseg.evaluation.true_masks import CLASSIFIERS
 Figures = dict[str, np.ndarray]
 _RECALLS = np.linspace(0, 1, 101)
 _THRESHOLDS = 10
-_AT_ONCE = 2**21
+_MAX_ELEMENTS = 2**21
 
 
 def figures(counts: Counts, weights: np.ndarray) -> Figures:
@@ -49,7 +49,7 @@ def figures(counts: Counts, weights: np.ndarray) -> Figures:
     return {name: 100 * values for name, values in found.items()}
 
 
-def once(counts: Counts) -> dict[str, float]:
+def point_estimates(counts: Counts) -> dict[str, float]:
     """All figures of `counts` in percent, counting each photo once."""
     return {name: float(values[0]) for name, values in figures(counts, draws_of(len(counts.photos), 0)).items()}
 
@@ -162,7 +162,7 @@ def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.nd
     used = slice(0, last[-1] + 1)  # masks after the last match cannot raise the curve
     bits = np.arange(_THRESHOLDS)[:, None]
     hit, miss = (matched[used] >> bits) & 1, (missed[used] >> bits) & 1  # (threshold, D)
-    step = max(1, _AT_ONCE // hit.size)
+    step = max(1, _MAX_ELEMENTS // hit.size)
     for start in range(0, len(weights), step):
         rows = slice(start, start + step)
         drawn = weights[rows][:, photo[order][used]][:, None]  # (r, 1, D)

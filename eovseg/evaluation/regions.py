@@ -38,13 +38,13 @@ class Regions:
         segments, grid = _true_masks(kept)
         present = sorted({kept.truth.classes[i] for i in segments})
         rows: list[VoidScore] = []
-        for left_out in (set(present[::2]), set(present[1::2])):
-            words = tuple(c for i, c in enumerate(self.vocabulary.classes) if i not in left_out)
+        for omitted in (set(present[::2]), set(present[1::2])):
+            words = tuple(c for i, c in enumerate(self.vocabulary.classes) if i not in omitted)
             if not words:
                 continue
             decoded = self.predictor.decode(kept.decoded.state, Vocabulary(words))
             void = void_probabilities(decoded.logits, grid).tolist()
-            absent = [kept.truth.classes[i] in left_out for i in segments]
+            absent = [kept.truth.classes[i] in omitted for i in segments]
             rows += [VoidScore(short_float(one), gone) for one, gone in zip(void, absent, strict=True)]
         return rows
 

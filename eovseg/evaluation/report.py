@@ -20,7 +20,7 @@ from eovseg.evaluation.classification import ClassificationReport, accuracy_of_r
 from eovseg.evaluation.cost import Cost
 from eovseg.evaluation.counts import Counts
 from eovseg.evaluation.evidence import PhotoEvidence
-from eovseg.evaluation.figures import intervals, once
+from eovseg.evaluation.figures import intervals, point_estimates
 from eovseg.evaluation.mask_recall import MaskRecall, mask_recall
 from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
@@ -97,7 +97,7 @@ class Report:
 
     @cached_property
     def _once(self) -> dict[str, float]:
-        return once(self.counts)
+        return point_estimates(self.counts)
 
     def summary(self) -> dict[str, float]:
         """The headline numbers by name, scores in percent; NaN if there was nothing to score."""

@@ -69,7 +69,7 @@ def sweep(
                 quality.merge(state)
         return [SweepRow(settings, quality.compute()) for settings, quality in zip(grid, counts, strict=True)]
 
-    return distributed.from_main(rows)
+    return distributed.run_on_main(rows)
 
 
 def search(

@@ -24,7 +24,7 @@ from eovseg.stages import Decoded
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
 SIZES = (60, 20)  # lengths of the shorter lists
-_EVERY = 4  # every 4th cell of VAS's map, in each direction, is used
+_STRIDE = 4  # every 4th cell of VAS's map, in each direction, is used
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def _values(
 
     present = sorted({truth.classes[i] for i in regions})
     without = [
-        of_list([i for i in range(count) if i not in left_out], compose=False)
-        for left_out in (set(present[::2]), set(present[1::2]))
-        if len(left_out) < count
+        of_list([i for i in range(count) if i not in omitted], compose=False)
+        for omitted in (set(present[::2]), set(present[1::2]))
+        if len(omitted) < count
     ]
     there = np.flatnonzero(share)
     others = random.permutation(np.flatnonzero(share == 0))
@@ -157,7 +157,7 @@ def vas_similarity(predictor: Predictor, features: Any, rows: torch.Tensor) -> t
     """VAS's scaled dot product, mean over heads, of word rows (N, D) with a subset of a photo's cells: (N, P)."""
     vas = predictor.network.vas
     assert vas is not None
-    embedding = features.pixel_embeddings[..., ::_EVERY, ::_EVERY]
+    embedding = features.pixel_embeddings[..., ::_STRIDE, ::_STRIDE]
     return vas.similarity(embedding, rows)[0].mean(0)
 
 

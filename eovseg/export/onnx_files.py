@@ -29,7 +29,7 @@ OPSET = 18
 _CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
 _CHECKED_WORDS = (["bear"], ["a narrow street in the old town", "grass"])
 FILES = ("image.onnx", "words.onnx", "text.onnx", "tokenizer.json")
-ANSWERS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
+WORD_OUTPUTS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
 
 
 def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float]:
@@ -55,7 +55,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
             given = {**features, "words": F.normalize(torch.ones(2 * WORDS_AT_ONCE, network.config.embed_dim), dim=-1)}
             # With one block, torch would remove the loop. The file also works with fewer words, see `_CHECKED`.
             sizes["words"] = {0: Dim("words", min=WORDS_AT_ONCE)}
-            _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, ANSWERS)
+            _write(WordHalf(writable).eval(), parts["words.onnx"], given, sizes, WORD_OUTPUTS)
             tokens = {"tokens": torch.ones(3, len(network.config.prompts), 7, dtype=torch.long)}
             text = TextHalf(network.text_encoder).eval()
             open_sizes = {"tokens": {0: Dim("words"), 2: Dim("places", max=text.longest)}}
@@ -143,8 +143,8 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
         features = network.encode_image(pixels)
         given = word_half_inputs(features, rows)
         found = dict(zip(names, image.run(None, {"pixels": pixels.numpy()}), strict=True))
-        found |= zip(ANSWERS, word.run(None, given), strict=True)
-        wanted = {name: given[name] for name in names} | torch_answers(network, features, rows, whole)
+        found |= zip(WORD_OUTPUTS, word.run(None, given), strict=True)
+        wanted = {name: given[name] for name in names} | torch_outputs(network, features, rows, whole)
         for name, value in wanted.items():
             compare(name, found[name], value)
     wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
@@ -166,7 +166,7 @@ def word_half_inputs(features: ImageFeatures, words: Tensor) -> dict[str, np.nda
 
 
 @torch.no_grad()
-def torch_answers(network: EOVSeg, features: ImageFeatures, words: Tensor, whole: bool = True) -> dict[str, np.ndarray]:
+def torch_outputs(network: EOVSeg, features: ImageFeatures, words: Tensor, whole: bool = True) -> dict[str, np.ndarray]:
     """The network's values for the outputs of `words.onnx`, by name; without `whole`, only the first masks."""
     given = TextEmbeddings(words, torch.arange(len(words)))
     logits = optimise(network).decode(features, given, intermediates=True)

@@ -16,7 +16,7 @@ from eovseg.fast.network import FastEOVSeg
 from eovseg.fast.values import PreparedFeatures
 
 _OPTIONS: dict[str, Any] = {}  # further arguments of torch.compile, set by tests
-KEPT_SIZES = 8  # cached programs; padding photos further, to have fewer sizes, would change the results
+CACHED_SIZES = 8  # cached programs; padding photos further, to have fewer sizes, would change the results
 # Texts by which torch reports a missing compiler; it raises the same exception types for all other compile errors.
 _NO_COMPILER = ("InvalidCxxCompiler", "TritonMissing", "C++ compiler", "working triton installation")
 _Program = Callable[[Tensor], tuple[Tensor, ...]]
@@ -45,7 +45,7 @@ class CompiledImageHalf:
         key = (*images.shape, images.dtype, torch.is_autocast_enabled(images.device.type))
         program = self._programs.pop(key, None) or _compiled(self.folded.run, images.device)
         self._programs[key] = program  # most recently used last
-        while len(self._programs) > KEPT_SIZES:
+        while len(self._programs) > CACHED_SIZES:
             self._programs.popitem(last=False)
         try:
             found = program(images)

@@ -1,7 +1,7 @@
 """The decoder without unused outputs and repeated computations.
 
 The sum of F_vs inside a layer's masks, computed for its class embeddings, is reused by the next layer's initial
-attention. If only the last layer's classes are wanted, earlier layers skip theirs. Attention weights are computed on
+attention. If only the last layer's classes are requested, earlier layers skip theirs. Attention weights are computed on
 request. Extra queries (for mask-piloted training and true masks) can be decoded along with the network's own queries,
 which do not attend to them.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eovseg.fast.pooling import pool, uses_float16
-from eovseg.fast.values import FastLayerOutput, Wanted
+from eovseg.fast.values import FastLayerOutput, RequestedOutputs
 from eovseg.model.classifier import classification_logits, hard_masks, sum_inside
 from eovseg.model.decoder import CrossAttentionInteraction, DDAInteraction, Decoder, DecoderLayer
 from eovseg.model.values import Scene
@@ -48,14 +48,14 @@ class FastCrossAttention(CrossAttentionInteraction):
 
 
 class FastDecoderLayer(DecoderLayer):
-    """`DecoderLayer` that computes only the outputs that are wanted."""
+    """`DecoderLayer` that computes only the requested outputs."""
 
     def forward(  # type: ignore[override]  # the fast decoder alone calls it
         self,
         scene: Scene,
         pixels: Tensor,
         before: FastLayerOutput,
-        wanted: Wanted,
+        wanted: RequestedOutputs,
         hidden: Tensor | None = None,
     ) -> FastLayerOutput:
         """Like the plain version, after the layer `before`; `hidden` (Q, Q) bool masks pairs in the self-attention."""
@@ -85,7 +85,7 @@ class FastDecoder(Decoder):
     """`Decoder` that can skip outputs and take extra queries."""
 
     def forward(  # type: ignore[override]  # the fast network alone calls it
-        self, scene: Scene, wanted: Wanted, extra_masks: Tensor | None = None
+        self, scene: Scene, wanted: RequestedOutputs, extra_masks: Tensor | None = None
     ) -> tuple[Tensor, list[FastLayerOutput]]:
         """Initial mask logits and the output of every layer; without `wanted.every_layer` only the last has classes.
 
@@ -108,7 +108,7 @@ class FastDecoder(Decoder):
             if pixels is None or self.level_inputs is not None:  # with a single scale, the input is read only once
                 pixels = self.read(scene, number)
             ends = number == len(self.layers) - 1
-            last = layer(scene, pixels, last, Wanted(wanted.attention, wanted.every_layer or ends), hidden)
+            last = layer(scene, pixels, last, RequestedOutputs(wanted.attention, wanted.every_layer or ends), hidden)
             outputs.append(last)
             if self.level_inputs is not None:
                 last = FastLayerOutput(last.kernels, last.mask_logits, last.class_logits, last.class_embeddings)

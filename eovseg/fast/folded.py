@@ -32,11 +32,11 @@ class FoldedImageHalf:
     """
 
     def __init__(self, network: FastEOVSeg) -> None:
-        self.network = _twin(network)
+        self.network = _copy_image_half(network)
         self.half = ImageHalf(self.network).eval()
         with torch.no_grad():
             _fold(self.network, lambda: self.half(network.pixel_mean.new_zeros(1, 3, _PROBE, _PROBE)))
-            for module in [module for part in _own_parts(self.network) for module in part.modules()]:
+            for module in [module for part in _modules_to_copy(self.network) for module in part.modules()]:
                 for name, child in module.named_children():
                     if isinstance(child, LayerNorm2d):
                         module.register_module(name, _ChannelsLastNorm(child))
@@ -91,20 +91,20 @@ class _ChannelsLastNorm(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-def _twin(network: FastEOVSeg) -> FastEOVSeg:
+def _copy_image_half(network: FastEOVSeg) -> FastEOVSeg:
     """A copy of the network with copied modules in its image half; their tensors are shared until replaced."""
-    twin = copy.copy(network)
-    twin._modules = dict(network._modules)
+    copied = copy.copy(network)
+    copied._modules = dict(network._modules)
     for name in _PARTS:
         part = getattr(network, name)
         if part is not None:
             shared = {id(tensor): tensor for tensor in (*part.parameters(), *part.buffers())}
-            twin._modules[name] = copy.deepcopy(part, shared)
-    return twin
+            copied._modules[name] = copy.deepcopy(part, shared)
+    return copied
 
 
-def _own_parts(network: EOVSeg) -> list[nn.Module]:
-    """The modules that the twin does not share with the network."""
+def _modules_to_copy(network: EOVSeg) -> list[nn.Module]:
+    """The modules that are copied, not shared with the network."""
     return [part for name in _PARTS if (part := getattr(network, name)) is not None]
 
 
@@ -120,7 +120,7 @@ def _fold(network: EOVSeg, run: Callable[[], object]) -> None:
             pairs.append((made_by[id(given[0])][1], module))
 
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
-    modules = [module for part in _own_parts(network) for module in part.modules()]
+    modules = [module for part in _modules_to_copy(network) for module in part.modules()]
     handles = [m.register_forward_hook(note) for m in modules if isinstance(m, convolutions)]
     handles += [m.register_forward_pre_hook(note) for m in modules if isinstance(m, nn.BatchNorm2d)]
     try:

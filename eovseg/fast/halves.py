@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.fast.network import FastEOVSeg
-from eovseg.fast.values import PreparedFeatures, Wanted
+from eovseg.fast.values import PreparedFeatures, RequestedOutputs
 from eovseg.model.minilm import MiniLM
 from eovseg.model.network import EOVSeg
 from eovseg.model.text import ClipTextEncoder, MiniLMTextEncoder, average_prompts
@@ -96,7 +96,7 @@ class WordHalf(nn.Module):
         classes = text.shape[0]
         rows = torch.arange(classes)
         scene = network.scene(features, network.select(aggregated, text).selected, text, rows, classes)
-        initial, layers = network.decoder(scene, Wanted(every_layer=False))
+        initial, layers = network.decoder(scene, RequestedOutputs(every_layer=False))
         masks = layers[-1].mask_logits
         outside, _ = network.out_of_vocabulary_logits(features, masks, text, rows, classes)
         return masks, layers[-1].class_logits, outside, initial

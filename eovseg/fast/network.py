@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eovseg.fast.decoder import FastDecoder
 from eovseg.fast.pooling import uses_float16
-from eovseg.fast.values import FastLayerOutput, FastLogits, PreparedFeatures, Wanted
+from eovseg.fast.values import FastLayerOutput, FastLogits, PreparedFeatures, RequestedOutputs
 from eovseg.fast.vas import word_rows
 from eovseg.model.backbones import ClipResNet
 from eovseg.model.network import EOVSeg
@@ -70,7 +70,7 @@ class FastEOVSeg(EOVSeg):
         selection = self.select(features.aggregated, text, embedding)
         scene = self.scene(features, selection.selected, text, class_index, words.classes + 1)
         assert isinstance(self.decoder, FastDecoder)
-        initial, layers = self.decoder(scene, Wanted(intermediates, not final_only), extra_masks)
+        initial, layers = self.decoder(scene, RequestedOutputs(intermediates, not final_only), extra_masks)
         kept: list[FastLayerOutput] = layers[-1:] if final_only else layers
         own, extra = slice(self.config.queries), slice(self.config.queries, None)
         final_masks = kept[-1].mask_logits[:, own]

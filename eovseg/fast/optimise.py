@@ -1,4 +1,4 @@
-"""Converts a plain network to the fast one (`optimise`), back (`readable`), and for ONNX export (`exportable`)."""
+"""Converts a plain network to the fast one (`optimise`), back (`plain_network`), and for ONNX export (`exportable`)."""
 
 import copy
 from pathlib import Path
@@ -19,9 +19,9 @@ from eovseg.fast.towers import FastLite2Extractor
 from eovseg.fast.vas import ScannedSelection, StreamedSelection
 from eovseg.model import aggregator, backbones, decoder, network, text, vas
 
-Kinds = dict[type[nn.Module], type[nn.Module]]
+Replacements = dict[type[nn.Module], type[nn.Module]]
 
-FAST: Kinds = {
+FAST: Replacements = {
     network.EOVSeg: FastEOVSeg,
     backbones.EfficientNetLite2Extractor: FastLite2Extractor,
     text.ClipTextEncoder: FastClipTextEncoder,
@@ -33,7 +33,7 @@ FAST: Kinds = {
     decoder.Decoder: FastDecoder,
 }
 # Replacements for an ONNX export; they also apply to a network that is already fast.
-EXPORTABLE: Kinds = FAST | {
+EXPORTABLE: Replacements = FAST | {
     aggregator.DeformableUpsample: SampledDeformableUpsample,
     FastDeformableUpsample: SampledDeformableUpsample,
     vas.VocabularyAwareSelection: ScannedSelection,
@@ -50,7 +50,7 @@ def optimise(
     inference (folded, compiled or converted) with the current weights. `cache` is the folder for converted models, and
     `dtype` "bfloat16" allows OpenVINO to compute in bfloat16. Raises `ConfigError` if the backend is not available.
     """
-    fast: Any = twin(given, FAST)
+    fast: Any = replace_classes(given, FAST)
     arranged = getattr(fast, "image_half", None) is not None
     if fast is given and (backend is not None or arranged):  # `given` must not change
         fast = copy.copy(fast)
@@ -59,9 +59,9 @@ def optimise(
     return fast
 
 
-def readable(fast: network.EOVSeg) -> network.EOVSeg:
+def plain_network(fast: network.EOVSeg) -> network.EOVSeg:
     """The inverse of `optimise`: the plain network of `eovseg.model` with the same tensors."""
-    made = twin(fast, {kind: origin for origin, kind in FAST.items()})
+    made = replace_classes(fast, {kind: origin for origin, kind in FAST.items()})
     assert isinstance(made, network.EOVSeg)
     return made
 
@@ -73,18 +73,18 @@ def exportable(any_network: network.EOVSeg) -> FastEOVSeg:
     """
     if any_network.config.scales == "multi":
         raise ConfigError("A model with scales='multi' cannot be exported to ONNX; only single-scale models can.")
-    made = twin(any_network, EXPORTABLE)
+    made = replace_classes(any_network, EXPORTABLE)
     assert isinstance(made, FastEOVSeg)
     return made
 
 
-def twin(module: nn.Module, kinds: Kinds) -> nn.Module:
-    """A copy of `module` in which classes are replaced by those of `kinds`; tensors and other modules are shared.
+def replace_classes(module: nn.Module, replacements: Replacements) -> nn.Module:
+    """A copy of `module` with classes replaced as `replacements` says; tensors and other modules are shared.
 
     A module with nothing to replace is returned unchanged.
     """
-    children = {name: child and twin(child, kinds) for name, child in module._modules.items()}
-    kind = kinds.get(type(module), type(module))
+    children = {name: child and replace_classes(child, replacements) for name, child in module._modules.items()}
+    kind = replacements.get(type(module), type(module))
     if kind is type(module) and all(children[name] is child for name, child in module._modules.items()):
         return module
     made = copy.copy(module)

@@ -17,8 +17,8 @@ class PreparedFeatures(ImageFeatures):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which optional outputs of the decoder are wanted."""
+class RequestedOutputs:
+    """Which optional outputs of the decoder are requested."""
 
     attention: bool = False  # the weights of the self-attention
     every_layer: bool = True  # classes of all layers, not only of the last
@@ -26,7 +26,7 @@ class Wanted:
 
 @dataclass
 class FastLayerOutput(LayerOutput):
-    """Adds the sum of F_vs inside the masks; class tensors are empty if no classes were wanted."""
+    """Adds the sum of F_vs inside the masks; class tensors are empty if no classes were requested."""
 
     inside: Tensor | None = None  # (B, Q, C)
 

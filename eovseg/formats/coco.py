@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eovseg.formats.photo import PhotoFile, crop, json_bytes, runs, tight
+from eovseg.formats.photo import PhotoFile, crop, crop_mask, json_bytes, runs
 from eovseg.formats.polygons import edge_polygons
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def panoptic(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
     infos = []
     for segment in result.segments:
         x0, y0, x1, y1 = segment.box
-        mask, left, top = tight(result.segment_map[y0:y1, x0:x1] == segment.id, x0, y0)
+        mask, left, top = crop_mask(result.segment_map[y0:y1, x0:x1] == segment.id, x0, y0)
         if not mask.size:  # an instance that is completely covered by others
             continue
         infos.append(

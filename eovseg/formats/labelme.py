@@ -41,7 +41,7 @@ def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
             "version": _VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": photo.seen_from(path.parent),
+            "imagePath": photo.relative_path(path.parent),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,

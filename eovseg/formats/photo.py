@@ -24,7 +24,7 @@ class PhotoFile:
     name: str
     path: Path | None = None
 
-    def seen_from(self, folder: Path) -> str:
+    def relative_path(self, folder: Path) -> str:
         """The photo's path relative to `folder`, or only its file name if the path is not known."""
         if self.path is None:
             return Path(self.name).name
@@ -41,10 +41,10 @@ def crop(result: "SegmentedPhoto", index: int) -> tuple[np.ndarray, int, int]:
         return mask.pixels(), mask.box[0], mask.box[1]
     segment = result.segments[index]
     x0, y0, x1, y1 = segment.box
-    return tight(result.segment_map[y0:y1, x0:x1] == segment.id, x0, y0)
+    return crop_mask(result.segment_map[y0:y1, x0:x1] == segment.id, x0, y0)
 
 
-def tight(mask: np.ndarray, x: int = 0, y: int = 0) -> tuple[np.ndarray, int, int]:
+def crop_mask(mask: np.ndarray, x: int = 0, y: int = 0) -> tuple[np.ndarray, int, int]:
     """Crops `mask` (h, w) bool, whose upper left corner is at (x, y), to its pixels; returns it and its new corner.
 
     An empty mask becomes 0 rows and 0 columns.

@@ -7,7 +7,7 @@ from eovseg.errors import CheckpointError
 
 
 def require(module: str, distribution: str) -> ModuleType:
-    """Imports a module; if it is missing, raises `CheckpointError` that says how to install it."""
+    """Imports a module; if it is missing, raises a `CheckpointError` with the command that installs it."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,8 +1,9 @@
-"""Mask regression: masks that the photo's own features can explain (XS only; not in the paper).
+"""Mask regression: refits masks on the features of their photo (XS only; not in the paper).
 
-A linear classifier fitted to a true mask on F_agg separates nearly every segment from the rest of the photo, but a mask
-kernel has to be predicted without seeing that rest. So each layer's masks are fitted by ridge regression on F_agg of
-the photo itself, in closed form, and averaged with the fit: cells that look like the mask join it, others leave it.
+A linear classifier on F_agg that is fitted to a true mask separates nearly every segment from the rest of the photo,
+but the decoder predicts a mask kernel without access to that rest. Therefore, each layer's masks are fitted by ridge
+regression on F_agg of the same photo, in closed form, and averaged with the fit: cells with similar features are added
+to the mask, cells with different features are removed.
 """
 
 import torch

@@ -14,7 +14,7 @@ class PartlyTrained(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: tuple[str, ...] = ()
+        self.frozen_parts: tuple[str, ...] = ()
 
     @abstractmethod
     def frozen_towers(self) -> list[nn.Module]:
@@ -23,11 +23,11 @@ class PartlyTrained(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Training mode for the trained parts only."""
         super().train(mode)
-        for part in (*self.frozen_towers(), *(getattr(self, name) for name in self.held)):
+        for part in (*self.frozen_towers(), *(getattr(self, name) for name in self.frozen_parts)):
             part.eval()
         return self
 
-    def hold(self, parts: Sequence[str]) -> None:
+    def freeze(self, parts: Sequence[str]) -> None:
         """Freezes parts (aggregator, vas, …): no gradients, and batch norms in evaluation mode.
 
         Raises `ConfigError` for a part that the network does not have.
@@ -38,7 +38,7 @@ class PartlyTrained(nn.Module, ABC):
                 known = ", ".join(child for child, _ in self.named_children())
                 raise ConfigError(f"This network has no part {name!r} to freeze; choose from {known}.")
             part.requires_grad_(False)
-            self.held += (name,)
+            self.frozen_parts += (name,)
         self.train(self.training)
 
     def trained_state_dict(self) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from eovseg.command_options import (
 )
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FILES, FORMATS, PICTURES, WRITERS, with_needs
-from eovseg.segmenting.sharding import Shard, join_launcher, over_all, own_device
+from eovseg.segmenting.sharding import Shard, join_launcher, local_device, summed_counts
 from eovseg.settings import Settings
 from eovseg.stopping import STOPPED, StopSignals
 from eovseg.vocabulary import Vocabulary
@@ -89,9 +89,9 @@ class Job:
     @property
     def named(self) -> Vocabulary:
         """The vocabulary of the results, which includes "other" if there is a background."""
-        from eovseg.background import with_other
+        from eovseg.background import with_other_class
 
-        return self.vocabulary if self.background is None else with_other(self.vocabulary)
+        return self.vocabulary if self.background is None else with_other_class(self.vocabulary)
 
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
         """Digest of everything that affects the output; a resumed run skips only results with the same digest."""
@@ -136,14 +136,14 @@ def run(options: argparse.Namespace) -> int:
     owned = owners(options.output) if options.output else None
     photos = list_photos(options.photos, options.recursive, options.output, owned, tell)
     join_launcher()
-    predictor = chosen_model(options, own_device(options.device))
+    predictor = chosen_model(options, local_device(options.device))
     job = Job(predictor, vocabulary, background, settings, tuple(options.subject))
     with StopSignals() as signals:
         tally = _run_photos(options, job, photos, shard, signals)
     if tally.stopped:
         print("eovseg: stopped; finished results are kept.", file=sys.stderr)
         return STOPPED
-    everyone = over_all(tally)  # waits for all processes, so that the first one gathers all photos
+    everyone = summed_counts(tally)  # waits for all processes, so that the first one gathers all photos
     if options.output is not None and not shard.rank:
         files = with_needs(options.write or FILES)
         gather(options.output, job.digest(options, files), job.named, files)
@@ -154,23 +154,23 @@ def _run_photos(
     options: argparse.Namespace, job: Job, photos: "list[Photo]", shard: Shard, signals: StopSignals
 ) -> "Tally":
     """Segments this process's share of the photos."""
-    from eovseg.segmenting.folder import Writing, segment_photos
+    from eovseg.segmenting.folder import Destination, segment_photos
     from eovseg.segmenting.index import Index
 
     own = [photo for photo in photos if photo.share(shard.count) == shard.number]
     files = with_needs(options.write or FILES)
-    writing = Writing(options.output, files, options.json)
+    destination = Destination(options.output, files, options.json)
     choices: dict[str, Any] = {"workers": options.workers, "redo": options.redo, "progress": not shard.rank}
     choices["stop"] = lambda: signals.received
     if options.output is None:
-        return segment_photos(job, own, writing, **choices)
+        return segment_photos(job, own, destination, **choices)
     try:
         index = Index(options.output, shard.index_name, job.digest(options, files), files)
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{options.output}" ({reason}).') from error
     with index:
-        return segment_photos(job, own, writing, index, **choices)
+        return segment_photos(job, own, destination, index, **choices)
 
 
 def _report(tally: "Tally", shard: Shard) -> int:

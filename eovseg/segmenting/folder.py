@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from eovseg.error_log import keep_traceback
+from eovseg.error_log import log_traceback
 from eovseg.errors import EovsegError, ImageError
 from eovseg.formats import FILES
 from eovseg.formats.photo import PhotoFile
@@ -19,7 +19,7 @@ from eovseg.images import load_image
 from eovseg.result import Result
 from eovseg.segmenting.index import Index
 from eovseg.segmenting.photos import Photo
-from eovseg.segmenting.prefetch import ahead
+from eovseg.segmenting.prefetch import prefetch
 
 _WAITING = 2  # decoded photos in addition to the current one
 
@@ -39,10 +39,9 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Writing:
-    """Where results go: the file kinds `files` below `output`, and standard output.
-
-    There a line per photo says where its files are, or with `to_stdout` is its result as JSON.
+class Destination:
+    """The destination of results: the file kinds `files` below `output`, and standard output. For each photo, one line
+    is printed: where its files are, or with `to_stdout` its result as JSON.
     """
 
     output: Path | None = None
@@ -53,7 +52,7 @@ class Writing:
 def segment_photos(
     segment: Callable[[np.ndarray], Result],
     photos: Sequence[Photo],
-    writing: Writing,
+    destination: Destination,
     index: Index | None = None,
     *,
     workers: int = 2,
@@ -72,7 +71,7 @@ def segment_photos(
     tally.skipped = len(photos) - len(todo)
     hidden = None if progress else True  # None: hidden if not a terminal
     with tqdm(total=len(photos), initial=tally.skipped, unit="photo", disable=hidden) as bar:
-        for photo, pixels in ahead(todo, _load, workers, workers + _WAITING if workers else 0):
+        for photo, pixels in prefetch(todo, _load, workers, workers + _WAITING if workers else 0):
             try:
                 result = replace(segment(pixels()), name=Path(photo.path).name)
             except Exception as error:
@@ -84,7 +83,7 @@ def segment_photos(
                 if index is not None:
                     index.add_failure(photo, sentence)
             else:
-                _write(photo, result, writing, index)
+                _write(photo, result, destination, index)
                 tally.segmented += 1
                 del result
             bar.update()
@@ -107,19 +106,19 @@ def _sentence(photo: Photo, error: Exception) -> str:
         return f'"{name}" needs more memory than available; scale it down or use a smaller variant.'
     lines = str(error).splitlines() or ["no reason given"]
     reason = f"{type(error).__name__}: {lines[0].rstrip('.')}"
-    kept = keep_traceback(error)
+    kept = log_traceback(error)
     return f'"{name}" could not be segmented ({reason}){kept}; the other photos are not affected.'
 
 
-def _write(photo: Photo, result: Result, writing: Writing, index: Index | None) -> None:
+def _write(photo: Photo, result: Result, destination: Destination, index: Index | None) -> None:
     files: list[Path] = []
-    if writing.output is not None:
+    if destination.output is not None:
         name = PurePath(photo.path).name
         named = PhotoFile(f"{photo.folder}/{name}" if photo.folder else name, Path(photo.path))
-        files = result.write(writing.output, photo.target, writing.files, named)
+        files = result.write(destination.output, photo.target, destination.files, named)
     if index is not None:
         index.add(photo, result, files)
-    if writing.to_stdout:
+    if destination.to_stdout:
         line: dict[str, Any] = {**result.to_json(), "photo": photo.path, "files": [str(path) for path in files]}
         print(json.dumps(line), flush=True)
     elif files:

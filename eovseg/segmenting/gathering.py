@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eovseg.formats import path_of
-from eovseg.formats.whole import WHOLE
+from eovseg.formats.combined import COMBINED
 from eovseg.segmenting.index import finished_targets
 from eovseg.vocabulary import Vocabulary
 
@@ -16,12 +16,12 @@ def gather(folder: Path, settings: str, vocabulary: Vocabulary, files: Sequence[
     and shards produce the same files as a single run. Repeats until the indexes no longer change, to include shards
     that finish in the meantime. Raises `EovsegError` if writing fails.
     """
-    kinds = [kind for kind in files if kind in WHOLE]
+    kinds = [kind for kind in files if kind in COMBINED]
     state = None
     while kinds and state != (state := _state(folder)):
         finished = sorted(finished_targets(folder, settings))
         for kind in kinds:
-            WHOLE[kind](folder, vocabulary, [one for one in finished if (folder / path_of(kind, one)).exists()])
+            COMBINED[kind](folder, vocabulary, [one for one in finished if (folder / path_of(kind, one)).exists()])
 
 
 def _state(folder: Path) -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from eovseg.result import Result, file_of
 from eovseg.segmenting.photos import Owners, Photo, version
 
 
-class _Known(NamedTuple):
+class _Entry(NamedTuple):
     size: int
     modified: int
     target: str
@@ -33,16 +33,16 @@ class Index:
         self._kinds = tuple(kinds)
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _open_whole(folder / name)  # first, to drop a truncated line
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Entry] = {}
         for path in sorted(folder.glob("index*.jsonl")):
             for line in read_index(path):
-                self._learn(line)
+                self._read_line(line)
 
-    def _learn(self, line: dict[str, Any]) -> None:
+    def _read_line(self, line: dict[str, Any]) -> None:
         try:
             photo = line["photo"]
             if line["settings"] == self._settings:
-                known = _Known(line["bytes"], line["modified"], line.get("target", ""), line.get("error"))
+                known = _Entry(line["bytes"], line["modified"], line.get("target", ""), line.get("error"))
                 self._known[photo] = known
             else:
                 self._known.pop(photo, None)  # overwritten by results with other settings

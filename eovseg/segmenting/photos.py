@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from eovseg.errors import ImageError
 from eovseg.formats import FILES, WRITERS
-from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut, walk
+from eovseg.photo_folders import PHOTO_SUFFIXES, SkippedFiles, walk
 from eovseg.result import file_of
 from eovseg.stems import clean_stem
 
@@ -82,16 +82,16 @@ def _expand(
     for text in given:
         path = Path(text)
         if path.is_dir():
-            left_out, empty = LeftOut(), True
-            for below, name in walk(text, recursive, left_out=left_out, own=own):
+            skipped, empty = SkippedFiles(), True
+            for below, name in walk(text, recursive, skipped=skipped, own=own):
                 empty = False
                 yield os.path.join(text, below, name), below  # noqa: PTH118 (as above)
             if empty:
                 hint = "" if recursive else "; add --recursive to include subfolders"
-                left = left_out.note(text) or f"Photos end in {', '.join(PHOTO_SUFFIXES)}."
+                left = skipped.note(text) or f"Photos end in {', '.join(PHOTO_SUFFIXES)}."
                 raise ImageError(f"The folder {text} has no photos{hint}. {left}")
-            if left_out.kinds:
-                note(left_out.note(text))
+            if skipped.kinds:
+                note(skipped.note(text))
         elif glob.has_magic(text) and not path.exists():
             matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns too)
             if not matches:

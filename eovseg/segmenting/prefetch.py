@@ -9,13 +9,13 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-def ahead(
-    items: Iterable[Item], make: Callable[[Item], Value], workers: int, most: int
+def prefetch(
+    items: Iterable[Item], make: Callable[[Item], Value], workers: int, max_pending: int
 ) -> Generator[tuple[Item, Callable[[], Value]], None, None]:
     """Yields each item in order with a function that returns `make(item)` or raises its exception.
 
-    `workers` threads prefetch values, at most `most` of which are pending, and `items` is read no further ahead. With 0
-    workers, `make` is called on demand.
+    `workers` threads compute values in advance, of which at most `max_pending` are waiting, and `items` is read no
+    further ahead. With 0 workers, `make` is called on demand.
     """
     if not workers:
         for item in items:
@@ -26,7 +26,7 @@ def ahead(
     try:
         for item in items:
             waiting.append((item, pool.submit(make, item)))
-            if len(waiting) >= most:
+            if len(waiting) >= max_pending:
                 done, future = waiting.popleft()
                 yield done, future.result
                 del future  # release its value before waiting for the next one

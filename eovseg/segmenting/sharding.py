@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eovseg.segmenting.folder import Tally
 
 # Finished processes wait for the others: if one exits because of a failed photo, the launcher would stop the rest.
-_PATIENCE = timedelta(days=30)
+_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Shard:
         return "index.jsonl" if self.count == 1 else f"index-{self.number + 1}-of-{self.count}.jsonl"
 
 
-def over_all(tally: "Tally") -> "Tally":
+def summed_counts(tally: "Tally") -> "Tally":
     """The sum of the tallies of all processes of the launcher; waits for all of them."""
     import torch
 
@@ -55,10 +55,10 @@ def join_launcher() -> None:
     """Joins the process group of a launcher, if any; used only for sums."""
     from eovseg import distributed
 
-    distributed.start("cpu", _PATIENCE)
+    distributed.start("cpu", _TIMEOUT)
 
 
-def own_device(device: str) -> str:
+def local_device(device: str) -> str:
     """For "auto" and "cuda", the GPU with this process's local rank; otherwise `device`."""
     import torch
 

@@ -15,7 +15,7 @@ from eovseg.model.network import EOVSeg
 from eovseg.training.config import TrainConfig, recipe, setting
 from eovseg.training.data_choice import ChosenData, choose_data
 from eovseg.training.loop import Trainer
-from eovseg.training.monitor import Monitor, PresentWeights, ShownPhoto, shown_photos, validation
+from eovseg.training.monitor import Monitor, PredictorsInTraining, ShownPhoto, shown_photos, validation
 from eovseg.training.starting import even_features, starting_network
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import write_whole
@@ -78,7 +78,7 @@ def train(arguments: argparse.Namespace) -> int:
     batches = _batches(data, chosen)
     check_targets(batches)
     vocabulary = Vocabulary(tuple(batches.classes.classes))
-    present = PresentWeights(vocabulary.words)
+    predictors = PredictorsInTraining(vocabulary.words)
     chosen = replace(chosen, words=vocabulary.words)
     torch.manual_seed(chosen.seed)
     changes = {name: getattr(chosen, name) for name in ("vas", "fusion", "short_side")}
@@ -86,15 +86,15 @@ def train(arguments: argparse.Namespace) -> int:
     network = starting_network(chosen.variant, arguments.start, changes, arguments.start_parts)
     if chosen.even_features and not arguments.resume:
         even_features(network, (batches[step].pixels for step in range(chosen.even_features)))
-    network.hold(chosen.hold)
+    network.freeze(chosen.hold)
     trainer = Trainer(
         network,
         lambda steps: batch_stream(batches, steps, arguments.workers),
         chosen,
         arguments.output,
-        evaluate=validation(data.validation, present) if data.validation else None,
+        evaluate=validation(data.validation, predictors) if data.validation else None,
         device=arguments.device,
-        monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, present),
+        monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, predictors),
     )
     resumed = arguments.resume and trainer.resume()
     if distributed.is_main():

@@ -42,7 +42,7 @@ def dense_word_loss(
     scores = scores.masked_fill(~known_classes[:, :, None], -torch.inf)
     # If a photo has too few labelled cells, unlabelled ones were drawn too, which are ignored here.
     cross_entropy = F.cross_entropy(scores, labels, reduction="sum", ignore_index=-1)
-    return cross_entropy / distributed.fair_share((labels >= 0).sum().float(), 1)
+    return cross_entropy / distributed.divisor_per_process((labels >= 0).sum().float(), 1)
 
 
 def _at_cell_centres(semantic: Tensor, grid: torch.Size) -> Tensor:

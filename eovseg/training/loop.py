@@ -48,7 +48,7 @@ MAX_BAD_STEPS = 50
 
 Stream = Callable[[range], Iterable[TrainingBatch]]
 Evaluate = Callable[[int, EOVSeg], dict[str, float]]
-Seen = TypeVar("Seen")
+Value = TypeVar("Seen")
 
 
 class Trainer:
@@ -124,7 +124,7 @@ class Trainer:
 
         Exact with the same number of processes; another number is possible if the total batch size is the same.
         """
-        found = distributed.from_main(lambda: checkpointing.load_newest(self.output))
+        found = distributed.run_on_main(lambda: checkpointing.load_newest(self.output))
         if found is None:
             return False
         path, state = found
@@ -190,7 +190,7 @@ class Trainer:
         with StopSignals() as stop, bar, watched, log_file.open("a") as log:
             batches = iter(self.stream(range(first, last)))
             while self.step < self.config.steps:
-                if distributed.anywhere(stop.received or time.monotonic() >= end):
+                if distributed.on_any_process(stop.received or time.monotonic() >= end):
                     break
                 start = time.perf_counter()
                 parts = self.train_step(batches)
@@ -322,8 +322,8 @@ class Trainer:
         class_index = torch.repeat_interleave(torch.arange(len(class_names)), counts).to(self.device)
         return TextEmbeddings(torch.stack([self._words[word] for word in words]), class_index)
 
-    def _with_average(self, look: Callable[[int, EOVSeg], Seen]) -> Seen:
-        """Calls `look` with the averaged weights; restores the weights and the random state."""
+    def _with_average(self, call: Callable[[int, EOVSeg], Value]) -> Value:
+        """Calls `call` with the averaged weights, then restores the weights and the random state."""
         state = checkpointing.random_state()
         own = {name: value.clone() for name, value in self.network.trained_state_dict().items()}
         if self.average is not None:
@@ -331,7 +331,7 @@ class Trainer:
         self.network.eval()
         try:
             with torch.no_grad():
-                return look(self.step, self.network)
+                return call(self.step, self.network)
         finally:
             self.network.load_trained_state_dict(own)
             self.network.train()

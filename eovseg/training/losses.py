@@ -2,9 +2,9 @@
 
 For fully labelled photos, the losses equal the released ones. For others, three rules exclude unlabelled content: mask
 losses and costs use only points on `valid` pixels; classes unknown to a photo's source are excluded from its softmax;
-and an unmatched query whose predicted mask lies mostly on unlabelled pixels has no no-object loss. Normalisers
-(targets, weights, pixels) are summed over all processes, so that the mean over processes is the loss of the full
-batch. Masks, matching and losses use float32 even under autocast.
+and an unmatched query whose predicted mask lies mostly on unlabelled pixels is excluded from the no-object loss.
+Normalisers (targets, weights, pixels) are summed over all processes, so that the mean over processes is the loss of the
+full batch. Masks, matching and losses use float32 even under autocast.
 """
 
 from collections.abc import Sequence
@@ -156,7 +156,7 @@ class SetCriterion:
             excused = mostly_unlabelled(mask_logits.detach(), prepared.unlabelled) & (wanted == void)
             weights = weights.masked_fill(excused, 0.0)
         cross_entropy = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none")
-        total = distributed.fair_share(weights.sum(), self.config.no_object_weight)
+        total = distributed.divisor_per_process(weights.sum(), self.config.no_object_weight)
         return self.config.class_weight * (cross_entropy * weights.flatten()).sum() / total
 
     def _pilots(
@@ -256,7 +256,7 @@ def _known_only(class_logits: Tensor, prepared: _Labels) -> Tensor:
 
 def _fair_count(count: int, device: torch.device) -> Tensor:
     """This process's divisor, where `count` is its part of the total."""
-    return distributed.fair_share(torch.tensor(float(count), device=device), 1)
+    return distributed.divisor_per_process(torch.tensor(float(count), device=device), 1)
 
 
 def _pairs(matches: list[Match]) -> int:

@@ -40,12 +40,12 @@ class Monitor:
     """
 
     def __init__(
-        self, output: Path, photos: Sequence[ShownPhoto], vocabulary: Vocabulary, present: "PresentWeights"
+        self, output: Path, photos: Sequence[ShownPhoto], vocabulary: Vocabulary, predictors: "PredictorsInTraining"
     ) -> None:
         self.output = output
         self.photos = tuple(photos)
         self.vocabulary = vocabulary
-        self._present = present
+        self._predictors = predictors
         self._writer: Any = None
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Monitor:
 
     def pictures(self, step: int, network: EOVSeg) -> None:
         """Segments the photos with the current network and writes `pictures/<name>-<step>.png`."""
-        predictor = self._present.predictor(network)
+        predictor = self._predictors.predictor(network)
         folder = self.output / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         for photo in self.photos:
@@ -90,7 +90,7 @@ def _open_writer(folder: Path, step: int) -> Any:
     return SummaryWriter(folder, purge_step=step)
 
 
-class PresentWeights:
+class PredictorsInTraining:
     """Predictors for a network in training; they share a word cache, because text encoders are frozen."""
 
     def __init__(self, training_words: Sequence[str]) -> None:
@@ -106,7 +106,7 @@ class PresentWeights:
         return predictor
 
 
-def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[int, EOVSeg], dict[str, float]]:
+def validation(measured: MeasuredPhotos, predictors: PredictorsInTraining) -> Callable[[int, EOVSeg], dict[str, float]]:
     """The trainer's `evaluate`, with all metrics that the labels support.
 
     Undefined metrics, such as those of unseen classes if all are seen, are omitted.
@@ -114,7 +114,7 @@ def validation(measured: MeasuredPhotos, present: PresentWeights) -> Callable[[i
 
     def numbers(_step: int, network: EOVSeg) -> dict[str, float]:
         report = evaluate(
-            present.predictor(network), measured.folder, measured.photos, measured.vocabulary, ignore_unmapped=True
+            predictors.predictor(network), measured.folder, measured.photos, measured.vocabulary, ignore_unmapped=True
         )
         return {name: round(value, 3) for name, value in report.summary().items() if math.isfinite(value)}
 

@@ -71,7 +71,7 @@ def _noise(masks: Tensor, generator: torch.Generator | None) -> Tensor:
         grow, shrink = radius >= steps, radius <= -steps
         moved[grow] = F.max_pool2d(moved[grow], 3, 1, 1)
         moved[shrink] = -F.max_pool2d(-moved[shrink], 3, 1, 1)
-    # Speckle only half of the masks; the others teach the layers to keep good masks.
+    # Speckle only half of the masks; the others train the layers to keep good masks.
     rate = (amount[:, 3] - 0.5).clamp(min=0) * 0.4
     flips = torch.rand(moved.shape, generator=generator).to(device) < rate[:, None, None, None]
     return (moved.bool() ^ flips)[:, 0]

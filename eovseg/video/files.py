@@ -15,10 +15,10 @@ from eovseg.errors import ConfigError, VideoError
 from eovseg.model.config import Composition, Ensemble
 from eovseg.predictor import Predictor
 from eovseg.settings import Calibration, Settings
-from eovseg.typed_settings import names_checked
+from eovseg.typed_settings import suggest_misspelt_names
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
-from eovseg.video.writing import SUFFIXES, cannot_write, whole_output, write_video
+from eovseg.video.writing import SUFFIXES, atomic_output, write_error, write_video
 from eovseg.vocabulary import Vocabulary
 
 
@@ -58,7 +58,7 @@ def _same(first: Path, second: Path) -> bool:
     return first.absolute() == second.absolute()
 
 
-@names_checked
+@suggest_misspelt_names
 def segment_video(
     predictor: Predictor,
     source: str | Path,
@@ -142,12 +142,12 @@ def _nothing(frame: Frame) -> None:
 @contextmanager
 def _lines(path: Path) -> Iterator[Callable[[Frame], None]]:
     """Appends frames as JSON lines to a file that appears if the block succeeds."""
-    with whole_output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+    with atomic_output(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
 
         def note(frame: Frame) -> None:
             try:
                 file.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")
             except OSError as error:
-                raise cannot_write(path, error) from error
+                raise write_error(path, error) from error
 
         yield note

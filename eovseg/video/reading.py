@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from eovseg.errors import ConfigError, VideoError
-from eovseg.segmenting.prefetch import ahead
+from eovseg.segmenting.prefetch import prefetch
 from eovseg.video.package import file_address, require_av
 
-_AHEAD = 8  # packets to decode in advance
+_PREFETCHED = 8  # packets to decode in advance
 # FFmpeg demuxers of files that cannot refer to other files.
 _WHOLE_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
 _MICROSECOND = Fraction(1, 1_000_000)
@@ -49,13 +49,13 @@ class SoundPacket:
 class VideoReader:
     """An open video file, to be used in `with`; `read` may be called once.
 
-    `start` and `end` select a part in seconds. `strangers`: accept only files that contain their pictures themselves;
+    `start` and `end` select a part in seconds. `untrusted`: accept only files that contain their pictures themselves;
     a playlist could refer to any video on this machine. Raises `VideoError` if the file is not a video, and
     `ConfigError` for invalid times.
     """
 
     def __init__(
-        self, path: str | Path, start: float | None = None, end: float | None = None, *, strangers: bool = False
+        self, path: str | Path, start: float | None = None, end: float | None = None, *, untrusted: bool = False
     ) -> None:
         self._start = 0.0 if start is None else start
         self._end = float("inf") if end is None else end
@@ -65,7 +65,7 @@ class VideoReader:
             )
         self._av = require_av()
         self.path = Path(path)
-        self._container = _open(self._av, self.path, strangers)
+        self._container = _open(self._av, self.path, untrusted)
         try:
             self._stream = _picture_stream(self._av, self._container, self.path)
         except VideoError:
@@ -116,7 +116,7 @@ class VideoReader:
                     f'"{self.path.name}" does not support seeking to {self._start:g} s; omit the start time.'
                 ) from error
         # Closed with the generator, so that no thread decodes from a closed file.
-        with closing(ahead(self._packets(streams), self._decode, 1, _AHEAD)) as packets:
+        with closing(prefetch(self._packets(streams), self._decode, 1, _PREFETCHED)) as packets:
             for packet, decoded in packets:
                 if self._is_picture(packet):
                     yield from decoded()
@@ -213,12 +213,12 @@ def turn_upright(pixels: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, bo
     return np.ascontiguousarray(pixels), turned
 
 
-def _open(av: Any, path: Path, strangers: bool) -> Any:
+def _open(av: Any, path: Path, untrusted: bool) -> Any:
     if path.is_dir():
         raise VideoError(f'"{path}" is a folder; give a video file.')
     try:
         # Only local files: a playlist must not cause network requests.
-        options = {"protocol_whitelist": "file"} | ({"format_whitelist": _WHOLE_FORMATS} if strangers else {})
+        options = {"protocol_whitelist": "file"} | ({"format_whitelist": _WHOLE_FORMATS} if untrusted else {})
         container = av.open(file_address(path), options=options)
     except FileNotFoundError as error:
         raise VideoError(f'The video "{path.name}" was not found.') from error

@@ -26,11 +26,11 @@ from eovseg.segmented import Segment
 
 SAME_CLASS_IOU = 0.2
 HALF = 0.5  # minimum IoU for any class, and minimum fraction of a segment inside the predicted box of a track
-_HALF_HIDDEN = 0.8  # a mask below this fraction of the recent area is partly occluded
-_LEAST_OF_HIDDEN = 0.1  # minimum fraction of a track's area for a reappearing segment
-_LASTING = 0.9  # per frame: weight of a match after waiting or partial occlusion, and decay of the recent area
-_GROWN_UP = 10  # frames after which a track has full weight; a new one has half
-_FADING = 0.8  # decay of the votes per frame
+_OCCLUDED_BELOW = 0.8  # a mask below this fraction of the recent area is partly occluded
+_MIN_REAPPEARING = 0.1  # minimum fraction of a track's area for a reappearing segment
+_DECAY = 0.9  # per frame: weight of a match after waiting or partial occlusion, and decay of the recent area
+_FULL_WEIGHT_FRAMES = 10  # frames after which a track has full weight; a new one has half
+_VOTE_DECAY = 0.8  # decay of the votes per frame
 _CLEAR_LEAD = 1.5
 _GRID_SIDE = 1024  # masks of larger frames are subsampled
 
@@ -73,17 +73,17 @@ class _Shape:
         corner = np.array([self.top, self.left])
         return corner + np.stack([np.zeros(2), np.array([rows.mean(), columns.mean()]), ends])
 
-    def around(self) -> "_Shape":
+    def enlarged_box(self) -> "_Shape":
         """The box of this shape, enlarged by a quarter on each side."""
         height, width = self.mask.shape
         more = -(-height // 4), -(-width // 4)
         box = np.ones((height + 2 * more[0], width + 2 * more[1]), dtype=bool)
         return _Shape(box, self.top - more[0], self.left - more[1])
 
-    def moved(self, by: np.ndarray) -> "_Shape":
+    def shifted(self, by: np.ndarray) -> "_Shape":
         return _Shape(self.mask, self.top + round(float(by[0])), self.left + round(float(by[1])))
 
-    def on(self, indices: np.ndarray, count: int) -> np.ndarray:
+    def pixels_per_segment(self, indices: np.ndarray, count: int) -> np.ndarray:
         """(1 + count,): pixels of each segment of the grid `indices` (H, W) under this mask; index 0 = no segment."""
         rows = slice(max(self.top, 0), max(self.top + self.mask.shape[0], 0))
         columns = slice(max(self.left, 0), max(self.left + self.mask.shape[1], 0))
@@ -111,36 +111,36 @@ class _Track:
     hidden: int = 0
 
     @property
-    def trust(self) -> float:
+    def match_weight(self) -> float:
         """Weight of a match with this track, which prefers older and visible tracks."""
-        return float(_LASTING ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _GROWN_UP, 1)) / 2)
+        return float(_DECAY ** (self.missed + min(self.hidden, 1)) * (1 + min(self.seen / _FULL_WEIGHT_FRAMES, 1)) / 2)
 
     def predicted(self) -> _Shape:
         assert self.shape is not None, "things have a shape from their first frame on"
-        return self.shape.moved(self.speed * (self.missed + 1))
+        return self.shape.shifted(self.speed * (self.missed + 1))
 
-    def see(self, shape: _Shape, memory: int) -> None:
+    def update(self, shape: _Shape, memory: int) -> None:
         """Updates the track with the mask of the current frame."""
         if self.shape is None:
             self.shape, self.area = shape, float(shape.area)
-        elif self.hidden < memory and shape.area < _HALF_HIDDEN * self.area:
+        elif self.hidden < memory and shape.area < _OCCLUDED_BELOW * self.area:
             self.shape, self.hidden = self.predicted(), self.hidden + 1
         else:
             if not self.hidden:
-                self._learn_speed((shape.places - self.shape.places) / (self.missed + 1))
-            late = 0.0 if self.hidden >= memory else _LASTING * self.area  # accept a lasting smaller area
+                self._update_speed((shape.places - self.shape.places) / (self.missed + 1))
+            late = 0.0 if self.hidden >= memory else _DECAY * self.area  # accept a lasting smaller area
             self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1
 
-    def _learn_speed(self, steps: np.ndarray) -> None:
+    def _update_speed(self, steps: np.ndarray) -> None:
         """Updates the speed with the steps (3, 2) of first, mean and last row and column. Occlusion and noise distort
         some of these, so the one closest to the current speed is used."""
         likely = np.abs(steps - self.speed).argmin(0)
         self.speed = (self.speed + steps[likely, [0, 1]]) / 2
 
     def vote(self, segment: Segment) -> None:
-        self.votes = {name: votes * _FADING for name, votes in self.votes.items()}
+        self.votes = {name: votes * _VOTE_DECAY for name, votes in self.votes.items()}
         self.votes[segment.class_id] = self.votes.get(segment.class_id, 0.0) + segment.score
         self.last_class = segment.class_id
         leads = self.votes[segment.class_id] > _CLEAR_LEAD * self.votes.get(self.class_id, 0.0)
@@ -188,14 +188,14 @@ class Tracker:
             if by_class[index] and visible[index]:
                 tracks[index] = self._stuff_track(segment)
         things = [index for index in range(len(segments)) if visible[index] and not by_class[index]]
-        for index, track in self._follow(grid, segments, things).items():
+        for index, track in self._match_things(grid, segments, things).items():
             tracks[index] = track
         lookup = np.zeros(top + 1, dtype=np.int32)
         found = [(segment, track) for segment, track in zip(segments, tracks, strict=True) if track is not None]
         lookup[[segment.id for segment, _ in found]] = [track.number for _, track in found]
         return lookup[result.segment_map], tuple(self._described(track, segment) for segment, track in found)
 
-    def _follow(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> dict[int, _Track]:
+    def _match_things(self, grid: np.ndarray, segments: tuple[Segment, ...], things: list[int]) -> dict[int, _Track]:
         """The matched or new track of each of `things`; drops tracks that have waited too long."""
         shapes = _shapes(grid, len(segments), things)
         # A thing without a pixel on the grid cannot be matched and gets a track of its own.
@@ -213,7 +213,7 @@ class Tracker:
                 if index in shapes:
                     self._things.append(found[index])
             if index in shapes:
-                found[index].see(shapes[index], self._memory)
+                found[index].update(shapes[index], self._memory)
             found[index].vote(segments[index])
         return found
 
@@ -222,28 +222,32 @@ class Tracker:
         if not things or not self._things:
             return []
         areas = np.bincount(grid.ravel(), minlength=len(segments) + 1)[1:][things]
-        ahead = np.stack([track.predicted().on(grid, len(segments)) for track in self._things])
-        resting = np.stack([track.shape.on(grid, len(segments)) for track in self._things if track.shape])
+        ahead = np.stack([track.predicted().pixels_per_segment(grid, len(segments)) for track in self._things])
+        resting = np.stack(
+            [track.shape.pixels_per_segment(grid, len(segments)) for track in self._things if track.shape]
+        )
         common = ahead[:, 1:][:, things]
         overlap = common / np.maximum(ahead.sum(1, keepdims=True) + areas - common, 1)
-        boxes = np.stack([track.predicted().around().on(grid, len(segments)) for track in self._things])
+        boxes = np.stack(
+            [track.predicted().enlarged_box().pixels_per_segment(grid, len(segments)) for track in self._things]
+        )
         inside = boxes[:, 1:][:, things] / areas
         gone = np.array([track.missed + track.hidden > 0 for track in self._things])[:, None]
         size = np.array([track.area for track in self._things])[:, None]
-        appears = gone & (areas >= _LEAST_OF_HIDDEN * size)  # prevents large tracks from matching specks
+        appears = gone & (areas >= _MIN_REAPPEARING * size)  # prevents large tracks from matching specks
         common = resting[:, 1:][:, things]
         behind = common / np.maximum(resting.sum(1, keepdims=True) + areas - common, 1)
         classes = np.array([segments[index].class_id for index in things])
         own = np.array([(track.class_id, track.last_class) for track in self._things])
         same = (own[:, :, None] == classes).any(1)
-        trust = np.array([track.trust for track in self._things])[:, None]
+        match_weight = np.array([track.match_weight for track in self._things])[:, None]
         rounds = (
             (overlap * same, SAME_CLASS_IOU),
             (inside * (same & appears), HALF),
             (behind * same, SAME_CLASS_IOU),
             (overlap, HALF),
         )
-        return _in_rounds([(np.where(values >= least, values * trust, 0.0)) for values, least in rounds])
+        return _match_in_rounds([(np.where(values >= least, values * match_weight, 0.0)) for values, least in rounds])
 
     def _stuff_track(self, segment: Segment) -> _Track:
         if segment.class_id not in self._stuff:
@@ -276,7 +280,7 @@ def _shapes(grid: np.ndarray, count: int, wanted: list[int]) -> dict[int, _Shape
     return {index: _Shape(grid[box] == index + 1, box[0].start, box[1].start) for index, box in cut.items()}
 
 
-def _in_rounds(tables: list[np.ndarray]) -> list[tuple[int, int]]:
+def _match_in_rounds(tables: list[np.ndarray]) -> list[tuple[int, int]]:
     """One-to-one pairs (row, column) that maximise the sum in the first table, then, for the remaining rows and
     columns, in the next one; entries of 0 are never matched."""
     pairs: list[tuple[int, int]] = []

@@ -107,7 +107,7 @@ class VideoWriter:
         try:
             yield
         except (OSError, self._av.error.FFmpegError) as error:
-            raise cannot_write(self._path, error) from error
+            raise write_error(self._path, error) from error
 
 
 @contextmanager
@@ -117,11 +117,11 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
     `sound`: FFmpeg's stream whose packets will be copied. Raises `VideoError` if the file cannot be written.
     """
     av = require_av()
-    with whole_output(path) as part:
+    with atomic_output(path) as part:
         try:
             container = av.open(file_address(part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
         try:
             writer = VideoWriter(path, container, rate, time_base, sound)
             yield writer
@@ -132,21 +132,21 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
 
 
 @contextmanager
-def whole_output(path: Path) -> Iterator[Path]:
+def atomic_output(path: Path) -> Iterator[Path]:
     """`whole_file` with its errors as `VideoError`; errors of the block may concern other files and are not changed."""
     with contextlib.ExitStack() as stack:
         try:
             part = stack.enter_context(whole_file(path))
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
         yield part
         try:
             stack.close()
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
 
 
-def cannot_write(path: Path, error: Exception) -> VideoError:
+def write_error(path: Path, error: Exception) -> VideoError:
     """The error to raise if `path` cannot be written, with the system's reason."""
     reason = getattr(error, "strerror", None) or str(error)
     return VideoError(f'"{path}" cannot be written ({reason}).')

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from eovseg.advice.counterfactuals import DIALS, Counterfactual, name_under, without
+from eovseg.advice.counterfactuals import SEARCHED_SETTINGS, Counterfactual, name_under, without
 from eovseg.advice.nouns import synonyms
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError
@@ -53,13 +53,13 @@ def test_changes_are_verified_and_minimal(xs: "Predictor", result: Result) -> No
 def check_dials(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:
     """No smaller change of a setting renames the segment; if none was found, none does."""
     decoded = xs.decode(xs.encode_image(PHOTO), WORDS)
-    for dial in DIALS:
-        now = getattr(PLAIN.applied(xs.config), dial)
-        largest = found[dial].size if dial in found else 2
+    for setting in SEARCHED_SETTINGS:
+        now = getattr(PLAIN.applied(xs.config), setting)
+        largest = found[setting].size if setting in found else 2
         nearer = [v for v in np.arange(101) / 100 if 0 < round(abs(v - now), 4) < largest]
-        for value in nearer if dial in found else nearer[::10]:
-            other = xs.compose(decoded, settings=replace(PLAIN, **{dial: float(value)}))
-            assert name_under(other, mask) == name, (dial, value)
+        for value in nearer if setting in found else nearer[::10]:
+            other = xs.compose(decoded, settings=replace(PLAIN, **{setting: float(value)}))
+            assert name_under(other, mask) == name, (setting, value)
 
 
 def check_words(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:

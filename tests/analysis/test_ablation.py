@@ -6,6 +6,7 @@ import torch
 
 from analysis.ablation import (
     RouterRow,
+    axis_limits,
     changed_pixels,
     compare_results,
     router_rows,
@@ -13,7 +14,6 @@ from analysis.ablation import (
     router_summary,
     segment_overlap,
     segment_queries,
-    shown_range,
     without_fusion,
 )
 from eovseg.errors import ConfigError
@@ -127,7 +127,7 @@ def test_router_summary_by_hand() -> None:
     [([0.47, 0.52], (0.45, 0.55)), ([0.31], (0.3, 0.55)), ([0.0, 0.99], (0.0, 1.0)), ([], (0.45, 0.55))],
 )
 def test_the_shown_range_contains_all_values(values: list[float], expected: tuple[float, float]) -> None:
-    assert shown_range(values) == pytest.approx(expected)
+    assert axis_limits(values) == pytest.approx(expected)
 
 
 def test_queries_and_routers_belong_to_the_segments(predictor: Predictor, decoded: Decoded) -> None:

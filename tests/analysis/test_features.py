@@ -19,15 +19,15 @@ from torch import nn
 
 from analysis.features import (
     TAPS,
-    any_size,
     channels_last,
     cnn_features,
     patch_size,
     photo_pixels,
+    resized_to_grid,
     vit_blocks,
     vit_features,
 )
-from analysis.sources import HubModel, hub_source, hub_weights, own_pixels, spatial_source, tower_source, vit_source
+from analysis.sources import HubModel, encoder_pixels, hub_source, hub_weights, spatial_source, tower_source, vit_source
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.spatial import SpatialExtractor
 from eovseg.predictor import Predictor
@@ -125,8 +125,8 @@ def test_positions_of_another_size_are_timms() -> None:
     encoder = clip_vit()
     positions = encoder.positional_embedding.detach()
     expected = resample_abs_pos_embed(positions[None], [2, 6], num_prefix_tokens=1)[0]
-    assert torch.equal(any_size(encoder, (2, 6)).positional_embedding, expected)
-    assert any_size(encoder, (4, 4)) is encoder
+    assert torch.equal(resized_to_grid(encoder, (2, 6)).positional_embedding, expected)
+    assert resized_to_grid(encoder, (4, 4)) is encoder
     vit, dynamic = timm_vit(), timm_vit(dynamic_img_size=True)
     pixels = torch.randn(1, 3, 32, 96)
     with torch.inference_mode():
@@ -285,7 +285,7 @@ def test_every_block_of_the_spatial_vit_at_every_tap(kind: str, photo: np.ndarra
     extractor = model.network.spatial_extractor
     assert extractor is not None
     with torch.inference_mode():
-        whole = channels_last(extractor(own_pixels(model, photo, 128)))
+        whole = channels_last(extractor(encoder_pixels(model, photo, 128)))
     assert np.array_equal(found["block 3"], whole), "the last block gives what the network reads"
     entered = source.tapped("before attention").extract(photo, ["block 2", "block 3"])
     assert np.array_equal(entered["block 2"], found["block 1"]) and np.array_equal(entered["block 3"], found["block 2"])
@@ -311,7 +311,7 @@ def test_another_thread_runs_the_same_blocks_undisturbed(photo: np.ndarray) -> N
     model = spatial_model("own")
     extractor = model.network.spatial_extractor
     assert extractor is not None
-    pixels, others = own_pixels(model, photo, 128), []
+    pixels, others = encoder_pixels(model, photo, 128), []
 
     def other_visitor(*_: object) -> None:
         if threading.current_thread() is threading.main_thread():

@@ -44,8 +44,8 @@ def test_every_part_has_a_line_over_words_and_over_pixels(tmp_path: Path) -> Non
 
 
 def test_flat_lines_have_no_description() -> None:
-    assert Curve("image", (20, 10_000), (70.0, 94.0)).reading("word") is None
-    assert Curve("image", (20, 10_000), (96.0, 70.0)).reading("word") is not None
+    assert Curve("image", (20, 10_000), (70.0, 94.0)).description("word") is None
+    assert Curve("image", (20, 10_000), (96.0, 70.0)).description("word") is not None
 
 
 def test_the_command_draws_the_committed_measurements(tmp_path: Path) -> None:

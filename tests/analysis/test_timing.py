@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from analysis.features import TAPS
-from analysis.sources import own_pixels
+from analysis.sources import encoder_pixels
 from analysis.timing import machine_name, reach_times, spatial_reach_times, tower_reach_times, vit_reach_times
 from eovseg.errors import ConfigError
 from eovseg.predictor import Predictor
@@ -58,12 +58,12 @@ def test_taps_of_a_block_are_reached_one_after_the_other(monkeypatch: pytest.Mon
 
 
 def test_spatial_block_of_the_predictor(predictor: Predictor, photo: np.ndarray) -> None:
-    found = spatial_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
+    found = spatial_reach_times(predictor, encoder_pixels(predictor, photo, 128), runs=1)
     assert found.layers == ("block 1",) and found.milliseconds[0] > 0
 
 
 def test_stages_of_the_image_encoder(predictor: Predictor, photo: np.ndarray) -> None:
-    found = tower_reach_times(predictor, own_pixels(predictor, photo, 128), runs=1)
+    found = tower_reach_times(predictor, encoder_pixels(predictor, photo, 128), runs=1)
     assert found.layers == ("stage 1", "stage 2", "stage 3", "stage 4") and (np.diff(found.milliseconds) > 0).all()
 
 

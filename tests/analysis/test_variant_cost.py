@@ -53,7 +53,7 @@ def test_new_words_do_not_count_the_text_encoder(small: Predictor, monkeypatch: 
     photo = np.random.default_rng(2).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     words = Vocabulary.parse("owl; kite; moss: stuff")
     first = count_multiply_adds(small, photo, words)
-    small.forget()
+    small.clear_cache()
     assert first == count_multiply_adds(small, photo, words)
 
 

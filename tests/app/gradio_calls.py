@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 API = "gradio_api"
-PATIENCE = 300.0  # seconds
+TIMEOUT = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Caller:
 
     def __init__(self, address: str, client: httpx.Client | None = None) -> None:
         # Requests to this machine bypass a developer's proxy.
-        self.client = client or httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
+        self.client = client or httpx.Client(base_url=address, timeout=TIMEOUT, trust_env=False)
         if client is None:
             weakref.finalize(self, self.client.close)
         self.session = uuid.uuid4().hex[:12]
@@ -72,7 +72,7 @@ class Caller:
 
     def read_call(self, endpoint: str, event: str) -> tuple[str, Any]:
         name = ""
-        with self.client.stream("GET", f"{API}/call/{endpoint}/{event}", timeout=PATIENCE) as lines:
+        with self.client.stream("GET", f"{API}/call/{endpoint}/{event}", timeout=TIMEOUT) as lines:
             for line in lines.iter_lines():
                 if line.startswith("event: "):
                     name = line.removeprefix("event: ")
@@ -86,7 +86,7 @@ class Caller:
     def ask_and_leave(self, photo: str, words: str, after: Callable[[], bool]) -> None:
         """Sends a request, listens until `after()` is true, and disconnects."""
         event = self.join_segment(photo, words).json()["event_id"]
-        with self.client.stream("GET", f"{API}/call/segment/{event}", timeout=PATIENCE):
+        with self.client.stream("GET", f"{API}/call/segment/{event}", timeout=TIMEOUT):
             for _ in range(500):
                 if after():
                     return
@@ -121,7 +121,7 @@ class Caller:
         done: dict[str, dict[str, Any]] = {}
         said = self.said = []
         with self.client.stream(
-            "GET", f"{API}/queue/data", params={"session_hash": self.session}, timeout=PATIENCE
+            "GET", f"{API}/queue/data", params={"session_hash": self.session}, timeout=TIMEOUT
         ) as lines:
             for line in lines.iter_lines():
                 if not line.startswith("data: "):

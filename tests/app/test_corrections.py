@@ -186,5 +186,5 @@ def test_queries_are_escaped() -> None:
 def test_the_linked_segment_is_pinned(page: Page) -> None:
     key = page.open()[0]
     request = SimpleNamespace(query_params={"words": "bear; grass", "photo": "bear.jpg", "tab": "tdee", "segment": "2"})
-    answer = page.follow(key, request)  # type: ignore[arg-type]
+    answer = page.restore(key, request)  # type: ignore[arg-type]
     assert answer[1]["pin"] == 2 and 'data-tab="tdee"' in answer[2]

@@ -194,7 +194,7 @@ def test_a_session_cannot_be_used_by_others(caller: Caller, server: tuple[str, P
     assert secret is not None and secret["segments"][0]["label"] == "secret"
     caller.open_page()
     for key in list(server[1].store._sessions):  # of no use: Gradio keeps the keys on the server
-        done = caller.do(caller.event("stage", "lost"), [key])
+        done = caller.do(caller.event("stage", "request_photo"), [key])
         assert "secret" not in json.dumps(done["output"]["data"])
 
 

@@ -15,7 +15,7 @@ from app.janitor import Janitor, delete_files
 from app.limits import FILE_SECONDS, SESSION_SECONDS
 from app.page import Page
 from app.session import SessionStore
-from app.worker_pool import TookTooLong
+from app.worker_pool import RequestTimeout
 from tests.app.fake_predictor import FakePredictor
 
 
@@ -65,7 +65,7 @@ def test_waiting_for_files_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> 
     session = Page(FakePredictor()).start
     with ThreadPoolExecutor(1) as other:
         other.submit(session.saving.acquire).result()
-        with pytest.raises(TookTooLong, match="still running"):
+        with pytest.raises(RequestTimeout, match="still running"):
             session.save()
 
 

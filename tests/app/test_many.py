@@ -214,7 +214,7 @@ def test_over_http_and_after_disconnecting(server: tuple[str, Page], caller: Cal
     """With the requests of the page's script; after a visitor leaves during a run, the model is free."""
     caller.open_page()
     files = [{"path": caller.photo(40 + n, 30), "name": f"{n}.png"} for n in range(3)]
-    event = caller.event("many", "begin")
+    event = caller.event("many", "start_run")
     done = caller.do(event, [None], {"files": files})
     value = done["output"]["data"][0]
     assert value["state"] == "done" and [card["name"] for card in value["cards"]] == ["0.png", "1.png", "2.png"]

@@ -30,7 +30,7 @@ from app.page import DOWNLOADS, Page, make_request, notes_html
 from app.recipe import client_call, curl_call
 from app.session import Request, Session
 from app.tabs import TITLES, Tab
-from app.worker_pool import TookTooLong, WorkerPool
+from app.worker_pool import RequestTimeout, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.formats import FORMATS
@@ -348,7 +348,7 @@ def test_a_cancelled_tab_is_computed_when_it_is_opened_again(page: Page) -> None
         return ["shown"]
 
     tab = Tab(slow, [], [gr.HTML()])
-    with pytest.raises(TookTooLong):
+    with pytest.raises(RequestTimeout):
         WorkerPool("test", seconds=0.1, grace=60).run(lambda: layout_module._refreshed(session, "vas", tab, []))
     assert layout_module._refreshed(session, "vas", tab, []) == ["shown"] and times == [0, 1]
     assert layout_module._refreshed(session, "vas", tab, []) == [SKIP], "seen"
@@ -371,7 +371,7 @@ def test_a_model_that_hangs_while_loading_blocks_nobody(monkeypatch: pytest.Monk
         loading = thread.submit(models.get, "s")
         try:
             assert begun.wait(30) and models.get(None) is first
-            with pytest.raises(TookTooLong, match="still running"):
+            with pytest.raises(RequestTimeout, match="still running"):
                 models.get("m")
         finally:
             go_on.set()

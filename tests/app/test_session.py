@@ -14,7 +14,7 @@ import pytest
 
 from app import session as session_module
 from app.session import LONGEST_SIDE, Request, Session, SessionStore, adjust, run
-from app.worker_pool import TookTooLong, WorkerPool
+from app.worker_pool import RequestTimeout, WorkerPool
 from eovseg.errors import ImageError
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -112,7 +112,7 @@ def test_a_request_over_the_time_limit_changes_nothing(photo_file: PhotoWriter, 
             return adjust(session, new)
         return run(session, predictor, photo_file(61, name="other.png"), new)
 
-    with pytest.raises(TookTooLong, match="longer than"):
+    with pytest.raises(RequestTimeout, match="longer than"):
         WorkerPool("test", seconds=0.1, grace=60).run(work)
     assert vars(session) == before
 
@@ -143,7 +143,7 @@ def test_waiting_for_an_archive_has_a_time_limit(
     session = run(Session(), predictor, photo_file(), WORDS)
     with ThreadPoolExecutor(1) as other:
         other.submit(session.running.acquire).result()
-        with pytest.raises(TookTooLong, match="still running"):
+        with pytest.raises(RequestTimeout, match="still running"):
             session.packed("cvat", tmp_path)
 
 

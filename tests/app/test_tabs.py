@@ -362,7 +362,7 @@ def test_an_endpoint_answers_and_leaves_no_files(page: Page, predictor: Predicto
         (folder / "note.txt").write_text("here")
         return {"words": len(session.decoded.vocabulary)}
 
-    numbers, files = wiring.answered(page, {"path": photo}, "sky; bus", None, "real", work)
+    numbers, files = wiring.answer_endpoint(page, {"path": photo}, "sky; bus", None, "real", work)
     assert numbers == {"words": 2} and [Path(file).read_text() for file in files] == ["here"]
     assert len(page.store) == 0 and not kept[0].files
 
@@ -374,7 +374,7 @@ def test_an_endpoint_answers_and_leaves_no_files(page: Page, predictor: Predicto
 def test_bad_calls_get_a_sentence(page: Page, photo: str, photo_given: Any, words: str, message: str) -> None:
     given = {"path": photo} if photo_given == "real" else photo_given
     with pytest.raises(gr.Error, match=message):
-        wiring.answered(page, given, words, None, None, lambda *_: {})
+        wiring.answer_endpoint(page, given, words, None, None, lambda *_: {})
 
 
 @pytest.mark.parametrize("value", ["3", None, float("nan"), float("inf"), 2.5, True, 99, -1])

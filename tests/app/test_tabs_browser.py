@@ -15,7 +15,7 @@ from PIL import Image
 import eovseg
 from app.layout import build, launch_options
 from app.page import Page
-from app.screenshots import LOOKS, SHOTS, photograph
+from app.screenshots import SHOTS, VIEWPORTS, photograph
 from app.screenshots import enter as open_tab
 from app.screenshots import main as screenshots
 from app.tabs.tdee import ABLATIONS, WHAT_IS_SHOWN, ablation_file
@@ -215,7 +215,7 @@ def test_text_of_the_tabs_is_readable(browser: Any, server: str, dark: bool) -> 
 def test_screenshots(
     browser: Any, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    narrow = LOOKS[-1]
+    narrow = VIEWPORTS[-1]
     for file in photograph(browser, server, narrow, (SHOTS[0], SHOTS[4]), tmp_path):
         with Image.open(file) as picture:
             assert picture.width == narrow.width < picture.height

@@ -35,7 +35,7 @@ from app.janitor import ROUND_SECONDS
 from eovseg.assets import asset_path
 from eovseg.vocabulary import Vocabulary
 from tests.app.conftest import free_port
-from tests.app.gradio_calls import PATIENCE, Caller
+from tests.app.gradio_calls import TIMEOUT, Caller
 from tests.app.troubles import TROUBLES, make_trouble, trouble_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -159,7 +159,7 @@ class Visitor:
     def with_many_photos(self) -> None:
         """Runs the tab Many on two photos, with the words of this visitor's last request."""
         files = [{"path": self.path, "name": f"{self.place}-{number}.png"} for number in range(2)]
-        done = self.caller.do(self.caller.event("many", "begin"), [None], {"files": files})
+        done = self.caller.do(self.caller.event("many", "start_run"), [None], {"files": files})
         value = done["output"]["data"][0]
         assert [card["name"] for card in value["cards"]] == [file["name"] for file in files], value["note"]
         for card in value["cards"]:
@@ -217,7 +217,7 @@ def run_visitors(
     pool = everyday_words(count * WORDS_EACH)
     visitors = []
     for place in range(count):
-        client = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False, limits=KEPT)
+        client = httpx.Client(base_url=address, timeout=TIMEOUT, trust_env=False, limits=KEPT)
         words = pool[place * WORDS_EACH : (place + 1) * WORDS_EACH]
         visitors.append(Visitor(place, Caller(address, client), words, own_photo(place)))
 

@@ -14,7 +14,7 @@ from eovseg.cli import main
 from eovseg.data.batches import BatchSettings, TrainingBatches
 from eovseg.data.check import check
 from eovseg.data.classes import TrainingClasses
-from eovseg.data.coco_masks import drawn_mask, is_nothing
+from eovseg.data.coco_masks import drawn_mask, is_empty
 from eovseg.data.data_sets import open_data_set
 from eovseg.data.entries import Entry
 from eovseg.data.layouts.own import read_classes
@@ -209,7 +209,7 @@ def test_an_empty_object_is_skipped_and_counted(tmp_path: Path, shape: Any) -> N
 def test_a_polygon_is_drawn_as_pycocotools_draws_it(form: str) -> None:
     expected = rle.decode(rle.merge(rle.frPyObjects([SQUARE], HEIGHT, WIDTH)))
     shape = SQUARE if form == "flat" else [[], SQUARE, [1, 1, 2, 2]]
-    assert not is_nothing(shape)
+    assert not is_empty(shape)
     assert np.array_equal(drawn_mask(shape, HEIGHT, WIDTH), expected)
 
 
@@ -224,7 +224,7 @@ def test_a_list_of_run_lengths_is_one_object(tmp_path: Path) -> None:
         (runs, halves[0] | halves[1]),
         ([*runs, None, SQUARE], halves[0] | halves[1] | square),
     ):
-        assert not is_nothing(shape)
+        assert not is_empty(shape)
         assert np.array_equal(drawn_mask(shape, HEIGHT, WIDTH), expected)
     root = trees.own_instances(tmp_path)
     trees.edit_json(root / "instances.json", lambda d: d["annotations"][0].update(segmentation=runs))

@@ -9,7 +9,7 @@ import torch
 
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation import by_example
-from eovseg.evaluation.by_example import Trial, main
+from eovseg.evaluation.by_example import ExampleComparison, main
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -26,32 +26,32 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def trial(predictor: Predictor, panoptic_folder: Path) -> Trial:
-    return Trial(predictor, PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS), draws=2)
+def comparison(predictor: Predictor, panoptic_folder: Path) -> ExampleComparison:
+    return ExampleComparison(predictor, PanopticFolder(panoptic_folder), Vocabulary.parse(WORDS), draws=2)
 
 
-def test_examples_never_come_from_the_evaluated_photo(trial: Trial) -> None:
-    assert {example.photo for example in trial.examples} == {0, 1}
+def test_examples_never_come_from_the_evaluated_photo(comparison: ExampleComparison) -> None:
+    assert {example.photo for example in comparison.examples} == {0, 1}
     for test in (0, 1):
-        for index, rows in trial.drawn(1, test).items():
-            others = [e.row for e in trial.examples if e.class_index == index and e.photo != test]
+        for index, rows in comparison.drawn(1, test).items():
+            others = [e.row for e in comparison.examples if e.class_index == index and e.photo != test]
             assert len(rows) == 1 and any(np.array_equal(rows[0], row) for row in others)
-    assert not trial.drawn(5, 0), "no class has five masks on the other photo"
-    assert np.array_equal(trial.vocabulary.seen(["zebra"]), [False, False, False, True])
+    assert not comparison.drawn(5, 0), "no class has five masks on the other photo"
+    assert np.array_equal(comparison.vocabulary.seen(["zebra"]), [False, False, False, True])
 
 
-def test_words_by_example_replace_words(trial: Trial) -> None:
-    rows = trial.drawn(1, 0)
-    words = trial.words(rows)
-    assert words.labels == trial.vocabulary.labels and sorted(words.examples) and len(words.examples) == len(rows)
+def test_words_by_example_replace_words(comparison: ExampleComparison) -> None:
+    rows = comparison.drawn(1, 0)
+    words = comparison.words(rows)
+    assert words.labels == comparison.vocabulary.labels and sorted(words.examples) and len(words.examples) == len(rows)
     mixed = by_example._shuffled(rows, np.random.default_rng(0))
     assert mixed.keys() == rows.keys() and all(mixed[index] is not rows[index] for index in rows)
 
 
-def test_the_table_compares_lists_on_the_same_regions(trial: Trial) -> None:
+def test_the_table_compares_lists_on_the_same_regions(comparison: ExampleComparison) -> None:
     for place in (0, 1):
-        trial.photo(place)
-    rows = list(trial.table())
+        comparison.photo(place)
+    rows = list(comparison.table())
     chosen = {(r["figure"], r["scope"], r["examples"], r["condition"]): r for r in rows}
     for figure, regions in (("top-1, own", 3), ("top-1, rest", 6), ("taken", 6)):  # of three, for each of three classes
         for name in ("ensemble", "out-of-vocabulary", "in-vocabulary"):

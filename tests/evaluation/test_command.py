@@ -18,9 +18,9 @@ from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.paper import TABLE_10
 from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
-from eovseg.kept_photos import held_bytes
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.photo_cache import bytes_of
 from eovseg.predictor import Predictor
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
@@ -85,7 +85,7 @@ def test_cached_logits_give_the_same_results_without_the_network(predictor: Pred
     assert (predictor.image_halves, predictor.word_halves) == calls
     assert len(rows) == 14
     assert "masks" not in vars(kept[0].decoded), "masks at photo size of all photos would use too much memory"
-    assert held_bytes(kept[0].decoded.state.features) == 0
+    assert bytes_of(kept[0].decoded.state.features) == 0
     for settings in grid:
         from_all = predictor.compose(whole[0].decoded, settings=settings)
         from_kept = predictor.compose(kept[0].decoded, settings=settings)

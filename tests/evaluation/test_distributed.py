@@ -36,7 +36,7 @@ def numbers(root: Path) -> dict[str, Any]:
     one = evaluate(predictor, folder, folder.photos[:1], SHAPE_WORDS)
     evaluator = Evaluator(folder, SHAPE_WORDS, predictor.seen(SHAPE_WORDS), ["panoptic"])
     start = Settings.of(predictor.config)
-    photos = evaluator.decode(predictor, distributed.own(folder.photos))
+    photos = evaluator.decode(predictor, distributed.local_part(folder.photos))
     rows = sweep(predictor, photos, evaluator.vocabulary, [start, replace(start, alpha=0.9, beta=0.1)])
     return {"five": five.to_json(), "one": one.to_json(), "sweep": [row.record() for row in rows]}
 

@@ -14,7 +14,7 @@ from eovseg.errors import ConfigError
 from eovseg.evaluation import html_report
 from eovseg.evaluation.categories import Truth
 from eovseg.evaluation.evaluate import Evaluator
-from eovseg.evaluation.evidence import Judged, PhotoEvidence, photo_evidence
+from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence, photo_evidence
 from eovseg.evaluation.panoptic_quality import match_segments
 from eovseg.evaluation.report import Report
 from eovseg.model.config import variant_config
@@ -48,7 +48,7 @@ def judged(
     return photo_evidence("a.jpg", truth, result, matching)
 
 
-def verdicts(side: tuple[Judged, ...]) -> list[tuple[str, int]]:
+def verdicts(side: tuple[JudgedSegment, ...]) -> list[tuple[str, int]]:
     return [(one.verdict, one.partner) for one in side]
 
 

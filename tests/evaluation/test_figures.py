@@ -16,7 +16,7 @@ from eovseg.evaluation.counts import (
     RegionMasks,
     ScoredSegment,
 )
-from eovseg.evaluation.figures import average_precision, differences, figures, intervals, once
+from eovseg.evaluation.figures import average_precision, differences, figures, intervals, point_estimates
 from eovseg.evaluation.mask_recall import GROUPS, SHARES, share_name
 from eovseg.evaluation.report import Report
 from tests.evaluation.test_average_precision import accumulate, generated_case
@@ -112,7 +112,7 @@ def test_the_interval_of_a_share_is_that_of_the_binomial() -> None:
 
 
 def test_every_figure_has_an_interval_around_it(counts: Counts) -> None:
-    found, figure = intervals(counts), once(counts)
+    found, figure = intervals(counts), point_estimates(counts)
     assert found.keys() == {name for name, value in figure.items() if np.isfinite(value)}
     assert interval(np.array([1.0, 2.0, 3.0, np.nan]), 12.0) == pytest.approx((11.05, 12.95))
     assert intervals(replace(counts, photos=counts.photos[:1])) == {}

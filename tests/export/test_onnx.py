@@ -19,7 +19,7 @@ from eovseg.assets import asset_path
 from eovseg.cli import main
 from eovseg.errors import ConfigError
 from eovseg.export import onnx_files
-from eovseg.export.onnx_files import ANSWERS, TOLERANCE, export, prompt_tokens, torch_answers, word_half_inputs
+from eovseg.export.onnx_files import TOLERANCE, WORD_OUTPUTS, export, prompt_tokens, torch_outputs, word_half_inputs
 from eovseg.export.tokenizer import clip_tokenizer
 from eovseg.fast import exportable
 from eovseg.model.config import variant_config
@@ -64,9 +64,9 @@ def test_any_number_of_words_gives_torchs_numbers(
     rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=torch.Generator().manual_seed(1)), dim=-1)
     with torch.inference_mode():
         features = network.encode_image(torch.from_numpy(photo).permute(2, 0, 1)[None].float())
-        wanted = torch_answers(network, features, rows)
+        wanted = torch_outputs(network, features, rows)
     words = onnxruntime.InferenceSession(folder / "words.onnx")
-    found = dict(zip(ANSWERS, words.run(None, word_half_inputs(features, rows)), strict=True))
+    found = dict(zip(WORD_OUTPUTS, words.run(None, word_half_inputs(features, rows)), strict=True))
     assert found["class_logits"].shape[-1] == count + 1
     for name, value in wanted.items():
         assert_equal_but_for_cells(found[name], value)
@@ -136,12 +136,12 @@ def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_nan_is_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predictor) -> None:
     """Runs the check at the end of an export with correct files, but with NaN as the result of torch."""
-    right = onnx_files.torch_answers
+    right = onnx_files.torch_outputs
 
     def wrong(*given: Any) -> dict[str, np.ndarray]:
         return {name: np.where(name == "masks", np.nan, value) for name, value in right(*given).items()}
 
-    monkeypatch.setattr(onnx_files, "torch_answers", wrong)
+    monkeypatch.setattr(onnx_files, "torch_outputs", wrong)
     parts = {name: folder / name for name in onnx_files.FILES}
     with pytest.raises(ConfigError, match=r"differ too much from torch \(masks by nan of the range\)"):
         onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)

@@ -41,7 +41,7 @@ def test_one_program_per_size_and_a_bounded_cache(network: EOVSeg, monkeypatch: 
         return function
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    monkeypatch.setattr(compiled, "KEPT_SIZES", 2)
+    monkeypatch.setattr(compiled, "CACHED_SIZES", 2)
     half = CompiledImageHalf(optimise(network))
     for width in (64, 96, 64, 128, 64, 96):
         with torch.inference_mode():
@@ -79,4 +79,4 @@ def test_a_missing_compiler_is_reported(network: EOVSeg, monkeypatch: pytest.Mon
     with pytest.raises(InductorError, match="out of memory"):  # other errors are not changed
         CompiledImageHalf(optimise(network))(torch.zeros(1, 3, 32, 32), (32, 32))
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert Case("xs", "compile").why_not() == "no C++ compiler for torch.compile"
+    assert Case("xs", "compile").unsupported_reason() == "no C++ compiler for torch.compile"

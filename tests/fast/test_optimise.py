@@ -10,7 +10,7 @@ from PIL import Image
 
 import eovseg
 from eovseg.assets import asset_path
-from eovseg.fast import FastEOVSeg, optimise, readable
+from eovseg.fast import FastEOVSeg, optimise, plain_network
 from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
@@ -83,7 +83,7 @@ def test_plain_and_fast_networks_agree(changes: dict[str, Any]) -> None:
 
 def test_in_float32_up_to_rounding(xs: eovseg.Predictor) -> None:
     """With XS's weights, whose first masks are saturated, so that rounding changes no pixel of a hard mask here."""
-    network = readable(xs.network)
+    network = plain_network(xs.network)
     pixels = 255 * torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
     text, fast = words(8, 384, torch.float32), optimise(network)
     with torch.inference_mode():
@@ -106,7 +106,7 @@ def test_tensors_are_shared_and_conversion_can_be_reversed() -> None:
     own, shared = network.state_dict(keep_vars=True), fast.state_dict(keep_vars=True)
     assert list(own) == list(shared) and all(shared[name] is own[name] for name in own)
     assert type(network) is EOVSeg and isinstance(fast, FastEOVSeg) and fast.image_half is not None
-    back = readable(fast)
+    back = plain_network(fast)
     assert [type(module) for module in back.modules()] == [type(module) for module in network.modules()]
     plain = optimise(network)
     assert optimise(plain, "torch").image_half is not None and plain.image_half is None
@@ -123,7 +123,7 @@ def test_plain_and_fast_give_the_same_panoptic_map(photo: str, xs_float64: eovse
     decoded, config = predictor.decode(state, vocabulary), predictor.config
     seen, is_thing = (torch.from_numpy(np.array(v)) for v in (predictor.seen(vocabulary), vocabulary.is_thing))
     with torch.inference_mode():
-        logits = readable(predictor.network).decode(state.features, predictor.text_embeddings(vocabulary))
+        logits = plain_network(predictor.network).decode(state.features, predictor.text_embeddings(vocabulary))
         size = state.image.shape[0], state.image.shape[1]
         masks = masks_on_photo(logits.mask_logits[-1][0], state.features.padded_size, state.features.image_size, size)
     for alpha, overlap in ((config.alpha, config.overlap_threshold), (0.9, 0.3)):

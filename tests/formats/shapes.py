@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eovseg.formats.photo import tight
+from eovseg.formats.photo import crop_mask
 from eovseg.instance_masks import InstanceMasks
 from eovseg.result import Result
 from eovseg.segmented import Segment
@@ -42,7 +42,7 @@ def result_of(masks: list[np.ndarray], name: str = "photo.jpg", overlapping: boo
     segments, ids = [], np.zeros((height, width), dtype=np.int32)
     for number, mask in enumerate(masks, start=1):
         entry = VOCABULARY.classes[(number - 1) % 3]
-        cut, x, y = tight(mask)
+        cut, x, y = crop_mask(mask)
         box = (x, y, x + cut.shape[1], y + cut.shape[0])
         ids[mask & (ids == 0)] = number
         segments.append(

@@ -12,7 +12,7 @@ from PIL import Image
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FILES
 from eovseg.result import Result
-from eovseg.segmenting.folder import Tally, Writing, segment_photos
+from eovseg.segmenting.folder import Destination, Tally, segment_photos
 from eovseg.segmenting.index import Index, owners, read_index
 from eovseg.segmenting.photos import list_photos
 from tests.segmenting.conftest import threshold, write_photos
@@ -35,7 +35,7 @@ def segment(
     counted = Counted()
     with Index(out, "index.jsonl", settings, files) as index:
         photos = list_photos([str(folder)], recursive=True, output=out)
-        tally = segment_photos(counted, photos, Writing(out, files), index, redo=redo)
+        tally = segment_photos(counted, photos, Destination(out, files), index, redo=redo)
     return tally, counted.photos
 
 
@@ -52,7 +52,7 @@ def test_hundreds_of_photos_in_the_memory_of_a_few(tmp_path: Path) -> None:
         tracemalloc.start()
         try:
             with Index(tmp_path / f"out{count}", "index.jsonl", "s", []) as index:
-                segment_photos(threshold, photos[:count], Writing(tmp_path / f"out{count}", ("segments",)), index)
+                segment_photos(threshold, photos[:count], Destination(tmp_path / f"out{count}", ("segments",)), index)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -86,7 +86,7 @@ def test_running_out_of_memory_fails_only_that_photo(tmp_path: Path, capsys: pyt
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
         return threshold(pixels)
 
-    assert segment_photos(fails_once, photos, Writing()) == Tally(1, 0, 1)
+    assert segment_photos(fails_once, photos, Destination()) == Tally(1, 0, 1)
     assert "needs more memory" in capsys.readouterr().err
 
 
@@ -118,14 +118,14 @@ def test_any_other_error_fails_only_that_photo(
         return threshold(pixels)
 
     with Index(out, "index.jsonl", "s", list(FILES)) as index:
-        assert segment_photos(fails_once, photos, Writing(out), index) == Tally(2, 0, 1)
+        assert segment_photos(fails_once, photos, Destination(out), index) == Tally(2, 0, 1)
     expected = f'"b.png" could not be segmented ({sentence}) (traceback in {log}); the other photos are not affected.'
     assert capsys.readouterr().err.splitlines().count(f"eovseg: {expected}") == 1
     assert [line.get("error") for line in read_index(out / "index.jsonl")] == [None, expected, None]
     traceback = log.read_text()
     assert traceback.count("in fails_once") == 1 and type(fault).__name__ in traceback
     with Index(out, "index.jsonl", "s", list(FILES)) as index:
-        segment_photos(fails_once, photos, Writing(out), index)
+        segment_photos(fails_once, photos, Destination(out), index)
     assert log.read_text() == traceback, "errors at the same line are logged once"
     assert segment(folder, out) == (Tally(1, 2, 0), 1), "the next run retries it"
 
@@ -141,7 +141,7 @@ def test_an_unwritable_log_does_not_hide_the_error(
     def fails(pixels: np.ndarray) -> Result:
         raise TypeError("a bug")
 
-    assert segment_photos(fails, list_photos([str(tmp_path / "in")]), Writing()) == Tally(0, 0, 1)
+    assert segment_photos(fails, list_photos([str(tmp_path / "in")]), Destination()) == Tally(0, 0, 1)
     assert '"a.png" could not be segmented (TypeError: a bug); the other' in capsys.readouterr().err
 
 
@@ -152,7 +152,7 @@ def test_photos_of_one_stem_in_two_runs_keep_their_results(tmp_path: Path) -> No
     for name in ("a.jpg", "a.png", "a.jpg"):
         photos = list_photos([str(folder / name)], output=out, owners=owners(out))
         with Index(out, "index.jsonl", "s", list(FILES)) as index:
-            written.append((photos[0].stem, segment_photos(threshold, photos, Writing(out), index).segmented))
+            written.append((photos[0].stem, segment_photos(threshold, photos, Destination(out), index).segmented))
     assert written == [("a", 1), ("a-png", 1), ("a", 0)]
     for stem, name in (("a", "a.jpg"), ("a-png", "a.png")):
         document = json.loads((out / f"{stem}-panoptic.json").read_text(encoding="utf-8"))
@@ -166,7 +166,7 @@ def test_an_invalid_setting_ends_the_run(tmp_path: Path) -> None:
         raise ConfigError("alpha=2.0 is outside 0 to 1.")
 
     with pytest.raises(ConfigError, match="alpha"):
-        segment_photos(refuses, list_photos([str(tmp_path)]), Writing())
+        segment_photos(refuses, list_photos([str(tmp_path)]), Destination())
 
 
 def test_only_redo_segments_finished_photos_again(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_stop_after_the_photo_in_flight(tmp_path: Path) -> None:
     write_photos(tmp_path / "in", [f"{n}.png" for n in range(6)])
     counted = Counted()
     photos = list_photos([str(tmp_path / "in")])
-    tally = segment_photos(counted, photos, Writing(tmp_path / "out"), stop=lambda: counted.photos == 2)
+    tally = segment_photos(counted, photos, Destination(tmp_path / "out"), stop=lambda: counted.photos == 2)
     assert tally.stopped and counted.photos == 2
     assert len(list((tmp_path / "out").glob("*-overlay.png"))) == 2
 

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from eovseg.errors import EovsegError
 from eovseg.formats import WRITERS, with_needs
-from eovseg.segmenting.folder import Writing, segment_photos
+from eovseg.segmenting.folder import Destination, segment_photos
 from eovseg.segmenting.gathering import gather
 from eovseg.segmenting.index import Index
 from eovseg.segmenting.photos import list_photos
@@ -29,7 +29,7 @@ def run(folder: Path, out: Path, shard: Shard = Shard(), most: int = 99, setting
     own = [photo for photo in photos if photo.share(shard.count) == shard.number]
     done = iter(range(1, 100))
     with Index(out, shard.index_name, settings, KINDS) as index:
-        segment_photos(threshold, own, Writing(out, KINDS), index, stop=lambda: next(done) >= most)
+        segment_photos(threshold, own, Destination(out, KINDS), index, stop=lambda: next(done) >= most)
     gather(out, settings, VOCABULARY, KINDS)
 
 

@@ -15,7 +15,7 @@ from eovseg.assets import asset_path
 from tests.segmenting.test_folder import tree
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 900.0
+TIMEOUT = 900.0
 WORDS = "bear; grass: stuff"
 COUNT = 8
 
@@ -40,12 +40,12 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     return process.returncode, errors
 
 
 def wait_for_lines(index: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while process.poll() is None and (not index.exists() or index.read_text().count("\n") < lines):
         assert time.monotonic() < end
         time.sleep(0.005)

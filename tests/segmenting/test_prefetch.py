@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from eovseg.segmenting.prefetch import ahead
+from eovseg.segmenting.prefetch import prefetch
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -15,7 +15,7 @@ def test_order_and_errors(workers: int) -> None:
         return number * number
 
     made: list[object] = []
-    for number, value in ahead(range(10), make, workers, 4):
+    for number, value in prefetch(range(10), make, workers, 4):
         try:
             made.append((number, value()))
         except ValueError as error:
@@ -35,14 +35,14 @@ def test_the_number_of_items_in_memory_is_bounded() -> None:
                 most = max(most, read - handed)
             yield number
 
-    for _, value in ahead(items(), lambda number: number, 3, 5):
+    for _, value in prefetch(items(), lambda number: number, 3, 5):
         value()
         handed += 1
     assert read == 50 and most <= 6, "five are waiting and one is in use"
 
 
 def test_stopping_early_ends_the_threads() -> None:
-    for number, value in ahead(range(1_000), lambda number: number, 2, 4):
+    for number, value in prefetch(range(1_000), lambda number: number, 2, 4):
         value()
         if number == 3:
             break

@@ -141,7 +141,7 @@ def interrupted_and_resumed(folder: Path) -> dict[str, Any]:
     whole = tiny_trainer(folder / "whole", tiny_stream)
     whole.run()
     stopped = tiny_trainer(folder / "parts", interrupted).run()
-    distributed.anywhere(False)  # waits until the main process has written its checkpoint
+    distributed.on_any_process(False)  # waits until the main process has written its checkpoint
     written = [path.name for path in sorted((folder / "parts").iterdir())]
     rest = tiny_trainer(folder / "parts", tiny_stream)
     torch.manual_seed(99)  # must be overridden by the checkpoint's random states, because the network has dropout
@@ -200,17 +200,17 @@ def tools() -> dict[str, Any]:
         raise DataError("The folder is empty.")
 
     with pytest.raises(DataError, match="The folder is empty"):
-        distributed.from_main(refuse)
+        distributed.run_on_main(refuse)
     return {
         "shared": shared.grad.tolist(),
         "lonely": None if lonely.grad is None else lonely.grad.tolist(),
         "unused": unused.grad,
         "copied": copied.tolist(),
-        "share": distributed.fair_share(torch.tensor(float(rank)), 5.0).item(),
-        "anywhere": [distributed.anywhere(rank == 1), distributed.anywhere(False)],
+        "share": distributed.divisor_per_process(torch.tensor(float(rank)), 5.0).item(),
+        "anywhere": [distributed.on_any_process(rank == 1), distributed.on_any_process(False)],
         "gathered": distributed.gather(f"of {rank}"),
-        "from main": distributed.from_main(lambda: rank),
-        "own": [list(distributed.own(range(n))) for n in (0, 1, 5)],
+        "from main": distributed.run_on_main(lambda: rank),
+        "own": [list(distributed.local_part(range(n))) for n in (0, 1, 5)],
     }
 
 
@@ -232,8 +232,8 @@ def test_a_single_process_shares_nothing() -> None:
     assert (distributed.count(), distributed.rank(), distributed.is_main()) == (1, 0, True)
     tensor = torch.tensor([3.0])
     assert distributed.total(tensor) is tensor and distributed.mean(tensor) is tensor
-    assert distributed.fair_share(tensor, 4.0).tolist() == [4.0]
-    assert distributed.gather("x") == ["x"] and distributed.own([1, 2]) == [1, 2]
+    assert distributed.divisor_per_process(tensor, 4.0).tolist() == [4.0]
+    assert distributed.gather("x") == ["x"] and distributed.local_part([1, 2]) == [1, 2]
 
 
 def test_the_draws_of_a_photo_do_not_depend_on_its_batch(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from eovseg.training import checkpointing
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY, LATEST = 14, 4, 6  # killed after step LATEST, past the checkpoint of step EVERY
-PATIENCE = 600.0
+TIMEOUT = 600.0
 RECIPE: dict[str, Any] = {
     "variant": "xs", "steps": STEPS, "batch": 2, "crop": 64, "warmup": 2, "log_every": 1, "checkpoint_every": EVERY,
     "vocabulary": "circle: thing; square: thing; triangle: thing; floor: stuff; wall: stuff",
@@ -34,7 +34,7 @@ def start(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, errors
 
 
@@ -50,7 +50,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) ->
     (tmp_path / "recipe.json").write_text(json.dumps(RECIPE))
     alone, killed = start(tmp_path, "alone"), start(tmp_path, "killed")
     written = tmp_path / "killed" / "log.jsonl"
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while killed.poll() is None and (not written.exists() or written.read_text().count("\n") < LATEST):
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -25,7 +25,7 @@ PHOTO = ShownPhoto("training-a", np.full((8, 12, 3), 40, np.uint8))
 
 
 class FakeWeights:
-    """A fake `PresentWeights`: its predictor paints the photo in the colour of its network."""
+    """A fake `PredictorsInTraining`: its predictor paints the photo in the colour of its network."""
 
     def predictor(self, network: Any) -> Any:
         def predict(image: np.ndarray, vocabulary: Vocabulary) -> Any:

@@ -14,7 +14,7 @@ from eovseg.settings import Settings
 from tests.video.drawn import BlobPredictor, ball_frames, read_back, write_frames
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 300  # timeout in seconds; starting a process on a busy machine may take long
+TIMEOUT = 300  # timeout in seconds; starting a process on a busy machine may take long
 # The command with a slow network that prints when a frame begins and when the first Ctrl-C is received.
 SLOW = """
 import signal, sys, time
@@ -122,7 +122,7 @@ def test_a_signal_ends_with_a_complete_shorter_video(source: Path, tmp_path: Pat
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=5)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     found = read_back(out / "o.mp4")
     assert process.returncode == 130 and 5 <= len(found.frames) < 50 and found.sound
     assert f'stopped; "{out / "o.mp4"}" contains the first {len(found.frames)} frames.' in errors
@@ -139,7 +139,7 @@ def test_a_second_signal_leaves_no_files(source: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None and process.stdout.readline() == "noted\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130 and errors == "eovseg: stopped; nothing was written.\n"
     assert not list(out.iterdir())
 
@@ -150,10 +150,10 @@ def test_a_killed_run_leaves_no_incomplete_video(source: Path, tmp_path: Path) -
     out = tmp_path / "out"
     process = start(source, out / "o.mp4", 0.1, frames=3)
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT)
     assert not (out / "o.mp4").exists()
     assert all(path.name.endswith(".part") for path in out.iterdir())
     # The next run removes the files of the killed one.
     process = start(source, out / "o.mp4", 0)
-    assert process.communicate(timeout=PATIENCE) and process.returncode == 0
+    assert process.communicate(timeout=TIMEOUT) and process.returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["o.mp4", "o.mp4.jsonl"]

@@ -15,10 +15,10 @@ from eovseg.data.class_table import Category
 from eovseg.whole_files import whole_file, write_whole
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Output = TypeVar("Output")
 
 
-def in_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+def in_threads(work: Callable[[Item], Output], items: Sequence[Item]) -> Iterator[Output]:
     """Maps `work` over `items` in order; the first error cancels all items not yet started."""
     pool = ThreadPoolExecutor(max(1, min(16, os.cpu_count() or 1)))
     try:

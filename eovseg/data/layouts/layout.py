@@ -26,7 +26,7 @@ class Layout:
     """One data set: `measures` lists its metrics, `page` is its official page.
 
     `parts(root, split)` lists the files of a split, `open(root, split)` reads it, and `prepare` builds what the
-    official download lacks. `labels` tells training what unlabelled pixels mean (see `eovseg.data.sources`).
+    official download lacks. `labels` defines the meaning of unlabelled pixels in training (see `eovseg.data.sources`).
     """
 
     name: str

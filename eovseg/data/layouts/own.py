@@ -25,7 +25,7 @@ from eovseg.data.layouts.layout import Layout, Part
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import DataError, VocabularyError
 from eovseg.notation import Line, bracketed, clean, is_unpaired, table, without_prefixes
-from eovseg.photo_folders import PHOTO_SUFFIXES, LeftOut
+from eovseg.photo_folders import PHOTO_SUFFIXES, SkippedFiles
 from eovseg.vocabulary import Vocabulary, WordClass
 
 _SPLITS = ("all", "val", "train")
@@ -85,11 +85,9 @@ def open_masks(root: Path, split: str) -> IndexMaskFolder:
     table = read_classes(words)
     unlabelled = {255, 65535} - set(table.ids)
     maps = ClassMaps(masks, ".png", {number: number for number in table.ids}, unlabelled)
-    left_out = LeftOut()
-    folder = IndexMaskFolder(
-        root, root.name, table, photos, paired_photos(photos, maps, PHOTO_SUFFIXES, left_out), maps
-    )
-    folder.remarks = (left_out.note(photos),) if left_out.kinds else ()
+    skipped = SkippedFiles()
+    folder = IndexMaskFolder(root, root.name, table, photos, paired_photos(photos, maps, PHOTO_SUFFIXES, skipped), maps)
+    folder.remarks = (skipped.note(photos),) if skipped.kinds else ()
     return folder
 
 
@@ -126,7 +124,7 @@ def _read_json(path: Path) -> ClassTable:
     entries = Entry(path, "the file", read_json(path)).entries("classes", "class")
     if len(vocabulary) < len(entries):
         raise DataError(f"{path} has a class without a name.")
-    ids = [None if e.get("dataset_id") is None else e.whole("dataset_id", 0, LARGEST_VALUE) for e in entries]
+    ids = [None if e.get("dataset_id") is None else e.integer("dataset_id", 0, LARGEST_VALUE) for e in entries]
     return _numbered(path, vocabulary, ids)
 
 

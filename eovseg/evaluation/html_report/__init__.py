@@ -17,7 +17,7 @@ from PIL import Image
 
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
-from eovseg.evaluation.evidence import Judged, PhotoEvidence
+from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence
 from eovseg.evaluation.report import Report
 from eovseg.whole_files import write_whole
 
@@ -128,7 +128,7 @@ def _photo_value(evidence: PhotoEvidence) -> dict[str, Any]:
     }
 
 
-def _segment_value(one: Judged) -> list[Any]:
+def _segment_value(one: JudgedSegment) -> list[Any]:
     """Id, class, verdict, partner, IoU, score, share, as a list because there are thousands."""
     score = None if one.score is None else round(one.score, 4)
     return [one.id, one.class_index, one.verdict, one.partner, round(one.iou, 3), score, round(one.share, 5)]

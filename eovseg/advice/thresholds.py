@@ -1,4 +1,4 @@
-"""Measured statements: which words are not in the photo, and for each segment, words that include the right one.
+"""Statements with measured error rates: words not in the photo, and for each segment, words with the right one.
 
 Both use thresholds that `python -m eovseg.evaluation.advice` determines on labelled photos for one weight file. They
 are stored beside it in a small JSON file. Without thresholds for these weights, no statement is made.
@@ -30,7 +30,7 @@ FALSE_ALARMS = 0.05
 
 
 @dataclass(frozen=True)
-class Limits:
+class ListThresholds:
     """Thresholds for lists of `words` words: of the evidence by rate of false alarms, and of a segment's words."""
 
     words: int
@@ -39,7 +39,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Honesty:
+class AdviceThresholds:
     """Thresholds for the weights with the SHA-256 `weights`; `limits` are sorted by the length of the list.
 
     `level` is the share of segments whose words include the right one.
@@ -47,20 +47,20 @@ class Honesty:
 
     weights: str
     level: float
-    limits: tuple[Limits, ...]
+    limits: tuple[ListThresholds, ...]
 
-    def of(self, words: int) -> Limits | None:
+    def of(self, words: int) -> ListThresholds | None:
         """The thresholds for a list of `words` words; None if it is longer than the longest measured list."""
         if not self.limits or words > self.limits[-1].words:
             return None
         return min(self.limits, key=lambda limits: abs(np.log(limits.words / words)))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, for `read_honesty`."""
+        """JSON values, for `read_thresholds`."""
         return asdict(self)
 
 
-def read_honesty(checkpoint: Path, digest: str) -> Honesty | None:
+def read_thresholds(checkpoint: Path, digest: str) -> AdviceThresholds | None:
     """Reads the file beside a checkpoint; None if there is none for weights with this digest.
 
     Raises `CheckpointError` for an invalid file.
@@ -71,10 +71,12 @@ def read_honesty(checkpoint: Path, digest: str) -> Honesty | None:
         if document["weights"] != digest:
             return None
         limits = tuple(
-            Limits(int(one["words"]), {str(r): float(t) for r, t in one["evidence"].items()}, float(one["probability"]))
+            ListThresholds(
+                int(one["words"]), {str(r): float(t) for r, t in one["evidence"].items()}, float(one["probability"])
+            )
             for one in document["limits"]
         )
-        return Honesty(str(document["weights"]), float(document["level"]), limits)
+        return AdviceThresholds(str(document["weights"]), float(document["level"]), limits)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -89,7 +91,7 @@ def word_evidence(inside: np.ndarray, outside: np.ndarray, valid: np.ndarray, we
 
 @torch.inference_mode()
 def verdicts(
-    honesty: Honesty | None,
+    thresholds: AdviceThresholds | None,
     logits: Logits,
     labels: tuple[str, ...],
     seen: np.ndarray,
@@ -100,7 +102,7 @@ def verdicts(
 
     Raises `ConfigError` for a rate of false alarms that was not measured.
     """
-    limits = honesty.of(len(labels)) if honesty else None
+    limits = thresholds.of(len(labels)) if thresholds else None
     if limits is None:
         return ()
     rates = {float(rate): threshold for rate, threshold in limits.evidence.items()}
@@ -120,7 +122,7 @@ def _numbers(logits: Tensor) -> np.ndarray:
     return np.asarray(logits[0, :, :-1].float().cpu())
 
 
-def likely_words(probabilities: np.ndarray, limits: Limits) -> list[int]:
+def likely_words(probabilities: np.ndarray, limits: ListThresholds) -> list[int]:
     """Indices of the words of a segment, likeliest first, at least one; `probabilities` (K,) are among the list."""
     order = np.argsort(-probabilities, kind="stable")
     return [int(place) for place in order[: max(1, int((probabilities >= limits.probability).sum()))]]
@@ -128,13 +130,17 @@ def likely_words(probabilities: np.ndarray, limits: Limits) -> list[int]:
 
 @torch.inference_mode()
 def words_of_kernels(
-    honesty: Honesty | None, logits: Logits, log_probabilities: Tensor, labels: tuple[str, ...], seen: np.ndarray
+    thresholds: AdviceThresholds | None,
+    logits: Logits,
+    log_probabilities: Tensor,
+    labels: tuple[str, ...],
+    seen: np.ndarray,
 ) -> dict[int, tuple[str, ...]]:
     """For each kernel, the words that include the right one in 90 % of cases; empty without thresholds.
 
     `log_probabilities` (Q, K+1) are those with the model's own settings, void last.
     """
-    limits = honesty.of(len(labels)) if honesty else None
+    limits = thresholds.of(len(labels)) if thresholds else None
     if limits is None or not seen.all():
         return {}
     among = log_probabilities[:, :-1].softmax(-1).float().cpu().numpy()

@@ -10,7 +10,7 @@ import torch
 State = TypeVar("State")
 
 
-class KeptPhotos(Generic[State]):
+class PhotoCache(Generic[State]):
     """States by key; evicts the least recently used. Not thread-safe."""
 
     def __init__(self, count: int, size: int) -> None:
@@ -27,9 +27,9 @@ class KeptPhotos(Generic[State]):
         return list(self._states)
 
     @property
-    def held(self) -> int:
+    def total_bytes(self) -> int:
         """Total bytes of the cached states."""
-        return sum(held_bytes(state) for state in self._states.values())
+        return sum(bytes_of(state) for state in self._states.values())
 
     def get(self, key: bytes) -> State | None:
         """The cached state, which becomes the latest, or None."""
@@ -41,7 +41,7 @@ class KeptPhotos(Generic[State]):
         """Adds a state as the latest and evicts those that no longer fit."""
         self._states[key] = state
         self._states.move_to_end(key)
-        while len(self._states) > 1 and (len(self._states) > self.count or self.held > self.size):
+        while len(self._states) > 1 and (len(self._states) > self.count or self.total_bytes > self.size):
             self._states.popitem(last=False)
 
     def clear(self) -> None:
@@ -49,22 +49,22 @@ class KeptPhotos(Generic[State]):
         self._states.clear()
 
 
-def held_bytes(value: Any) -> int:
+def bytes_of(value: Any) -> int:
     """Bytes of all arrays and tensors in a (nested) dataclass or tuple.
 
     A view counts with its entire storage; shared storage counts once.
     """
-    held: dict[int, int] = {}
+    sizes: dict[int, int] = {}
     waiting = [value]
     while waiting:
         found = waiting.pop()
         if isinstance(found, torch.Tensor):
             storage = found.untyped_storage()
-            held[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         elif isinstance(found, np.ndarray):
-            held[found.ctypes.data] = found.nbytes
+            sizes[found.ctypes.data] = found.nbytes
         elif isinstance(found, tuple):
             waiting.extend(found)
         elif is_dataclass(found):
             waiting.extend(getattr(found, entry.name) for entry in fields(found))
-    return sum(held.values())
+    return sum(sizes.values())

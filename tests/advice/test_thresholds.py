@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from eovseg.advice.honesty import Honesty, Limits, likely_words, read_honesty, word_evidence
+from eovseg.advice.thresholds import AdviceThresholds, ListThresholds, likely_words, read_thresholds, word_evidence
 from eovseg.assets import asset_path
 from eovseg.background import merge_background
 from eovseg.checkpoints import file_digest
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
 WEIGHTS = asset_path("weights/eovseg-xs.safetensors")
-HAND = Honesty("x", 0.9, (Limits(20, {"0.05": 1.0, "0.1": 0.5}, 0.2), Limits(133, {"0.05": 2.0, "0.1": 1.0}, 0.1)))
+HAND = AdviceThresholds(
+    "x", 0.9, (ListThresholds(20, {"0.05": 1.0, "0.1": 0.5}, 0.2), ListThresholds(133, {"0.05": 2.0, "0.1": 1.0}, 0.1))
+)
 
 
 @pytest.mark.parametrize(("words", "length"), [(1, 20), (40, 20), (60, 133), (133, 133), (134, None)])
@@ -42,19 +44,19 @@ def test_evidence_is_the_best_kernel_and_small_masks_use_one_classifier() -> Non
 
 def test_thresholds_of_other_weights_are_ignored(tmp_path: Path) -> None:
     checkpoint = tmp_path / "mine.safetensors"
-    assert read_honesty(checkpoint, "x") is None
+    assert read_thresholds(checkpoint, "x") is None
     path = tmp_path / "mine.honesty.json"
     path.write_text(json.dumps(HAND.to_json()))
-    assert read_honesty(checkpoint, "x") == HAND
-    assert read_honesty(checkpoint, "y") is None
+    assert read_thresholds(checkpoint, "x") == HAND
+    assert read_thresholds(checkpoint, "y") is None
     path.write_text('{"weights": "x"}')
     with pytest.raises(CheckpointError, match=r"mine\.honesty\.json"):
-        read_honesty(checkpoint, "x")
+        read_thresholds(checkpoint, "x")
 
 
 def test_the_shipped_thresholds_belong_to_the_shipped_weights(xs: "Predictor") -> None:
-    assert xs.honesty is not None and xs.honesty.weights == file_digest(WEIGHTS)
-    for limits in xs.honesty.limits:
+    assert xs.advice_thresholds is not None and xs.advice_thresholds.weights == file_digest(WEIGHTS)
+    for limits in xs.advice_thresholds.limits:
         rates = sorted((float(rate), threshold) for rate, threshold in limits.evidence.items())
         assert [t for _, t in rates] == sorted((t for _, t in rates), reverse=True)
 

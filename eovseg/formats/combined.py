@@ -49,7 +49,7 @@ def _write_coco(
     renumber: Callable[[int, str, dict[str, Any]], dict[str, Any]],
 ) -> None:
     images: list[dict[str, Any]] = []
-    with _whole(folder / f"{kind}.json") as file:
+    with _combined_file(folder / f"{kind}.json") as file:
         file.write(json_bytes(coco.header(vocabulary))[:-1] + b', "annotations": [')
         first = True
         for number, (target, content) in enumerate(_parts(folder, kind, targets), start=1):
@@ -63,9 +63,9 @@ def _write_coco(
 
 def write_tasks(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
     """Writes `label-studio.json` with all tasks, and the labelling interface `label-studio.xml`."""
-    with _whole(folder / "label-studio.xml") as file:
+    with _combined_file(folder / "label-studio.xml") as file:
         file.write(label_studio.labelling_config(vocabulary))
-    with _whole(folder / "label-studio.json") as file:
+    with _combined_file(folder / "label-studio.json") as file:
         for number, (_, content) in enumerate(_parts(folder, "label-studio", targets)):
             file.write((b",\n" if number else b"[") + content.strip()[1:-1])
         file.write(b"]\n" if targets else b"[]\n")
@@ -74,7 +74,7 @@ def write_tasks(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) ->
 def write_cvat(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
     """Writes `cvat.xml` with the photos numbered from 0."""
     start, end = cvat.frame(vocabulary, len(targets))
-    with _whole(folder / "cvat.xml") as file:
+    with _combined_file(folder / "cvat.xml") as file:
         file.write(start)
         for number, (_, content) in enumerate(_parts(folder, "cvat", targets)):
             image = ElementTree.fromstring(content).find("image")
@@ -85,7 +85,7 @@ def write_cvat(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> 
 
 
 # YOLO and LabelMe have one file per photo and no common document.
-WHOLE: dict[str, Callable[[Path, Vocabulary, Sequence[str]], None]] = {
+COMBINED: dict[str, Callable[[Path, Vocabulary, Sequence[str]], None]] = {
     "coco-instances": write_instances,
     "coco-panoptic": write_panoptic,
     "label-studio": write_tasks,
@@ -99,7 +99,7 @@ def _parts(folder: Path, kind: str, targets: Sequence[str]) -> Iterator[tuple[st
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def _combined_file(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file that is written atomically. Raises `EovsegError` if the block fails to read or write a document."""
     try:
         with whole_file(path) as part, part.open("wb") as file:
