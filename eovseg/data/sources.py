@@ -1,7 +1,7 @@
 """Training sources: the meaning of a folder's labels, its sampling share, and a cache of its decoded photos."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def mark_borders(segment_map: np.ndarray, width: int) -> None:
 
 
 def open_sources(
-    sources: Collection[TrainingSource],
+    sources: Sequence[TrainingSource],
     classes: TrainingClasses,
     held_out: Collection[LabelledFolder] = (),
     cache_side: int = 448,

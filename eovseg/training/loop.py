@@ -48,7 +48,7 @@ MAX_BAD_STEPS = 50
 
 Stream = Callable[[range], Iterable[TrainingBatch]]
 Evaluate = Callable[[int, EOVSeg], dict[str, float]]
-Value = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
 class Trainer:

@@ -218,6 +218,7 @@ def run(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     folder = PanopticFolder(options.photos) if options.complete else None
+    photos: Sequence[Path]
     if folder:
         photos = [folder.images / photo.file_name for photo in folder.photos][: options.limit]
     else:
