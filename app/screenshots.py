@@ -121,7 +121,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
     options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
     options.add_argument(
-        "--looks", nargs="+", choices=[viewport.name for viewport in VIEWPORTS], help="only these looks"
+        "--looks",
+        nargs="+",
+        choices=[viewport.name for viewport in VIEWPORTS],
+        help="only these window sizes and colour schemes",
     )
     return options
 
