@@ -9,8 +9,8 @@ the others by words; in scope "all", with 3 examples, all these classes are, and
 `own` regions are those of the classes by example, `rest` are all others on the same photos; `taken` is the share of
 `rest` that gets the name of a class by example.
 Panoptic figures pool the segments of the classes by example over the photos that have one. All figures are in percent,
-with 95 % intervals (bootstrap over photos); `gain` is the difference to words alone on the same resamples, and for
-examples `over` is that to shuffled ones.
+with 95 % intervals (bootstrap over photos); `gain` is the difference from words alone on the same resamples, and for
+examples, `over` is the difference from shuffled ones.
 """
 
 import argparse
