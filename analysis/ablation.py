@@ -117,7 +117,7 @@ def segment_overlap(first: Result, second: Result) -> np.ndarray:
 
 
 def changed_pixels(first: Result, second: Result, changes: Sequence[SegmentChange]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the changes of `compare_results` are on the photo; each pixel belongs to at most one change.
+    """The pixels that the changes of `compare_results` cover; each pixel belongs to at most one change.
 
     Returns a map (H, W) int32 of 1 + the index into `changes`, 0 = nothing changed, and a map (H, W) bool that is true
     where the pixel itself lost, gained or renamed the segment, false where the changed segment kept it. Where changes

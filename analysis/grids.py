@@ -11,7 +11,7 @@ STRIDE = 4
 
 
 def geometry(state: ImageState) -> MaskGeometry:
-    """How the grid of an encoded photo maps to the photo."""
+    """The mapping from the grid of an encoded photo to the photo."""
     height, width = state.image.shape[:2]
     return MaskGeometry(state.features.padded_size, state.features.image_size, (height, width))
 

@@ -54,7 +54,7 @@ function showCheck({ sentences, add: words }) {
   }
   const close = button("×", () => (found.hidden = true), "close");
   close.setAttribute("aria-label", "Close");
-  found.replaceChildren(close, ...(sentences.length ? [list] : [make("p", "Every word of this list can win here.")]), row);
+  found.replaceChildren(close, ...(sentences.length ? [list] : [make("p", "Every word of this list can win a segment in this photo.")]), row);
   found.hidden = false;
 }
 

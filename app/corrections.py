@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 _NAME = 200  # characters; longer names get the vocabulary's error message
 
 
-def part() -> gr.HTML:
+def component() -> gr.HTML:
     """The bar that app/correct.js puts below the picture while a segment is pinned."""
     return gr.HTML(
         html_template=(_HERE / "correct.html").read_text(encoding="utf-8"),

@@ -64,7 +64,7 @@ class Gate:
             if exchange.refusal is None:
                 # Gradio did not expect this request. A traceback would not help and would fill the log.
                 _LOG.warning("Request to %.200r failed: %.200r", scope["path"], error)
-                # No request can cause these two: a full disk or memory is the server's own problem.
+                # No request can cause these two: a full disk and full memory are problems of the server.
                 return (
                     (500, OWN_FAULT) if isinstance(error, OSError | MemoryError) else (400, _call_error(scope, error))
                 )

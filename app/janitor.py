@@ -1,4 +1,4 @@
-"""Keeps a server's memory and disk use bounded: drops sessions, messages and files that were not used for a while."""
+"""Limits a server's memory and disk use: drops sessions, messages and files that were not used for a while."""
 
 import contextlib
 import ctypes

@@ -107,7 +107,7 @@ def build(page: Page) -> gr.Blocks:
                 with gr.Tab("Segment", id="segment", render_children=True) as first:
                     components |= _segment()
                 tabs = _tabs(page, session)
-        link.part()
+        link.component()
         _scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
         parts = Parts(session=session, **components)
@@ -148,7 +148,7 @@ def _question() -> dict[str, Any]:
         )  # fmt: skip
     go = gr.Button("Segment", variant="primary", elem_id="go")
     editor = _scripted("editor")
-    own = remembered.part()
+    own = remembered.component()
     notes = gr.HTML(elem_classes="notes", apply_default_css=False)
     return {
         "words": words, "preset": preset, "competes": competes, "go": go, "editor": editor, "notes": notes,
@@ -171,7 +171,7 @@ def _rail(page: Page) -> dict[str, Any]:
 def _segment() -> dict[str, Any]:
     """The tab Segment."""
     stage = _scripted("stage")
-    correct = corrections.part()
+    correct = corrections.component()
     why = _scripted("why")
     with gr.Row(elem_classes="downloads"):
         gr.HTML("<h2>Download</h2>", apply_default_css=False, elem_classes="heading")

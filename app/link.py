@@ -13,7 +13,7 @@ from app.recipe import Link
 _SCRIPT = Path(__file__).parent / "link.js"
 
 
-def part() -> gr.HTML:
+def component() -> gr.HTML:
     """The invisible component whose script keeps the URL up to date."""
     return gr.HTML(
         html_template="<span hidden></span>",

@@ -24,7 +24,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from app.limits import CLIP_SIDE, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES, RUN_SECONDS
-from app.pictures import data_address, shrunk
+from app.pictures import data_address, downscaled
 from app.session import Request, composed, page_sized
 from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
@@ -283,7 +283,7 @@ def pack(folder: Path, progress: Progress, path: Path) -> Path:
 
 def _card(result: Result) -> dict[str, Any]:
     """The gallery card of a result: a small picture, its most frequent words, and how many more there are."""
-    picture = shrunk(result, CARD_SIDE).overlay(0.5, labels=False)
+    picture = downscaled(result, CARD_SIDE).overlay(0.5, labels=False)
     picture.thumbnail((CARD_SIDE, CARD_SIDE))
     counts = Counter(segment.label for segment in result.named)
     colours = {

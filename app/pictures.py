@@ -19,7 +19,7 @@ def data_address(picture: np.ndarray | Image.Image, form: str, **options: Any) -
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def shrunk(result: Result, side: int) -> Result:
+def downscaled(result: Result, side: int) -> Result:
     """The result scaled down to at most `side` pixels, for display; unchanged if it has instance masks."""
     height, width = result.segment_map.shape
     scale = min(1.0, side / max(height, width))

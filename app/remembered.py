@@ -16,7 +16,7 @@ from app.limits import REMEMBERED_WORDS
 from app.page import MODEL, whole
 from app.session import Session, exclusive
 from eovseg.errors import ConfigError, VocabularyError
-from eovseg.word import ENDING, MAX_BYTES, MAX_EXAMPLES, Word
+from eovseg.word import MAX_BYTES, MAX_EXAMPLES, SUFFIX, Word
 
 if TYPE_CHECKING:
     from app.layout import Parts
@@ -26,7 +26,7 @@ _HERE = Path(__file__).parent
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def part() -> gr.HTML:
+def component() -> gr.HTML:
     """The list of a visitor's words by example."""
     return gr.HTML(
         {"words": []},
@@ -103,8 +103,8 @@ def remember(session: Session, segment: int, name: object) -> Word:
 def load(session: Session, name: object, data: object) -> Word:
     """Loads the word of an uploaded `.word` file, with its content `data` in base64; raises `VocabularyError`."""
     file_name = Path(str(name)[:200]).name
-    if not file_name.lower().endswith(ENDING):
-        raise VocabularyError(f'"{file_name[:60]}" is not a word by example; choose a file that ends in {ENDING}.')
+    if not file_name.lower().endswith(SUFFIX):
+        raise VocabularyError(f'"{file_name[:60]}" is not a word by example; choose a file that ends in {SUFFIX}.')
     if not isinstance(data, str) or len(data) > MAX_BYTES * 4 // 3:
         raise VocabularyError(
             f'"{file_name[:60]}" is larger than {MAX_BYTES // 1_000_000} MB, so it is not a word by example.'

@@ -24,7 +24,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
 QUALITY = 70  # of the JPEG files: text stays sharp, and all of them take a few megabytes
 TIMEOUT = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
-SETTLED = 700  # milliseconds to wait for fonts, canvases and transitions
+SETTLE_MILLISECONDS = 700  # milliseconds to wait for fonts, canvases and transitions
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def photograph(browser: Any, address: str, viewport: Viewport, shots: Sequence[S
             tab.wait_for_selector(shot.ready)
             tab.mouse.move(0, 0)
             tab.evaluate("document.activeElement?.blur()")
-            tab.wait_for_timeout(SETTLED)
+            tab.wait_for_timeout(SETTLE_MILLISECONDS)
             file = folder / f"{shot.name}-{viewport.name}.jpg"
             with Image.open(io.BytesIO(tab.screenshot(full_page=True))) as picture:
                 picture.convert("RGB").save(file, quality=QUALITY, optimize=True, progressive=True)
@@ -121,7 +121,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, default=FOLDER, help=f"folder for the files (default: {FOLDER})")
     options.add_argument("--tabs", nargs="+", choices=[shot.name for shot in SHOTS], help="only these tabs")
     options.add_argument(
-        "--looks", nargs="+", choices=[viewport.name for viewport in VIEWPORTS], help="only these looks"
+        "--looks",
+        nargs="+",
+        choices=[viewport.name for viewport in VIEWPORTS],
+        help="only these window sizes and colour schemes",
     )
     return options
 

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.pictures import data_address, shrunk
+from app.pictures import data_address, downscaled
 from app.session import Session, exclusive
 from eovseg.errors import ConfigError
 from eovseg.formats import PICTURES
@@ -44,7 +44,7 @@ def subject_value(session: Session) -> dict[str, Any]:
     ids, name = _subject_of(result, pinned)
     if not ids:
         return {}
-    small = shrunk(result, SIDE)
+    small = downscaled(result, SIDE)
     items = []
     for kind, (title, of_one, of_all) in TITLES.items():
         picture = small.cutout(ids) if kind == "cutouts" else DRAWN[kind](small, ids)

@@ -18,8 +18,8 @@ from eovseg.waiting import use_passive_waiting
 COMMANDS: dict[str, tuple[str | None, str]] = {
     "segment": ("eovseg.segmenting.commands", "segment photos, folders or glob patterns with your own words"),
     "video": ("eovseg.video.commands", "draw segments into a video, with object tracks and stable colours"),
-    "suggest": ("eovseg.advice.suggest_command", "everyday words for what photos hold"),
-    "doctor": ("eovseg.advice.doctor_command", "what is odd about a list of words on your photos"),
+    "suggest": ("eovseg.advice.suggest_command", "suggest everyday words for the content of photos"),
+    "doctor": ("eovseg.advice.doctor_command", "find problems of a list of words on your photos"),
     "download": (None, "download the authors' checkpoint of S, M or L (resumable)"),
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),

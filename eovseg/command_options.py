@@ -56,7 +56,7 @@ def add_settings_options(parser: argparse.ArgumentParser, task: bool = True) -> 
     group.add_argument("--ensemble", choices=get_args(Ensemble))
     for name in SHARES:
         group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
-    group.add_argument("--composition", choices=get_args(Composition), help="rule that makes panoptic segments")
+    group.add_argument("--composition", choices=get_args(Composition), help="rule that composes panoptic segments")
     group.add_argument(
         "--edges", action=argparse.BooleanOptionalAction, help="align masks with image edges (panoptic only)"
     )

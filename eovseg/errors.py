@@ -64,7 +64,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's final flush does not fail
             return 141
-        print(f"{program}{sentence(error)}", file=sys.stderr)
+        print(f"{program}{error_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{program}stopped; finished results are kept.", file=sys.stderr)
@@ -87,7 +87,7 @@ def _reader_gone() -> bool:
     return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
-def sentence(error: EovsegError | OSError) -> str:
+def error_message(error: EovsegError | OSError) -> str:
     """The message of an error: our own text, or that of the operating system with the file name, if any.
 
     An `OSError` without a file name is not informative, so its traceback is logged.

@@ -43,7 +43,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
-class Drawn(Protocol):
+class DrawableSegment(Protocol):
     """The part of a segment that drawing depends on."""
 
     @property
@@ -55,7 +55,7 @@ class Drawn(Protocol):
 def draw_overlay(
     image: np.ndarray,
     segment_map: np.ndarray,
-    segments: Sequence[Drawn],
+    segments: Sequence[DrawableSegment],
     opacity: float = 0.5,
     labels: bool = True,
     highlight: Collection[int] | None = None,
@@ -82,7 +82,7 @@ def draw_overlay(
     return picture
 
 
-def _segment_indices(segment_map: np.ndarray, segments: Sequence[Drawn]) -> np.ndarray:
+def _segment_indices(segment_map: np.ndarray, segments: Sequence[DrawableSegment]) -> np.ndarray:
     """(H, W) int16: 1 + index in `segments` of each pixel's segment, 0 = none."""
     ids = np.array([segment.id for segment in segments], dtype=np.int64)
     top = int(ids.max(initial=0))
@@ -152,7 +152,7 @@ def _line_width(shape: tuple[int, ...]) -> int:
 def _draw_labels(
     picture: Image.Image,
     indices: np.ndarray,
-    segments: Sequence[Drawn],
+    segments: Sequence[DrawableSegment],
     colours: np.ndarray,
     chosen: np.ndarray,
     everywhere: bool,
@@ -164,9 +164,9 @@ def _draw_labels(
     for index in placer.by_area:
         if not chosen[index]:
             continue
-        text = _written(names[index], segments[index].id)
+        text = _drawable_name(names[index], segments[index].id)
         for scale in (1.0, 0.8):
-            pill = _pill(text, max(10, round(size * scale)), tuple(colours[index].tolist()))
+            pill = _label_image(text, max(10, round(size * scale)), tuple(colours[index].tolist()))
             corner = placer.place(index, pill.size, everywhere)
             if corner:
                 picture.paste(pill, corner, pill)
@@ -224,10 +224,10 @@ class _LabelPlacer:
 
 
 @lru_cache(maxsize=512)
-def _pill(text: str, size: int, colour: tuple[int, int, int]) -> Image.Image:
+def _label_image(text: str, size: int, colour: tuple[int, int, int]) -> Image.Image:
     """A label: `text` at `size` pixels on a rounded plate of `colour`, RGBA, antialiased."""
     font = _font_for(text, size)
-    assert font is not None, "_written returns only text that a font supports"
+    assert font is not None, "_drawable_name returns only text that a font supports"
     left, top, right, bottom = font.getbbox(text)
     line_top, line_bottom = font.getbbox("Ág")[1::2]  # the same height for all labels
     top, bottom = min(top, line_top), max(bottom, line_bottom)
@@ -235,14 +235,14 @@ def _pill(text: str, size: int, colour: tuple[int, int, int]) -> Image.Image:
     width, height = round(right - left) + 2 * pad_x, round(bottom - top) + 2 * pad_y
     radius = height * 0.3
     pill = Image.new("RGBA", (width, height), (*_border_colour(np.array(colour)).tolist(), 255))
-    pill.paste(colour, mask=_plate((width, height), radius - 1, inset=1))
+    pill.paste(colour, mask=_rounded_rectangle((width, height), radius - 1, inset=1))
     black_or_white = text_colour(np.array(colour, dtype=np.uint8))
     ImageDraw.Draw(pill).text((pad_x - left, pad_y - top), text, font=font, fill=black_or_white)
-    pill.putalpha(_plate((width, height), radius))
+    pill.putalpha(_rounded_rectangle((width, height), radius))
     return pill
 
 
-def _plate(size: tuple[int, int], radius: float, inset: int = 0) -> Image.Image:
+def _rounded_rectangle(size: tuple[int, int], radius: float, inset: int = 0) -> Image.Image:
     """Antialiased mask of a rounded rectangle of `size`, shrunk by `inset` pixels on each side."""
     fine = Image.new("L", (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING))
     edge = inset * _SUPERSAMPLING
@@ -256,7 +256,7 @@ def _border_colour(colours: np.ndarray) -> np.ndarray:
     return (colours * 0.25 + 255 * 0.75).astype(np.uint8)
 
 
-def _written(name: str, segment_id: int) -> str:
+def _drawable_name(name: str, segment_id: int) -> str:
     """`name`, shortened if long, or the segment's number if no font has its characters."""
     text = name if len(name) <= _MAX_CHARACTERS else name[: _MAX_CHARACTERS - 3].rstrip() + "..."
     return text if _font_for(text, 12) else f"#{segment_id}"

@@ -239,7 +239,7 @@ class Vocabulary:
         )
 
 
-# What functions accept as a vocabulary.
+# The types that functions accept as a vocabulary.
 Words = Vocabulary | Word | str | Sequence[Vocabulary | Word | str]
 
 

@@ -20,7 +20,7 @@ from eovseg.whole_files import write_whole
 if TYPE_CHECKING:
     from eovseg.images import ImageSource
 
-ENDING = ".word"
+SUFFIX = ".word"
 FORMAT = "eovseg-word-1"
 MAX_EXAMPLES = 100
 MAX_BYTES = 4_000_000  # ten times the size of a hundred examples in the widest text space
@@ -121,8 +121,8 @@ class Word:
         path = Path(path)
         if path.is_dir():
             path = path / self.file_name
-        if path.suffix.lower() != ENDING:
-            raise VocabularyError(f'The file of a word by example must end in "{ENDING}", but "{path.name}" does not.')
+        if path.suffix.lower() != SUFFIX:
+            raise VocabularyError(f'The file of a word by example must end in "{SUFFIX}", but "{path.name}" does not.')
         try:
             write_whole(path, self.to_bytes())
         except OSError as error:
@@ -156,7 +156,7 @@ class Word:
         """The default file name of a word called `name`."""
         tidy = " ".join(name.split())
         kept = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in tidy)[:60].strip()
-        return f"{kept or 'word'}{ENDING}"
+        return f"{kept or 'word'}{SUFFIX}"
 
     def called(self, source: str) -> "Word":
         """The same word with the name `source` in a list of words."""
@@ -185,7 +185,7 @@ class Word:
 
 def names_word(text: str) -> bool:
     """Whether an item of a list of words names a word by example."""
-    return text.lower().endswith(ENDING)
+    return text.lower().endswith(SUFFIX)
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from eovseg.colours import (
     text_colour,
 )
 from eovseg.errors import ConfigError
-from eovseg.overlay import _font_for, _LabelPlacer, _written, draw_overlay
+from eovseg.overlay import _drawable_name, _font_for, _LabelPlacer, draw_overlay
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def test_drawing_in_bands_does_not_change_the_picture(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("label", ["天空", "😀🎉", "שמיים", "<b>", "é", "x" * 200, "\u200d", "क्षेत्र"])
 def test_any_script_is_drawn_or_replaced_by_a_number(label: str) -> None:
-    text = _written(label, 12)
+    text = _drawable_name(label, 12)
     assert text in (label, "#12") or text == "x" * 25 + "..."
     drawn = draw_overlay(np.zeros((90, 300, 3), np.uint8), np.full((90, 300), 12), [Piece(12, label)], 0.5)
     assert len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) > 3
@@ -309,8 +309,8 @@ def test_any_script_is_drawn_or_replaced_by_a_number(label: str) -> None:
 def test_letters_without_a_font_become_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eovseg.overlay._system_fonts", lambda: ())
     _font_for.cache_clear()
-    assert _written("\U000131f8\U000131f8", 3) == "#3"  # hieroglyphs
-    assert _written("sky", 3) == "sky"
+    assert _drawable_name("\U000131f8\U000131f8", 3) == "#3"  # hieroglyphs
+    assert _drawable_name("sky", 3) == "sky"
 
 
 def test_misuse_gets_one_sentence() -> None:
@@ -337,7 +337,7 @@ def test_thirty_segments_are_drawn_quickly() -> None:
 
 
 def test_importing_it_does_not_import_matplotlib() -> None:
-    program = "import sys; import eovseg.overlay as o; o._written('天空', 1); print('matplotlib' in sys.modules)"
+    program = "import sys; import eovseg.overlay as o; o._drawable_name('天空', 1); print('matplotlib' in sys.modules)"
     root = Path(__file__).parent.parent
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True

@@ -29,7 +29,7 @@ from app.tabs.pieces import (
     picture,
     plain_number,
 )
-from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part, nan_to_none, whole_number
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_component, nan_to_none, whole_number
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
@@ -183,7 +183,7 @@ def build(page: Page, session: gr.State) -> Tab:
             [(title, key) for key, title in VIEWS.items()], value="clusters", label="Show", elem_id="clustering-view",
             elem_classes="look-control", min_width=0,
         )  # fmt: skip
-    grid = html_part("clustering-grid", main=True)
+    grid = html_component("clustering-grid", main=True)
 
     def refresh(session: Session, k: int, view: str) -> Sequence[Any]:
         return (grid_html(session, kept_layers(page, session), k, view),)

@@ -17,7 +17,7 @@ from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import Bar, bars, colour_scale, heading, lead, paragraph, percent, photo_address, picture
-from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part, whole_number
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_component, whole_number
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError
 
@@ -133,7 +133,7 @@ def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
     segment = gr.Dropdown([], label="Segment", elem_id="decoder-segment", elem_classes="look-control")
-    strip = html_part("decoder-strip", main=True)
+    strip = html_component("decoder-strip", main=True)
 
     def shown(session: Session, chosen: int | None) -> tuple[str]:
         return (strip_html(session, whole_number("segment", chosen, 0, 2**31)),)

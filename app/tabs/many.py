@@ -18,7 +18,7 @@ from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead
-from app.tabs.wiring import PRIVATE, html_part
+from app.tabs.wiring import PRIVATE, html_component
 from app.worker_pool import VisitorLeft
 from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem
@@ -45,7 +45,7 @@ def words_html(session: Session) -> str:
     return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
 
 
-def many_part() -> gr.HTML:
+def many_component() -> gr.HTML:
     """The drop zone, the gallery and the table: app/tabs/many.html and many.js."""
     return gr.HTML(
         None,
@@ -61,8 +61,8 @@ def many_part() -> gr.HTML:
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    words = html_part("many-words")
-    many = many_part()
+    words = html_component("many-words")
+    many = many_component()
     pack_file, film = gr.File(visible=False), gr.File(visible=False)
 
     def start(key: str | None, event: gr.EventData) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from app.page import Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import Bar, bars, heading, lead, milliseconds, paragraph, percent
-from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_component
 
 LEAD = (
     "A result takes three steps, and a change runs only the steps that it needs. See how long each part takes for this "
@@ -75,7 +75,7 @@ def times_html(times: PartTimes) -> str:
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    shown = html_part("speed-times", main=True)
+    shown = html_component("speed-times", main=True)
     again = gr.Button(f"Measure {RUNS} times", elem_id="speed-again", size="sm")
 
     def refresh(session: Session) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from app.session import Session, composed
 from app.tabs import Tab
 from app.tabs.compare import Row, Side, comparison, comparison_value
 from app.tabs.pieces import heading, lead, paragraph, percent, photo_address, tracks
-from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_part
+from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_component
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.predictor import Predictor
@@ -211,10 +211,10 @@ def build(page: Page, session: gr.State) -> Tab:
         [(title, key) for key, title in MODES.items()], value="off", label="What “without” means",
         elem_id="tdee-mode", elem_classes="look-control",
     )  # fmt: skip
-    missing = html_part("tdee-missing")
-    said = html_part("tdee-said")
+    missing = html_component("tdee-missing")
+    said = html_component("tdee-said")
     pictures = comparison("tdee-stage")
-    plot = html_part("tdee-routers")
+    plot = html_component("tdee-routers")
 
     def shown(session: Session, mode: str) -> tuple[Any, ...]:
         found = compare(page, session, mode)

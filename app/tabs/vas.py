@@ -43,7 +43,7 @@ from app.tabs.wiring import (
     Answer,
     add_endpoint,
     answer_endpoint,
-    html_part,
+    html_component,
     nan_to_none,
     whole_number,
 )
@@ -235,10 +235,10 @@ def build(page: Page, session: gr.State) -> Tab:
     with gr.Row(elem_classes="look-columns"):
         with gr.Column(min_width=0):
             pictures = comparison("vas-stage")
-            focus = html_part("vas-focus")
+            focus = html_component("vas-focus")
         with gr.Column(min_width=0):
-            pixel = html_part("vas-pixel")
-            weights = html_part("vas-weights")
+            pixel = html_component("vas-pixel")
+            weights = html_component("vas-weights")
 
     def shown(session: Session, text: str, measure: str) -> tuple[Any, ...]:
         view = word_view(session, one_word(text), measure)

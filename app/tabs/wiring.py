@@ -23,7 +23,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
 
 
-def html_part(elem_id: str, main: bool = False) -> gr.HTML:
+def html_component(elem_id: str, main: bool = False) -> gr.HTML:
     """An HTML component for the fragments of app/tabs/pieces.py; a tab's `main` one shows that the model runs."""
     return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from eovseg.segmenter import Segmenter
     from eovseg.stages import Decoded, ImageState
 
-PROPOSED = 5
-CLOSE = 0.5  # a word is a rival if its probability is at least this share of the winner's
-LEAST_SHARE = 0.02  # minimum share of the photo of an area without a word that is reported
+MAX_PROPOSALS = 5
+RIVAL_RATIO = 0.5  # a word is a rival if its probability is at least this share of the winner's
+MIN_AREA_SHARE = 0.02  # minimum share of the photo of an area without a word that is reported
 _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 
@@ -41,7 +41,7 @@ class Rivals:
 
 
 @dataclass(frozen=True)
-class Gap:
+class UncoveredArea:
     """An area of one photo without a word: its share of the photo, its box x0, y0, x1, y1, and nouns that may fit."""
 
     photo: str
@@ -57,7 +57,7 @@ class Diagnosis:
     photos: int
     never: tuple[str, ...]
     rivals: tuple[Rivals, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[UncoveredArea, ...]
     add: tuple[Suggestion, ...]
 
     def lines(self) -> list[str]:
@@ -86,13 +86,13 @@ def diagnose(
     """Checks a list on encoded photos, one at a time. Raises `ConfigError` if there are none."""
     wins = np.zeros(len(words), dtype=bool)
     close: Counter[tuple[int, int]] = Counter()
-    gaps: list[Gap] = []
+    gaps: list[UncoveredArea] = []
     scores, photos = np.zeros(len(nouns())), 0
     for state in states:
         photos += 1
         decoded = predictor.decode(state, words)
         result = predictor.compose(decoded, settings=settings)
-        wins |= winners(predictor, decoded, settings)
+        wins |= can_win(predictor, decoded, settings)
         close.update(_rivals(predictor, decoded, result, settings))
         gaps += _gaps(predictor, decoded, result)
         scores += noun_scores(predictor, state, words.words)
@@ -108,12 +108,12 @@ def diagnose(
     ]
     never = tuple(label for label, won in zip(words.labels, wins, strict=True) if not won)
     return Diagnosis(
-        photos, never, tuple(rivals), tuple(gaps), tuple(likeliest(scores / photos, PROPOSED, words.words))
+        photos, never, tuple(rivals), tuple(gaps), tuple(likeliest(scores / photos, MAX_PROPOSALS, words.words))
     )
 
 
 @torch.inference_mode()
-def winners(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> np.ndarray:
+def can_win(predictor: "Segmenter", decoded: "Decoded", settings: Settings) -> np.ndarray:
     """Whether each word is the best of some kernel at some alpha and beta, both in steps of 0.05: (K,) bool.
 
     Kernels that are void at the settings' threshold do not count. Seen words depend only on alpha and unseen ones only
@@ -151,18 +151,18 @@ def _rivals(
         return found
     for query in result.queries:
         values, places = scores[query, :-1].exp().topk(2)
-        if float(values[1]) >= CLOSE * float(values[0]):
+        if float(values[1]) >= RIVAL_RATIO * float(values[0]):
             first, second = sorted(places.tolist())
             found[first, second] += 1
     return found
 
 
-def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[Gap]:
+def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[UncoveredArea]:
     """Connected areas without a segment, largest first, with the nouns of the kernel that covers each one best."""
     labels, count = ndimage.label(result.segment_map == 0)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     boxes = ndimage.find_objects(labels)
-    large = [i for i in range(1, count + 1) if areas[i] >= LEAST_SHARE * labels.size]
+    large = [i for i in range(1, count + 1) if areas[i] >= MIN_AREA_SHARE * labels.size]
     if not large:
         return []
     kernels = Kernels.of(predictor, decoded)
@@ -178,7 +178,7 @@ def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[
         rows, columns = boxes[number - 1]
         box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
         fits = tuple(entry.label for entry in fitting[:3])
-        gaps.append(Gap(result.name, float(areas[number] / labels.size), box, fits))
+        gaps.append(UncoveredArea(result.name, float(areas[number] / labels.size), box, fits))
     return gaps
 
 

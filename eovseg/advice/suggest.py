@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eovseg.stages import ImageState
 
 WEIGHT = 0.5  # of the frozen image encoder, for all nouns
-USUAL = 1.0  # weight of the prior
+PRIOR_WEIGHT = 1.0  # weight of the prior
 _HEAD = 5.0  # Zipf-Mandelbrot: the prior of the noun with index i is proportional to 1 / (i + 5)
 
 
@@ -58,7 +58,7 @@ def noun_scores(predictor: "Segmenter", state: "ImageState", listed: Collection[
     kernels = Kernels.of(predictor, predictor.decode(state, Vocabulary.preset(TRAINING_PRESET)))
     taken = {name.casefold() for name in listed}
     on_list = np.array([shares_name(entry, taken) for entry in nouns().classes])
-    return evidence(kernels, noun_rows(predictor), on_list=on_list) + USUAL * prior()
+    return evidence(kernels, noun_rows(predictor), on_list=on_list) + PRIOR_WEIGHT * prior()
 
 
 def evidence(

@@ -89,7 +89,7 @@ class _Part:
         self._time, self._memory = timed(device), peak_memory()
 
     def __enter__(self) -> None:
-        return_free_memory()  # otherwise a part could reuse memory of an earlier one and seem to need none
+        return_free_memory()  # otherwise a part could reuse memory of an earlier one, which would hide its own use
         self._peak, self._spent = self._memory.__enter__(), self._time.__enter__()
 
     def __exit__(self, *error: Any) -> None:

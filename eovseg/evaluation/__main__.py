@@ -29,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
         "else coco-panoptic-133",
     )
-    parser.add_argument("--ignore-unmapped", action="store_true", help="categories without a class count as unlabelled")
+    parser.add_argument("--ignore-unmapped", action="store_true", help="treat categories without a class as unlabelled")
     parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all tasks that the labels support")
     parser.add_argument("--true-masks", action="store_true", help="also classify the true regions")
-    parser.add_argument("--absent-words", action="store_true", help="also measure void for omitted words")
+    parser.add_argument(
+        "--absent-words", action="store_true", help="also measure the void probability of regions whose word is omitted"
+    )
     parser.add_argument("--mask-recall", action="store_true", help="also count true segments that some mask matches")
     parser.add_argument("--cost", action="store_true", help="also measure speed, parameters and memory")
     parser.add_argument(

@@ -72,7 +72,7 @@ def _recall_row(name: str, hits: Mapping[int, np.ndarray], true: np.ndarray) -> 
 
 def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Row]:
     """How often a true class is among the five nouns proposed for a list of the photo's other classes."""
-    from eovseg.advice.doctor import PROPOSED
+    from eovseg.advice.doctor import MAX_PROPOSALS
 
     hits: dict[str, list[int]] = {}
     for photo in photos:
@@ -80,7 +80,7 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
         counts: dict[str, int] = {}
         for gone in own:
             for name, order in methods.proposals(kernels, [index for index in own if index != gone]).items():
-                counts[name] = counts.get(name, 0) + int(gone in methods.coco[order[:PROPOSED]])
+                counts[name] = counts.get(name, 0) + int(gone in methods.coco[order[:MAX_PROPOSALS]])
         for name, count in counts.items():
             hits.setdefault(name, []).append(count)
     true = np.array([int((photo.share > 0).sum()) for photo in photos])

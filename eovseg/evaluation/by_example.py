@@ -9,8 +9,8 @@ the others by words; in scope "all", with 3 examples, all these classes are, and
 `own` regions are those of the classes by example, `rest` are all others on the same photos; `taken` is the share of
 `rest` that gets the name of a class by example.
 Panoptic figures pool the segments of the classes by example over the photos that have one. All figures are in percent,
-with 95 % intervals (bootstrap over photos); `gain` is the difference to words alone on the same resamples, and for
-examples `over` is that to shuffled ones.
+with 95 % intervals (bootstrap over photos); `gain` is the difference from words alone on the same resamples, and for
+examples, `over` is the difference from shuffled ones.
 """
 
 import argparse
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from eovseg.vocabulary import Vocabulary
 
 COUNTS = (1, 3, 5)
-USUAL = 3  # number of examples for the figures that take longer
+DEFAULT_COUNT = 3  # number of examples for the figures that take longer
 CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")  # in the order of eovseg/evaluation/true_masks.py
 PANOPTIC = ("panoptic recall", "panoptic quality")
 Key = tuple[str, str, int, str]  # figure, scope, examples, condition
@@ -143,14 +143,14 @@ class ExampleComparison:
                     break
                 self.classes[count] |= set(present)
                 lists = {"examples": rows} | ({"shuffled": _shuffled(rows, self.random)} if len(rows) > 1 else {})
-                scopes = [("one", [index]) for index in present] + [("all", list(rows))] * (count == USUAL)
+                scopes = [("one", [index]) for index in present] + [("all", list(rows))] * (count == DEFAULT_COUNT)
                 for scope, chosen in scopes:
                     self._add(place, scope, count, "word", words_alone, labels, chosen)
                     for condition, given in lists.items():
                         words = self.words({index: given[index] for index in chosen})
                         named = self._named(replace(plain, vocabulary=words), truth, ids)
                         self._add(place, scope, count, condition, named, labels, chosen)
-                if draw == 0 and count == USUAL:
+                if draw == 0 and count == DEFAULT_COUNT:
                     tried = predictor.compose(predictor.decode(state, self.words(rows)))
                     for condition, result in (("word", plain_result), ("examples", tried)):
                         self._panoptic(place, result, truth, count, condition, list(rows))

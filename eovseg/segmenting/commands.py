@@ -1,4 +1,4 @@
-"""`eovseg segment`: its options, and the run over photos."""
+"""`eovseg segment`: its options, and the segmentation of the photos."""
 
 import argparse
 import hashlib

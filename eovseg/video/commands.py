@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--every", type=int, default=1, metavar="N", help="segment only every N-th frame (default: 1)")
     part.add_argument("--start", type=float, metavar="SECONDS", help="start time (default: start of the video)")
     part.add_argument("--end", type=float, metavar="SECONDS", help="end time (default: end of the video)")
-    part.add_argument("--opacity", type=float, default=0.5, metavar="0..1", help="of the colours (default: 0.5)")
+    part.add_argument(
+        "--opacity", type=float, default=0.5, metavar="0..1", help="opacity of the colours (default: 0.5)"
+    )
     part.add_argument("--no-labels", action="store_true", help="do not draw names")
     memory = f"segmented frames that a thing may be missing and keep its track (default: {TRACK_MEMORY})"
     part.add_argument("--memory", type=int, default=TRACK_MEMORY, metavar="N", help=memory)

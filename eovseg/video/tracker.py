@@ -25,7 +25,7 @@ from eovseg.result import Result
 from eovseg.segmented import Segment
 
 SAME_CLASS_IOU = 0.2
-HALF = 0.5  # minimum IoU for any class, and minimum fraction of a segment inside the predicted box of a track
+MIN_OVERLAP = 0.5  # minimum IoU for any class, and minimum fraction of a segment inside the predicted box of a track
 _OCCLUDED_BELOW = 0.8  # a mask below this fraction of the recent area is partly occluded
 _MIN_REAPPEARING = 0.1  # minimum fraction of a track's area for a reappearing segment
 _DECAY = 0.9  # per frame: weight of a match after waiting or partial occlusion, and decay of the recent area
@@ -243,9 +243,9 @@ class Tracker:
         match_weight = np.array([track.match_weight for track in self._things])[:, None]
         rounds = (
             (overlap * same, SAME_CLASS_IOU),
-            (inside * (same & appears), HALF),
+            (inside * (same & appears), MIN_OVERLAP),
             (behind * same, SAME_CLASS_IOU),
-            (overlap, HALF),
+            (overlap, MIN_OVERLAP),
         )
         return _match_in_rounds([(np.where(values >= least, values * match_weight, 0.0)) for values, least in rounds])
 

@@ -10,7 +10,7 @@ import pytest
 
 from eovseg import cli
 from eovseg.advice import nouns as noun_list
-from eovseg.advice.doctor import on_grid, winners
+from eovseg.advice.doctor import can_win, on_grid
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
 from eovseg.advice.suggest import likeliest, noun_scores
 from eovseg.assets import asset_path
@@ -67,7 +67,7 @@ def test_words_that_never_win(xs: "Predictor") -> None:
         for alpha, beta in itertools.product(np.linspace(0, 1, 21), repeat=2):
             best = xs.log_probabilities(decoded, alpha=float(alpha), beta=float(beta))[kept, :-1].argmax(-1)
             won[best.numpy()] = True
-        found = winners(xs, decoded, Settings(void_threshold=void_threshold))
+        found = can_win(xs, decoded, Settings(void_threshold=void_threshold))
         assert found.tolist() == won.tolist()
 
 

@@ -27,7 +27,7 @@ _VALUES = (
 
 
 @functools.cache
-def _written() -> dict[str, bytes]:
+def _drawable_name() -> dict[str, bytes]:
     """The files of small valid data sets, by name."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -45,29 +45,29 @@ def _documents(seed: int, originals: list[bytes]) -> bytes:
 
 
 def panoptic_json(seed: int) -> bytes:
-    return _documents(seed, [_written()["panoptic/panoptic.json"]])
+    return _documents(seed, [_drawable_name()["panoptic/panoptic.json"]])
 
 
 def instances_json(seed: int) -> bytes:
-    return _documents(seed, [_written()["instances/instances.json"], _with_every_form()])
+    return _documents(seed, [_drawable_name()["instances/instances.json"], _with_every_form()])
 
 
 @functools.cache
 def _with_every_form() -> bytes:
     """The instances of `trees.coco`, with all mask formats, for the photos of the other file."""
-    document = json.loads(_written()["coco/annotations/instances_val2017.json"])
+    document = json.loads(_drawable_name()["coco/annotations/instances_val2017.json"])
     for image, name in zip(document["images"], ("a.jpg", "b.jpg"), strict=True):
         image["file_name"] = name
     return json.dumps(document).encode()
 
 
 def panoptic_png(seed: int) -> bytes:
-    content = mutated([_written()["panoptic/panoptic/a.png"], _png("P"), _png("RGBA"), _png("I;16")], seed)
+    content = mutated([_drawable_name()["panoptic/panoptic/a.png"], _png("P"), _png("RGBA"), _png("I;16")], seed)
     return _with_checksums(content) if seed % 2 else content
 
 
 def mask(seed: int) -> bytes:
-    content = mutated([_written()["masks/masks/a.png"], _png("P"), _png("1"), _png("I;16"), _png("I")], seed)
+    content = mutated([_drawable_name()["masks/masks/a.png"], _png("P"), _png("1"), _png("I;16"), _png("I")], seed)
     return _with_checksums(content) if seed % 2 else content
 
 
@@ -86,7 +86,7 @@ def _folder(path: Path, name: str) -> Path:
     """The valid data set `name` next to `path`."""
     root = path.parent / name
     if not root.exists():
-        for file, content in _written().items():
+        for file, content in _drawable_name().items():
             if file.startswith(f"{name}/"):
                 (path.parent / file).parent.mkdir(parents=True, exist_ok=True)
                 (path.parent / file).write_bytes(content)
