@@ -20,6 +20,7 @@ def test_the_tour_visits_every_part_and_changes_nothing(browser: Any, address: s
     for step in range(STEPS):
         card = visit.tab.locator(".tour")
         assert card.locator(".count").inner_text() == f"Step {step + 1} of {STEPS}"
+        visit.tab.wait_for_selector(".toured")  # marked in the next animation frame
         assert visit.tab.locator(".toured").count() == 1
         seen.append(visit.tab.locator("#tabs [role=tab][aria-selected=true]").first.inner_text())
         box = card.bounding_box()
