@@ -152,11 +152,9 @@ class EfficientNetLite2Extractor(nn.Module):
 
 def fine_map(levels: tuple[Tensor, ...], dense: Tensor) -> Tensor:
     """The dense map, the levels at strides 4, 8 and 16, and their squares: (B, 1280 + 192 + 192, H/16, W/16)."""
-    fine = [levels[0], levels[1], levels[2]]
-    maps = [
-        F.avg_pool2d(x, step) for power in (1, 2) for x, step in zip((x**power for x in fine), (4, 2, 1), strict=True)
-    ]
-    return torch.cat([F.interpolate(dense, scale_factor=2.0), *maps], dim=1)
+    steps = zip(levels[:3], (4, 2, 1), strict=True)  # levels and their cells per cell at stride 16, along a side
+    means, squares = zip(*((F.avg_pool2d(x, step), F.avg_pool2d(x * x, step)) for x, step in steps), strict=True)
+    return torch.cat([F.interpolate(dense, scale_factor=2.0), *means, *squares], dim=1)
 
 
 FeatureExtractor = ClipConvNeXt | ClipResNet | EfficientNetLite2Extractor

@@ -48,7 +48,7 @@ class Regions:
     def join(parts: Sequence["Regions"]) -> "Regions":
         """Concatenates regions of several sources."""
         return Regions(
-            torch.cat([part.features for part in parts if len(part.features)]),
+            torch.cat([part.features for part in parts]),
             *(
                 np.concatenate([getattr(part, name) for part in parts])
                 for name in ("category_ids", "photos", "short_sides", "areas")
@@ -156,7 +156,7 @@ def _segments_of_view(
     segments = [s for s in photo.segments if s.id in visible and not s.is_crowd]
     identity = photo_identity(folder, photo)
     if not segments:
-        return _regions(torch.zeros(0, 0), [], identity, side, [])
+        return _regions(torch.zeros(0), [], identity, side, [])
     dense = dense_map(encoder, image)
     weights = coverage(segment_map, [s.id for s in segments], dense.shape[-2:])
     areas = [float((segment_map == s.id).mean()) for s in segments]

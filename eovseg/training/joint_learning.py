@@ -219,7 +219,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
     extractor = EfficientNetLite2Extractor(config.maps == "fine").eval()
     extractor.to(memory_format=torch.channels_last)
     image_encoder = extractor.tower
-    regions = gather(data, cache, extractor, config.seed)
+    regions = gather(data, cache and cache / config.maps, extractor, config.seed)
     (training, labels), (validation, validation_labels) = split_regions(data, regions)
     coco = Vocabulary.preset("coco-panoptic-133")
     class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
