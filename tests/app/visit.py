@@ -22,7 +22,7 @@ class Visit:
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("dialog", lambda dialog: (self.complaints.append("a dialog opened"), dialog.dismiss()))
         self.tab.goto(address)
-        self.tab.wait_for_selector(".stage[data-ready]")
+        self.tab.wait_for_selector(".stage[data-ready]", state="attached")  # a link may open another tab
 
     @property
     def token(self) -> str:
