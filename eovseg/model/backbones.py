@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eovseg.errors import CheckpointError
-from eovseg.model.classifier import pool_by_masks, resize_masks
+from eovseg.model.classifier import pool_by_cover, pool_by_masks, resize_masks
 from eovseg.model.config import ModelConfig
 from eovseg.model.efficientnet import FEATURE_CHANNELS, load_efficientnet_lite2
 from eovseg.model.joint_space import JointSpace
@@ -147,7 +147,7 @@ class EfficientNetLite2Extractor(nn.Module):
 
     def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:
         """Joint-space embedding of every mask: (B, F, h, w), (B, Q, h', w') -> (B, Q, 384), not normalised."""
-        return self.joint_space(pool_by_masks(dense, mask_logits))
+        return self.joint_space(pool_by_cover(dense, mask_logits))
 
 
 def fine_map(levels: tuple[Tensor, ...], dense: Tensor) -> Tensor:

@@ -23,6 +23,17 @@ def pool_by_masks(features: Tensor, mask_logits: Tensor) -> Tensor:
     return sum_inside(features, masks) / (masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8)
 
 
+def pool_by_cover(features: Tensor, mask_logits: Tensor) -> Tensor:
+    """Like `pool_by_masks`, but a mask that is empty at the features' size is averaged over the cells that it touches.
+
+    Each cell is weighted by the share that the mask covers. h' and w' must be the same multiple of h and w.
+    """
+    masks = hard_masks(mask_logits, features)
+    shares = F.avg_pool2d((mask_logits > 0).to(features.dtype), mask_logits.shape[-1] // features.shape[-1])
+    masks = torch.where((masks > 0).flatten(2).any(-1)[..., None, None], masks, shares)
+    return sum_inside(features, masks) / (masks.sum(dim=(-1, -2)).unsqueeze(-1) + 1e-8)
+
+
 def hard_masks(mask_logits: Tensor, features: Tensor) -> Tensor:
     """Binary masks (logit > 0, i.e. sigmoid > 0.5) at the features' size: (B, Q, h', w') -> (B, Q, h, w)."""
     return (resize_masks(mask_logits, features.shape[-2:]) > 0).to(features.dtype)

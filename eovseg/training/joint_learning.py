@@ -32,9 +32,9 @@ from eovseg.training.joint_space import JointSpaceConfig
 from eovseg.vocabulary import Vocabulary
 from eovseg.whole_files import whole_file, write_whole
 
-SHORT_SIDES = (256, 384, 512)  # of the fixed views, pixels
-RANDOM_VIEWS = 4
-UNLABELLED_VIEWS, UNLABELLED_BOXES = 2, 12
+SHORT_SIDES = (384,)  # of the fixed views, pixels
+RANDOM_VIEWS = 2
+UNLABELLED_VIEWS, UNLABELLED_BOXES = 1, 12
 SMALLEST_AREA = 0.0008  # fraction of a view; features of smaller regions are dominated by their surroundings
 WARM_UP = 50
 TEST_SOURCE = "lvis_val_subset"  # its classes and photos are never trained on
@@ -232,7 +232,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
         return space.eval().requires_grad_(False)
 
     space = learn(lesson)
-    middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[1])
+    middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[0])
     calibrate(space, validation.features[middle], validation_labels[middle], class_words)
     test = joint_report.unseen_test(regions[TEST_SOURCE], PanopticFolder(data / TEST_SOURCE), coco, encode)
     report = {

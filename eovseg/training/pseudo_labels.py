@@ -4,6 +4,8 @@ Each photo and its mirror image are segmented; pixels on which the results agree
 (after Yang et al. 2022, who use the agreement of several checkpoints). The output is a COCO panoptic folder for
 `eovseg train --also FOLDER`. With `--complete`, PHOTOS is such a folder with labels of some classes only: they are
 kept, and pixels without a label get classes that the folder does not label.
+
+With `--outlines`, Segment Anything draws the outlines, and `--boxes` adds the objects of a detector (`outlines.py`).
 """
 
 import argparse
@@ -11,7 +13,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
 from eovseg.data.labelled_folder import Photo
 from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
-from eovseg.errors import ConfigError, run_command
+from eovseg.errors import ConfigError, DataError, run_command
+from eovseg.training.outlines import Box, SegmentAnything, outlined, read_boxes, stuff_regions, thing_boxes
 from eovseg.vocabulary import TRAINING_PRESET
 from eovseg.whole_files import write_whole
 
@@ -85,8 +88,12 @@ class PseudoLabels:
         preset: str = TRAINING_PRESET,
         coco: bool = False,
         complete: PanopticFolder | None = None,
+        outlines: SegmentAnything | None = None,
+        boxes: Mapping[str, Sequence[Box]] | None = None,
     ) -> None:
         self.coco = coco
+        self.outlines = outlines
+        self.boxes = boxes
         self.complete = complete
         self._labelled = {photo.file_name: photo for photo in complete.photos} if complete else {}
         self.table = ClassTable.preset(preset)
@@ -107,7 +114,12 @@ class PseudoLabels:
         pixels, labelled = read_photo(photo), self._labelled.get(photo.name)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
-        segments = [(number, self.table.ids[index], False) for number, index in enumerate(classes, start=1)]
+        categories = [self.table.ids[index] for index in classes]
+        if self.outlines:
+            classed = [self.categories[category] for category in categories]
+            boxes = thing_boxes(ids, classed) if self.boxes is None else self.boxes.get(photo.name, ())
+            ids, categories = outlined(self.outlines, pixels, stuff_regions(ids, classed), boxes)
+        segments = [(number, category, False) for number, category in enumerate(categories, start=1)]
         if self.complete and labelled:
             ids, segments = completed(self.complete, labelled, ids, segments)
         write_segment_ids(self.folder / "panoptic" / _png_name(photo.name), ids)
@@ -200,6 +212,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_model_options(parser)
     parser.add_argument("--overlap", type=float, default=0.5, help="minimum agreement of a segment, 0..1 (0.5)")
     parser.add_argument("--score", type=float, default=0.1, help="minimum score of a segment, 0..1 (0.1)")
+    parser.add_argument(
+        "--outlines",
+        type=Path,
+        nargs=2,
+        metavar=("ENCODER", "DECODER"),
+        help="ONNX files of Segment Anything, which draws the outlines",
+    )
+    parser.add_argument("--boxes", type=Path, help="detections in COCO's format, used with --outlines")
+    parser.add_argument("--box-score", type=float, default=0.4, help="minimum score of a detection, 0..1 (0.4)")
     parser.add_argument("--limit", type=int, help="label only the first N photos")
     parser.add_argument("--coco", action="store_true", help="photos are from COCO: store the ids in their names")
     parser.add_argument(
@@ -212,9 +233,11 @@ def run(options: argparse.Namespace) -> None:
     """Labels all photos not yet labelled; raises subclasses of `EovsegError`."""
     from eovseg.data.unlabelled import list_photos
 
-    for name in ("overlap", "score"):
+    for name in ("overlap", "score", "box_score"):
         if not 0.0 <= getattr(options, name) <= 1.0:
-            raise ConfigError(f"--{name} is {getattr(options, name)}; give a number from 0 to 1.")
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give a number from 0 to 1.")
+    if options.boxes and not options.outlines:
+        raise ConfigError("--boxes needs --outlines ENCODER DECODER, which turns boxes into masks.")
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     folder = PanopticFolder(options.photos) if options.complete else None
@@ -226,7 +249,14 @@ def run(options: argparse.Namespace) -> None:
     if options.coco:
         for photo in photos:
             coco_id(photo.name)
-    labels = PseudoLabels(options.output, coco=options.coco, complete=folder)
+    outlines = SegmentAnything(*options.outlines) if options.outlines else None
+    boxes = read_boxes(options.boxes, options.box_score) if options.boxes else None
+    labels = PseudoLabels(options.output, coco=options.coco, complete=folder, outlines=outlines, boxes=boxes)
+    if unknown := {box.category for row in (boxes or {}).values() for box in row} - labels.categories.keys():
+        raise DataError(
+            f"{options.boxes} has the category id {min(unknown)}, which is not in the class list {TRAINING_PRESET}; "
+            "give COCO's ids."
+        )
     left = [photo for photo in photos if photo.name not in labels.done]
     predictor = chosen_model(options)
     for photo in tqdm(left, unit="photo", disable=None):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from eovseg.model.classifier import pool_by_cover, pool_by_masks
 from eovseg.model.joint_space import JointSpace
 
 
@@ -57,3 +58,16 @@ def test_a_checkpoint_restores_every_part() -> None:
     pooled = torch.tensor([0.3, -0.8])
     torch.testing.assert_close(target(pooled), source(pooled))
     assert target.logit_scale == source.logit_scale
+
+
+def test_a_mask_smaller_than_a_cell_is_averaged_over_the_cells_that_it_touches() -> None:
+    features = torch.arange(2 * 3 * 4.0).reshape(1, 2, 3, 4)
+    masks = torch.full((1, 3, 24, 32), -1.0)
+    masks[0, 0, 8:24, 0:16] = 1.0  # four whole cells
+    masks[0, 1, 9, 12:20] = 1.0  # four pixels in each of the cells (1, 1) and (1, 2)
+    masks[0, 2, 0, 7:10] = 1.0  # one pixel in the cell (0, 0), two in (0, 1)
+    pooled = pool_by_cover(features, masks)[0]
+    torch.testing.assert_close(pooled[0], pool_by_masks(features, masks)[0, 0])
+    torch.testing.assert_close(pooled[1], features[0, :, 1, 1:3].mean(-1))
+    torch.testing.assert_close(pooled[2], (features[0, :, 0, 0] + 2 * features[0, :, 0, 1]) / 3)
+    assert torch.equal(pool_by_masks(features, masks)[0, 1:], torch.zeros(2, 2))
