@@ -9,9 +9,9 @@ from pathlib import Path
 
 import eovseg
 from eovseg.assets import asset_path
+from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import ConfigError, run_command
-from eovseg.whole_files import write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def _selection(options: argparse.Namespace) -> None:
     origin = Origin.of(options.checkpoint or default_checkpoint(variant))
     found = measure_selection(predictor, folder, folder.photos[: options.limit], words)
     document = {"data": folder.name, "variant": variant, "origin": asdict(origin), **found.to_json()}
-    write_whole(options.out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(options.out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print(f"{len(found.spreads)} photos, {len(found.pairs)} pairs of photo and word")
     for name, row in found.summary.items():
         print(f"{name}: {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")

@@ -18,7 +18,7 @@ GAP = 12
 def contact_sheet(results: "Sequence[eovseg.Result]", columns: int = 2, width: int = WIDTH) -> Image.Image:
     """Photo and overlay side by side for every result, `columns` pairs per row, on white.
 
-    All photos of a row have the same height and together fill its width; `width` is the average of one in pixels.
+    All photos of a row have the same height and together fill its width; `width` is their average width in pixels.
     """
     rows = [results[i : i + columns] for i in range(0, len(results), columns)]
     heights = [_row_height(row, len(row) * width) for row in rows]

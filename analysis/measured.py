@@ -1,4 +1,4 @@
-"""Numbers that this project measured and stores in assets/evaluation, as table rows beside the paper's."""
+"""Numbers that this project measured and stores in assets/evaluation, as table rows next to the paper's numbers."""
 
 import csv
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The look of all figures, for paper and screen: colours, colour maps and sizes, without any plotting library."""
+"""The style of all figures, for paper and screen: colours, colour maps and sizes, without any plotting library."""
 
 from typing import Any
 

@@ -29,7 +29,7 @@ class VariantCost:
     multiply_adds: int
 
     @property
-    def photos_a_second(self) -> float:
+    def photos_per_second(self) -> float:
         """Photos per second at batch size 1, including composition, with cached words."""
         return 1000 / self.times.total
 

@@ -1,4 +1,4 @@
-"""The look of the page: theme, style sheets and the fixed HTML. Everything that is not fixed is escaped."""
+"""The appearance of the page: theme, style sheets and the fixed HTML. Everything that is not fixed is escaped."""
 
 import html
 from pathlib import Path

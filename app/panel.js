@@ -2,7 +2,7 @@
 // {model, models, settings, defaults}; a setting that has the model's own value is not in `settings`.
 
 const find = (selector) => element.querySelector(selector);
-const DIALS = [
+const SLIDERS = [
   ["alpha", "α · training words", "Weight of the frozen image encoder for words that the model was trained on: 0 ignores it, 1 uses nothing else"],
   ["beta", "β · new words", "The same weight for words that were not in the training, which the trained classifier recognises less well"],
   ["score_threshold", "Minimum score", "Drops segments whose best word has a lower score. This is the score before calibration, listed under “Why this class”, not the calibrated score shown on segments"],
@@ -18,9 +18,9 @@ const TERMS = [
 const UNUSED = { semantic: ["score_threshold", "overlap_threshold"], instance: ["overlap_threshold", "void_threshold"] };
 let sent = "";
 
-for (const [name, title, hint] of DIALS) {
+for (const [name, title, hint] of SLIDERS) {
   const row = document.createElement("div");
-  row.className = "dial";
+  row.className = "slider";
   row.dataset.name = name;
   row.title = hint;
   const label = document.createElement("label");
@@ -32,12 +32,12 @@ for (const [name, title, hint] of DIALS) {
   const back = document.createElement("button");
   back.type = "button";
   row.append(label, back, input);
-  find(".dials").append(row);
+  find(".sliders").append(row);
   input.addEventListener("input", () => set(name, Number(input.value)));
   back.addEventListener("click", () => set(name, undefined));
 }
 
-for (const [title, hint] of [TERMS[0], ...DIALS.map(([, title, hint]) => [title, hint]), ...TERMS.slice(1)]) {
+for (const [title, hint] of [TERMS[0], ...SLIDERS.map(([, title, hint]) => [title, hint]), ...TERMS.slice(1)]) {
   const term = document.createElement("dt");
   const meaning = document.createElement("dd");
   term.textContent = title;
@@ -69,7 +69,7 @@ function show() {
       input.checked = input.value === (settings[name] ?? defaults[name]);
     }
   }
-  for (const row of element.querySelectorAll(".dial")) {
+  for (const row of element.querySelectorAll(".slider")) {
     const name = row.dataset.name;
     const own = defaults[name];
     const value = settings[name] ?? own;
@@ -85,8 +85,8 @@ function show() {
     row.style.setProperty("--at", value ?? 0);
     back.textContent = value === null ? "auto" : value.toFixed(2);
     back.disabled = !(name in settings);
-    back.title = "Back to " + text;
-    back.setAttribute("aria-label", `${row.querySelector("label").textContent}: back to ${text}`);
+    back.title = "Reset to " + text;
+    back.setAttribute("aria-label", `${row.querySelector("label").textContent}: reset to ${text}`);
   }
   const edges = find("#set-edges");
   edges.checked = settings.edges ?? defaults.edges;

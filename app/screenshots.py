@@ -88,7 +88,10 @@ def pin(tab: Any) -> None:
 
 
 def photograph(browser: Any, address: str, viewport: Viewport, shots: Sequence[Shot], folder: Path) -> list[Path]:
-    """Writes the screenshots of one look; raises Playwright's `TimeoutError` if a tab does not appear."""
+    """Writes the screenshots of one window size and colour scheme.
+
+    Raises Playwright's `TimeoutError` if a tab does not appear.
+    """
     context = browser.new_context(
         viewport={"width": viewport.width, "height": 900}, color_scheme="dark" if viewport.dark else "light"
     )

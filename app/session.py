@@ -146,7 +146,7 @@ class Session:
         """Writes the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) to `folder`."""
         with exclusive(self):
             result = self.result
-        assert result is not None, "files can be asked for only after the first run"
+        assert result is not None, "files can be requested only after the first run"
         path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
         path.write_bytes(archive(result, kind))
         return path

@@ -40,7 +40,7 @@ def subject_value(session: Session) -> dict[str, Any]:
     """
     with exclusive(session):
         result, pinned = session.result, session.chosen
-    assert result is not None, "pictures can be asked for only after the first run"
+    assert result is not None, "pictures can be requested only after the first run"
     ids, name = _subject_of(result, pinned)
     if not ids:
         return {}

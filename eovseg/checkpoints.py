@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eovseg.assets import asset_path
+from eovseg.atomic_files import atomic_file, write_atomically
 from eovseg.embeddings import default_cache_directory
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
-from eovseg.whole_files import whole_file, write_whole
 
 FORMAT = "eovseg-1"
 _TORCH_STARTS = (b"PK", b"\x80")  # of files by `torch.save`: a zip file, in old versions a pickle
@@ -308,7 +308,7 @@ def save_checkpoint(
     words = None if training_words is None else list(training_words)
     header = json.dumps({"config": config.to_dict(), "complete": complete, "training_words": words}, ensure_ascii=False)
     try:
-        with whole_file(path) as part:
+        with atomic_file(path) as part:
             save_file(stored, part, metadata={"format": FORMAT, "header": header})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f'The file "{path}" cannot be written ({error}).') from error
@@ -365,7 +365,7 @@ def check_record(path: Path, digest: str) -> None:
         recorded = record.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         with contextlib.suppress(OSError):  # the cache may be shared and read-only
-            write_whole(record, f"{digest}\n")
+            write_atomically(record, f"{digest}\n")
         return
     except OSError as error:
         raise CheckpointError(f'The checksum file "{record}" cannot be read ({error.strerror}).') from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
 _NO_WORDS = (
-    'No words were given: say with -v what to look for, such as -v "dog; grass: stuff", '
+    'No words were given: use -v to say what to look for, such as -v "dog; grass: stuff", '
     "or name a preset (-v everyday) or a file of words."
 )
 _SETTINGS = ("task", "ensemble", *SHARES, "composition", "edges", "calibration")

@@ -43,7 +43,8 @@ def load(
         raise ConfigError(f"The backend openvino supports float32 and bfloat16 on the CPU, not {dtype} on {target}.")
     if dtype == "bfloat16" and not has_bfloat16(target):
         warnings.warn(
-            f"dtype='bfloat16' is slower than float32 here: {target} has none in hardware, so torch emulates it.",
+            f"dtype='bfloat16' is slower than float32 here: "
+            f"{target} has no hardware support for it, so torch emulates it.",
             stacklevel=2,
         )
     path = Path(checkpoint) if checkpoint is not None else default_checkpoint(config.variant)

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from eovseg.atomic_files import write_atomically
 from eovseg.colours import id_to_rgb
 from eovseg.errors import EovsegError
 from eovseg.formats import FILES, WRITERS, path_of, with_needs
 from eovseg.formats.photo import PhotoFile, json_bytes, png_bytes
 from eovseg.segmented import SegmentedPhoto
 from eovseg.stems import clean_stem
-from eovseg.whole_files import write_whole
 
 _IMAGE_ID = 1  # each file describes one photo
 
@@ -269,9 +269,9 @@ def file_of(kind: str, stem: str) -> PurePath:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file with `write_whole`; raises `EovsegError` if that fails."""
+    """Writes a file with `write_atomically`; raises `EovsegError` if that fails."""
     try:
-        write_whole(path, content, one_of_many=True)
+        write_atomically(path, content, one_of_many=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise EovsegError(f'Results cannot be written to "{path.parent}" ({reason}).') from error

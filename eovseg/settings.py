@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 from eovseg.choices import Task
 from eovseg.errors import ConfigError
 from eovseg.model.config import SHARES, Composition, Ensemble, ModelConfig, check_calibration
-from eovseg.typed_settings import check_words, share, shown, suggest_misspelt_names
+from eovseg.typed_settings import check_words, checked_fraction, shown, suggest_misspelt_names
 
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
 
@@ -43,7 +43,7 @@ class Settings:
         for name in SHARES:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, share(name, value))
+                object.__setattr__(self, name, checked_fraction(name, value))
         if self.edges is not None and not isinstance(self.edges, bool):
             raise ConfigError(f"edges={shown(self.edges)} is not allowed; choose True or False.")
         pair = tuple(self.calibration) if isinstance(self.calibration, list) else self.calibration

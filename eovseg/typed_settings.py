@@ -59,7 +59,7 @@ def check_words(settings: Any) -> None:
         check_word(name, getattr(settings, name), hint)
 
 
-def share(name: str, value: Any) -> float:
+def checked_fraction(name: str, value: Any) -> float:
     """`value` as a float; raises `ConfigError` unless it is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or value < 0 or not value <= 1:
         raise ConfigError(f"{name}={shown(value)} is outside 0 to 1.")

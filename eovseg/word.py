@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.errors import VocabularyError
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.images import ImageSource
@@ -124,7 +124,7 @@ class Word:
         if path.suffix.lower() != SUFFIX:
             raise VocabularyError(f'The file of a word by example must end in "{SUFFIX}", but "{path.name}" does not.')
         try:
-            write_whole(path, self.to_bytes())
+            write_atomically(path, self.to_bytes())
         except OSError as error:
             raise VocabularyError(f'The word cannot be written to "{path}" ({error.strerror or error}).') from error
         return path

@@ -68,6 +68,6 @@ def test_emulated_bfloat16_gets_a_warning(able: bool, monkeypatch: pytest.Monkey
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         predictor = eovseg.load("xs", device="cpu", dtype="bfloat16")
-    sentence = "dtype='bfloat16' is slower than float32 here: cpu has none in hardware, so torch emulates it."
+    sentence = "dtype='bfloat16' is slower than float32 here: cpu has no hardware support for it, so torch emulates it."
     assert [str(warning.message) for warning in told] == ([] if able else [sentence])
     assert predictor.dtype == "bfloat16", "the numbers are those of bfloat16 on every processor"

@@ -34,16 +34,16 @@ from eovseg.errors import CheckpointError, ConfigError
 from eovseg.predictor import Predictor
 
 LEAD = (
-    "Patches with similar features get the same colour. Compare early and late blocks, change the number of groups, "
+    "Patches with similar features get the same colour. Compare early and late blocks, change the number of clusters, "
     "and see which block separates your segments best and how many milliseconds it takes to reach it."
 )
 LEGEND = (
-    "AMI: adjusted mutual information of groups and segments; 1 is the same partition, 0 is chance. Border F: F-score "
-    "of their borders within 3 pixels, 0 to 1. Time: from the pixels to the end of the block, median on {machine}. "
-    "Groups that overlap most have the same colour in all cells."
+    "AMI: adjusted mutual information of clusters and segments; 1 is the same partition, 0 is chance. Boundary F: "
+    "F-score of their boundaries within 3 pixels, 0 to 1. Time: from the pixels to the end of the block, median on "
+    "{machine}. Clusters that overlap most have the same colour in all cells."
 )
 View = Literal["clusters", "components"]
-VIEWS: dict[View, str] = {"clusters": "Groups (k-means)", "components": "Components (PCA)"}
+VIEWS: dict[View, str] = {"clusters": "Clusters (k-means)", "components": "Components (PCA)"}
 assert set(VIEWS) == set(get_args(View))
 SMALLEST_K, LARGEST_K, START_K = 2, 12, 6
 SHORT_NAMES = {name.split()[0].lower(): name for name in HUB_MODELS}  # dinov2, sam, clip
@@ -127,7 +127,7 @@ def cells(session: Session, layers: Layers, k: float) -> list[ClusterCell]:
 
 
 def cell_pictures(layers: Layers, found: Sequence[ClusterCell], view: str) -> list[np.ndarray]:
-    """A small picture (h, w, 3) uint8 for each cell: groups in matched colours, or principal components as colours."""
+    """A small picture (h, w, 3) uint8 of each cell: clusters in matched colours, or principal components as colours."""
     if view not in VIEWS:
         raise ConfigError(f"view={view[:40]!r} is not allowed; choose one of {', '.join(VIEWS)}.")
     if view == "clusters":
@@ -154,15 +154,16 @@ def grid_html(session: Session, layers: Layers, k: int, view: str) -> str:
     )
     truth = picture(
         photo_address(result.overlay(opacity=0.85, labels=False)), f"Segments: {', '.join(result.names) or 'none'}",
-        f"The {len(result.segments)} segments that the groups are compared with", "truth",
+        f"The {len(result.segments)} segments that the clusters are compared with", "truth",
     )  # fmt: skip
     legend = paragraph(LEGEND.format(machine=machine_name(session.predictor.device)), "quiet")
     return f'<div class="versus">{truth}{legend}</div>' + models + absent
 
 
 def _cell_html(cell: ClusterCell, pixels: np.ndarray, view: str, shape: tuple[int, ...]) -> str:
-    agreement = f"AMI {plain_number(cell.mutual_information)}, border F {plain_number(cell.boundary_f_score)}"
-    shows = f"{'Groups' if view == 'clusters' else 'Principal components'} in {cell.source}, {cell.layer}: {agreement}"
+    agreement = f"AMI {plain_number(cell.mutual_information)}, boundary F {plain_number(cell.boundary_f_score)}"
+    title = "Clusters" if view == "clusters" else "Principal components"
+    shows = f"{title} in {cell.source}, {cell.layer}: {agreement}"
     patches = f"{cell.labels.shape[1]} x {cell.labels.shape[0]} patches"
     return (
         f'<li style="--ratio: {shape[1] / shape[0]:.4f}">{picture(exact_address(pixels), shows, kind="patches")}'
@@ -173,15 +174,15 @@ def _cell_html(cell: ClusterCell, pixels: np.ndarray, view: str, shape: tuple[in
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    with gr.Row(elem_classes="look-controls"):
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
+    with gr.Row(elem_classes="tab-controls"):
         k = gr.Slider(
-            SMALLEST_K, LARGEST_K, START_K, step=1, label="Number of groups (k)", elem_id="clustering-k",
-            elem_classes="look-control", min_width=0,
+            SMALLEST_K, LARGEST_K, START_K, step=1, label="Number of clusters (k)", elem_id="clustering-k",
+            elem_classes="tab-control", min_width=0,
         )  # fmt: skip
         view = gr.Radio(
             [(title, key) for key, title in VIEWS.items()], value="clusters", label="Show", elem_id="clustering-view",
-            elem_classes="look-control", min_width=0,
+            elem_classes="tab-control", min_width=0,
         )  # fmt: skip
     grid = html_component("clustering-grid", main=True)
 
@@ -224,7 +225,7 @@ def endpoints(page: Page) -> None:
     ) -> Answer:
         """Cluster the patch features in every block of every model of the server, and compare them with the segments.
 
-        `words` and `preset` make the segments, as in /segment. `k`: number of groups, 2 to 12. `view`: what the files
+        `words` and `preset` make the segments, as in /segment. `k`: number of clusters, 2 to 12. `view`: what the files
         show, "clusters" or "components". Returns for each block the labels (rows of patches, matched between blocks),
         adjusted mutual information and boundary F-score with the segments, the milliseconds to reach the block, and a
         PNG file. Each model that is not installed has a sentence that says how to get it.

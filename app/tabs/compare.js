@@ -102,7 +102,7 @@ async function render() {
   if (value.point) {
     pair.tabIndex = 0;
     pair.setAttribute("role", "application");
-    pair.setAttribute("aria-label", "Picture. Arrow keys move the cross, Enter picks its pixel.");
+    pair.setAttribute("aria-label", "Picture. The arrow keys move the crosshair, Enter picks its pixel.");
     place((value.point[0] + 0.5) / value.size[0], (value.point[1] + 0.5) / value.size[1]);
   }
   marks.replaceChildren(...value.rows.map(frame));

@@ -45,7 +45,7 @@ def comparison(elem_id: str) -> gr.HTML:
         js_on_load=(_HERE / "compare.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id=elem_id,
-        elem_classes="look main",
+        elem_classes="tab-body main",
     )
 
 

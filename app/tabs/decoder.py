@@ -131,8 +131,8 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    segment = gr.Dropdown([], label="Segment", elem_id="decoder-segment", elem_classes="look-control")
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
+    segment = gr.Dropdown([], label="Segment", elem_id="decoder-segment", elem_classes="tab-control")
     strip = html_component("decoder-strip", main=True)
 
     def shown(session: Session, chosen: int | None) -> tuple[str]:

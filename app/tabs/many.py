@@ -54,13 +54,13 @@ def many_component() -> gr.HTML:
         js_on_load=(_HERE / "many.js").read_text(encoding="utf-8").replace("MAX_FILES", str(MAX_FILES)),
         apply_default_css=False,
         elem_id="many",
-        elem_classes="look",
+        elem_classes="tab-body",
     )  # fmt: skip
 
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
     words = html_component("many-words")
     many = many_component()
     pack_file, film = gr.File(visible=False), gr.File(visible=False)

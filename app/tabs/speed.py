@@ -74,7 +74,7 @@ def times_html(times: PartTimes) -> str:
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
     shown = html_component("speed-times", main=True)
     again = gr.Button(f"Measure {RUNS} times", elem_id="speed-again", size="sm")
 

@@ -37,9 +37,9 @@ WHAT_IS_SHOWN: dict[Mode, str] = {
     ),
     "trained": (
         "Shown: two XS models that were trained in the same way for a few hundred steps, one without TDEE and one "
-        "with it; neither is the model of the Segment tab. Everything can differ between them, also the masks, and "
-        "much of it by chance. After so few steps the model without TDEE scored higher, also with another seed; in the "
-        "paper, with 500 times as many steps, it scored lower."
+        "with it; neither is the model of the Segment tab. Everything can differ between them, including the masks, "
+        "and many differences are due to chance. After so few steps, the model without TDEE scored higher, also with "
+        "another seed; in the paper, with 500 times as many steps, it scored lower."
     ),
 }
 NEEDED: dict[Mode, tuple[str, str]] = {
@@ -206,10 +206,10 @@ def routers_html(session: Session) -> str:
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
     mode = gr.Radio(
         [(title, key) for key, title in MODES.items()], value="off", label="What “without” means",
-        elem_id="tdee-mode", elem_classes="look-control",
+        elem_id="tdee-mode", elem_classes="tab-control",
     )  # fmt: skip
     missing = html_component("tdee-missing")
     said = html_component("tdee-said")

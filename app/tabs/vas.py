@@ -58,7 +58,8 @@ WITHOUT_VAS = "This model has no VAS, so there is nothing to compare. Choose ano
 MEASURES: dict[Measure, str] = {"scaled dot product": "Dot product", "cosine": "Cosine"}
 assert set(MEASURES) == set(get_args(Measure))
 ABOUT_MEASURES = (
-    "Dot product: what VAS itself uses; it depends on the length of the features, too. Cosine: only their direction."
+    "Dot product: what VAS itself uses; it also depends on the length of the features. "
+    "Cosine: depends only on their direction."
 )
 UNITS: dict[Measure, str] = {
     "scaled dot product": "scaled dot product in VAS's own space, no unit",
@@ -222,17 +223,17 @@ def weights_html(session: Session) -> str:
 
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
-    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="look")
-    with gr.Row(elem_classes="look-controls"):
+    gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
+    with gr.Row(elem_classes="tab-controls"):
         word = gr.Dropdown(
             [], label="Word", info="Choose one of yours, or type any other and press Enter", allow_custom_value=True,
-            elem_id="vas-word", elem_classes="look-control", min_width=0,
+            elem_id="vas-word", elem_classes="tab-control", min_width=0,
         )  # fmt: skip
         measure = gr.Radio(
             [(title, key) for key, title in MEASURES.items()], value="scaled dot product", label="Similarity",
-            info=ABOUT_MEASURES, elem_id="vas-measure", elem_classes="look-control", min_width=0,
+            info=ABOUT_MEASURES, elem_id="vas-measure", elem_classes="tab-control", min_width=0,
         )  # fmt: skip
-    with gr.Row(elem_classes="look-columns"):
+    with gr.Row(elem_classes="tab-columns"):
         with gr.Column(min_width=0):
             pictures = comparison("vas-stage")
             focus = html_component("vas-focus")

@@ -25,7 +25,7 @@ RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always
 
 def html_component(elem_id: str, main: bool = False) -> gr.HTML:
     """An HTML component for the fragments of app/tabs/pieces.py; a tab's `main` one shows that the model runs."""
-    return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="look main" if main else "look")
+    return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="tab-body main" if main else "tab-body")
 
 
 def add_endpoint(function: Callable[..., Answer], name: str, own: Callable[[], list[Component]]) -> None:

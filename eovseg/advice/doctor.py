@@ -33,7 +33,7 @@ _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 @dataclass(frozen=True)
 class Rivals:
-    """Two words of the list that are close on `segments` segments; `synonyms` tells whether they are synonyms."""
+    """Two words of the list that are close on `segments` segments; `synonyms` says whether they are synonyms."""
 
     words: tuple[str, str]
     segments: int

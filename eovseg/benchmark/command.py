@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from eovseg.atomic_files import atomic_file
 from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
 from eovseg.errors import ConfigError
-from eovseg.whole_files import whole_file
 
 # Takes less than half an hour on two cores, because words and sizes are varied for one network only.
 QUICK = (
@@ -130,7 +130,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Writes a CSV with the columns of all rows, atomically."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)

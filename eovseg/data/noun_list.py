@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.data.label_files import read_json
 from eovseg.errors import any_encoding, exit_code
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
-from eovseg.whole_files import write_whole
 
 PRESETS = (TRAINING_PRESET, "everyday", "coco-stuff-171", "ade20k-150", "ade20k-847")
 LVIS_IDS = 10_000  # first category id of the LVIS names that are not COCO's
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         found = nouns(options.data)
-        write_whole(options.output, found.to_text().replace("; ", "\n") + "\n")
+        write_atomically(options.output, found.to_text().replace("; ", "\n") + "\n")
         print(f"{options.output}: {len(found)} entries, {len(found.words)} names")
         embed(found, options.output.with_name(f"{options.output.stem}-minilm.npz"))
 

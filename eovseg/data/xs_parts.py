@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.data.label_files import read_json
 from eovseg.data.panoptic_folder import read_segment_ids, write_segment_ids
 from eovseg.errors import DataError, run_command
-from eovseg.whole_files import write_whole
 
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
@@ -66,7 +66,7 @@ def gather(data: Path, name: Part, output: Path) -> int:
     if wanted:
         raise DataError(f"{len(wanted)} photos of the part {name} are not in {' or '.join(FOLDERS)} below {data}.")
     document = {"images": images, "annotations": annotations, "categories": categories}
-    write_whole(output / "panoptic.json", json.dumps(document))
+    write_atomically(output / "panoptic.json", json.dumps(document))
     return len(images)
 
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eovseg.atomic_files import write_atomically
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import validation_photos
 from eovseg.errors import run_command
 from eovseg.evaluation.paper import TABLE_4
 from eovseg.vocabulary import Vocabulary
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.evaluation.counts import Counts
@@ -107,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(measure(path, data, photos, Vocabulary.preset("coco-panoptic-133")))
             print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1][0].items()))
         table = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in with_gains(rows)]
-        write_whole(options.out, csv_text(table))
-        write_whole(options.out.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
+        write_atomically(options.out, csv_text(table))
+        write_atomically(options.out.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
         print(options.out)
 
     return run_command(parser, compare, argv)

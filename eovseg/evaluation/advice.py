@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.bootstrap import draws_of, interval
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.advice.kernels import Kernels
@@ -411,15 +411,15 @@ def run(options: argparse.Namespace) -> None:
         "sets": sets,
     }
     for name, rows in tables.items():
-        write_whole(options.out / f"{name}.csv", csv_text(rows))
+        write_atomically(options.out / f"{name}.csv", csv_text(rows))
         print(options.out / f"{name}.csv")
     timed = suggest_time(predictor, [folder.load_image(photo) for photo in folder.photos[:TIMED]])
     about = {"photos": len(photos), "data": folder.name, "origin": asdict(origin), "time": timed}
-    write_whole(options.out / "about.json", json.dumps(about, indent=1) + "\n")
+    write_atomically(options.out / "about.json", json.dumps(about, indent=1) + "\n")
     if options.honesty:
         limits = tuple(ListThresholds(n, evidence[n], probability[n]) for n in sorted(evidence))
         document = AdviceThresholds(str(origin.sha256), LEVEL, limits).to_json()
-        write_whole(options.honesty, json.dumps(document, indent=1) + "\n")
+        write_atomically(options.honesty, json.dumps(document, indent=1) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

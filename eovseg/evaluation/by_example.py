@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
 from eovseg.evaluation.bootstrap import draws_of, interval
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.data.panoptic_folder import PanopticFolder
@@ -289,7 +289,7 @@ def run(options: argparse.Namespace) -> None:
     for row in rows:
         print("  ".join(str(value) for value in row.values()))
     if options.out:
-        write_whole(options.out, csv_text(rows))
+        write_atomically(options.out, csv_text(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

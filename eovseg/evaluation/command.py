@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eovseg import distributed
+from eovseg.atomic_files import write_atomically
 from eovseg.checkpoints import default_checkpoint
 from eovseg.command_options import chosen_model, chosen_settings, read_words
 from eovseg.data.data_sets import open_data_set
@@ -24,7 +25,6 @@ from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
-from eovseg.whole_files import write_whole
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -143,5 +143,5 @@ def _show_sweep(rows: Sequence[SweepRow], out: Path | None) -> None:
     print("export with", *(shlex.join(["--set", f"{name}={json.dumps(value)}"]) for name, value in chosen.items()))
     if out:
         path = out / "sweep.csv"
-        write_whole(path, csv_text(records))
+        write_atomically(path, csv_text(records))
         print(path)

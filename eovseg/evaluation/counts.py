@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.errors import DataError
 from eovseg.evaluation.average_precision import ClassMatches
 from eovseg.evaluation.boundaries import BoundaryPixels
-from eovseg.whole_files import write_whole
 
 COUNTS_FILE = "counts.json.gz"
 
@@ -137,7 +137,7 @@ class Counts:
         ]
         text = json.dumps({"format": 1, "photos": photos}, ensure_ascii=False, separators=(",", ":"))
         path = folder / COUNTS_FILE
-        write_whole(path, gzip.compress(text.encode(), mtime=0))
+        write_atomically(path, gzip.compress(text.encode(), mtime=0))
         return path
 
 

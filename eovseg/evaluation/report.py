@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.evaluation.average_precision import InstanceReport
 from eovseg.evaluation.bootstrap import RESAMPLES
 from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
@@ -27,7 +28,6 @@ from eovseg.evaluation.panoptic_quality import PanopticQuality, PanopticReport
 from eovseg.evaluation.paper import REPORTED
 from eovseg.evaluation.semantic import SemanticReport, semantic_report
 from eovseg.evaluation.true_masks import CLASSIFIERS
-from eovseg.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Report:
             "report.txt": self.table() + "\n",
         }
         for name, text in texts.items():
-            write_whole(folder / name, text)
+            write_atomically(folder / name, text)
         paths = [folder / name for name in texts]
         return [*paths, self.counts.save(folder)]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eovseg.atomic_files import write_atomically
 from eovseg.errors import DataError, run_command
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.evaluation.counts import PhotoCounts
@@ -122,7 +122,7 @@ def show_comparison(here: "Report", there: "Report", out: Path | None = None) ->
     print(comparison_table(rows))
     if out:
         path = out / "against.csv"
-        write_whole(path, csv_text(rows))
+        write_atomically(path, csv_text(rows))
         print(path)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
+from eovseg.atomic_files import atomic_file
 from eovseg.errors import ConfigError
 from eovseg.export.tokenizer import write_tokenizer
 from eovseg.fast import exportable, optimise
@@ -21,7 +22,6 @@ from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, TextHalf, WordHalf
 from eovseg.fast.vas import WORDS_AT_ONCE
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, TextEmbeddings
-from eovseg.whole_files import whole_file
 
 TOLERANCE = 1e-4  # relative to the range of each output
 OPSET = 18
@@ -43,7 +43,7 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
     runtime = _packages()
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
     with ExitStack() as stack:
-        parts = {name: stack.enter_context(whole_file(output / name)) for name in FILES}
+        parts = {name: stack.enter_context(atomic_file(output / name)) for name in FILES}
         write_tokenizer(network.text_encoder, parts["tokenizer.json"])
         with torch.no_grad(), _no_fused_attention():
             writable = exportable(network)

@@ -6,9 +6,9 @@ from typing import get_args
 
 import numpy as np
 
+from eovseg.atomic_files import atomic_file
 from eovseg.command_options import read_words
 from eovseg.model.config import Variant
-from eovseg.whole_files import whole_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"{name}: differs from torch by at most {difference:.1e} of its range")
     if vocabulary is not None:
         rows = predictor.text_embeddings(vocabulary)
-        with whole_file(options.output / "words.npz") as part, part.open("wb") as file:
+        with atomic_file(options.output / "words.npz") as part, part.open("wb") as file:
             np.savez(
                 file,
                 words=rows.embeddings.numpy(),

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree
 
+from eovseg.atomic_files import atomic_file
 from eovseg.errors import EovsegError
 from eovseg.formats import coco, cvat, label_studio, path_of
 from eovseg.formats.photo import json_bytes
 from eovseg.vocabulary import Vocabulary
-from eovseg.whole_files import whole_file
 
 
 def write_instances(folder: Path, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ def _parts(folder: Path, kind: str, targets: Sequence[str]) -> Iterator[tuple[st
 def _combined_file(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file that is written atomically. Raises `EovsegError` if the block fails to read or write a document."""
     try:
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             yield file
     except (OSError, ValueError, ElementTree.ParseError) as error:
         reason = getattr(error, "strerror", None) or str(error)

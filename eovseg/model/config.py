@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from eovseg.errors import ConfigError
-from eovseg.typed_settings import check_words, fits, share, shown
+from eovseg.typed_settings import check_words, checked_fraction, fits, shown
 
 Variant = Literal["xs", "s", "m", "l"]
 Backbone = Literal["convnext_large_d_320", "RN50x4", "RN50", "efficientnet_lite2"]
@@ -107,7 +107,7 @@ class ModelConfig:
         check_words(self)
         for name in (*SHARES, "semantic_word_weight", "class_dropout"):
             if name != "void_threshold" or self.void_threshold is not None:
-                share(name, getattr(self, name))
+                checked_fraction(name, getattr(self, name))
         if self.calibration is not None:
             check_calibration(self.calibration)
         if self.spatial_block not in range(12):

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eovseg.atomic_files import atomic_file
 from eovseg.checkpoints import names_tensors
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig
-from eovseg.whole_files import whole_file
 
 _NAME = re.compile(r"checkpoint_(\d{7,})\.pt")
 
@@ -25,7 +25,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     The write is atomic and synced, so a crash leaves the previous checkpoints intact.
     """
     path = folder / f"checkpoint_{step:07d}.pt"
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_file(path) as part, part.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())

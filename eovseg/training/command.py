@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from eovseg import distributed
+from eovseg.atomic_files import write_atomically
 from eovseg.data.augment import Augmentation
 from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.errors import ConfigError, DataError
@@ -18,7 +19,6 @@ from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PredictorsInTraining, ShownPhoto, shown_photos, validation
 from eovseg.training.starting import even_features, starting_network
 from eovseg.vocabulary import Vocabulary
-from eovseg.whole_files import write_whole
 
 RECIPE_FILE = "recipe.json"
 AUGMENTATIONS = {"none": Augmentation.unchanged, "lsj": Augmentation.released, "full": Augmentation}
@@ -98,7 +98,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     resumed = arguments.resume and trainer.resume()
     if distributed.is_main():
-        write_whole(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
+        write_atomically(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
         print(_summary(network, batches, trainer, resumed), flush=True)
     return trainer.run(arguments.minutes)
 

@@ -10,13 +10,13 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.atomic_files import atomic_file
 from eovseg.data.label_files import read_photo
 from eovseg.data.panoptic_folder import PanopticFolder, Photo
 from eovseg.data.split import photo_identity
 from eovseg.data.unlabelled import list_photos
 from eovseg.model.efficientnet import PIXEL_MEAN, PIXEL_STD
 from eovseg.model.values import TowerFeatures
-from eovseg.whole_files import whole_file
 
 STRIDE = 32
 PhotoFeatures = Callable[[Tensor], TowerFeatures]  # the image encoder
@@ -57,7 +57,7 @@ class Regions:
 
     def save(self, path: Path) -> None:
         """Writes an .npz file atomically."""
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             np.savez(file, **{**vars(self), "features": self.features.numpy()})
 
     @staticmethod

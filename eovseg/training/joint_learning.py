@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from eovseg.atomic_files import atomic_file, write_atomically
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import xs_sources
@@ -30,7 +31,6 @@ from eovseg.training import joint_report
 from eovseg.training.joint_features import PhotoFeatures, Regions, labelled_regions, unlabelled_regions
 from eovseg.training.joint_space import JointSpaceConfig
 from eovseg.vocabulary import Vocabulary
-from eovseg.whole_files import whole_file, write_whole
 
 SHORT_SIDES = (384,)  # of the fixed views, pixels
 RANDOM_VIEWS = 2
@@ -42,7 +42,7 @@ Log = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """Training data: `features` (M, F) of regions, their classes `labels` (M,), and the word embeddings of each
     class, `class_words` (K tensors (n, D), unit rows, label first); `unlabelled` features (U, F) for distillation.
     """
@@ -52,14 +52,14 @@ class Lesson:
     unlabelled: Tensor
     class_words: Sequence[Tensor]
 
-    def without(self, classes: Collection[int]) -> "Lesson":
+    def without(self, classes: Collection[int]) -> "TrainingData":
         """A copy without the regions and words of some classes."""
         kept = [k for k in range(len(self.class_words)) if k not in classes]
         new_index = torch.full((len(self.class_words),), -1)
         new_index[kept] = torch.arange(len(kept))
         keep = new_index[self.labels] >= 0
         words = [self.class_words[k] for k in kept]
-        return Lesson(self.features[keep], new_index[self.labels[keep]], self.unlabelled, words)
+        return TrainingData(self.features[keep], new_index[self.labels[keep]], self.unlabelled, words)
 
 
 def new_space(cnn: EfficientNetLite2, class_embeddings: Tensor, features: Tensor, conse_weight: float) -> JointSpace:
@@ -78,7 +78,7 @@ def new_space(cnn: EfficientNetLite2, class_embeddings: Tensor, features: Tensor
     return space
 
 
-def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = lambda record: None) -> None:
+def fit(space: JointSpace, data: TrainingData, config: JointSpaceConfig, log: Log = lambda record: None) -> None:
     """Trains the projection and the temperature in place; `log` receives the losses every 50 steps."""
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -94,18 +94,18 @@ def fit(space: JointSpace, lesson: Lesson, config: JointSpaceConfig, log: Log = 
         optimizer, lambda s: min(1.0, (s + 1) / WARM_UP) * (1 + np.cos(np.pi * s / config.steps)) / 2
     )
     # Precompute the classifier's output; 1,000 probabilities in half precision are small compared with the features.
-    pool = torch.cat([lesson.unlabelled, lesson.features])
+    pool = torch.cat([data.unlabelled, data.features])
     probabilities = torch.cat([space.class_probabilities(part.float()).half() for part in pool.split(4096)])
-    first_labelled = len(lesson.unlabelled)
-    chances = _draw_chances(lesson.labels, config.balance)
+    first_labelled = len(data.unlabelled)
+    chances = _draw_chances(data.labels, config.balance)
     for step in range(config.steps):
         drawn = torch.from_numpy(rng.choice(len(chances), config.batch, p=chances))
         anywhere = torch.from_numpy(rng.integers(0, len(pool), config.batch))
         rows = torch.cat([drawn + first_labelled, anywhere])
         embeddings = _embed(space, pool[rows].float(), probabilities[rows].float(), config.dropout, generator)
         labelled, distilled = embeddings.split(config.batch)
-        labels = lesson.labels[drawn]
-        words, competing = _draw_words(lesson.class_words, labels, config, rng)
+        labels = data.labels[drawn]
+        words, competing = _draw_words(data.class_words, labels, config, rng)
         logits = space.logit_scale.exp().clamp(max=100) * labelled @ words.T  # (batch, K)
         classification = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels)
         guess = (teacher_scale.exp().clamp(max=100) * distilled @ space.class_embeddings.T).log_softmax(-1)
@@ -223,15 +223,15 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
     (training, labels), (validation, validation_labels) = split_regions(data, regions)
     coco = Vocabulary.preset("coco-panoptic-133")
     class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
-    lesson = Lesson(training.features, labels, regions["unlabelled"].features, class_words)
+    training_data = TrainingData(training.features, labels, regions["unlabelled"].features, class_words)
     class_embeddings = encode(imagenet_names())
 
-    def learn(what: Lesson) -> JointSpace:
-        space = new_space(image_encoder, class_embeddings, what.features, config.conse_weight)
-        fit(space, what, config, log)
+    def learn(kept: TrainingData) -> JointSpace:
+        space = new_space(image_encoder, class_embeddings, kept.features, config.conse_weight)
+        fit(space, kept, config, log)
         return space.eval().requires_grad_(False)
 
-    space = learn(lesson)
+    space = learn(training_data)
     middle = torch.from_numpy(validation.short_sides == SHORT_SIDES[0])
     calibrate(space, validation.features[middle], validation_labels[middle], class_words)
     test = joint_report.unseen_test(regions[TEST_SOURCE], PanopticFolder(data / TEST_SOURCE), coco, encode)
@@ -241,7 +241,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
         "prompts": list(prompts),
         "scale": space.logit_scale.exp().item(),
         "training_regions": len(labels),
-        "unlabelled_regions": len(lesson.unlabelled),
+        "unlabelled_regions": len(training_data.unlabelled),
         "validation_photos": len(np.unique(validation.photos)),
         "validation": joint_report.seen_report(space, validation, validation_labels, class_words, SHORT_SIDES),
         "unseen": joint_report.unseen_report(space, test, class_words, SHORT_SIDES),
@@ -249,7 +249,7 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
     if held_out:
         hidden = joint_report.choose_held_out(validation_labels[middle], held_out, config.seed)
         report["held_out_control"] = joint_report.held_out_report(
-            learn(lesson.without(hidden)),
+            learn(training_data.without(hidden)),
             validation.features[middle],
             validation_labels[middle],
             class_words,
@@ -257,9 +257,9 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
         )
     # Half precision, except for the temperature, where rounding would be noticeable.
     state = {name: t if t.ndim == 0 else t.half() for name, t in space.state_dict().items()}
-    with whole_file(output) as part:
+    with atomic_file(output) as part:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
-    write_whole(output.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    write_atomically(output.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
     return space
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from eovseg import distributed
+from eovseg.atomic_files import write_atomically
 from eovseg.data.batches import TrainingBatch
 from eovseg.errors import CheckpointError, ConfigError, EovsegError
 from eovseg.fast import optimise
@@ -41,7 +42,6 @@ from eovseg.training.optimizer import build_optimizer
 from eovseg.training.pilots import make_mask_pilots
 from eovseg.training.points import generator_of, points_of_photos
 from eovseg.training.schedule import learning_rate
-from eovseg.whole_files import write_whole
 
 # The run is aborted after this many consecutive steps with a non-finite loss.
 MAX_BAD_STEPS = 50
@@ -391,4 +391,4 @@ def _drop_log_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):  # the last line of a killed run may be truncated
             continue
-    write_whole(path, "".join(kept))
+    write_atomically(path, "".join(kept))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.data.class_table import ClassTable
 from eovseg.data.label_files import read_photo
@@ -28,7 +29,6 @@ from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
 from eovseg.errors import ConfigError, DataError, run_command
 from eovseg.training.outlines import Box, SegmentAnything, outlined, read_boxes, stuff_regions, thing_boxes
 from eovseg.vocabulary import TRAINING_PRESET
-from eovseg.whole_files import write_whole
 
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
@@ -105,7 +105,7 @@ class PseudoLabels:
         self.done: dict[str, dict[str, Any]] = {}
         if self._records.exists():
             lines = [line for line in self._records.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            write_whole(self._records, "".join(line + "\n" for line in lines))  # drops a truncated last line
+            write_atomically(self._records, "".join(line + "\n" for line in lines))  # drops a truncated last line
             rows = {row["file_name"]: row for row in map(json.loads, lines)}
             self.done = {name: row for name, row in rows.items() if (folder / "panoptic" / _png_name(name)).is_file()}
 
@@ -161,7 +161,7 @@ class PseudoLabels:
             ],
             "categories": [{"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self.categories.values()],
         }
-        write_whole(self.folder / "panoptic.json", json.dumps(document))
+        write_atomically(self.folder / "panoptic.json", json.dumps(document))
 
     def _coco_id(self, row: dict[str, Any]) -> int | None:
         return coco_id(row["file_name"]) if self.coco else row.get("coco_id")

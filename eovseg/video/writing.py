@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from eovseg.atomic_files import atomic_file
 from eovseg.errors import VideoError
 from eovseg.video.package import file_address, require_av
 from eovseg.video.reading import Picture, SoundPacket
-from eovseg.whole_files import whole_file
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
 _ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, in order of preference
@@ -133,10 +133,10 @@ def write_video(path: Path, rate: Fraction, time_base: Fraction, sound: Any = No
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """`whole_file` with its errors as `VideoError`; errors of the block may concern other files and are not changed."""
+    """`atomic_file`, but its own errors become `VideoError`s; errors raised by the block are not changed."""
     with contextlib.ExitStack() as stack:
         try:
-            part = stack.enter_context(whole_file(path))
+            part = stack.enter_context(atomic_file(path))
         except OSError as error:
             raise write_error(path, error) from error
         yield part

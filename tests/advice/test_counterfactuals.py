@@ -46,11 +46,11 @@ def test_changes_are_verified_and_minimal(xs: "Predictor", result: Result) -> No
     for change in found.values():
         replayed = xs(PHOTO, change.words, settings=change.settings)
         assert name_under(replayed, mask) == change.name != name
-    check_dials(xs, found, mask, name)
+    check_settings(xs, found, mask, name)
     check_words(xs, found, mask, name)
 
 
-def check_dials(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:
+def check_settings(xs: "Predictor", found: dict[str, Counterfactual], mask: np.ndarray, name: str) -> None:
     """No smaller change of a setting renames the segment; if none was found, none does."""
     decoded = xs.decode(xs.encode_image(PHOTO), WORDS)
     for setting in SEARCHED_SETTINGS:

@@ -28,7 +28,7 @@ def test_the_work_grows_with_the_photo_and_no_photo_is_cached(small: Predictor) 
     wide = variant_cost(small, np.concatenate([photo, photo], axis=1), WORDS, runs=1)
     assert cost.times.size == (96, 128) and wide.times.size == (96, 256)
     assert 1.5 < wide.multiply_adds / cost.multiply_adds < 2.1
-    assert cost.photos_a_second == pytest.approx(1000 / cost.times.total)
+    assert cost.photos_per_second == pytest.approx(1000 / cost.times.total)
     assert {part.step for part in cost.times.parts} == {"photo", "words", "result"}
     assert {"image encoder", "aggregator", "VAS"} <= {part.name for part in cost.times.parts}
     assert not small._kept

@@ -171,7 +171,7 @@ def test_a_slider_composes_the_cached_result_again(visit: Visit) -> None:
     visit.changes(lambda: visit.tab.click(".panel .reset"))
     assert visit.names == ["boat 1", "boat 2", "sky"]
     visit.changes(lambda: visit.tab.click(".panel >> text=Semantic"))
-    assert visit.tab.locator(".panel .dial.unused").count() == 2
+    assert visit.tab.locator(".panel .slider.unused").count() == 2
     assert 'task="semantic"' in visit.tab.inner_text(".recipe code")
 
 

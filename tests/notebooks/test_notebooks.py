@@ -204,7 +204,7 @@ CHECKS = {
         assert all(cost.times.size == (640, 853) and cost.times.runs == 1 for cost in costs.values())
         work = [cost.multiply_adds for cost in costs.values()]
         assert work == sorted(work) and 0 < cost.multiply_adds < work[0], "XS as shipped uses a smaller photo"
-        assert costs["xs"].photos_a_second > costs["l"].photos_a_second and cost.photos_a_second > 0
+        assert costs["xs"].photos_per_second > costs["l"].photos_per_second and cost.photos_per_second > 0
         assert all(counts[variant] == costs[variant].parameters for variant in ("s", "m", "l"))
         assert totals == sorted(totals) and totals[0] < 15
         assert all(abs(ours / theirs - 1) < 0.1 for ours, theirs in zip(totals[1:], paper[1:]))

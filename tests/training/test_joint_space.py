@@ -15,21 +15,21 @@ from eovseg.errors import ConfigError, DataError
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.values import TowerFeatures
 from eovseg.training import joint_features, joint_report
-from eovseg.training.joint_learning import Lesson, calibrate, fit, imagenet_names
+from eovseg.training.joint_learning import TrainingData, calibrate, fit, imagenet_names
 from eovseg.training.joint_space import JointSpaceConfig, main
 from eovseg.vocabulary import Vocabulary
 
 CLASSES, FEATURES, DIMENSION = 4, 8, 4
 
 
-def lesson() -> Lesson:
+def training_data() -> TrainingData:
     """Every class has its own feature direction, a label on its own axis and a synonym near it."""
     generator = torch.Generator().manual_seed(3)
     centres = torch.eye(FEATURES)[:CLASSES] * 3
     labels = torch.arange(CLASSES).repeat(30)
     features = centres[labels] + 0.5 * torch.randn(len(labels), FEATURES, generator=generator)
     words = [torch.stack([axis, torch.nn.functional.normalize(axis + 0.2, dim=0)]) for axis in torch.eye(DIMENSION)]
-    return Lesson(features, labels, features[:20].clone(), words)
+    return TrainingData(features, labels, features[:20].clone(), words)
 
 
 def blank_space() -> JointSpace:
@@ -40,9 +40,9 @@ def blank_space() -> JointSpace:
     return space
 
 
-def accuracy(space: JointSpace, what: Lesson) -> float:
-    best = joint_report.similarities(space(what.features), what.class_words).argmax(-1)
-    return float((best == what.labels).float().mean())
+def accuracy(space: JointSpace, data: TrainingData) -> float:
+    best = joint_report.similarities(space(data.features), data.class_words).argmax(-1)
+    return float((best == data.labels).float().mean())
 
 
 CONFIG = JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=0.1)
@@ -51,16 +51,16 @@ CONFIG = JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=
 def test_learning_lowers_the_loss_and_names_the_regions() -> None:
     records: list[dict[str, float]] = []
     space = blank_space()
-    before = accuracy(space, lesson())
-    fit(space, lesson(), CONFIG, records.append)
+    before = accuracy(space, training_data())
+    fit(space, training_data(), CONFIG, records.append)
     assert records[-1]["classification"] < 0.5 * records[0]["classification"]
-    assert accuracy(space.eval(), lesson()) > max(0.95, before)
+    assert accuracy(space.eval(), training_data()) > max(0.95, before)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     first, second, other = blank_space(), blank_space(), blank_space()
     for space, seed in ((first, 1), (second, 1), (other, 2)):
-        fit(space, lesson(), JointSpaceConfig(steps=5, batch=8, seed=seed))
+        fit(space, training_data(), JointSpaceConfig(steps=5, batch=8, seed=seed))
     assert torch.equal(first.projection.weight, second.projection.weight)
     assert not torch.equal(first.projection.weight, other.projection.weight)
 
@@ -69,34 +69,35 @@ def test_distillation_pulls_towards_the_classifier() -> None:
     """With more distillation, the learned part's 5-way prediction is closer to the classifier's."""
 
     def distance(weight: float) -> float:
-        space, what = blank_space(), lesson()
+        space, data = blank_space(), training_data()
         generator = torch.Generator().manual_seed(1)
         space.classifier_weight.copy_(torch.randn(5, FEATURES, generator=generator))
         space.conse_weight.zero_()
         records: list[dict[str, float]] = []
-        fit(space, what, JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=weight), records.append)
+        fit(space, data, JointSpaceConfig(steps=150, batch=32, learning_rate=0.02, distillation=weight), records.append)
         return records[-1]["distillation"]
 
     assert distance(5.0) < 0.7 * distance(0.0)
 
 
 def test_held_out_classes_are_removed_from_regions_and_words() -> None:
-    rest = lesson().without([1])
+    rest = training_data().without([1])
     assert len(rest.class_words) == 3 and len(rest.labels) == 90
     assert rest.labels.unique().tolist() == [0, 1, 2]
-    torch.testing.assert_close(rest.class_words[1], lesson().class_words[2])
-    torch.testing.assert_close(rest.features[1], lesson().features[2])  # the preceding region of class 1 was removed
+    torch.testing.assert_close(rest.class_words[1], training_data().class_words[2])
+    # The preceding region, of class 1, was removed.
+    torch.testing.assert_close(rest.features[1], training_data().features[2])
 
 
 def test_calibration_finds_the_best_temperature() -> None:
-    space, what = blank_space(), lesson()
-    fit(space, what, CONFIG)
-    similarity = joint_report.similarities(space(what.features), what.class_words).detach()
+    space, data = blank_space(), training_data()
+    fit(space, data, CONFIG)
+    similarity = joint_report.similarities(space(data.features), data.class_words).detach()
 
     def loss(scale: Tensor) -> float:
-        return float(torch.nn.functional.cross_entropy(scale * similarity, what.labels))
+        return float(torch.nn.functional.cross_entropy(scale * similarity, data.labels))
 
-    calibrate(space, what.features, what.labels, what.class_words)
+    calibrate(space, data.features, data.labels, data.class_words)
     best = space.logit_scale.detach().exp()
     assert all(loss(best) <= loss(torch.tensor(scale)) + 1e-6 for scale in (1.0, 5.0, 20.0, 60.0, 100.0))
 

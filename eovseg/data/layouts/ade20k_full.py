@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eovseg.atomic_files import atomic_file
 from eovseg.data.class_table import ClassTable
 from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, list_photos, paired_photos
 from eovseg.data.label_files import check_size, read_rgb
 from eovseg.data.layouts.building import build_masks
 from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
 from eovseg.errors import DataError
-from eovseg.whole_files import whole_file
 
 _VOCABULARY = "ade20k-847"
 _NONE = 65535
@@ -76,7 +76,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
         if (height, width) != labels.shape:
             image, labels = _resize(image, height, width), _nearest(labels, height, width)
         picture = Image.fromarray(image)
-        with whole_file(photos / f"{stem}.jpg", one_of_many=True) as part:
+        with atomic_file(photos / f"{stem}.jpg", one_of_many=True) as part:
             picture.save(part, format="JPEG")
         return labels
 

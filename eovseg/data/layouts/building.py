@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from eovseg.atomic_files import atomic_file, write_atomically
 from eovseg.colours import id_to_rgb
 from eovseg.data.class_table import Category
-from eovseg.whole_files import whole_file, write_whole
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -54,7 +54,7 @@ class PanopticBuilder:
 
         def finish(stem: str) -> tuple[str, dict[str, Any]]:
             ids, record = make(stem)
-            with whole_file(self.target / record["annotation"]["file_name"], one_of_many=True) as part:
+            with atomic_file(self.target / record["annotation"]["file_name"], one_of_many=True) as part:
                 Image.fromarray(id_to_rgb(ids)).save(part, format="PNG")
             return stem, record
 
@@ -68,7 +68,7 @@ class PanopticBuilder:
             "annotations": [records[stem]["annotation"] for stem in stems],
             "categories": [{"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self._categories],
         }
-        write_whole(self.json, json.dumps(document))
+        write_atomically(self.json, json.dumps(document))
         self._progress.unlink()
         return f"Built {self.json} and {len(stems)} PNGs."
 
@@ -116,7 +116,7 @@ def build_masks(
 
     def finish(stem: str) -> None:
         mask = Image.fromarray(make(stem))
-        with whole_file(partial / f"{stem}{suffix}", one_of_many=True) as part:
+        with atomic_file(partial / f"{stem}{suffix}", one_of_many=True) as part:
             mask.save(part, format=kind)
 
     for done, _ in enumerate(in_threads(finish, missing), len(stems) - len(missing) + 1):

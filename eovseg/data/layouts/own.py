@@ -149,6 +149,6 @@ INSTANCES = Layout(
     splits=_SPLITS, labels="instances",
 )  # fmt: skip
 MASKS = Layout(
-    "mask-folder", "photos with index masks and a class list", "README.md, section Data sets (the format)",
+    "mask-folder", "photos with index masks and a class list", "docs/data-sets.md (the format)",
     "mIoU", None, mask_parts, open_masks, splits=_SPLITS,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eovseg.atomic_files import atomic_file
 from eovseg.data.class_table import ClassTable
 from eovseg.data.index_masks import ClassMaps, IndexMaskFolder, list_photos, paired_photos
 from eovseg.data.label_files import check_size, image_size
@@ -25,7 +26,6 @@ from eovseg.data.layouts.building import build_masks
 from eovseg.data.layouts.layout import SPLIT_FOLDERS, Layout, Part, home
 from eovseg.data.layouts.pascal_voc import photos_of_masks, read_names
 from eovseg.errors import DataError
-from eovseg.whole_files import whole_file
 
 # Numbers of the 59 classes among the 459, in benchmark order (59_labels.txt).
 NUMBERS_59 = (
@@ -86,7 +86,7 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
         check_size(path, labels, *image_size(photo))
         copy = prepared / "images" / folder / photo.name
         if not copy.is_file():
-            with whole_file(copy, one_of_many=True) as part:
+            with atomic_file(copy, one_of_many=True) as part:
                 shutil.copyfile(photo, part)
         return number[labels].astype(np.uint8 if classes == 59 else np.uint16)
 

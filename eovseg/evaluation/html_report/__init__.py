@@ -15,11 +15,11 @@ from typing import Any
 
 from PIL import Image
 
+from eovseg.atomic_files import write_atomically
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence
 from eovseg.evaluation.report import Report
-from eovseg.whole_files import write_whole
 
 PHOTO_SIDE = 720
 MAX_PHOTOS = 1000  # the worst ones are shown; numbers include all photos
@@ -53,9 +53,9 @@ def write(report: Report, data: LabelledFolder, photos: Sequence[Photo], folder:
             _write_photo(data, by_name[evidence.photo], folder / _PHOTOS / f"{number}.jpg")
             outlines = {side: [one.path for one in getattr(evidence, side)] for side in ("predicted", "true")}
             script = f"eovsegOutlines({number}, {_script_text(outlines)});\n"
-            write_whole(folder / _PHOTOS / f"{number}.js", script, one_of_many=True)
-        write_whole(folder / _DATA, f"const REPORT = {_script_text(_report_value(report, shown))};\n")
-        write_whole(folder / _INDEX, _page())
+            write_atomically(folder / _PHOTOS / f"{number}.js", script, one_of_many=True)
+        write_atomically(folder / _DATA, f"const REPORT = {_script_text(_report_value(report, shown))};\n")
+        write_atomically(folder / _INDEX, _page())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f'The HTML report cannot be written to "{folder}" ({reason}).') from error

@@ -12,7 +12,7 @@ import psutil
 
 
 @contextmanager
-def whole_file(path: Path, one_of_many: bool = False) -> Iterator[Path]:
+def atomic_file(path: Path, one_of_many: bool = False) -> Iterator[Path]:
     """A temporary file next to `path`, which replaces `path` if the block succeeds and is deleted otherwise.
 
     Creates missing folders. The temporary name includes process and thread, so concurrent writers of `path` do not
@@ -37,9 +37,9 @@ def whole_file(path: Path, one_of_many: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | str, one_of_many: bool = False) -> None:
-    """Writes bytes, or text as UTF-8, with `whole_file`; raises `OSError`."""
-    with whole_file(path, one_of_many) as part:
+def write_atomically(path: Path, content: bytes | str, one_of_many: bool = False) -> None:
+    """Writes bytes, or text as UTF-8, with `atomic_file`; raises `OSError`."""
+    with atomic_file(path, one_of_many) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
