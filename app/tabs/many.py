@@ -38,8 +38,7 @@ _MOST_WORDS = 12
 
 def words_html(session: Session) -> str:
     """The words that a run looks for, which are those of the result on the page."""
-    assert session.request is not None
-    labels = session.request.words.labels
+    labels = session.asked.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
     shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
     return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
