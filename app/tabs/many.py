@@ -14,11 +14,11 @@ from gradio.utils import get_upload_folder
 
 from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
 from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
-from app.page import Page
+from app.page import PRIVATE, Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead
-from app.tabs.wiring import PRIVATE, html_component
+from app.tabs.wiring import html_component
 from app.worker_pool import VisitorLeft
 from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem

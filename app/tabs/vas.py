@@ -22,7 +22,7 @@ from analysis.similarity import (
     word_focus,
 )
 from analysis.style import SIMILARITY_MAP, WEIGHT_MAP
-from app.page import MODEL, Page
+from app.page import MODEL, PRIVATE, Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.compare import Side, comparison, comparison_value
@@ -38,7 +38,6 @@ from app.tabs.pieces import (
     picture,
 )
 from app.tabs.wiring import (
-    PRIVATE,
     RUN_MODEL,
     Answer,
     add_endpoint,
