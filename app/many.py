@@ -29,6 +29,7 @@ from app.session import Request, composed, page_sized
 from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats.archive import add_files
 from eovseg.images import load_image
 from eovseg.predictor import Predictor
 from eovseg.result import Result, plain_cell
@@ -258,11 +259,7 @@ def pack(folder: Path, progress: Progress, path: Path) -> Path:
     """Writes the ZIP of all files in `folder` and the table of all segments to `path`; returns `path`."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("table.csv", progress.table_csv())
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                stored = file.suffix in (".png", ".mp4")
-                name = file.relative_to(folder).as_posix()
-                packed.write(file, name, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+        add_files(packed, folder)
     return path
 
 

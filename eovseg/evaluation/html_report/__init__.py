@@ -18,7 +18,7 @@ from PIL import Image
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence
-from eovseg.evaluation.report import Report
+from eovseg.evaluation.report import Report, plain_values
 from eovseg.whole_files import write_whole
 
 PHOTO_SIDE = 720
@@ -54,7 +54,7 @@ def write(report: Report, data: LabelledFolder, photos: Sequence[Photo], folder:
             outlines = {side: [one.path for one in getattr(evidence, side)] for side in ("predicted", "true")}
             script = f"eovsegOutlines({number}, {_script_text(outlines)});\n"
             write_whole(folder / _PHOTOS / f"{number}.js", script, one_of_many=True)
-        write_whole(folder / _DATA, f"const REPORT = {_script_text(_report_value(report, shown))};\n")
+        write_whole(folder / _DATA, f"const REPORT = {_script_text(plain_values(_report_value(report, shown)))};\n")
         write_whole(folder / _INDEX, _page())
     except OSError as error:
         reason = error.strerror or str(error)
@@ -74,7 +74,7 @@ def _write_photo(data: LabelledFolder, photo: Photo, path: Path) -> None:
 def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, Any]:
     """The data for report.js: numbers in the units of `Report.summary`, classes by index."""
     summary = [
-        {"name": name, "value": _known(value), "interval": report.intervals.get(name)}
+        {"name": name, "value": value, "interval": report.intervals.get(name)}
         for name, value in report.summary().items()
     ]
     rows = {row["class"]: row for row in report.per_class()}
@@ -84,22 +84,22 @@ def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, A
         "photos": report.photos,
         "vocabulary": report.vocabulary,
         "labels": report.labels,
-        "things": report.is_thing.tolist(),
+        "things": report.is_thing,
         "settings": {name: str(value) for name, value in report.settings.items()},
         "weights": report.origin.weights if report.origin else None,
         "notes": report.notes,
         "summary": summary,
         "classes": [
-            {name: _known(value) for name, value in rows[label].items() if name != "class"} | {"index": index}
+            {name: value for name, value in rows[label].items() if name != "class"} | {"index": index}
             for index, label in enumerate(report.labels)
             if label in rows
         ],
         "reliability": reliability
         and {
-            "confidence": [_known(value) for value in reliability.confidence.tolist()],
-            "accuracy": [_known(value) for value in reliability.accuracy.tolist()],
-            "count": reliability.count.tolist(),
-            "error": _known(reliability.expected_calibration_error),
+            "confidence": reliability.confidence,
+            "accuracy": reliability.accuracy,
+            "count": reliability.count,
+            "error": reliability.expected_calibration_error,
         },
         "confusion": _confusion(report),
         "shown": [_photo_value(evidence) for evidence in shown],
@@ -120,7 +120,7 @@ def _photo_value(evidence: PhotoEvidence) -> dict[str, Any]:
     return {
         "name": evidence.photo,
         "size": evidence.size,
-        "quality": _known(evidence.quality),
+        "quality": evidence.quality,
         "predicted": [_segment_value(one) for one in evidence.predicted],
         "true": [_segment_value(one) for one in evidence.true],
         # Links to confusions of only a few pixels would not be useful.
@@ -132,11 +132,6 @@ def _segment_value(one: JudgedSegment) -> list[Any]:
     """Id, class, verdict, partner, IoU, score, share, as a list because there are thousands."""
     score = None if one.score is None else round(one.score, 4)
     return [one.id, one.class_index, one.verdict, one.partner, round(one.iou, 3), score, round(one.share, 5)]
-
-
-def _known(value: Any) -> Any:
-    """A value for JSON; NaN becomes None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _script_text(value: Any) -> str:
