@@ -18,8 +18,8 @@ def cluster(features: Sequence[np.ndarray], k: int, joint: bool = True) -> list[
     """k-means of patch features, a list of (h, w, C) float arrays -> label maps (h, w) int32 in 0..k-1.
 
     `joint`: one clustering over all images, so that a label means the same in each; otherwise one per image. Patch
-    vectors are normalised to unit length first. The result is deterministic. Raises `ConfigError` if k
-    is below 1 or exceeds the number of patches.
+    vectors are normalised to unit length first. The result is deterministic. Raises `ConfigError` if k is below 1 or
+    exceeds the number of patches.
     """
     if not features:
         return []
