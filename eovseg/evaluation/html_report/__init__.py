@@ -54,7 +54,7 @@ def write(report: Report, data: LabelledFolder, photos: Sequence[Photo], folder:
             outlines = {side: [one.path for one in getattr(evidence, side)] for side in ("predicted", "true")}
             script = f"eovsegOutlines({number}, {_script_text(outlines)});\n"
             write_whole(folder / _PHOTOS / f"{number}.js", script, one_of_many=True)
-        write_whole(folder / _DATA, f"const REPORT = {_script_text(plain_values(_report_value(report, shown)))};\n")
+        write_whole(folder / _DATA, f"const REPORT = {_script_text(_report_value(report, shown))};\n")
         write_whole(folder / _INDEX, _page())
     except OSError as error:
         reason = error.strerror or str(error)
@@ -136,7 +136,7 @@ def _segment_value(one: JudgedSegment) -> list[Any]:
 
 def _script_text(value: Any) -> str:
     """JSON that is safe inside a script: ASCII only, without the start of a tag."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(plain_values(value), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _page() -> str:
