@@ -42,24 +42,22 @@ def shown_layers(source: FeatureSource) -> tuple[str, ...]:
     return PAPER_BLOCKS if set(PAPER_BLOCKS) <= set(source.layers) else source.layers
 
 
-def layer_features(
-    source: FeatureSource, image: np.ndarray, layers: Sequence[str] | None = None, runs: int = 3
-) -> list[LayerFeatures]:
-    """Features and times of `layers` for one photo; None stands for `shown_layers(source)`."""
-    wanted = layers or shown_layers(source)
+def layer_features(source: FeatureSource, image: np.ndarray, runs: int = 3) -> list[LayerFeatures]:
+    """Features and times of `shown_layers(source)` for one photo."""
+    wanted = shown_layers(source)
     found = source.extract(image, wanted)
     times = source.time(image, runs)
     milliseconds = dict(zip(times.layers, times.milliseconds.tolist(), strict=True))
     return [LayerFeatures(source.name, layer, found[layer], milliseconds[layer]) for layer in wanted]
 
 
-def cluster_cells(layers: Sequence[LayerFeatures], k: int, segment_map: np.ndarray, seed: int = 0) -> list[ClusterCell]:
+def cluster_cells(layers: Sequence[LayerFeatures], k: int, segment_map: np.ndarray) -> list[ClusterCell]:
     """Cluster every layer into k clusters and compare them with a segment map (H, W), 0 = unlabelled.
 
     Labels are matched to those of the layer that agrees best with the segments (the first layer if there are none), so
     that a region keeps its colour. Raises `ConfigError` if k exceeds the number of patches of a layer.
     """
-    clusters = [cluster([layer.features], k, seed)[0] for layer in layers]
+    clusters = [cluster([layer.features], k)[0] for layer in layers]
     information = [mutual_information(labels, segment_map) for labels in clusters]
     borders = [boundary_f_score(labels, segment_map) for labels in clusters]
     reference = int(np.argmax(np.nan_to_num(information, nan=-1.0))) if layers else 0

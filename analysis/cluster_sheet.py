@@ -56,7 +56,7 @@ def at_tap(layers: Sequence[Layer], tap: Tap) -> list[Layer]:
 
 
 def cluster_columns(
-    images: Sequence[np.ndarray], layers: Sequence[Layer], k: int, seed: int = 0, joint: bool = True
+    images: Sequence[np.ndarray], layers: Sequence[Layer], k: int, joint: bool = True
 ) -> dict[str, list[np.ndarray]]:
     """Label maps of every photo for each layer, by layer title; labels are matched to those of the first layer.
 
@@ -67,7 +67,7 @@ def cluster_columns(
         return {}
     features = _features(images, layers)
     _check_count(k, layers, features, joint)
-    clusterings = [cluster(photos, k, seed, joint) for photos in features]
+    clusterings = [cluster(photos, k, joint) for photos in features]
     matched = [match_all([labels[photo] for labels in clusterings]) for photo in range(len(images))]
     if joint:
         # One relabelling per layer keeps colours consistent across photos: they are matched as one tall image.

@@ -14,12 +14,12 @@ from sklearn.metrics import adjusted_mutual_info_score
 from eovseg.errors import ConfigError
 
 
-def cluster(features: Sequence[np.ndarray], k: int, seed: int = 0, joint: bool = True) -> list[np.ndarray]:
+def cluster(features: Sequence[np.ndarray], k: int, joint: bool = True) -> list[np.ndarray]:
     """k-means of patch features, a list of (h, w, C) float arrays -> label maps (h, w) int32 in 0..k-1.
 
     `joint`: one clustering over all images, so that a label means the same in each; otherwise one per image. Patch
-    vectors are normalised to unit length first. The result is deterministic for a given seed. Raises `ConfigError` if k
-    is below 1 or exceeds the number of patches.
+    vectors are normalised to unit length first. The result is deterministic. Raises `ConfigError` if k is below 1 or
+    exceeds the number of patches.
     """
     if not features:
         return []
@@ -31,7 +31,7 @@ def cluster(features: Sequence[np.ndarray], k: int, seed: int = 0, joint: bool =
             raise ConfigError(f"k={k} is outside 1 to {len(rows)}, the number of patches.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct patches than clusters is fine here
-            found = KMeans(k, n_init=4, random_state=seed).fit_predict(rows).astype(np.int32)
+            found = KMeans(k, n_init=4, random_state=0).fit_predict(rows).astype(np.int32)
         for index, part in zip(group, np.split(found, np.cumsum(_sizes(features, group))[:-1]), strict=True):
             labels[index] = part.reshape(features[index].shape[:2])
     return labels

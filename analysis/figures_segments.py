@@ -19,7 +19,6 @@ from analysis.style import CELL_INCHES, CHANGE_COLOURS, INK, MATPLOTLIB
 from eovseg.colours import segment_colours, text_colour
 from eovseg.overlay import draw_overlay
 from eovseg.result import Result
-from eovseg.segmented import Segment
 
 PANEL_INCHES = 1.6 * CELL_INCHES
 TITLE_INCHES = 0.3
@@ -78,7 +77,7 @@ def labelled_figure(panels: Mapping[str, np.ndarray | Result], names: Mapping[in
     results = [panel for panel in panels.values() if isinstance(panel, Result)]
     drawn = {int(number) for panel in pictures.values() if panel.ndim == 2 for number in np.unique(panel)}
     words = {number: _Word(name) for number, name in names.items() if number in drawn}
-    found = dict.fromkeys(segment.label for result in results for segment in _drawn(result))
+    found = dict.fromkeys(segment.label for result in results for segment in result.named)
     keys = [*words.values(), *(_Word(label) for label in found if _Word(label) not in words.values())]
     colours = segment_colours(keys)
     of_label = {word.label: colour for word, colour in zip(reversed(keys), colours[::-1], strict=True)}
@@ -86,8 +85,8 @@ def labelled_figure(panels: Mapping[str, np.ndarray | Result], names: Mapping[in
     table[list(words)] = colours[: len(words)]
     for title, panel in panels.items():
         if isinstance(panel, Result):
-            own = np.array([of_label[segment.label] for segment in _drawn(panel)], np.uint8).reshape(-1, 3)
-            overlay = draw_overlay(panel.image, panel.segment_map, _drawn(panel), labels=False, colours=own)
+            own = np.array([of_label[segment.label] for segment in panel.named], np.uint8).reshape(-1, 3)
+            overlay = draw_overlay(panel.image, panel.segment_map, panel.named, labels=False, colours=own)
             pictures[title] = np.asarray(overlay)
     width = min(PANEL_INCHES, PAGE_INCHES / len(panels))
     picture = width * max(panel.shape[0] / panel.shape[1] for panel in pictures.values())
@@ -227,13 +226,9 @@ def _list_changes(
         axis.text(places[0], 1 - (len(changes) + 1.5) * line, _smaller(left_out), style="italic", **style)
 
 
-def _drawn(result: Result) -> Sequence[Segment]:
-    return result.segments[:-1] if result.background else result.segments  # "other" is not drawn
-
-
 def _named_colours(result: Result) -> list[Named]:
     """Name and colour of each segment drawn, largest first; those beyond `NAMED_SEGMENTS` are only counted."""
-    drawn = _drawn(result)
+    drawn = result.named
     colours = segment_colours(drawn) / 255
     order = sorted(range(len(drawn)), key=lambda i: -drawn[i].area)
     named = [(_short(result.names[i], LONGEST_NAME), to_rgb(colours[i])) for i in order[:NAMED_SEGMENTS]]

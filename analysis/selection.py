@@ -17,6 +17,7 @@ from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.evaluation.bootstrap import RESAMPLES, draws_of, interval
 from eovseg.evaluation.evaluate import Evaluator
 from eovseg.evaluation.means import photo_mean
+from eovseg.evaluation.report import plain_values
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
@@ -90,13 +91,8 @@ class Selection:
     def to_json(self) -> dict[str, Any]:
         """The summary and a row for each photo and each pair; NaN becomes null."""
         photos = [asdict(spread) | {"ratio": spread.ratio} for spread in self.spreads]
-        summary = {name: _without_nan(row) for name, row in self.summary.items()}
-        return {
-            "summary": summary,
-            "resamples": RESAMPLES,
-            "photos": [_without_nan(row) for row in photos],
-            "pairs": [_without_nan(asdict(pair)) for pair in self.pairs],
-        }
+        found = {"summary": self.summary, "resamples": RESAMPLES, "photos": photos, "pairs": self.pairs}
+        return {name: plain_values(value) for name, value in found.items()}
 
 
 def measure_selection(
@@ -147,7 +143,3 @@ def _pooled_ratio(samples: Iterable[np.ndarray], draws: np.ndarray) -> np.ndarra
             low, high = (values[np.searchsorted(counts, percent / 100 * counts[-1])] for percent in PERCENTILES)
             ratios[row] = high / low if low > 0 else np.nan
     return ratios
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}

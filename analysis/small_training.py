@@ -24,8 +24,6 @@ def small_trainer(
     steps: int = 60,
     batch: int = 4,
     crop: int = 128,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
 ) -> Trainer:
     """A trainer that starts from a copy of the predictor's network and learns the classes of a fully labelled folder.
 
@@ -35,7 +33,6 @@ def small_trainer(
     batches = TrainingBatches(
         [TrainingSource(folder, "panoptic", 1.0)],
         BatchSettings(batch, crop, Augmentation(), keep_absent=(1.0, 1.0), keep_label=1.0),
-        seed,
         classes=TrainingClasses(vocabulary.classes),
     )
     config = TrainConfig(
@@ -44,8 +41,7 @@ def small_trainer(
         steps=steps,
         batch=batch,
         crop=crop,
-        seed=seed,
-        learning_rate=learning_rate,
+        learning_rate=2e-3,
         schedule="cosine",
         warmup=min(5, steps),
         warmup_factor=0.1,

@@ -64,10 +64,11 @@ class FeatureSource:
 
 
 def vit_source(name: str, vit: nn.Module, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
-    """A timm or open_clip ViT as a source with layers "block 1" to "block n"."""
+    """A timm ViT as a source with layers "block 1" to "block n"."""
     vit = vit.eval()
     layers = tuple(f"block {number}" for number in range(1, len(vit_blocks(vit)) + 1))
-    mean, std = _normalisation(vit)
+    trained: Any = vit.pretrained_cfg
+    mean, std = ([255 * value for value in trained[name]] for name in ("mean", "std"))
 
     def pixels_of(image: np.ndarray) -> torch.Tensor:
         return photo_pixels(image, mean, std, patch_size(vit), long_side).to(next(vit.parameters()).device)
@@ -130,7 +131,7 @@ def hub_weights(name: str) -> Path | None:
     return next((Path(file) for file in found if isinstance(file, str)), None)
 
 
-def hub_source(name: str, tap: Tap = "output", long_side: int = 512, file: Path | None = None) -> FeatureSource:
+def hub_source(name: str, long_side: int = 512, file: Path | None = None) -> FeatureSource:
     """One of `HUB_MODELS` with its published weights, from `file` or else from the hub.
 
     Raises `ConfigError` for unknown names and `CheckpointError` if the weights are neither cached nor downloadable, or
@@ -154,7 +155,7 @@ def hub_source(name: str, tap: Tap = "output", long_side: int = 512, file: Path 
             "connect to the network and run "
             f'timm.create_model("{model.timm_name}", pretrained=True) once. The encoders of XS need no download.'
         ) from error
-    return vit_source(name, vit, tap, long_side)
+    return vit_source(name, vit, long_side=long_side)
 
 
 def _hub_model(name: str) -> HubModel:
@@ -168,14 +169,6 @@ def encoder_pixels(predictor: Predictor, image: np.ndarray, long_side: int = 512
     config = predictor.config
     pixels = photo_pixels(image, config.pixel_mean, config.pixel_std, (32, 32), long_side)
     return pixels.to(predictor.device, next(predictor.network.parameters()).dtype)
-
-
-def _normalisation(vit: nn.Module) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (0..255) that a model was trained with, as recorded by open_clip or timm."""
-    settings: dict[str, Any] = getattr(vit, "pretrained_cfg", None) or {}
-    mean = getattr(vit, "image_mean", None) or settings.get("mean", (0.485, 0.456, 0.406))
-    std = getattr(vit, "image_std", None) or settings.get("std", (0.229, 0.224, 0.225))
-    return [255 * v for v in mean], [255 * v for v in std]
 
 
 def _place(name: str, layers: Sequence[str], layer: str) -> int:

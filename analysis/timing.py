@@ -35,14 +35,9 @@ def machine_name(device: torch.device | str = "cpu") -> str:
 
 @torch.inference_mode()
 def reach_times(
-    model: nn.Module,
-    layers: Sequence[tuple[str, nn.Module]],
-    pixels: Tensor,
-    runs: int = 5,
-    warm: int = 1,
-    entered: bool = False,
+    model: nn.Module, layers: Sequence[tuple[str, nn.Module]], pixels: Tensor, runs: int = 5, entered: bool = False
 ) -> ReachTimes:
-    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after `warm` warm-ups.
+    """Time to the end of each named layer of `model(pixels)`: the median of `runs` passes after one warm-up.
 
     With `entered`, the time to its beginning.
     """
@@ -50,23 +45,23 @@ def reach_times(
         raise ConfigError(f"runs={runs}; give at least 1.")
     marks = [(layer, name) for name, layer in layers]
     rows = []
-    for _ in range(warm + runs):
+    for _ in range(1 + runs):
         clock = Clock(pixels.device)
         with clock.marked(before=marks) if entered else clock.marked(after=marks):
             model(pixels)
         rows.append(np.cumsum(list(clock.laps.values())))
-    median = np.median(np.array(rows[warm:]), axis=0)
+    median = np.median(np.array(rows[1:]), axis=0)
     return ReachTimes(tuple(name for name, _ in layers), median, machine_name(pixels.device))
 
 
-def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output") -> ReachTimes:
-    """Time to reach a tap of each block of a timm or open_clip ViT, "block 1" to "block n", at any input size."""
+def vit_reach_times(vit: nn.Module, pixels: Tensor, runs: int = 5, tap: Tap = "output") -> ReachTimes:
+    """Time to reach a tap of each block of a timm ViT, "block 1" to "block n", at any input size."""
     height, width = patch_size(vit)
     sized = resized_to_grid(vit, (pixels.shape[-2] // height, pixels.shape[-1] // width))
-    return _block_times(sized, sized, pixels, runs, warm, tap)
+    return _block_times(sized, sized, pixels, runs, tap)
 
 
-def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1) -> ReachTimes:
+def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5) -> ReachTimes:
     """Time to reach each stage of a predictor's CNN, named "stage 1" to "stage 4" (strides 4 to 32).
 
     `pixels` come from `analysis.sources.encoder_pixels`.
@@ -80,21 +75,19 @@ def tower_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, warm:
         visual = extractor.visual
         stages = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
     names = [(f"stage {number}", stage) for number, stage in enumerate(stages, start=1)]
-    return reach_times(extractor, names, pixels, runs, warm)
+    return reach_times(extractor, names, pixels, runs)
 
 
-def spatial_reach_times(
-    predictor: Predictor, pixels: Tensor, runs: int = 5, warm: int = 1, tap: Tap = "output"
-) -> ReachTimes:
+def spatial_reach_times(predictor: Predictor, pixels: Tensor, runs: int = 5, tap: Tap = "output") -> ReachTimes:
     """Time to reach a tap of each block of a predictor's spatial ViT; raises `ConfigError` if it has none."""
     extractor = predictor.network.spatial_extractor
     if extractor is None:
         raise ConfigError("This model was built without a spatial extractor.")
-    return _block_times(extractor, extractor.vit, pixels, runs, warm, tap)
+    return _block_times(extractor, extractor.vit, pixels, runs, tap)
 
 
-def _block_times(model: nn.Module, vit: nn.Module, pixels: Tensor, runs: int, warm: int, tap: Tap) -> ReachTimes:
+def _block_times(model: nn.Module, vit: nn.Module, pixels: Tensor, runs: int, tap: Tap) -> ReachTimes:
     """Times to a tap of each block of `vit` while `model(pixels)` runs."""
     taps = [tap_module(block, tap) for block in vit_blocks(vit)]
     names = [(f"block {number}", module) for number, (module, _) in enumerate(taps, start=1)]
-    return reach_times(model, names, pixels, runs, warm, entered=taps[0][1])
+    return reach_times(model, names, pixels, runs, taps[0][1])

@@ -1,11 +1,11 @@
 """Advice about words on the page: suggested words, a check of the list, and what would rename the pinned segment."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from app.page import MODEL, PRIVATE, whole
 from app.session import Session
 from eovseg.vocabulary import Vocabulary
 
@@ -14,25 +14,12 @@ if TYPE_CHECKING:
     from app.page import Page
     from eovseg.advice.suggest import Suggestion
 
-_HERE = Path(__file__).parent
 SUGGESTED = 20
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-
-
-def build() -> gr.HTML:
-    """The two buttons below the words, with the area for their results."""
-    return gr.HTML(
-        {},
-        html_template=(_HERE / "advice.html").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "advice.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="advice",
-    )
 
 
 def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
     """Connects events to callbacks; `heavy` and `after` are the event options for a new result."""
-    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, **PRIVATE}
+    model = {**MODEL, **PRIVATE}
     filled = part.suggest(
         page.callback(suggested, 2), parts.session, [parts.words, part], show_progress="hidden", **model
     )
@@ -40,17 +27,14 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     part.check(page.callback(checked, 1), parts.session, part, show_progress="hidden", **model)
 
     def changes(key: str | None, event: gr.EventData) -> Any:
-        number = getattr(event, "segment", None)
-        segment = number if isinstance(number, int) and not isinstance(number, bool) else 0
-        return page.callback(lambda session: (changes_value(session, segment),), 1)(key)
+        return page.callback(lambda session: (changes_value(session, whole(event, "segment")),), 1)(key)
 
     part.find_changes(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
 
 
 def suggested(session: Session) -> tuple[str, dict[str, Any]]:
     """Text for the word box: the nouns that are most likely in the session's photo."""
-    assert session.result is not None
-    found = session.predictor.suggest(session.result.image, SUGGESTED)
+    found = session.predictor.suggest(session.shown.image, SUGGESTED)
     return text_of(found), {"kind": "suggested", "revision": session.revision}
 
 
@@ -66,8 +50,7 @@ def text_of(found: "Sequence[Suggestion]") -> str:
 
 def checked(session: Session) -> tuple[dict[str, Any]]:
     """Checks the session's words against its photo; also returns words to add."""
-    assert session.result is not None and session.request is not None
-    found = session.predictor.doctor(session.result.image, session.request.words, session.request.settings)
+    found = session.predictor.doctor(session.shown.image, session.asked.words, session.asked.settings)
     return (
         {
             "kind": "check",
@@ -79,8 +62,7 @@ def checked(session: Session) -> tuple[dict[str, Any]]:
 
 def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
     """The smallest changes that rename a segment; {} if the result has no segment with this id."""
-    result, request = session.result, session.request
-    assert result is not None and request is not None
+    result, request = session.shown, session.asked
     if all(segment.id != segment_id for segment in result.segments):
         return {}
     found = session.predictor.counterfactuals(

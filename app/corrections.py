@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -18,18 +17,7 @@ if TYPE_CHECKING:
     from app.layout import Parts
     from app.page import Page
 
-_HERE = Path(__file__).parent
 _NAME = 200  # characters; longer names get the vocabulary's error message
-
-
-def component() -> gr.HTML:
-    """The bar that app/correct.js puts below the picture while a segment is pinned."""
-    return gr.HTML(
-        html_template=(_HERE / "correct.html").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "correct.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="correct",
-    )
 
 
 def wire(page: "Page", parts: "Parts") -> None:
@@ -57,8 +45,7 @@ def correct(session: Session, values: dict[str, Any]) -> int:
     Raises `EovsegError` if that is impossible; the result is then unchanged.
     """
     with exclusive(session):
-        result = session.result
-        assert result is not None, "a session can be corrected only after its first run"
+        result = session.shown
         if values["kind"] == "undo":
             if not session.before:
                 raise ConfigError("There is no correction to undo.")

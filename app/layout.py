@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from app import advice, corrections, link, remembered, subject
+from app import advice, corrections, remembered, subject
 from app.calls import PageBlocks
 from app.examples import EXAMPLES, example_paths, preset_title
 from app.gate import Gate
 from app.limits import FILE_SECONDS, MAX_CALLERS, MAX_FILE_SIZE, MAX_TEXT, SESSION_SECONDS
-from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, theme
-from app.page import DOWNLOADS, MODEL, Page
+from app.markup import CHOOSE_SCRIPT, colophon, examples_html, head, masthead, scripted, theme
+from app.page import COMPOSE, DOWNLOADS, MODEL, PRIVATE, Page
 from app.session import Session
 from app.settings import ENSEMBLES, SHARES, TASKS
 from app.tabs import TITLES, Tab, clustering, decoder, many, speed, tdee, vas
@@ -28,9 +28,6 @@ from eovseg.vocabulary import preset_names
 _HERE = Path(__file__).parent
 _WORDS_HELP = "Separate classes with ; and synonyms with , then press Enter"
 _TABS = {"many": many, "vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
-_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-# Composing does not run the network, so it never waits for another visitor's photo.
-_COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}
 _SAVE_SCRIPT = """(file) => {
   if (!file) return;
   const link = document.createElement("a");
@@ -100,15 +97,15 @@ def build(page: Page) -> gr.Blocks:
         gr.HTML(masthead(page.models), elem_classes="masthead", apply_default_css=False)
         with gr.Row(elem_classes="bench"):
             with gr.Column(elem_classes="ask", min_width=0):
-                components = _question() | {"advice": advice.build()}
+                components = _question() | {"advice": scripted("advice", {})}
             with gr.Column(elem_classes="rail", min_width=0):
                 components |= _rail(page)
             with gr.Column(elem_classes="view", min_width=0), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Segment", id="segment", render_children=True) as first:
                     components |= _segment()
                 tabs = _tabs(page, session)
-        link.component()
-        _scripted("tour")
+        scripted("link")
+        scripted("tour")
         gr.HTML(colophon(page.models), elem_classes="colophon", apply_default_css=False)
         parts = Parts(session=session, **components)
         _wire(demo, page, parts, tabs)
@@ -117,19 +114,6 @@ def build(page: Page) -> gr.Blocks:
         _wire_tabs(page, parts, first, tabs)
         _endpoints(page)
     return demo
-
-
-def _scripted(name: str, value: Any = None, **options: Any) -> gr.HTML:
-    """An HTML component with its template and script from this folder, NAME.html and NAME.js."""
-    template = _HERE / f"{name}.html"
-    return gr.HTML(
-        value,
-        html_template=template.read_text(encoding="utf-8") if template.exists() else "<span hidden></span>",
-        js_on_load=(_HERE / f"{name}.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id=name,
-        **options,
-    )
 
 
 def _question() -> dict[str, Any]:
@@ -147,8 +131,8 @@ def _question() -> dict[str, Any]:
             False, label="Show its classes as “other” only", visible="hidden", elem_id="competes", container=False,
         )  # fmt: skip
     go = gr.Button("Segment", variant="primary", elem_id="go")
-    editor = _scripted("editor")
-    own = remembered.component()
+    editor = scripted("editor")
+    own = scripted("remembered", {"words": []})
     notes = gr.HTML(elem_classes="notes", apply_default_css=False)
     return {
         "words": words, "preset": preset, "competes": competes, "go": go, "editor": editor, "notes": notes,
@@ -164,15 +148,15 @@ def _rail(page: Page) -> dict[str, Any]:
         height=190, elem_id="photo", buttons=[],
     )  # fmt: skip
     examples = gr.HTML(examples_html(), js_on_load=CHOOSE_SCRIPT, apply_default_css=False, elem_id="examples")
-    panel = _scripted("panel", page.panel(None))
+    panel = scripted("panel", page.panel(None))
     return {"photo": photo, "examples": examples, "panel": panel}
 
 
 def _segment() -> dict[str, Any]:
     """The tab Segment."""
-    stage = _scripted("stage")
-    correct = corrections.component()
-    why = _scripted("why")
+    stage = scripted("stage")
+    correct = scripted("correct")
+    why = scripted("why")
     with gr.Row(elem_classes="downloads"):
         gr.HTML("<h2>Download</h2>", apply_default_css=False, elem_classes="heading")
         downloads = {kind: gr.Button(title, size="sm", min_width=0) for kind, title in DOWNLOADS.items()}
@@ -182,8 +166,8 @@ def _segment() -> dict[str, Any]:
                 show_label=False, container=False, min_width=0, elem_id="tool",
             )  # fmt: skip
             pack = gr.Button("ZIP for this tool", size="sm", min_width=0, elem_id="pack")
-    pictures = _scripted("subject")
-    recipe = _scripted("recipe")
+    pictures = scripted("subject")
+    recipe = scripted("recipe")
     file = gr.File(visible=False)
     return {
         "stage": stage, "correct": correct, "why": why, "downloads": downloads, "tool": tool, "pack": pack,
@@ -208,20 +192,20 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         "preprocess": False,
         "show_progress": "minimal",
         "show_progress_on": parts.stage,
-        **_PRIVATE,
+        **PRIVATE,
     }
-    heavy, light = {**run, **MODEL}, {**run, **_COMPOSE, "show_progress": "hidden"}
-    after = {**_PRIVATE, **MODEL, "show_progress": "hidden", **_refresh_all(page, parts, tabs)}
-    opened = demo.load(page.open, None, [*parts.shown, parts.panel], show_progress="hidden", **_COMPOSE, **_PRIVATE)
-    opened.then(page.restore, parts.session, [*parts.shown, *parts.inputs], show_progress="hidden", **MODEL, **_PRIVATE)
+    heavy, light = {**run, **MODEL}, {**run, **COMPOSE, "show_progress": "hidden"}
+    after = {**PRIVATE, **MODEL, "show_progress": "hidden", **_refresh_all(page, parts, tabs)}
+    opened = demo.load(page.open, None, [*parts.shown, parts.panel], show_progress="hidden", **COMPOSE, **PRIVATE)
+    opened.then(page.restore, parts.session, [*parts.shown, *parts.inputs], show_progress="hidden", **MODEL, **PRIVATE)
     for event in (parts.go.click, parts.words.submit, parts.preset.select, parts.competes.input):
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
-    parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **_PRIVATE)
+    parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
-    chosen = parts.examples.choose(page.choose, parts.session, parts.inputs[:3], show_progress="hidden", **_PRIVATE)
+    chosen = parts.examples.choose(page.choose, parts.session, parts.inputs[:3], show_progress="hidden", **PRIVATE)
     chosen.then(page.show, **heavy).then(**after)
     edited = parts.editor.edit(
-        page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **_PRIVATE
+        page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **PRIVATE
     )
     edited.then(page.show, **heavy).then(**after)
     parts.editor.read(
@@ -230,17 +214,17 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         parts.editor,
         show_progress="hidden",
         trigger_mode="always_last",
-        **_PRIVATE,
+        **PRIVATE,
     )
     parts.panel.adjust(page.adjust, **light, trigger_mode="always_last").then(**after)
     switched = parts.panel.model(page.show, **heavy, trigger_mode="always_last")
-    switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **_PRIVATE).then(**after)
+    switched.then(page.panel, parts.session, parts.panel, show_progress="hidden", **PRIVATE).then(**after)
     advice.wire(page, parts.advice, parts, heavy, after)
-    parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **_PRIVATE)
-    parts.stage.request_photo(page.shown_again, parts.session, parts.stage, show_progress="hidden", **_PRIVATE)
+    parts.stage.opacity(page.restyle, parts.session, parts.recipe, show_progress="hidden", **PRIVATE)
+    parts.stage.request_photo(page.shown_again, parts.session, parts.stage, show_progress="hidden", **PRIVATE)
     parts.stage.explain(
-        page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **_COMPOSE,
-        **_PRIVATE,
+        page.explain, parts.session, parts.why, show_progress="hidden", trigger_mode="always_last", **COMPOSE,
+        **PRIVATE,
     )  # fmt: skip
     subject.wire(page, parts.session, parts.subject, parts.file, _SAVE_SCRIPT)
     asks: list[tuple[gr.Button, Any, list[Any]]] = [
@@ -248,8 +232,8 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         (parts.pack, page.download_format, [parts.session, parts.tool]),
     ]
     for button, make, inputs in asks:
-        made = button.click(make, inputs, parts.file, **_PRIVATE)
-        made.then(None, parts.file, None, js=_SAVE_SCRIPT, **_PRIVATE)
+        made = button.click(make, inputs, parts.file, **PRIVATE)
+        made.then(None, parts.file, None, js=_SAVE_SCRIPT, **PRIVATE)
 
 
 def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr.Tab, Tab]]) -> None:
@@ -259,7 +243,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
         session.open_tab = ""
         return ()
 
-    first.select(page.callback(leave, 0, page.side_pool), parts.session, None, **_PRIVATE)
+    first.select(page.callback(leave, 0, page.side_pool), parts.session, None, **PRIVATE)
     for name, (item, tab) in tabs.items():
 
         def enter(session: Session, *values: Any, name: str = name, tab: Tab = tab) -> Sequence[Any]:
@@ -267,7 +251,7 @@ def _wire_tabs(page: Page, parts: Parts, first: gr.Tab, tabs: dict[str, tuple[gr
             return _refreshed(session, name, tab, values)
 
         work = page.callback(enter, len(tab.outputs))
-        item.select(work, [parts.session, *tab.inputs], list(tab.outputs), **MODEL, **_PRIVATE)
+        item.select(work, [parts.session, *tab.inputs], list(tab.outputs), **MODEL, **PRIVATE)
 
 
 def _refresh_all(page: Page, parts: Parts, tabs: dict[str, tuple[gr.Tab, Tab]]) -> dict[str, Any]:

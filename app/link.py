@@ -4,23 +4,8 @@ The server hides the query of each result in the notes beside it; app/link.js wr
 """
 
 import html
-from pathlib import Path
-
-import gradio as gr
 
 from app.recipe import Link
-
-_SCRIPT = Path(__file__).parent / "link.js"
-
-
-def component() -> gr.HTML:
-    """The invisible component whose script keeps the URL up to date."""
-    return gr.HTML(
-        html_template="<span hidden></span>",
-        js_on_load=_SCRIPT.read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="link",
-    )
 
 
 def note(query: str, linked: Link | None) -> str:

@@ -29,7 +29,9 @@ from app.session import Request, composed, page_sized
 from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
+from eovseg.formats.archive import add_files
 from eovseg.images import load_image
+from eovseg.predictor import Predictor
 from eovseg.result import Result, plain_cell
 from eovseg.stems import clean_stem
 from eovseg.video.frames import Frame, FrameSegmenter
@@ -154,7 +156,7 @@ def uploaded(files: object) -> list[Upload]:
 
 def segment_photos(
     run: RunInPool,
-    predictor: Any,
+    predictor: Predictor,
     request: Request,
     uploads: list[Upload],
     progress: Progress,
@@ -210,23 +212,9 @@ def file_stems(names: list[str]) -> list[str]:
     return stems
 
 
-class _FramePredictor:
-    """Adapts the three steps of a `StagedPredictor` to the call that `FrameSegmenter` makes."""
-
-    def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-
-    def __call__(
-        self, image: np.ndarray, words: Any, *, background: Any = None, keep: bool = False, settings: Any = None
-    ) -> Result:
-        request = Request(words, background, settings)
-        state = self._predictor.encode_image(image)
-        return composed(self._predictor, self._predictor.decode(state, request.vocabulary), request)
-
-
 def segment_clip(
     run: RunInPool,
-    predictor: Any,
+    predictor: Predictor,
     request: Request,
     clip: Upload,
     progress: Progress,
@@ -245,9 +233,7 @@ def segment_clip(
         every = max(1, -(-frames // MAX_CLIP_FRAMES))
         progress.of = max(1, -(-frames // every))
         each_card = max(1, -(-progress.of // MAX_CARDS))
-        segmenter = FrameSegmenter(
-            _FramePredictor(predictor), request.words, request.background, every=every, settings=request.settings  # type: ignore[arg-type]
-        )  # fmt: skip
+        segmenter = FrameSegmenter(predictor, request.words, request.background, every=every, settings=request.settings)
         writer = stack.enter_context(write_video(folder / f"{stem}-segments.mp4", reader.rate, reader.time_base))
         tracks = stack.enter_context((folder / f"{stem}-tracks.jsonl").open("w", encoding="utf-8", errors="replace"))
         pictures = reader.read()
@@ -273,11 +259,7 @@ def pack(folder: Path, progress: Progress, path: Path) -> Path:
     """Writes the ZIP of all files in `folder` and the table of all segments to `path`; returns `path`."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("table.csv", progress.table_csv())
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                stored = file.suffix in (".png", ".mp4")
-                name = file.relative_to(folder).as_posix()
-                packed.write(file, name, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+        add_files(packed, folder)
     return path
 
 

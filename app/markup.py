@@ -2,6 +2,7 @@
 
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from PIL import Image, ImageOps
@@ -23,6 +24,18 @@ element.addEventListener("click", (event) => {
   if (button) trigger("choose", { index: Number(button.dataset.index) });
 });
 """
+
+
+def scripted(name: str, value: Any = None, folder: Path = _HERE, **options: Any) -> gr.HTML:
+    """An HTML component with its template and script from a folder, NAME.html and NAME.js."""
+    template = folder / f"{name}.html"
+    return gr.HTML(
+        value,
+        html_template=template.read_text(encoding="utf-8") if template.exists() else "<span hidden></span>",
+        js_on_load=(folder / f"{name}.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        **{"elem_id": name, **options},
+    )
 
 
 def theme() -> gr.themes.Base:

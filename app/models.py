@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import eovseg
-from app.session import StagedPredictor, locked
+from app.session import locked
 from eovseg.checkpoints import default_checkpoint
 from eovseg.choices import Backend, Dtype
 from eovseg.errors import ConfigError
+from eovseg.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Models:
 
     def __init__(
         self,
-        first: StagedPredictor,
+        first: Predictor,
         checkpoint: str | Path | None = None,
         dtype: Dtype = "float32",
         backend: Backend = "torch",
@@ -34,7 +35,7 @@ class Models:
         variant, self.device = first.config.variant, str(first.device)
         self.first = variant if checkpoint is None else f"{variant}:{Path(checkpoint).name}"
         self._how: dict[str, Any] = {"device": self.device, "dtype": dtype, "backend": backend}
-        self._loaded: dict[str, StagedPredictor] = {self.first: first}
+        self._loaded: dict[str, Predictor] = {self.first: first}
         self._lock = threading.Lock()
 
     def choices(self) -> list[ModelChoice]:
@@ -54,7 +55,7 @@ class Models:
         variant, _, name = key.partition(":")
         return f"{variant.upper()} · {name}" if name else variant.upper()
 
-    def get(self, key: str | None) -> StagedPredictor:
+    def get(self, key: str | None) -> Predictor:
         """The model of `key`, loaded if needed; None gives the model of the server's start.
 
         Raises `EovsegError` if it is not available or another request takes too long to load one.
@@ -75,7 +76,7 @@ class Models:
                 self._loaded[key] = eovseg.load(key, **self._how)
             return self._loaded[key]
 
-    def key_of(self, predictor: StagedPredictor) -> str:
+    def key_of(self, predictor: Predictor) -> str:
         return next(key for key, loaded in list(self._loaded.items()) if loaded is predictor)
 
     def parts(self, key: str) -> tuple[str, str | None]:

@@ -25,18 +25,22 @@ from app.link import note
 from app.models import Models
 from app.payload import answer, stage_value
 from app.recipe import Link, read_link, recipe_value
-from app.session import Request, Session, SessionStore, StagedPredictor, adjust, locked, photo_digest, run
+from app.session import Request, Session, SessionStore, adjust, locked, photo_digest, run
 from app.settings import defaults, read_settings
 from app.why import why_value
 from app.worker_pool import VisitorLeft, WorkerPool
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
+from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 from eovseg.word import Word
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+# Composing does not run the network, so it never waits for another visitor's photo.
+COMPOSE: dict[str, Any] = {"concurrency_id": "compose", "concurrency_limit": 4}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 DOWNLOADS = {
     "overlay": "Overlay PNG",
     "ids": "Panoptic PNG",
@@ -108,7 +112,7 @@ class Page:
 
     def __init__(
         self,
-        predictor: StagedPredictor,
+        predictor: Predictor,
         sessions: int = MAX_SESSIONS,
         models: Models | None = None,
         seconds: float = REQUEST_SECONDS,
@@ -184,8 +188,7 @@ class Page:
         def work(session: Session) -> Session:
             wanted = make_request(linked.words, linked.preset, linked.competes, linked.settings, session.words)
             run(session, self.models.get(linked.model), path, wanted)
-            assert session.result is not None
-            session.chosen = next((s.id for s in session.result.segments if s.id == linked.segment), None)
+            session.chosen = next((s.id for s in session.shown.segments if s.id == linked.segment), None)
             return session
 
         if self._guarded(work, session) is None:
@@ -228,20 +231,12 @@ class Page:
             return (key, *[gr.skip()] * 3)
         return self.show(key, photo, *inputs)
 
-    def adjust(
-        self,
-        key: str | None,
-        photo: dict[str, Any] | None,
-        words: str,
-        preset: str | None = None,
-        competes: bool = False,
-        panel: dict[str, Any] | None = None,
-    ) -> Shown:
-        """Composes the result again with new settings, without running the network."""
+    def adjust(self, key: str | None, *inputs: Any) -> Shown:
+        """Composes the result again with new settings, without running the network; `inputs` as for `show`."""
         session = self.store.get(key)
         if session is None:
-            return self.show(key, photo, words, preset, competes, panel)
-        settings = part_of(panel, "settings")
+            return self.show(key, *inputs)
+        settings = part_of(inputs[-1], "settings")
         if self._guarded(lambda s: adjust(s, read_settings(settings)), session, pool=self.side_pool) is None:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
@@ -281,11 +276,10 @@ class Page:
     def panel(self, key: str | None) -> dict[str, Any]:
         """What app/panel.js shows: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
-        assert session.request is not None
         return {
             "model": self.models.key_of(session.predictor),
             "models": [asdict(choice) for choice in self.models.choices()],
-            "settings": session.request.settings.given(),
+            "settings": session.asked.settings.given(),
             "defaults": defaults(session.predictor.config),
         }
 
@@ -390,9 +384,8 @@ class Page:
 
         `linked` is the URL that requested the result; its segment is pinned.
         """
-        assert session.request is not None
         reads = self.models.title(self.models.key_of(session.predictor))
-        notes = notes_html(session.request, session.shrunk_from, reads)
+        notes = notes_html(session.asked, session.shrunk_from, reads)
         stage, recipe = stage_value(session, whole), self.recipe(session)
         pinned = {} if linked is None else {"pin": linked.segment}
         return (stage | pinned, notes + note(recipe["link"], linked), recipe)

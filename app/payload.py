@@ -22,8 +22,7 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
     the segment id as red + 256 green + 65,536 blue. Shares and scores are in 0..1; anchors are (x, y) as shares of
     width and height.
     """
-    result = session.result
-    assert result is not None, "a session can be shown only after its first run"
+    result = session.shown
     segments = result.segments
     pixels = result.segment_map.size
     anchors = label_anchors(result.segment_map, segments)
@@ -62,15 +61,13 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 
 def answer(session: Session) -> dict[str, Any]:
     """The endpoint's answer: `Result.to_json`, the settings that were given, and the seconds of each step that ran."""
-    assert session.result is not None and session.request is not None
-    return {**session.result.to_json(), "settings": session.request.settings.given(), "seconds": session.seconds}
+    return {**session.shown.to_json(), "settings": session.asked.settings.given(), "seconds": session.seconds}
 
 
 def timing(session: Session) -> str:
     """One line that says which steps ran and for how long; steps that did not run again are marked as cached."""
-    assert session.vocabulary is not None
     seconds = session.seconds
-    count = len(session.vocabulary.words)
+    count = len(session.asked.vocabulary.words)
     words = f"{count:,} word" + ("s" if count != 1 else "")
     parts = [
         f"photo {seconds['photo']:.2f} s" if "photo" in seconds else "photo cached",

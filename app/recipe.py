@@ -19,18 +19,17 @@ ADDRESS = "{address}"  # replaced by the page's own address in the browser
 
 def recipe_value(session: Session, variant: str, checkpoint: str | None) -> dict[str, Any]:
     """The text of each kind of call, and the query of a link that restores the page (example photos only)."""
-    request = session.request
-    assert request is not None and session.result is not None
-    photo = session.result.name or PHOTO
+    request = session.asked
+    photo = session.shown.name or PHOTO
     model = variant if checkpoint is None else f"{variant}:{checkpoint}"
     return {
-        "python": python_call(request, photo, variant, checkpoint, session.opacity, session.result.corrections),
+        "python": python_call(request, photo, variant, checkpoint, session.opacity, session.shown.corrections),
         "cli": command_line(request, photo, variant, checkpoint),
         "client": client_call(request, photo),
         "curl": curl_call(request, photo),
         "link": link_query(request, photo, model),
         "shrunk": session.shrunk_from is not None,
-        "corrected": bool(session.result.corrections),
+        "corrected": bool(session.shown.corrections),
         "examples": bool(request.vocabulary.examples),
     }
 

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.editor import with_reference, without_reference
 from app.limits import REMEMBERED_WORDS
-from app.page import MODEL, whole
+from app.page import MODEL, PRIVATE, whole
 from app.session import Session, exclusive
 from eovseg.errors import ConfigError, VocabularyError
 from eovseg.word import MAX_BYTES, MAX_EXAMPLES, SUFFIX, Word
@@ -22,19 +22,7 @@ if TYPE_CHECKING:
     from app.layout import Parts
     from app.page import Page
 
-_HERE = Path(__file__).parent
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-
-def component() -> gr.HTML:
-    """The list of a visitor's words by example."""
-    return gr.HTML(
-        {"words": []},
-        html_template=(_HERE / "remembered.html").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "remembered.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="remembered",
-    )
+_HIDDEN = {**PRIVATE, "show_progress": "hidden"}
 
 
 def wire(page: "Page", parts: "Parts") -> None:
@@ -58,9 +46,9 @@ def wire(page: "Page", parts: "Parts") -> None:
 
     both = [parts.remembered, parts.words]
     given = [parts.session, parts.words]
-    parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_PRIVATE)
-    parts.remembered.load_word(page.callback(loaded, 2, page.side_pool), given, both, **_PRIVATE)
-    parts.remembered.forget(page.callback(forgotten, 2, page.side_pool), given, both, **_PRIVATE)
+    parts.correct.remember(page.callback(made, 2), given, both, **MODEL, **_HIDDEN)
+    parts.remembered.load_word(page.callback(loaded, 2, page.side_pool), given, both, **_HIDDEN)
+    parts.remembered.forget(page.callback(forgotten, 2, page.side_pool), given, both, **_HIDDEN)
 
 
 def value(session: Session) -> dict[str, Any]:
@@ -87,8 +75,7 @@ def remember(session: Session, segment: int, name: object) -> Word:
     if not isinstance(name, str) or not name.strip():
         raise VocabularyError("Give the word a name, such as “our mug”.")
     with exclusive(session):
-        result = session.result
-        assert result is not None, "a segment can be remembered only after the first run"
+        result = session.shown
         place = next((i for i, one in enumerate(result.segments) if one.id == segment), None)
         if place is None:
             raise ConfigError("First click the segment that you want to remember.")

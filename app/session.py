@@ -14,12 +14,12 @@ import time
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,7 @@ from app.worker_pool import RequestTimeout, checkpoint
 from eovseg.background import merge_background, with_background
 from eovseg.formats.archive import archive
 from eovseg.images import load_image
-from eovseg.model.config import ModelConfig
+from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.settings import Settings
 from eovseg.stems import clean_stem
@@ -38,26 +38,6 @@ from eovseg.word import Word
 
 LONGEST_SIDE = 1280  # larger photos take seconds to compose, and settings should take effect immediately
 OPACITY = 0.5  # what `Result.save` draws with
-
-
-class StagedPredictor(Protocol):
-    """The three steps of `eovseg.Predictor`, called separately so that a change runs only what it needs."""
-
-    def encode_image(self, image: np.ndarray) -> Any: ...
-
-    def decode(self, image_state: Any, vocabulary: Vocabulary, *, intermediates: bool = False) -> Any: ...
-
-    @property
-    def compose(self) -> Callable[..., Result]: ...
-
-    @property
-    def word_from(self) -> Callable[..., Word]: ...
-
-    @property
-    def config(self) -> ModelConfig: ...
-
-    @property
-    def device(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -120,6 +100,18 @@ class Session:
         """What the network was given: the words, then the background's classes."""
         return self.request.vocabulary if self.request else None
 
+    @property
+    def shown(self) -> Result:
+        """The result that the page shows; there is none before the first run."""
+        assert self.result is not None
+        return self.result
+
+    @property
+    def asked(self) -> Request:
+        """The request of the result that the page shows."""
+        assert self.request is not None
+        return self.request
+
     def close(self) -> None:
         if self.files:
             shutil.rmtree(self.files[0].parent, ignore_errors=True)
@@ -145,8 +137,7 @@ class Session:
     def packed(self, kind: str, folder: Path) -> Path:
         """Writes the ZIP of the result for another tool (`kind` of `eovseg.formats.FORMATS`) to `folder`."""
         with exclusive(self):
-            result = self.result
-        assert result is not None, "files can be requested only after the first run"
+            result = self.shown
         path = folder / f"{clean_stem(PurePath(result.name).stem)}-{kind}.zip"
         path.write_bytes(archive(result, kind))
         return path
@@ -224,7 +215,7 @@ def locked(lock: Any) -> Iterator[None]:
         lock.release()
 
 
-def run(session: Session, predictor: StagedPredictor, photo: str, request: Request) -> Session:
+def run(session: Session, predictor: Predictor, photo: str, request: Request) -> Session:
     """Updates `session` to `photo` and `request`, running only the steps that changed, and returns it.
 
     `session.seconds` has the time of each step that ran. The session changes only if every step succeeds; after an
@@ -263,17 +254,16 @@ def run(session: Session, predictor: StagedPredictor, photo: str, request: Reque
 def adjust(session: Session, settings: Settings) -> Session:
     """Composes the result again with other settings, without running the network; raises `ConfigError`."""
     with exclusive(session):
-        assert session.request is not None and session.result is not None, "a session is adjusted after its first run"
         begin = time.perf_counter()
-        request = dataclasses.replace(session.request, settings=settings)
+        request = dataclasses.replace(session.asked, settings=settings)
         result = composed(session.predictor, session.decoded, request)
         seconds = {"result": time.perf_counter() - begin}
         checkpoint()
-        _show(session, request, dataclasses.replace(result, name=session.result.name), seconds)
+        _show(session, request, dataclasses.replace(result, name=session.shown.name), seconds)
         return session
 
 
-def composed(predictor: StagedPredictor, decoded: Any, request: Request) -> Result:
+def composed(predictor: Predictor, decoded: Any, request: Request) -> Result:
     """The result for decoded words with the requested settings, and with the background merged into "other"."""
     result = predictor.compose(decoded, settings=request.settings)
     return result if request.background is None else merge_background(result, request.words)

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from app.page import COMPOSE, PRIVATE
 from app.pictures import data_address, downscaled
 from app.session import Session, exclusive
 from eovseg.errors import ConfigError
@@ -39,8 +40,7 @@ def subject_value(session: Session) -> dict[str, Any]:
     The subject is the pinned segment, or `Result.subject_ids` if none is pinned.
     """
     with exclusive(session):
-        result, pinned = session.result, session.chosen
-    assert result is not None, "pictures can be requested only after the first run"
+        result, pinned = session.shown, session.chosen
     ids, name = _subject_of(result, pinned)
     if not ids:
         return {}
@@ -69,8 +69,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
     if not isinstance(kind, str) or kind not in PICTURES:
         raise ConfigError(f"Choose one of these pictures: {', '.join(form.title for form in PICTURES.values())}.")
     with exclusive(session):
-        result, pinned = session.result, session.chosen
-    assert result is not None
+        result, pinned = session.shown, session.chosen
     ids, name = _subject_of(result, pinned)
     if not ids:
         raise ConfigError("Nothing was found in this photo, so there is no subject.")
@@ -88,7 +87,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
 
 def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_script: str) -> None:
     """Connects the events of app/subject.js: `preview` when the pictures are opened, `save_picture` on a click."""
-    private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "compose", "concurrency_limit": 4}
+    private = {**PRIVATE, **COMPOSE}
 
     def preview(key: str | None) -> Any:
         return page.callback(lambda session: (subject_value(session),), 1, page.side_pool)(key)
@@ -98,7 +97,7 @@ def wire(page: "Page", session: gr.State, part: gr.HTML, file: gr.File, save_scr
 
     part.preview(preview, session, part, show_progress="hidden", trigger_mode="always_last", **private)
     saved = part.save_picture(save, session, file, show_progress="hidden", **private)
-    saved.then(None, file, None, js=save_script, api_visibility="private")
+    saved.then(None, file, None, js=save_script, **PRIVATE)
 
 
 def _save_picture(session: Session, kind: object) -> tuple[str]:

@@ -22,8 +22,7 @@ def why_value(session: Session, segment_id: int) -> dict[str, Any]:
 
 
 def _value(session: Session, segment_id: int) -> dict[str, Any]:
-    result = session.result
-    assert result is not None and session.request is not None
+    result = session.shown
     index = next((i for i, segment in enumerate(result.segments) if segment.id == segment_id), None)
     if index is None:
         return {}
@@ -54,8 +53,7 @@ def _value(session: Session, segment_id: int) -> dict[str, Any]:
 def _votes(session: Session, query: int) -> dict[str, Any]:
     """The best words of a kernel, each with its two probabilities and their weight."""
     predictor, decoded = session.predictor, session.decoded
-    assert session.request is not None
-    rule = session.request.settings.applied(predictor.config)
+    rule = session.asked.settings.applied(predictor.config)
     weights: dict[str, Any] = {"alpha": rule.alpha, "beta": rule.beta, "ensemble": rule.ensemble}
     votes = class_votes(predictor, decoded, query, TOP, **weights)
     words = [

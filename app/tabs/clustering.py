@@ -122,8 +122,7 @@ def kept_layers(page: Page, session: Session) -> Layers:
 
 def cells(session: Session, layers: Layers, k: float) -> list[ClusterCell]:
     """The clusters of the installed models, compared with the session's segments."""
-    assert session.result is not None
-    return cluster_cells(layers.here, whole_number("k", k, SMALLEST_K, LARGEST_K), session.result.segment_map)
+    return cluster_cells(layers.here, whole_number("k", k, SMALLEST_K, LARGEST_K), session.shown.segment_map)
 
 
 def cell_pictures(layers: Layers, found: Sequence[ClusterCell], view: str) -> list[np.ndarray]:
@@ -138,8 +137,7 @@ def cell_pictures(layers: Layers, found: Sequence[ClusterCell], view: str) -> li
 
 def grid_html(session: Session, layers: Layers, k: int, view: str) -> str:
     """The grid: a row of cells for each model; missing models are grey, with a sentence that says how to get them."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     found = cells(session, layers, k)
     rows: dict[str, list[str]] = {}
     for cell, pixels in zip(found, cell_pictures(layers, found, view), strict=True):

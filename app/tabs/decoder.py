@@ -31,8 +31,7 @@ TOP = 4
 
 def followed(session: Session) -> dict[str, int]:
     """Name and id of every segment that comes from a single kernel, largest first."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     queries = segment_queries(result)
     pairs = sorted(zip(result.segments, result.names, strict=True), key=lambda pair: -pair[0].area)
     return {name: segment.id for segment, name in pairs if segment.id in queries}
@@ -40,8 +39,7 @@ def followed(session: Session) -> dict[str, int]:
 
 def path_of(session: Session, segment: int) -> QueryPath:
     """The path of the segment's kernel through the layers; raises `ConfigError` for ids without a single kernel."""
-    assert session.result is not None
-    queries = segment_queries(session.result)
+    queries = segment_queries(session.shown)
     if segment not in queries:
         raise ConfigError(f"There is no segment {segment} to follow; the ids are {', '.join(map(str, queries))}.")
     return query_path(session.predictor, session.decoded, queries[segment], TOP)
@@ -49,14 +47,12 @@ def path_of(session: Session, segment: int) -> QueryPath:
 
 def frames(session: Session, path: QueryPath) -> list[np.ndarray]:
     """Pictures (H, W, 3) uint8 of the mask's probability over the photo, one for each stage."""
-    assert session.result is not None
-    return [mask_over_photo(session.result.image, mask) for mask in path.masks]
+    return [mask_over_photo(session.shown.image, mask) for mask in path.masks]
 
 
 def attended_name(session: Session, one: AttendedKernel, own: int) -> str:
     """The name of a kernel: that of the segment that it draws in the end, or its number."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     if one.query == own:
         return "itself"
     names = (name for segment, name in zip(result.segments, result.names, strict=True) if segment.id == one.segment)
@@ -65,8 +61,7 @@ def attended_name(session: Session, one: AttendedKernel, own: int) -> str:
 
 def strip_html(session: Session, segment: int) -> str:
     """The strip of stages: a card for each stage with picture, class and attention."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     path = path_of(session, segment)
     name = next(n for s, n in zip(result.segments, result.names, strict=True) if s.id == segment)
     cards = []
@@ -85,8 +80,7 @@ def strip_html(session: Session, segment: int) -> str:
 
 def kernel_grid(session: Session, path: QueryPath, stage: int) -> str:
     """The attention of a stage to all kernels, a cell for each; kernels that drew a segment have its colour."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     colours = segment_colours(result.segments)
     drew = {
         query: (name, "#" + bytes(colour).hex())
@@ -113,14 +107,13 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
             "has no class yet, and no attention to other kernels.",
             "quiet",
         )
-    assert session.result is not None
     classes = [
         Bar("none of these" if c.label == VOID else c.label, c.probability, percent(c.probability))
         for c in path.classes[stage - 1]
     ]
     attended = [
         Bar(attended_name(session, one, path.query), one.share, percent(one.share), colour="var(--second)")
-        for one in attended_kernels(path, stage, segment_queries(session.result), TOP)
+        for one in attended_kernels(path, stage, segment_queries(session.shown), TOP)
     ]
     return (
         '<h4>Class at this stage</h4>' + bars(classes, "In-vocabulary probability, percent")
@@ -152,13 +145,12 @@ def build(page: Page, session: gr.State) -> Tab:
 
 def answer(session: Session, folder: Path, segment: float | None) -> dict[str, Any]:
     """What the endpoint returns; writes the pictures of the stages to `folder`."""
-    assert session.result is not None
     choices = followed(session)
     if not choices:
         raise ConfigError(NOTHING)
     number = next(iter(choices.values())) if segment is None else whole_number("segment", segment, 0, 2**31)
     path = path_of(session, number)
-    queries = segment_queries(session.result)
+    queries = segment_queries(session.shown)
     stages = []
     pictures = frames(session, path)
     for stage, (pixels, iou) in enumerate(zip(pictures, mask_agreement(path).tolist(), strict=True)):

@@ -14,11 +14,11 @@ from gradio.utils import get_upload_folder
 
 from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
 from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
-from app.page import Page
+from app.page import PRIVATE, Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead
-from app.tabs.wiring import PRIVATE, html_component
+from app.tabs.wiring import html_component
 from app.worker_pool import VisitorLeft
 from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem
@@ -38,8 +38,7 @@ _MOST_WORDS = 12
 
 def words_html(session: Session) -> str:
     """The words that a run looks for, which are those of the result on the page."""
-    assert session.request is not None
-    labels = session.request.words.labels
+    labels = session.asked.words.labels
     more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
     shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
     return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'

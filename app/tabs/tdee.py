@@ -108,8 +108,7 @@ def compare(page: Page, session: Session, mode: str) -> Comparison:
 
 
 def _compared(mode: Mode, session: Session, pair: Sequence[tuple[Predictor, Any]]) -> Comparison:
-    assert session.request is not None
-    without, with_ = (composed(model, decoded, session.request) for model, decoded in pair)
+    without, with_ = (composed(model, decoded, session.asked) for model, decoded in pair)
     return Comparison(mode, without, with_, tuple(compare_results(without, with_)))
 
 
@@ -170,14 +169,12 @@ def summary_html(found: Comparison) -> str:
 
 def routers(session: Session) -> list[RouterRow]:
     """TDEE's router weights in every layer, for every segment that comes from a kernel."""
-    assert session.result is not None
-    return router_rows(session.decoded, session.result)
+    return router_rows(session.decoded, session.shown)
 
 
 def routers_html(session: Session) -> str:
     """A row of dots for each segment: the share of channels that prefer the spatial features, layer by layer."""
-    assert session.result is not None
-    names = {s.id: name for s, name in zip(session.result.segments, session.result.names, strict=True)}
+    names = {s.id: name for s, name in zip(session.shown.segments, session.shown.names, strict=True)}
     rows: dict[int, list[RouterRow]] = {}
     for row in routers(session):
         rows.setdefault(row.segment, []).append(row)

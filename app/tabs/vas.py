@@ -22,7 +22,7 @@ from analysis.similarity import (
     word_focus,
 )
 from analysis.style import SIMILARITY_MAP, WEIGHT_MAP
-from app.page import MODEL, Page
+from app.page import MODEL, PRIVATE, Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.compare import Side, comparison, comparison_value
@@ -38,7 +38,6 @@ from app.tabs.pieces import (
     picture,
 )
 from app.tabs.wiring import (
-    PRIVATE,
     RUN_MODEL,
     Answer,
     add_endpoint,
@@ -89,12 +88,11 @@ def one_word(text: str | None) -> str:
 
 def listed_words(session: Session) -> list[str]:
     """The choices of the word list: labels of the segments, largest first, then the other words of the vocabulary."""
-    result = session.result
-    assert result is not None and session.vocabulary is not None
-    own = set(session.vocabulary.words)  # without "other", which is not a word of the vocabulary
+    result = session.shown
+    own = set(session.asked.vocabulary.words)  # without "other", which is not a word of the vocabulary
     largest = sorted(result.segments, key=lambda segment: -segment.area)
     words = [segment.label for segment in largest if segment.label in own]
-    return list(dict.fromkeys((*words, *session.vocabulary.words)))[:LISTED_WORDS]
+    return list(dict.fromkeys((*words, *session.asked.vocabulary.words)))[:LISTED_WORDS]
 
 
 def measure_of(name: object) -> Measure:
@@ -107,16 +105,14 @@ def measure_of(name: object) -> Measure:
 
 def word_view(session: Session, word: str, measure: str = "scaled dot product") -> WordView:
     """Maps and numbers of a word for the session's result; the word need not be in the vocabulary."""
-    assert session.result is not None
     maps = similarity_maps(session.predictor, session.decoded, [word], measure_of(measure))
     row, column = np.unravel_index(int(maps.after[0].argmax()), maps.after[0].shape)
-    return WordView(maps, word_focus(maps, 0, session.result), (int(column), int(row)))
+    return WordView(maps, word_focus(maps, 0, session.shown), (int(column), int(row)))
 
 
 def heat_pictures(session: Session, view: WordView) -> tuple[np.ndarray, np.ndarray]:
     """The maps before and after VAS over the photo, both (H, W, 3) uint8 with the same colour scale."""
-    assert session.result is not None
-    image, limits = session.result.image, view.maps.limits
+    image, limits = session.shown.image, view.maps.limits
     return heat_over_photo(image, view.maps.before[0], limits), heat_over_photo(image, view.maps.after[0], limits)
 
 
@@ -177,8 +173,7 @@ def competition(session: Session, x: int, y: int) -> list[WordScore]:
 
 def segment_at(session: Session, x: int, y: int) -> str | None:
     """The name of the segment at a pixel; coordinates outside the photo are clamped to it."""
-    result = session.result
-    assert result is not None
+    result = session.shown
     height, width = result.segment_map.shape
     number = int(result.segment_map[min(max(y, 0), height - 1), min(max(x, 0), width - 1)])
     names = {segment.id: name for segment, name in zip(result.segments, result.names, strict=True)}
@@ -204,10 +199,9 @@ def competition_html(session: Session, x: int, y: int) -> str:
 
 def weights_html(session: Session) -> str:
     """The factor that VAS multiplies every pixel by, as a picture with its scale."""
-    assert session.result is not None
     weight = vas_weight(session.predictor, session.decoded)
     limits = (float(weight.min()), float(weight.max()))
-    pixels = heat_over_photo(session.result.image, weight, limits, WEIGHT_MAP)
+    pixels = heat_over_photo(session.shown.image, weight, limits, WEIGHT_MAP)
     alt = f"Weight of every pixel over the photo, from {limits[0]:.2f} to {limits[1]:.2f}"
     return (
         heading("Weights of VAS")
@@ -271,8 +265,7 @@ def answer(
     measure: str = "scaled dot product",
 ) -> dict[str, Any]:
     """What the endpoint returns; writes the pictures and the maps to `folder`."""
-    assert session.result is not None
-    height, width = session.result.segment_map.shape
+    height, width = session.shown.segment_map.shape
     view = word_view(session, one_word(word or listed_words(session)[0]), measure)
     column = view.peak[0] if x is None else whole_number("x", x, 0, width - 1)
     row = view.peak[1] if y is None else whole_number("y", y, 0, height - 1)

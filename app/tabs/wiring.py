@@ -11,14 +11,13 @@ from gradio.components import Component
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.page import MODEL, Page, make_request, path_of
+from app.page import MODEL, PRIVATE, Page, make_request, path_of
 from app.session import Session, run
 from app.uploads import uploaded_photo
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.vocabulary import preset_names
 
 Answer = tuple[dict[str, Any], list[str]]
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 # Options of events that run the model and of which only the latest request counts.
 RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", **MODEL, **PRIVATE}
 

@@ -13,10 +13,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,9 +24,6 @@ from PIL import Image
 from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    import torch
 
 WORDS = (20, 150, 847, 5_000, 10_000)
 SIZES = ((640, 480), (1_152, 864), (2_000, 1_500), (4_000, 3_000))  # width, height: 0.3 to 12 megapixels
@@ -46,9 +43,11 @@ def measure_point(point: Point) -> dict[str, Any]:
     import torch
     from torch.nn import functional as F
 
+    from eovseg.benchmark.measure import peak_memory
     from eovseg.loading import load
     from eovseg.model.values import TextEmbeddings
     from eovseg.stages import Decoded
+    from eovseg.timing import timed
 
     predictor = load("xs", device="cpu")
     with Image.open(asset_path("photos/bus-street.jpg")) as photo:
@@ -57,8 +56,13 @@ def measure_point(point: Point) -> dict[str, Any]:
     predictor(small, "bus; sky: stuff")  # warm-up
     row: dict[str, Any] = {}
 
-    def part(name: str) -> Any:
-        return _Part(name, row, predictor.device)
+    @contextlib.contextmanager
+    def part(name: str) -> Iterator[None]:
+        """Adds the time and memory of the block to the row."""
+        return_free_memory()  # otherwise a part could reuse memory of an earlier one, which would hide its own use
+        with peak_memory() as peak, timed(predictor.device) as spent:
+            yield
+        row[f"{name} (s)"], row[f"{name} (MB)"] = spent[0], peak[0]
 
     with part("image"):
         state = predictor.encode_image(pixels)
@@ -76,26 +80,6 @@ def measure_point(point: Point) -> dict[str, Any]:
         with part(task):
             predictor.compose(decoded, task=task, score_threshold=0.0, void_threshold=1.0)
     return {name: round(value, 4 if name.endswith("(s)") else 1) for name, value in row.items()}
-
-
-class _Part:
-    """Context manager that writes a part's seconds and MB into a row."""
-
-    def __init__(self, name: str, row: dict[str, Any], device: "torch.device") -> None:
-        from eovseg.benchmark.measure import peak_memory
-        from eovseg.timing import timed
-
-        self.name, self.row = name, row
-        self._time, self._memory = timed(device), peak_memory()
-
-    def __enter__(self) -> None:
-        return_free_memory()  # otherwise a part could reuse memory of an earlier one, which would hide its own use
-        self._peak, self._spent = self._memory.__enter__(), self._time.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._time.__exit__(*error)
-        self._memory.__exit__(*error)
-        self.row[f"{self.name} (s)"], self.row[f"{self.name} (MB)"] = self._spent[0], self._peak[0]
 
 
 def return_free_memory() -> None:

@@ -268,9 +268,9 @@ def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen
     )
 
 
-def xs_batches(data: Path | str, settings: BatchSettings | None = None, seed: int = 0) -> TrainingBatches:
+def xs_batches(data: Path | str, settings: BatchSettings | None = None) -> TrainingBatches:
     """The training batches of XS, read from the folder `data`; the LVIS test photos are excluded from every source."""
-    return TrainingBatches(xs_sources(data), settings, seed, held_out=[PanopticFolder(Path(data) / "lvis_val_subset")])
+    return TrainingBatches(xs_sources(data), settings, held_out=[PanopticFolder(Path(data) / "lvis_val_subset")])
 
 
 def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Iterator[Batch]:

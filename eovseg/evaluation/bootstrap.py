@@ -6,6 +6,9 @@ interval are shifted by the difference between the figure and the median of the 
 the usual one. It does not account for classes that occur in none of the photos.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 RESAMPLES = 2000
@@ -35,3 +38,32 @@ def interval(values: np.ndarray, figure: float) -> tuple[float, float]:
         return np.nan, np.nan
     low, middle, high = np.quantile(values, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
     return float(figure + low - middle), float(figure + high - middle)
+
+
+def share_of(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
+    """Sum of `part` divided by the sum of `whole`, both with one number per photo, and its interval."""
+    draws = draws_of(len(part))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = (draws @ part) / (draws @ whole)
+    return (float(shares[0]), *interval(shares[1:], float(shares[0])))
+
+
+def roc_area(values: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """Area under the ROC curve of `values` as predictions of `true`, one array per photo, and its interval."""
+    photo = np.repeat(np.arange(len(values)), [len(own) for own in values])
+    value, positive = np.concatenate(values), np.concatenate(true)
+    order = np.argsort(value, kind="stable")
+    photo, positive = photo[order], positive[order]
+    _, group = np.unique(value[order], return_inverse=True)
+    areas = []
+    for draw in draws_of(len(values)):
+        weight = draw[photo].astype(float)
+        right = np.bincount(group, weight * positive)
+        wrong = np.bincount(group, weight * ~positive)
+        areas.append((right * (np.cumsum(wrong) - wrong / 2)).sum() / (right.sum() * wrong.sum()))
+    return (float(areas[0]), *interval(np.array(areas[1:]), float(areas[0])))
+
+
+def named(name: str, value: float, low: float, high: float) -> dict[str, Any]:
+    """A figure and its interval as columns of a table."""
+    return {name: round(value, 4), f"{name}, low": round(low, 4), f"{name}, high": round(high, 4)}

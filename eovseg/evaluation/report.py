@@ -167,7 +167,7 @@ class Report:
         """Everything except counts and evidence as JSON values; NaN becomes null."""
         names = [field.name for field in dataclasses.fields(self) if field.name not in ("counts", "evidence")]
         parts = {name: getattr(self, name) for name in names}
-        return _plain({"summary": self.summary(), "intervals": self.intervals, "paper": self.paper(), **parts})
+        return plain_values({"summary": self.summary(), "intervals": self.intervals, "paper": self.paper(), **parts})
 
     def save(self, folder: Path | str) -> list[Path]:
         """Writes summary.csv, per_class.csv, report.json, report.txt and the counts; creates `folder` if needed."""
@@ -217,14 +217,14 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses, arrays and mappings as JSON values."""
+def plain_values(value: Any) -> Any:
+    """Dataclasses, arrays and mappings as JSON values; NaN and infinity become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain_values(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain_values(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain_values(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,6 +25,7 @@ BEST_FIRST: tuple[tuple[Mapping[str, Any], ...], ...] = (
     tuple({"void_threshold": value} for value in (0.5, 0.7, 0.9, 1.0)),
     ({"edges": False}, {"edges": True}),
 )
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,6 @@ def search(
     vocabulary: Vocabulary,
     start: Settings,
     parts: Sequence[Sequence[Mapping[str, Any]]] = BEST_FIRST,
-    rounds: int = 2,
 ) -> list[SweepRow]:
     """Coordinate search: optimises one part of the settings after the other, with the others fixed.
 
@@ -88,7 +88,7 @@ def search(
     """
     best = start
     tried = {row.settings: row for row in sweep(predictor, photos, vocabulary, [start])}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         before = best
         for part in parts:
             grid = [best, *(replace(best, **values) for values in part)]

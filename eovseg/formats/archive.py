@@ -37,8 +37,14 @@ def archive(result: "Result", kind: str) -> bytes:
             (folder / path_of(kind, stem)).with_suffix(".xml").write_bytes(
                 label_studio.labelling_config(result.vocabulary)
             )
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                deflate = zipfile.ZIP_STORED if path.suffix in (".jpg", ".png") else zipfile.ZIP_DEFLATED
-                file.write(path, path.relative_to(folder).as_posix(), deflate)
+        add_files(file, folder)
     return packed.getvalue()
+
+
+def add_files(packed: zipfile.ZipFile, folder: Path) -> None:
+    """Adds all files below `folder` to a ZIP; pictures and videos are already compressed."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            stored = path.suffix in (".jpg", ".png", ".mp4")
+            method = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            packed.write(path, path.relative_to(folder).as_posix(), method)

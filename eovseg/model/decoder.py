@@ -15,9 +15,9 @@ from eovseg.model.values import LayerOutput, RouterWeights, Scene
 class DynamicDepthwiseAttention(nn.Module):
     """DDA (Eq. 2): each query generates a 3-tap kernel that slides along the channels of its value; then LayerNorm."""
 
-    def __init__(self, channels: int, taps: int = 3) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.kernel = nn.Linear(channels, taps)
+        self.kernel = nn.Linear(channels, 3)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, query: Tensor, value: Tensor) -> Tensor:

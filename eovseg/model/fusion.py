@@ -38,13 +38,12 @@ class SeparableDynamicInteraction(nn.Module):
     sum layer-normalised. With extra queries (training), the pointwise weights mix only the first `queries` results.
     """
 
-    def __init__(self, channels: int, queries: int, taps: int = 3) -> None:
+    def __init__(self, channels: int, queries: int) -> None:
         super().__init__()
-        self.depthwise_kernel = nn.Linear(channels, taps)
+        self.depthwise_kernel = nn.Linear(channels, 3)
         self.pointwise_kernel = nn.Linear(channels, queries)
         self.norm = nn.LayerNorm(channels)
         self.queries = queries
-        self.taps = taps
 
     def forward(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> Tensor:
         """E_m and E_s, each (B, Q', C) -> E_I (B, Q', C); Q' is Q and any extra queries."""

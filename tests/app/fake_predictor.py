@@ -7,6 +7,7 @@ import numpy as np
 from eovseg.advice.counterfactuals import Counterfactual
 from eovseg.advice.doctor import Diagnosis, Rivals
 from eovseg.advice.suggest import Suggestion
+from eovseg.background import merge_background, with_background
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
@@ -33,6 +34,19 @@ class FakePredictor:
     def encode_image(self, image: np.ndarray) -> np.ndarray:
         self.images_encoded += 1
         return image
+
+    def __call__(
+        self,
+        photo: np.ndarray,
+        vocabulary: Vocabulary,
+        *,
+        background: Vocabulary | None = None,
+        keep: bool = True,
+        settings: Settings = _OWN,
+    ) -> Result:
+        wide = vocabulary if background is None else with_background(vocabulary, background)
+        result = self.compose(self.decode(self.encode_image(photo), wide), settings=settings)
+        return result if background is None else merge_background(result, vocabulary)
 
     def suggest(self, photo: np.ndarray, k: int = 20) -> list[Suggestion]:
         return [Suggestion((word,), thing, 0.0) for word, thing in SUGGESTED[:k]]

@@ -1,15 +1,27 @@
-"""A tiny panoptic folder that can be checked by eye."""
+"""A tiny panoptic folder that can be checked by eye, and an untrained XS."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from eovseg.model.config import variant_config
+from eovseg.model.network import EOVSeg
+from eovseg.predictor import Predictor
 
 CATEGORIES = {1: ("person", 1), 2: ("sky", 0), 3: ("clouds", 0), 4: ("lamp", 1)}
 # id -> (columns, category, crowd): stripes of a 12 x 8 photo; columns 10 and 11 are unlabelled.
 STRIPES = {1: ((0, 2), 1, 0), 2: ((2, 4), 1, 1), 3: ((4, 6), 2, 0), 4: ((6, 8), 3, 0), 5: ((8, 10), 4, 0)}
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    config = variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
+    return Predictor(EOVSeg(config), ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from eovseg.checkpoints import default_checkpoint, file_digest
 from eovseg.data.panoptic_folder import PanopticFolder
@@ -18,27 +17,12 @@ from eovseg.evaluation.evaluate import Evaluator, Extra, evaluate
 from eovseg.evaluation.paper import TABLE_10
 from eovseg.evaluation.stored import read_report
 from eovseg.evaluation.sweep import ensemble_grid, sweep
-from eovseg.model.config import variant_config
-from eovseg.model.network import EOVSeg
 from eovseg.photo_cache import bytes_of
 from eovseg.predictor import Predictor
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person: thing; sky, clouds: stuff; lamp: thing; zebra: thing"
-
-
-@pytest.fixture(scope="module")
-def network() -> EOVSeg:
-    torch.manual_seed(0)
-    return EOVSeg(
-        variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
-    )
-
-
-@pytest.fixture
-def predictor(network: EOVSeg) -> Predictor:
-    return Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
 
 
 def test_every_extra_in_one_pass(predictor: Predictor, panoptic_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from eovseg.colours import id_to_rgb
@@ -16,8 +15,6 @@ from eovseg.data.label_files import image_size, read_photo, read_rgb
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.evaluation.evaluate import evaluate
 from eovseg.images import load_image
-from eovseg.model.config import variant_config
-from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
 
@@ -83,13 +80,6 @@ def test_the_picture_is_what_a_person_sees(photos: Path) -> None:
         np.testing.assert_array_equal(read_photo(photos / name), eight, err_msg=name)
     Image.new("LA", (4, 4), (0, 0)).save(photos.parent / "clear.png")
     assert (read_photo(photos.parent / "clear.png") == 255).all(), "transparent pixels are white"
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    torch.manual_seed(0)
-    config = variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
-    return Predictor(EOVSeg(config), ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
 
 
 def write_labels(predictor: Predictor, root: Path) -> None:

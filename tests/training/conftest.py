@@ -6,17 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-
-@dataclass
-class TinyTarget:
-    """Same fields as `eovseg.data.batches.Target`."""
-
-    labels: Tensor
-    masks: Tensor
-    valid: Tensor
-    labelled: Tensor
-    known_classes: Tensor
-    semantic: Tensor
+from eovseg.data.batches import Target
 
 
 @dataclass
@@ -31,13 +21,13 @@ class TinyLogits:
     extra_class_logits: tuple[Tensor, ...] = ()
 
 
-def make_target(masks: Tensor, labels: list[int], classes: int) -> TinyTarget:
+def make_target(masks: Tensor, labels: list[int], classes: int) -> Target:
     """Fully labelled photo: every pixel valid and labelled, every class known; masks (M, H, W) bool."""
     size = masks.shape[-2:]
     semantic = torch.full(size, -1)
     for mask, label in zip(masks, labels, strict=True):
         semantic[mask] = label
-    return TinyTarget(
+    return Target(
         labels=torch.tensor(labels, dtype=torch.long),
         masks=masks,
         valid=torch.ones(size, dtype=torch.bool),
@@ -48,7 +38,7 @@ def make_target(masks: Tensor, labels: list[int], classes: int) -> TinyTarget:
 
 
 @pytest.fixture
-def halves() -> TinyTarget:
+def halves() -> Target:
     """A 32×32 photo: class 0 on the left half, class 1 on the right half; 3 classes."""
     masks = torch.zeros(2, 32, 32, dtype=torch.bool)
     masks[0, :, :16] = True

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eovseg.data.batches import Target
 from eovseg.training.config import LossConfig
 from eovseg.training.losses import SetCriterion, mostly_unlabelled
 from eovseg.training.matcher import Match
 from eovseg.training.points import sample_at, sample_rows
-from tests.training.conftest import TinyLogits, TinyTarget, make_target
+from tests.training.conftest import TinyLogits, make_target
 
 VOID = 3  # of the fixture's 3 classes
 
@@ -35,18 +36,18 @@ def boxes(*columns: range) -> Tensor:
     return logits
 
 
-def class_loss(config: LossConfig, target: TinyTarget, masks: Tensor, scores: Tensor) -> float:
+def class_loss(config: LossConfig, target: Target, masks: Tensor, scores: Tensor) -> float:
     return SetCriterion(config)(one_layer(masks, scores), [target])["layer0_class"].item()
 
 
-def matched(config: LossConfig, target: TinyTarget, masks: Tensor) -> Match:
+def matched(config: LossConfig, target: Target, masks: Tensor) -> Match:
     """The matched queries and targets, with all classes equally likely."""
     criterion = SetCriterion(config)
     criterion(one_layer(masks, torch.zeros(len(masks), 4)), [target])
     return criterion.matches[0][0]
 
 
-def test_mask_losses_ignore_logits_over_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
+def test_mask_losses_ignore_logits_over_invalid_pixels(config: LossConfig, halves: Target) -> None:
     halves.valid[16:] = False
     masks = boxes(range(4), range(4, 8))
     other = masks.clone()
@@ -60,7 +61,7 @@ def test_mask_losses_ignore_logits_over_invalid_pixels(config: LossConfig, halve
     assert values[0] == values[1]
 
 
-def test_no_gradient_reaches_masks_over_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
+def test_no_gradient_reaches_masks_over_invalid_pixels(config: LossConfig, halves: Target) -> None:
     halves.valid[16:] = False
     masks = (boxes(range(4), range(4, 8)) * 0.1).requires_grad_()
     losses = SetCriterion(config)(one_layer(masks, torch.zeros(2, 4)), [halves])
@@ -70,7 +71,7 @@ def test_no_gradient_reaches_masks_over_invalid_pixels(config: LossConfig, halve
     assert masks.grad[:, :4].abs().min() > 0
 
 
-def test_matching_ignores_invalid_pixels(config: LossConfig, halves: TinyTarget) -> None:
+def test_matching_ignores_invalid_pixels(config: LossConfig, halves: Target) -> None:
     # On the valid upper half, both queries are equal except for a slightly worse edge of the first. In the invalid
     # lower half, the second one is completely wrong, but it must still win.
     halves.valid[16:] = False
@@ -99,7 +100,7 @@ def test_a_query_has_no_void_loss_if_most_of_its_mask_is_unlabelled(
     assert mostly_unlabelled(logits, unlabelled).tolist() == [[excused]]
 
 
-def test_an_unmatched_query_over_unlabelled_pixels_adds_no_void_loss(config: LossConfig, halves: TinyTarget) -> None:
+def test_an_unmatched_query_over_unlabelled_pixels_adds_no_void_loss(config: LossConfig, halves: Target) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     masks = boxes(range(4), range(4, 8))
     sure = torch.tensor([[9.0, 0, 0, 0], [0, 9.0, 0, 0]])  # the second query predicts class 1 on the right half
@@ -111,7 +112,7 @@ def test_an_unmatched_query_over_unlabelled_pixels_adds_no_void_loss(config: Los
     assert class_loss(config, target, boxes(range(4), range(0)), sure) > 1.0
 
 
-def test_unknown_classes_are_excluded_from_the_softmax(config: LossConfig, halves: TinyTarget) -> None:
+def test_unknown_classes_are_excluded_from_the_softmax(config: LossConfig, halves: Target) -> None:
     target = make_target(halves.masks[:1], [0], classes=3)
     scores = torch.tensor([[1.0, 5.0, 2.0, 0.5]], requires_grad=True)
     target.known_classes[1] = False
@@ -122,7 +123,7 @@ def test_unknown_classes_are_excluded_from_the_softmax(config: LossConfig, halve
     assert scores.grad is not None and scores.grad[0, 1] == 0 and scores.grad.isfinite().all()
 
 
-def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(config: LossConfig, halves: TinyTarget) -> None:
+def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(config: LossConfig, halves: Target) -> None:
     halves.valid[:] = False
     halves.labelled[:] = False
     losses = SetCriterion(config)(one_layer(boxes(range(4), range(4, 8)), torch.zeros(2, 4)), [halves])
@@ -131,21 +132,21 @@ def test_a_photo_without_a_valid_pixel_costs_nothing_and_stays_finite(config: Lo
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_the_matcher_accepts_non_finite_predictions(config: LossConfig, halves: TinyTarget, poison: float) -> None:
+def test_the_matcher_accepts_non_finite_predictions(config: LossConfig, halves: Target, poison: float) -> None:
     masks = boxes(range(4), range(4, 8), range(8))
     masks[2] = poison
     queries, columns = matched(config, halves, masks)
     assert queries.tolist() == [0, 1] and columns.tolist() == [0, 1]
 
 
-def test_each_target_is_matched_as_often_as_requested(config: LossConfig, halves: TinyTarget) -> None:
+def test_each_target_is_matched_as_often_as_requested(config: LossConfig, halves: Target) -> None:
     masks = boxes(range(4), range(4, 8), range(3), range(5, 8), range(8))
     for repeats, expected in ((1, [0, 1]), (2, [0, 0, 1, 1]), (9, [0, 0, 1, 1])):
         columns = matched(replace(config, repeats=(repeats,)), halves, masks)[1]
         assert sorted(columns.tolist()) == expected
 
 
-def test_masks_are_padded_to_the_networks_grid(config: LossConfig, halves: TinyTarget) -> None:
+def test_masks_are_padded_to_the_networks_grid(config: LossConfig, halves: Target) -> None:
     # A 30×30 photo on an 8×8 grid (32×32): the padding counts as background, as released.
     small = make_target(halves.masks[:, :30, :30], [0, 1], classes=3)
     padded = make_target(F.pad(small.masks, (0, 2, 0, 2)), [0, 1], classes=3)

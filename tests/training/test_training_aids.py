@@ -4,18 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from eovseg.data.batches import Target
 from eovseg.training.config import LossConfig
 from eovseg.training.dense import dense_word_loss
 from eovseg.training.losses import SetCriterion
 from eovseg.training.pilots import make_mask_pilots
-from tests.training.conftest import TinyLogits, TinyTarget, make_target
+from tests.training.conftest import TinyLogits, make_target
 
 CLASS_INDEX = torch.tensor([0, 0, 1, 2])  # class 0 has two words
 KNOWN = torch.ones(1, 3, dtype=torch.bool)
 ROWS = torch.eye(5)  # makes similarities equal to embeddings
 
 
-def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget) -> None:
+def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: Target) -> None:
     config = LossConfig(dense_pixels=64)
     torch.manual_seed(0)
     similarity = torch.randn(1, 5, 8, 8)
@@ -26,7 +27,7 @@ def test_dense_loss_is_the_cross_entropy_of_class_scores(halves: TinyTarget) -> 
     torch.testing.assert_close(loss, expected)
 
 
-def test_dense_loss_ignores_unlabelled_pixels_and_unknown_classes(halves: TinyTarget) -> None:
+def test_dense_loss_ignores_unlabelled_pixels_and_unknown_classes(halves: Target) -> None:
     config = LossConfig(dense_pixels=64)
     halves.semantic[:, 16:] = -1
     similarity = torch.zeros(1, 5, 8, 8, requires_grad=True)
@@ -39,7 +40,7 @@ def test_dense_loss_ignores_unlabelled_pixels_and_unknown_classes(halves: TinyTa
     assert similarity.grad[:, 3, :, :4].abs().min() > 0
 
 
-def test_dense_loss_of_a_photo_without_labels_is_zero_with_finite_gradients(halves: TinyTarget) -> None:
+def test_dense_loss_of_a_photo_without_labels_is_zero_with_finite_gradients(halves: Target) -> None:
     similarity = torch.zeros(1, 5, 8, 8, requires_grad=True)
     loss = dense_word_loss(similarity, ROWS, CLASS_INDEX, halves.semantic[None] * 0 - 1, ~KNOWN, LossConfig())
     loss.backward()
@@ -59,7 +60,7 @@ def test_rare_classes_are_drawn_more_often() -> None:
     assert drawn[:4].sum().item() / 512 > 0.15
 
 
-def test_pilots_start_near_their_targets(halves: TinyTarget) -> None:
+def test_pilots_start_near_their_targets(halves: Target) -> None:
     empty = make_target(torch.zeros(0, 32, 32, dtype=torch.bool), [], classes=3)
     generator = torch.Generator().manual_seed(0)
     logits, assignment = make_mask_pilots([halves, empty], 6, (8, 8), generator)
@@ -75,7 +76,7 @@ def test_pilots_start_near_their_targets(halves: TinyTarget) -> None:
     assert torch.equal(again[0], logits) and torch.equal(again[1], assignment)
 
 
-def test_pilot_losses_use_their_fixed_targets(halves: TinyTarget) -> None:
+def test_pilot_losses_use_their_fixed_targets(halves: Target) -> None:
     left = torch.where(torch.arange(8) < 4, 9.0, -9.0).expand(8, 8)
     own = torch.stack([left, -left])[None]
     scores = torch.eye(4)[None, [0, 1]] * 20
@@ -89,7 +90,7 @@ def test_pilot_losses_use_their_fixed_targets(halves: TinyTarget) -> None:
         assert losses["layer0_class"].item() < 0.1  # the regular queries are matched without the pilots
 
 
-def test_pilots_without_a_target_cost_nothing(halves: TinyTarget) -> None:
+def test_pilots_without_a_target_cost_nothing(halves: Target) -> None:
     masks, scores = torch.randn(1, 2, 8, 8), torch.randn(1, 2, 4)
     extra_masks, extra_scores = masks.clone().requires_grad_(), scores.clone().requires_grad_()
     logits = TinyLogits((masks,), (scores,), extra_mask_logits=(extra_masks,), extra_class_logits=(extra_scores,))
@@ -99,7 +100,7 @@ def test_pilots_without_a_target_cost_nothing(halves: TinyTarget) -> None:
     assert sum(pilots) == 0 and extra_masks.grad is not None and extra_masks.grad.abs().max() == 0
 
 
-def test_losses_are_float32_under_autocast(halves: TinyTarget) -> None:
+def test_losses_are_float32_under_autocast(halves: Target) -> None:
     logits = TinyLogits((torch.randn(1, 3, 8, 8).bfloat16(),), (torch.randn(1, 3, 4).bfloat16(),))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = SetCriterion(LossConfig(points=64))(logits, [halves])

@@ -19,7 +19,7 @@ from eovseg.atomic_files import write_atomically
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence
-from eovseg.evaluation.report import Report
+from eovseg.evaluation.report import Report, plain_values
 
 PHOTO_SIDE = 720
 MAX_PHOTOS = 1000  # the worst ones are shown; numbers include all photos
@@ -74,7 +74,7 @@ def _write_photo(data: LabelledFolder, photo: Photo, path: Path) -> None:
 def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, Any]:
     """The data for report.js: numbers in the units of `Report.summary`, classes by index."""
     summary = [
-        {"name": name, "value": _known(value), "interval": report.intervals.get(name)}
+        {"name": name, "value": value, "interval": report.intervals.get(name)}
         for name, value in report.summary().items()
     ]
     rows = {row["class"]: row for row in report.per_class()}
@@ -84,22 +84,22 @@ def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, A
         "photos": report.photos,
         "vocabulary": report.vocabulary,
         "labels": report.labels,
-        "things": report.is_thing.tolist(),
+        "things": report.is_thing,
         "settings": {name: str(value) for name, value in report.settings.items()},
         "weights": report.origin.weights if report.origin else None,
         "notes": report.notes,
         "summary": summary,
         "classes": [
-            {name: _known(value) for name, value in rows[label].items() if name != "class"} | {"index": index}
+            {name: value for name, value in rows[label].items() if name != "class"} | {"index": index}
             for index, label in enumerate(report.labels)
             if label in rows
         ],
         "reliability": reliability
         and {
-            "confidence": [_known(value) for value in reliability.confidence.tolist()],
-            "accuracy": [_known(value) for value in reliability.accuracy.tolist()],
-            "count": reliability.count.tolist(),
-            "error": _known(reliability.expected_calibration_error),
+            "confidence": reliability.confidence,
+            "accuracy": reliability.accuracy,
+            "count": reliability.count,
+            "error": reliability.expected_calibration_error,
         },
         "confusion": _confusion(report),
         "shown": [_photo_value(evidence) for evidence in shown],
@@ -120,7 +120,7 @@ def _photo_value(evidence: PhotoEvidence) -> dict[str, Any]:
     return {
         "name": evidence.photo,
         "size": evidence.size,
-        "quality": _known(evidence.quality),
+        "quality": evidence.quality,
         "predicted": [_segment_value(one) for one in evidence.predicted],
         "true": [_segment_value(one) for one in evidence.true],
         # Links to confusions of only a few pixels would not be useful.
@@ -134,14 +134,9 @@ def _segment_value(one: JudgedSegment) -> list[Any]:
     return [one.id, one.class_index, one.verdict, one.partner, round(one.iou, 3), score, round(one.share, 5)]
 
 
-def _known(value: Any) -> Any:
-    """A value for JSON; NaN becomes None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _script_text(value: Any) -> str:
     """JSON that is safe inside a script: ASCII only, without the start of a tag."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(plain_values(value), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _page() -> str:
