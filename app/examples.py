@@ -9,7 +9,7 @@ EXAMPLES = {
     "savanna.jpg": "elephant; tree; bush; sky; grass; river, water; sand, dirt",
     "parked-car.jpg": "car; person, people; building; window; door; potted plant; pavement, sidewalk",
     "gull.jpg": "gull, bird; sky; sea; beach, sand; person, people; boat",
-    "bear.jpg": "bear; trees; grass",
+    "bear.jpg": "bear; grass, lawn, meadow; sky; rock; water",
     "rainy-buses.jpg": "bus; taxi; car; person, people; road, street; tree; grass; traffic light",
     "paris-street.jpg": "person, people; car; bicycle; building; sky; road, street; awning",
     "hot-dog.jpg": "hot dog; bowl, cup; person, people; table; tray",
