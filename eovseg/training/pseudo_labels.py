@@ -27,12 +27,12 @@ from eovseg.data.label_files import read_photo
 from eovseg.data.labelled_folder import Photo
 from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
 from eovseg.errors import ConfigError, DataError, run_command
-from eovseg.training.outlines import Box, SegmentAnything, outlined, read_boxes, stuff_regions, thing_boxes
 from eovseg.vocabulary import TRAINING_PRESET
 
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
     from eovseg.result import Result
+    from eovseg.training.outlines import Box, SegmentAnything
 
 SMALLEST_AREA = 200  # pixels
 LabelledSegment = tuple[int, int, bool]  # id, category, whether it is a crowd
@@ -88,8 +88,8 @@ class PseudoLabels:
         preset: str = TRAINING_PRESET,
         coco: bool = False,
         complete: PanopticFolder | None = None,
-        outlines: SegmentAnything | None = None,
-        boxes: Mapping[str, Sequence[Box]] | None = None,
+        outlines: "SegmentAnything | None" = None,
+        boxes: "Mapping[str, Sequence[Box]] | None" = None,
     ) -> None:
         self.coco = coco
         self.outlines = outlines
@@ -111,6 +111,8 @@ class PseudoLabels:
 
     def add(self, photo: Path, predictor: "Predictor", overlap: float, score: float) -> None:
         """Labels one photo."""
+        from eovseg.training.outlines import outlined, stuff_regions, thing_boxes
+
         pixels, labelled = read_photo(photo), self._labelled.get(photo.name)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
@@ -232,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Labels all photos not yet labelled; raises subclasses of `EovsegError`."""
     from eovseg.data.unlabelled import list_photos
+    from eovseg.training.outlines import SegmentAnything, read_boxes
 
     for name in ("overlap", "score", "box_score"):
         if not 0.0 <= getattr(options, name) <= 1.0:

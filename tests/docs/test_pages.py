@@ -40,6 +40,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xs: Predictor) -> Path
         photo.resize((292, 320)).save(tmp_path / "photo.jpg")
     (tmp_path / "assets" / "photos").mkdir(parents=True)
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "assets" / "photos" / "bear.jpg")
+    shutil.copy(asset_path("photos/bus-street.jpg"), tmp_path / "assets" / "photos")
     write_frames(tmp_path / "walk.mp4", ball_frames(3))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(eovseg, "load", lambda *_, **__: xs)

@@ -18,10 +18,16 @@ STRIPES = {1: ((0, 2), 1, 0), 2: ((2, 4), 1, 1), 3: ((4, 6), 2, 0), 4: ((6, 8), 
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def network() -> EOVSeg:
     torch.manual_seed(0)
     config = variant_config("xs").with_changes(queries=8, short_side=64, overlap_threshold=0.0, void_threshold=1.0)
-    return Predictor(EOVSeg(config), ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
+    return EOVSeg(config)
+
+
+@pytest.fixture
+def predictor(network: EOVSeg) -> Predictor:
+    """A new one for each test, since it caches photos and counts its runs."""
+    return Predictor(network, ["person", "sky"], device=torch.device("cpu"), text_weights="untrained")
 
 
 @pytest.fixture

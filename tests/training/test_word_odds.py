@@ -38,7 +38,7 @@ def test_the_segmentation_does_not_change(xs: Predictor) -> None:
     assert changed.network.vas is not None and xs.network.vas is not None
     assert (changed.network.vas.guide.bias - xs.network.vas.guide.bias).abs().max() > 1e-3
     before, after = (one.decode(one.encode_image(photo, keep=False), words).logits for one in (xs, changed))
-    torch.testing.assert_close(before.mask_logits[-1], after.mask_logits[-1], atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(before.mask_logits[-1], after.mask_logits[-1], atol=5e-3, rtol=1e-3)
     torch.testing.assert_close(before.class_logits[-1], after.class_logits[-1], atol=2e-3, rtol=1e-3)
 
 
