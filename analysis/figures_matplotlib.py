@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -29,6 +31,7 @@ from analysis.style import (
     OURS,
     PAPER,
     SIMILARITY_MAP,
+    WEIGHT_MAP,
     cluster_rgb,
 )
 from eovseg.colours import text_colour
@@ -52,16 +55,11 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
         for column, values in enumerate((maps.before[row], maps.after[row]), start=1):
             drawn = axes[row, column].imshow(values, cmap=SIMILARITY_MAP, vmin=low, vmax=high)
             if scores and not np.isnan(scores[row][column - 1]):
-                axes[row, column].set_xlabel(f"{scores[row][column - 1]:.0%} on its segments", labelpad=2)
+                axes[row, column].set_xlabel(f"{scores[row][column - 1]:.1%} on its segments", labelpad=2)
         axes[row, 3].imshow(maps.after[row], cmap=SIMILARITY_MAP)
         ends = f"{maps.after[row].min():.2f} to {maps.after[row].max():.2f}".replace("-", "−")
         axes[row, 3].set_xlabel(f"scale {ends}", labelpad=2)
-    first, last = axes[-1, 1].get_position(), axes[-1, 2].get_position()
-    height = figure.get_figheight()
-    bar = figure.add_axes((first.x0, 0.83 / height, last.x1 - first.x0, 0.12 / height))
-    figure.colorbar(drawn, cax=bar, orientation="horizontal")
-    bar.set_xlabel(f"same scale: {maps.measure} of word and pixel", labelpad=2, fontsize=9)
-    bar.tick_params(labelsize=8)
+    _colour_bar(figure, drawn, axes[-1, 1], axes[-1, 2], 0.83, f"same scale: {maps.measure} of word and pixel")
     lines = [
         "VAS multiplies each pixel's features by a weight, here {:.2f} to {:.2f}; a weight of 1 would change nothing."
     ]
@@ -69,6 +67,33 @@ def similarity_figure(image: np.ndarray, maps: SimilarityMaps, scores: Sequence[
         lines.append("%: share of the map's positive part that lies on the segments with that word.")
     foot_text(figure, "\n".join(lines).format(*maps.weight_limits), left)
     return figure
+
+
+def weight_figure(image: np.ndarray, weights: Mapping[str, np.ndarray]) -> Figure:
+    """A photo (H, W, 3) and the VAS weights of its pixels, (h, w) for each title, on one colour scale with a bar."""
+    low, high = min(map(np.min, weights.values())), max(map(np.max, weights.values()))
+    width = cell_width(1 + len(weights))
+    titles = pad_lines(["photo", *(wrapped(title, width) for title in weights)])
+    head = text_height(titles) + 0.05
+    figure, axes = picture_grid([image.shape], 1 + len(weights), [head], foot=0.6)
+    for axis, title in zip(axes[0], titles, strict=True):
+        head_text(axis, title, head)
+    axes[0, 0].imshow(image)
+    for axis, values in zip(axes[0, 1:], weights.values(), strict=True):
+        drawn = axis.imshow(values, cmap=WEIGHT_MAP, vmin=low, vmax=high)
+    maps = "same scale for all maps: " if len(weights) > 1 else ""
+    label = f"{maps}weight of a pixel, {low:.2f} to {high:.2f}"
+    _colour_bar(figure, drawn, axes[0, 1], axes[0, -1], 0.44, label)
+    return figure
+
+
+def _colour_bar(figure: Figure, drawn: AxesImage, first: Axes, last: Axes, height: float, label: str) -> None:
+    """A horizontal colour bar from axis `first` to `last`, `height` inches above the lower edge of the figure."""
+    start, end, inches = first.get_position().x0, last.get_position().x1, figure.get_figheight()
+    bar = figure.add_axes((start, height / inches, end - start, 0.12 / inches))
+    figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    bar.set_xlabel(label, labelpad=2, fontsize=9)
+    bar.tick_params(labelsize=8)
 
 
 def clustering_figure(

@@ -66,11 +66,11 @@ def competition_screen(scores: Sequence[WordScore], image: np.ndarray, x: int, y
             y=[escape(score.word) for score in scores],
             orientation="h",
             marker_color=OURS,
-            texttemplate="%{x:.1%}",
+            text=["&lt; 0.1%" if 0 < score.share < 0.0005 else f"{score.share:.1%}" for score in scores],
             textposition="outside",
             cliponaxis=False,
             customdata=[(score.before, score.after) for score in scores],
-            hovertemplate="%{y}: %{x:.1%}<br>similarity before %{customdata[0]:.2f}, after %{customdata[1]:.2f}"
+            hovertemplate="%{y}: %{text}<br>similarity before %{customdata[0]:.2f}, after %{customdata[1]:.2f}"
             "<extra></extra>",
         ),
         1,

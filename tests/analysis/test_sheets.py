@@ -47,10 +47,23 @@ def test_similarity_maps_share_one_scale_and_after_has_its_own_beside() -> None:
     for index, one in ((0, maps[2]), (1, maps[5])):
         assert one.get_clim() == (MAPS.after[index].min(), MAPS.after[index].max())
     found = texts(figure)
-    assert {"before VAS\nsame scale", "after VAS\nown scale", "“bus”", "50% on its segments"} <= set(found)
+    assert {"before VAS\nsame scale", "after VAS\nown scale", "“bus”", "50.0% on its segments"} <= set(found)
     assert not any("nan" in text for text in found)
     assert any("0.16 to 0.18" in text and "%:" in text for text in found), "the range of the weights is stated"
     assert not any("%" in text for text in texts(draw.similarity_figure(IMAGE, MAPS)))
+
+
+def test_weights_of_several_lists_share_one_colour_bar() -> None:
+    weights = {"one word": np.full((4, 6), 0.3), "a list with <$many$> words": np.linspace(0.1, 0.6, 24).reshape(4, 6)}
+    figure = draw.weight_figure(IMAGE, weights)
+    figure.draw_without_rendering()
+    photo, *maps, bar = figure.axes
+    assert photo.images[0].get_array().shape == IMAGE.shape
+    assert [axis.images[0].get_clim() for axis in maps] == [(0.1, 0.6)] * 2
+    assert bar.get_xlim() == (0.1, 0.6)
+    assert bar.get_xlabel() == "same scale for all maps: weight of a pixel, 0.10 to 0.60"
+    assert {"photo", "one word"} <= {text.strip() for text in texts(figure)}
+    assert draw.weight_figure(IMAGE, {"one": weights["one word"]}).axes[-1].get_xlabel().startswith("weight of a pixel")
 
 
 def test_screens_share_a_scale_and_show_the_weights() -> None:
@@ -59,10 +72,12 @@ def test_screens_share_a_scale_and_show_the_weights() -> None:
     assert [trace.coloraxis for trace in figure.data] == ["coloraxis", "coloraxis", "coloraxis2"]
     assert np.array_equal(figure.data[2].z, figure.data[1].z) and not np.array_equal(figure.data[0].z, figure.data[1].z)
     assert "&lt;sky&gt;" in figure.layout.title.text and "0.16 to 0.18" in figure.layout.title.text
-    scores = [WordScore("<b>", 1.0, 2.0, 0.75), WordScore("sky", 0.0, 0.1, 0.25)]
+    shares = {"<b>": 0.75, "sky": 0.2496, "dog": 0.0004}
+    scores = [WordScore(word, 1.0, 2.0, share) for word, share in shares.items()]
     picture, point, bars = screen.competition_screen(scores, IMAGE, 5, 7).data
     assert picture.source.startswith("data:image/jpeg") and (point.x, point.y) == ((5,), (7,))
-    assert list(bars.y) == ["&lt;b&gt;", "sky"] and list(bars.x) == [0.75, 0.25]
+    assert list(bars.y) == ["&lt;b&gt;", "sky", "dog"] and list(bars.x) == list(shares.values())
+    assert list(bars.text) == ["75.0%", "25.0%", "&lt; 0.1%"]
 
 
 def test_clusters_keep_the_photos_shape_and_notes() -> None:
