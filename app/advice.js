@@ -64,9 +64,9 @@ function explain(value) {
   const why = document.querySelector(".stage .why");
   if (!pinned || !why || why.hidden) return;
   if (value.likely.length) {
-    const words = value.likely.slice(0, 5).join(" or ");
-    const more = value.likely.length > 5 ? `, or ${value.likely.length - 5} more` : "";
-    why.append(make("h4", "In 9 of 10 cases it is"), make("p", words + more + "."));
+    const words = value.likely.slice(0, 5).join(", ");
+    const more = value.likely.length > 5 ? ` and ${value.likely.length - 5} more` : "";
+    why.append(make("p", `The right word is among these in 9 of 10 cases: ${words}${more}.`));
   }
   if (value.in_photo === false) {
     why.append(make("p", `“${value.label}” is probably not in this photo: the evidence for it is below the threshold that only 5 % of absent words exceed.`, "doubt"));
@@ -83,7 +83,7 @@ function showChanges({ segment, sentences }) {
   if (!ask || pinned?.segment !== segment) return;
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", sentence));
-  const title = make("h4", sentences.length ? "The smallest changes that rename it" : "None of the changes that were tried renames it");
+  const title = make("h4", sentences.length ? `The smallest changes after which it is no longer “${pinned.label}”` : `It stays “${pinned.label}” after every change that was tried`);
   ask.replaceWith(title, list);
 }
 
