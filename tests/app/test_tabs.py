@@ -317,9 +317,14 @@ def test_percent(share: float, text: str) -> None:
     assert pieces.percent(share) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(3.21, "3.2 ms"), (32.1, "32 ms"), (1234.0, "1.2 s")])
+@pytest.mark.parametrize(("value", "text"), [(0.02, "< 0.1 ms"), (3.21, "3.2 ms"), (32.1, "32 ms"), (1234.0, "1.2 s")])
 def test_milliseconds(value: float, text: str) -> None:
     assert pieces.milliseconds(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.03704, "0.037"), (1.52, "1.5"), (12.3, "12"), (123.4, "120")])
+def test_two_digits(value: float, text: str) -> None:
+    assert pieces.two_digits(value) == text
 
 
 # Endpoints
