@@ -4,6 +4,7 @@
 const find = (selector) => element.querySelector(selector);
 const found = find(".found");
 const textbox = () => document.querySelector("#words textarea");
+let added = null; // text of the word box after a word was added from here
 let pinned = null; // value of app/why.py for the pinned segment
 
 function make(tag, text, className = "") {
@@ -38,11 +39,13 @@ function add(word) {
   const box = textbox();
   const text = box.value.replace(/[;\s]+$/, "");
   const set = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set;
-  set.call(box, text ? `${text}; ${word}` : word);
+  added = text ? `${text}; ${word}` : word;
+  set.call(box, added);
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-function showCheck({ sentences, add: words }) {
+function showCheck({ text, sentences, add: words }) {
+  if (text !== textbox().value) return; // the words have changed meanwhile
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", sentence));
   const row = make("p", words.length ? "This photo may also contain " : "");
@@ -64,12 +67,9 @@ function explain(value) {
   const why = document.querySelector(".stage .why");
   if (!pinned || !why || why.hidden) return;
   if (value.likely.length) {
-    const words = value.likely.slice(0, 5).join(" or ");
-    const more = value.likely.length > 5 ? `, or ${value.likely.length - 5} more` : "";
-    why.append(make("h4", "In 9 of 10 cases it is"), make("p", words + more + "."));
-  }
-  if (value.in_photo === false) {
-    why.append(make("p", `“${value.label}” is probably not in this photo: the evidence for it is below the threshold that only 5 % of absent words exceed.`, "doubt"));
+    const words = value.likely.slice(0, 5).join(", ");
+    const more = value.likely.length > 5 ? ` and ${value.likely.length - 5} more` : "";
+    why.append(make("p", `The right word is among these in 9 of 10 cases: ${words}${more}.`));
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
@@ -78,12 +78,12 @@ function explain(value) {
   why.append(ask);
 }
 
-function showChanges({ segment, sentences }) {
+function showChanges({ segment, revision, sentences }) {
   const ask = document.querySelector(".stage .why .change");
-  if (!ask || pinned?.segment !== segment) return;
+  if (!ask || pinned?.segment !== segment || pinned.revision !== revision) return;
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", sentence));
-  const title = make("h4", sentences.length ? "The smallest changes that rename it" : "None of the changes that were tried renames it");
+  const title = make("h4", sentences.length ? `The smallest changes after which it is no longer “${pinned.label}”` : `It stays “${pinned.label}” after every change that was tried`);
   ask.replaceWith(title, list);
 }
 
@@ -99,8 +99,8 @@ const answered = (event) => element.isConnected && setTimeout(() => explain(even
 document.addEventListener("eovseg-why", answered);
 watch("value", () => {
   const value = props.value;
+  if (value?.kind === "changed" || (value?.kind === "words" && textbox().value !== added)) found.hidden = true;
   if (value?.kind === "check") showCheck(value);
   if (value?.kind === "changes") showChanges(value);
-  free(find(".check"));
-  free(find(".suggest"));
+  if (value?.kind === "check" || value?.kind === "suggested") [".check", ".suggest"].forEach((name) => free(find(name)));
 });

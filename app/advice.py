@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.page import MODEL, PRIVATE, whole
+from app.editor import items, with_reference
+from app.page import MODEL, PRIVATE, box_request, whole
 from app.session import Session
+from eovseg.errors import EovsegError
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -20,11 +22,17 @@ SUGGESTED = 20
 def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
     """Connects events to callbacks; `heavy` and `after` are the event options for a new result."""
     model = {**MODEL, **PRIVATE}
-    filled = part.suggest(
-        page.callback(suggested, 2), parts.session, [parts.words, part], show_progress="hidden", **model
-    )
+    given, hidden = [parts.session, parts.words], {**PRIVATE, "show_progress": "hidden"}
+    filled = part.suggest(page.callback(suggested, 2), given, [parts.words, part], show_progress="hidden", **model)
     filled.then(page.show, **heavy).then(**after)
-    part.check(page.callback(checked, 1), parts.session, part, show_progress="hidden", **model)
+    part.check(page.callback(checked, 1), given, part, show_progress="hidden", **model)
+    # A check is about one photo, list and model, so it disappears when any of them changes.
+    for changed in (
+        parts.photo.change, parts.preset.change, parts.competes.change, parts.panel.adjust, parts.panel.model,
+        parts.go.click, parts.words.submit,
+    ):  # fmt: skip
+        changed(None, None, part, js="() => ({kind: 'changed'})", **hidden)
+    parts.words.change(None, None, part, js="() => ({kind: 'words'})", **hidden)
 
     def changes(key: str | None, event: gr.EventData) -> Any:
         return page.callback(lambda session: (changes_value(session, whole(event, "segment")),), 1)(key)
@@ -32,10 +40,14 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     part.find_changes(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
 
 
-def suggested(session: Session) -> tuple[str, dict[str, Any]]:
-    """Text for the word box: the nouns that are most likely in the session's photo."""
-    found = session.predictor.suggest(session.shown.image, SUGGESTED)
-    return text_of(found), {"kind": "suggested", "revision": session.revision}
+def suggested(session: Session, text: str) -> tuple[str, dict[str, Any]]:
+    """The text in the word box with the nouns appended that are most likely in the session's photo."""
+    text = text if isinstance(text, str) else ""
+    listed = {name.casefold() for name in items(text)}
+    for one in session.predictor.suggest(session.shown.image, SUGGESTED):
+        if listed.isdisjoint(name.casefold() for name in one.names):
+            text = with_reference(text, text_of([one]))
+    return text, {"kind": "suggested", "revision": session.revision}
 
 
 def text_of(found: "Sequence[Suggestion]") -> str:
@@ -48,16 +60,16 @@ def text_of(found: "Sequence[Suggestion]") -> str:
     return "; ".join(words)
 
 
-def checked(session: Session) -> tuple[dict[str, Any]]:
-    """Checks the session's words against its photo; also returns words to add."""
-    found = session.predictor.doctor(session.shown.image, session.asked.words, session.asked.settings)
-    return (
-        {
-            "kind": "check",
-            "sentences": found.lines()[:-1] if found.add else found.lines(),
-            "add": [text_of([one]) for one in found.add],
-        },
-    )
+def checked(session: Session, text: str) -> tuple[dict[str, Any]]:
+    """Checks the words in the box against the session's photo; also returns words to add, or says what is wrong."""
+    value: dict[str, Any] = {"kind": "check", "text": text, "add": []}
+    try:
+        request = box_request(session, text)
+        found = session.predictor.doctor(session.shown.image, request.words, request.settings)
+    except EovsegError as error:
+        return (value | {"sentences": [str(error)]},)
+    sentences = found.lines()[:-1] if found.add else found.lines()
+    return (value | {"sentences": sentences, "add": [text_of([one]) for one in found.add]},)
 
 
 def changes_value(session: Session, segment_id: int) -> dict[str, Any]:

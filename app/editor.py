@@ -43,7 +43,7 @@ def non_ascii_words(words: Sequence[str]) -> list[str]:
 def with_reference(text: str, reference: str) -> str:
     """The words with `reference` appended, unless they already contain it."""
     text = text if isinstance(text, str) else ""
-    if any(reference.casefold() == item.casefold() for item in _items(text)):
+    if any(reference.casefold() == item.casefold() for item in items(text)):
         return text
     return f"{text.strip().rstrip(';').rstrip()}; {reference}" if text.strip(" ;\n") else reference
 
@@ -53,10 +53,11 @@ def without_reference(text: str, reference: str) -> str:
     text = text if isinstance(text, str) else ""
     named = re.compile(rf"(?<![^,;\n])\s*{re.escape(reference)}\s*(:\s*(thing|stuff)\s*)?(?=[,;\n]|$)", re.IGNORECASE)
     kept = [piece for piece in (named.sub("", piece).strip(" ,") for piece in re.split(r"[;\n]", text)) if piece]
-    return "; ".join(kept) if len(_items(text)) > 0 and named.search(text) else text
+    return "; ".join(kept) if len(items(text)) > 0 and named.search(text) else text
 
 
-def _items(text: str) -> list[str]:
+def items(text: str) -> list[str]:
+    """The names in words as they are typed, without their kind."""
     return [
         re.sub(r":\s*(thing|stuff)\s*$", "", item.strip(), flags=re.IGNORECASE) for item in re.split(r"[;,\n]", text)
     ]

@@ -8,7 +8,8 @@ let query = null; // of the result on the page
 let start = null; // of the first result
 let tab = "segment";
 let segment = 0;
-let restored = !first.has("words");
+const linked = (query) => query.has("words") || query.has("photo"); // as in app/recipe.py
+let restored = !linked(first);
 let waiting = ""; // the tab in the URL, until the result is drawn
 
 const tabOf = (button) => button?.textContent.trim().toLowerCase();
@@ -16,7 +17,7 @@ const tabOf = (button) => button?.textContent.trim().toLowerCase();
 function write() {
   if (query === null || !restored) return;
   const here = new URLSearchParams(location.search);
-  if (!here.has("words") && query === start && tab === "segment" && !segment) return;
+  if (!linked(here) && query === start && tab === "segment" && !segment) return;
   const values = new URLSearchParams(query);
   if (tab !== "segment") values.set("tab", tab);
   if (segment) values.set("segment", segment);

@@ -13,8 +13,9 @@ from app.pictures import data_address
 
 _HERE = Path(__file__).parent
 XS_SENTENCE = (
-    "XS is a small model for trying things out, trained on about a thousand photos. It understands English words. "
-    "It usually finds large everyday things and misses small or rare ones. Pixels without colour match no word."
+    "XS is a small model for trying things out, trained on about 2,100 labelled photos and 420 pseudo-labelled ones. "
+    "It understands English words. It usually finds large everyday things and misses small or rare ones. Pixels "
+    "without colour match no word."
 )
 OTHER_SENTENCE = "Variant {name}, with the authors' checkpoint. It understands English words."
 # The script of the example strip: a click, or Enter on a focused photo, chooses it.
@@ -107,7 +108,7 @@ def masthead(models: Models) -> str:
     mark = (_HERE / "mark.svg").read_text(encoding="utf-8")
     return (
         f"<header>{mark}<div><h1>EOV-Seg Explorer</h1>"
-        "<p>Name what you are looking for, and the model finds it in the photo.</p></div>"
+        "<p>Name what is in the photo; the model marks where.</p></div>"
         '<button type="button" class="tour-start">Tour</button>'
         f'<span class="model">{html.escape(models.title(models.first))} on {html.escape(models.device.upper())}</span>'
         "</header>"

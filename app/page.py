@@ -74,6 +74,13 @@ def make_request(
     return Request(both, None, checked, words, preset)
 
 
+def box_request(session: Session, words: object) -> Request:
+    """The session's request with the words that are in the box now. Raises `VocabularyError` or `ConfigError`."""
+    asked, competes = session.asked, session.asked.background is not None
+    text = words if isinstance(words, str) else asked.text
+    return make_request(text, asked.preset, competes, asked.settings.given(), session.words)
+
+
 def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
     """Notes on the words, and on a photo that was scaled down, as escaped HTML.
 

@@ -1,9 +1,10 @@
 // The calls that reproduce the picture: the body of gr.HTML's `js_on_load`. `props.value` comes from app/recipe.py.
 
 const find = (selector) => element.querySelector(selector);
+const INSTALL = "Needs this project installed: in its folder, pip install -r requirements.txt and pip install --no-deps -e .";
 const KINDS = [
-  ["python", "Python", "Needs this project installed: pip install -r requirements.txt."],
-  ["cli", "Command line", "Needs this project installed: pip install -r requirements.txt."],
+  ["python", "Python", INSTALL],
+  ["cli", "Command line", INSTALL],
   ["client", "API, Python", "Calls this server. Needs: pip install gradio_client."],
   ["curl", "API, curl", "Calls this server."],
 ];

@@ -148,15 +148,17 @@ class Link:
 def read_link(query: Mapping[str, str]) -> Link | None:
     """The inverse of `link_query`, with the tab and the pinned segment that the browser adds.
 
-    None if the URL has no words. An unknown photo becomes the first example; an invalid tab becomes "segment".
+    None if the URL has neither words nor a photo. An unknown photo becomes the first example; without words, they are
+    those of the example; an invalid tab becomes "segment".
     """
-    if "words" not in query:
+    if "words" not in query and "photo" not in query:
         return None
     tab, segment = query.get("tab", "").lower(), query.get("segment", "")
     photo = query.get("photo", "")
+    photo = photo if photo in EXAMPLES else next(iter(EXAMPLES))
     return Link(
-        photo if photo in EXAMPLES else next(iter(EXAMPLES)),
-        query["words"],
+        photo,
+        query.get("words", EXAMPLES[photo]),
         query.get("preset", ""),
         query.get("competes") == "1",
         query.get("model"),

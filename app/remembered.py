@@ -31,7 +31,10 @@ def wire(page: "Page", parts: "Parts") -> None:
     def made(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:
         word = remember(session, whole(event, "segment"), getattr(event, "name", None))
         count = f"{len(word.examples)} example" + ("s" if len(word.examples) > 1 else "")
-        gr.Info(f"“{html.escape(word.name)}” is remembered from {count}; in your words: {html.escape(word.reference)}.")
+        gr.Info(
+            f"“{html.escape(word.name)}” was added to your words as {html.escape(word.reference)} ({count}). "
+            "Press Segment to use it."
+        )
         return value(session), with_reference(text, word.reference)
 
     def loaded(session: Session, text: str, event: gr.EventData) -> tuple[Any, ...]:

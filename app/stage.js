@@ -280,7 +280,7 @@ function explainWords(value) {
     ["Word", ""],
     ["In-voc.", "In vocabulary: probability from the trained classifier"],
     ["Out-voc.", "Out of vocabulary: probability from the frozen image encoder"],
-    ["Score", "Ensemble of both, times the probability that it is any of the words"],
+    ["Raw score", "Ensemble of both, times the probability that it is any of the words; before calibration"],
   ];
   for (const [title, hint] of titles) {
     const cell = make("th", "", title);
@@ -303,8 +303,9 @@ function explainWords(value) {
   const mixed = value.weighed
     ? `The ${value.ensemble} ensemble with ${weight} (${kind}) gives ${both}.`
     : `The mask is too small for the frozen image encoder, so only the trained classifier's ${both} counts.`;
-  const share = "The probability of none of these words is " + percent(value.void);
-  why.append(make("p", "", `${mixed} ${share}, so the score is ${percent(first.score)}.`));
+  const score = percent(first.score);
+  const scores = value.calibrated === null ? `Score ${score}.` : `Score before calibration ${score}; calibrated ${percent(value.calibrated)}.`;
+  why.append(make("p", "", `${mixed} The probability of none of these words is ${percent(value.void)}.`), make("p", "scores", scores));
 }
 
 function explainRouters(routers) {
@@ -366,7 +367,7 @@ async function render() {
     tellPinned();
   }
   find(".timing").textContent = value.timing;
-  find(".nothing").hidden = value.segments.length > 0;
+  find(".nothing").hidden = value.segments.some((segment) => !segment.other);
   find(".count").textContent = value.segments.length + (value.segments.length === 1 ? " segment" : " segments");
   find(".stage").dataset.ready = value.token;
 }

@@ -40,18 +40,21 @@ def _value(session: Session, segment_id: int) -> dict[str, Any]:
         "segment": segment.id,
         "label": segment.label,
         "likely": list(segment.words),
-        "in_photo": next((v.in_photo for v in result.verdicts if v.word == segment.label), None),
+        "revision": session.revision,
     }
     if result.background and index == len(result.segments) - 1:
         return value | {"other": True, "parts": _parts(result.background)}
     query = result.queries[index] if result.queries else -1
     if query < 0:
         return value
-    return value | _votes(session, query) | {"routers": _routers(session, query)}
+    return value | _votes(session, query, segment) | {"routers": _routers(session, query)}
 
 
-def _votes(session: Session, query: int) -> dict[str, Any]:
-    """The best words of a kernel, each with its two probabilities and their weight."""
+def _votes(session: Session, query: int, segment: Segment) -> dict[str, Any]:
+    """The best words of a segment's kernel, each with its two probabilities and their weight.
+
+    `calibrated` is the score that the page shows for the segment, or None if it is not calibrated.
+    """
     predictor, decoded = session.predictor, session.decoded
     rule = session.asked.settings.applied(predictor.config)
     weights: dict[str, Any] = {"alpha": rule.alpha, "beta": rule.beta, "ensemble": rule.ensemble}
@@ -73,6 +76,7 @@ def _votes(session: Session, query: int) -> dict[str, Any]:
         "ensemble": rule.ensemble,
         "void": round(float(void), 4),
         "weighed": votes[0].weighed,
+        "calibrated": round(segment.score, 4) if rule.calibration and session.shown.task == "panoptic" else None,
     }
 
 

@@ -55,8 +55,8 @@ class SegmentedPhoto:
     `instance_masks`, (n, H, W) bool, one per segment in the same order. `timings` are in seconds. `name` is the photo's
     file name. `queries`: the object kernel whose scores each segment reports. `background`: the segments that
     eovseg.background merged into the last segment, "other". `verdicts`: which words are in the photo, as far as
-    that was measured. `subject`: labels of the classes that pictures with a background keep in front. `corrections`:
-    the calls of `rename`, `merge`, `delete` and `split` made by a person.
+    that was measured; a word that has a segment is never absent. `subject`: labels of the classes that pictures with a
+    background keep in front. `corrections`: the calls of `rename`, `merge`, `delete` and `split` made by a person.
     Raises ValueError if the shapes do not match.
     """
 
@@ -80,6 +80,9 @@ class SegmentedPhoto:
         expected = (len(self.segments), *self.segment_map.shape)
         if self.instance_masks is not None and self.instance_masks.shape != expected:
             raise ValueError(f"instance_masks is {self.instance_masks.shape}, expected {expected}.")
+        found = {segment.label for segment in self.segments}
+        told = tuple(Verdict(verdict.word, verdict.in_photo or verdict.word in found) for verdict in self.verdicts)
+        object.__setattr__(self, "verdicts", told)
 
     def __repr__(self) -> str:
         height, width = self.segment_map.shape

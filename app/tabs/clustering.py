@@ -40,7 +40,7 @@ LEAD = (
 LEGEND = (
     "AMI: adjusted mutual information of clusters and segments; 1 is the same partition, 0 is chance. Boundary F: "
     "F-score of their boundaries within 3 pixels, 0 to 1. Time: from the pixels to the end of the block, median on "
-    "{machine}. Clusters that overlap most have the same colour in all cells."
+    "{machine}. Colours are matched between cells as far as possible."
 )
 View = Literal["clusters", "components"]
 VIEWS: dict[View, str] = {"clusters": "Clusters (k-means)", "components": "Components (PCA)"}

@@ -22,6 +22,8 @@ function make(tag, className, text) {
 function divide(share) {
   pair.style.setProperty("--divide", share + "%");
   range.value = share;
+  find(".tag.before").hidden = share < 2; // nothing of this picture can be seen
+  find(".tag.after").hidden = share > 98;
 }
 
 function place(x, y) {
@@ -85,7 +87,7 @@ async function render() {
   pair.style.aspectRatio = value.size.join(" / ");
   pair.style.setProperty("--ratio", value.size[0] / value.size[1]);
   for (const [side, given] of [["before", value.left], ["after", value.right]]) {
-    for (const node of element.querySelectorAll("." + side)) node.textContent = given.name;
+    find(".tag." + side).textContent = given.name;
   }
   range.setAttribute("aria-label", "Divider between " + value.left.name + " and " + value.right.name + ", percent");
   find(".scale").hidden = !value.scale;
@@ -105,8 +107,10 @@ async function render() {
     pair.setAttribute("aria-label", "Picture. The arrow keys move the crosshair, Enter picks its pixel.");
     place((value.point[0] + 0.5) / value.size[0], (value.point[1] + 0.5) / value.size[1]);
   }
-  marks.replaceChildren(...value.rows.map(frame));
-  find(".frames").hidden = find(".scroll").hidden = !value.rows.length;
+  const framed = value.rows.filter((row) => row.box);
+  marks.replaceChildren(...framed.map(frame));
+  find(".frames").hidden = !framed.length;
+  find(".scroll").hidden = !value.rows.length;
   find("thead tr").replaceChildren(...value.columns.map((name) => make("th", "", name)));
   find("tbody").replaceChildren(...value.rows.map(line));
   section.hidden = false;

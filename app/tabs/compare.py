@@ -28,12 +28,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """A table row and its frame in the picture; `box` is x0, y0, x1, y1 as shares of width and height."""
+    """A table row and its frame in the picture, if any; `box` is x0, y0, x1, y1 as shares of width and height."""
 
     number: str
     kind: str
     colour: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
     cells: tuple[str, ...]
 
 

@@ -56,7 +56,7 @@ async function addFiles(list) {
   if (!sent.length) return going(false);
   going(true, "Waiting in the queue …");
   find(".stop").hidden = false;
-  trigger("start_run", { files: sent });
+  trigger("start_run", { files: sent, words: document.querySelector("#words textarea").value });
 }
 
 function card(item) {

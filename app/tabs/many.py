@@ -1,4 +1,4 @@
-"""The tab Many: several photos or a short clip with the words of the page; a gallery, a table and a ZIP file."""
+"""The tab Many: several photos or a short clip with the words in the box; a gallery, a table and a ZIP file."""
 
 import html
 import logging
@@ -14,11 +14,10 @@ from gradio.utils import get_upload_folder
 
 from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
 from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
-from app.page import PRIVATE, Page
+from app.page import PRIVATE, Page, box_request
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead
-from app.tabs.wiring import html_component
 from app.worker_pool import VisitorLeft
 from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem
@@ -26,22 +25,13 @@ from eovseg.stems import clean_stem
 _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 LEAD = (
-    f"Look for the same words in up to {MAX_FILES} photos, or in the first {MAX_CLIP_SECONDS} seconds of a clip. "
-    "Results appear one by one; at the end you can download all of them as one file."
+    f"Look for the words in the box above in up to {MAX_FILES} photos, or in the first {MAX_CLIP_SECONDS} seconds of a "
+    "clip. Results appear one by one; at the end you can download all of them as one file."
 )
 _FILES_SCRIPT = """(pack, film) => {
   window.eovsegMany = { pack: pack && { url: pack.url, name: pack.orig_name }, film: film && { url: film.url } };
   document.dispatchEvent(new CustomEvent("eovseg-many"));
 }"""
-_MOST_WORDS = 12
-
-
-def words_html(session: Session) -> str:
-    """The words that a run looks for, which are those of the result on the page."""
-    labels = session.asked.words.labels
-    more = f" and {len(labels) - _MOST_WORDS:,} more" if len(labels) > _MOST_WORDS else ""
-    shown = html.escape(", ".join(labels[:_MOST_WORDS]) + more)
-    return f'<p class="quiet">Words: <b>{shown}</b>. To change them, edit the words above and press Segment.</p>'
 
 
 def many_component() -> gr.HTML:
@@ -60,12 +50,11 @@ def many_component() -> gr.HTML:
 def build(page: Page, session: gr.State) -> Tab:
     """The tab's components and events."""
     gr.HTML(lead(LEAD), apply_default_css=False, elem_classes="tab-body")
-    words = html_component("many-words")
     many = many_component()
     pack_file, film = gr.File(visible=False), gr.File(visible=False)
 
     def start(key: str | None, event: gr.EventData) -> Iterator[Any]:
-        yield from segment_uploads(page, key, getattr(event, "files", None))
+        yield from segment_uploads(page, key, getattr(event, "files", None), getattr(event, "words", None))
 
     def stop(key: str | None) -> None:
         session = page.store.get(key)
@@ -80,22 +69,25 @@ def build(page: Page, session: gr.State) -> Tab:
     many.stop_run(stop, session, None, show_progress="hidden", **PRIVATE)
 
     def refresh(session: Session) -> Sequence[Any]:
-        return (words_html(session),)
+        return ()
 
-    return Tab(refresh, [], [words])
+    return Tab(refresh, [], [])
 
 
-def segment_uploads(page: Page, key: str | None, files: object) -> Iterator[tuple[Any, Any, Any]]:
-    """Yields values of the tab's components during a run of the session `key`; a newer run of it ends this one."""
+def segment_uploads(page: Page, key: str | None, files: object, words: object = None) -> Iterator[tuple[Any, Any, Any]]:
+    """Yields values of the tab's components during a run of the session `key`; a newer run of it ends this one.
+
+    `words` is the text in the box of the page; without it, that of the session's result is used.
+    """
     session = page.store.get(key)
     if session is None or session.request is None:
         gr.Info("Your session has expired, so the words are no longer on the server. Press Segment again.")
         yield gr.skip(), gr.skip(), gr.skip()
         return
     session.run_number += 1
-    number, predictor, request = session.run_number, session.predictor, session.request
+    number, predictor = session.run_number, session.predictor
     try:
-        uploads = uploaded(files)
+        request, uploads = box_request(session, words), uploaded(files)
     except EovsegError as error:
         gr.Warning(html.escape(str(error)))
         yield gr.skip(), gr.skip(), gr.skip()

@@ -39,8 +39,15 @@ def plain_number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
+def two_digits(value: float) -> str:
+    """A number with at most two digits that are not zeros: 0.037, 1.5, 12, 120."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def milliseconds(value: float) -> str:
     """A time in milliseconds as text with its unit, rounded."""
+    if 0 < value < 0.05:
+        return "< 0.1 ms"
     return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
 
 

@@ -12,7 +12,7 @@ from analysis.parts import PartTimes, Step, part_times
 from app.page import Page
 from app.session import Session
 from app.tabs import Tab
-from app.tabs.pieces import Bar, bars, heading, lead, milliseconds, paragraph, percent
+from app.tabs.pieces import Bar, bars, heading, lead, milliseconds, paragraph, percent, two_digits
 from app.tabs.wiring import RUN_MODEL, Answer, add_endpoint, answer_endpoint, html_component
 
 LEAD = (
@@ -60,7 +60,7 @@ def times_html(times: PartTimes) -> str:
     counted = "One run" if times.runs == 1 else f"Median of {times.runs} runs"
     word, new_word = "word" if times.words == 1 else "words", milliseconds(times.word_milliseconds)
     return (
-        heading(f"{milliseconds(total)} in total, {1000 / total:.1f} photos per second")
+        heading(f"{milliseconds(total)} in total, {two_digits(1000 / total)} photos per second")
         + f'<div class="whole" role="img" aria-label="{html.escape(spoken)}">{pieces}</div>'
         + f'<div class="steps">{"".join(lists)}</div>'
         + paragraph(

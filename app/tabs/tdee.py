@@ -25,7 +25,7 @@ from eovseg.result import Result
 
 LEAD = (
     "TDEE adds fine spatial features to the embedding that each segment's class is read from. Drag the divider to "
-    "compare the results without and with it; segments that change are framed and listed."
+    "compare the results without and with it; segments that change are listed, and things among them are framed."
 )
 Mode = Literal["off", "trained"]
 MODES: dict[Mode, str] = {"off": "Switched off in this model", "trained": "Trained without"}
@@ -113,19 +113,23 @@ def _compared(mode: Mode, session: Session, pair: Sequence[tuple[Predictor, Any]
 
 
 def change_rows(found: Comparison) -> list[dict[str, Any]]:
-    """The changed segments as plain values: names before and after, IoU, scores, and box in pixels."""
+    """The changed segments as plain values: names before and after, IoU, scores, kind, and box in pixels."""
     rows = []
     for number, change in enumerate(found.changed, start=1):
-        sides: dict[str, Any] = {}
+        sides: dict[str, Any] = {"is_thing": False}
         for side, result, place in (("before", found.without, change.before), ("after", found.with_, change.after)):
             sides[side] = None if place is None else result.names[place]
             sides[f"score_{side}"] = None if place is None else result.segments[place].score
+            sides["is_thing"] |= place is not None and result.segments[place].is_thing
         rows.append({"number": number, "change": change.change, "iou": change.iou, "box": list(change.box), **sides})
     return rows
 
 
 def stage(found: Comparison) -> dict[str, Any]:
-    """The value of the comparison: both overlays, and the changed segments as frames and table rows."""
+    """The value of the comparison: both overlays, the changed segments as table rows, and frames around the things.
+
+    Stuff has no frame, because its box is often the whole photo.
+    """
     height, width = found.without.segment_map.shape
     names = NEEDED[found.mode]
     sides = [
@@ -143,7 +147,7 @@ def stage(found: Comparison) -> dict[str, Any]:
             percent(row["iou"]) if row["before"] and row["after"] else "–",
             " → ".join(score or "–" for score in scores),
         )
-        box = (x0 / width, y0 / height, x1 / width, y1 / height)
+        box = (x0 / width, y0 / height, x1 / width, y1 / height) if row["is_thing"] else None
         rows.append(Row(str(row["number"]), row["change"], CHANGE_COLOURS[row["change"]], box, cells))
     return comparison_value(
         sides,

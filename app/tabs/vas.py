@@ -67,6 +67,7 @@ UNITS: dict[Measure, str] = {
 TOP = 8
 SMALL_GAIN = 0.01
 LISTED_WORDS = 200
+COMPARED_WORDS = 12  # of the largest segments, of which the tab opens with the one that changes most
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,17 @@ def listed_words(session: Session) -> list[str]:
     largest = sorted(result.segments, key=lambda segment: -segment.area)
     words = [segment.label for segment in largest if segment.label in own]
     return list(dict.fromkeys((*words, *session.asked.vocabulary.words)))[:LISTED_WORDS]
+
+
+def most_changed(session: Session, measure: str = "scaled dot product") -> str:
+    """The word whose share on its segments changes most; the first of the list if no word has segments."""
+    listed, labels = listed_words(session), {segment.label for segment in session.shown.segments}
+    words = [word for word in listed if word in labels][:COMPARED_WORDS]
+    if not words:
+        return listed[0]
+    maps = similarity_maps(session.predictor, session.decoded, words, measure_of(measure))
+    shares = [word_focus(maps, place, session.shown) for place in range(len(words))]
+    return words[int(np.argmax(np.nan_to_num([abs(share.after - share.before) for share in shares])))]
 
 
 def measure_of(name: object) -> Measure:
@@ -160,9 +172,9 @@ def meaning(focus: WordFocus) -> str:
     gain = focus.after - focus.before
     moved = "concentrates the word on its segments" if gain > 0 else "spreads the word away from its segments"
     return (
-        f"VAS {'hardly moves the word' if abs(gain) < SMALL_GAIN else moved}: "
-        f"{percent(focus.after)} of the similarity's positive part is on them after VAS, {percent(focus.before)} "
-        f"before. A constant map would have {percent(focus.area)}, their share of the photo."
+        f"VAS {'changes little here' if abs(gain) < SMALL_GAIN else moved}: of the positive similarity, "
+        f"{percent(focus.before)} lay on the “{focus.word}” segments before VAS and {percent(focus.after)} after. "
+        f"A constant map would give {percent(focus.area)}."
     )
 
 
@@ -243,7 +255,7 @@ def build(page: Page, session: gr.State) -> Tab:
         if not session.predictor.config.vas:
             return gr.update(choices=[], value=None), None, paragraph(WITHOUT_VAS, "missing"), "", ""
         choices = listed_words(session)
-        kept = text if text in choices else choices[0]
+        kept = text if text in choices else most_changed(session, measure)
         return gr.update(choices=choices, value=kept), *shown(session, kept, measure), weights_html(session)
 
     def picked(session: Session, event: gr.EventData) -> tuple[str]:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 SEARCHED_SETTINGS = {
     "alpha": "α",
     "beta": "β",
-    "score_threshold": "least score",
-    "overlap_threshold": "least visible share",
-    "void_threshold": "none of these words",
-}
+    "score_threshold": '"Minimum score"',
+    "overlap_threshold": '"Minimum visible share"',
+    "void_threshold": '"None of these words"',
+}  # with the names of the page's sliders
 STEPS = 100  # steps of a setting from 0 to 1, as on the page
 MAX_LOGIT_GAP = 1.0  # a synonym is tried if its logit is at most this much below the winner's
 MAX_DECODED = 40  # maximum number of word lists tried for one kind of change
@@ -201,7 +201,7 @@ class _Search:
             settings = replace(self.settings, **changed)
             name = self._names_by_value(settings)
             if name != self.name:
-                text = f"With {SEARCHED_SETTINGS[setting]} at {value:.2f} (now {now:.2f})"
+                text = f"If {SEARCHED_SETTINGS[setting]} were {value:.2f} (now {now:.2f})"
                 return self._change(setting, round(abs(value - now), 4), self.words, settings, name, text)
         return None
 
@@ -223,7 +223,7 @@ class _Search:
         self, kind: str, size: float, words: Vocabulary, settings: Settings, name: str | None, text: str
     ) -> Counterfactual:
         outcome = "it would have no name" if name is None else f'it would be "{name}"'
-        return Counterfactual(kind, size, words, settings, name, f"{text} {outcome}.")
+        return Counterfactual(kind, size, words, settings, name, f"{text}, {outcome}.")
 
 
 def name_under(result: Result, mask: np.ndarray) -> str | None:

@@ -42,12 +42,16 @@ class Rivals:
 
 @dataclass(frozen=True)
 class UncoveredArea:
-    """An area of one photo without a word: its share of the photo, its box x0, y0, x1, y1, and nouns that may fit."""
+    """An area of one photo without a word: its share of the photo, its box x0, y0, x1, y1, and nouns that may fit.
+
+    `where` is its place in words, such as "at the top left".
+    """
 
     photo: str
     share: float
     box: tuple[int, int, int, int]
     nouns: tuple[str, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Diagnosis:
         notes = []
         if self.never:
             listed = ", ".join(f'"{word}"' for word in self.never)
-            notes.append(f"On {where}, these words never win, at any alpha and beta: {listed}.")
+            notes.append(f"These words win nowhere in {where}, whatever α and β: {listed}.")
         for pair in self.rivals:
             first, second = pair.words
             count = f"{pair.segments:,} segment" + ("s" if pair.segments > 1 else "")
@@ -74,7 +78,8 @@ class Diagnosis:
             notes.append(f'"{first}" and "{second}" compete for {count}{advice}.')
         for gap in self.gaps:
             fits = f"; {' or '.join(gap.nouns)} may fit" if gap.nouns else ""
-            notes.append(f"{gap.photo or 'The photo'}: no word fits {100 * gap.share:.0f} % of it, at {gap.box}{fits}.")
+            photo = f"{gap.photo}: n" if gap.photo else "N"
+            notes.append(f"{photo}o word fits an area {gap.where} ({100 * gap.share:.0f} % of the photo){fits}.")
         if self.add:
             notes.append(f"Words to add: {', '.join(one.word for one in self.add)}.")
         return notes
@@ -178,8 +183,22 @@ def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[
         rows, columns = boxes[number - 1]
         box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
         fits = tuple(entry.label for entry in fitting[:3])
-        gaps.append(UncoveredArea(result.name, float(areas[number] / labels.size), box, fits))
+        share, where = float(areas[number] / labels.size), place_in_words(box, labels.shape)
+        gaps.append(UncoveredArea(result.name, share, box, fits, where))
     return gaps
+
+
+def place_in_words(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> str:
+    """Where a box x0, y0, x1, y1 lies in a photo (H, W): "at the top left", "in the middle", "across the photo"."""
+    (x0, y0, x1, y1), (height, width) = box, shape
+    sides, wide = [], False
+    for low, high, size, names in ((y0, y1, height, ("top", "bottom")), (x0, x1, width, ("left", "right"))):
+        third = int(3 * (low + high) / 2 / size)  # that of the box's centre: 0, 1 or 2
+        if high - low > size * 2 / 3:
+            wide = True
+        elif third != 1:
+            sides.append(names[third // 2])
+    return "at the " + " ".join(sides) if sides else "across the photo" if wide else "in the middle"
 
 
 def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:

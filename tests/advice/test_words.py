@@ -10,7 +10,7 @@ import pytest
 
 from eovseg import cli
 from eovseg.advice import nouns as noun_list
-from eovseg.advice.doctor import can_win, on_grid
+from eovseg.advice.doctor import Diagnosis, UncoveredArea, can_win, on_grid, place_in_words
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
 from eovseg.advice.suggest import likeliest, noun_scores
 from eovseg.assets import asset_path
@@ -84,6 +84,27 @@ def test_a_list_is_checked(
     assert [gap["share"] for gap in found["gaps"]] == sorted((gap["share"] for gap in found["gaps"]), reverse=True)
     diagnosis = xs.doctor([BEAR, BEAR], "bear; grass; lawn")
     assert (diagnosis.photos == 2 and "these 2 photos" in " ".join(diagnosis.lines())) or not diagnosis.never
+
+
+def test_a_diagnosis_in_sentences() -> None:
+    gaps = [UncoveredArea(name, 0.12, (375, 155, 620, 266), ("sign", "wall"), "at the right") for name in ("", "a.jpg")]
+    assert Diagnosis(1, ("gown", "pan"), (), tuple(gaps), ()).lines() == [
+        'These words win nowhere in this photo, whatever α and β: "gown", "pan".',
+        "No word fits an area at the right (12 % of the photo); sign or wall may fit.",
+        "a.jpg: no word fits an area at the right (12 % of the photo); sign or wall may fit.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "where"),
+    [
+        ((375, 155, 620, 266), "at the right"),
+        ((0, 0, 640, 90), "at the top"), ((0, 330, 150, 427), "at the bottom left"),
+        ((250, 150, 400, 280), "in the middle"), ((0, 0, 640, 427), "across the photo"),
+    ],
+)  # fmt: skip
+def test_the_place_of_an_area(box: tuple[int, int, int, int], where: str) -> None:
+    assert place_in_words(box, (427, 640)) == where
 
 
 def test_masks_on_the_kernels_grid(xs: "Predictor") -> None:

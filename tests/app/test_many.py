@@ -95,6 +95,13 @@ def test_photos_appear_one_by_one_and_are_saved_as_a_zip(page: Page, key: str, u
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
 
 
+def test_the_words_are_those_in_the_box(page: Page, key: str, upload: Any, said: list[str]) -> None:
+    last = of(list(segment_uploads(page, key, [upload("a.png")], "tree: stuff; sea: stuff")))[-1]
+    assert {word["word"] for word in last["words"]} == {"tree", "sea"}
+    assert list(segment_uploads(page, key, [upload("a.png")], " ; ")) == [(gr.skip(), gr.skip(), gr.skip())]
+    assert "The vocabulary is empty" in said[-1]
+
+
 def test_file_names_are_unique() -> None:
     assert file_stems(["a.png", "A.jpg", "a-2.png", "b/c.jpg", "..jpg", "a.gif"]) == [
         "a", "A-2", "a-2-2", "c", "photo", "a-3",
@@ -232,11 +239,11 @@ def test_a_visitor_drops_photos_and_saves_the_zip(visit: Visit, tmp_path: Path) 
         Image.new("RGB", (160, 100), colour).save(tmp_path / name)
     visit.changes(lambda: visit.words(WORDS))
     visit.tab.click("button[role=tab] >> text=Many")
-    visit.tab.wait_for_selector("#many-words b >> text=sky, boat")
+    visit.tab.fill("#words textarea", "sea: stuff")  # without pressing Segment
     visit.tab.set_input_files("#many input[type=file]", [str(path) for path in sorted(tmp_path.glob("*.png"))])
     visit.tab.wait_for_selector("#many .ready:not([hidden])")
     assert sorted(visit.tab.locator("#many .gallery b").all_inner_texts()) == ["<b>3.png", "one.png", "two.png"]
-    assert "3 of 3" in visit.tab.inner_text("#many tbody")
+    assert "3 of 3" in visit.tab.inner_text("#many tbody") and "sea" in visit.tab.inner_text("#many tbody")
     assert not visit.tab.locator("#many .going").is_visible()
     with visit.tab.expect_download() as waiting:
         visit.tab.click("#many .save")

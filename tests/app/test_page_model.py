@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import eovseg
+from app.examples import EXAMPLES
 from app.page import Page, make_request
 from app.recipe import command_line, link_query, python_call, read_link
 from app.session import Session
@@ -105,6 +106,7 @@ def test_why_shows_the_class_and_its_probabilities(
         assert best["inside"] == pytest.approx(segment.in_vocabulary, abs=1e-3)
         assert best["outside"] == pytest.approx(segment.out_of_vocabulary, abs=1e-3)
         assert shown_score(best["score"], predictor.config.calibration) == pytest.approx(segment.score, abs=1e-3)
+        assert value["calibrated"] == pytest.approx(segment.score, abs=1e-3), "the score that the tooltip shows"
         assert best["weight"] in (0.0, 0.3, 0.8) and value["area"] == segment.area
         assert len(value["routers"]) == 3 and all(0 < v < 1 for layer in value["routers"] for v in layer.values())
         assert value["void"] + sum(word["score"] for word in value["words"]) <= 1.001
@@ -159,7 +161,8 @@ def test_a_link_makes_the_same_request() -> None:
     assert link is not None and (link.photo, link.model) == ("bear.jpg", None)
     again = make_request(link.words, link.preset, link.competes, link.settings)
     assert (again.vocabulary, again.settings) == (request.vocabulary, request.settings)
-    assert read_link({"photo": "bear.jpg"}) is None
+    photo = read_link({"photo": "savanna.jpg"})
+    assert photo is not None and (photo.photo, photo.words) == ("savanna.jpg", EXAMPLES["savanna.jpg"])
     strange = read_link({"words": "x", "photo": "../../etc/passwd"})
     assert strange is not None and strange.photo == "bus-street.jpg"
 

@@ -109,7 +109,7 @@ def test_a_word_outside_the_vocabulary_has_no_share(session: Session) -> None:
     assert np.isnan(view.focus.before) and "No segment has the word “zebra”" in text_of(vas.focus_html(view.focus))
 
 
-@pytest.mark.parametrize(("gain", "verb"), [(0.1, "concentrates"), (-0.1, "spreads"), (0.001, "hardly moves")])
+@pytest.mark.parametrize(("gain", "verb"), [(0.1, "concentrates"), (-0.1, "spreads"), (0.001, "changes little")])
 def test_meaning_says_the_direction(session: Session, gain: float, verb: str) -> None:
     focus = replace(vas.word_view(session, "bus").focus, before=0.3, after=0.3 + gain)
     assert verb in vas.meaning(focus)
@@ -126,6 +126,12 @@ def test_the_word_list_begins_with_the_segments(session: Session) -> None:
     assert set(listed) == set(session.decoded.vocabulary.words)
     largest = max(session.result.segments, key=lambda s: s.area)  # type: ignore[union-attr]
     assert listed[0] == largest.label
+
+
+def test_the_tab_opens_with_the_word_that_changes_most(session: Session) -> None:
+    words = {segment.label for segment in session.shown.segments}
+    views = {word: vas.word_view(session, word).focus for word in words}
+    assert vas.most_changed(session) == max(words, key=lambda word: abs(views[word].after - views[word].before))
 
 
 # TDEE
@@ -317,9 +323,14 @@ def test_percent(share: float, text: str) -> None:
     assert pieces.percent(share) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(3.21, "3.2 ms"), (32.1, "32 ms"), (1234.0, "1.2 s")])
+@pytest.mark.parametrize(("value", "text"), [(0.02, "< 0.1 ms"), (3.21, "3.2 ms"), (32.1, "32 ms"), (1234.0, "1.2 s")])
 def test_milliseconds(value: float, text: str) -> None:
     assert pieces.milliseconds(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.03704, "0.037"), (1.52, "1.5"), (12.3, "12"), (123.4, "120")])
+def test_two_digits(value: float, text: str) -> None:
+    assert pieces.two_digits(value) == text
 
 
 # Endpoints
