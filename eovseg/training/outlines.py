@@ -105,11 +105,13 @@ class SegmentAnything:
         """
         asked = {
             "image_embeddings": self._embedding,
-            "point_coords": np.float32([*(np.float32(points) * self._scale), (0, 0)])[None],
-            "point_labels": np.float32([*labels, -1])[None],  # -1 marks the padding point
+            "point_coords": np.asarray(
+                [[*((x * self._scale, y * self._scale) for x, y in points), (0, 0)]], np.float32
+            ),
+            "point_labels": np.asarray([[*labels, -1]], np.float32),  # -1 marks the padding point
             "mask_input": np.zeros((1, 1, SIDE // 4, SIDE // 4), np.float32),
             "has_mask_input": np.zeros(1, np.float32),
-            "orig_im_size": np.float32([64, 64]),  # the size of an output that is not used
+            "orig_im_size": np.asarray([64, 64], np.float32),  # the size of an output that is not used
         }
         quality, low = self._decoder.run(["iou_predictions", "low_res_masks"], asked)
         best = int(quality[0].argmax())
