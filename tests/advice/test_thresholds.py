@@ -13,6 +13,7 @@ from eovseg.assets import asset_path
 from eovseg.background import merge_background
 from eovseg.checkpoints import file_digest
 from eovseg.errors import CheckpointError, ConfigError
+from eovseg.segmented import Verdict
 from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def test_results_contain_only_measured_statements(xs: "Predictor") -> None:
     told = result.to_json()
     assert told["words_in_photo"].keys() == {"bear", "grass", "refrigerator"}
     assert told["words_in_photo"]["bear"] and not told["words_in_photo"]["refrigerator"]
+    absent = replace(result, verdicts=(Verdict("bear", False), Verdict("refrigerator", False)))
+    assert absent.to_json()["words_in_photo"] == {"bear": True, "refrigerator": False}, "a segment is a bear"
     assert all(segment.label in segment.words for segment in result.segments)
     assert result.rle_json()["annotations"][0]["words"] == list(result.segments[0].words)
     assert not any(segment.words for segment in xs(photo, "bear; grass", alpha=0.9).segments)
