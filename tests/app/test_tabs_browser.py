@@ -112,9 +112,12 @@ def test_tdee(visit: Visit) -> None:
     enter(visit, "tdee")
     rows = visit.tab.locator("#tdee-stage tbody tr")
     said = visit.tab.inner_text("#tdee-said h3")
-    assert said.startswith(f"{rows.count()} of ") and rows.count() == visit.tab.locator("#tdee-stage .frame").count()
-    rows.first.hover()
-    assert visit.tab.locator("#tdee-stage .frame.on b").inner_text() == rows.first.get_attribute("data-number")
+    assert said.startswith(f"{rows.count()} of ")
+    framed = visit.tab.locator("#tdee-stage .frame b").all_inner_texts()
+    numbers = [row.get_attribute("data-number") for row in rows.all()]
+    assert framed and set(framed) < set(numbers), "things have frames, and the stuff among the rows has none"
+    rows.nth(numbers.index(framed[0])).hover()
+    assert visit.tab.locator("#tdee-stage .frame.on b").inner_text() == framed[0]
     visit.tab.click("#tdee-stage .frames input")
     assert not visit.tab.locator("#tdee-stage .frame").first.is_visible()
     assert visit.tab.locator("#tdee-mode input").nth(1).is_disabled()
@@ -135,7 +138,7 @@ def test_tdee_trained_without(browser: Any, server: str, monkeypatch: pytest.Mon
     changed(visit, right, "node.src", lambda: visit.tab.click("#tdee-mode label:has-text('Trained without')"))
     assert WHAT_IS_SHOWN["trained"] in visit.tab.inner_text("#tdee-said")
     rows = visit.tab.locator("#tdee-stage tbody tr").count()
-    assert rows == visit.tab.locator("#tdee-stage .frame").count()
+    assert 0 < visit.tab.locator("#tdee-stage .frame").count() <= rows
     visit.context.close()
     assert visit.complaints == []
 
