@@ -118,12 +118,12 @@ def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyt
     code = re.search(r"```python onnx\n(.*?)```", manual, re.DOTALL)
     assert code is not None
     shutil.copytree(folder, tmp_path / "onnx")
-    shutil.copy(asset_path("photos/bear.jpg"), tmp_path / "photo.jpg")
+    shutil.copy(asset_path("photos/bus-street.jpg"), tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     found: dict[str, np.ndarray] = {}
     exec(code[1], found)
     assert "torch" not in code[1]
-    assert "bear" in found["found"] and set(found["found"]) <= set(found["names"])
+    assert "bus" in found["found"] and set(found["found"]) <= set(found["names"])
     photo = np.asarray(Image.open("photo.jpg").convert("RGB").resize((512, 384)))
     raw = xs.raw(photo, "; ".join(f"{name}: thing" for name in found["names"]))
     best = raw.class_logits[-1].argmax(-1)
