@@ -157,6 +157,7 @@ def test_a_text_file_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_the_own_spatial_extractor_is_timms_vit(blocks: int) -> None:
     """The same names, outputs and initial values."""
+    torch.manual_seed(0)  # the deviations of the smallest tensors scatter by more than a tenth
     settings = {"class_token": False, "global_pool": "", "num_classes": 0, "final_norm": False}
     reference = VisionTransformer(256, 16, embed_dim=192, depth=blocks, num_heads=3, **settings).eval().double()
     extractor = SpatialExtractor("own", blocks - 1, 192).eval().double()
