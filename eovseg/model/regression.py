@@ -48,12 +48,16 @@ class MaskRegression:
 
 
 def _inverse(matrices: Tensor) -> Tensor:
-    """The inverses of symmetric matrices (B, P, P), eigenvalues at least RIDGE, by the Newton–Schulz iteration."""
+    """The inverses of symmetric matrices (B, P, P), eigenvalues at least RIDGE, by the Newton–Schulz iteration.
+
+    Its last step alone has the gradient of the inverse; through all steps, gradients would become subnormal and slow.
+    """
     unit = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    inverse = unit / matrices.abs().sum(-1).amax(-1)[:, None, None]  # the largest eigenvalue is at most this row sum
-    for _ in range(_STEPS):
-        inverse = inverse @ (2 * unit - matrices @ inverse)
-    return inverse
+    with torch.no_grad():
+        inverse = unit / matrices.abs().sum(-1).amax(-1)[:, None, None]  # at least the largest eigenvalue
+        for _ in range(_STEPS - 1):
+            inverse = inverse @ (2 * unit - matrices @ inverse)
+    return inverse @ (2 * unit - matrices @ inverse)
 
 
 def _threshold(values: Tensor, count: Tensor) -> Tensor:
