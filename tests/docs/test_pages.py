@@ -15,6 +15,7 @@ import eovseg
 from docs import command_line
 from eovseg import cli, own_packages
 from eovseg.assets import asset_path
+from eovseg.data.data_sets import open_data_set
 from eovseg.predictor import Predictor
 from tests.video.drawn import ball_frames, write_frames
 
@@ -122,6 +123,20 @@ def test_the_command_of_the_first_page_works(work: Path) -> None:
     with contextlib.chdir(work):
         assert cli.main(["photos" if word == "photos/*.jpg" else word for word in arguments]) == 0
     assert len(list((work / "out").glob("bear-*"))) == 4
+
+
+def test_labels_written_by_segment_are_a_panoptic_folder(work: Path) -> None:
+    """As docs/data-sets.md describes: classes by their first names, for `train --data`."""
+    shown = [one for one in commands(PAGES["docs/data-sets.md"].read_text(encoding="utf-8")) if " mine" in one]
+    segment, check = (next(one for one in shown if part in one) for part in (" segment ", " panoptic-folder "))
+    (work / "mine" / "images").mkdir(parents=True)
+    shutil.copy(work / "assets" / "photos" / "bear.jpg", work / "mine" / "images")
+    (work / "words.txt").write_text("brown bear, bear\ngrass, lawn: stuff\n", encoding="utf-8")
+    assert cli.main(shlex.split(segment)[1:]) == 0
+    shutil.copy(work / "mine" / "panoptic" / "coco-panoptic.json", work / "mine" / "panoptic.json")
+    assert cli.main(shlex.split(check)[1:]) == 0
+    found = open_data_set("panoptic-folder", work / "mine")
+    assert [category.name for category in found.categories.values()] == ["brown bear", "grass"]
 
 
 def test_every_command_is_listed() -> None:
