@@ -135,7 +135,7 @@ def clustering_figure(
 
 
 def _bands(titles: Sequence[str]) -> list[list[str]]:
-    """Titles in groups that fit the page beside the photo: of equal size if 5, 4 or 3 divides them, else of five."""
+    """Titles in groups that fit the page beside the photo: of 5, 4 or 3 if that leaves no remainder, else of 5."""
     count = max(1, len(titles))
     size = next((size for size in (5, 4, 3) if count % size == 0), 5) if count > 5 else count
     return [list(titles[start : start + size]) for start in range(0, count, size)]

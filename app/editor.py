@@ -49,7 +49,7 @@ def with_reference(text: str, reference: str) -> str:
 
 
 def without_reference(text: str, reference: str) -> str:
-    """The words without `reference`, whether it is a class or one of its synonyms."""
+    """The words without `reference`, which is a class of its own or a synonym in another class."""
     text = text if isinstance(text, str) else ""
     named = re.compile(rf"(?<![^,;\n])\s*{re.escape(reference)}\s*(:\s*(thing|stuff)\s*)?(?=[,;\n]|$)", re.IGNORECASE)
     kept = [piece for piece in (named.sub("", piece).strip(" ,") for piece in re.split(r"[;\n]", text)) if piece]

@@ -127,7 +127,7 @@ class Vocabulary:
         """Reads a `.txt` file (text format), a `.json` file (format of the presets) or a `.csv` file, all in UTF-8.
 
         A `.csv` file needs a first line that names its columns: `name`, and optionally `id` and `isthing`.
-        Words by example ("mug.word") are files beside it.
+        Words by example ("mug.word") are read from files beside it.
         Raises `VocabularyError` naming the file if it is missing, unreadable or in another format.
         """
         path = Path(path)

@@ -223,10 +223,10 @@ def endpoints(page: Page) -> None:
     ) -> Answer:
         """Cluster the patch features in every block of every model of the server, and compare them with the segments.
 
-        `words` and `preset` make the segments, as in /segment. `k`: number of clusters, 2 to 12. `view`: what the files
-        show, "clusters" or "components". Returns for each block the labels (rows of patches, matched between blocks),
-        adjusted mutual information and boundary F-score with the segments, the milliseconds to reach the block, and a
-        PNG file. Each model that is not installed has a sentence that says how to get it.
+        `words` and `preset` determine the segments, as in /segment. `k`: number of clusters, 2 to 12. `view`: what the
+        files show, "clusters" or "components". Returns for each block the labels (rows of patches, matched between
+        blocks), adjusted mutual information and boundary F-score with the segments, the milliseconds to reach the
+        block, and a PNG file. Each model that is not installed has a sentence that says how to get it.
         """
         return answer_endpoint(page, photo, words, preset, model, lambda s, folder: answer(page, s, folder, k, view))
 

@@ -72,7 +72,7 @@ def strip_html(session: Session, segment: int) -> str:
         cards.append(f"<li>{shown}{_card_numbers(session, path, stage)}</li>")
     about = (
         f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. Kernels that are shown "
-        "by number only drew no segment."
+        "with a number only did not produce a segment."
     )
     scale = colour_scale((0.0, 1.0), "mask probability; the white line is at one half", SIMILARITY_MAP)
     return paragraph(about, "quiet") + scale + f'<ol class="film">{"".join(cards)}</ol>'
@@ -104,7 +104,7 @@ def _card_numbers(session: Session, path: QueryPath, stage: int) -> str:
     if stage == 0:
         return paragraph(
             "The learned kernel is the same for every photo; with the features of this photo it draws a first mask. It "
-            "has no class yet, and no attention to other kernels.",
+            "has no class yet and has not attended to other kernels.",
             "quiet",
         )
     classes = [

@@ -61,7 +61,7 @@ ABOUT_MEASURES = (
     "Cosine: depends only on their direction."
 )
 UNITS: dict[Measure, str] = {
-    "scaled dot product": "scaled dot product in VAS's own space, no unit",
+    "scaled dot product": "scaled dot product in VAS's own space, without a unit",
     "cosine": "cosine in VAS's own space, −1 to 1",
 }
 TOP = 8
@@ -214,11 +214,11 @@ def weights_html(session: Session) -> str:
     weight = vas_weight(session.predictor, session.decoded)
     limits = (float(weight.min()), float(weight.max()))
     pixels = heat_over_photo(session.shown.image, weight, limits, WEIGHT_MAP)
-    alt = f"Weight of every pixel over the photo, from {limits[0]:.2f} to {limits[1]:.2f}"
+    alt = f"Weight of every pixel, drawn over the photo, from {limits[0]:.2f} to {limits[1]:.2f}"
     return (
         heading("Weights of VAS")
         + picture(photo_address(pixels), alt)
-        + colour_scale(limits, "factor on the features, no unit", WEIGHT_MAP)
+        + colour_scale(limits, "factor on the features, without a unit", WEIGHT_MAP)
         + paragraph(
             "The weights depend on all your words together and are the same for each word. If all of them are below 1, "
             "the maps are darker after VAS; what matters is which pixels lose the least.",

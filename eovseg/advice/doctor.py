@@ -1,6 +1,6 @@
 """Checks a word list on photos: words that can never win, words that compete, areas that no word fits, words to add.
 
-Words to add are nouns ranked by `eovseg.advice.suggest`, from kernels that no word of the list fits.
+Words to add are nouns that `eovseg.advice.suggest` ranks for the kernels that no word of the list fits.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_PROPOSALS = 5
 RIVAL_RATIO = 0.5  # a word is a rival if its probability is at least this share of the winner's
-MIN_AREA_SHARE = 0.02  # minimum share of the photo of an area without a word that is reported
+MIN_AREA_SHARE = 0.02  # smallest reported area without a word, as a share of the photo
 _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 

@@ -2,7 +2,7 @@
 
 In a window around each cell at stride 4, a mask's logits are fitted as a linear function of the photo's colours. The
 fit is then applied to the colours at network input size, so within a window a mask changes only where the photo does.
-Fitting happens at stride 4, so its cost does not depend on the photo's original size.
+The fit is computed at stride 4, so its cost does not depend on the photo's original size.
 """
 
 import torch

@@ -26,7 +26,7 @@ class Polygon(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sides:
-    """The n pixel sides between a mask and its outside, directed with the mask on the right, and the loops they form.
+    """The n pixel sides around a mask, directed so that the mask is on the right, and the loops that they form.
 
     `pixels` (n, 2): x, y of each side's mask pixel; `directions` (n,): indices into `_STEPS`; `loops`: indices of the
     sides of each loop, in order.

@@ -92,7 +92,7 @@ class ModelConfig:
     composition: Composition = "released"  # rule that makes segments, see `eovseg.composition.panoptic`
     mask_threshold: float = 0.5  # best-first only: mask probability above which a cell belongs to the kernel
     pixel_threshold: float = 0.5  # best-first only: minimum mask probability of a labelled pixel
-    semantic_word_weight: float = 0.0  # semantic task: weight of VAS's softmax over words beside the kernels' scores
+    semantic_word_weight: float = 0.0  # semantic task: weight of VAS's word softmax, averaged with the kernels' scores
     edges: bool = False  # align masks with the photo's edges, see `composition/edges.py`
     # Slope and bias that calibrate a panoptic segment's score to the probability that it is correct, see `shown_score`;
     # None: uncalibrated. Does not affect which segments are found.
