@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from eovseg.stopping import STOPPED, sigterm_like_ctrl_c
+
 
 class EovsegError(Exception):
     """Base class of all errors that the command line and the page show as a plain message."""
@@ -49,16 +51,18 @@ def run_command(
 
 
 def exit_code(command: Callable[[], int | None], program: str = "") -> int:
-    """Runs a command and returns its exit code: its own or 0, 1 for an `EovsegError` or `OSError`, 130 after Ctrl-C.
+    """Runs a command and returns its exit code: its own or 0, 1 for an `EovsegError` or `OSError`, 130 after Ctrl-C
+    or SIGTERM.
 
     The error is printed to standard error as one sentence, prefixed with `program`.
 
     If standard output is a broken pipe, as with `| head`, prints nothing and returns 141, the shell's code for SIGPIPE.
     """
     try:
-        code = command() or 0
-        sys.stdout.flush()
-        return code
+        with sigterm_like_ctrl_c():
+            code = command() or 0
+            sys.stdout.flush()
+            return code
     except (EovsegError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _reader_gone():
             with Path(os.devnull).open("w") as nowhere:
@@ -68,7 +72,7 @@ def exit_code(command: Callable[[], int | None], program: str = "") -> int:
         return 1
     except KeyboardInterrupt:
         print(f"{program}stopped; finished results are kept.", file=sys.stderr)
-        return 130
+        return STOPPED
 
 
 def _reader_gone() -> bool:

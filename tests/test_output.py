@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from eovseg import cli, own_packages
+from eovseg.atomic_files import atomic_file
 from eovseg.errors import ConfigError, exit_code
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +110,19 @@ def test_errors_say_what_was_refused(
     assert printed.startswith(f"eovseg: {said}") and "the output" not in printed and printed.count("\n") == 1
     if "traceback" in said:
         assert "in fail" in (tmp_path / "errors.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_without_temporary_files(
+    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        with atomic_file(tmp_path / "image.onnx"):
+            os.kill(os.getpid(), number)
+
+    assert exit_code(command) == 130
+    assert capsys.readouterr().err == "stopped; finished results are kept.\n" and not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -3,6 +3,7 @@
 In distributed training, each process builds its share of the batch and knows the vocabulary of the entire batch.
 """
 
+import atexit
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from eovseg.data.classes import TrainingClasses
 from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.data.sources import UNLABELLED, Sample, TrainingSource, open_sources, xs_sources
-from eovseg.errors import ConfigError
+from eovseg.errors import ConfigError, EovsegError
 from eovseg.vocabulary import WordClass
 
 STRIDE = 4  # masks are predicted at a quarter of the resolution
@@ -276,10 +277,11 @@ def xs_batches(data: Path | str, settings: BatchSettings | None = None) -> Train
 def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Iterator[Batch]:
     """The batches of `steps` in order, prefetched by `workers` processes (0 = this one), with identical results.
 
-    Each worker has its own cache of decoded photos (about 0.75 MB per photo), so use few.
+    Each worker has its own cache of decoded photos (about 0.75 MB per photo), so use few. Raises the `DataError` or
+    `OSError` of a photo or label file that a worker cannot read.
     """
     loader = DataLoader(
-        batches,
+        _WithErrors(batches),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -288,7 +290,31 @@ def batch_stream(batches: Dataset[Batch], steps: range, workers: int = 1) -> Ite
         worker_init_fn=_leave_signals_to_the_run,
         generator=torch.Generator(),  # keeps the global random state untouched
     )
-    return iter(loader)
+    iterator = iter(loader)
+    end = getattr(iterator, "_shutdown_workers", lambda: None)
+    # Also at exit, because multiprocessing would wait forever for the workers, which ignore its SIGTERM.
+    atexit.register(end)
+    try:
+        for batch in iterator:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        atexit.unregister(end)
+        end()
+
+
+class _WithErrors(Dataset[Batch | Exception]):
+    """Returns errors instead of raising them, because the loader would add a worker's traceback to their message."""
+
+    def __init__(self, batches: Dataset[Batch]) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self.batches[step]
+        except (EovsegError, OSError) as error:
+            return error
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:

@@ -84,9 +84,10 @@ def class_of_category(
     if unmapped and not (ignore_unmapped and mapped):
         names = sorted(unmapped)
         listed = ", ".join(names[:SHOWN_CATEGORIES]) + (", …" if len(names) > SHOWN_CATEGORIES else "")
-        raise DataError(
+        raise DataError(  # with `ignore_unmapped`, nothing is left
             f"{len(names)} of {len(categories)} categories have no class in the vocabulary: {listed}; "
-            "add these words, or treat the categories as unlabelled (--ignore-unmapped)."
+            "add these words"
+            + ("." if ignore_unmapped else ", or treat the categories as unlabelled (--ignore-unmapped).")
         )
     return mapped
 

@@ -1,6 +1,7 @@
 """`python -m eovseg.training` or `eovseg train`: train a variant or an ablation, writing checkpoints and a log."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import get_args
@@ -9,6 +10,7 @@ from eovseg.choices import OLD_PRECISIONS, Precision
 from eovseg.data.data_sets import DATA_SET_NAMES
 from eovseg.errors import run_command
 from eovseg.model.config import Fusion, Variant
+from eovseg.stopping import STOPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     even = "normalise F_agg per channel at the start, with the statistics of N batches"
     course.add_argument("--even-features", type=int, metavar="N", help=even)
     course.add_argument("--hold", nargs="+", metavar="NAME", help="parts to freeze: aggregator, vas, …")
-    course.add_argument("--resume", action="store_true", help="resume from the latest checkpoint in --output")
+    course.add_argument("--resume", action="store_true", help="resume from the latest checkpoint in --output, if any")
     course.add_argument("--minutes", type=float, help="time limit; does not change the schedule of --steps")
     course.add_argument("--checkpoint-every", type=int, metavar="STEPS")
     course.add_argument("--threads", type=int, help="CPU threads")
@@ -88,11 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Trains with the given options; raises subclasses of `EovsegError`."""
-    from eovseg.training.command import train
+def run(options: argparse.Namespace) -> int:
+    """Trains with the given options; returns the exit code. Raises subclasses of `EovsegError`."""
+    try:
+        from eovseg.training.command import train
 
-    train(options)
+        train(options)
+        return 0
+    except KeyboardInterrupt:
+        saved = sorted(options.output.glob("checkpoint_*.pt"))
+        if os.environ.get("RANK", "0") == "0":  # torch may not be imported yet
+            kept = f"; the last checkpoint is {saved[-1]}. Add --resume to continue." if saved else ""
+            print(f"eovseg: stopped{kept or ' before the first checkpoint, so nothing was saved.'}", file=sys.stderr)
+        return STOPPED
 
 
 def main() -> int:

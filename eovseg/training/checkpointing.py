@@ -16,7 +16,7 @@ from eovseg.checkpoints import names_tensors
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig
 
-_NAME = re.compile(r"checkpoint_(\d{7,})\.pt")
+_NAME = re.compile(r"checkpoint_\d{7,}\.pt")
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -36,8 +36,12 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest step first."""
-    found = [(int(match[1]), path) for path in folder.glob("checkpoint_*.pt") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    return sorted((path for path in folder.glob("checkpoint_*.pt") if _NAME.fullmatch(path.name)), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step in the file name of a checkpoint."""
+    return int(path.stem.rpartition("_")[2])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         except CheckpointError:
             continue
     if paths:
-        raise CheckpointError(f"None of the {len(paths)} checkpoints in {folder} can be read; start without --resume.")
+        raise CheckpointError(f"None of the {len(paths)} checkpoints in {folder} can be read; choose another --output.")
     return None
 
 

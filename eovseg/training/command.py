@@ -1,6 +1,9 @@
 """`eovseg train`: builds the recipe from the options and runs the training."""
 
 import argparse
+import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ from eovseg.atomic_files import write_atomically
 from eovseg.data.augment import Augmentation
 from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.errors import ConfigError, DataError
+from eovseg.evaluation.categories import SHOWN_CATEGORIES, classes_of_folder
 from eovseg.model.network import EOVSeg
-from eovseg.training.config import TrainConfig, recipe, setting
+from eovseg.training import checkpointing
+from eovseg.training.config import TrainConfig, differences, recipe, setting
 from eovseg.training.data_choice import ChosenData, choose_data
 from eovseg.training.loop import Trainer
 from eovseg.training.monitor import Monitor, PredictorsInTraining, ShownPhoto, shown_photos, validation
@@ -61,14 +66,22 @@ def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
     return chosen
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Runs a training with the given options; returns the number of steps. Raises subclasses of `EovsegError`."""
+def train(arguments: argparse.Namespace) -> None:
+    """Runs a training with the given options.
+
+    Raises subclasses of `EovsegError`, and `KeyboardInterrupt` if a signal stopped the run, after its last checkpoint.
+    """
+    for name, least in (("threads", 1), ("workers", 0)):
+        if (value := getattr(arguments, name)) is not None and value < least:
+            raise ConfigError(f"--{name} is {value}; give an integer of at least {least}.")
     distributed.start(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     chosen = settings(arguments)
     if chosen.batch % distributed.count():
         raise ConfigError(f"The batch size {chosen.batch} is not divisible by {distributed.count()} processes.")
+    if (note := distributed.run_on_main(lambda: check_output(arguments, chosen))) and distributed.is_main():
+        print(note, flush=True)
     hold_out = arguments.validate is True  # --validate without a folder
     validate = None if hold_out else arguments.validate
     data = choose_data(
@@ -77,6 +90,10 @@ def train(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     batches = _batches(data, chosen)
     check_targets(batches)
+    if chosen.vocabulary and (note := check_vocabulary(batches)) and distributed.is_main():
+        print(f"eovseg: {note}", file=sys.stderr)
+    if data.validation:
+        classes_of_folder(data.validation.folder, data.validation.vocabulary, ignore_unmapped=True)
     vocabulary = Vocabulary(tuple(batches.classes.classes))
     predictors = PredictorsInTraining(vocabulary.words)
     chosen = replace(chosen, words=vocabulary.words)
@@ -97,10 +114,58 @@ def train(arguments: argparse.Namespace) -> int:
         monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, predictors),
     )
     resumed = arguments.resume and trainer.resume()
+    if resumed and trainer.step >= chosen.steps:
+        if distributed.is_main():
+            print(f"This run is finished; a larger --steps would extend it. {_ending(arguments.output, chosen)}")
+        return
     if distributed.is_main():
         write_atomically(arguments.output / RECIPE_FILE, replace(chosen, words=()).to_json() + "\n")
         print(_summary(network, batches, trainer, resumed), flush=True)
-    return trainer.run(arguments.minutes)
+    trainer.run(arguments.minutes)
+    if trainer.stopped:
+        raise KeyboardInterrupt
+    if distributed.is_main() and trainer.step:
+        print(_ending(arguments.output, chosen))
+
+
+def check_output(arguments: argparse.Namespace, chosen: TrainConfig) -> str:
+    """What to tell the user about the run to resume, or "".
+
+    Raises `ConfigError` for the folder of another variant, and for one with checkpoints without --resume.
+    """
+    output, found = arguments.output, checkpointing.checkpoints(arguments.output)
+    if found and not arguments.resume:
+        raise ConfigError(
+            f"{output} already has checkpoints up to step {checkpointing.step_of(found[-1])}. Add --resume to "
+            "continue, or choose another --output."
+        )
+    if not found:
+        weights = f"{', '.join(arguments.start_parts or ['the weights'])} of {arguments.start}"
+        weights = weights if arguments.start else "untrained weights (only the encoders are pretrained)"
+        first = f"{output} has no checkpoint yet, so the run starts from step 0 with {weights}."
+        return first if arguments.resume else ""
+    file = output / RECIPE_FILE
+    try:
+        before = TrainConfig.from_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, ConfigError):
+        return ""  # checkpoints do not need it
+    if before.variant != chosen.variant:
+        raise ConfigError(
+            f"{output} has a run of variant {before.variant!r}, not {chosen.variant!r}. Choose another --output, or "
+            f"resume with --variant {before.variant}."
+        )
+    changes = differences(*(json.loads(one.to_json()) for one in (before, replace(chosen, words=()))))
+    return f"These settings differ from {file}: {changes}." if changes else ""
+
+
+def _ending(output: Path, chosen: TrainConfig) -> str:
+    """Names the last checkpoint of a run and the command that makes a weight file of it."""
+    last = checkpointing.checkpoints(output)[-1]
+    command = shlex.join(["eovseg", "export", str(output), f"{output.resolve().name}.safetensors"])
+    return (
+        f"The last checkpoint is {last} (step {checkpointing.step_of(last)} of {chosen.steps}). Make a weight file of "
+        f"it with: {command}"
+    )
 
 
 def _batches(data: ChosenData, chosen: TrainConfig) -> TrainingBatches:
@@ -118,6 +183,29 @@ def check_targets(batches: TrainingBatches) -> None:
                 f"{source.folder.name} labels regions, not objects, but all its classes are things, so there are no "
                 "masks to learn. Mark classes with `: stuff`, or label objects (panoptic folder)."
             )
+
+
+def check_vocabulary(batches: TrainingBatches) -> str:
+    """A sentence with the words of the base vocabulary that are no classes of the data, or "".
+
+    Raises `DataError` if no word is.
+    """
+    used = {index for source in batches.sources for index in source.class_of_category.values()}
+    base = batches.classes.classes[: batches.classes.base_size]
+    missing = [word_class.label for index, word_class in enumerate(base) if index not in used]
+    if not missing:
+        return ""
+    names = ", ".join(missing[:SHOWN_CATEGORIES]) + (", …" if missing[SHOWN_CATEGORIES:] else "")
+    note = (
+        f"{len(missing)} of {len(base)} classes of the vocabulary are not in the data, at least not as the same kind "
+        f"(thing or stuff): {names}"
+    )
+    if len(missing) < len(base):
+        return f"{note}; they are trained only as absent words."
+    own = [category.name for source in batches.sources for category in source.folder.categories.values()]
+    own = list(dict.fromkeys(own))
+    listed = ", ".join(own[:SHOWN_CATEGORIES]) + (", …" if own[SHOWN_CATEGORIES:] else "")
+    raise DataError(f"{note}. Use words of the data, which has {listed}, or omit --vocabulary.")
 
 
 def _photos(batches: TrainingBatches, data: ChosenData) -> list[ShownPhoto]:

@@ -155,6 +155,18 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
         raise ConfigError(f"The training settings have a value of the wrong type ({error}).") from error
 
 
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> str:
+    """The settings that differ, such as "steps 20 (was 10), loss.pilots 0 (was 12)"; empty if there are none."""
+    found = []
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            found.append(differences(before, value, f"{within}{name}."))
+        elif value != before:
+            found.append(f"{within}{name} {json.dumps(value)} (was {json.dumps(before)})")
+    return ", ".join(filter(None, found))
+
+
 def recipe(variant: str, **changes: Any) -> TrainConfig:
     """The default recipe of a variant (the paper's for S, M and L), with `changes` to individual settings."""
     return xs_config(**changes) if variant == "xs" else TrainConfig(**{"variant": variant, **changes})

@@ -25,14 +25,13 @@ from eovseg.fast import optimise
 from eovseg.fast.precision import has_bfloat16
 from eovseg.fast.towers import FastLite2Extractor
 from eovseg.fast.vas import word_rows
-from eovseg.model.config import ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
 from eovseg.model.vas import VocabularyAwareSelection
 from eovseg.stopping import StopSignals
 from eovseg.training import checkpointing
 from eovseg.training.batch_norm import share_batch_norms
-from eovseg.training.config import TrainConfig
+from eovseg.training.config import TrainConfig, differences
 from eovseg.training.ema import WeightAverage
 from eovseg.training.frozen_tower import FrozenTower, available
 from eovseg.training.instance_loss import instance_loss
@@ -56,8 +55,8 @@ class Trainer:
 
     A batch must depend only on its index and not use the global random generators (`data.batches.batch_stream`). Each
     process gets its share of it: the i-th photo of process p is number i·N + p of the batch. `evaluate` is called every
-    `config.evaluate_every` steps with the averaged weights, on all processes, and its results are logged. `output`
-    receives `log.jsonl` and the checkpoints. `monitor` receives every line of the log and, every
+    `config.evaluate_every` steps and at the end with the averaged weights, on all processes, and its results are
+    logged. `output` receives `log.jsonl` and the checkpoints. `monitor` receives every line of the log and, every
     `config.pictures_every` steps, the averaged weights to draw pictures.
     """
 
@@ -94,6 +93,7 @@ class Trainer:
         self.optimizer = build_optimizer(trained, config)
         self.average = WeightAverage(network.trained_state_dict(), config.ema) if config.ema else None
         self.step = 0
+        self.stopped = False
         self.skipped = 0
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         # Restored after a bad step, to keep NaN out of the running statistics of the trained batch norms.
@@ -128,15 +128,20 @@ class Trainer:
         if found is None:
             return False
         path, state = found
-        if ModelConfig.from_dict(json.loads(state["model_config"])) != self.network.config:
+        own = checkpointing.model_config(path, state).to_dict()
+        if changes := differences(own, self.network.config.to_dict()):
             raise CheckpointError(
-                f"{path.name} belongs to another network ({state['model_config']}). "
-                "Use its settings or another --output."
+                f"{path.name} belongs to another network: {changes}. Use its settings or another --output."
             )
         self.network.load_trained_state_dict(state["model"])
-        if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(state["auxiliary"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            if self.auxiliary is not None:
+                self.auxiliary.load_state_dict(state["auxiliary"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path.name} belongs to a run that trains other parts. Use its --hold and --dense or another --output."
+            ) from error
         if self.average is not None and state["ema"] is not None:
             self.average.weights = {name: value.to(self.device) for name, value in state["ema"].items()}
             self.average.updates = state["ema_updates"]
@@ -173,13 +178,13 @@ class Trainer:
     def run(self, minutes: float | None = None) -> int:
         """Trains for up to `config.steps` steps, `minutes`, or until SIGTERM / SIGINT; returns the number of steps.
 
-        A signal to any process stops all of them after the current step. Always ends with a checkpoint, except after an
-        exception.
+        A signal to any process stops all of them after the current step and sets `stopped`; otherwise, the last weights
+        are evaluated. Ends with a checkpoint, except after an exception or without any step.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         window: defaultdict[str, float] = defaultdict(float)
-        bad_in_a_row, saved = 0, -1
+        bad_in_a_row, saved, evaluated = 0, self.step, self.step
         self.network.train()
         silent = None if distributed.is_main() else True
         bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=silent)
@@ -187,7 +192,7 @@ class Trainer:
         first, last = (step * self.config.accumulate for step in (self.step, self.config.steps))
         # Worker processes start inside `StopSignals`, so that Ctrl-C does not kill them in the middle of a step.
         watched = nullcontext() if self.monitor is None else closing(self.monitor)
-        with StopSignals() as stop, bar, watched, log_file.open("a") as log:
+        with StopSignals() as stop, bar, watched, log_file.open("a" if self.step else "w") as log:
             batches = iter(self.stream(range(first, last)))
             while self.step < self.config.steps:
                 if distributed.on_any_process(stop.received or time.monotonic() >= end):
@@ -211,8 +216,9 @@ class Trainer:
                     self._log(log, window)
                     bar.set_postfix(loss=f"{window['loss'] / max(1.0, window['good']):.3f}", skipped=self.skipped)
                     window.clear()
-                if self.evaluate is not None and self.step % self.config.evaluate_every == 0:
-                    self._write(log, {"step": self.step, "evaluation": self._with_average(self.evaluate)})
+                if self.step % self.config.evaluate_every == 0:
+                    self._evaluate(log)
+                    evaluated = self.step
                 if self.monitor is not None and self.step % self.config.pictures_every == 0:
                     self._with_average(self.monitor.pictures)
                 if self.step % self.config.checkpoint_every == 0:
@@ -220,6 +226,9 @@ class Trainer:
                     saved = self.step
             if saved != self.step:
                 self.save()
+            self.stopped = self.step < self.config.steps and distributed.on_any_process(stop.received)
+            if evaluated != self.step and not self.stopped:
+                self._evaluate(log)
         return self.step
 
     def train_step(self, batches: Iterator[TrainingBatch]) -> dict[str, float] | None:
@@ -336,6 +345,11 @@ class Trainer:
             self.network.load_trained_state_dict(own)
             self.network.train()
             checkpointing.restore_random_state(state)
+
+    def _evaluate(self, log: Any) -> None:
+        """Logs the evaluation of the averaged weights, if the run has validation photos."""
+        if self.evaluate is not None:
+            self._write(log, {"step": self.step, "evaluation": self._with_average(self.evaluate)})
 
     def _log(self, log: Any, window: dict[str, float]) -> None:
         """Logs the means over the good steps of the window."""

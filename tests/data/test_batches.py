@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,6 +105,25 @@ def test_workers_outlive_the_signals_that_end_a_run(sources: Sequence[TrainingSo
         os.kill(worker.pid, signal.SIGINT)  # type: ignore[arg-type]
     _assert_equal(first, batches[0])
     assert len(list(stream)) == 29
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_fails_with_the_sentence_alone(
+    sources: Sequence[TrainingSource], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DataError("a.png is damaged.")
+
+    monkeypatch.setattr(PanopticFolder, "load_segments", fail)
+    with pytest.raises(DataError) as caught:  # keeps the frames of the stream
+        list(batch_stream(TrainingBatches(sources, SMALL), range(30), workers))
+    assert str(caught.value) == "a.png is damaged." and not multiprocessing.active_children()
+
+
+def test_a_failing_process_does_not_wait_for_its_workers() -> None:
+    script = "from eovseg.data.batches import batch_stream; s = batch_stream('abcdef', range(6)); next(s); s + 1"
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    assert child.returncode == 1 and "TypeError" in child.stderr
 
 
 def test_processes_share_the_batch_of_one(sources: Sequence[TrainingSource]) -> None:

@@ -190,12 +190,14 @@ def test_a_signal_ends_the_run_with_a_loadable_checkpoint(tmp_path: Path, number
     assert signal.getsignal(number) is before
 
 
-def test_time_limit_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+def test_a_run_without_a_step_saves_nothing_and_starts_a_new_log(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 7}\n')
     assert trainer(tmp_path).run(minutes=0) == 0
-    assert trainer(tmp_path).resume()
+    assert not checkpointing.checkpoints(tmp_path) and not lines(tmp_path)
 
 
-def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every", "steps"), [(6, [6]), (4, [4, 6]), (1_000, [6])])
+def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path, every: int, steps: list[int]) -> None:
     seen: list[tuple[int, bool, Tensor]] = []
 
     def evaluate(step: int, network: Any) -> dict[str, float]:
@@ -204,13 +206,15 @@ def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path) ->
         return {"pq": 12.5}
 
     trainer(tmp_path / "plain").run()
-    run = trainer(tmp_path / "judged", replace(CONFIG, evaluate_every=6), evaluate=evaluate)
+    run = trainer(tmp_path / "judged", replace(CONFIG, evaluate_every=every), evaluate=evaluate)
     run.run()
-    assert [(step, training) for step, training, _ in seen] == [(6, False)]
-    assert run.average is not None and torch.equal(seen[0][2], run.average.weights["masks.weight"])
+    assert [(step, training) for step, training, _ in seen] == [(step, False) for step in steps]
+    assert run.average is not None and torch.equal(seen[-1][2], run.average.weights["masks.weight"])
     judged = comparable(tmp_path / "judged")
-    assert judged.pop() == {"step": 6, "evaluation": {"pq": 12.5}}
-    assert judged == comparable(tmp_path / "plain")
+    assert [line for line in judged if "evaluation" in line] == [
+        {"step": step, "evaluation": {"pq": 12.5}} for step in steps
+    ]
+    assert [line for line in judged if "evaluation" not in line] == comparable(tmp_path / "plain")
 
 
 def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
@@ -240,8 +244,12 @@ def test_a_checkpoint_from_before_a_setting_resumes(tmp_path: Path) -> None:
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path).run()
     other = Trainer(TinyNetwork(width=5), stream, CONFIG, tmp_path, device="cpu")  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="another network"):
+    with pytest.raises(CheckpointError, match=r"another network: hidden_dim 40 \(was 32\)\. Use"):
         other.resume()
+    network: Any = TinyNetwork()
+    network.score.requires_grad_(False)
+    with pytest.raises(CheckpointError, match="belongs to a run that trains other parts"):
+        Trainer(network, stream, CONFIG, tmp_path, device="cpu").resume()
     assert not trainer(tmp_path / "empty").resume()
     with pytest.raises(CheckpointError, match="does not exist"):
         checkpointing.load(tmp_path / "nothing.pt")
