@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from eovseg.atomic_files import write_atomically
 from eovseg.errors import ConfigError, run_command
 from eovseg.model.config import JointMaps
 
@@ -67,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torch.set_num_threads(given.threads)
         config = JointSpaceConfig(**{name: getattr(given, name) for name in asdict(defaults)})
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        with given.output.with_suffix(".jsonl").open("w", encoding="utf-8") as log_file:
+        lines: list[str] = []
 
-            def log(record: dict[str, float]) -> None:
-                log_file.write(json.dumps(record) + "\n")
-                log_file.flush()
+        def log(record: dict[str, float]) -> None:  # an earlier log is kept until training starts
+            lines.append(json.dumps(record) + "\n")
+            write_atomically(given.output.with_suffix(".jsonl"), "".join(lines))
 
-            run(given.data, given.output, given.cache, config, given.held_out, log)
+        run(given.data, given.output, given.cache, config, given.held_out, log)
 
     return run_command(parser, train, arguments)
 

@@ -152,8 +152,10 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "space.jsonl").write_text("the log of an earlier run")
     assert main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "space.safetensors")]) == 1
     assert "nowhere" in capsys.readouterr().err
+    assert (tmp_path / "space.jsonl").read_text() == "the log of an earlier run"
 
 
 def test_imagenet_names_are_in_the_classifiers_order() -> None:
