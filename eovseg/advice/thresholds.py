@@ -83,13 +83,23 @@ def read_thresholds(checkpoint: Path, digest: str) -> AdviceThresholds | None:
         raise CheckpointError(f'The file "{path.name}" beside the weights cannot be read; delete it.') from error
 
 
+@torch.inference_mode()
+def decoded_evidence(logits: Logits, alpha: float) -> np.ndarray:
+    """Evidence (K,) for each word of a decoded photo."""
+    return word_evidence(
+        _numbers(logits.class_logits[-1]),
+        _numbers(logits.out_of_vocabulary_logits),
+        logits.valid_masks[0].cpu().numpy(),
+        alpha,
+    )
+
+
 def word_evidence(inside: np.ndarray, outside: np.ndarray, valid: np.ndarray, weight: float) -> np.ndarray:
     """Evidence (K,) for each word, from logits (Q, K) of both classifiers; `weight` is alpha, used for `valid` (Q,)."""
     weights = weight * valid[:, None]
     return np.asarray(((1 - weights) * inside + weights * outside).max(0))
 
 
-@torch.inference_mode()
 def verdicts(
     thresholds: AdviceThresholds | None,
     logits: Logits,
@@ -108,13 +118,7 @@ def verdicts(
     rates = {float(rate): threshold for rate, threshold in limits.evidence.items()}
     if false_alarms not in rates:
         raise ConfigError(f"false_alarms={false_alarms!r} was not measured; choose {', '.join(map(str, rates))}.")
-    evidence = word_evidence(
-        _numbers(logits.class_logits[-1]),
-        _numbers(logits.out_of_vocabulary_logits),
-        logits.valid_masks[0].cpu().numpy(),
-        alpha,
-    )
-    there = evidence >= rates[false_alarms]
+    there = decoded_evidence(logits, alpha) >= rates[false_alarms]
     return tuple(Verdict(label, bool(there[i])) for i, label in enumerate(labels) if seen[i])
 
 

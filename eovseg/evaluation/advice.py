@@ -4,11 +4,13 @@ It writes tables with 95 % intervals (bootstrap over photos):
 
 - `suggest.csv`: recall of the true classes among 10 and 20 suggested nouns.
 - `doctor.csv`: how often a true class, deleted from the list of a photo's classes, is among five proposed nouns.
-- `presence.csv`: distinguishing words that are in the photo from others.
+- `presence.csv`: distinguishing words that are in the photo from others; with `--lvis`, also seen and unseen words of
+  LVIS, with the classes that a photo is known to show and those that it is known not to show as its list.
 - `absence.csv`: distinguishing regions whose word is not in the list from others.
 - `sets.csv`: how often the words of a segment include the right one (the target is 90 %).
 
-Choices and fits are evaluated on other photos, by halves or in 10 folds. The words are COCO's, all seen in training.
+Choices and fits are evaluated on other photos, by halves or in 10 folds. The words are COCO's, all seen in training,
+except those of `--lvis`.
 `--honesty FILE` writes the thresholds fitted on all photos, the file that is placed beside the weights. `--values FILE`
 caches the outputs of the network, which take most of the time, for the next run.
 """
@@ -29,9 +31,10 @@ from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model
 from eovseg.errors import ConfigError, any_encoding, exit_code
 from eovseg.evaluation.advice_nouns import Methods, doctor_table, suggest_table
-from eovseg.evaluation.advice_thresholds import LEVEL, absence_table, presence_table, sets_table
+from eovseg.evaluation.advice_thresholds import LEVEL, absence_table, presence_row, presence_table, sets_table
 
 if TYPE_CHECKING:
+    from eovseg.data.panoptic_folder import PanopticFolder
     from eovseg.predictor import Predictor
 
 TIMED = 5  # number of photos for measuring time
@@ -62,6 +65,28 @@ def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
     }
 
 
+def lvis_rows(predictor: "Predictor", folder: "PanopticFolder") -> list[Row]:
+    """Rows of `presence.csv` for the seen and the unseen words of photos that list `neg_category_ids`."""
+    from eovseg.advice.thresholds import decoded_evidence
+    from eovseg.vocabulary import Vocabulary, WordClass
+
+    evidence, there, seen = [], [], []
+    for photo in folder.photos:
+        shown = {segment.category_id for segment in photo.segments}
+        listed = sorted(shown.union(photo.negative_category_ids))
+        words = Vocabulary(tuple(WordClass((folder.categories[i].name,), True) for i in listed))
+        decoded = predictor.decode(predictor.encode_image(folder.load_image(photo), keep=False), words)
+        evidence.append(decoded_evidence(decoded.logits, predictor.config.alpha))
+        there.append(np.array([number in shown for number in listed]))
+        seen.append(predictor.seen(words))
+    rows = []
+    for name, kind in (("LVIS, seen", True), ("LVIS, unseen", False)):
+        chosen = [own == kind for own in seen]
+        values, true = ([own[some] for own, some in zip(given, chosen, strict=True)] for given in (evidence, there))
+        rows.append({"words": name} | presence_row(values, true))
+    return rows
+
+
 def run(options: argparse.Namespace) -> None:
     """Collects the values unless they are cached, and writes the tables."""
     from eovseg.advice.kernels import scales
@@ -88,6 +113,8 @@ def run(options: argparse.Namespace) -> None:
     origin, alpha = Origin.of(weights), predictor.config.alpha
     methods = Methods(noun_rows(predictor), scales(predictor))
     presence, evidence = presence_table(photos, alpha)
+    if options.lvis:
+        presence += lvis_rows(predictor, PanopticFolder(options.lvis))
     sets, probability = sets_table(photos, alpha)
     tables = {
         "suggest": suggest_table(photos, methods),
@@ -114,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.advice", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of fully labelled photos with COCO's classes")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--lvis", type=Path, metavar="FOLDER", help="COCO panoptic folder of LVIS photos")
     parser.add_argument("--values", type=Path, metavar="FILE", help="cache for the network's outputs")
     parser.add_argument("--honesty", type=Path, metavar="FILE", help="file to write the thresholds to")
     add_model_options(parser)

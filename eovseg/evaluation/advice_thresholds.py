@@ -27,18 +27,22 @@ def presence_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[
     for length, of_photo in _lists(photos):
         evidence = [_evidence(of_photo(photo), alpha) for photo in photos]
         there = [photo.share[of_photo(photo).classes] > 0 for photo in photos]
-        row: Row = {"words": length} | named("ROC area", *roc_area(evidence, there))
-        limits[length] = {}
-        for rate in RATES:
-            limits[length][f"{rate}"] = _upper(evidence, there, rate)
-            alarms, found = np.zeros((2, len(photos))), np.zeros((2, len(photos)))
-            for number, threshold in _held_out(len(photos), partial(_upper, rate=rate), evidence, there):
-                said, true = evidence[number] >= threshold, there[number]
-                alarms[:, number] = (said & ~true).sum(), (~true).sum()
-                found[:, number] = (said & true).sum(), true.sum()
-            row |= named(f"false alarms at {rate}", *share_of(*alarms)) | named(f"found at {rate}", *share_of(*found))
-        rows.append(row)
+        rows.append({"words": length} | presence_row(evidence, there))
+        limits[length] = {f"{rate}": _upper(evidence, there, rate) for rate in RATES}
     return rows, limits
+
+
+def presence_row(evidence: Sequence[np.ndarray], there: Sequence[np.ndarray]) -> Row:
+    """The figures of one row from the evidence (K,) for the words of each photo, and which of them are in it (K,)."""
+    row = named("ROC area", *roc_area(evidence, there))
+    for rate in RATES:
+        alarms, found = np.zeros((2, len(evidence))), np.zeros((2, len(evidence)))
+        for number, threshold in _held_out(len(evidence), partial(_upper, rate=rate), evidence, there):
+            said, true = evidence[number] >= threshold, there[number]
+            alarms[:, number] = (said & ~true).sum(), (~true).sum()
+            found[:, number] = (said & true).sum(), true.sum()
+        row |= named(f"false alarms at {rate}", *share_of(*alarms)) | named(f"found at {rate}", *share_of(*found))
+    return row
 
 
 def absence_table(photos: "Sequence[PhotoValues]", alpha: float) -> list[Row]:
