@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
 
 FORMAT = "eovseg-1"
+TRAINING_KEYS = frozenset({"model", "optimizer", "step", "rng"})  # of training checkpoints
 _TORCH_STARTS = (b"PK", b"\x80")  # of files by `torch.save`: a zip file, in old versions a pickle
 
 # File ids on the authors' Google Drive, from their README (December 2024).
@@ -173,6 +175,8 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
     checkpoint, or of another variant.
     """
     path = Path(path)
+    if path.is_dir() and any(path.glob("checkpoint_*.pt")):
+        raise CheckpointError(f"{path} is the folder of a training run; {_export_first(path)}")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"The checkpoint {path} {what}. Give the path of a .pth or .safetensors file.")
@@ -190,9 +194,18 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
     if variant is not None and checkpoint.config.variant != variant.lower():
         raise CheckpointError(
             f"{path.name} contains EOV-Seg {checkpoint.config.variant.upper()}, not {variant.upper()}. "
-            f"Load it as variant {checkpoint.config.variant!r}."
+            f"{use_variant(checkpoint.config.variant)}."
         )
     return checkpoint
+
+
+def use_variant(variant: str) -> str:
+    """What to do with weights of another variant than the given one, on the command line and in Python."""
+    return f'Use --variant {variant} (in Python, variant="{variant}")'
+
+
+def _export_first(path: Path) -> str:
+    return f"convert it first: `eovseg export {shlex.quote(str(path))} out.safetensors`."
 
 
 def file_digest(path: Path) -> str:
@@ -236,6 +249,8 @@ def _read_official(path: Path) -> Checkpoint:
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not names_tensors(state):
         raise CheckpointError(f"{path.name} has no tensors under the key 'model'; it is not an EOV-Seg checkpoint.")
+    if content.keys() >= TRAINING_KEYS:
+        raise CheckpointError(f"{path.name} is a training checkpoint; {_export_first(path)}")
     config = _recognise(path, state)
     keys = sort_official_keys(state, config.spatial_block)
     if keys.unknown:

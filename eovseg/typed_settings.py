@@ -1,7 +1,7 @@
 """Run-time type checks for dataclasses of settings."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from inspect import signature
 from numbers import Real
@@ -66,6 +66,13 @@ def checked_fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def unknown_name(name: str, known: Collection[str]) -> ConfigError:
+    """The error for a setting that does not exist, with the most similar names, else all."""
+    close = " or ".join(difflib.get_close_matches(name, known, n=5))
+    meant = f"did you mean {close}?" if close else f"choose from {', '.join(known)}."
+    return ConfigError(f"There is no setting {shown(name)}; {meant}")
+
+
 def suggest_misspelt_names(call: Callable[P, R]) -> Callable[P, R]:
     """`call`, with a `ConfigError` that suggests the right name where a keyword is misspelt."""
     known = [name for name in signature(call).parameters if name != "self"]
@@ -74,9 +81,7 @@ def suggest_misspelt_names(call: Callable[P, R]) -> Callable[P, R]:
     def checked(*values: P.args, **named: P.kwargs) -> R:
         for name in named:
             if name not in known:
-                close = " or ".join(difflib.get_close_matches(name, known, n=5))
-                meant = f"did you mean {close}?" if close else f"choose from {', '.join(known)}."
-                raise ConfigError(f"There is no setting {name!r}; {meant}")
+                raise unknown_name(name, known)
         return call(*values, **named)
 
     return checked

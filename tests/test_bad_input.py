@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import eovseg
@@ -96,8 +97,23 @@ def test_the_checkpoint_of_another_variant(tmp_path: Path, capsys: pytest.Captur
     arguments = ["segment", "never read.jpg", "-v", "sky", "--json", "--variant", "s", "--checkpoint", str(path)]
     assert main(arguments) == 1
     assert capsys.readouterr().err == (
-        "eovseg: medium.safetensors contains EOV-Seg M, not S. Load it as variant 'm'.\n"
+        'eovseg: medium.safetensors contains EOV-Seg M, not S. Use --variant m (in Python, variant="m").\n'
     )
+
+
+@pytest.mark.parametrize("command", [["segment", "never read.jpg", "-v", "sky", "--json"], ["export-onnx", "onnx"]])
+def test_a_training_checkpoint_must_be_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    path = tmp_path / "checkpoint_0000007.pt"
+    torch.save({"model": {"a": torch.zeros(1)}, "optimizer": {}, "step": 7, "rng": {}}, path)
+    for given, what in (
+        (path, f"{path.name} is a training checkpoint"),
+        (tmp_path, f"{tmp_path} is the folder of a training run"),
+    ):
+        assert main([*command, "--checkpoint", str(given)]) == 1
+        ending = f"{what}; convert it first: `eovseg export {given} out.safetensors`.\n"
+        assert capsys.readouterr().err == f"eovseg: {ending}"
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

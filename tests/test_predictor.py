@@ -274,5 +274,5 @@ def test_each_step_is_shown_in_one_line(predictor: eovseg.Predictor, photo: Path
 def test_the_variant_is_read_from_the_checkpoint(predictor: eovseg.Predictor) -> None:
     weights = asset_path("weights/eovseg-xs.safetensors")
     assert eovseg.load(checkpoint=weights).config == eovseg.load("xs", checkpoint=weights).config == predictor.config
-    with pytest.raises(eovseg.CheckpointError, match=r"contains EOV-Seg XS, not S\. Load it as variant 'xs'"):
+    with pytest.raises(eovseg.CheckpointError, match=r"contains EOV-Seg XS, not S\. Use --variant xs"):
         eovseg.load("s", checkpoint=weights)

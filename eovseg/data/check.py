@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eovseg.data.data_sets import chosen_split, data_set, missing_parts
+from eovseg.data.data_sets import chosen_split, data_set, missing_files
 from eovseg.data.label_files import check_sizes, image_size
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.layouts.building import in_threads
@@ -55,7 +55,7 @@ class CheckReport:
             lines.append(self.broken[0])
             if len(self.broken) > 1:
                 lines.append(f"{len(self.broken)} annotations are broken; the line above describes the first.")
-            lines.append(f"Get it from {self.layout.page}")
+            lines.append(self.layout.source)
         return lines
 
 
@@ -67,9 +67,8 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
     layout, root = data_set(name), Path(root)
     split = chosen_split(layout, split)
     report = CheckReport(layout, split, layout.parts(root, split))
-    missing = missing_parts(layout, root, split)
-    if missing:
-        report.broken.append(f"{missing[0].path} is missing: {missing[0].hint}.")
+    if missing := missing_files(layout, root, split):
+        report.broken.append(missing)
         return report
     try:
         folder = layout.open(root, split)

@@ -6,6 +6,7 @@ from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.data.layouts import ade20k, ade20k_full, cityscapes, coco, mapillary, own, pascal_context, pascal_voc
 from eovseg.data.layouts.layout import Layout, Part
 from eovseg.errors import ConfigError, DataError
+from eovseg.photo_folders import walk
 
 DATA_SETS: tuple[Layout, ...] = (
     coco.PANOPTIC,
@@ -23,6 +24,12 @@ DATA_SETS: tuple[Layout, ...] = (
     own.MASKS,
 )
 DATA_SET_NAMES = tuple(layout.name for layout in DATA_SETS)
+_MARKS = {  # files that identify the layout of a user's folder
+    **{f"panoptic{split}.json": own.PANOPTIC.name for split in ("", "_train", "_val")},
+    **{f"instances{split}.json": own.INSTANCES.name for split in ("", "_train", "_val")},
+    "classes.json": own.MASKS.name,
+    "classes.txt": own.MASKS.name,
+}
 
 
 def data_set(name: str) -> Layout:
@@ -40,10 +47,49 @@ def open_data_set(name: str, root: Path | str, split: str | None = None) -> Labe
     """
     layout = data_set(name)
     split = chosen_split(layout, split)
-    missing = missing_parts(layout, Path(root), split)
-    if missing:
-        raise DataError(f"{missing[0].path} is missing: {missing[0].hint}. {layout.title} is at {layout.page}.")
+    if missing := missing_files(layout, Path(root), split):
+        raise DataError(f"{missing} {layout.source}.")
     return layout.open(Path(root), split)
+
+
+def detected(root: Path) -> str | None:
+    """The name of the layout of a user's own folder, or None if it has no file that identifies one."""
+    return next((name for mark, name in _MARKS.items() if (root / mark).is_file()), None)
+
+
+def unrecognised(root: Path) -> DataError:
+    """The error for a folder whose layout is not detected."""
+    if problem := _folder_problem(root):
+        return DataError(problem)
+    found = "photos, but no labels" if any(walk(root)) else "neither photos nor labels"
+    return DataError(
+        f"{root} has {found} that are recognised: it lacks panoptic.json, instances.json, and classes.txt for masks "
+        f"({own.PAGE}). For a known data set, give its name with --dataset."
+    )
+
+
+def missing_files(layout: Layout, root: Path, split: str) -> str:
+    """A sentence about the first missing file of a split, or about the folder itself; "" if nothing is missing."""
+    missing = missing_parts(layout, root, split)
+    if not missing:
+        return ""
+    if problem := _folder_problem(root):
+        return problem
+    others = [other for other in layout.splits if other != split and not missing_parts(layout, root, other)]
+    if others:
+        return f"{missing[0].path} is missing: {missing[0].hint}. The folder has the split {' and '.join(others)}."
+    photos, *labels = layout.parts(root, split)
+    if "all" in layout.splits and not any(part.path.exists() for part in labels) and any(walk(root)):
+        needed = ", ".join(part.path.relative_to(root).as_posix() for part in (photos, *labels))
+        return f"{root} has photos, but no labels; {layout.name} needs {needed}."
+    return f"{missing[0].path} is missing: {missing[0].hint}."
+
+
+def _folder_problem(root: Path) -> str:
+    """A sentence if `root` is not a folder or empty, else ""."""
+    if not root.is_dir():
+        return f"{root} is a file; give its folder." if root.exists() else f"The folder {root} does not exist."
+    return "" if any(root.iterdir()) else f"The folder {root} is empty."
 
 
 def chosen_split(layout: Layout, split: str | None) -> str:

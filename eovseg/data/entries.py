@@ -11,6 +11,11 @@ LARGEST_NUMBER = 2**31 - 1
 LARGEST_KEY = 2**63 - 1  # of photos and annotations; some tools use hashes as ids
 LARGEST_SEGMENT_ID = 2**24 - 1  # three bytes per PNG pixel
 LONGEST_SIDE = 65_535
+# Of COCO's two formats: a key that only the annotations of this one have, the usual file name, and the data set.
+_FORMS = {
+    "COCO panoptic": ("segments_info", "panoptic.json", "panoptic-folder"),
+    "COCO instances": ("category_id", "instances.json", "coco-instances-folder"),
+}
 
 
 class Entry:
@@ -108,6 +113,14 @@ def top_level(path: Path, document: Any, form: str, lists: tuple[str, ...]) -> E
     if not isinstance(document, Mapping) or not all(isinstance(document.get(name), list) for name in lists):
         needed = ", ".join(f"`{name}`" for name in lists)
         raise DataError(f"{path} is not {form} JSON; it must contain the lists {needed}.")
+    annotations = document.get("annotations")
+    first: Any = annotations[0] if isinstance(annotations, list) and annotations else None
+    for other, (key, name, data_set) in _FORMS.items() if form in _FORMS and isinstance(first, Mapping) else ():
+        if key in first and _FORMS[form][0] not in first:
+            raise DataError(
+                f"{path} is {other} JSON (its annotations have {key}), not {form} JSON. "
+                f"Replace it, or rename it to {name} and use the folder as {data_set}."
+            )
     return Entry(path, "the file", document)
 
 

@@ -135,7 +135,7 @@ class PanopticFolder(LabelledFolder):
             raise DataError(f"{self.annotations} annotates image ids that it does not list: [{listed[:200]}].")
         labelled = tuple(photo for photo in photos.values() if photo)
         if not labelled:
-            raise DataError(f"{self.annotations} lists no photos.")
+            raise DataError(f"{self.annotations} lists no photos{' with labels' if photos else ''}.")
         return labelled
 
     def _parse_photo(self, number: int, entry: Entry, annotation: Entry) -> Photo | None:

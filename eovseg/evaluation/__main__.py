@@ -14,20 +14,25 @@ from eovseg.errors import run_command
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json, or of a --dataset")
-    parser.add_argument("--dataset", choices=DATA_SET_NAMES, metavar="NAME", help="see `eovseg data list`")
+    parser.add_argument("data", type=Path, help="folder of your own photos and labels, or of a --dataset")
+    parser.add_argument(
+        "--dataset",
+        choices=DATA_SET_NAMES,
+        metavar="NAME",
+        help="see `eovseg data list` (default: detected, for your own folders)",
+    )
     parser.add_argument("--annotations", type=Path, help="panoptic JSON (DATA/panoptic.json)")
     parser.add_argument("--images", type=Path, help="folder of photos (DATA/images)")
     parser.add_argument("--panoptic", type=Path, help="folder of id PNGs (DATA/panoptic)")
     parser.add_argument(
         "--split",
-        help="for a plain folder: all (default), validation, training; for a data set: val (default), train",
+        help="val or train; of an undivided folder all, validation (a fifth) or training (the rest); default: val, or "
+        "all of an undivided folder",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
     parser.add_argument(
         "--vocabulary",
-        help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own, "
-        "else coco-panoptic-133",
+        help="preset, vocabulary file, or words (person, people: thing; sky: stuff); default: the data set's own",
     )
     parser.add_argument("--ignore-unmapped", action="store_true", help="treat categories without a class as unlabelled")
     parser.add_argument("--tasks", nargs="+", choices=get_args(Task), help="default: all tasks that the labels support")

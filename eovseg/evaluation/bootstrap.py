@@ -13,6 +13,8 @@ import numpy as np
 
 RESAMPLES = 2000
 LEVEL = 0.95
+INTERVAL = "95 % interval over photos"  # heading of its column
+FEW_PHOTOS = 20
 
 
 def draws_of(photos: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -26,6 +28,13 @@ def draws_of(photos: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarr
         return once
     random = np.random.default_rng(seed)
     return np.concatenate([once, random.multinomial(photos, np.full(photos, 1 / photos), size=resamples)])
+
+
+def warning(photos: int) -> str:
+    """A sentence if intervals over so few photos are unreliable, else ""; for a single photo, there are none."""
+    if not 1 < photos < FEW_PHOTOS:
+        return ""
+    return f"Warning: {photos} photos are too few for reliable intervals; use at least {FEW_PHOTOS}."
 
 
 def interval(values: np.ndarray, figure: float) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
     """Fits a calibration to the segments of some photos; `calibration` is the one already applied to their scores.
 
     Photos without segments are ignored; the number of `folds` is at most that of the others. Raises `DataError` if
-    fewer than two photos have segments, and like `fit_calibration`.
+    fewer than two photos have segments, or if they or all but one fold have only right or only wrong segments.
     """
     from scipy.special import expit
 
@@ -85,6 +85,12 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
     fold = np.random.default_rng(0).permutation(len(photos))[place] % folds
     for number in range(folds):
         apart = fold == number
+        if right[~apart].all() or not right[~apart].any():
+            kind, count = ("wrong", (~right).sum()) if right[~apart].all() else ("right", right.sum())
+            raise DataError(
+                f"Only {count} of {len(right)} segments are {kind}, and all belong to one of the {folds} groups of "
+                "photos that are left out in turn; a calibration needs them in several groups. Evaluate more photos."
+            )
         other = fit_calibration(scores[~apart], right[~apart])
         held_out[apart] = expit(other[0] * score_logit(scores[apart]) + other[1])
     fitted = expit(slope * score_logit(scores) + bias)

@@ -12,10 +12,12 @@ from eovseg import distributed
 from eovseg.atomic_files import write_atomically
 from eovseg.checkpoints import default_checkpoint
 from eovseg.command_options import chosen_model, chosen_settings, read_words
-from eovseg.data.data_sets import open_data_set
+from eovseg.data.class_table import ClassTable
+from eovseg.data.data_sets import data_set, detected, existing_splits, open_data_set, unrecognised
 from eovseg.data.labelled_folder import LabelledFolder, Photo
-from eovseg.data.panoptic_folder import PanopticFolder
-from eovseg.data.split import is_validation, validation_photos
+from eovseg.data.layouts import own
+from eovseg.data.layouts.layout import SPLIT_FOLDERS
+from eovseg.data.split import is_validation
 from eovseg.errors import ConfigError
 from eovseg.evaluation import html_report
 from eovseg.evaluation.categories import classes_of_folder
@@ -97,31 +99,41 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> tuple[LabelledFolder, Sequence[Photo]]:
-    """The folder or data set given by the options, and the photos to evaluate on."""
+    """The folder or data set given by the options, and the photos to evaluate on.
+
+    The splits training and validation are train and val or, for an undivided folder, its photos by `is_validation`.
+    """
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {arguments.limit}.")
-    paths = (arguments.annotations, arguments.images, arguments.panoptic)
-    if arguments.dataset:
-        if any(paths):
-            raise ConfigError("--annotations, --images and --panoptic cannot be combined with --dataset; omit either.")
-        data = open_data_set(arguments.dataset, arguments.data, arguments.split)
-        return data, data.photos[: arguments.limit]
-    folder = PanopticFolder(arguments.data, *paths)
+    root, paths = arguments.data, (arguments.annotations, arguments.images, arguments.panoptic)
+    if any(paths) and arguments.dataset:
+        raise ConfigError("--annotations, --images and --panoptic cannot be combined with --dataset; omit either.")
+    name = own.PANOPTIC.name if any(paths) else arguments.dataset or detected(root)
+    if name is None:
+        raise unrecognised(root)
+    existing = ("all",) if any(paths) else existing_splits(data_set(name), root)
+    splits = (*(existing if any(paths) else data_set(name).splits), *SPLIT_FOLDERS.values())
+    split = arguments.split or ("all" if "all" in existing else "val")
+    if split not in splits:
+        raise ConfigError(f'{name} has no split "{split}"; choose from {", ".join(splits)}.')
+    part = split
+    if split in SPLIT_FOLDERS.values():
+        part = "all" if "all" in existing else "val" if split == "validation" else "train"
+    folder = own.panoptic_folder(root, *paths) if any(paths) else open_data_set(name, root, part)
     photos: Sequence[Photo] = folder.photos
-    if arguments.split == "validation":
-        photos = validation_photos(folder)
-    elif arguments.split == "training":
-        photos = [photo for photo in folder.photos if not is_validation(photo.file_name)]
-    elif arguments.split not in (None, "all"):
-        raise ConfigError(f"Without --dataset, --split must be all, validation or training, not {arguments.split}.")
+    if part == "all" != split:
+        photos = [photo for photo in photos if is_validation(photo.file_name) == (split == "validation")]
     return folder, photos[: arguments.limit]
 
 
 def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
-    """The given words, else the data set's own, else COCO's."""
+    """The given words, else the data set's own; with all of COCO's classes, these are COCO's with their synonyms."""
     if words is not None:
         return read_words(words, distributed.is_main())
-    return folder.table.vocabulary if folder.table else Vocabulary.preset(TRAINING_PRESET)
+    coco = ClassTable.preset(TRAINING_PRESET)
+    if folder.table is None or (folder.categories.keys() == set(coco.ids) and not coco.foreign(folder.categories)):
+        return coco.vocabulary
+    return folder.table.vocabulary
 
 
 def _show_progress(done: int, total: int) -> None:

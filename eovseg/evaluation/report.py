@@ -15,7 +15,7 @@ import numpy as np
 
 from eovseg.atomic_files import write_atomically
 from eovseg.evaluation.average_precision import InstanceReport
-from eovseg.evaluation.bootstrap import RESAMPLES
+from eovseg.evaluation.bootstrap import INTERVAL, RESAMPLES, warning
 from eovseg.evaluation.calibration import AbsenceCurve, Reliability, absence_curve, reliability
 from eovseg.evaluation.classification import ClassificationReport, accuracy_of_ranks
 from eovseg.evaluation.cost import Cost
@@ -120,7 +120,7 @@ class Report:
         """The headline numbers as an aligned plain text table, with 95 % intervals and the paper's numbers, if any."""
         paper, spread = self.paper(), self.intervals
         columns = [("", 0, "<"), ("here", 8, ">")]
-        columns += [("95 % interval", 15, ">")] * bool(spread) + [("paper", 8, ">")] * bool(paper)
+        columns += [(INTERVAL, 0, ">")] * bool(spread) + [("paper", 8, ">")] * bool(paper)
         rows = [[title for title, _, _ in columns]]
         for name, value in self.summary().items():
             row = [name, _number(value)]
@@ -137,6 +137,7 @@ class Report:
         ]
         if spread:
             lines.append(f"Intervals: percentile bootstrap over photos around the figure, {RESAMPLES:,} resamples.")
+            lines += filter(None, [warning(self.photos)])
         if self.origin:
             lines += self.origin.lines()
         return "\n".join(line.rstrip() for line in lines)

@@ -13,11 +13,13 @@ import numpy as np
 
 from eovseg.atomic_files import write_atomically
 from eovseg.errors import DataError, run_command
+from eovseg.evaluation.bootstrap import INTERVAL
 
 if TYPE_CHECKING:
     from eovseg.evaluation.counts import PhotoCounts
     from eovseg.evaluation.report import Report
 
+COLUMNS = ("this report", "earlier report")  # of a comparison
 _HEADER = ("data", "variant", "vocabulary")
 # Errors that reading a damaged or edited file can raise.
 _DAMAGES = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, DataError)
@@ -32,6 +34,9 @@ def read_report(folder: Path) -> "Report":
     from eovseg.evaluation.counts import COUNTS_FILE, read_photo_counts
 
     path = folder / "report.json"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"The report {folder} {what}; give the folder of a report by `eovseg evaluate --out`.")
     if not (folder / COUNTS_FILE).is_file():
         raise DataError(f"{folder} contains no {COUNTS_FILE}; give the folder of a report (older ones lack it).")
     photos = read_photo_counts(folder / COUNTS_FILE)
@@ -89,7 +94,7 @@ def check_same(report: "Report", photos: Collection[str], labels: Sequence[str],
 
 
 def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:
-    """A row for each figure that both reports have: here, there, their difference, and its paired 95 % interval.
+    """A row for each figure that both reports have: `COLUMNS`, their difference, and its paired 95 % interval.
 
     Seen and unseen classes are those of `here` in both columns. Raises `DataError` if photos or classes differ.
     """
@@ -98,7 +103,7 @@ def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:
     names = [photo.photo for photo in here.counts.photos]
     check_same(there, names, here.labels, here.is_thing)
     rows = differences(here.counts, there.counts.of_photos(names))
-    columns = ("here", "there", "difference", "low", "high")
+    columns = (*COLUMNS, "difference", "low", "high")
     return [{"metric": name, **dict(zip(columns, row, strict=True))} for name, row in rows.items()]
 
 
@@ -106,11 +111,11 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of `compare` as an aligned plain text table; figures without a value are omitted."""
     shown = [row for row in rows if math.isfinite(row["difference"])]
     width = max([len(row["metric"]) for row in shown], default=0)
-    lines = [f"{'':{width}}  {'here':>8}  {'there':>8}  {'difference':>10}  {'95 % interval':>15}"]
+    lines = [f"{'':{width}}  {COLUMNS[0]:>11}  {COLUMNS[1]:>14}  {'difference':>10}  {INTERVAL}"]
     for row in shown:
         spread = f"[{row['low']:+.1f}, {row['high']:+.1f}]" if math.isfinite(row["low"]) else ""
-        numbers = f"{row['here']:8.1f}  {row['there']:8.1f}  {row['difference']:+10.1f}"
-        lines.append(f"{row['metric']:{width}}  {numbers}  {spread:>15}".rstrip())
+        numbers = f"{row[COLUMNS[0]]:11.1f}  {row[COLUMNS[1]]:14.1f}  {row['difference']:+10.1f}"
+        lines.append(f"{row['metric']:{width}}  {numbers}  {spread:>{len(INTERVAL)}}".rstrip())
     return "\n".join(lines)
 
 

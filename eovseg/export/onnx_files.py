@@ -9,24 +9,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
+from eovseg.assets import asset_path
 from eovseg.atomic_files import atomic_file
 from eovseg.errors import ConfigError
 from eovseg.export.tokenizer import write_tokenizer
 from eovseg.fast import exportable, optimise
 from eovseg.fast.halves import STRIDE, FromPixels, ImageHalf, TextHalf, WordHalf
 from eovseg.fast.vas import WORDS_AT_ONCE
+from eovseg.images import load_image
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, TextEmbeddings
 
 TOLERANCE = 1e-4  # relative to the range of each output
+# A cell whose mask logit is almost 0 may be inside the hard mask in one engine and outside in the other, as in torch
+# with float32 and float64. Right exports then exceed the tolerance for some values of some inputs, wrong ones for
+# nearly all inputs.
+_AFTER_HARD_MASKS = ("masks", "class_logits", "out_of_vocabulary_logits")
+_EQUAL_INPUTS = 0.5  # minimum share of inputs for which such an output is within the tolerance everywhere
+_EQUAL_VALUES = 0.9  # minimum share of values within the tolerance, for every input
+# Maximum shares, for every input: cells that are in a mask in one engine only, and kernels whose best class differs.
+_OTHER_DECISIONS = {"mask cells": 1e-3, "best classes": 0.05}
 OPSET = 18
 # Height, width and words; unlike those used for tracing, and with several blocks of words in the last one.
 _CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
+_CHECKED_PHOTOS = ("bear", "bus-street", "kitchen", "loft", "savanna")  # of 192 x 256 pixels, with 50 words
 _CHECKED_WORDS = (["bear"], ["a narrow street in the old town", "grass"])
 FILES = ("image.onnx", "words.onnx", "text.onnx", "tokenizer.json")
 WORD_OUTPUTS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
@@ -37,8 +49,8 @@ def export(network: EOVSeg, output: Path, whole: bool = True) -> dict[str, float
 
     The metadata `prompts` of `text.onnx` is a JSON list of the prompts. Returns the largest difference from torch by
     output, relative to its range. Without `whole`, the word half is compared up to the first masks only, because with
-    random weights, hard masks amplify tiny differences. Raises `ConfigError` if packages are missing or a difference
-    exceeds 1e-4; then no files are written.
+    random weights, hard masks amplify tiny differences. Raises `ConfigError` if packages are missing or differences
+    exceed 1e-4, apart from the few that hard masks explain; then no files are written.
     """
     runtime = _packages()
     names = ["aggregated", "dense", *(["spatial"] if network.spatial_extractor is not None else [])]
@@ -123,22 +135,26 @@ def _write(
 
 @torch.no_grad()
 def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[str], whole: bool) -> dict[str, float]:
-    """Largest difference of each output from that of the network, for several sizes and numbers of words."""
+    """Largest difference of each output from that of the network, for noise and photos of several sizes.
+
+    Raises `ConfigError` if an output is wrong.
+    """
     tokenizer = Tokenizer.from_file(str(parts["tokenizer.json"]))
     image, word, text = (
         runtime.InferenceSession(parts[name], providers=["CPUExecutionProvider"]) for name in FILES[:3]
     )
     generator = torch.Generator().manual_seed(0)
-    largest: dict[str, float] = {}
+    apart: dict[str, list[np.ndarray]] = {}
 
     def compare(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
-        largest[name] = float(np.maximum(largest.get(name, 0.0), difference(found, wanted)))  # propagates NaN
+        apart.setdefault(name, []).append(differences(found, wanted))
 
     for typed in _CHECKED_WORDS:
         tokens = prompt_tokens(tokenizer, typed, network.config.prompts)
         compare("rows", text.run(None, {"tokens": tokens})[0], network.encode_words(typed).numpy())
-    for (height, width), count in _CHECKED:
-        pixels = torch.randint(0, 256, (1, 3, height, width), generator=generator).float()
+    other: dict[str, list[float]] = {}
+    noise = ((torch.randint(0, 256, (1, 3, *size), generator=generator).float(), count) for size, count in _CHECKED)
+    for pixels, count in (*noise, *((_photo(name), 50) for name in _CHECKED_PHOTOS)):
         rows = F.normalize(torch.randn(count, network.config.embed_dim, generator=generator), dim=-1)
         features = network.encode_image(pixels)
         given = word_half_inputs(features, rows)
@@ -147,10 +163,32 @@ def _check(runtime: Any, network: EOVSeg, parts: dict[str, Path], names: list[st
         wanted = {name: given[name] for name in names} | torch_outputs(network, features, rows, whole)
         for name, value in wanted.items():
             compare(name, found[name], value)
-    wrong = [f"{name} by {value:.1e}" for name, value in largest.items() if not value <= TOLERANCE]
+        if whole:
+            decisions = ((one["masks"] > 0, one["class_logits"].argmax(-1)) for one in (found, wanted))
+            for what, ours, theirs in zip(_OTHER_DECISIONS, *decisions, strict=True):
+                other.setdefault(what, []).append(float((ours != theirs).mean()))
+    largest = {name: float(np.max([values.max() for values in inputs])) for name, inputs in apart.items()}
+    wrong = [
+        f"{name} by {largest[name]:.1e} of the range" for name, inputs in apart.items() if not _equal(name, inputs)
+    ]
+    wrong += [f"{max(n):.1%} of the {what}" for what, n in other.items() if max(n) > _OTHER_DECISIONS[what]]
     if wrong:
-        raise ConfigError(f"The ONNX files differ too much from torch ({', '.join(wrong)} of the range).")
+        raise ConfigError(f"The ONNX files differ too much from torch ({', '.join(wrong)}).")
     return largest
+
+
+def _equal(name: str, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether an output is right, given its differences for each input; NaN is wrong."""
+    within = np.array([(values <= TOLERANCE).mean() for values in inputs])
+    if any(np.isnan(values).any() for values in inputs) or name not in _AFTER_HARD_MASKS:
+        return bool((within == 1).all())
+    return bool((within == 1).mean() >= _EQUAL_INPUTS and (within >= _EQUAL_VALUES).all())
+
+
+def _photo(name: str) -> Tensor:
+    """Pixels (1, 3, 192, 256) of an example photo."""
+    pixels = Image.fromarray(load_image(asset_path(f"photos/{name}.jpg"))).resize((256, 192))
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float()
 
 
 def prompt_tokens(tokenizer: Tokenizer, words: Sequence[str], prompts: Sequence[str]) -> np.ndarray:
@@ -180,4 +218,10 @@ def torch_outputs(network: EOVSeg, features: ImageFeatures, words: Tensor, whole
 
 def difference(found: np.ndarray, wanted: np.ndarray) -> float:
     """Largest difference of two arrays, relative to the range of the second one."""
-    return float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
+    return float(differences(found, wanted).max())
+
+
+def differences(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Absolute differences of two arrays, relative to the range of the second one."""
+    apart: np.ndarray = np.abs(found - wanted) / max(float(np.ptp(wanted)), 1e-12)
+    return apart

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from eovseg.errors import ConfigError
-from eovseg.typed_settings import check_words, checked_fraction, fits, shown
+from eovseg.typed_settings import check_words, checked_fraction, fits, shown, unknown_name
 
 Variant = Literal["xs", "s", "m", "l"]
 Backbone = Literal["convnext_large_d_320", "RN50x4", "RN50", "efficientnet_lite2"]
@@ -127,9 +127,9 @@ class ModelConfig:
 
     def with_changes(self, **changes: Any) -> "ModelConfig":
         """A copy with some fields replaced (an ablation of Table 3, 4, 5 or 10); lists become tuples."""
-        unknown = set(changes) - {field.name for field in fields(self)}
-        if unknown:
-            raise ConfigError(f"Unknown model setting {min(unknown)[:60]}.")
+        names = [field.name for field in fields(self)]
+        if unknown := set(changes) - set(names):
+            raise unknown_name(min(unknown), names)
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()}
         return replace(self, **values)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eovseg.atomic_files import atomic_file
-from eovseg.checkpoints import names_tensors
+from eovseg.checkpoints import TRAINING_KEYS, names_tensors
 from eovseg.errors import CheckpointError, ConfigError
 from eovseg.model.config import ModelConfig
 
@@ -54,7 +54,7 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"The file {path.name} is damaged or not a training checkpoint ({type(error).__name__})."
         ) from error
-    if not isinstance(state, dict) or not {"model", "optimizer", "step", "rng"} <= state.keys():
+    if not isinstance(state, dict) or not state.keys() >= TRAINING_KEYS:
         raise CheckpointError(f"{path.name} is not a training checkpoint: it lacks model, optimizer, step or rng.")
     for weights in (state["model"], state.get("ema")):
         if weights is not None and not names_tensors(weights):

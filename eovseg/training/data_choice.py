@@ -7,7 +7,7 @@ from pathlib import Path
 from eovseg import distributed
 from eovseg.command_options import read_words
 from eovseg.data.classes import TrainingClasses
-from eovseg.data.data_sets import data_set, missing_parts, open_data_set
+from eovseg.data.data_sets import data_set, detected, missing_parts, open_data_set, unrecognised
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.layouts.layout import Layout
 from eovseg.data.panoptic_folder import PanopticFolder
@@ -15,16 +15,6 @@ from eovseg.data.sources import TrainingSource, xs_sources
 from eovseg.data.split import VALIDATION_FRACTION, validation_photos
 from eovseg.errors import ConfigError
 from eovseg.vocabulary import Vocabulary
-
-# Files that identify the layout of a user's folder; a folder without any of them contains XS's sources.
-_MARKS = {
-    "panoptic.json": "panoptic-folder",
-    "panoptic_train.json": "panoptic-folder",
-    "instances.json": "coco-instances-folder",
-    "instances_train.json": "coco-instances-folder",
-    "classes.json": "mask-folder",
-    "classes.txt": "mask-folder",
-}
 
 
 @dataclass(frozen=True)
@@ -75,10 +65,12 @@ def choose_data(
 def _choose(
     root: Path, dataset: str | None, split: str | None, words: str, validate: Path | None, hold_out: bool
 ) -> ChosenData:
-    dataset = dataset or next((name for mark, name in _MARKS.items() if (root / mark).is_file()), None)
+    dataset = dataset or detected(root)
     vocabulary = read_words(words, distributed.is_main()) if words else None
     classes = TrainingClasses(vocabulary.classes) if vocabulary else None
     if dataset is None:
+        if not any(source.root.is_dir() for source in xs_sources(root)):
+            raise unrecognised(root)
         return ChosenData(xs_sources(root), classes, _xs_validation(root, vocabulary, validate, hold_out))
     layout = data_set(dataset)
     split = split or _training_split(layout, root)

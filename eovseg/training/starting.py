@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eovseg.checkpoints import Checkpoint, load_into, read_checkpoint
+from eovseg.checkpoints import Checkpoint, load_into, read_checkpoint, use_variant
 from eovseg.errors import CheckpointError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
@@ -49,8 +49,8 @@ def read_weights(path: Path, variant: str | None = None) -> Checkpoint:
     config = checkpointing.model_config(path, state)
     if variant is not None and config.variant != variant:
         raise CheckpointError(
-            f"{path.name} contains EOV-Seg {config.variant.upper()}, not {variant.upper()}. Give variant "
-            f"{config.variant!r} or another file."
+            f"{path.name} contains EOV-Seg {config.variant.upper()}, not {variant.upper()}. "
+            f"{use_variant(config.variant)} or another file."
         )
     return Checkpoint(config, checkpointing.averaged_weights(state), complete=False)
 

@@ -1,6 +1,7 @@
 """`eovseg export`: converts a training checkpoint to a weight file, including its settings and words."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,16 +41,23 @@ def run(arguments: argparse.Namespace) -> None:
         if not found:
             raise CheckpointError(f"The folder {path} has no checkpoints; give the --output folder of a run.")
         path = found[-1]
+    changes = dict(map(setting, arguments.set))
     config = export(
         path,
         arguments.output,
         words_of_xs(arguments.data) if arguments.data else None,
         arguments.joint_space,
-        dict(map(setting, arguments.set)),
+        changes,
         not arguments.last,
         arguments.towers,
     )
     print(f"{arguments.output}: EOV-Seg {config.variant.upper()} of {path.name}")
+    if config.calibration is not None and "calibration" not in changes:
+        print(
+            f"Its scores use the calibration {list(config.calibration)} of the weights from which the run started; to "
+            f"calibrate them again, run `eovseg evaluate FOLDER --checkpoint {shlex.quote(str(arguments.output))} "
+            "--out REPORT` and `python -m eovseg.evaluation.calibrate REPORT`."
+        )
 
 
 def export(
@@ -68,6 +76,7 @@ def export(
     are included. Returns the stored configuration. Raises `CheckpointError` and `ConfigError`.
     """
     from eovseg.checkpoints import read_checkpoint, save_checkpoint
+    from eovseg.model.config import ModelConfig
     from eovseg.training import checkpointing
     from eovseg.training.config import TrainConfig
 
@@ -77,6 +86,7 @@ def export(
     if not words:
         raise CheckpointError(f"{checkpoint.name} does not contain its training words; add --data.")
     config = checkpointing.model_config(checkpoint, state).with_changes(**(changes or {}))
+    ModelConfig.from_dict(config.to_dict())  # raises for values of the wrong type
     if joint_space is not None:
         weights = _with_joint_space(weights, joint_space)
     if towers is not None:

@@ -1,5 +1,6 @@
 """`eovseg data` as typed in a shell, and evaluation and training on data sets by name."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import torch
 
 from eovseg.cli import main
 from eovseg.data.batches import BatchSettings, TrainingBatches
+from eovseg.data.class_table import ClassTable
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.data_sets import DATA_SET_NAMES, open_data_set
 from eovseg.data.sources import UNLABELLED, VOID, TrainingSource, open_sources
 from eovseg.evaluation import __main__ as evaluation
+from eovseg.evaluation.command import _data, _vocabulary
 from eovseg.evaluation.evaluate import Evaluator
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -108,7 +111,10 @@ def test_evaluate_by_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dataset", "ade20k", "--split", "test"], 'ade20k has no split "test"; choose from val, train.'),
+        (
+            ["--dataset", "ade20k", "--split", "test"],
+            'ade20k has no split "test"; choose from val, train, training, validation.',
+        ),
         (["--dataset", "ade20k", "--images", "x"], "--annotations, --images and --panoptic cannot be combined with"),
         (["--dataset", "ade20k", "--split", "train"], "images/training is missing: unpack ADEChallengeData2016.zip."),
     ],
@@ -118,6 +124,105 @@ def test_evaluate_refuses_in_one_sentence(
 ) -> None:
     assert evaluation.main([str(trees.ade20k(tmp_path)), *options]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tree", [trees.own_panoptic, trees.own_instances, trees.own_masks])
+def test_an_own_folder_is_detected_and_uses_its_own_words(
+    tmp_path: Path, network: EOVSeg, monkeypatch: pytest.MonkeyPatch, tree: object
+) -> None:
+    predictor = Predictor(network, ["person"], device=torch.device("cpu"), text_weights="untrained")
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: predictor)
+    monkeypatch.setattr("eovseg.evaluation.command.is_validation", lambda name: name.startswith("b."))
+    root, out = tree(tmp_path / "data"), tmp_path / "out"  # type: ignore[operator]
+    for split, count in (([], 2), (["--split", "validation"], 1), (["--split", "training"], 1)):
+        assert evaluation.main([str(root), *split, "--out", str(out)]) == 0
+        report = json.loads((out / "report.json").read_text())
+        assert (len(report["labels"]), report["photos"]) == (2, count)
+
+
+def test_validation_and_training_are_val_and_train_of_a_divided_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = trees.own_panoptic(tmp_path)
+    for name in ("images", "panoptic"):
+        (root / name).rename(root / "val")
+        (root / name).mkdir()
+        (root / "val").rename(root / name / "val")
+    (root / "panoptic.json").rename(root / "panoptic_val.json")
+    arguments = argparse.Namespace(
+        data=root, dataset=None, annotations=None, images=None, panoptic=None, split=None, limit=None
+    )
+    for split in (None, "val", "validation"):
+        arguments.split = split
+        assert [photo.file_name for photo in _data(arguments)[1]] == ["a.jpg", "b.jpg"]
+    for split, message in (
+        ("training", f"{root / 'images' / 'train'} is missing: your photos. The folder has the split val. The format"),
+        ("test", 'panoptic-folder has no split "test"; choose from all, val, train, training, validation.'),
+    ):
+        assert evaluation.main([str(root), "--split", split]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_all_of_cocos_classes_keep_cocos_synonyms(tmp_path: Path) -> None:
+    root = trees.own_panoptic(tmp_path)
+    coco = ClassTable.preset("coco-panoptic-133")
+    categories = [{"id": one.id, "name": one.name, "isthing": int(one.is_thing)} for one in coco.categories.values()]
+    trees.edit_json(root / "panoptic.json", lambda d: d.update(categories=categories))
+    assert _vocabulary(None, open_data_set("panoptic-folder", root)) == coco.vocabulary
+    trees.edit_json(root / "panoptic.json", lambda d: d["categories"].pop())
+    assert len(_vocabulary(None, open_data_set("panoptic-folder", root))) == 132
+
+
+def _photos_only(root: Path) -> None:
+    trees.photo(root / "images" / "a.jpg")
+
+
+def _instances_as_panoptic(root: Path) -> None:
+    (trees.own_instances(root) / "instances.json").rename(root / "panoptic.json")
+    (root / "panoptic").mkdir()
+
+
+def _panoptic_as_instances(root: Path) -> None:
+    (trees.own_panoptic(root) / "panoptic.json").rename(root / "instances.json")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "found", "by_name"),
+    [
+        (None, "panoptic-folder", "The folder {} does not exist.", None),
+        (Path.touch, "panoptic-folder", "{} is a file; give its folder.", None),
+        (Path.mkdir, "mask-folder", "The folder {} is empty.", None),
+        (
+            _photos_only, "panoptic-folder",
+            "{} has photos, but no labels that are recognised: it lacks panoptic.json, instances.json, and classes.txt",
+            "{} has photos, but no labels; panoptic-folder needs images, panoptic.json, panoptic.",
+        ),
+        (
+            _instances_as_panoptic, "panoptic-folder",
+            "{}/panoptic.json is COCO instances JSON (its annotations have category_id), not COCO panoptic JSON. "
+            "Replace it, or rename it to instances.json and use the folder as coco-instances-folder.", None,
+        ),
+        (
+            _panoptic_as_instances, "coco-instances-folder",
+            "{}/instances.json is COCO panoptic JSON (its annotations have segments_info), not COCO instances JSON. "
+            "Replace it, or rename it to panoptic.json and use the folder as panoptic-folder.", None,
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_folders_and_files_get_fitting_sentences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: object, name: str, found: str, by_name: str | None
+) -> None:
+    root = tmp_path / "mine"
+    if make:
+        make(root)  # type: ignore[operator]
+    assert evaluation.main([str(root)]) == 1
+    assert capsys.readouterr().err.startswith(found.format(root))
+    assert main(["train", "--data", str(root), "--output", str(tmp_path / "run"), "--device", "cpu"]) == 1
+    assert capsys.readouterr().err.startswith("eovseg: " + found.format(root))
+    assert main(["data", "check", name, str(root)]) == 1
+    printed = capsys.readouterr().out
+    assert (by_name or found).format(root) in printed and "README" not in printed and "Get it" not in printed
+    assert printed.endswith("The format is described in docs/data-sets.md, section Your own data\n")
 
 
 def test_truth_of_ap_and_miou_comes_from_the_data_sets_own_files(tmp_path: Path) -> None:

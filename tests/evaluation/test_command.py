@@ -107,9 +107,11 @@ def test_command_compares_with_an_earlier_report(
     earlier, out = tmp_path / "earlier", tmp_path / "out"
     assert main([str(panoptic_folder), *words, "--mask-recall", "--out", str(earlier)]) == 0
     printed = capsys.readouterr().out
-    assert "95 % interval" in printed and "masks found and named, stuff over 3 %" in printed
+    assert "95 % interval over photos\n" in printed and "masks found and named, stuff over 3 %" in printed
     assert main([str(panoptic_folder), *words, "--out", str(out), "--against", str(earlier)]) == 0
-    assert "here     there  difference    95 % interval\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "this report  earlier report  difference  95 % interval over photos\n" in printed
+    assert "Warning: 2 photos are too few for reliable intervals; use at least 20.\n" in printed
     with (out / "against.csv").open(newline="") as file:
         rows = {row["metric"]: row for row in csv.DictReader(file)}
     assert rows["pixel accuracy"]["difference"] == rows["pixel accuracy"]["low"] == "0.0"
@@ -191,7 +193,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
         ),
         (
             ["--vocabulary", WORDS, "--against", "nowhere"],
-            "nowhere contains no counts.json.gz; give the folder of a report",
+            "The report nowhere does not exist; give the folder of a report by `eovseg evaluate --out`.",
         ),
     ],
 )

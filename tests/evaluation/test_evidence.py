@@ -196,6 +196,13 @@ def test_a_reader_finds_the_error_behind_a_number(
     tab.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     tab.goto(page.as_uri())
     tab.wait_for_selector("body[data-ready]")
+    assert tab.inner_text(".tiles + .note") == (
+        "Ranges are 95 % intervals over photos (bootstrap). "
+        "Warning: 2 photos are too few for reliable intervals; use at least 20."
+    )
+    assert tab.inner_text(".numbers tr:first-child").split("\t")[-1] == "95 % interval over photos"
+    shares = [tab.evaluate(f"percent({share})") for share in ("0", "0.004", "0.0004, 1", "0.006")]
+    assert shares == ["0 %", "under 1 %", "under 0.1 %", "1 %"]
     assert tab.locator(".card").count() == 2 and tab.locator(".fates li").count() == 5
     first = "document.querySelector('.classes tbody th').textContent"
     tab.click(".classes thead button >> text=Class")

@@ -151,7 +151,7 @@ def test_damaged_reports_are_refused_in_one_sentence(
 def test_a_comparison_shows_paired_differences(report: Report, folder: PanopticFolder, tmp_path: Path) -> None:
     report.save(tmp_path / "there")
     rows = {row["metric"]: row for row in stored.compare(without_lamps(folder), stored.read_report(tmp_path / "there"))}
-    assert (rows["PQ"]["here"], rows["PQ"]["there"]) == pytest.approx((100 / 3, 200 / 3))
+    assert (rows["PQ"]["this report"], rows["PQ"]["earlier report"]) == pytest.approx((100 / 3, 200 / 3))
     assert rows["PQ"]["difference"] == pytest.approx(-100 / 3)
     assert (rows["PQ"]["low"], rows["PQ"]["high"]) == pytest.approx((-100 / 3, -100 / 3))  # the photos are identical
     table = stored.comparison_table(list(rows.values()))
@@ -163,7 +163,11 @@ def test_seen_classes_are_the_same_on_both_sides(report: Report) -> None:
     """Also for a model trained on other words; otherwise its "PQ seen" would be for other classes."""
     other = replace(report, counts=replace(report.counts, seen=~report.seen), seen=~report.seen)
     rows = {row["metric"]: row for row in stored.compare(report, other)}
-    assert rows["PQ seen"]["here"] == rows["PQ seen"]["there"] == pytest.approx(report.summary()["PQ seen"])
+    assert (
+        rows["PQ seen"]["this report"]
+        == rows["PQ seen"]["earlier report"]
+        == pytest.approx(report.summary()["PQ seen"])
+    )
     assert report.summary()["PQ seen"] != pytest.approx(other.summary()["PQ seen"])
 
 

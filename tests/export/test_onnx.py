@@ -1,7 +1,9 @@
 """ONNX files give torch's results for any size and number of words, and can be used without torch."""
 
+import copy
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from eovseg.export import onnx_files
 from eovseg.export.onnx_files import TOLERANCE, WORD_OUTPUTS, export, prompt_tokens, torch_outputs, word_half_inputs
 from eovseg.export.tokenizer import clip_tokenizer
 from eovseg.fast import exportable
+from eovseg.model.classifier import pool_by_masks
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
@@ -143,7 +146,68 @@ def test_nan_is_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, xs: Predi
 
     monkeypatch.setattr(onnx_files, "torch_outputs", wrong)
     parts = {name: folder / name for name in onnx_files.FILES}
-    with pytest.raises(ConfigError, match=r"differ too much from torch \(masks by nan of the range\)"):
+    with pytest.raises(ConfigError, match=r"differ too much from torch \(masks by nan of the range, "):
+        onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)
+
+
+def right() -> list[np.ndarray]:
+    """Differences of an output for eight inputs."""
+    return [np.full(1_000, 1e-6) for _ in range(8)]
+
+
+def changed(inputs: int, values: int, by: float) -> list[np.ndarray]:
+    """`right` with `values` other differences for some inputs."""
+    apart = right()
+    for one in apart[:inputs]:
+        one[:values] = by
+    return apart
+
+
+@pytest.mark.parametrize(
+    ("apart", "equal"),
+    [
+        (right(), True),
+        (changed(3, 50, 9e-3), True),  # cells at the edge of hard masks
+        (changed(8, 1, 9e-3), False),
+        (changed(1, 200, 2e-4), False),
+        (changed(1, 1, np.nan), False),
+    ],
+)
+def test_few_differences_for_few_inputs_are_those_of_hard_masks(apart: list[np.ndarray], equal: bool) -> None:
+    assert onnx_files._equal("masks", apart) == equal
+    assert onnx_files._equal("aggregated", apart) == (max(one.max() for one in apart) <= TOLERANCE)
+
+
+def without_mask_bias(network: EOVSeg) -> None:
+    bias: Any = network.decoder.layers[-1].mask_bias
+    bias.weight.data.zero_()
+    bias.bias.data.zero_()
+
+
+def slightly_other_classes(network: EOVSeg) -> None:
+    network.decoder.layers[-1].class_embed[-1].weight.data *= 1.01  # type: ignore[index,union-attr,operator]
+    network.decoder.layers[-1].class_embed[-1].bias.data += 1e-3  # type: ignore[index,union-attr,operator]
+
+
+def without_regression(network: EOVSeg) -> None:
+    network.config = network.config.with_changes(mask_regression=False)
+
+
+@pytest.mark.parametrize("change", [without_mask_bias, slightly_other_classes, without_regression])
+def test_a_wrong_export_is_refused(change: Callable[[EOVSeg], None], folder: Path, xs: Predictor) -> None:
+    """Checks correct files against a network that differs in one term."""
+    network = copy.deepcopy(xs.network)
+    change(network)
+    parts = {name: folder / name for name in onnx_files.FILES}
+    with pytest.raises(ConfigError, match="differ too much from torch"):
+        onnx_files._check(onnxruntime, network, parts, ["aggregated", "dense", "spatial"], True)
+
+
+def test_small_masks_pooled_otherwise_are_refused(folder: Path, xs: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concerns only masks that are smaller than a cell, a few percent of all."""
+    monkeypatch.setattr("eovseg.model.backbones.pool_by_cover", pool_by_masks)
+    parts = {name: folder / name for name in onnx_files.FILES}
+    with pytest.raises(ConfigError, match=r"differ too much from torch \(out_of_vocabulary_logits by"):
         onnx_files._check(onnxruntime, xs.network, parts, ["aggregated", "dense", "spatial"], True)
 
 

@@ -91,7 +91,7 @@ def test_other_files_are_refused(tmp_path: Path, kind: str) -> None:
 
 def test_weights_of_another_variant_or_ablation_are_refused(training_checkpoint: Path) -> None:
     for path in (SHIPPED, training_checkpoint):
-        with pytest.raises(CheckpointError, match=r"contains EOV-Seg XS, not S. (Load it as|Give) variant 'xs'"):
+        with pytest.raises(CheckpointError, match=r"contains EOV-Seg XS, not S. Use --variant xs"):
             read_weights(path, "s")
     with pytest.raises(CheckpointError, match=r"has unexpected .* belongs to another model"):
         starting_network("xs", SHIPPED, {"fusion": "none"})
@@ -125,14 +125,25 @@ def test_export_keeps_words_settings_and_the_average(
     assert torch.equal(last.tensors["vas.scale"].float(), shipped["vas.scale"].half().float())
 
 
+def test_export_says_whose_calibration_the_scores_have(
+    training_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(training_checkpoint), str(tmp_path / "a.safetensors")]
+    for more, printed in (([], True), (["--set", "calibration=null"], False), (["--set", "calibration=[1,0]"], False)):
+        assert main(arguments + more) == 0
+        assert ("`python -m eovseg.evaluation.calibrate REPORT`." in capsys.readouterr().out) == printed
+
+
 def test_impossible_exports_are_refused(
     training_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "x.safetensors"
     with pytest.raises(CheckpointError, match="has no frozen encoders"):
         export(training_checkpoint, target, towers=SHIPPED)
-    with pytest.raises(ConfigError, match="Unknown model setting alfa"):
+    with pytest.raises(ConfigError, match=r"There is no setting 'alfa'; did you mean alpha\?"):
         export(training_checkpoint, target, changes={"alfa": 1})
+    with pytest.raises(ConfigError, match="short_side='big' is not allowed; give a value like 640"):
+        export(training_checkpoint, target, changes={"short_side": "big"})
     silent = checkpointing.load(training_checkpoint) | {"train_config": xs_config().to_json()}
     with pytest.raises(CheckpointError, match="does not contain its training words; add --data"):
         export(checkpointing.save(tmp_path, 1, silent, keep=1), target)

@@ -261,7 +261,7 @@ def test_a_custom_folder_is_recognised_and_split(scenes: Path, tmp_path: Path) -
     assert [entry.root.name for entry in ours.sources][:2] == ["coco_panoptic", "coco_taming"]
     assert ours.validation is not None and {photo.file_name for photo in ours.validation.photos} == measured
 
-    with pytest.raises(DataError, match="is missing"):
+    with pytest.raises(DataError, match="nothing does not exist"):
         TrainingBatches(choose_data(tmp_path / "nothing", "coco-panoptic").sources)
 
 

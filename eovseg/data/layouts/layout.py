@@ -23,7 +23,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """One data set: `measures` lists its metrics, `page` is its official page.
+    """One data set: `measures` lists its metrics, `page` is its official page or, for
+    your own data, the part of the manual.
 
     `parts(root, split)` lists the files of a split, `open(root, split)` reads it, and `prepare` builds what the
     official download lacks. `labels` defines the meaning of unlabelled pixels in training (see `eovseg.data.sources`).
@@ -39,6 +40,11 @@ class Layout:
     prepare: Prepare | None = None
     splits: tuple[str, ...] = ("val", "train")
     labels: LabelKind = "panoptic"
+
+    @property
+    def source(self) -> str:
+        """Where to get the files or, for your own data, where the format is described."""
+        return f"{'Get it from' if self.page.startswith('http') else 'The format is described in'} {self.page}"
 
 
 def home(root: Path, mark: str, *names: str) -> Path:

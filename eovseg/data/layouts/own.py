@@ -28,6 +28,7 @@ from eovseg.notation import Line, bracketed, clean, is_unpaired, table, without_
 from eovseg.photo_folders import PHOTO_SUFFIXES, SkippedFiles
 from eovseg.vocabulary import Vocabulary, WordClass
 
+PAGE = "docs/data-sets.md, section Your own data"
 _SPLITS = ("all", "val", "train")
 
 
@@ -48,8 +49,13 @@ def panoptic_parts(root: Path, split: str) -> tuple[Part, ...]:
 def open_panoptic(root: Path, split: str) -> PanopticFolder:
     """A COCO panoptic folder with the categories of its JSON."""
     photos, annotations, pngs = (part.path for part in panoptic_parts(root, split))
+    return panoptic_folder(root, annotations, photos, pngs)
+
+
+def panoptic_folder(root: Path, annotations: Path | None, photos: Path | None, pngs: Path | None) -> PanopticFolder:
+    """Like `open_panoptic`, with other files than those in `root` where they are not None."""
     folder = PanopticFolder(root, annotations, photos, pngs)
-    folder.table = ClassTable.of_categories(folder.categories, annotations)
+    folder.table = ClassTable.of_categories(folder.categories, folder.annotations)
     folder.categories = folder.table.categories
     return folder
 
@@ -140,15 +146,14 @@ def _numbered(path: Path, vocabulary: Vocabulary, numbers: Sequence[int | None])
 
 
 PANOPTIC = Layout(
-    "panoptic-folder", "any COCO panoptic folder", "https://cocodataset.org/#format-data (the format)",
-    "PQ, AP, mIoU", None, panoptic_parts, open_panoptic, splits=_SPLITS,
+    "panoptic-folder", "any COCO panoptic folder", PAGE, "PQ, AP, mIoU", None, panoptic_parts, open_panoptic,
+    splits=_SPLITS,
 )  # fmt: skip
 INSTANCES = Layout(
-    OWN_NAME, "photos with COCO polygons and your own categories",
-    "https://cocodataset.org/#format-data (the format)", "AP", None, instance_parts, open_instances,
+    OWN_NAME, "photos with COCO polygons and your own categories", PAGE, "AP", None, instance_parts, open_instances,
     splits=_SPLITS, labels="instances",
 )  # fmt: skip
 MASKS = Layout(
-    "mask-folder", "photos with index masks and a class list", "docs/data-sets.md (the format)",
-    "mIoU", None, mask_parts, open_masks, splits=_SPLITS,
+    "mask-folder", "photos with index masks and a class list", PAGE, "mIoU", None, mask_parts, open_masks,
+    splits=_SPLITS,
 )  # fmt: skip

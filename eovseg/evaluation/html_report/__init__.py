@@ -18,6 +18,7 @@ from PIL import Image
 from eovseg.atomic_files import write_atomically
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.errors import ConfigError, DataError
+from eovseg.evaluation.bootstrap import warning
 from eovseg.evaluation.evidence import JudgedSegment, PhotoEvidence
 from eovseg.evaluation.report import Report, plain_values
 
@@ -88,6 +89,7 @@ def _report_value(report: Report, shown: Sequence[PhotoEvidence]) -> dict[str, A
         "settings": {name: str(value) for name, value in report.settings.items()},
         "weights": report.origin.weights if report.origin else None,
         "notes": report.notes,
+        "warning": warning(report.photos),
         "summary": summary,
         "classes": [
             {name: value for name, value in rows[label].items() if name != "class"} | {"index": index}

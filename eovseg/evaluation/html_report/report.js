@@ -14,7 +14,11 @@ const MEANING = {
 };
 const BINS = 10;
 const PAGE = 24;
-const percent = (share, digits = 0) => (share === null || share === undefined ? "–" : (100 * share).toFixed(digits) + " %");
+function percent(share, digits = 0) {
+  if (share === null || share === undefined) return "–";
+  const text = (100 * share).toFixed(digits);
+  return (share > 0 && Number(text) === 0 ? "under " + (10 ** -digits).toFixed(digits) : text) + " %";
+}
 const number = (value, digits = 1) => (value === null || value === undefined ? "–" : typeof value === "number" ? value.toFixed(Number.isInteger(value) ? 0 : digits) : String(value));
 const css = (verdict) => verdict.replace(" ", "-");
 const label = (index) => REPORT.labels[index] ?? "nothing";
@@ -412,8 +416,10 @@ function showHead() {
     tile.style.color = "inherit";
     const spread = found.interval ? ` · ${number(found.interval[0])} to ${number(found.interval[1])}` : "";
     tile.append(make("b", "", found.value.toFixed(1)), make("span", "", name + spread));
-    if (found.interval) tile.title = "95 % interval, bootstrap over photos";
     find(".tiles").append(tile);
+  }
+  if (REPORT.summary.some((row) => row.interval)) {
+    find(".tiles").after(make("p", "note", `Ranges are 95 % intervals over photos (bootstrap). ${REPORT.warning}`));
   }
   const counts = fates(REPORT.shown);
   const whole = make("div", "bar");
@@ -433,6 +439,9 @@ function showHead() {
 }
 
 function showNumbers() {
+  const heading = make("tr");
+  heading.append(make("td"), make("th", "", "value"), make("th", "", "95 % interval over photos"));
+  find(".numbers tbody").append(heading);
   for (const { name, value, interval } of REPORT.summary) {
     const line = make("tr");
     const shown = make("td");
