@@ -1,117 +1,97 @@
 """`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers beside those of the paper.
 
-All weight files are evaluated on the same photos; which parts a file lacks (VAS, spatial extractor) is read from its
-header. The gain of a row is relative to the file with the same seed but without VAS and fusion. Its interval, a paired
-bootstrap over the photos (`figures.differences`), shows the variation due to the choice of photos. The variation of
-training can be seen from files that differ only in the seed.
+It combines reports of `eovseg evaluate --out` on the same photos. Each row gives the gain over two other networks of
+the same seed, if their reports are among them: the one without VAS and fusion, and the one that differs in the fusion
+only. The intervals of gains, paired bootstraps over the photos (`figures.differences`), show the variation due to the
+choice of photos. The variation of training can be seen from reports that differ only in the seed.
 """
 
 import argparse
 import json
-import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eovseg.atomic_files import write_atomically
-from eovseg.data.panoptic_folder import PanopticFolder, Photo
-from eovseg.data.split import validation_photos
-from eovseg.errors import run_command
+from eovseg.errors import DataError, run_command
 from eovseg.evaluation.paper import TABLE_4
-from eovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from eovseg.evaluation.counts import Counts
+    from eovseg.evaluation.report import Report
 
 _MEASURED = ("PQ", "SQ", "RQ", "mIoU")
+_Part = tuple[str, bool, int]  # fusion, VAS, seed
 
 
-def measure(
-    path: Path, data: PanopticFolder, photos: Sequence[Photo], vocabulary: Vocabulary
-) -> "tuple[dict[str, Any], Counts]":
-    """A row with the weight file's properties and its scores in percent on `photos` of `data`, and the photos' counts.
+def table(reports: "Mapping[str, Report]") -> list[dict[str, Any]]:
+    """A row for each report, in percent; the keys are names, whose ending `-seed<n>` gives the seed, else it is 0.
 
-    The seed is taken from a name that ends in `-seed<n>`, else it is 0.
+    Gains without a network to compare with are None. Raises `DataError` for a report that does not say which network it
+    measured, and if photos or classes differ.
     """
-    from eovseg.evaluation.evaluate import evaluate
-    from eovseg.loading import load
-
-    predictor = load("xs", path)
-    report = evaluate(predictor, data, photos, vocabulary, ("panoptic", "semantic"), extras=("true masks", "cost"))
-    found = report.summary()
-    seed = re.search(r"-seed(\d+)$", path.stem)
-    row = {
-        "file": path.name,
-        "fusion": predictor.config.fusion,
-        "VAS": predictor.config.vas,
-        "seed": int(seed[1]) if seed else 0,
-        "photos": len(photos),
-        **{name: found[name] for name in (*_MEASURED, "PQ things", "PQ stuff", "ensemble top-1 seen")},
-        "frames per second": found["FPS"],
-        "parameters (M)": found["parameters (M)"],
-    }
-    return row, report.counts
-
-
-def with_gains(measured: "Iterable[tuple[dict[str, Any], Counts]]") -> list[dict[str, Any]]:
-    """Rows with the gain over the network without VAS and fusion of the same seed, its 95 % interval, and the paper's
-    numbers and gains. Gains without such a network are None, and so are intervals for it and for a single photo."""
-    measured = list(measured)
-    plain = {row["seed"]: (row, counts) for row, counts in measured if row["fusion"] == "none" and not row["VAS"]}
-    result = []
-    for row, counts in measured:
-        base, base_counts = plain.get(row["seed"], (None, None))
+    named: dict[_Part, tuple[str, Report]] = {}
+    for name, report in reports.items():
+        if not {"fusion", "vas"} <= report.network.keys():
+            raise DataError(
+                f"The report {name} does not say whether its network has VAS and a fusion; evaluate it again."
+            )
+        ending = re.search(r"-seed(\d+)$", name)
+        part = str(report.network["fusion"]), bool(report.network["vas"]), int(ending[1]) if ending else 0
+        if part in named:
+            raise DataError(f"The reports {named[part][0]} and {name} are of the same network and seed; omit one.")
+        named[part] = name, report
+    rows = []
+    for (fusion, vas, seed), (name, report) in named.items():
+        found = report.summary()
+        measured = (*_MEASURED, "PQ things", "PQ stuff", "ensemble top-1 seen", "masks found")
+        row: dict[str, Any] = {"network": name, "fusion": fusion, "VAS": vas, "seed": seed, "photos": report.photos}
+        row |= {figure: found.get(figure) for figure in measured}
+        for base, title, figures in (
+            (("none", False, seed), "gain", _MEASURED),
+            (("none", vas, seed), "gain by fusion", ("PQ", "mIoU")),
+        ):
+            other = named[base][1] if base in named else report
+            row |= _gains(report, None if other is report else other, title, figures)
         # The paper has no numbers for other fusions.
-        paper: tuple[float | None, ...] = TABLE_4.get((row["fusion"], row["VAS"]), (None,) * len(_MEASURED))
-        gains: dict[str, float | None] = {}
-        for name in _MEASURED:
-            gains[f"{name} gain"] = None if base is None else row[name] - base[name]
-        gains |= _gain_bounds(counts, None if row is base else base_counts)
-        theirs: dict[str, float | None] = {}
-        for name, value, start in zip(_MEASURED, paper, TABLE_4["none", False], strict=True):
-            theirs |= {f"paper {name}": value, f"paper {name} gain": None if value is None else value - start}
-        result.append(row | gains | theirs)
-    return result
+        paper = TABLE_4.get((fusion, vas), (None,) * len(_MEASURED))
+        row |= {f"paper {figure}": value for figure, value in zip(_MEASURED, paper, strict=True)}
+        rows.append(row)
+    return rows
 
 
-def _gain_bounds(counts: "Counts", base: "Counts | None") -> dict[str, float | None]:
-    """Bounds of the 95 % interval of each gain over `base`, counts of the same photos."""
-    from eovseg.evaluation.figures import differences
+def _gains(here: "Report", base: "Report | None", title: str, figures: Sequence[str]) -> dict[str, float | None]:
+    """The gain of `here` over `base` in each figure, with the bounds of its 95 % interval."""
+    from eovseg.evaluation.stored import compare
 
-    rows = {} if base is None else differences(counts, base)
-    bounds: dict[str, float | None] = {}
-    for name in _MEASURED:
-        *_, low, high = rows.get(name, (math.nan, math.nan))
-        bounds[f"{name} gain low"] = low if math.isfinite(low) else None
-        bounds[f"{name} gain high"] = high if math.isfinite(high) else None
-    return bounds
+    found = {} if base is None else {row["metric"]: row for row in compare(here, base)}
+    return {
+        f"{figure} {title}{bound}": found[figure][column] if figure in found else None
+        for figure in figures
+        for bound, column in (("", "difference"), (" low", "low"), (" high", "high"))
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.ablations", description=__doc__)
-    parser.add_argument("data", type=Path, help="COCO panoptic folder whose validation photos are used")
-    parser.add_argument("files", type=Path, nargs="+", help="weight files; -seed<n> at the end of a name is the seed")
-    parser.add_argument("--limit", type=int, help="only the first N photos")
+    parser.add_argument(
+        "reports", type=Path, nargs="+", help="report folders; -seed<n> at the end of a name is the seed"
+    )
     parser.add_argument("--out", type=Path, required=True, help="CSV to write, with a JSON copy beside it")
 
-    def compare(options: argparse.Namespace) -> None:
-        from eovseg.evaluation.report import csv_text
+    def combine(options: argparse.Namespace) -> None:
+        from eovseg.evaluation.report import csv_text, plain_values
+        from eovseg.evaluation.stored import read_report
 
-        data = PanopticFolder(options.data)
-        photos = validation_photos(data)[: options.limit]
-        rows: list[tuple[dict[str, Any], Counts]] = []
-        for path in options.files:
-            rows.append(measure(path, data, photos, Vocabulary.preset("coco-panoptic-133")))
-            print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1][0].items()))
-        table = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in with_gains(rows)]
-        write_atomically(options.out, csv_text(table))
-        write_atomically(options.out.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
+        rows = table({folder.name: read_report(folder) for folder in options.reports})
+        rows = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+        write_atomically(options.out, csv_text(rows))
+        write_atomically(options.out.with_suffix(".json"), json.dumps(plain_values(rows), indent=1) + "\n")
         print(options.out)
 
-    return run_command(parser, compare, argv)
+    return run_command(parser, combine, argv)
 
 
 if __name__ == "__main__":

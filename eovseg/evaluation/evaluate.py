@@ -142,7 +142,9 @@ class Evaluator:
         if self._evidence is not None:
             self._evidence += state["evidence"]
 
-    def report(self, variant: str, settings: Settings, cost: Cost | None = None) -> Report:
+    def report(
+        self, variant: str, settings: Settings, cost: Cost | None = None, network: Mapping[str, Any] | None = None
+    ) -> Report:
         """The report on all photos so far."""
         photos, instance = self._photos, None
         if "instance" in self.tasks:
@@ -156,6 +158,7 @@ class Evaluator:
             vocabulary=preset_of(self.vocabulary) or "own words",
             labels=self.vocabulary.labels,
             settings=settings.model_values(),
+            network=network or {},
             instance=instance,
             cost=cost,
             notes=self.folder.notes,
@@ -216,7 +219,8 @@ def evaluate(
         cost = None
         if "cost" in extras:
             cost = measure_cost(predictor, folder.load_image(photos[0]), evaluator.vocabulary)
-        return evaluator.report(predictor.config.variant, settings, cost)
+        config = predictor.config
+        return evaluator.report(config.variant, settings, cost, {"fusion": config.fusion, "vas": config.vas})
 
     return distributed.run_on_main(report)
 

@@ -34,8 +34,9 @@ from eovseg.evaluation.true_masks import CLASSIFIERS
 class Report:
     """The results of an evaluation; parts that were not requested are None. Fractions are in [0, 1].
 
-    The headline numbers and their intervals are computed from `counts`, the counts per photo. `origin` identifies the
-    weights, code and command. `evidence` contains the verdicts on segments, if requested; it is not saved.
+    The headline numbers and their intervals are computed from `counts`, the counts per photo. `network` contains the
+    model's `fusion` and `vas` (empty in older reports). `origin` identifies the weights, code and command. `evidence`
+    contains the verdicts on segments, if requested; it is not saved.
     """
 
     data: str
@@ -46,6 +47,7 @@ class Report:
     is_thing: np.ndarray
     seen: np.ndarray
     settings: Mapping[str, Any]
+    network: Mapping[str, Any] = field(default_factory=dict)
     panoptic: PanopticReport | None = None
     semantic: SemanticReport | None = None
     instance: InstanceReport | None = None

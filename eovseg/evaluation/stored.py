@@ -65,6 +65,7 @@ def _report(document: dict[str, Any], photos: "tuple[PhotoCounts, ...]") -> "Rep
     header["settings"] = {  # a calibration is a tuple, but JSON has only lists
         name: tuple(value) if isinstance(value, list) else value for name, value in document["settings"].items()
     }
+    header["network"] = dict(document.get("network", {}))
     if (instance := document["instance"]) is not None:
         numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in instance.items()}
         numbers["per_class"] = np.array(instance["per_class"], dtype=np.float64)
