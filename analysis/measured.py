@@ -4,23 +4,45 @@ import csv
 from collections.abc import Mapping
 
 from eovseg.assets import asset_path
-from eovseg.evaluation.paper import TABLE_10
+from eovseg.evaluation.paper import TABLE_4, TABLE_10
 
-ABLATION_COLUMNS = ("TDEE", "VAS", "seed", "PQ", "mIoU", "paper's PQ (L)")
+ABLATION_COLUMNS = (
+    "fusion",
+    "VAS",
+    "seed",
+    "PQ",
+    "gain and its 95 % interval",
+    "mIoU",
+    "paper's PQ (L)",
+    "paper's gain",
+)
 Mixture = tuple[float, float, str]  # alpha, beta and ensemble
 
 
 def ablation_rows() -> list[tuple[str, ...]]:
-    """A small version of Table 4: a row of `ABLATION_COLUMNS` for each network of xs-ablations.csv, in percent."""
+    """A small version of Table 4: a row of `ABLATION_COLUMNS` for each network of xs-ablations.csv, in percent.
+
+    Gains are in PQ over the network of the same seed without VAS and fusion, if there is one.
+    """
     return [
         (
-            "yes" if row["fusion"] == "TDEE" else "no",
+            row["fusion"],
             "yes" if row["VAS"] == "True" else "no",
             row["seed"],
-            *(f"{float(row[name]):.1f}" for name in ("PQ", "mIoU", "paper PQ")),
+            f"{float(row['PQ']):.1f}",
+            gain_text(row, "PQ gain"),
+            f"{float(row['mIoU']):.1f}",
+            row["paper PQ"] or "–",
+            f"{float(row['paper PQ']) - TABLE_4['none', False][0]:+.1f}" if row["paper PQ"] else "–",
         )
         for row in _records("xs-ablations.csv")
     ]
+
+
+def gain_text(row: Mapping[str, str], name: str) -> str:
+    """A gain of xs-ablations.csv with its interval, such as +2.0 [-0.1, +4.0]; a dash if it has none."""
+    numbers = [float(row[name + bound]) for bound in ("", " low", " high") if row[name + bound]]
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) if numbers else "–"
 
 
 def table_10_values() -> dict[Mixture, float]:

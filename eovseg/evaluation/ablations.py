@@ -1,13 +1,13 @@
 """`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers beside those of the paper.
 
-It combines reports of `eovseg evaluate --out` on the same photos. Each row gives the gain over two other networks of
-the same seed, if their reports are among them: the one without VAS and fusion, and the one that differs in the fusion
-only. The intervals of gains, paired bootstraps over the photos (`figures.differences`), show the variation due to the
-choice of photos. The variation of training can be seen from reports that differ only in the seed.
+It combines reports of `eovseg evaluate --out` on the same photos. Each row gives the gain over other networks of the
+same seed, if their reports are among them: over the one without VAS and fusion, over the one without the fusion only
+("gain by fusion"), and over the one without VAS only ("gain by VAS"). The intervals of gains, paired bootstraps over
+the photos (`figures.differences`), show the variation due to the choice of photos. The variation of training can be
+seen from reports that differ only in the seed.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,6 +51,7 @@ def table(reports: "Mapping[str, Report]") -> list[dict[str, Any]]:
         for base, title, figures in (
             (("none", False, seed), "gain", _MEASURED),
             (("none", vas, seed), "gain by fusion", ("PQ", "mIoU")),
+            ((fusion, False, seed), "gain by VAS", ("PQ", "mIoU")),
         ):
             other = named[base][1] if base in named else report
             row |= _gains(report, None if other is report else other, title, figures)
@@ -79,16 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "reports", type=Path, nargs="+", help="report folders; -seed<n> at the end of a name is the seed"
     )
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write, with a JSON copy beside it")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
     def combine(options: argparse.Namespace) -> None:
-        from eovseg.evaluation.report import csv_text, plain_values
+        from eovseg.evaluation.report import csv_text
         from eovseg.evaluation.stored import read_report
 
         rows = table({folder.name: read_report(folder) for folder in options.reports})
         rows = [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
         write_atomically(options.out, csv_text(rows))
-        write_atomically(options.out.with_suffix(".json"), json.dumps(plain_values(rows), indent=1) + "\n")
         print(options.out)
 
     return run_command(parser, combine, argv)

@@ -14,17 +14,24 @@ from eovseg.evaluation.paper import TABLE_4, TABLE_10
 def test_each_network_is_beside_its_row_of_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "evaluation" / "xs-ablations.csv"
     table.parent.mkdir()
-    lines = ["fusion,VAS,seed,PQ,mIoU,paper PQ", "TDEE,True,0,1.26,2.34,24.5", "none,False,1,3.0,4.96,22.1"]
-    table.write_text("\n".join(lines))
+    lines = [
+        "fusion,VAS,seed,PQ,mIoU,PQ gain,PQ gain low,PQ gain high,paper PQ",
+        "TDEE,True,0,1.26,2.34,0.5,-0.12,1.0,24.5",
+        "concat,False,1,3.0,4.96,,,,",
+    ]
+    table.write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.setattr(measured, "asset_path", tmp_path.joinpath)
-    assert ablation_rows() == [("yes", "yes", "0", "1.3", "2.3", "24.5"), ("no", "no", "1", "3.0", "5.0", "22.1")]
+    assert ablation_rows() == [
+        ("TDEE", "yes", "0", "1.3", "+0.5 [-0.1, +1.0]", "2.3", "24.5", "+2.4"),
+        ("concat", "no", "1", "3.0", "–", "5.0", "–", "–"),
+    ]
 
 
 def test_the_stored_table_has_every_network_with_the_papers_number() -> None:
     rows = ablation_rows()
-    assert {row[:2] for row in rows} == {("no", "no"), ("no", "yes"), ("yes", "no"), ("yes", "yes")}
-    for tdee, vas, _, _, _, paper in rows:
-        assert float(paper) == TABLE_4["TDEE" if tdee == "yes" else "none", vas == "yes"][0]
+    assert {row[:2] for row in rows} >= {("none", "no"), ("none", "yes"), ("TDEE", "no"), ("TDEE", "yes")}
+    for fusion, vas, *_, paper, _ in rows:
+        assert float(paper) == TABLE_4[fusion, vas == "yes"][0]
     assert all(len(row) == len(ABLATION_COLUMNS) for row in rows)
 
 
@@ -42,3 +49,9 @@ def test_table_10_keeps_its_columns_apart() -> None:
     # each classifier alone, so the kind of ensemble does not matter
     for alone in (0.0, 1.0):
         assert kept[alone, alone, "arithmetic"] == kept[alone, alone, "geometric"]
+
+
+def test_the_ablation_card_shows_the_stored_table() -> None:
+    card = asset_path("weights/ablations/README.md").read_text(encoding="utf-8")
+    for row in ablation_rows():
+        assert f"| {' | '.join(row)} |" in card

@@ -40,6 +40,7 @@ def test_gains_compare_within_a_seed() -> None:
     gains = [row["PQ gain"] for row in rows]
     assert gains == pytest.approx([None, 1.0, 2.5, None, 0.5, None])  # no network to compare with has seed 2
     assert [row["PQ gain by fusion"] for row in rows] == pytest.approx([None, None, 1.5, None, None, None])
+    assert [row["PQ gain by VAS"] for row in rows] == pytest.approx([None, 1.0, None, None, None, None])
     # The gain is the same on every photo, so the interval has no width.
     assert [rows[2][f"PQ gain {side}"] for side in ("low", "high")] == pytest.approx([2.5, 2.5])
     assert [row["seed"] for row in rows] == [0, 0, 0, 1, 1, 2]
