@@ -117,7 +117,7 @@ def _keep(openvino: ModuleType, model: Any, path: Path) -> None:
 def _digest(network: EOVSeg) -> str:
     """Digest of the format, OpenVINO's version, the configuration and all weights of the image half."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{FORMAT} {_package().__version__} {network.config.to_dict()}".encode())
+    digest.update(f"{FORMAT} {package().__version__} {network.config.to_dict()}".encode())
     for name, tensor in _weights(network).items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -307,7 +307,8 @@ def check_output(folder: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"{file} cannot be read ({error}). Choose another --output.") from error
     if changes := differences(before, settings):
         raise ConfigError(
-            f"{folder} was made with other settings: {changes}. Use its settings to continue, or choose another --output."
+            f"{folder} was made with other settings: {changes}. Use its settings to continue, or choose another "
+            "--output."
         )
 
 
