@@ -73,7 +73,7 @@ class SegmentChange:
 def compare_results(
     first: Result, second: Result, match_iou: float = 0.5, same_iou: float = 0.9
 ) -> list[SegmentChange]:
-    """Match the segments of two results of one photo by overlap, regardless of class, and classify each change.
+    """Matches the segments of two results of one photo by overlap, regardless of class, and classifies each change.
 
     The matching maximises the sum of IoUs; a pair needs an IoU of at least `match_iou`. "renamed": another class;
     "reshaped": the same class with an IoU below `same_iou`; "gone" and "new": unmatched. Segments of the first result

@@ -164,7 +164,7 @@ def _group(row: Row) -> str:
 
 
 def draw_benchmark(path: Path, out: Path) -> Path:
-    """Draw a CSV to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
+    """Draws a CSV to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
     try:
         figure = speed_figure(read_rows(path))
     except (TypeError, ValueError) as error:  # a truncated line, or text in place of a number
@@ -173,7 +173,7 @@ def draw_benchmark(path: Path, out: Path) -> Path:
 
 
 def save(figure: Figure, out: Path) -> Path:
-    """Write a figure to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
+    """Writes a figure to `out`, whose suffix sets the format; raises `ConfigError` if that fails."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)

@@ -1,4 +1,4 @@
-"""Draw photos beside their segments on one sheet, all with the same words."""
+"""Draws photos beside their segments on one sheet, all with the same words."""
 
 import argparse
 import sys
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Segment the photos and write the sheet; raises `EovsegError`."""
+    """Segments the photos and writes the sheet; raises `EovsegError`."""
     vocabulary = read_words(options.vocabulary)
     predictor = chosen_model(options)
     results = [predictor(photo, vocabulary) for photo in options.photos]

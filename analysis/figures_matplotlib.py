@@ -236,7 +236,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write a figure as `stem`.pdf, .png or .svg, one file per format; returns the paths."""
+    """Writes a figure as `stem`.pdf, .png or .svg, one file per format; returns the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.parent / f"{stem.name}.{kind}" for kind in formats]
     with rc_context(MATPLOTLIB):

@@ -115,5 +115,5 @@ def _number(value: float) -> str:
 
 
 def draw_memory(path: Path, out: Path) -> Path:
-    """Draw a CSV to `out`, whose suffix sets the format."""
+    """Draws a CSV to `out`, whose suffix sets the format."""
     return save(memory_figure(*read_curves(path)), out)

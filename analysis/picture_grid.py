@@ -74,7 +74,7 @@ def picture_grid(
 
 
 def hide_axes(axis: Axes) -> None:
-    """Remove ticks and frame from an axis."""
+    """Removes ticks and frame from an axis."""
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)

@@ -102,7 +102,7 @@ def measure_selection(
     vocabulary: Vocabulary,
     progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
-    """Measure VAS on `photos` of a folder with all words of `vocabulary`; pairs use the first word of a class.
+    """Measures VAS on `photos` of a folder with all words of `vocabulary`; pairs use the first word of a class.
 
     Raises `ConfigError` if the model has no VAS, and `DataError` for categories without a class.
     """

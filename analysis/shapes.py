@@ -41,7 +41,7 @@ def draw_shapes(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 
 def write_shapes(root: Path, photos: int, size: int = 128, seed: int = 0) -> Path:
-    """Write `photos` drawn pictures as a panoptic folder at `root`; deterministic for a given seed."""
+    """Writes `photos` drawn pictures as a panoptic folder at `root`; deterministic for a given seed."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     (root / "panoptic").mkdir(exist_ok=True)
     images, annotations = [], []

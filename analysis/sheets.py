@@ -65,7 +65,7 @@ def draw_sheets(
     hub: Sequence[str] = (),
     formats: Sequence[str] = FORMATS[:2],
 ) -> list[Path]:
-    """Draw all figures into `out`, named by `sheet_names`; returns the files written.
+    """Draws all figures into `out`, named by `sheet_names`; returns the files written.
 
     `probe`: words of Fig. 5; defaults to the labels of the largest segments. `hub`: ViTs of `HUB_MODELS` for Fig. 3/9.
     Raises subclasses of `EovsegError` for invalid options, words and photos, before anything is written.

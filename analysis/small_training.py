@@ -59,7 +59,7 @@ def small_trainer(
 
 
 def train_in_parts(trainer: Trainer, seconds: float = 10.0) -> Iterator[list[dict[str, float]]]:
-    """Run a trainer to its end and yield all log records so far every `seconds`, for a live curve."""
+    """Runs a trainer to its end and yields all log records so far every `seconds`, for a live curve."""
     while trainer.step < trainer.config.steps:
         before = trainer.step
         trainer.run(minutes=seconds / 60)

@@ -35,7 +35,7 @@ class VariantCost:
 
 
 class RandomTextEncoder(nn.Module):
-    """Random rows in place of a text encoder, for measurements only: prompts -> (n, D)."""
+    """Random embeddings in place of a text encoder, for measurements only: prompts -> (n, D)."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def random_predictor(variant: str, short_side: int = 640, seed: int = 0) -> Pred
 
 
 def variant_cost(predictor: Predictor, image: np.ndarray, vocabulary: Vocabulary, runs: int = 2) -> VariantCost:
-    """Count the multiply-adds of a photo (H, W, 3) uint8, which also warms up, then time `runs` passes.
+    """Counts the multiply-adds of a photo (H, W, 3) uint8, which also warms up, then times `runs` passes.
 
     The photo must be new to the predictor. Raises `ConfigError` for `runs` below 1.
     """

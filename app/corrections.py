@@ -34,7 +34,7 @@ def wire(page: "Page", parts: "Parts") -> None:
 
 
 def event_values(event: gr.EventData) -> dict[str, Any]:
-    """What app/correct.js sent: `kind`, and those of `segment`, `name`, `other`, `x` and `y` that this kind needs."""
+    """The message of app/correct.js: `kind`, and which of `segment`, `name`, `other`, `x` and `y` this kind needs."""
     names = ("kind", "segment", "name", "other", "x", "y")
     return {name: getattr(event, name, None) for name in names}
 

@@ -77,7 +77,7 @@ class Progress:
     state: str = "running"
 
     def value(self) -> dict[str, Any]:
-        """What app/tabs/many.js draws."""
+        """The data for app/tabs/many.js."""
         shown = {name: getattr(self, name) for name in ("token", "of", "clip", "done", "made", "note", "state")}
         return {**shown, "cards": list(self.cards), "words": self._words()}
 

@@ -281,7 +281,7 @@ class Page:
         return gr.update(visible=True if preset else "hidden")
 
     def panel(self, key: str | None) -> dict[str, Any]:
-        """What app/panel.js shows: all models, the session's model and settings, and the defaults of that model."""
+        """The data for app/panel.js: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
         return {
             "model": self.models.key_of(session.predictor),
@@ -372,7 +372,7 @@ class Page:
         return answer(session), files
 
     def _guarded(self, work: Callable[..., Any], session: Session, *values: Any, pool: WorkerPool | None = None) -> Any:
-        """What `work` returns; None if it fails, after showing a sentence on the page."""
+        """The result of `work`; None if it fails, after showing a sentence on the page."""
         try:
             return (pool or self.pool).run(lambda: work(session, *values))
         except VisitorLeft:

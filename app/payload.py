@@ -16,7 +16,7 @@ _PLACING_SIDE = 200  # labels are placed on a map of about this size
 
 
 def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
-    """What app/stage.js draws: the photo, an id for every pixel, and the segments for the legend and the table.
+    """The data for app/stage.js: the photo, an id for every pixel, and the segments for the legend and the table.
 
     Without `whole` the photo is left out, because the browser has it under `photo_key`. `ids` is a PNG that encodes
     the segment id as red + 256 green + 65,536 blue. Shares and scores are in 0..1; anchors are (x, y) as shares of

@@ -55,7 +55,7 @@ def wire(page: "Page", parts: "Parts") -> None:
 
 
 def value(session: Session) -> dict[str, Any]:
-    """What app/remembered.js lists: name, number of examples and file of each word."""
+    """The data for app/remembered.js: name, number of examples and file of each word."""
     return {
         "words": [
             {

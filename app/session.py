@@ -55,7 +55,7 @@ class Request:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What the network is given: the words, then the background's classes."""
+        """The network's word list: the words, then the background's classes."""
         return self.words if self.background is None else with_background(self.words, self.background)
 
 
@@ -97,7 +97,7 @@ class Session:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What the network was given: the words, then the background's classes."""
+        """The network's word list: the words, then the background's classes."""
         return self.request.vocabulary if self.request else None
 
     @property

@@ -35,7 +35,7 @@ assert TITLES.keys() == PICTURES.keys()
 
 
 def subject_value(session: Session) -> dict[str, Any]:
-    """What app/subject.js shows: the name of the subject and a preview of each picture; `{}` if nothing was found.
+    """The data for app/subject.js: the name of the subject and a preview of each picture; `{}` if nothing was found.
 
     The subject is the pinned segment, or `Result.subject_ids` if none is pinned.
     """

@@ -24,7 +24,7 @@ def frame(tab: str) -> Image.Image:
 
 
 def main(out: Path) -> None:
-    """Write the moving picture; raises `ValueError` where it is too large for a README."""
+    """Writes the moving picture; raises `ValueError` where it is too large for a README."""
     tabs = [frame(tab) for tab in TABS]
     frames, durations = [], []
     for now, following in zip(tabs, tabs[1:] + tabs[:1], strict=True):

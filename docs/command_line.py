@@ -131,7 +131,7 @@ def _escaped(text: str) -> str:
 
 
 def write(path: Path) -> None:
-    """Write the list of all commands and options to `path`."""
+    """Writes the list of all commands and options to `path`."""
     path.parent.mkdir(exist_ok=True)
     text = "\n".join(section(name, parser) for name, parser in parsers())
     if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -74,7 +74,7 @@ def relinked(text: str, folder: Path, page: Path) -> str:
 
 
 def write_checkout_pages() -> None:
-    """Copy the files of `CHECKOUT_PAGES` into the manual, with links as seen from there."""
+    """Copies the files of `CHECKOUT_PAGES` into the manual, with links as seen from there."""
     for name, file in CHECKOUT_PAGES.items():
         source, page = HERE.parent / file, HERE / "generated" / f"{name}.md"
         text = relinked(source.read_text(encoding="utf-8"), source.parent, page)
@@ -83,7 +83,7 @@ def write_checkout_pages() -> None:
 
 
 def lead_to_pages(app: Any, name: str, source: list[str]) -> None:
-    """Let a page's link to a file of the checkout lead to the page that is made of it."""
+    """Makes a page's link to a file of the checkout lead to the page that is made of it."""
     page = HERE / f"{name}.md"
     if page.is_file():
         source[0] = relinked(source[0], page.parent, page)
@@ -103,7 +103,7 @@ def markup(text: str) -> str:
 
 
 def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Let Sphinx read our docstrings: indented blocks are shown as they are, everything else is running text."""
+    """Makes Sphinx read our docstrings: indented blocks are shown as they are, everything else is running text."""
     made: list[str] = []
     block = False
     for line in lines:
@@ -119,7 +119,7 @@ def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, l
 
 
 def setup(app: Any) -> None:
-    """Write the pages that come from the code before Sphinx looks for pages."""
+    """Writes the pages that come from the code before Sphinx looks for pages."""
     command_line.write(HERE / "generated" / "options.md")
     fine_tuning_table.write(HERE / "generated" / "fine-tuning.md")
     write_checkout_pages()

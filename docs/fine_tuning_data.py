@@ -15,7 +15,7 @@ VALIDATION_DAYS = ("20230417", "20230424")
 
 
 def main(folder: Path, out: Path) -> None:
-    """Copy both splits' photos and labels into `out`."""
+    """Copies both splits' photos and labels into `out`."""
     document = json.loads((folder / "panoptic.json").read_text(encoding="utf-8"))
     names = sorted(image["file_name"] for image in document["images"])
     splits = {

@@ -40,6 +40,6 @@ def table() -> str:
 
 
 def write(path: Path) -> None:
-    """Write the table to `path`."""
+    """Writes the table to `path`."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(table(), encoding="utf-8")

@@ -65,7 +65,7 @@ class PatientClient(NotebookClient):
 
 
 def prepare(pages: Path) -> None:
-    """Write a page for each notebook, with the outputs of its last run as long as its code cells are the same."""
+    """Writes a page for each notebook, with the outputs of its last run as long as its code cells are the same."""
     pages.mkdir(exist_ok=True)
     for source in SOURCES:
         page, book = pages / source.name, nbformat.read(source, as_version=4)
@@ -82,7 +82,7 @@ def prepare(pages: Path) -> None:
 
 
 def run(pages: Path) -> None:
-    """Run the notebooks from top to bottom and keep the outputs; those that would give the same are left out."""
+    """Runs the notebooks from top to bottom and keeps the outputs; skips those that would give the same."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     tree = hashlib.sha256()
     for layer in ("eovseg", "analysis", "assets/weights"):
@@ -157,7 +157,7 @@ def stamped(book: Any, name: str) -> Any:
 
 
 def stamp() -> None:
-    """Write badge and install cell into every notebook of the checkout."""
+    """Writes badge and install cell into every notebook of the checkout."""
     for source in SOURCES:
         nbformat.write(stamped(nbformat.read(source, as_version=4), source.name), source)
 

@@ -200,7 +200,7 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
 
 
 def use_variant(variant: str) -> str:
-    """What to do with weights of another variant than the given one, on the command line and in Python."""
+    """Advice for weights of another variant than the given one, on the command line and in Python."""
     return f'Use --variant {variant} (in Python, variant="{variant}")'
 
 

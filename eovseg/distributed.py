@@ -5,7 +5,8 @@ In a single process, every function here is a no-op. In a group, all processes m
 
 import atexit
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch import distributed as group
 
+from eovseg.error_log import log_traceback
 from eovseg.errors import ConfigError, EovsegError
 
 # While the main process scores all predictions, the others wait, possibly longer than torch's default of ten minutes.
@@ -25,16 +27,35 @@ def start(device: str | None = None, timeout: timedelta = TIMEOUT) -> None:
     """Joins the process group that the launcher describes in the environment, if any.
 
     Each process uses the accelerator with its local rank, or none if `device` is "cpu". `timeout` is the timeout for
-    waiting for other processes.
+    waiting for other processes. Raises `ConfigError` if the environment is incomplete or the group cannot be joined.
     """
-    if group.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    processes, _ = announced()
+    if group.is_initialized() or processes < 2:
         return
     try:
         from accelerate import PartialState
     except ImportError as error:
         raise ConfigError("Running several processes needs the package accelerate: pip install accelerate.") from error
-    PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timeout)
+    try:
+        PartialState(cpu=device == "cpu" or not torch.accelerator.is_available(), timeout=timeout)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(
+            f"This process cannot join the other processes of WORLD_SIZE={processes} ({reason}). Start them all with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE for a single process."
+        ) from error
     atexit.register(stop)
+
+
+def announced() -> tuple[int, int]:
+    """WORLD_SIZE and RANK, as set by a launcher; 1 and 0 without one. Raises `ConfigError` for invalid values."""
+    texts = [os.environ.get(name, default) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"))]
+    if not (all(text.isdecimal() for text in texts) and int(texts[1]) < int(texts[0])):
+        raise ConfigError(
+            f"The environment has WORLD_SIZE={texts[0]} and RANK={texts[1]}; WORLD_SIZE must be the number of "
+            "processes and RANK from 0 to WORLD_SIZE - 1. Unset both for a single process."
+        )
+    return int(texts[0]), int(texts[1])
 
 
 def stop() -> None:
@@ -62,7 +83,8 @@ def total(tensor: Tensor) -> Tensor:
     """Elementwise sum of `tensor` over the processes, detached."""
     if count() > 1:
         tensor = tensor.detach().clone()
-        group.all_reduce(tensor)
+        with _connected():
+            group.all_reduce(tensor)
     return tensor
 
 
@@ -105,7 +127,8 @@ def copy_from_main(tensors: Sequence[Tensor]) -> None:
     if count() > 1:
         for tensor in tensors:
             values = tensor.detach().contiguous()
-            group.broadcast(values, 0)
+            with _connected():
+                group.broadcast(values, 0)
             tensor.detach().copy_(values)
 
 
@@ -114,7 +137,8 @@ def gather(value: Value) -> list[Value] | None:
     if count() == 1:
         return [value]
     values: list[Any] | None = [None] * count() if is_main() else None
-    group.gather_object(value, values)
+    with _connected():
+        group.gather_object(value, values)
     return values
 
 
@@ -128,7 +152,8 @@ def run_on_main(make: Callable[[], Value]) -> Value:
             answer = [make()]
         except EovsegError as error:
             answer = [error]
-    group.broadcast_object_list(answer, 0)
+    with _connected():
+        group.broadcast_object_list(answer, 0)
     if isinstance(answer[0], EovsegError):
         raise answer[0]
     return answer[0]
@@ -138,6 +163,18 @@ def local_part(items: Sequence[Value]) -> Sequence[Value]:
     """This process's contiguous part of `items`; concatenated in rank order, the parts are `items`."""
     first, last = (len(items) * process // count() for process in (rank(), rank() + 1))
     return items[first:last]
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Raises an `EovsegError` instead of torch's `RuntimeError` if another process has ended or does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EovsegError(
+            f"Process {rank() + 1} of {count()} has lost the connection to the others, probably because one of them "
+            f"failed; see their messages{log_traceback(error)}."
+        ) from error
 
 
 def _device() -> torch.device:

@@ -268,7 +268,7 @@ class Segmenter:
         )
 
     def verdicts(self, decoded: Decoded, false_alarms: float = FALSE_ALARMS) -> tuple[Verdict, ...]:
-        """Which words of a decoded photo are in it, at a rate of false alarms; see `eovseg.advice.thresholds`.
+        """Which words are in a decoded photo, at a given rate of false alarms; see `eovseg.advice.thresholds`.
 
         Raises `ConfigError` for a rate that was not measured.
         """

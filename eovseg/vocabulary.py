@@ -221,7 +221,7 @@ class Vocabulary:
 
     @cached_property
     def is_thing(self) -> np.ndarray:
-        """(K,) bool, True for countable classes."""
+        """(K,) bool, True for things."""
         return _read_only(np.array([entry.is_thing for entry in self.classes], dtype=bool))
 
     def seen(self, training_words: Collection[str]) -> np.ndarray:

@@ -193,7 +193,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(page: Page, session: Session, folder: Path, k: float, view: str) -> dict[str, Any]:
-    """What the endpoint returns; writes a picture of each cell to `folder`."""
+    """The endpoint's answer; writes a picture of each cell to `folder`."""
     layers = kept_layers(page, session)
     found = cells(session, layers, whole_number("k", k, SMALLEST_K, LARGEST_K))
     rows = []

@@ -144,7 +144,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(session: Session, folder: Path, segment: float | None) -> dict[str, Any]:
-    """What the endpoint returns; writes the pictures of the stages to `folder`."""
+    """The endpoint's answer; writes the pictures of the stages to `folder`."""
     choices = followed(session)
     if not choices:
         raise ConfigError(NOTHING)

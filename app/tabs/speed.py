@@ -89,7 +89,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(session: Session, _: Path) -> dict[str, Any]:
-    """What the endpoint returns."""
+    """The endpoint's answer."""
     times = measured(session, RUNS)
     steps = {step: times.of(step) for step in STEPS}
     return {**asdict(times), "total_milliseconds": times.total, "steps": steps}

@@ -236,7 +236,7 @@ def build(page: Page, session: gr.State) -> Tab:
 
 
 def answer(page: Page, session: Session, folder: Path, mode: str) -> dict[str, Any]:
-    """What the endpoint returns; writes both overlays to `folder`."""
+    """The endpoint's answer; writes both overlays to `folder`."""
     found = compare(page, session, mode)
     found.without.overlay().save(folder / "without.png")
     found.with_.overlay().save(folder / "with.png")

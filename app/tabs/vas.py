@@ -72,7 +72,7 @@ COMPARED_WORDS = 12  # of the largest segments, of which the tab opens with the 
 
 @dataclass(frozen=True, eq=False)
 class WordView:
-    """A word on a photo: its maps, their share on its segments, and the pixel (x, y) where the map after is highest."""
+    """A word on a photo: its maps, their share on its segments, and the pixel (x, y) of the maximum after VAS."""
 
     maps: SimilarityMaps
     focus: WordFocus
@@ -276,7 +276,7 @@ def answer(
     y: float | None,
     measure: str = "scaled dot product",
 ) -> dict[str, Any]:
-    """What the endpoint returns; writes the pictures and the maps to `folder`."""
+    """The endpoint's answer; writes the pictures and the maps to `folder`."""
     height, width = session.shown.segment_map.shape
     view = word_view(session, one_word(word or listed_words(session)[0]), measure)
     column = view.peak[0] if x is None else whole_number("x", x, 0, width - 1)

@@ -23,7 +23,7 @@ RUN_MODEL: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always
 
 
 def html_component(elem_id: str, main: bool = False) -> gr.HTML:
-    """An HTML component for the fragments of app/tabs/pieces.py; a tab's `main` one shows that the model runs."""
+    """A component for the fragments of app/tabs/pieces.py; the one with `main` shows when the model is running."""
     return gr.HTML(apply_default_css=False, elem_id=elem_id, elem_classes="tab-body main" if main else "tab-body")
 
 

@@ -28,7 +28,7 @@ BATCHES = (2, 4)
 
 @dataclass(frozen=True)
 class Condition:
-    """What one row measures; `waiting` is OpenMP's wait policy, `batch` the number of photos in a batch."""
+    """The case measured in one row; `waiting` is OpenMP's wait policy, `batch` the number of photos in a batch."""
 
     kind: Literal["busy", "batch"]
     variant: str

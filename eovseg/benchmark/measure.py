@@ -39,8 +39,8 @@ PARTS = ("image", "words", "result")
 
 @dataclass(frozen=True)
 class Case:
-    """What one row measures. The photo has a ratio of 4:3 and a shorter side of `side` pixels, and is not resized;
-    there are `words` classes with one name each."""
+    """The case measured in one row. The photo has a ratio of 4:3 and a shorter side of `side` pixels, and is not
+    resized; there are `words` classes with one name each."""
 
     variant: str
     backend: Backend = "torch"

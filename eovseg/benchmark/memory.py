@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
 def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The output of `python -m module --one POINT` in a new process. Raises `ConfigError` if it fails.
 
-    `environment` has changes to the environment variables of the process.
+    `environment` contains changes to the environment variables of the process.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, "--one", json.dumps(point)],

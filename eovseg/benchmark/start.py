@@ -36,7 +36,7 @@ sys.stderr.write(f"\\n[{seconds:.2f}, {peak_megabytes()}, {str(torch).lower()}]"
 
 
 def starts() -> dict[str, list[str]]:
-    """What is measured, by name: Python code and its arguments."""
+    """The measured cases by name: Python code and its arguments."""
     from eovseg import own_packages
     from eovseg.cli import COMMANDS
 

@@ -199,7 +199,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     def _step_vocabulary(
         self, drawn: Sequence[tuple[int, int]], rng: np.random.Generator
     ) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-        # Classes of the full photos, even if the crop shows none of them: no process needs the views of another.
+        # Classes of the full photos, even those outside the crop, so that no process needs the views of another.
         present = np.zeros(len(self.classes), dtype=bool)
         for source, photo in drawn:
             present[self.sources[source].classes_of(photo)] = True

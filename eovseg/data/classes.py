@@ -61,7 +61,7 @@ class TrainingClasses:
         return {i: self.index(category) for i, category in folder.categories.items()}
 
     def index(self, category: Category) -> int:
-        """The class of a source's category: the COCO class of that name (or spelling, or merge), else a new class.
+        """The class of a source's category: the COCO class of this name (or respelled, or merged), else a new one.
 
         Thing or stuff must match as well: COCO-Stuff's "clothes" is stuff, not a synonym of "person".
         """

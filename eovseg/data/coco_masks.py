@@ -51,7 +51,7 @@ def _checked(polygon: Any, height: int, width: int) -> list[float]:
         raise ValueError("a polygon is not a list of numbers x, y, x, y, …")
     if len(polygon) % 2:
         raise ValueError(f"a polygon has {len(polygon)} numbers, but needs two per point")
-    # Coordinates this far outside are no rounding errors, and rasterising them could exhaust the memory.
+    # Coordinates this far outside are not rounding errors, and rasterising them could exhaust the memory.
     for values, side in ((polygon[::2], width), (polygon[1::2], height)):
         wrong = next((value for value in values if not -side <= value <= 2 * side), None)
         if wrong is not None:

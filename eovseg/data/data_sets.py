@@ -77,7 +77,8 @@ def missing_files(layout: Layout, root: Path, split: str) -> str:
         return problem
     others = [other for other in layout.splits if other != split and not missing_parts(layout, root, other)]
     if others:
-        return f"{missing[0].path} is missing: {missing[0].hint}. The folder has the split {' and '.join(others)}."
+        splits = f"split{'s' if len(others) > 1 else ''} {' and '.join(others)}"
+        return f"{missing[0].path} is missing: {missing[0].hint}. The folder has the {splits}."
     photos, *labels = layout.parts(root, split)
     if "all" in layout.splits and not any(part.path.exists() for part in labels) and any(walk(root)):
         needed = ", ".join(part.path.relative_to(root).as_posix() for part in (photos, *labels))

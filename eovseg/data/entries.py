@@ -11,7 +11,7 @@ LARGEST_NUMBER = 2**31 - 1
 LARGEST_KEY = 2**63 - 1  # of photos and annotations; some tools use hashes as ids
 LARGEST_SEGMENT_ID = 2**24 - 1  # three bytes per PNG pixel
 LONGEST_SIDE = 65_535
-# Of COCO's two formats: a key that only the annotations of this one have, the usual file name, and the data set.
+# For each of COCO's two formats: a key that only its annotations have, the usual file name, and the data set.
 _FORMS = {
     "COCO panoptic": ("segments_info", "panoptic.json", "panoptic-folder"),
     "COCO instances": ("category_id", "instances.json", "coco-instances-folder"),

@@ -63,8 +63,8 @@ class LabelledFolder(ABC):
     `measures` are the tasks that the labels support; `semantic_only` means that segments are class regions, not
     instances; `exhaustive_category_ids` are the classes labelled in every photo (None = all classes);
     `table` is the data set's class list if it is a known one; `unlabelled` lists photos without labels, which are not
-    in `photos`; `instances_without_mask` maps the ids of annotated objects without pixels, as far as they were read, to
-    their photos; `remarks` are further caveats for the evaluation report.
+    in `photos`; `instances_without_mask` maps the annotation ids of the objects without pixels found so far to their
+    photos; `remarks` are further caveats for the evaluation report.
     """
 
     root: Path

@@ -4,8 +4,8 @@ Each line is an entry, `name, synonym: thing`. The sources are, in this order: C
 words, COCO-Stuff, ADE20K with 150 and 847 classes, the LVIS names of `DATA/vocabulary.json`, and ImageNet's classes. A
 class is skipped if an earlier entry contains its label, and a name that several classes share is kept in the first one
 only. COCO's classes come first, sorted by the number of XS's fully labelled training photos that show them, so the
-order is a prior that does not depend on the photo. The result is assets/vocabularies/nouns.txt, beside its rows of XS's
-text encoder; the README there lists the licences.
+order is a prior that does not depend on the photo. The result is assets/vocabularies/nouns.txt, beside its embeddings
+by XS's text encoder; the README there lists the licences.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def _spellings(name: str) -> set[str]:
 
 
 def embed(found: Vocabulary, path: Path) -> None:
-    """Write the rows of XS's text encoder for all names, in half precision, as `eovseg.advice.nouns` reads them."""
+    """Writes the embeddings of all names by XS's text encoder, in half precision, for `eovseg.advice.nouns`."""
     from eovseg.advice.nouns import digest_of
     from eovseg.loading import load
 
@@ -119,7 +119,7 @@ def embed(found: Vocabulary, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; an error the user can act on is printed as one sentence."""
+    """Entry point of the command; returns the exit code."""
     any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.noun_list", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the training sources, for the names of LVIS")

@@ -31,8 +31,8 @@ class TrainingSource:
     the base vocabulary compete for the source's photos; set it to False for a source with a different label space
     ("person or animal"). It is ignored for a data set with another class list. `border` is the width in pixels of the
     unknown ring around "partial" masks. `leave_out` are the identities (`split.photo_identity`) of photos that no
-    source of the run may use. `replaces` takes the source's photos away from all other sources; one without photos left
-    is then not used.
+    source of the run may use. `replaces` removes the source's photos from all other sources, and drops those that have
+    none left.
     """
 
     root: Path

@@ -21,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="see `eovseg data list` (default: detected, for your own folders)",
     )
-    parser.add_argument("--annotations", type=Path, help="panoptic JSON (DATA/panoptic.json)")
-    parser.add_argument("--images", type=Path, help="folder of photos (DATA/images)")
-    parser.add_argument("--panoptic", type=Path, help="folder of id PNGs (DATA/panoptic)")
+    parser.add_argument("--annotations", type=Path, help="panoptic JSON (default: DATA/panoptic.json)")
+    parser.add_argument("--images", type=Path, help="folder of photos (default: DATA/images)")
+    parser.add_argument("--panoptic", type=Path, help="folder of id PNGs (default: DATA/panoptic)")
     parser.add_argument(
         "--split",
-        help="val or train; of an undivided folder all, validation (a fifth) or training (the rest); default: val, or "
-        "all of an undivided folder",
+        help="val or train; for an undivided folder: all, validation (a fifth of it) or training (the rest); default: "
+        "val, or all of an undivided folder",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photos")
     parser.add_argument(
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sweep",
         choices=("ensemble", "thresholds", "best-first"),
-        help="evaluate many settings on cached logits, instead of a report; best-first searches its own settings",
+        help="evaluate many settings on cached logits instead of writing a report; best-first searches "
+        "the settings of that composition",
     )
     parser.add_argument("--out", type=Path, help="folder for CSV, JSON, the table and the counts per photo")
     parser.add_argument(

@@ -5,12 +5,12 @@ It writes tables with 95 % intervals (bootstrap over photos):
 - `suggest.csv`: recall of the true classes among 10 and 20 suggested nouns.
 - `doctor.csv`: how often a true class, deleted from the list of a photo's classes, is among five proposed nouns.
 - `presence.csv`: distinguishing words that are in the photo from others; with `--lvis`, also seen and unseen words of
-  LVIS, with the classes that a photo is known to show and those that it is known not to show as its list.
+  LVIS, where the list of a photo consists of the classes that it is known to show and those that it is known to lack.
 - `absence.csv`: distinguishing regions whose word is not in the list from others.
 - `sets.csv`: how often the words of a segment include the right one (the target is 90 %).
 
-Choices and fits are evaluated on other photos, by halves or in 10 folds. The words are COCO's, all seen in training,
-except those of `--lvis`.
+Choices and fits are evaluated on photos that were not used for them (the other half, or 10 folds). The words are
+COCO's, all seen in training, except those of `--lvis`.
 `--honesty FILE` writes the thresholds fitted on all photos, the file that is placed beside the weights. `--values FILE`
 caches the outputs of the network, which take most of the time, for the next run.
 """

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def presence_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, dict[str, float]]]:
     """Rows by length of list, and the thresholds fitted on all photos, by length.
 
-    Rows have the ROC area, and the false alarms and found words with thresholds fitted on other photos.
+    Rows contain the ROC area, and the false alarms and found words with thresholds fitted on other photos.
     """
     rows: list[Row] = []
     limits: dict[int, dict[str, float]] = {}
@@ -57,7 +57,7 @@ def absence_table(photos: "Sequence[PhotoValues]", alpha: float) -> list[Row]:
 def sets_table(photos: "Sequence[PhotoValues]", alpha: float) -> tuple[list[Row], dict[int, float]]:
     """Rows by length of list, and the thresholds fitted on all photos, by length.
 
-    Rows have the coverage and the number of the words of segments, with thresholds fitted on other photos.
+    Rows contain the coverage and the number of words per segment, with thresholds fitted on other photos.
     """
     rows: list[Row] = []
     limits: dict[int, float] = {}

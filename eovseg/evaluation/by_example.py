@@ -1,4 +1,4 @@
-"""`python -m eovseg.evaluation.by_example FOLDER --vocabulary WORDS --out FILE.csv`: words by example against words.
+"""`python -m eovseg.evaluation.by_example FOLDER -v WORDS --out FILE.csv`: compares words by example with words.
 
 It uses the unseen classes of a folder that occur in several photos. Each photo is evaluated with examples from other
 photos only: 1, 3 or 5 masks per class, from as many different photos as possible. Three lists are compared on the same

@@ -1,6 +1,6 @@
 """`python -m eovseg.evaluation.calibrate REPORT`: fits a calibration, from segment scores to the share that is right.
 
-It uses the scores of a report of `eovseg evaluate --out`. Its photos must be those on which settings are chosen, never
+It uses the scores in a report of `eovseg evaluate --out`. The photos must be those on which settings are chosen, never
 those that numbers are reported for. The model is logit(share right) = slope x logit(score) + bias (Platt 1999), fitted
 by maximum likelihood. The slope is positive, so the order of scores does not change.
 """

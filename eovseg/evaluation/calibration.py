@@ -1,4 +1,4 @@
-"""Reliability of segment scores (ECE), and detection of segments that none of the words fits."""
+"""Reliability of segment scores (ECE), and detection of segments that fit none of the words."""
 
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, count: np.nda
 def absence_curve(void_probability: np.ndarray, absent: np.ndarray) -> AbsenceCurve:
     """ROC curve of `void_probability` (n,) as a prediction that the true word of a segment is `absent` (n,) bool.
 
-    Raises `DataError` if lengths differ or for NaN.
+    Raises `DataError` if lengths differ or a probability is NaN.
     """
     void_probability, absent = np.asarray(void_probability, dtype=np.float64), np.asarray(absent, dtype=bool)
     if void_probability.shape != absent.shape or void_probability.ndim != 1:

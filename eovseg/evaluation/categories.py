@@ -84,7 +84,7 @@ def class_of_category(
     if unmapped and not (ignore_unmapped and mapped):
         names = sorted(unmapped)
         listed = ", ".join(names[:SHOWN_CATEGORIES]) + (", …" if len(names) > SHOWN_CATEGORIES else "")
-        raise DataError(  # with `ignore_unmapped`, nothing is left
+        raise DataError(  # with `ignore_unmapped`, only if no category has a class
             f"{len(names)} of {len(categories)} categories have no class in the vocabulary: {listed}; "
             "add these words"
             + ("." if ignore_unmapped else ", or treat the categories as unlabelled (--ignore-unmapped).")

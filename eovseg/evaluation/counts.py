@@ -61,7 +61,7 @@ class VoidScore(NamedTuple):
 
 
 class RegionMasks(NamedTuple):
-    """Which masks reach a true region of the size group `group` (`mask_recall.GROUPS`)."""
+    """Which masks match a true region of the size group `group` (`mask_recall.GROUPS`)."""
 
     group: int
     kernel: bool

@@ -181,9 +181,9 @@ def evaluate(
     """Evaluates a predictor on photos of a folder, running the network once per photo.
 
     `tasks` defaults to all tasks that the folder's labels support; missing `settings` are those of the model. `extras`:
-    "true masks" scores the classifiers on the true regions, "absent words" decodes each photo two more times with half
-    of its own words omitted, "mask recall" counts the true segments that masks reach, "cost" measures the first photo,
-    and "evidence" stores the verdict on each segment for `eovseg.evaluation.html_report`.
+    "true masks" scores the classifiers on the true regions, "absent words" decodes each photo twice more, each time
+    without half of its own words, "mask recall" counts the true segments that masks match, "cost" measures the first
+    photo, and "evidence" stores the verdict on each segment for `eovseg.evaluation.html_report`.
     `progress(done, total)` is called after each photo. Several processes divide the photos, and all return the complete
     report. Raises the errors of `Evaluator`.
     """

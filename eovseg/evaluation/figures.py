@@ -169,7 +169,7 @@ def _class_precision(matches: Sequence[tuple[int, ClassMatches]], weights: np.nd
         true = np.cumsum(drawn * hit, axis=2)
         total = true + np.cumsum(drawn * miss, axis=2)
         precision = true / np.maximum(total, 1)
-        precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]  # maximum at this recall or more
+        precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]  # maximum at this or a higher recall
         with np.errstate(invalid="ignore", divide="ignore"):
             recall = true / truths[rows, None, None]
         passed = np.searchsorted(_RECALLS, recall, side="right")

@@ -1,6 +1,6 @@
-"""Mask recall: how many true segments some mask reaches, before and after composition into one map.
+"""Mask recall: the share of true segments that a mask matches, before and after composition into one map.
 
-A mask reaches a true segment if their IoU is above 0.5 at the photo's own size, as for PQ; unlabelled pixels of the
+A mask matches a true segment if their IoU is above 0.5 at the photo's own size, as for PQ; unlabelled pixels of the
 truth are ignored, and crowds do not count as segments. A kernel's mask consists of the pixels with a logit above 0, and
 its name is the best word of the ensemble, ignoring void.
 """
@@ -30,7 +30,7 @@ SHARES = {
 
 @dataclass(frozen=True)
 class MaskRecall:
-    """Shares in [0, 1] of `segments` true segments that are reached; NaN if there are none.
+    """Shares in [0, 1] of the `segments` true segments that are matched; NaN if there are none.
 
     `kernel`: by any kernel's mask; `named_kernel`: by that of a kernel with the right name; `segment` and
     `named_segment`: by a segment of the panoptic result, with any name and with the right one.
@@ -65,7 +65,7 @@ def share_name(share: str, group: str) -> str:
 def region_masks(
     decoded: Decoded, log_probabilities: torch.Tensor, truth: Truth, result: Result, is_thing: np.ndarray
 ) -> list[RegionMasks]:
-    """Which true segments of a photo its kernels and its panoptic `result` reach.
+    """Which true segments of a photo are matched by its kernels and by its panoptic `result`.
 
     `log_probabilities` (Q, K+1) are those of the kernels, void last, from `Predictor.log_probabilities`.
     """
@@ -73,15 +73,15 @@ def region_masks(
     if not ids:
         return []
     shared, kernel_area, true_area = _kernel_overlap(decoded, truth.segment_map, ids)
-    reached = 2 * shared > kernel_area[None] + true_area[:, None] - shared  # IoU above 0.5, without rounding
+    matched = 2 * shared > kernel_area[None] + true_area[:, None] - shared  # IoU above 0.5, without rounding
     names = log_probabilities[:, :-1].argmax(-1).cpu().numpy()
     classes = np.array([truth.classes[i] for i in ids])
-    named = reached & (names[None] == classes[:, None])
+    named = matched & (names[None] == classes[:, None])
     found = _found_by_segments(result, truth, ids)
     share = true_area / truth.segment_map.size
     return [
         RegionMasks(
-            _group(bool(is_thing[classes[k]]), share[k]), bool(reached[k].any()), bool(named[k].any()), *found[k]
+            _group(bool(is_thing[classes[k]]), share[k]), bool(matched[k].any()), bool(named[k].any()), *found[k]
         )
         for k in range(len(ids))
     ]
@@ -119,7 +119,7 @@ def _kernel_overlap(
 
 
 def _found_by_segments(result: Result, truth: Truth, ids: Sequence[int]) -> list[tuple[bool, bool]]:
-    """For each true segment, whether a segment of the result reaches it, and whether one of its own class does."""
+    """For each true segment, whether a segment of the result matches it, and whether one of its own class does."""
     pairs = shared_pixels(result.segment_map, truth.segment_map)
     classes = {segment.id: segment.class_id for segment in result.segments}
     true_area: dict[int, int] = {}

@@ -34,7 +34,7 @@ class Regions:
         return [NamedRegion(*row) for row in zip(labels.tolist(), *ranks, strict=True)]
 
     def without_words(self, kept: DecodedPhoto) -> list[VoidScore]:
-        """Void probabilities with every other class of the photo omitted, and with the rest of its classes omitted."""
+        """Void probabilities without half of the photo's classes, and without the other half."""
         segments, grid = _true_masks(kept)
         present = sorted({kept.truth.classes[i] for i in segments})
         rows: list[VoidScore] = []
@@ -49,7 +49,7 @@ class Regions:
         return rows
 
     def masks(self, kept: DecodedPhoto, result: Result) -> list[RegionMasks]:
-        """Which true regions the kernels and the panoptic `result` of a photo reach."""
+        """Which true regions of a photo are matched by its kernels and by its panoptic `result`."""
         rule = self.rule
         scores = self.predictor.log_probabilities(
             kept.decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble

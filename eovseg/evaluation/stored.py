@@ -91,7 +91,7 @@ def check_same(report: "Report", photos: Collection[str], labels: Sequence[str],
             f"{len(labels)}; both must have the same classes in the same order."
         )
     if (report.is_thing != is_thing).any():
-        raise DataError("Thing and stuff differ between the two reports; both must have the same classes.")
+        raise DataError("The two reports differ in which classes are things; both must have the same things and stuff.")
 
 
 def compare(here: "Report", there: "Report") -> list[dict[str, Any]]:

@@ -80,11 +80,11 @@ def search(
     start: Settings,
     parts: Sequence[Sequence[Mapping[str, Any]]] = BEST_FIRST,
 ) -> list[SweepRow]:
-    """Coordinate search: optimises one part of the settings after the other, with the others fixed.
+    """Coordinate search: optimises one part of the settings at a time, with the others fixed.
 
-    All combinations of `parts` would be thousands of settings; this search composes each photo about 30 times per
-    round, and stops after a round without improvement. Returns the rows in the order in which they were tried, `start`
-    first; the best one is among them. Other arguments are those of `sweep`.
+    Trying all combinations of `parts` would take thousands of settings; this search composes each photo about 30 times
+    per round and stops after a round without improvement. Returns the rows in the order in which they were tried,
+    `start` first; the best one is among them. Other arguments are those of `sweep`.
     """
     best = start
     tried = {row.settings: row for row in sweep(predictor, photos, vocabulary, [start])}

@@ -21,8 +21,8 @@ CLASSIFIERS = ("in-vocabulary", "out-of-vocabulary", "ensemble")
 def masks_on_grid(masks: np.ndarray, features: ImageFeatures) -> Tensor:
     """True masks (M, H, W) bool of a photo on the network's mask grid: (M, h, w) bool at stride 4 of the padded input.
 
-    A cell belongs to a mask that covers more than half of it. A mask that covers no cell by half gets all cells that it
-    touches.
+    A cell belongs to a mask that covers more than half of it. A mask for which there is no such cell gets all cells
+    that it touches.
     """
     height, width = features.image_size
     padded_height, padded_width = features.padded_size

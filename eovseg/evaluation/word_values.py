@@ -1,7 +1,7 @@
 """The network's outputs for labelled photos with several word lists, as input of `eovseg.evaluation.advice`.
 
-The lists of a photo are COCO's 133 classes; these without every other class of the photo, and without the rest of its
-classes, as with `eovseg evaluate --absent-words`; and the classes of the photo with random others, 60 and 20 in total.
+The lists of a photo are COCO's 133 classes; the same without half of the photo's classes, and without the other half,
+as with `eovseg evaluate --absent-words`; and the photo's classes with random others, 60 and 20 in total.
 """
 
 import pickle

@@ -58,7 +58,7 @@ class FastDecoderLayer(DecoderLayer):
         wanted: RequestedOutputs,
         hidden: Tensor | None = None,
     ) -> FastLayerOutput:
-        """Like the plain version, after the layer `before`; `hidden` (Q, Q) bool masks pairs in the self-attention."""
+        """Like the plain layer, given the output of the one `before`; `hidden` (Q, Q) bool masks pairs of kernels."""
         known = (before.inside,) if isinstance(self.interaction, DDAInteraction) else ()
         kernels = self.interaction(before.kernels, pixels, before.mask_logits, *known)
         attended, attention = self.self_attention(

@@ -1,6 +1,6 @@
-"""The network's halves and text encoder as modules with only tensors as inputs and outputs, for other engines.
+"""The network's halves and text encoder as modules with only tensors as inputs and outputs.
 
-These compile, convert or export them. The results are those of the network.
+Other engines compile, convert or export them. The results are those of the network.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ It replaces only the network part of `EOVSeg.encode_image`; words, decoder and s
 
 import hashlib
 import os
+import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     is not installed, for multi-scale networks, and if outputs differ too much from torch's float32: by more than
     `TOLERANCE`, or with bfloat16 by more than `BFLOAT16_SHARE` times the error of torch's own bfloat16.
     """
-    openvino = _package()
+    openvino = package()
     if network.config.scales == "multi":
         raise ConfigError("The backend 'openvino' does not support multi-scale networks; use backend 'torch'.")
     half = _ChannelsLast(network).eval()
@@ -77,7 +78,10 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     return made
 
 
-def _package() -> ModuleType:
+def package() -> ModuleType:
+    """The package openvino, without its telemetry; raises `ConfigError` if it is not installed."""
+    # Its converter would report each use to Google Analytics, from a process that may outlive this one.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
@@ -113,7 +117,7 @@ def _keep(openvino: ModuleType, model: Any, path: Path) -> None:
 def _digest(network: EOVSeg) -> str:
     """Digest of the format, OpenVINO's version, the configuration and all weights of the image half."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{FORMAT} {_package().__version__} {network.config.to_dict()}".encode())
+    digest.update(f"{FORMAT} {package().__version__} {network.config.to_dict()}".encode())
     for name, tensor in _weights(network).items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -28,7 +28,7 @@ class Format:
     shared: tuple[str, Callable[["Vocabulary"], bytes]] | None = None
 
 
-# Other files of a result, and the ends of their names.
+# Other files of a result, and the endings of their names.
 FILES = {
     "overlay": "overlay.png",
     "panoptic-png": "panoptic.png",

@@ -76,7 +76,7 @@ def edge_polygons(mask: np.ndarray) -> list[Polygon]:
 
 
 def centre_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """The parts of a mask (H, W) bool as outlines (n, 2) x, y from pixel to pixel, for readers that fill outlines too.
+    """The parts of a mask (H, W) bool as outlines (n, 2) x, y through pixel centres, for readers that also fill them.
 
     Each hole is joined to the outline above it by a cut of zero width, traversed down and up again (a "keyhole"), so
     that each part is one outline. Pixels that touch at a corner belong to the same part. Parts of one or two pixels

@@ -142,7 +142,7 @@ class EfficientNetLite2Extractor(nn.Module):
         return TowerFeatures(levels, self.joint_map(levels, dense))
 
     def joint_map(self, levels: tuple[Tensor, ...], dense: Tensor) -> Tensor:
-        """What the joint space pools: `dense` (B, 1280, H/32, W/32), or with `fine` (B, 1664, H/16, W/16)."""
+        """The map that the joint space pools: `dense` (B, 1280, H/32, W/32), or with `fine` (B, 1664, H/16, W/16)."""
         return fine_map(levels, dense) if self.fine else dense
 
     def embed_masks(self, dense: Tensor, mask_logits: Tensor) -> Tensor:

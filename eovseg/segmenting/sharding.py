@@ -30,9 +30,15 @@ class Shard:
         return cls(int(first) - 1, int(second))
 
     def in_launcher(self) -> "Shard":
-        """This part divided among the processes started by torchrun or `accelerate launch`."""
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        rank = int(os.environ.get("RANK", "0"))
+        """This part divided among the processes started by torchrun or `accelerate launch`.
+
+        Raises the `ConfigError` of `eovseg.distributed.announced`.
+        """
+        if "WORLD_SIZE" not in os.environ:
+            return self  # without the slow import of torch
+        from eovseg import distributed
+
+        processes, rank = distributed.announced()
         return Shard(self.number * processes + rank, self.count * processes, rank)
 
     @property

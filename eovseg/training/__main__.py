@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--dataset", choices=DATA_SET_NAMES, help="default: detected, for your own folders")
     data.add_argument("--also", type=Path, metavar="FOLDER", help="additional COCO panoptic folder (pseudo_labels)")
     data.add_argument("--also-share", type=float, default=0.25, help="share of that folder in a batch (default: 0.25)")
-    data.add_argument("--split", help="default: train, or all for an unsplit folder")
+    data.add_argument("--split", help="default: train, or all for an undivided folder")
     data.add_argument("--vocabulary", help="training classes: preset, file or words (default: those of the data)")
     data.add_argument(
         "--validate",

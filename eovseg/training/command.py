@@ -129,7 +129,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def check_output(arguments: argparse.Namespace, chosen: TrainConfig) -> str:
-    """What to tell the user about the run to resume, or "".
+    """A sentence for the user about the run to resume, or "".
 
     Raises `ConfigError` for the folder of another variant, and for one with checkpoints without --resume.
     """
@@ -140,7 +140,7 @@ def check_output(arguments: argparse.Namespace, chosen: TrainConfig) -> str:
             "continue, or choose another --output."
         )
     if not found:
-        weights = f"{', '.join(arguments.start_parts or ['the weights'])} of {arguments.start}"
+        weights = f"{', '.join(arguments.start_parts or ['the weights'])} from {arguments.start}"
         weights = weights if arguments.start else "untrained weights (only the encoders are pretrained)"
         first = f"{output} has no checkpoint yet, so the run starts from step 0 with {weights}."
         return first if arguments.resume else ""

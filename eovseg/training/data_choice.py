@@ -103,7 +103,7 @@ def _whole(folder: LabelledFolder, vocabulary: Vocabulary | None) -> MeasuredPho
 
 
 def _training_split(layout: Layout, root: Path) -> str:
-    """The training split, or "all" for a folder without splits."""
+    """The training split, or "all" for an undivided folder."""
     return _present(layout, root, ("train", "all")) or "train"
 
 

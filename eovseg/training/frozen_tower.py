@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from eovseg.fast.openvino import package
 from eovseg.fast.towers import TowerOutput
 
 
@@ -12,8 +13,7 @@ class FrozenTower:
     """`encoder` compiled for one batch shape; returns None for other shapes, which the caller runs in torch."""
 
     def __init__(self, encoder: nn.Module, shape: tuple[int, int, int, int]) -> None:
-        import openvino
-
+        openvino = package()
         flat = _Flat(encoder).eval()
         with torch.no_grad():
             model = openvino.convert_model(torch.export.export(flat, (torch.zeros(shape),)))

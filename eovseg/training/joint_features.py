@@ -123,7 +123,7 @@ def random_view(
 
 
 def dense_map(encoder: PhotoFeatures, image: np.ndarray) -> Tensor:
-    """What the joint space pools, (F, h, w) float32, of an image (H, W, 3) uint8, zero-padded to multiples of 32."""
+    """The map that the joint space pools, (F, h, w) float32, of a zero-padded image (H, W, 3) uint8."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     height, width = pixels.shape[-2:]
     pixels = F.pad((pixels - PIXEL_MEAN) / PIXEL_STD, (0, -width % STRIDE, 0, -height % STRIDE))

@@ -72,7 +72,7 @@ def unseen_test(regions: Regions, folder: PanopticFolder, seen: Vocabulary, enco
     unseen = [
         c.id for c in folder.categories.values() if c.name.lower() not in known and names[c.id].lower() not in known
     ]
-    # COCO classes with other spellings ("scissors", "remote") have ids below 201 and are seen, too.
+    # COCO classes with other spellings ("scissors", "remote") have ids below 201 and are also seen.
     unseen = [i for i in unseen if i > 200]
     keep = np.isin(regions.category_ids, unseen)
     position = {category: index for index, category in enumerate(unseen)}

@@ -110,7 +110,7 @@ class Trainer:
         self._words: dict[str, Tensor] = {}
 
     def _use_openvino(self) -> None:
-        """Runs XS's frozen image encoder with OpenVINO on CPUs: no gradients needed, and equal up to rounding."""
+        """Runs XS's frozen image encoder, which needs no gradients, with OpenVINO on CPUs; equal up to rounding."""
         extractor = getattr(self.network, "feature_extractor", None)
         wanted = self.config.openvino and self.device.type == "cpu" and available()
         if not wanted or not isinstance(extractor, FastLite2Extractor):

@@ -35,7 +35,7 @@ class ShownPhoto:
 class Monitor:
     """Writes a run's scalars as TensorBoard events and the segments of a few photos as PNG files, all below `output`.
 
-    The event file is opened at the first value and overrides what an interrupted run wrote from this step on. If
+    The event file is opened at the first value and replaces what an interrupted run wrote from this step on. If
     TensorBoard is not installed, prints a note and writes only the PNG files.
     """
 

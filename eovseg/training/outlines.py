@@ -2,8 +2,8 @@
 
 Objects come from the boxes of a detector, a JSON file in the format of COCO's detection results, or else from the boxes
 around the model's own things. Each becomes the mask that Segment Anything finds for it. The model's stuff segments keep
-their names; their outlines are replaced where Segment Anything, asked with points inside a segment, finds nearly the
-same region.
+their names; their outlines are replaced where Segment Anything, prompted with points inside a segment, finds nearly
+the same region.
 """
 
 import json
@@ -23,9 +23,9 @@ from eovseg.errors import ConfigError, DataError
 from eovseg.model.config import IMAGENET_MEAN, IMAGENET_STD
 
 SIDE = 1024  # longer side of the encoder's input in pixels
-LEAST_QUALITY = 0.75  # IoU that Segment Anything predicts for its own mask
+LEAST_QUALITY = 0.75  # minimum IoU that Segment Anything predicts for its own mask
 SAME_REGION = 0.6  # minimum IoU of a stuff segment with the mask that replaces its outline
-SAME_OBJECT = 0.7  # of two masks with a higher IoU, that of the lower score is dropped
+SAME_OBJECT = 0.7  # of two masks with a higher IoU, the one with the lower score is dropped
 SMALLEST_OBJECT = 40  # pixels
 SMALLEST_REGION = 200  # pixels
 POINTS = 3  # inside a stuff segment
@@ -89,7 +89,7 @@ class SegmentAnything:
             raise DataError(f"{decoder} is not a decoder of Segment Anything: it has no input {sorted(missing)[0]}.")
 
     def read(self, pixels: np.ndarray) -> None:
-        """Encodes a photo (H, W, 3) uint8, about which `mask` is asked."""
+        """Encodes the photo (H, W, 3) uint8 that the next calls of `mask` refer to."""
         self._size = pixels.shape[:2]
         self._scale = SIDE / max(self._size)
         height, width = self._inner = (round(self._size[0] * self._scale), round(self._size[1] * self._scale))
@@ -151,12 +151,12 @@ def outlined(
 
 
 def stuff_regions(ids: np.ndarray, categories: Sequence[Category]) -> list[tuple[np.ndarray, int]]:
-    """The stuff among segments `ids` (H, W), whose categories are listed from id 1 on: masks and category ids."""
+    """Masks and category ids of the stuff among the segments `ids` (H, W); `categories` starts with that of id 1."""
     return [(ids == number, one.id) for number, one in enumerate(categories, start=1) if not one.is_thing]
 
 
 def thing_boxes(ids: np.ndarray, categories: Sequence[Category]) -> list[Box]:
-    """The boxes around the things among segments `ids` (H, W), whose categories are listed from id 1 on."""
+    """The boxes around the things among the segments `ids` (H, W); `categories` starts with that of id 1."""
     found = []
     for place, one in zip(find_objects(ids), categories, strict=False):
         if one.is_thing and place is not None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eovseg.training.outlines import Box, SegmentAnything
 
 SMALLEST_AREA = 200  # pixels
+SETTINGS_FILE = "settings.json"
 LabelledSegment = tuple[int, int, bool]  # id, category, whether it is a crowd
 
 
@@ -252,6 +253,8 @@ def run(options: argparse.Namespace) -> None:
     if options.coco:
         for photo in photos:
             coco_id(photo.name)
+    settings = _settings(options)
+    check_output(options.output, settings)
     outlines = SegmentAnything(*options.outlines) if options.outlines else None
     boxes = read_boxes(options.boxes, options.box_score) if options.boxes else None
     labels = PseudoLabels(options.output, coco=options.coco, complete=folder, outlines=outlines, boxes=boxes)
@@ -262,6 +265,7 @@ def run(options: argparse.Namespace) -> None:
         )
     left = [photo for photo in photos if photo.name not in labels.done]
     predictor = chosen_model(options)
+    write_atomically(options.output / SETTINGS_FILE, json.dumps(settings, indent=1) + "\n")
     for photo in tqdm(left, unit="photo", disable=None):
         labels.add(photo, predictor, options.overlap, options.score)
     labels.finish()
@@ -269,6 +273,43 @@ def run(options: argparse.Namespace) -> None:
     segments = sum(len(row["segments"]) for row in rows)
     share = sum(row["labelled"] for row in rows) / max(1, len(rows))
     print(f"{options.output}: {len(rows)} photos, {segments} segments, {share:.1%} of the pixels labelled")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that affects the labels of a photo; files by name and SHA-256."""
+    from eovseg.checkpoints import default_checkpoint, file_digest
+
+    def identity(file: Path | None) -> str | None:
+        return f"{file.name} (SHA-256 {file_digest(file)[:12]}…)" if file and file.is_file() else None
+
+    return {
+        "weights": identity(options.checkpoint or default_checkpoint(options.variant or "xs")),
+        "dtype": options.dtype,
+        "overlap": options.overlap,
+        "score": options.score,
+        "complete": options.complete,
+        "outlines": [identity(file) for file in options.outlines or ()],
+        "boxes": identity(options.boxes),
+        "box_score": options.box_score if options.boxes else None,
+    }
+
+
+def check_output(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` if the labels in `folder` were made with other settings."""
+    from eovseg.training.config import differences
+
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        return
+    try:
+        before = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}). Choose another --output.") from error
+    if changes := differences(before, settings):
+        raise ConfigError(
+            f"{folder} was made with other settings: {changes}. Use its settings to continue, or choose another "
+            "--output."
+        )
 
 
 if __name__ == "__main__":

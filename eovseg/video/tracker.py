@@ -128,7 +128,7 @@ class _Track:
         else:
             if not self.hidden:
                 self._update_speed((shape.places - self.shape.places) / (self.missed + 1))
-            late = 0.0 if self.hidden >= memory else _DECAY * self.area  # accept a lasting smaller area
+            late = 0.0 if self.hidden >= memory else _DECAY * self.area  # a smaller area that lasts is accepted
             self.shape, self.hidden, self.area = shape, 0, max(float(shape.area), late)
         self.missed = 0
         self.seen += 1

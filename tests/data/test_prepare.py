@@ -212,7 +212,7 @@ SCENE = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
         ("ade20k", trees.ade20k_release, lambda r: (r / ADE / "annotations/validation/ADE_val_00000002.png").unlink(),
          r"ADE_val_00000002.png is missing"),
         ("ade20k", trees.ade20k_release, _two_classes,
-         r"ADE_val_00000001.png: instance 1 has the classes \[4, 9\]; one from 1 to 100"),
+         r"ADE_val_00000001.png: instance 1 has the classes \[4, 9\]; it needs one class from 1 to 100"),
         ("ade20k", trees.ade20k_release, lambda r: trees.photo(r / ADE_PHOTO, (9, 9)),
          r"annotations.validation.ADE_val_00000001.png is 24x16 pixels, but its data set says 9x9"),
         ("ade20k", trees.ade20k_release,

@@ -143,7 +143,7 @@ def test_errors_are_reported_before_the_run(
     monkeypatch.setattr(command, "evaluate", lambda *_, **__: pytest.fail("the evaluation has started"))
     capsys.readouterr()
     for more, message in (
-        (["--against", str(tmp_path / "earlier")], "Thing and stuff differ between the two reports;"),
+        (["--against", str(tmp_path / "earlier")], "The two reports differ in which classes are things;"),
         (["--out", str(tmp_path / "file")], "file: File exists."),
     ):
         assert main([str(panoptic_folder), *options, *more]) == 1

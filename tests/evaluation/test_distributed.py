@@ -81,6 +81,24 @@ def by_command(root: Path, out: Path) -> list[str]:
     return texts
 
 
+def on_a_bad_photo(root: Path) -> tuple[int, str]:
+    loading.load = lambda *_: untrained()  # type: ignore[assignment]
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main([str(root), "--vocabulary", "circle; square; triangle; floor: stuff; wall: stuff"])
+        distributed.stop()  # as at exit
+    return code, errors.getvalue()
+
+
+def test_a_bad_photo_of_one_process_ends_each_with_a_sentence(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "shapes", photos=2, size=64)
+    photo = sorted((root / "images").iterdir())[0]
+    photo.write_bytes(photo.read_bytes()[:200])
+    first, second = in_two_processes(on_a_bad_photo, root)
+    assert first[0] == second[0] == 1
+    assert f"{photo.name} is damaged" in first[1] and "Process 2 of 2 has lost the connection" in second[1]
+    assert first[1].count("\n") == second[1].count("\n") == 1
+
+
 def test_only_the_main_process_prints_and_writes(tmp_path: Path) -> None:
     root = write_shapes(tmp_path / "shapes", photos=3, size=64)
     first, second = in_two_processes(by_command, root, tmp_path / "out")

@@ -183,5 +183,5 @@ def test_other_photos_or_classes_are_refused(report: Report, folder: PanopticFol
         stored.compare(one, report)
     with pytest.raises(DataError, match=r"has 4 classes \(own words\) and this one 3"):
         stored.compare(replace(report, labels=report.labels[:3]), report)
-    with pytest.raises(DataError, match="Thing and stuff differ"):
+    with pytest.raises(DataError, match="differ in which classes are things"):
         stored.compare(replace(report, is_thing=~report.is_thing), report)

@@ -1,5 +1,7 @@
 """Training in two processes against training in one: steps, bad steps, and an interrupted and resumed run."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from eovseg import distributed
 from eovseg.data.batches import Target, TrainingBatch
-from eovseg.errors import DataError
+from eovseg.errors import ConfigError, DataError, exit_code
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.training import checkpointing
@@ -183,6 +185,50 @@ def with_a_bad_photo(folder: Path) -> list[int]:
 def test_a_bad_loss_on_one_process_skips_the_step_on_both(tmp_path: Path) -> None:
     assert in_two_processes(with_a_bad_photo, tmp_path) == [[1, 5], [1, 5]]
     assert [json.loads(line)["skipped"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [0] + 5 * [1]
+
+
+def with_a_bad_file(folder: Path, bad: int) -> tuple[int, str]:
+    def failing(indices: range) -> Iterable[TrainingBatch]:
+        for index, batch in zip(indices, tiny_stream(indices), strict=True):
+            if index == 1 and distributed.rank() == bad:
+                raise DataError("a.jpg is damaged.")
+            yield batch
+
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = exit_code(lambda: tiny_trainer(folder, failing).run() and 0)
+        distributed.stop()  # as at exit
+    return code, errors.getvalue().rpartition("\r")[2]  # without the progress bar
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_bad_file_of_one_process_ends_each_with_a_sentence(tmp_path: Path, bad: int) -> None:
+    answers = in_two_processes(with_a_bad_file, tmp_path, bad)
+    assert answers.pop(bad) == (1, "a.jpg is damaged.\n")
+    ((code, errors),) = answers
+    assert code == 1
+    assert (
+        errors.startswith(f"Process {2 - bad} of 2 has lost the connection to the others") and errors.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two and RANK=0; WORLD_SIZE must be"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "WORLD_SIZE=2 and RANK=2; WORLD_SIZE must be"),
+        (
+            {"WORLD_SIZE": "2"},
+            "cannot join the other processes of WORLD_SIZE=2 .*MASTER_ADDR.* Start them all with torchrun",
+        ),
+    ],
+)
+def test_a_wrong_environment_is_refused(values: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        distributed.start("cpu")
 
 
 def tools() -> dict[str, Any]:

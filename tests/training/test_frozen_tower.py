@@ -1,6 +1,9 @@
 """The frozen image encoder in OpenVINO: the same features for one shape; torch handles other shapes."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import torch
 
@@ -21,3 +24,10 @@ def test_openvino_gives_the_encoders_own_features() -> None:
         assert (found - wanted).abs().max() < 1e-4 * (wanted.max() - wanted.min())
     assert program(torch.zeros(1, 3, 64, 96)) is None
     assert extractor(torch.zeros(1, 3, 64, 96)).dense.shape == (1, 1280, 2, 3)
+
+
+def test_openvino_does_not_report_its_use() -> None:
+    code = (
+        "import sys; from eovseg.fast.openvino import package; package(); assert not sys.modules['openvino_telemetry']"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -105,6 +105,31 @@ def test_the_folder_is_coco_panoptic_continues_and_trains(
         choose_data(output, also=output, also_share=1.5)
 
 
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [
+        (["--score", "0.3"], "score 0.3 (was 0.1)."),
+        (["--checkpoint", "other.safetensors"], 'weights "other.safetensors (SHA-256 '),
+    ],
+)
+def test_a_folder_made_with_other_settings_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    option: list[str], change: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eovseg.loading.load", lambda *_: Teacher())
+    Path("other.safetensors").write_bytes(b"other weights")
+    command = [str(photos), "--output", "labels"]
+    assert main([*command, "--limit", "1"]) == 0
+    assert main([*command, *option]) == 1
+    error = capsys.readouterr().err
+    assert f"labels was made with other settings: {change}" in error and "another --output" in error
+    assert len(PanopticFolder(Path("labels")).photos) == 1
+    Path("labels/settings.json").write_text("[1]")
+    assert main(command) == 1
+    assert "settings.json cannot be read" in capsys.readouterr().err
+
+
 def test_two_photos_of_one_stem_keep_their_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

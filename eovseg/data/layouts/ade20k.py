@@ -94,7 +94,9 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
             kinds = np.unique(objects[..., 0][mask]).tolist()
             if len(kinds) > 1 or not 1 <= kinds[0] <= len(things):
                 path = instances / f"{stem}.png"
-                raise DataError(f"{path}: instance {instance} has the classes {kinds}; one from 1 to 100 is needed.")
+                raise DataError(
+                    f"{path}: instance {instance} has the classes {kinds}; it needs one class from 1 to 100."
+                )
             segments.append(segment_record(len(segments) + 1, things[kinds[0] - 1], mask))
             ids[mask] = len(segments)
         image = {"id": stem, "file_name": f"{stem}.jpg", "width": width, "height": height}

@@ -37,7 +37,7 @@ function svg(tag, values = {}, text) {
   return node;
 }
 
-// The photos that a link selects: a condition on a photo, stored in the URL so that it can be bookmarked.
+// A link selects photos by a condition, which is stored in the URL so that it can be bookmarked.
 const address = (values) => "#" + new URLSearchParams(values);
 const asked = () => new URLSearchParams(location.hash.slice(1));
 
