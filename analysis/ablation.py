@@ -24,6 +24,7 @@ from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 Change = Literal["same", "renamed", "reshaped", "gone", "new"]
+MATCH_IOU = 0.5  # a segment's counterpart overlaps it at least as much
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -71,7 +72,7 @@ class SegmentChange:
 
 
 def compare_results(
-    first: Result, second: Result, match_iou: float = 0.5, same_iou: float = 0.9
+    first: Result, second: Result, match_iou: float = MATCH_IOU, same_iou: float = 0.9
 ) -> list[SegmentChange]:
     """Matches the segments of two results of one photo by overlap, regardless of class, and classifies each change.
 

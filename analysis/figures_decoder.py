@@ -50,7 +50,7 @@ def router_figure(rows: Sequence[RouterRow]) -> Figure:
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     axes: np.ndarray = figure.subplots(1, 2)
     panels = (
-        (axes[0], "channels with spatial > mask", (("spatial_share", "", INK),)),
+        (axes[0], "share of channels with spatial > mask", (("spatial_share", "", INK),)),
         (axes[1], "mean weight", (("mask_weight", "mask", OURS), ("spatial_weight", "spatial", CATEGORIES[1]))),
     )
     summaries = router_summary(rows)
@@ -68,7 +68,7 @@ def router_figure(rows: Sequence[RouterRow]) -> Figure:
         low, high = axis_limits([getattr(row, measure) for row in rows for measure, _, _ in measures])
         axis.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
         axis.set(xticks=sorted({row.layer for row in rows}), xlabel="decoder layer", ylim=(low, high))
-        axis.set_ylabel(f"{label}\n(axis: {low:.2f} to {high:.2f} of 0 to 1)")
+        axis.set_ylabel(f"{label}\n(axis cut: {low:.2f} to {high:.2f})")
         axis.legend(loc="best", ncols=2, fontsize=8)
     counted = [
         f"{len({(row.photo, row.segment) for row in rows if row.is_thing == is_thing})} {kind}"

@@ -106,7 +106,8 @@ def clustering_figure(
     """Fig. 3 and 9: a row per photo, a column per layer; `columns`: title -> label maps (h, w) or RGB (h, w, 3).
 
     `notes` are lines below a title (a score, a time), `caption` explains them below the figure, `rows` names the
-    photos. Columns that do not fit the page width continue below, with the photos repeated.
+    photos. Columns that do not fit the page width continue below, with the photos repeated unless there is
+    only one.
     """
     bands = _bands(list(columns))
     left = 0.25 if rows else 0.0
@@ -120,8 +121,10 @@ def clustering_figure(
     figure, axes = picture_grid(shapes, 1 + len(bands[0]), above, left=left, foot=foot)
     for place, axis_row in enumerate(axes):
         band, row = bands[place // len(images)], place % len(images)
-        titles = pad_lines(["photo", *(texts[title] for title in band)])
-        pictures = [images[row], *(_cluster_picture(columns[title][row], images[row].shape) for title in band)]
+        first = [] if band is not bands[0] and len(images) == 1 else ["photo"]
+        titles = pad_lines([*first, *(texts[title] for title in band)])
+        pictures = [images[row]] * len(first)
+        pictures += [_cluster_picture(columns[title][row], images[row].shape) for title in band]
         for axis, title, picture in zip(axis_row, titles, pictures, strict=False):
             axis.imshow(picture, extent=(0, images[row].shape[1], images[row].shape[0], 0))
             if row == 0:

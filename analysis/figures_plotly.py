@@ -12,7 +12,7 @@ from plotly.utils import image_array_to_data_uri
 from analysis.ablation import RouterRow, axis_limits, router_summary
 from analysis.ensemble import ClassVote
 from analysis.similarity import SimilarityMaps, WordScore
-from analysis.style import CATEGORIES, OURS, PLOTLY, POINT, SIMILARITY_MAP
+from analysis.style import CATEGORIES, INK, OURS, PLOTLY, POINT, SIMILARITY_MAP
 
 
 def similarity_screen(maps: SimilarityMaps, index: int = 0, stride: int = 2) -> go.Figure:
@@ -112,23 +112,20 @@ def votes_screen(votes: Sequence[ClassVote]) -> go.Figure:
 def router_screen(rows: Sequence[RouterRow]) -> go.Figure:
     """TDEE's routers layer by layer: the share of channels in which the spatial weight is the larger one.
 
-    Mean and standard deviation over segments. Each pale dot is one segment; hovering shows its name and its weights.
-    The axis is cropped to the data, and its label says so.
+    The left panel of `router_figure`, with the same colours and units. Each pale dot is one segment; hovering shows its
+    name and its weights.
     """
     figure = go.Figure()
     summaries = router_summary(rows)
-    for is_thing, kind, place, colour, symbol in (
-        (True, "things", -0.1, CATEGORIES[0], "circle"),
-        (False, "stuff", 0.1, CATEGORIES[1], "triangle-up"),
-    ):
+    for is_thing, kind, place, symbol in ((True, "things", -0.1, "circle"), (False, "stuff", 0.1, "triangle-up")):
         chosen = [row for row in rows if row.is_thing == is_thing]
         figure.add_scatter(
             x=[row.layer + place for row in chosen],
             y=[row.spatial_share for row in chosen],
             mode="markers",
-            marker={"color": colour, "opacity": 0.3, "size": 6},
+            marker={"color": INK, "opacity": 0.3, "size": 6},
             customdata=[(escape(f"{r.photo} {r.label}".strip()), r.mask_weight, r.spatial_weight) for r in chosen],
-            hovertemplate="%{customdata[0]}: %{y:.0%} of the channels<br>mean mask weight %{customdata[1]:.2f}, "
+            hovertemplate="%{customdata[0]}: %{y:.2f} of the channels<br>mean mask weight %{customdata[1]:.2f}, "
             "spatial %{customdata[2]:.2f}<extra></extra>",
             showlegend=False,
         )
@@ -138,18 +135,15 @@ def router_screen(rows: Sequence[RouterRow]) -> go.Figure:
             y=[summary.spatial_share.mean for summary in means],
             error_y={"type": "data", "array": [summary.spatial_share.deviation for summary in means]},
             mode="markers",
-            marker={"color": colour, "size": 11, "symbol": symbol},
+            marker={"color": INK, "size": 11, "symbol": symbol},
             name=f"{kind}: mean ± standard deviation over {means[0].segments if means else 0} segments",
-            hovertemplate="mean %{y:.1%}<extra></extra>",
+            hovertemplate="mean %{y:.3f}<extra></extra>",
         )
     low, high = axis_limits([row.spatial_share for row in rows])
     figure.add_hline(0.5, line={"dash": "dot", "width": 1})
     figure.update_xaxes(title="decoder layer", tickvals=sorted({row.layer for row in rows}))
-    figure.update_yaxes(
-        title=f"channels with spatial > mask<br>(axis: {low:.0%} to {high:.0%} of 0 to 100%)",
-        range=[low, high],
-        tickformat=".0%",
-    )
+    title = f"share of channels with spatial > mask<br>(axis cut: {low:.2f} to {high:.2f})"
+    figure.update_yaxes(title=title, range=[low, high], tickformat=".2f")
     figure.update_layout(legend={"orientation": "h", "y": -0.25})
     photos = len({row.photo for row in rows})
     return _styled(figure, f"TDEE's routers over {photos} photo{'s' * (photos != 1)}")

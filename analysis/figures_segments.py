@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from scipy import ndimage
 
-from analysis.ablation import SegmentChange, changed_pixels
+from analysis.ablation import MATCH_IOU, SegmentChange, changed_pixels
 from analysis.clustering import borders
 from analysis.picture_grid import PAGE_INCHES
 from analysis.pictures import grey_photo
@@ -135,9 +135,9 @@ def ablation_figure(
     _draw_changes(axes[1, 0], off, on, shown)
     _list_changes(axes[1, 1], off, on, shown, len(changed) - len(shown), axes_inches=heights[1] - TITLE_INCHES)
     figure.supxlabel(
-        "strong colour: the pixel left, joined or was renamed with its segment · pale: the changed segment kept it\n"
-        "renamed: another class · reshaped: same class, another outline · gone, new: no counterpart · "
-        "IoU: intersection over union",
+        "strong: this pixel changed · pale: unchanged pixel of a changed segment · IoU: intersection over union\n"
+        "renamed: another class · reshaped: same class, another outline · "
+        f"gone, new: no counterpart with an IoU of at least {MATCH_IOU:g}",
         fontsize=8,
     )
     return figure

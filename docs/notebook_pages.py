@@ -1,7 +1,7 @@
 """The notebooks as pages of the manual, with a link to Colab and with the outputs of a run.
 
 python docs/notebook_pages.py run      runs those notebooks that changed, or whose code did, into docs/notebooks
-python docs/notebook_pages.py stamp    writes the link to Colab and the install cell into notebooks/*.ipynb
+python docs/notebook_pages.py stamp    writes the install cell, and the link to Colab, into notebooks/*.ipynb
 python docs/notebook_pages.py check    fails where a notebook has outputs
 
 Git keeps the notebooks without outputs.
@@ -23,11 +23,10 @@ SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = ROOT / "docs" / "notebooks"
 CELL_SECONDS = 900
 # Where the project is published, as OWNER/NAME on GitHub. It is not published yet: this is the one place to say so,
-# and `python docs/notebook_pages.py stamp` writes it into the notebooks.
+# and `python docs/notebook_pages.py stamp` writes it into the notebooks. Until then they have no link to Colab.
 REPOSITORY = "OWNER/eov-seg-explorer"
 
 PICTURE = "![Open in Colab](https://img.shields.io/badge/open%20in-Colab-f9ab00)"
-BADGE = f"[{PICTURE}](https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{{name}})"
 INSTALL = f"""# Only on Colab: fetch the project and install what it needs (two minutes). Elsewhere this does nothing.
 import sys
 from pathlib import Path
@@ -146,10 +145,12 @@ def _digest(path: Path) -> str:
 
 
 def stamped(book: Any, name: str) -> Any:
-    """The notebook with the badge below its title and the install cell after its first text."""
+    """The notebook with the install cell after its first text, and with the badge once `REPOSITORY` is set."""
     title, _, rest = book.cells[0].source.partition("\n")
     lines = [line for line in rest.strip().split("\n") if not line.startswith("[![Open in Colab]")]
-    book.cells[0].source = "\n".join([title, "", BADGE.format(name=name), "", "\n".join(lines).strip()])
+    colab = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{name}"
+    badge = [] if REPOSITORY.startswith("OWNER/") else [f"[{PICTURE}]({colab})", ""]
+    book.cells[0].source = "\n".join([title, "", *badge, "\n".join(lines).strip()])
     book.cells = [cell for cell in book.cells if MARK not in cell.metadata.get("tags", ())]
     cell = nbformat.v4.new_code_cell(INSTALL, id="install", metadata={"tags": [MARK]})
     book.cells.insert(1, cell)
@@ -157,7 +158,7 @@ def stamped(book: Any, name: str) -> Any:
 
 
 def stamp() -> None:
-    """Writes badge and install cell into every notebook of the checkout."""
+    """Writes the install cell, and the badge, into every notebook of the checkout."""
     for source in SOURCES:
         nbformat.write(stamped(nbformat.read(source, as_version=4), source.name), source)
 

@@ -7,6 +7,7 @@ from analysis import figures_plotly as screen
 from analysis.ablation import RouterRow
 from analysis.figures_decoder import layers_figure, router_figure
 from analysis.layers import LayerClass, QueryPath
+from analysis.style import INK
 from tests.analysis.conftest import texts
 
 IMAGE = np.full((4, 6, 3), 90, np.uint8)
@@ -37,7 +38,7 @@ def test_routers_show_mean_and_deviation_on_an_axis_labelled_as_cropped() -> Non
     figure = router_figure(router_rows_by_hand())
     shares, weights = figure.axes
     assert shares.get_ylim() == pytest.approx((0.4, 0.55)) and weights.get_ylim() == pytest.approx((0.45, 0.55))
-    assert "(axis: 0.40 to 0.55 of 0 to 1)" in shares.get_ylabel()
+    assert "(axis cut: 0.40 to 0.55)" in shares.get_ylabel()
     things = next(bars for bars in shares.containers if bars.get_label() == "things")
     assert things.lines[0].get_ydata() == pytest.approx([0.42, 0.42])
     (spans,) = things.lines[2]
@@ -47,11 +48,18 @@ def test_routers_show_mean_and_deviation_on_an_axis_labelled_as_cropped() -> Non
     assert "0 things and 0 stuff segments of 0 photos" in " ".join(texts(router_figure([])))
 
 
-def test_router_screen_has_the_same_numbers_and_no_markup_of_words() -> None:
+def test_router_screen_has_the_numbers_colours_and_units_of_the_figure_and_no_markup_of_words() -> None:
     routers = screen.router_screen(router_rows_by_hand())
+    shares, _ = router_figure(router_rows_by_hand()).axes
     things = routers.data[1]
     assert list(things.y) == pytest.approx([0.42, 0.42]) and list(things.error_y.array) == pytest.approx([0.02, 0.02])
     assert tuple(routers.layout.yaxis.range) == pytest.approx((0.4, 0.55))
-    assert "40% to 55%" in routers.layout.yaxis.title.text and "2 photos" in routers.layout.title.text
+    assert routers.layout.yaxis.title.text.replace("<br>", "\n") == shares.get_ylabel()
+    assert (
+        {trace.marker.color for trace in routers.data}
+        == {INK}
+        == {bars.lines[0].get_color() for bars in shares.containers}
+    )
+    assert "2 photos" in routers.layout.title.text
     assert routers.data[0].customdata[0][0] == "a &lt;b&gt;bus"
     assert len(screen.router_screen([]).data) == 4

@@ -34,6 +34,7 @@ def test_changes_are_listed_and_numbered_largest_first(make_result: MakeResult) 
         "2", "gone", "person", "–", "–",
     ]  # fmt: skip
     assert {text.get_text() for text in picture.texts} == {"1", "2"}
+    assert any("gone, new: no counterpart with an IoU of at least 0.5" in text for text in texts(figure))
     swatches = [patch.get_facecolor()[:3] for patch in listed.patches]
     assert [tuple(np.rint(np.array(colour) * 255)) for colour in swatches] == [
         tuple(bytes.fromhex(CHANGE_COLOURS[kind][1:])) for kind in ("renamed", "gone")

@@ -111,6 +111,8 @@ def test_layers_beyond_the_page_width_continue_below(layers: int, bands: int) ->
     assert len(pictures) == len(figure.axes) == 2 * layers + 2 * bands and figure.get_figwidth() < 10
     assert set(columns) <= {text.strip() for text in texts(figure)}
     assert sum(text.strip() == "photo" for text in texts(figure)) == bands
+    alone = draw.clustering_figure([IMAGE], {title: maps[:1] for title, maps in columns.items()})
+    assert len(alone.axes) == layers + 1, "a single photo is not repeated"
 
 
 def test_whole_vits_from_a_hub_show_the_papers_blocks(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

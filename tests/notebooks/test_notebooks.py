@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from docs import notebook_pages
 from docs.notebook_pages import PatientClient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -240,6 +241,15 @@ def test_notebook_has_no_outputs_and_answers_its_questions(path: Path) -> None:
     _, *asked = re.split(r"^\d\. ", questions.partition("## Questions to try")[2], flags=re.MULTILINE)
     assert asked and all(one.count("<details><summary>Answer</summary>\n\n") == 1 for one in asked)
     assert all(one.rstrip().endswith("\n\n   </details>") for one in asked), "every question has a folded answer"
+
+
+def test_link_to_colab_is_left_out_until_the_project_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in NOTEBOOKS:
+        book = nbformat.read(path, as_version=4)
+        assert "/OWNER/" not in "".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    monkeypatch.setattr(notebook_pages, "REPOSITORY", "someone/eov")
+    title, _, badge = notebook_pages.stamped(book, path.name).cells[0].source.splitlines()[:3]
+    assert title.startswith("# 08") and badge.endswith(f"/github/someone/eov/blob/main/notebooks/{path.name})")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
