@@ -20,7 +20,6 @@ TOOLS = (
     "eovseg.benchmark.onnx_memory",
     "eovseg.benchmark.start",
     "eovseg.benchmark.training",
-    "eovseg.benchmark.conditions",
     "eovseg.evaluation.advice",
     "eovseg.evaluation.by_example",
     "eovseg.data.noun_list",

@@ -10,10 +10,9 @@ import contextlib
 import ctypes
 import gc
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,14 +107,10 @@ def run(options: argparse.Namespace) -> None:
     write_rows(options.out, rows)
 
 
-def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The output of `python -m module --one POINT` in a new process. Raises `ConfigError` if it fails.
-
-    `environment` has changes to the environment variables of the process.
-    """
+def measured(module: str, point: dict[str, Any]) -> dict[str, Any]:
+    """The output of `python -m module --one POINT` in a new process. Raises `ConfigError` if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", module, "--one", json.dumps(point)],
-        env={**os.environ, **(environment or {})},
         capture_output=True,
         encoding="utf-8",
         errors="replace",
