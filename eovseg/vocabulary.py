@@ -315,8 +315,8 @@ def _like_preset(listed: WordList) -> list[str]:
         for count in range(1, len(parts) + 1):
             presets.setdefault("-".join(parts[:count]), []).append(preset)
     close = difflib.get_close_matches(re.sub(r"[\s_]+", "-", words[0].lower()), presets, n=1, cutoff=0.85)
-    listed = " or ".join(map(quote, presets[close[0]])) if close else ""
-    return [f"{quote(words[0])} is used as a word; did you mean the preset {listed}?"] if close else []
+    meant = " or ".join(map(quote, presets[close[0]])) if close else ""
+    return [f"{quote(words[0])} is used as a word; did you mean the preset {meant}?"] if close else []
 
 
 def _build(listed: WordList, found: Found) -> Vocabulary:
