@@ -8,7 +8,7 @@ import numpy as np
 from analysis.cluster_cells import shown_layers
 from analysis.clustering import boundary_f_score, cluster, match_all, mutual_information
 from analysis.features import Tap
-from analysis.sources import FeatureSource, hub_source, spatial_source, tower_source
+from analysis.sources import FeatureSource, hub_source, own_sources
 from analysis.style import CATEGORIES
 from eovseg.errors import ConfigError
 from eovseg.predictor import Predictor
@@ -35,12 +35,7 @@ class Layer:
 
 def all_layers(predictor: Predictor, hub: Sequence[str] = ()) -> list[Layer]:
     """Every stage and block of the predictor's own encoders, or every block of the ViTs of `HUB_MODELS` in `hub`."""
-    if hub:
-        sources = [hub_source(name) for name in hub]
-    else:
-        sources = [tower_source(predictor)]
-        if predictor.network.spatial_extractor is not None:
-            sources.append(spatial_source(predictor))
+    sources = [hub_source(name) for name in hub] or own_sources(predictor)
     return [Layer(source, layer) for source in sources for layer in source.layers]
 
 

@@ -100,6 +100,12 @@ def tower_source(predictor: Predictor, long_side: int = 512) -> FeatureSource:
     return FeatureSource(name, layers, extract, time)
 
 
+def own_sources(predictor: Predictor) -> list[FeatureSource]:
+    """The predictor's own sources: the stages of its image encoder, and its spatial extractor if it has one."""
+    own = [tower_source(predictor)]
+    return own if predictor.network.spatial_extractor is None else [*own, spatial_source(predictor)]
+
+
 def spatial_source(predictor: Predictor, tap: Tap = "output", long_side: int = 512) -> FeatureSource:
     """Every block of a predictor's spatial ViT, exactly as the network runs it; the last block feeds TDEE.
 

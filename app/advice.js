@@ -1,21 +1,13 @@
 // Suggests words, checks the list and shows what would rename the pinned segment: the body of gr.HTML's `js_on_load`.
 // `props.value` comes from app/advice.py. Words are typed by visitors, so they are set as textContent only.
 
-const find = (selector) => element.querySelector(selector);
 const found = find(".found");
 const textbox = () => document.querySelector("#words textarea");
 let added = null; // text of the word box after a word was added from here
 let pinned = null; // value of app/why.py for the pinned segment
 
-function make(tag, text, className = "") {
-  const node = document.createElement(tag);
-  node.textContent = text;
-  node.className = className;
-  return node;
-}
-
 function button(text, work, className = "") {
-  const node = make("button", text, className);
+  const node = make("button", className, text);
   node.type = "button";
   node.addEventListener("click", work);
   return node;
@@ -47,8 +39,8 @@ function add(word) {
 function showCheck({ text, sentences, add: words }) {
   if (text !== textbox().value) return; // the words have changed meanwhile
   const list = document.createElement("ul");
-  for (const sentence of sentences) list.append(make("li", sentence));
-  const row = make("p", words.length ? "This photo may also contain " : "");
+  for (const sentence of sentences) list.append(make("li", "", sentence));
+  const row = make("p", "", words.length ? "This photo may also contain " : "");
   for (const word of words) {
     row.append(button(`+ ${word}`, (event) => {
       add(word);
@@ -57,7 +49,7 @@ function showCheck({ text, sentences, add: words }) {
   }
   const close = button("×", () => (found.hidden = true), "close");
   close.setAttribute("aria-label", "Close");
-  found.replaceChildren(close, ...(sentences.length ? [list] : [make("p", "Every word of this list can win a segment in this photo.")]), row);
+  found.replaceChildren(close, ...(sentences.length ? [list] : [make("p", "", "Every word of this list can win a segment in this photo.")]), row);
   found.hidden = false;
 }
 
@@ -69,7 +61,7 @@ function explain(value) {
   if (value.likely.length) {
     const words = value.likely.slice(0, 5).join(", ");
     const more = value.likely.length > 5 ? ` and ${value.likely.length - 5} more` : "";
-    why.append(make("p", `The right word is among these in 9 of 10 cases: ${words}${more}.`));
+    why.append(make("p", "", `The right word is among these in 9 of 10 cases: ${words}${more}.`));
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
@@ -82,8 +74,8 @@ function showChanges({ segment, revision, sentences }) {
   const ask = document.querySelector(".stage .why .change");
   if (!ask || pinned?.segment !== segment || pinned.revision !== revision) return;
   const list = document.createElement("ul");
-  for (const sentence of sentences) list.append(make("li", sentence));
-  const title = make("h4", sentences.length ? `The smallest changes after which it is no longer “${pinned.label}”` : `It stays “${pinned.label}” after every change that was tried`);
+  for (const sentence of sentences) list.append(make("li", "", sentence));
+  const title = make("h4", "", sentences.length ? `The smallest changes after which it is no longer “${pinned.label}”` : `It stays “${pinned.label}” after every change that was tried`);
   ask.replaceWith(title, list);
 }
 

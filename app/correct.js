@@ -10,7 +10,7 @@ function slot() {
   return place;
 }
 
-const find = (selector) => slot().querySelector(selector);
+const part = (selector) => slot().querySelector(selector);
 
 function ask(kind, values) {
   trigger("correct", { kind, segment: state.id, ...values });
@@ -34,19 +34,19 @@ function fill(place) {
 function show() {
   if (!slot()) return;
   const chosen = state.segments.find((segment) => segment.id === state.id);
-  find(".correct").hidden = !chosen && !state.undo;
-  for (const part of [find(".name"), find(".acts")]) part.hidden = !chosen;
+  part(".correct").hidden = !chosen && !state.undo;
+  for (const node of [part(".name"), part(".acts")]) node.hidden = !chosen;
   const times = state.undo === 1 ? "1 correction" : state.undo + " corrections";
-  find(".done").hidden = !state.undo;
-  find(".done span").textContent = times + ". All downloads contain them; a new result discards them.";
+  part(".done").hidden = !state.undo;
+  part(".done span").textContent = times + ". All downloads contain them; a new result discards them.";
   if (!chosen) return;
-  find("input").value = chosen.label;
-  find("datalist").replaceChildren(...[...new Set(state.segments.map((s) => s.label))].map((label) => new Option(label)));
+  part("input").value = chosen.label;
+  part("datalist").replaceChildren(...[...new Set(state.segments.map((s) => s.label))].map((label) => new Option(label)));
   const others = state.segments.filter((segment) => segment.id !== state.id);
-  find("select").replaceChildren(new Option("choose …", ""), ...others.map((s) => new Option(s.name, s.id)));
-  find("select").disabled = !others.length;
-  find(".split").disabled = !state.point;
-  find(".split").title = state.point
+  part("select").replaceChildren(new Option("choose …", ""), ...others.map((s) => new Option(s.name, s.id)));
+  part("select").disabled = !others.length;
+  part(".split").disabled = !state.point;
+  part(".split").title = state.point
     ? "Makes the part that you clicked a separate segment, if it does not touch the rest"
     : "Click the part on the picture first";
 }

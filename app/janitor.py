@@ -1,10 +1,7 @@
 """Limits a server's memory and disk use: drops sessions, messages and files that were not used for a while."""
 
 import contextlib
-import ctypes
-import gc
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -16,6 +13,7 @@ from gradio.utils import get_upload_folder
 from app.gradio_internals import forget_callers, forget_messages
 from app.limits import FILE_SECONDS, FILES_BYTES, SESSION_SECONDS
 from app.session import SessionStore
+from eovseg.benchmark.memory import return_free_memory
 
 _LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 20.0
@@ -53,8 +51,7 @@ class Janitor:
         delete_files(Path(get_upload_folder()), now)
         forget_callers(self._blocks, now, SESSION_SECONDS)
         forget_messages(self._blocks, self._unread, now, FILE_SECONDS / 12)
-        gc.collect()
-        trim()
+        return_free_memory()
 
 
 def delete_files(folder: Path, now: float) -> None:
@@ -76,10 +73,3 @@ def delete_files(folder: Path, now: float) -> None:
 
 def _files(folder: Path) -> Iterable[Path]:
     return [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()] if folder.is_dir() else []
-
-
-def trim() -> None:
-    """Returns free memory to the operating system, if the C library is glibc."""
-    library: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    if library is not None and hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)

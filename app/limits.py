@@ -1,7 +1,7 @@
 """All limits of the page: what a visitor may send, how long a request may take, and what the server keeps."""
 
 from eovseg.images import MAX_PIXELS
-from eovseg.vocabulary import MAX_WORD_CHARACTERS, MAX_WORDS
+from eovseg.word_lists import MAX_WORD_CHARACTERS, MAX_WORDS
 
 MAX_FILE_SIZE = "32mb"  # of an uploaded photo, in Gradio's notation
 UPLOAD_BYTES = 33_000_000  # of an upload request: the photo and its multipart envelope

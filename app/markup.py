@@ -1,6 +1,7 @@
 """The appearance of the page: theme, style sheets and the fixed HTML. Everything that is not fixed is escaped."""
 
 import html
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,25 @@ element.addEventListener("click", (event) => {
 """
 
 
-def scripted(name: str, value: Any = None, folder: Path = _HERE, **options: Any) -> gr.HTML:
-    """An HTML component with its template and script from a folder, NAME.html and NAME.js."""
+def scripted(
+    name: str, value: Any = None, folder: Path = _HERE, limits: Mapping[str, int] | None = None, **options: Any
+) -> gr.HTML:
+    """An HTML component with its template and script from a folder, NAME.html and NAME.js.
+
+    `limits` replaces names in both files by their values.
+    """
+
+    def text(file: Path) -> str:
+        found = file.read_text(encoding="utf-8")
+        for limit, number in (limits or {}).items():
+            found = found.replace(limit, str(number))
+        return found
+
     template = folder / f"{name}.html"
     return gr.HTML(
         value,
-        html_template=template.read_text(encoding="utf-8") if template.exists() else "<span hidden></span>",
-        js_on_load=(folder / f"{name}.js").read_text(encoding="utf-8"),
+        html_template=text(template) if template.exists() else "<span hidden></span>",
+        js_on_load=text(_HERE / "dom.js") + text(folder / f"{name}.js"),
         apply_default_css=False,
         **{"elem_id": name, **options},
     )

@@ -1,7 +1,6 @@
 // The settings beside the picture: the body of gr.HTML's `js_on_load`. `props.value` comes from Page.panel:
 // {model, models, settings, defaults}; a setting that has the model's own value is not in `settings`.
 
-const find = (selector) => element.querySelector(selector);
 const SLIDERS = [
   ["alpha", "α · training words", "Weight of the frozen image encoder for words that the model was trained on: 0 ignores it, 1 uses nothing else"],
   ["beta", "β · new words", "The same weight for words that were not in the training, which the trained classifier recognises less well"],

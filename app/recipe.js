@@ -1,6 +1,5 @@
 // The calls that reproduce the picture: the body of gr.HTML's `js_on_load`. `props.value` comes from app/recipe.py.
 
-const find = (selector) => element.querySelector(selector);
 const INSTALL = "Needs this project installed: in its folder, pip install -r requirements.txt and pip install --no-deps -e .";
 const KINDS = [
   ["python", "Python", INSTALL],

@@ -2,7 +2,6 @@
 // Gradio provides `element`, `props`, `trigger` and `watch`. `props.value` comes from app/payload.py.
 // Words are typed by visitors, so they are set as textContent only.
 
-const find = (selector) => element.querySelector(selector);
 const picture = find(".picture");
 const photo = find(".photo");
 const overlay = find(".overlay");
@@ -23,13 +22,6 @@ let point = null; // the clicked pixel (x, y); null if the segment was pinned in
 let shown = 0;
 let order = ["share", -1]; // sort column of the table, and 1 for ascending or -1 for descending
 let newest = 0; // number of the latest render; older ones that finish late are dropped
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function loaded(source) {
   return new Promise((done, failed) => {

@@ -8,13 +8,6 @@ const hint = element.querySelector(".hint");
 // The listeners of a closed tab's script remain, but its element is no longer connected.
 const requestPreviews = () => element.isConnected && details.open && trigger("preview", {});
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 function render() {
   const value = props.value;
   const found = Boolean(value && value.items);

@@ -12,7 +12,7 @@ const STEPS = [
   ["Segment", ".downloads", "8. Download", "Save masks, tables and files for labelling tools. Below them is the Python call that makes the same picture. The notebooks continue from here."],
 ];
 const dialog = element.querySelector("dialog");
-const find = (selector) => dialog.querySelector(selector);
+const part = (selector) => dialog.querySelector(selector);
 let step = 0;
 let marked = null;
 
@@ -32,11 +32,11 @@ function show(number) {
   step = Math.min(Math.max(number, 0), STEPS.length - 1);
   const [tab, target, title, text] = STEPS[step];
   open(tab);
-  find(".count").textContent = `Step ${step + 1} of ${STEPS.length}`;
-  find("h2").textContent = title.replace(/^\d+\. /, "");
-  find(".text").textContent = text;
-  find(".back").disabled = step === 0;
-  find(".next").textContent = step === STEPS.length - 1 ? "Finish" : "Next";
+  part(".count").textContent = `Step ${step + 1} of ${STEPS.length}`;
+  part("h2").textContent = title.replace(/^\d+\. /, "");
+  part(".text").textContent = text;
+  part(".back").disabled = step === 0;
+  part(".next").textContent = step === STEPS.length - 1 ? "Finish" : "Next";
   if (!dialog.open) dialog.show();
   unmark();
   requestAnimationFrame(() => {
@@ -54,13 +54,13 @@ function end() {
 }
 
 const next = () => (step === STEPS.length - 1 ? end() : show(step + 1));
-find(".next").addEventListener("click", next);
-find(".back").addEventListener("click", () => show(step - 1));
-find(".end").addEventListener("click", end);
+part(".next").addEventListener("click", next);
+part(".back").addEventListener("click", () => show(step - 1));
+part(".end").addEventListener("click", end);
 document.addEventListener("click", (event) => {
   if (!event.target.closest(".masthead .tour-start")) return;
   show(0);
-  find(".next").focus();
+  part(".next").focus();
 });
 document.addEventListener("keydown", (event) => {
   if (!dialog.open || event.target.closest("input, textarea, select, [contenteditable]")) return;

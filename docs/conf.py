@@ -32,6 +32,7 @@ nb_merge_streams = True
 suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 default_role = "code"
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

@@ -1,4 +1,4 @@
-"""Converts unambiguous class lists in other notations to the text format of `eovseg.vocabulary`.
+"""Converts unambiguous class lists in other notations to the text format of `eovseg.word_lists`.
 
     ['dog', 'cat'], (dog, cat), {0: 'dog', 1: 'cat'}      Python, JSON and YAML lists, one class per item
     1:person,child / 2:bicycle     or `1.` or `1)`        numbered lines, as in FC-CLIP's files

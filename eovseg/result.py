@@ -92,19 +92,9 @@ class Result(SegmentedPhoto):
         text = io.StringIO()
         writer = csv.writer(text)
         names = (
-            "id",
-            "name",
-            "class",
-            "kind",
-            "score",
-            "in_vocabulary",
-            "out_of_vocabulary",
-            "area",
-            "x0",
-            "y0",
-            "x1",
-            "y1",
-        )
+            "id", "name", "class", "kind", "score", "in_vocabulary", "out_of_vocabulary", "area",
+            "x0", "y0", "x1", "y1",
+        )  # fmt: skip
         writer.writerow(names)
         for segment, name in zip(self.segments, self.names, strict=True):
             scores = (f"{s:.4f}" for s in (segment.score, segment.in_vocabulary, segment.out_of_vocabulary))

@@ -1,32 +1,25 @@
 """Open vocabularies: words, synonyms, thing or stuff, and the class lists of benchmarks as presets.
 
-Text form: `person, people: thing; sky: stuff; car` with `;` or a new line between classes, `,` between the
-synonyms of one class, and an optional `: thing` or `: stuff` at a class's end. A name that ends in `.word` is a word by
-example (`eovseg.word`). The notations of other programs are converted (`eovseg.notation`). Nothing is dropped or
-guessed silently: `Vocabulary.notes` reports skipped, duplicate and ambiguous input.
+`eovseg.word_lists` describes how a list is written. A name that ends in `.word` is a word by example (`eovseg.word`).
+`Vocabulary.notes` reports skipped, duplicate and ambiguous input.
 """
 
 import difflib
-import json
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, MARKS, ambiguities, clean, plain_lines, table, unquoted, without_prefixes
+from eovseg.notation import MARKS, table
 from eovseg.word import Word, names_word
+from eovseg.word_lists import SEPARATORS, WordList, check_count, check_word, folded, quote, read_json, read_text, tidy
 
-MAX_WORDS = 20_000
-MAX_WORD_CHARACTERS = 200
 MAX_FILE_BYTES = 32_000_000
 _LISTED = 8  # maximum number of classes listed in a note
 TRAINING_PRESET = "coco-panoptic-133"
@@ -37,13 +30,8 @@ _FILE_ENDINGS = (*CLASS_FILES, ".tsv", ".names", ".yaml", ".yml", ".xml", ".xlsx
 # thing.
 THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
 
-# Names of one class; True for thing, False for stuff, None if unspecified.
-Entry = tuple[list[str], bool | None]
 # Maps the name of a word by example in a list to the word.
 Found = Callable[[str], Word]
-
-_SUFFIX = re.compile(r"(?P<words>.*):\s*(?P<kind>thing|stuff)\s*", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[,;\n]")
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class WordClass:
             raise VocabularyError("A class of the vocabulary has no name; give at least one word.")
         if self.examples and len(self.examples) != len(self.names):
             raise VocabularyError(
-                f"The class {_quote(self.names[0])} has {len(self.names)} names and {len(self.examples)} entries for "
+                f"The class {quote(self.names[0])} has {len(self.names)} names and {len(self.examples)} entries for "
                 "words by example; give one for each name, None for a typed one."
             )
 
@@ -99,14 +87,14 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not self.classes:
             raise VocabularyError('The vocabulary is empty; give at least one word, e.g. "person; sky; car".')
-        _check_count(entry.names for entry in self.classes)
+        check_count(entry.names for entry in self.classes)
         for entry in self.classes:
             for name in entry.names:
-                _check_word(name)
+                check_word(name)
 
     @classmethod
     def parse(cls, text: str, words: Mapping[str, Word] | None = None) -> "Vocabulary":
-        """Parses `text` (text form in the module's header) without reading files.
+        """Parses `text` (text form of `eovseg.word_lists`) without reading files.
 
         `words`: the words by example that `text` may contain, by their names in it ("mug.word"), ignoring case.
         Raises `VocabularyError` for text without a word, too many words, words of more than 200 characters, and
@@ -119,7 +107,7 @@ class Vocabulary:
         """The shipped vocabulary `name`, one of `preset_names()`; raises `VocabularyError` for any other."""
         key = name.strip().lower()
         if key not in preset_names():
-            raise VocabularyError(f"There is no preset {_quote(name)}; choose from {', '.join(preset_names())}.")
+            raise VocabularyError(f"There is no preset {quote(name)}; choose from {', '.join(preset_names())}.")
         return _load_preset(key)
 
     @classmethod
@@ -133,23 +121,23 @@ class Vocabulary:
         path = Path(path)
         kind = path.suffix.lower()
         if kind not in CLASS_FILES:
-            raise VocabularyError(f"The vocabulary file {_quote(path.name)} must end in .txt, .json or .csv.")
+            raise VocabularyError(f"The vocabulary file {quote(path.name)} must end in .txt, .json or .csv.")
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise VocabularyError(
-                    f"The vocabulary file {_quote(path.name)} is larger than {MAX_FILE_BYTES // 1_000_000} MB."
+                    f"The vocabulary file {quote(path.name)} is larger than {MAX_FILE_BYTES // 1_000_000} MB."
                 )
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
-            raise VocabularyError(f"The vocabulary file {_quote(path.name)} is not UTF-8 text.") from error
+            raise VocabularyError(f"The vocabulary file {quote(path.name)} is not UTF-8 text.") from error
         except (OSError, ValueError) as error:  # ValueError: a file name with a NUL character
             reason = getattr(error, "strerror", None) or str(error)
             raise VocabularyError(f'The vocabulary file "{path}" cannot be read ({reason}).') from error
         if kind == ".json":
-            return _build(_read_json(text, path.name), _word_files(path.parent))
+            return _build(read_json(text, path.name), _word_files(path.parent))
         if kind == ".csv" and table(text, name_alone=True) is None:
             raise VocabularyError(
-                f'The vocabulary file {_quote(path.name)} has no header line; add one, e.g. "id,name".'
+                f'The vocabulary file {quote(path.name)} has no header line; add one, e.g. "id,name".'
             )
         return _parse(text, _word_files(path.parent), name_alone=kind == ".csv")
 
@@ -229,8 +217,10 @@ class Vocabulary:
 
         Words by example never count as training words.
         """
-        known = {_key(word) for word in training_words}
-        return np.array([any(_key(name) in known for name in entry.typed_names) for entry in self.classes], dtype=bool)
+        known = {folded(word) for word in training_words}
+        return np.array(
+            [any(folded(name) in known for name in entry.typed_names) for entry in self.classes], dtype=bool
+        )
 
     def to_text(self) -> str:
         """The text form; `parse`, with the same words by example, turns it into an equal vocabulary."""
@@ -256,14 +246,19 @@ def coco_training_words() -> tuple[str, ...]:
 
 @cache
 def _load_preset(name: str) -> Vocabulary:
+    return _build(_preset_list(name), _given_words({}))
+
+
+@cache
+def _preset_list(name: str) -> WordList:
     path = asset_path(f"vocabularies/{name}.json")
-    return _build(_read_json(path.read_text(encoding="utf-8"), path.name), _given_words({}))
+    return read_json(path.read_text(encoding="utf-8"), path.name)
 
 
 def _names_file(value: str) -> bool:
     """Whether `value` is the name of a file, see `Vocabulary.read`."""
     name = value.strip()
-    if not name or _SEPARATORS.search(name.translate(MARKS)):
+    if not name or SEPARATORS.search(name.translate(MARKS)):
         return False
     if name.lower().endswith(_FILE_ENDINGS):
         return True
@@ -281,62 +276,37 @@ def _word_files(folder: Path) -> Found:
 
 def _given_words(words: Mapping[str, Word]) -> Found:
     """Finds words by example among those given."""
-    known = {_key(name): word for name, word in words.items()}
+    known = {folded(name): word for name, word in words.items()}
 
     def found(name: str) -> Word:
-        if _key(name) not in known:
+        if folded(name) not in known:
             listed = ", ".join(list(words)[:_LISTED]) or "none"
             raise VocabularyError(
-                f"The word by example {_quote(name)} is not loaded (loaded: {listed}); load its file first."
+                f"The word by example {quote(name)} is not loaded (loaded: {listed}); load its file first."
             )
-        return known[_key(name)].called(name)
+        return known[folded(name)].called(name)
 
     return found
 
 
 def checked_name(name: str) -> str:
     """`name` as a normalised word; raises `VocabularyError` if it cannot be a word."""
-    tidy = _tidy(name)
-    _check_word(tidy)
-    if names_word(tidy):
-        raise VocabularyError(f"The name {_quote(tidy)} ends like the file of a word by example; omit the ending.")
-    return tidy
+    word = tidy(name)
+    check_word(word)
+    if names_word(word):
+        raise VocabularyError(f"The name {quote(word)} ends like the file of a word by example; omit the ending.")
+    return word
 
 
 def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
     """`Vocabulary.parse`; `name_alone` as in `notation.table`."""
-    text, cleaned = clean(text)
-    entries: list[Entry] = []
-    notes, blanks = [], 0
-    for line in filter(str.strip, (line.text for line in plain_lines(text, name_alone))):
-        pieces = line.split(";")
-        if not pieces[-1].strip():
-            pieces.pop()  # a trailing semicolon does not start a class
-        for piece in pieces:
-            if not piece.strip():
-                blanks += 1
-                continue
-            whole = unquoted(piece)
-            suffix = _SUFFIX.fullmatch(whole)
-            kind = suffix["kind"].lower() == "thing" if suffix else None
-            names = (suffix["words"] if suffix else whole).split(",")
-            bare = [unquoted(name) for name in names]
-            if whole != piece.strip() or bare != [name.strip() for name in names]:
-                notes.append("Quotation marks around words were removed.")
-            entries.append((bare, kind))
-    _check_count(names for names, _ in entries)
-    _drop_prefixes(entries)
-    if any(names == [INVALID] for names, _ in entries):
-        notes.append(f'The class "{INVALID}" means unlabelled pixels and was skipped.')
-        entries = [entry for entry in entries if entry[0] != [INVALID]]
-    said = [(list({_key(name): name for name in map(_tidy, names) if name}.values()), kind) for names, kind in entries]
-    told = [*dict.fromkeys(notes), *ambiguities([entry for entry in said if entry[0]]), *_like_preset(said)]
-    return _build(entries, found, cleaned, told, blanks)
+    listed = read_text(text, name_alone)
+    return _build(WordList(listed.classes, [*listed.notes, *_like_preset(listed)]), found)
 
 
-def _like_preset(entries: Sequence[Entry]) -> list[str]:
+def _like_preset(listed: WordList) -> list[str]:
     """A sentence if the only word resembles the name of a preset or its beginning ("coco", "ade20k")."""
-    words = [name for names, _ in entries for name in names]
+    words = [name for names, _ in listed.classes for name in names]
     if len(words) != 1 or len(words[0]) > 2 * max(map(len, preset_names())):
         return []
     presets: dict[str, list[str]] = {}
@@ -345,84 +315,14 @@ def _like_preset(entries: Sequence[Entry]) -> list[str]:
         for count in range(1, len(parts) + 1):
             presets.setdefault("-".join(parts[:count]), []).append(preset)
     close = difflib.get_close_matches(re.sub(r"[\s_]+", "-", words[0].lower()), presets, n=1, cutoff=0.85)
-    listed = " or ".join(map(_quote, presets[close[0]])) if close else ""
-    return [f"{_quote(words[0])} is used as a word; did you mean the preset {listed}?"] if close else []
+    meant = " or ".join(map(quote, presets[close[0]])) if close else ""
+    return [f"{quote(words[0])} is used as a word; did you mean the preset {meant}?"] if close else []
 
 
-def _drop_prefixes(entries: Sequence[Entry]) -> None:
-    """Removes numbers or bullets from the first name of every class, in place, if all classes have one.
-
-    Does nothing if a name is too long, which is an error anyway, because each pass removes only one prefix.
-    """
-    named = [(names, place) for names, _ in entries if (place := next(_filled(names), None)) is not None]
-    first = [_tidy(names[place]) for names, place in named]
-    if max(map(len, first), default=0) > MAX_WORD_CHARACTERS:
-        return
-    while bare := without_prefixes(first):
-        first = [line.text for line in bare]
-    for (names, place), name in zip(named, first, strict=True):
-        names[place] = name
-
-
-def _filled(names: Sequence[str]) -> Iterator[int]:
-    """Indices of the names that are not blank."""
-    return (place for place, name in enumerate(names) if _tidy(name))
-
-
-def _read_json(text: str, file_name: str) -> list[Entry]:
-    """The entries of a preset file: `{"classes": [{"names": [...], "isthing": true | false | null}]}`."""
-    expected = f'The vocabulary file {_quote(file_name)} must contain {{"classes": [{{"names": [...], "isthing": …}}]}}'
-    try:
-        document: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise VocabularyError(f"{expected}, but it is not valid JSON.") from error
-    items = document.get("classes") if isinstance(document, dict) else None
-    if not isinstance(items, list):
-        raise VocabularyError(f"{expected}.")
-    entries: list[Entry] = []
-    for number, item in enumerate(items):
-        names = item.get("names") if isinstance(item, dict) else None
-        kind = item.get("isthing") if isinstance(item, dict) else None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise VocabularyError(f"{expected}; class number {number} has no list of names.")
-        if not (kind is None or isinstance(kind, bool)):
-            raise VocabularyError(f"{expected}; isthing of class number {number} is not true, false or null.")
-        entries.append((names, kind))
-    _check_count(names for names, _ in entries)
-    return entries
-
-
-def _build(
-    entries: Iterable[Entry], found: Found, cleaned: bool = False, earlier_notes: Sequence[str] = (), blanks: int = 0
-) -> Vocabulary:
-    """Builds a vocabulary from raw entries; blank and duplicate names in a class are dropped.
-
-    Notes about these follow `earlier_notes`. `found` finds words by example; `blanks` is the number of blank entries
-    dropped so far.
-    """
-    notes = list(earlier_notes)
-    classes = []
-    for raw, is_thing in entries:
-        names = [_tidy(name) for name in raw]
-        cleaned = cleaned or any(clean(name)[1] for name in raw)
-        filled = [name for name in names if name]
-        blanks += len(names) - len(filled) if filled else 1
-        if not filled:
-            continue
-        distinct: dict[str, str] = {}
-        for name in filled:
-            distinct.setdefault(_key(name), name)
-        kept = tuple(distinct.values())
-        if len(kept) < len(filled):
-            counts = Counter(map(_key, filled))
-            repeated = ", ".join(_quote(name) for key, name in distinct.items() if counts[key] > 1)
-            notes.append(f"In the class {_quote(kept[0])}, the duplicate {repeated} was removed.")
-        classes.append(_class_of(kept, is_thing, found))
-    if blanks:
-        notes.insert(0, "One blank entry was skipped." if blanks == 1 else f"{blanks:,} blank entries were skipped.")
-    if cleaned:
-        notes.insert(0, "Control characters were removed from the words.")
-    return Vocabulary(tuple(classes), (*notes, *_shared_words(classes)))
+def _build(listed: WordList, found: Found) -> Vocabulary:
+    """The vocabulary of a list; `found` finds words by example."""
+    classes = tuple(_class_of(tuple(names), is_thing, found) for names, is_thing in listed.classes)
+    return Vocabulary(classes, (*listed.notes, *_shared_words(classes)))
 
 
 def _class_of(names: tuple[str, ...], is_thing: bool | None, found: Found) -> WordClass:
@@ -441,19 +341,19 @@ def _shared_words(classes: Sequence[WordClass]) -> list[str]:
     spelling: dict[str, str] = {}
     for index, entry in enumerate(classes):
         for name in entry.names:
-            owners.setdefault(_key(name), []).append(index)
-            spelling.setdefault(_key(name), name)
+            owners.setdefault(folded(name), []).append(index)
+            spelling.setdefault(folded(name), name)
     notes = []
     for key, indices in owners.items():
         if len(indices) > 1:
-            labels = ", ".join(_quote(classes[index].label) for index in indices[:_LISTED])
+            labels = ", ".join(quote(classes[index].label) for index in indices[:_LISTED])
             more = ", …" if len(indices) > _LISTED else ""
-            notes.append(f"{_quote(spelling[key])} is in {len(indices):,} classes ({labels}{more}); all are kept.")
+            notes.append(f"{quote(spelling[key])} is in {len(indices):,} classes ({labels}{more}); all are kept.")
     return notes
 
 
 def _default_is_thing(names: Sequence[str]) -> bool:
-    keys = [_key(name) for name in names]
+    keys = [folded(name) for name in names]
     for source in _known_kinds():
         for key in keys:
             if key in source:
@@ -463,46 +363,9 @@ def _default_is_thing(names: Sequence[str]) -> bool:
 
 @cache
 def _known_kinds() -> tuple[dict[str, bool], ...]:
-    """For each of `THING_SOURCES`, whether each of its words is a thing (read directly, without defaults)."""
-    sources = []
-    for name in THING_SOURCES:
-        path = asset_path(f"vocabularies/{name}.json")
-        entries = _read_json(path.read_text(encoding="utf-8"), path.name)
-        sources.append({_key(word): bool(kind) for words, kind in entries for word in words})
-    return tuple(sources)
-
-
-def _tidy(word: str) -> str:
-    """A normalised word: cleaned, stripped, with single spaces."""
-    return " ".join(clean(word)[0].split())
-
-
-def _check_count(classes: Iterable[Sequence[str]]) -> None:
-    """Raises `VocabularyError` for too many names; called before any slow processing."""
-    count = sum(bool(name.strip()) for names in classes for name in names)
-    if count > MAX_WORDS:
-        raise VocabularyError(f"The vocabulary has {count:,} words; at most {MAX_WORDS:,} are allowed.")
-
-
-def _check_word(word: str) -> None:
-    if len(word) > MAX_WORD_CHARACTERS:
-        raise VocabularyError(
-            f"A word may have at most {MAX_WORD_CHARACTERS} characters, but {_quote(word)} has {len(word):,}."
-        )
-    if _SEPARATORS.search(word):
-        raise VocabularyError(f"The word {_quote(word)} contains a comma, semicolon or line end, which separate words.")
-    if not word or word != _tidy(word):
-        raise VocabularyError(f"The word {_quote(word)} is blank or has surrounding spaces or control characters.")
-
-
-def _key(word: str) -> str:
-    """Key for case-insensitive comparison."""
-    return unicodedata.normalize("NFC", word).casefold()
-
-
-def _quote(text: str) -> str:
-    text = " ".join(text.split())  # no line breaks in messages
-    return f'"{text if len(text) <= 40 else text[:39] + "…"}"'
+    """For each of `THING_SOURCES`, whether each of its words is a thing."""
+    lists = [_preset_list(name).classes for name in THING_SOURCES]
+    return tuple({folded(word): bool(kind) for words, kind in classes for word in words} for classes in lists)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eovseg.errors import VocabularyError
-from eovseg.vocabulary import (
-    MAX_WORD_CHARACTERS,
-    MAX_WORDS,
-    Vocabulary,
-    WordClass,
-    coco_training_words,
-    preset_names,
-)
+from eovseg.vocabulary import Vocabulary, WordClass, coco_training_words, preset_names
+from eovseg.word_lists import MAX_WORD_CHARACTERS, MAX_WORDS
 
 RECORDED = Path(__file__).parent / "fixtures" / "parity" / "vocabularies.json"
 

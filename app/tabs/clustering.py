@@ -13,7 +13,7 @@ from PIL import Image
 
 from analysis.cluster_cells import ClusterCell, LayerFeatures, cluster_cells, layer_features
 from analysis.clustering import pca_rgb
-from analysis.sources import HUB_MODELS, FeatureSource, HubModel, hub_source, hub_weights, spatial_source, tower_source
+from analysis.sources import HUB_MODELS, FeatureSource, HubModel, hub_source, hub_weights, own_sources
 from analysis.style import cluster_rgb
 from analysis.timing import machine_name
 from app.page import Page
@@ -82,12 +82,6 @@ class Layers:
 def loaded(name: str, file: Path) -> FeatureSource:
     """Loads a hub model from a file, cached; raises `CheckpointError`."""
     return hub_source(name, file=file)
-
-
-def own_sources(predictor: Predictor) -> list[FeatureSource]:
-    """The model's own sources: the stages of its image encoder, and its spatial extractor if it has one."""
-    own = [tower_source(predictor)]
-    return own if predictor.network.spatial_extractor is None else [*own, spatial_source(predictor)]
 
 
 def all_layers(predictor: Predictor, image: np.ndarray, files: Mapping[str, Path]) -> Layers:

@@ -2,7 +2,6 @@
 // A click, or the arrow keys and Enter, picks a pixel; a row of the table highlights its frame in the picture.
 // Words are typed by visitors, so they are set as textContent only.
 
-const find = (selector) => element.querySelector(selector);
 const section = find(".compare");
 const pair = find(".pair");
 const left = find("img.left");
@@ -11,13 +10,6 @@ const range = find("input[type=range]");
 const cross = find(".cross");
 const marks = find(".marks");
 let point = [0.5, 0.5]; // position of the cross, as shares of width and height
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function divide(share) {
   pair.style.setProperty("--divide", share + "%");

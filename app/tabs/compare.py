@@ -12,9 +12,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.markup import scripted
 from app.tabs.pieces import gradient
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,7 @@ class Row:
 
 def comparison(elem_id: str) -> gr.HTML:
     """The empty component; its event `pick` has the pixel `x`, `y` of the photo."""
-    return gr.HTML(
-        None,
-        html_template=(_HERE / "compare.html").read_text(encoding="utf-8"),
-        js_on_load=(_HERE / "compare.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id=elem_id,
-        elem_classes="tab-body main",
-    )
+    return scripted("compare", folder=Path(__file__).parent, elem_id=elem_id, elem_classes="tab-body main")
 
 
 def comparison_value(

@@ -1,7 +1,6 @@
 // The tab Many: files are uploaded one by one, then `start_run` sends their names; `props.value` is `Progress.value` of app/many.py.
 // Names and words come from visitors, so they are set as textContent only.
 
-const find = (selector) => element.querySelector(selector);
 const drop = find(".drop");
 const input = find("input");
 const said = find(".said");
@@ -12,13 +11,6 @@ const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1" : (100 * share)
 let token = "";
 let drawn = 0;
 let busy = false;
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function tell(sentence) {
   told.textContent = sentence;

@@ -14,6 +14,7 @@ from gradio.utils import get_upload_folder
 
 from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
 from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
+from app.markup import scripted
 from app.page import PRIVATE, Page, box_request
 from app.session import Session
 from app.tabs import Tab
@@ -23,7 +24,6 @@ from eovseg.errors import EovsegError
 from eovseg.stems import clean_stem
 
 _LOG = logging.getLogger(__name__)
-_HERE = Path(__file__).parent
 LEAD = (
     f"Look for the words in the box above in up to {MAX_FILES} photos, or in the first {MAX_CLIP_SECONDS} seconds of a "
     "clip. Results appear one by one; at the end you can download all of them as one file."
@@ -36,15 +36,8 @@ _FILES_SCRIPT = """(pack, film) => {
 
 def many_component() -> gr.HTML:
     """The drop zone, the gallery and the table: app/tabs/many.html and many.js."""
-    return gr.HTML(
-        None,
-        html_template=(_HERE / "many.html").read_text(encoding="utf-8")
-        .replace("MAX_FILES", str(MAX_FILES)).replace("MAX_CLIP_SECONDS", str(MAX_CLIP_SECONDS)),
-        js_on_load=(_HERE / "many.js").read_text(encoding="utf-8").replace("MAX_FILES", str(MAX_FILES)),
-        apply_default_css=False,
-        elem_id="many",
-        elem_classes="tab-body",
-    )  # fmt: skip
+    limits = {"MAX_FILES": MAX_FILES, "MAX_CLIP_SECONDS": MAX_CLIP_SECONDS}
+    return scripted("many", folder=Path(__file__).parent, limits=limits, elem_classes="tab-body")
 
 
 def build(page: Page, session: gr.State) -> Tab:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from eovseg.assets import asset_path
-from eovseg.benchmark.memory import PointCommand, measured, return_free_memory
+from eovseg.benchmark.memory import measured, point_command, return_free_memory
 from eovseg.errors import ConfigError
 
 MODULE = "eovseg.benchmark.onnx_memory"
@@ -87,8 +87,7 @@ def run(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
     out = "assets/benchmarks/onnx-memory.csv"
-    command = PointCommand(MODULE, __doc__, out, WORDS, lambda point: measure_point(OnnxPoint(**point)), run)
-    return command.main(argv)
+    return point_command(MODULE, __doc__, out, WORDS, lambda point: measure_point(OnnxPoint(**point)), run, argv)
 
 
 if __name__ == "__main__":

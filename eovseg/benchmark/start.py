@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 
 FIRST_RESULT = (
     "import eovseg; from eovseg.assets import asset_path;"
@@ -93,9 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eovseg.benchmark.start", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("assets/benchmarks/start.csv"), help="CSV to write")
     parser.add_argument("--repeats", type=int, default=5, help="processes per row; the median is reported")
-    any_encoding()
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class LiteAggregator(nn.Module):
                 nn.init.zeros_(upsampler.offset.weight)
 
     def aggregate(self, features: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """(res2, res3, res4, res5) -> the sum at stride 4 (B, width, h, w), and (p5, p4, p3)."""
+        """(res2, res3, res4, res5) -> the sum of Eq. 1 at stride 4 (B, width, h, w), and (p5, p4, p3)."""
         coarse_first = list(reversed(features))
         level = self.laterals[0](coarse_first[0])
         levels = [level]

@@ -1,6 +1,8 @@
 """Class scores: mask pooling, cosine logits and the ensemble of two classifiers (paper Eq. 11, App. B, Table 10).
 
-The out-of-vocabulary classifier pools with the frozen image encoder's head: `embed_masks` in `eovseg.model.backbones`.
+Both classifiers are cosines, `classification_logits`: the in-vocabulary one of the class embeddings of each decoder
+layer, the out-of-vocabulary one (`EOVSeg.out_of_vocabulary_logits`) of masks that the frozen image encoder's head pools
+(`embed_masks` in `eovseg.model.backbones`).
 """
 
 import torch
@@ -73,7 +75,7 @@ def class_maximum(rows: Tensor, class_index: Tensor, classes: int) -> Tensor:
 def class_log_probabilities(
     logits: Logits, seen: Tensor, alpha: float = 0.4, beta: float = 0.8, ensemble: Ensemble = "geometric"
 ) -> Tensor:
-    """Final class log-probabilities (B, Q, K+1), void last, from the logits of the last layer and the image encoder.
+    """Ensemble (Eq. 11): class log-probabilities (B, Q, K+1), void last, of the last layer and the image encoder.
 
     `seen` (K,) bool: the class shares a word with the training vocabulary. The image encoder's weight a is `alpha` for
     seen classes and `beta` for all others (both 0..1). Geometric: p_in^(1-a) * p_out^a; arithmetic: (1-a) * p_in +

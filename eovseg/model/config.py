@@ -165,26 +165,12 @@ def check_calibration(calibration: object, otherwise: str = "null") -> None:
         )
 
 
+# What S and M have in common.
+_RESNET = ModelConfig(pretrained="openai", quick_gelu=True, aggregator_dim=128, ensemble_on_valid_masks=True)
 _VARIANTS: dict[str, ModelConfig] = {
     "l": ModelConfig(),
-    "m": ModelConfig(
-        variant="m",
-        backbone="RN50x4",
-        pretrained="openai",
-        quick_gelu=True,
-        embed_dim=640,
-        aggregator_dim=128,
-        ensemble_on_valid_masks=True,
-    ),
-    "s": ModelConfig(
-        variant="s",
-        backbone="RN50",
-        pretrained="openai",
-        quick_gelu=True,
-        embed_dim=1024,
-        aggregator_dim=128,
-        ensemble_on_valid_masks=True,
-    ),
+    "m": replace(_RESNET, variant="m", backbone="RN50x4", embed_dim=640),
+    "s": replace(_RESNET, variant="s", backbone="RN50", embed_dim=1024),
     "xs": ModelConfig(
         variant="xs",
         backbone="efficientnet_lite2",

@@ -110,8 +110,8 @@ class DecoderLayer(nn.Module):
 
     def forward(self, scene: Scene, pixels: Tensor, kernels: Tensor, mask_logits: Tensor) -> LayerOutput:
         """Kernels (B, Q, C) and masks (B, Q, h, w) of the previous layer; `pixels` (B, C, h', w') come from `read`."""
-        kernels = self.interaction(kernels, pixels, mask_logits)
-        attended, attention = self.self_attention(kernels, kernels, kernels)
+        kernels = self.interaction(kernels, pixels, mask_logits)  # initial attention and Eq. 2, or CA
+        attended, attention = self.self_attention(kernels, kernels, kernels)  # late attention, from here
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
         mask_logits = self.mask_logits(kernels, scene)
@@ -119,6 +119,7 @@ class DecoderLayer(nn.Module):
         spatial = None if scene.spatial is None else pool_by_masks(scene.spatial, mask_logits)  # (B, Q, C_s)
         instance_embedding, routers = self.instance_embedding(pooled, spatial)  # E_I
         embeddings = self.embed_classes(instance_embedding, kernels)
+        # The in-vocabulary classifier; the other one is in `EOVSeg.out_of_vocabulary_logits`.
         logits = classification_logits(embeddings, scene.text, scene.class_index, self.logit_scale, scene.classes)
         return LayerOutput(kernels, mask_logits, logits, embeddings, attention, routers)
 

@@ -66,11 +66,6 @@ class SpatialExtractor(nn.Module):
             if kind == "SAM":
                 self.vit.neck = nn.Identity()
 
-    @property
-    def dim(self) -> int:
-        """C_s, channels of the map."""
-        return int(self.vit.embed_dim)
-
     def forward(self, images: Tensor) -> Tensor:
         if self.kind == "DINOv2":
             size = (images.shape[-2] // 16 * 14, images.shape[-1] // 16 * 14)

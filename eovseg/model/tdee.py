@@ -28,12 +28,14 @@ class TDEE(nn.Module):
 
     def route(self, mask_embedding: Tensor, spatial_embedding: Tensor) -> tuple[Tensor, RouterWeights]:
         """E_m and E_s, each (B, Q, C) -> E_I (B, Q, C) and the weights alpha_m and alpha_s."""
+        # Eq. 5 to 9: both embeddings are split into router parameters and features; the routers read the product.
         mask_parameters, mask_features = self.dynamic_layer(mask_embedding).chunk(2, dim=-1)  # P_m, F_m
         spatial_parameters, spatial_features = self.input_layer(spatial_embedding).chunk(2, dim=-1)  # P_s, F_s
         joint = mask_parameters * spatial_parameters  # P_t
         # The released implementation normalises the router outputs before the sigmoid.
-        mask_weight = torch.sigmoid(self.norm_in(self.update_router(joint)))
-        spatial_weight = torch.sigmoid(self.input_norm_in(self.input_router(joint)))
+        mask_weight = torch.sigmoid(self.norm_in(self.update_router(joint)))  # alpha_m
+        spatial_weight = torch.sigmoid(self.input_norm_in(self.input_router(joint)))  # alpha_s
+        # Eq. 10, then the last layer.
         fused = mask_weight * self.norm_out(mask_features) + spatial_weight * self.input_norm_out(spatial_features)
         fused = F.gelu(self.fc_norm(self.fc_layer(fused)))
         return fused, RouterWeights(mask_weight, spatial_weight)

@@ -37,11 +37,11 @@ class VocabularyAwareSelection(nn.Module):
         return embedding.flatten(2).unflatten(1, (self.heads, -1)), guide / math.sqrt(guide.shape[-1])
 
     def similarity(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """Scaled dot product of every pixel and word: (B, D, h, w), (N, D) -> (B, H', N, hw)."""
+        """Scaled dot product <E, G> / sqrt(d) of every pixel and word: (B, D, h, w), (N, D) -> (B, H', N, hw)."""
         return torch.einsum("bhdp,nhd->bhnp", *self.split_heads(embedding, text))
 
     def attention_maximum(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """max over words of softmax over words: (B, D, h, w), (N, D) -> (B, H', h, w), in (0, 1]."""
+        """max over words of softmax over words (Eq. 3): (B, D, h, w), (N, D) -> (B, H', h, w), in (0, 1]."""
         attention = self.similarity(embedding, text).softmax(dim=2)  # A (B, H', N, hw)
         return attention.amax(dim=2).unflatten(-1, embedding.shape[-2:])
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import httpx
 
 from app.limits import MAX_TEXT
-from eovseg.vocabulary import MAX_WORD_CHARACTERS
+from eovseg.word_lists import MAX_WORD_CHARACTERS
 from tests.app.gradio_calls import API, Caller
 
 _CUT = struct.pack("ii", 1, 0)  # SO_LINGER: close resets the connection
