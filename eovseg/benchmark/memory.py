@@ -22,9 +22,10 @@ import numpy as np
 from PIL import Image
 
 from eovseg.assets import asset_path
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 from eovseg.vocabulary import Vocabulary
 
+MODULE = "eovseg.benchmark.memory"
 WORDS = (20, 150, 847, 5_000, 10_000)
 SIZES = ((640, 480), (1_152, 864), (2_000, 1_500), (4_000, 3_000))  # width, height: 0.3 to 12 megapixels
 
@@ -102,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--words is {min(options.words)}; give whole numbers of at least 1.")
     rows = []
     for point in points(options.words, SIZES):
-        found = measured("eovseg.benchmark.memory", asdict(point))
+        found = measured(MODULE, asdict(point))
         rows.append({**asdict(point), **machine("cpu"), **found})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     write_rows(options.out, rows)
@@ -127,41 +128,37 @@ def measured(module: str, point: dict[str, Any], environment: Mapping[str, str] 
     return row
 
 
-@dataclass(frozen=True)
-class PointCommand:
-    """A command that measures points, each in a child process: the same command with --one."""
+def point_command(
+    module: str,
+    about: str,
+    out: str,
+    words: Sequence[int],
+    measure_one: Callable[[dict[str, Any]], dict[str, Any]],
+    run: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Runs a command that measures points, each in a child process: the same command with --one.
 
-    module: str
-    about: str
-    out: str  # default path of the CSV
-    words: tuple[int, ...]
-    measure_one: Callable[[dict[str, Any]], dict[str, Any]]
-    run: Callable[[argparse.Namespace], None]
+    `out` is the default path of its CSV. Returns the exit code.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser.add_argument("--out", type=Path, default=Path(out), help="CSV to write")
+    parser.add_argument("--words", nargs="+", type=int, default=list(words))
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
 
-    def main(self, argv: Sequence[str] | None) -> int:
-        """Entry point of the command; returns the exit code."""
-        parser = argparse.ArgumentParser(prog=f"python -m {self.module}", description=self.about)
-        parser.add_argument("--out", type=Path, default=Path(self.out), help="CSV to write")
-        parser.add_argument("--words", nargs="+", type=int, default=list(self.words))
-        parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's point
-        any_encoding()
-        options = parser.parse_args(argv)
+    def measure(options: argparse.Namespace) -> None:
         if options.one:
-            print(json.dumps(self.measure_one(json.loads(options.one))))
-            return 0
-        return exit_code(lambda: self.run(options))
+            print(json.dumps(measure_one(json.loads(options.one))))
+        else:
+            run(options)
+
+    return run_command(parser, measure, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
-    return PointCommand(
-        "eovseg.benchmark.memory",
-        __doc__,
-        "assets/benchmarks/memory.csv",
-        WORDS,
-        lambda point: measure_point(Point(**point)),
-        run,
-    ).main(argv)
+    out = "assets/benchmarks/memory.csv"
+    return point_command(MODULE, __doc__, out, WORDS, lambda point: measure_point(Point(**point)), run, argv)
 
 
 if __name__ == "__main__":
