@@ -203,7 +203,7 @@ function fillLegend(segments, absent) {
   if (!absent.length) return;
   const more = absent.length > SHOWN_ABSENT ? ` and ${absent.length - SHOWN_ABSENT} more` : "";
   const line = make("p", "absent", `Little evidence in this photo for ${absent.slice(0, SHOWN_ABSENT).join(", ")}${more}`);
-  line.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and 28 % of those that were there.";
+  line.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and up to 28 % of those that were there.";
   legend.append(line);
 }
 

@@ -44,7 +44,7 @@ class Segment:
 class Verdict:
     """Whether there is enough evidence that a word of the list is in the photo; see `eovseg.advice.thresholds`.
 
-    Of words that are absent, XS reports 5 % as in the photo; of words that are there, it reports about 28 % as absent.
+    XS reports 5 % of the words that are absent as in the photo, and up to 28 % of those that are there as absent.
     """
 
     word: str
