@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 
 import numpy as np
 from scipy import ndimage
@@ -17,6 +16,7 @@ from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks, MaskCrop
 from eovseg.result import Result
 from eovseg.segmented import Segment
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary
 
 _KIND = re.compile(r":\s*(thing|stuff)\s*$", re.IGNORECASE)
@@ -66,7 +66,7 @@ def split(result: Result, id: int, x: int, y: int) -> Result:
     """See `Result.split`."""
     place = result.index_of(id)
     mask, (height, width) = result.mask(place), result.segment_map.shape
-    if not (isinstance(x, Integral) and isinstance(y, Integral)):
+    if not (is_integer(x) and is_integer(y)):
         raise EovsegError(f"A pixel is given by two integers x and y, not by {x!r} and {y!r}.")
     if not (0 <= x < width and 0 <= y < height and mask[y, x]):
         raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give a pixel of the part to split off.")

@@ -1,7 +1,6 @@
 """The interface for Python users, the page, the notebooks and the command line: segments, words and advice."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from eovseg.images import ImageSource
 from eovseg.segmenter import Segmenter
 from eovseg.settings import Settings
 from eovseg.stages import ImageState
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary, Words
 from eovseg.word import Word
 
@@ -26,7 +26,7 @@ class Predictor(Segmenter):
 
         Raises `ConfigError` if `k` is not an integer of at least 1.
         """
-        if not isinstance(k, Integral) or k < 1:
+        if not is_integer(k) or k < 1:
             raise ConfigError(f"k={k!r} is not allowed; give the number of words to suggest, an integer from 1.")
         return likeliest(noun_scores(self, self.encode_image(photo)), k)
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from eovseg.errors import ConfigError
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay
 from eovseg.pictures import OutlineBackground
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary
 
 
@@ -101,7 +101,7 @@ class SegmentedPhoto:
 
     def index_of(self, id: int) -> int:
         """The index in `segments` of the segment with this id. Raises `ConfigError` if there is none."""
-        if not isinstance(id, Integral):
+        if not is_integer(id):
             raise ConfigError(f"Give a segment by its id, such as result.segments[0].id, not as {type(id).__name__}.")
         for place, segment in enumerate(self.segments):
             if segment.id == id:
