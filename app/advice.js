@@ -70,13 +70,14 @@ function explain(value) {
   why.append(ask);
 }
 
-function showChanges({ segment, revision, sentences }) {
+function showChanges({ segment, revision, label, sentences }) {
   const ask = document.querySelector(".stage .why .change");
   if (!ask || pinned?.segment !== segment || pinned.revision !== revision) return;
   const list = document.createElement("ul");
   for (const sentence of sentences) list.append(make("li", "", sentence));
-  const title = make("h4", "", sentences.length ? `The smallest changes after which it is no longer “${pinned.label}”` : `It stays “${pinned.label}” after every change that was tried`);
+  const title = make("h4", "", sentences.length ? `The smallest changes after which it is no longer “${label}”` : `It stays “${label}” after every change that was tried`);
   ask.replaceWith(title, list);
+  list.parentNode.scrollTop = list.parentNode.scrollHeight; // beside the picture, the panel is only as high as that
 }
 
 find(".suggest").addEventListener("click", (event) => {

@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.editor import items, with_reference
 from app.page import MODEL, PRIVATE, box_request, whole
-from app.session import Session
+from app.session import Session, composed
 from eovseg.errors import EovsegError
 from eovseg.vocabulary import Vocabulary
 
@@ -73,16 +73,29 @@ def checked(session: Session, text: str) -> tuple[dict[str, Any]]:
 
 
 def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
-    """The smallest changes that rename a segment; {} if the result has no segment with this id."""
+    """The smallest changes that rename a segment; {} if the result has no segment with this id.
+
+    A corrected segment, or a part that was split off, stands for the network's segment of the same kernel, and `label`
+    is that segment's.
+    """
     result, request = session.shown, session.asked
-    if all(segment.id != segment_id for segment in result.segments):
+    place = next((place for place, segment in enumerate(result.segments) if segment.id == segment_id), None)
+    if place is None:
         return {}
+    own, label = segment_id, result.segments[place].label
+    if result.corrections and result.queries:
+        uncorrected = composed(session.predictor, session.decoded, request)
+        pairs = zip(uncorrected.segments, uncorrected.queries, strict=True)
+        same = [segment.id for segment, query in pairs if query == result.queries[place]]
+        own = segment_id if segment_id in same else same[0]
+        label = uncorrected.segments[uncorrected.index_of(own)].label
     found = session.predictor.counterfactuals(
-        result.image, request.words, segment_id, background=request.background, settings=request.settings
+        result.image, request.words, own, background=request.background, settings=request.settings
     )
     return {
         "kind": "changes",
         "segment": segment_id,
         "revision": session.revision,
+        "label": label,
         "sentences": [one.sentence for one in found],
     }

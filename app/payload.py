@@ -53,6 +53,7 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
         "photo_key": session.digest,
         "ids": data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
         "segments": entries,
+        "absent": [verdict.word for verdict in result.verdicts if not verdict.in_photo],
         "description": f"Photo with {len(entries)} segments: {names}",
         "timing": timing(session),
         "undo": len(session.before),

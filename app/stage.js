@@ -12,6 +12,7 @@ const legend = find(".legend");
 const why = find(".why");
 const rows = find("tbody");
 const opacity = find(".opacity input");
+const SHOWN_ABSENT = 12;
 const percent = (share) => (share < 0.001 ? "< 0.1" : (100 * share).toFixed(share < 0.1 ? 1 : 0)) + " %";
 
 let ids = null; // segment id of every pixel, row by row
@@ -164,7 +165,7 @@ function listen(node, id) {
   node.addEventListener("click", () => pin(id));
 }
 
-function fillLegend(segments) {
+function fillLegend(segments, absent) {
   legend.replaceChildren();
   const groups = [
     ["Things", (segment) => segment.thing],
@@ -191,6 +192,11 @@ function fillLegend(segments) {
     }
     legend.append(line);
   }
+  if (!absent.length) return;
+  const more = absent.length > SHOWN_ABSENT ? ` and ${absent.length - SHOWN_ABSENT} more` : "";
+  const line = make("p", "absent", `Little evidence in this photo for ${absent.slice(0, SHOWN_ABSENT).join(", ")}${more}`);
+  line.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and up to 28 % of those that were there.";
+  legend.append(line);
 }
 
 function meter(share) {
@@ -236,7 +242,7 @@ function bar(share) {
 }
 
 function explain(value) {
-  const open = Boolean(value && value.name && pinned);
+  const open = Boolean(value && value.name && value.segment === pinned); // a late answer may be about another segment
   why.hidden = !open;
   // Shown on the side of the picture away from the segment, so that nothing moves under the pointer.
   why.classList.toggle("left", (byId.get(pinned)?.anchor[0] ?? 0) > 0.5);
@@ -348,7 +354,7 @@ async function render() {
   shown = -1;
   tip.hidden = true;
   paintOverlay();
-  fillLegend(value.segments);
+  fillLegend(value.segments, value.absent);
   fillTable(value.segments);
   placeNames(value.segments);
   if (again) pin(again.id);

@@ -16,6 +16,7 @@ from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks, MaskCrop
 from eovseg.result import Result
 from eovseg.segmented import Segment
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary
 
 _KIND = re.compile(r":\s*(thing|stuff)\s*$", re.IGNORECASE)
@@ -24,7 +25,7 @@ _TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner belong t
 
 def rename(result: Result, id: int, name: str) -> Result:
     """See `Result.rename`."""
-    place = _place(result, id)
+    place = result.index_of(id)
     segment = result.segments[place]
     vocabulary, class_id = _class_named(result.vocabulary, name, segment.is_thing)
     entry = vocabulary.classes[class_id]
@@ -51,7 +52,7 @@ def merge(result: Result, id: int, *others: int) -> Result:
 
 def delete(result: Result, id: int) -> Result:
     """See `Result.delete`."""
-    place = _place(result, id)
+    place = result.index_of(id)
     queries = result.queries[:place] + result.queries[place + 1 :]
     segments = [*result.segments[:place], *result.segments[place + 1 :]]
     done = _changed(result, segments, queries, f"delete({id})")
@@ -63,8 +64,10 @@ def delete(result: Result, id: int) -> Result:
 
 def split(result: Result, id: int, x: int, y: int) -> Result:
     """See `Result.split`."""
-    place = _place(result, id)
+    place = result.index_of(id)
     mask, (height, width) = result.mask(place), result.segment_map.shape
+    if not (is_integer(x) and is_integer(y)):
+        raise EovsegError(f"A pixel is given by two integers x and y, not by {x!r} and {y!r}.")
     if not (0 <= x < width and 0 <= y < height and mask[y, x]):
         raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give a pixel of the part to split off.")
     parts, count = ndimage.label(mask, _TOUCHING)
@@ -90,7 +93,7 @@ def split(result: Result, id: int, x: int, y: int) -> Result:
 
 
 def _merged(result: Result, id: int, others: Sequence[int]) -> Result:
-    place, gone = _place(result, id), {_place(result, other) for other in others}
+    place, gone = result.index_of(id), {result.index_of(other) for other in others}
     mask = result.mask(place) | np.any([result.mask(index) for index in gone], axis=0)
     kept = [index for index in range(len(result.segments)) if index not in gone]
     segments = [_measured(s, mask) if s.id == id else s for s in (result.segments[index] for index in kept)]
@@ -130,18 +133,10 @@ def _measured(segment: Segment, mask: np.ndarray) -> Segment:
     return replace(segment, area=int(mask.sum()), box=box)
 
 
-def _place(result: Result, id: int) -> int:
-    """The index of segment `id`; raises `EovsegError` if there is none."""
-    for place, segment in enumerate(result.segments):
-        if segment.id == id:
-            return place
-    ids = ", ".join(str(segment.id) for segment in result.segments[:12]) or "none"
-    more = ", …" if len(result.segments) > 12 else ""
-    raise EovsegError(f"There is no segment {id}; the ids are {ids}{more}.")
-
-
 def _class_named(vocabulary: Vocabulary, name: str, is_thing: bool) -> tuple[Vocabulary, int]:
     """The vocabulary, with the class `name` if it is new, and its index; `name` or else `is_thing` sets its kind."""
+    if not isinstance(name, str) or not name.strip():
+        raise EovsegError(f"Give the new name of the segment as text, not {name!r}.")
     given = Vocabulary.parse(name).classes
     if len(given) != 1:
         raise EovsegError(f"A segment has one name, but {len(given)} were given; leave out the semicolons.")

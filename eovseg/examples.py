@@ -193,9 +193,10 @@ def _checked_mask(mask: Any, size: tuple[int, ...]) -> np.ndarray:
     """The mask as (H, W) bool; raises `VocabularyError` if it is empty or not a mask of a photo of this size."""
     given = np.asarray(mask)
     if given.shape != size or given.dtype.kind not in "bui":
+        shape = f"{' x '.join(map(str, given.shape))} of {given.dtype}" if given.ndim else type(mask).__name__
         raise VocabularyError(
-            f"The mask of an example is {' x '.join(map(str, given.shape)) or 'no array'} of {given.dtype}, and the "
-            f"photo {' x '.join(map(str, size))}; give an integer or boolean for each pixel, above 0 inside the mask."
+            f"The mask of an example is {shape}; give an array of {' x '.join(map(str, size))} integers or booleans, "
+            "one for each pixel of the photo, above 0 inside the mask."
         )
     inside = given > 0
     if not inside.any():

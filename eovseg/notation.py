@@ -188,6 +188,9 @@ def ambiguities(classes: Sequence[tuple[Sequence[str], bool | None]]) -> list[st
             f'": thing" and ": stuff" must be at the end of a class, so {_listed(said)} was read as a name. '
             f'Separate classes with semicolons: "{_shown("; ".join(inner))}{ending}".'
         )
+    odd = next((name for name in names if re.search(r":\s*[^\W\d]", name) and not _kind_inside(name)), None)
+    if odd:
+        found.append(f'Only ": thing" and ": stuff" say what a class is, so {_listed([odd])} was read as a name.')
     uncounted = [_uncounted(words) for words, _ in classes]
     if all(uncounted):
         found.append(

@@ -8,10 +8,12 @@ import numpy as np
 from eovseg.advice.counterfactuals import Counterfactual, counterfactuals
 from eovseg.advice.doctor import Diagnosis, diagnose
 from eovseg.advice.suggest import Suggestion, likeliest, noun_scores
+from eovseg.errors import ConfigError
 from eovseg.images import ImageSource
 from eovseg.segmenter import Segmenter
 from eovseg.settings import Settings
 from eovseg.stages import ImageState
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary, Words
 from eovseg.word import Word
 
@@ -20,7 +22,12 @@ class Predictor(Segmenter):
     """A `Segmenter` that also gives advice on words and makes words by example."""
 
     def suggest(self, photo: ImageSource, k: int = 20) -> list[Suggestion]:
-        """The `k` everyday nouns that are most likely in the photo, likeliest first; see `eovseg.advice.suggest`."""
+        """The `k` everyday nouns that are most likely in the photo, likeliest first; see `eovseg.advice.suggest`.
+
+        Raises `ConfigError` if `k` is not an integer of at least 1.
+        """
+        if not is_integer(k) or k < 1:
+            raise ConfigError(f"k={k!r} is not allowed; give the number of words to suggest, an integer from 1.")
         return likeliest(noun_scores(self, self.encode_image(photo)), k)
 
     def doctor(

@@ -1,8 +1,9 @@
 """A segmented photo: the segment map, the segments with their scores, and pictures of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from eovseg.errors import ConfigError
 from eovseg.instance_masks import InstanceMasks
 from eovseg.overlay import draw_overlay
 from eovseg.pictures import OutlineBackground
+from eovseg.typed_settings import is_integer
 from eovseg.vocabulary import Vocabulary
 
 
@@ -40,7 +42,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a word of the list is in the photo, as far as the model can tell; see `eovseg.advice.thresholds`."""
+    """Whether there is enough evidence that a word of the list is in the photo; see `eovseg.advice.thresholds`.
+
+    XS reports 5 % of the words that are absent as in the photo, and up to 28 % of those that are there as absent.
+    """
 
     word: str
     in_photo: bool
@@ -93,6 +98,17 @@ class SegmentedPhoto:
     def names(self) -> list[str]:
         """One unique name per segment, as in overlay and legend ("person 2")."""
         return segment_labels(self.segments)
+
+    def index_of(self, id: int) -> int:
+        """The index in `segments` of the segment with this id. Raises `ConfigError` if there is none."""
+        if not is_integer(id):
+            raise ConfigError(f"Give a segment by its id, such as result.segments[0].id, not as {type(id).__name__}.")
+        for place, segment in enumerate(self.segments):
+            if segment.id == id:
+                return place
+        ids = ", ".join(str(segment.id) for segment in self.segments[:12]) or "none"
+        more = ", …" if len(self.segments) > 12 else ""
+        raise ConfigError(f"There is no segment {id}; the ids are {ids}{more}.")
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) bool, the pixels of `segments[index]`."""
@@ -161,12 +177,9 @@ class SegmentedPhoto:
 
     def _subject(self, ids: int | Collection[int] | None) -> np.ndarray:
         """(H, W) bool, the union of some segments' pixels."""
-        wanted = self.subject_ids() if ids is None else [ids] if isinstance(ids, int) else list(ids)
-        places = {segment.id: place for place, segment in enumerate(self.segments)}
-        if unknown := [one for one in wanted if one not in places]:
-            known = ", ".join(map(str, list(places)[:12])) + (", …" if len(places) > 12 else "")
-            raise ConfigError(f"There is no segment {unknown[0]}; this result has {known or 'none'}.")
+        several = isinstance(ids, Iterable) and not isinstance(ids, str)
+        wanted: Any = self.subject_ids() if ids is None else ids if several else [ids]
         mask = np.zeros(self.segment_map.shape, dtype=bool)
         for one in wanted:
-            mask |= self.mask(places[one])
+            mask |= self.mask(self.index_of(one))
         return mask

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Collection
 from functools import wraps
 from inspect import signature
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -13,6 +13,11 @@ from eovseg.errors import ConfigError
 _LARGEST = 1e300  # larger integers cannot be converted to float
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def is_integer(value: object) -> bool:
+    """Whether `value` is an integer of Python or NumPy."""
+    return isinstance(value, Integral)
 
 
 def fits(value: object, hint: Any) -> bool:

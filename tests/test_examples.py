@@ -98,7 +98,7 @@ def test_a_vector_is_close_to_the_texts() -> None:
         ([(str(BEAR), np.ones((2, 2), bool))], "The mask of an example is 2 x 2 of bool"),
         ([(np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), bool))], "covers no pixel"),
         ([(np.zeros((40, 60, 3), np.uint8), np.ones((40, 60)))], "of float64"),
-        ([(np.zeros((40, 60, 3), np.uint8), None)], "no array"),
+        ([(np.zeros((40, 60, 3), np.uint8), None)], "example is NoneType; give an array of 40 x 60"),
         (["photo.jpg"], "pair of a photo and a mask"),
     ],
 )

@@ -74,6 +74,7 @@ def test_quotation_marks_are_removed(text: str, expected: str) -> None:
         ("dog . cat .", ("dog . cat .",), "was read as one word", '"dog; cat"'),
         ("dog. cat.", ("dog. cat.",), "was read as one word", '"dog; cat"'),
         ("dog | cat", ("dog | cat",), "was read as one word", '"dog; cat"'),
+        ("bus: vehicle", ("bus: vehicle",), '"bus: vehicle" was read as a name', '": thing"'),
         ("['dog'; 'cat']", ("['dog'", "'cat']"), "The bracket in", '"dog; cat"'),
     ],
 )

@@ -62,8 +62,11 @@ def test_a_cutout_contains_only_the_segment(result: Result) -> None:
 def test_several_segments_and_all_of_them(result: Result) -> None:
     assert result.cutout([1, 3]).width > result.cutout(1).width + result.cutout(3).width
     assert list(result.cutouts()) == ["cat 1", "blue & sky", "cat 2"]
-    with pytest.raises(ConfigError, match=r"^There is no segment 7; this result has 1, 2, 3\.$"):
+    with pytest.raises(ConfigError, match=r"^There is no segment 7; the ids are 1, 2, 3\.$"):
         result.cutout([1, 7])
+    with pytest.raises(ConfigError, match="not as str"):
+        result.cutout("cat 1")  # type: ignore[arg-type]
+    assert result.cutout(result.segment_map.max()).size == result.cutout(3).size, "ids of the map are NumPy integers"
 
 
 @pytest.mark.parametrize("picture", ["spotlight", "grey_background", "blurred_background"])

@@ -18,7 +18,6 @@ from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import synonyms
 from eovseg.background import merge_background, with_background
 from eovseg.composition.panoptic import mask_cells, uncovered
-from eovseg.errors import ConfigError
 from eovseg.model.config import ModelConfig
 from eovseg.model.postprocess import kept_kernels
 from eovseg.result import Result
@@ -95,9 +94,7 @@ class _Search:
         self.state = predictor.encode_image(photo)
         self.decoded = self._decode(words)
         result = self._result(self.decoded, words, settings)
-        place = next((i for i, one in enumerate(result.segments) if one.id == segment), None)
-        if place is None:
-            raise ConfigError(f"The result has no segment {segment}; its ids go from 1 to {len(result.segments)}.")
+        place = result.index_of(segment)
         self.mask, self.name = result.mask(place), result.segments[place].label
         self.winner = result.segments[place].class_id
         self.query = result.queries[place] if result.queries else -1

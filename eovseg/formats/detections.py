@@ -21,16 +21,14 @@ def to_supervision(result: "SegmentedPhoto") -> Any:
     except ImportError as error:
         raise EovsegError("to_supervision needs the package supervision: pip install supervision") from error
     segments = result.segments
-    if not segments:
-        return supervision.Detections.empty()
     return supervision.Detections(
-        xyxy=np.array([segment.box for segment in segments], dtype=np.float32),
+        xyxy=np.array([segment.box for segment in segments], dtype=np.float32).reshape(-1, 4),
         mask=result.masks(),
         confidence=np.array([segment.score for segment in segments], dtype=np.float32),
         class_id=np.array([segment.class_id for segment in segments], dtype=int),
         data={
-            "class_name": np.array([segment.label for segment in segments]),
-            "segment_name": np.array(result.names),
-            "is_thing": np.array([segment.is_thing for segment in segments]),
+            "class_name": np.array([segment.label for segment in segments], dtype=str),
+            "segment_name": np.array(result.names, dtype=str),
+            "is_thing": np.array([segment.is_thing for segment in segments], dtype=bool),
         },
     )

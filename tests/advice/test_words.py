@@ -14,6 +14,7 @@ from eovseg.advice.doctor import Diagnosis, UncoveredArea, can_win, on_grid, pla
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
 from eovseg.advice.suggest import likeliest, noun_scores
 from eovseg.assets import asset_path
+from eovseg.errors import ConfigError
 from eovseg.settings import Settings
 from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
 
@@ -55,6 +56,12 @@ def test_suggestions_name_what_is_there(
     assert cli.main(["suggest", str(BEAR), "no-such.jpg", "-k", "10", "--json"]) == 1
     printed, said = capsys.readouterr()
     assert [one["word"] for one in json.loads(printed)["words"]] == words and "no-such.jpg" in said
+
+
+@pytest.mark.parametrize("k", [0, -1, "x", 2.5])
+def test_the_number_of_suggestions_is_checked(xs: "Predictor", k: object) -> None:
+    with pytest.raises(ConfigError, match="an integer from 1"):
+        xs.suggest(BEAR, k)  # type: ignore[arg-type]
 
 
 def test_words_that_never_win(xs: "Predictor") -> None:

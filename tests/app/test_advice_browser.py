@@ -55,6 +55,24 @@ def test_a_pinned_segment_shows_likely_words_and_what_would_rename_it(visit: Vis
     visit.tab.click(".stage .why .change")
     item = visit.tab.wait_for_selector(".stage .why li")
     assert 'Without "boat"' in item.inner_text()
+    inside = "([why, item]) => item.getBoundingClientRect().bottom <= why.getBoundingClientRect().bottom"
+    assert visit.tab.evaluate(inside, [visit.tab.query_selector(".stage .why"), item]), "the answer is scrolled to"
+
+
+def test_a_late_answer_about_another_segment_is_not_shown(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("boat; sky: stuff"))
+    visit.tab.locator(".stage .chip", has_text="boat 1").click()
+    visit.tab.wait_for_selector(".stage .why .change")
+    late = "document.dispatchEvent(new CustomEvent('eovseg-why', {detail: {name: 'sky', segment: 1, words: []}}))"
+    visit.tab.evaluate(late)
+    assert not visit.tab.locator(".stage .why").is_visible()
+
+
+def test_words_with_little_evidence_are_below_the_legend(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("<b>boat</b>; sky: stuff"))
+    assert visit.tab.locator(".stage .absent").count() == 0
+    visit.changes(lambda: visit.set("score_threshold", 0.87))
+    assert visit.tab.inner_text(".stage .absent") == "Little evidence in this photo for <b>boat</b>"
 
 
 def test_it_fits_a_narrow_window(visit: Visit) -> None:

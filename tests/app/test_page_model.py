@@ -9,8 +9,10 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import eovseg
+from app.advice import changes_value
 from app.examples import EXAMPLES
 from app.page import Page, make_request
 from app.recipe import command_line, link_query, python_call, read_link
@@ -111,6 +113,22 @@ def test_why_shows_the_class_and_its_probabilities(
         assert len(value["routers"]) == 3 and all(0 < v < 1 for layer in value["routers"] for v in layer.values())
         assert value["void"] + sum(word["score"] for word in value["words"]) <= 1.001
     assert page.explain(session.key, gr.EventData(None, {"segment": 0})) == {} and session.chosen is None
+
+
+def test_changes_of_a_corrected_segment(ask: Callable[..., Session]) -> None:
+    """A corrected segment, or a part of it, is the network's segment that it comes from."""
+    session = ask()
+    assert session.result is not None
+    result = session.result
+    place = next(
+        i for i, segment in enumerate(result.segments) if ndimage.label(result.mask(i), np.ones((3, 3)))[1] > 1
+    )
+    segment, (y, x) = result.segments[place], np.argwhere(result.mask(place))[0].tolist()
+    before = changes_value(session, segment.id)
+    session.result = result.rename(segment.id, "ferry").split(segment.id, x, y)
+    for id in (segment.id, session.result.segments[place + 1].id):
+        assert changes_value(session, id) == before | {"segment": id} and before["label"] == segment.label
+    assert changes_value(session, 99) == {}
 
 
 def test_why_for_the_background(page: Page, ask: Callable[..., Session]) -> None:

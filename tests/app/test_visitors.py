@@ -214,12 +214,14 @@ def test_a_malformed_password_is_refused_and_not_quoted(
         parser().parse_args(["--auth", "a:b", "--auth-file", "f"])
 
 
-def test_the_manual_agrees_with_the_report_of_the_long_run() -> None:
-    report = json.loads((ROOT / "assets/evaluation/page-soak.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["page-soak", "page-soak-many"])
+def test_the_manual_agrees_with_the_reports_of_the_load_tests(name: str) -> None:
+    report = json.loads((ROOT / f"assets/evaluation/{name}.json").read_text(encoding="utf-8"))
     manual = " ".join((ROOT / "docs" / "page.md").read_text(encoding="utf-8").split())
     said = re.search(
         r"(\d+) minutes, (\d+) results, none mixed up, memory ([+−-][\d.]+) %, requests that failed: (\d+)"
-        r".*?`OMP_NUM_THREADS=(\d+) python -m tests\.app\.visitors ([^`]*)`",
+        rf"(?:(?!requests that failed).)*?/{name}\.json.*?"
+        r"`OMP_NUM_THREADS=(\d+) python -m tests\.app\.visitors ([^`]*)`",
         manual,
     )
     assert said is not None
@@ -230,6 +232,8 @@ def test_the_manual_agrees_with_the_report_of_the_long_run() -> None:
     assert int(failed) == len(report["wrong"])
     assert [text for text in report["wrong"] if "foreign" in text or "another photo" in text] == []
     assert report["seconds_of_a_last_request"] < report["time_limit"], "a free model at the end"
+    if many := re.search(r"(\d+) runs of the tab", manual[said.start() : said.end()]):
+        assert int(many[1]) == report["runs_of_many_photos"] >= 1
     # The manual gives the command that made the report.
     assert (given.visitors, given.time_limit) == (report["visitors"], report["time_limit"])
     assert given.seconds == 60 * int(minutes) <= report["seconds"] < given.seconds + 300

@@ -203,7 +203,8 @@ def test_to_supervision(result: Result) -> None:
 def test_an_empty_result(tmp_path: Path) -> None:
     empty = Result(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.int32), (), VOCABULARY, name="photo.jpg")
     empty.save(tmp_path, formats=FORMATS)
-    assert empty.masks().shape == (0, 2, 3) and len(empty.to_supervision()) == 0
+    nothing = empty.to_supervision()
+    assert empty.masks().shape == (0, 2, 3) and len(nothing[nothing["is_thing"]]) == 0
     assert (tmp_path / "yolo/labels/photo.txt").read_bytes() == b""
     assert COCO(str(tmp_path / "photo-coco-instances.json")).getAnnIds() == []
 
