@@ -201,6 +201,19 @@ function fillLegend(segments) {
   }
 }
 
+function showUnfound({ words, more }) {
+  const line = find(".unfound");
+  const check = make("button", "", "Check these words");
+  check.type = "button";
+  check.addEventListener("click", () => {
+    const button = document.querySelector(".advice .check");
+    button.scrollIntoView({ block: "center" });
+    button.click();
+  });
+  line.hidden = !words.length;
+  line.replaceChildren(`Nothing found for ${words.join(", ")}${more ? ` and ${more.toLocaleString("en")} more` : ""}. `, check);
+}
+
 function meter(share) {
   const cell = make("td", "number", percent(share));
   cell.style.setProperty("--share", share);
@@ -357,6 +370,7 @@ async function render() {
   tip.hidden = true;
   paintOverlay();
   fillLegend(value.segments);
+  showUnfound(value.unfound);
   fillTable(value.segments);
   placeNames(value.segments);
   if (again) pin(again.id);
