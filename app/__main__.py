@@ -171,7 +171,9 @@ def _serve(options: argparse.Namespace, auth: tuple[str, str] | None, stop: thre
         share=options.share,
         inbrowser=options.open,
         mcp_server=options.mcp,
-    ):
+        quiet=True,  # Gradio would advertise its own options
+    ) as demo:
+        print(f"The page is at {demo.local_url} (Ctrl-C stops it).", flush=True)
         _serving.set()
         # Short waits, because Windows delivers a signal only between them.
         while not stop.wait(0.5):

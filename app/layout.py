@@ -202,7 +202,9 @@ def _wire(demo: gr.Blocks, page: Page, parts: Parts, tabs: dict[str, tuple[gr.Ta
         event(page.show, **heavy, trigger_mode="always_last").then(**after)
     parts.preset.change(page.offer_competing, parts.preset, parts.competes, show_progress="hidden", **PRIVATE)
     parts.photo.input(page.show_photo, **heavy, trigger_mode="always_last").then(**after)
-    chosen = parts.examples.choose(page.choose, parts.session, parts.inputs[:3], show_progress="hidden", **PRIVATE)
+    chosen = parts.examples.choose(
+        page.choose, [parts.session, parts.words], parts.inputs[:3], show_progress="hidden", **PRIVATE
+    )
     chosen.then(page.show, **heavy).then(**after)
     edited = parts.editor.edit(
         page.edited, parts.session, [parts.words, parts.editor], show_progress="hidden", **PRIVATE

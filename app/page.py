@@ -17,8 +17,8 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.editor import non_ascii_words, table_value, with_reference
-from app.examples import EXAMPLES, example_paths
+from app.editor import non_ascii_words, table_value, with_reference, without_reference
+from app.examples import EXAMPLES
 from app.gradio_internals import superseded
 from app.limits import CACHED_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
 from app.link import note
@@ -217,9 +217,11 @@ class Page:
         known = self.store.get(key) is not None
         if known and superseded():  # a newer request is queued
             return (key, *[gr.skip()] * 3)
+        path = path_of(photo)
+        if path is None:
+            gr.Warning("Choose a photo first: upload one, or click an example.")
+            return (key, *[gr.skip()] * 3)
         session = self.store.open(key, self.start)
-        # With an empty photo box, the previous photo is used, so that the picture still matches the inputs.
-        path = path_of(photo) or session.photo or str(example_paths()[0])
         before = session.digest if known else None
 
         def work(session: Session) -> Session:
@@ -248,14 +250,20 @@ class Page:
             return (key, *[gr.skip()] * 3)
         return (key, *self._shown(session))
 
-    def choose(self, event: gr.EventData, key: str | None = None) -> tuple[str, str, str]:
-        """Puts an example's photo and words into the inputs, and keeps the visitor's words by example."""
+    def choose(self, event: gr.EventData, key: str | None = None, typed: str = "") -> tuple[str, Any, Any]:
+        """Puts an example's photo and words into the inputs, and keeps the visitor's words by example.
+
+        Words that the visitor `typed` stay in the box, together with the class list.
+        """
         name = list(EXAMPLES)[whole(event, "index") % len(EXAMPLES)]
         session = self.store.get(key)
-        words = EXAMPLES[name]
+        photo, words = str(asset_path(f"photos/{name}")), EXAMPLES[name]
         for word in session.words.values() if session else ():
-            words = with_reference(words, word.reference)
-        return str(asset_path(f"photos/{name}")), words, ""
+            words, typed = with_reference(words, word.reference), without_reference(typed, word.reference)
+        if typed.strip(" ;,\n") and typed not in EXAMPLES.values():
+            gr.Info("Your words were kept. For the words of the example, empty the box and click the example again.")
+            return photo, gr.skip(), gr.skip()
+        return photo, words, ""
 
     def explain(self, key: str | None, event: gr.EventData) -> Any:
         """Why the clicked segment has its class; an empty answer if the click removed the pin."""

@@ -11,7 +11,9 @@ from app.pictures import data_address
 from app.session import Session
 from eovseg.colours import id_to_rgb, segment_colours, text_colour
 from eovseg.segmented import Segment
+from eovseg.vocabulary import Vocabulary
 
+_LISTED, _LONGEST = 8, 40  # words listed as not found, and characters of each
 _PLACING_SIDE = 200  # labels are placed on a map of about this size
 
 
@@ -53,10 +55,34 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
         "photo_key": session.digest,
         "ids": data_address(id_to_rgb(result.segment_map), "PNG", compress_level=3),
         "segments": entries,
-        "absent": [verdict.word for verdict in result.verdicts if not verdict.in_photo],
+        "unfound": unfound(session),
         "description": f"Photo with {len(entries)} segments: {names}",
         "timing": timing(session),
         "undo": len(session.before),
+    }
+
+
+def unfound(session: Session) -> dict[str, Any]:
+    """The first typed `words` without a segment, how many `more` there are, and which of `words` are `absent` by verdict.
+
+    The words of a class list are not among them, because there are too many. There are none after a correction, which may rename or delete what was found, and no regions among instances.
+    """
+    result, request = session.shown, session.asked
+    typed = request.words.classes
+    if request.preset and request.background is None:
+        typed = typed[len(Vocabulary.preset(request.preset)) :]
+    found = {segment.label for segment in result.segments}
+    missed = [
+        entry.label
+        for entry in typed
+        if entry.label not in found and not result.corrections and (entry.is_thing or result.task != "instance")
+    ]
+    absent = {verdict.word for verdict in result.verdicts if not verdict.in_photo}
+    listed = {word: word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…" for word in missed[:_LISTED]}
+    return {
+        "words": list(listed.values()),
+        "more": len(missed) - len(listed),
+        "absent": [short for word, short in listed.items() if word in absent],
     }
 
 

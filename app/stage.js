@@ -12,7 +12,6 @@ const legend = find(".legend");
 const why = find(".why");
 const rows = find("tbody");
 const opacity = find(".opacity input");
-const SHOWN_ABSENT = 12;
 const percent = (share) => (share < 0.001 ? "< 0.1" : (100 * share).toFixed(share < 0.1 ? 1 : 0)) + " %";
 
 let ids = null; // segment id of every pixel, row by row
@@ -165,7 +164,7 @@ function listen(node, id) {
   node.addEventListener("click", () => pin(id));
 }
 
-function fillLegend(segments, absent) {
+function fillLegend(segments) {
   legend.replaceChildren();
   const groups = [
     ["Things", (segment) => segment.thing],
@@ -192,11 +191,21 @@ function fillLegend(segments, absent) {
     }
     legend.append(line);
   }
-  if (!absent.length) return;
-  const more = absent.length > SHOWN_ABSENT ? ` and ${absent.length - SHOWN_ABSENT} more` : "";
-  const line = make("p", "absent", `Little evidence in this photo for ${absent.slice(0, SHOWN_ABSENT).join(", ")}${more}`);
-  line.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and up to 28 % of those that were there.";
-  legend.append(line);
+}
+
+function showUnfound({ words, more, absent }) {
+  const line = find(".unfound");
+  const check = make("button", "", "Check these words");
+  check.type = "button";
+  check.addEventListener("click", () => {
+    const button = document.querySelector(".advice .check");
+    button.scrollIntoView({ block: "center" });
+    button.click();
+  });
+  line.hidden = !words.length;
+  const verdict = make("span", "absent", absent.length ? `Little evidence in this photo for ${absent.join(", ")}. ` : "");
+  verdict.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and up to 28 % of those that were there.";
+  line.replaceChildren(`Nothing found for ${words.join(", ")}${more ? ` and ${more.toLocaleString("en")} more` : ""}. `, verdict, check);
 }
 
 function meter(share) {
@@ -354,7 +363,8 @@ async function render() {
   shown = -1;
   tip.hidden = true;
   paintOverlay();
-  fillLegend(value.segments, value.absent);
+  fillLegend(value.segments);
+  showUnfound(value.unfound);
   fillTable(value.segments);
   placeNames(value.segments);
   if (again) pin(again.id);

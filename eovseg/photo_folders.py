@@ -9,6 +9,8 @@ from pathlib import PurePath
 PHOTO_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif",
 )  # fmt: skip
+# Notes and annotations beside photos, which nobody expects to be read as photos.
+_TEXTS = frozenset({".md", ".txt", ".json", ".jsonl", ".csv", ".xml", ".yaml", ".yml"})
 # Files and folders that operating systems create without a leading dot.
 _SYSTEM = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"})
 
@@ -51,8 +53,8 @@ def walk(
 
     Each level is sorted by name. The relative folder uses "/" and is "" for `folder` itself. Photos have one of the
     extensions `suffixes` in any case. Hidden files and folders (`is_hidden`) are skipped, as are links to folders that
-    are parents or are walked anyway; `skipped` counts them. Entries for which `own` returns True are ignored and not
-    counted. A missing folder has no photos.
+    are parents or are walked anyway; `skipped` counts them, except for text files such as README.md. Entries for which
+    `own` returns True are ignored and not counted. A missing folder has no photos.
     """
     if not os.path.isdir(folder):  # noqa: PTH112 (as below)
         return
@@ -113,7 +115,7 @@ class _Walk:
         if name.lower().endswith(self.endings):
             return "hidden files" if hidden else "photo"
         suffix = PurePath(name).suffix.lower()
-        return "" if hidden else f"{suffix} files" if suffix else "files without an extension"
+        return "" if hidden or suffix in _TEXTS else f"{suffix} files" if suffix else "files without an extension"
 
 
 def _is_inside(folder: str, other: str) -> bool:

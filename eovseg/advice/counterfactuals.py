@@ -33,8 +33,8 @@ SEARCHED_SETTINGS = {
     "alpha": "α",
     "beta": "β",
     "score_threshold": '"Minimum score"',
-    "overlap_threshold": '"Minimum visible share"',
-    "void_threshold": '"None of these words"',
+    "overlap_threshold": '"Minimum uncovered part of a mask"',
+    "void_threshold": '"Drop if probably none of these words"',
 }  # with the names of the page's sliders
 STEPS = 100  # steps of a setting from 0 to 1, as on the page
 MAX_LOGIT_GAP = 1.0  # a synonym is tried if its logit is at most this much below the winner's

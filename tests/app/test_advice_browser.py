@@ -68,12 +68,6 @@ def test_a_late_answer_about_another_segment_is_not_shown(visit: Visit) -> None:
     assert not visit.tab.locator(".stage .why").is_visible()
 
 
-def test_words_with_little_evidence_are_below_the_legend(visit: Visit) -> None:
-    visit.changes(lambda: visit.words("<b>boat</b>; sky: stuff"))
-    assert visit.tab.locator(".stage .absent").count() == 0
-    visit.changes(lambda: visit.set("score_threshold", 0.87))
-    assert visit.tab.inner_text(".stage .absent") == "Little evidence in this photo for <b>boat</b>"
-
 
 def test_it_fits_a_narrow_window(visit: Visit) -> None:
     visit.tab.set_viewport_size({"width": 360, "height": 900})

@@ -27,10 +27,11 @@ def demo() -> Iterator[str]:
             said = []
             for line in server.stdout:
                 said.append(line)
-                if "Running on local URL" in line:
+                if "The page is at" in line:
                     break
             else:
                 pytest.fail(f"The page did not start:\n{''.join(said)}")
+            assert "share=True" not in "".join(said)
             yield f"http://127.0.0.1:{port}/"
         finally:
             server.terminate()

@@ -15,6 +15,7 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from app.examples import example_paths
 from app.limits import MAX_CLIP_FRAMES, MAX_FILES
 from app.many import file_stems, uploaded
 from app.page import Page
@@ -28,6 +29,7 @@ from tests.app.visit import Visit
 from tests.video.drawn import ball_frames, write_frames
 
 WORDS = "sky: stuff; boat: thing"
+PHOTO = {"path": str(example_paths()[0])}
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def upload(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
 def key(page: Page) -> str:
     """The key of a session with `WORDS`."""
     opened = page.open()[0]
-    page.show(opened, None, WORDS)
+    page.show(opened, PHOTO, WORDS)
     return str(opened)
 
 
@@ -183,7 +185,7 @@ def test_leaving_stops_the_run_and_leaves_no_files(
 
 def test_sessions_do_not_mix(page: Page, key: str, upload: Any) -> None:
     other = str(page.open()[0])
-    page.show(other, None, "tree: stuff")
+    page.show(other, PHOTO, "tree: stuff")
     mine, theirs = segment_uploads(page, key, [upload("a.png")]), segment_uploads(page, other, [upload("b.png")])
     both = [list(pair) for pair in zip(mine, theirs, strict=True)]
     for mine_value, their_value in both:

@@ -76,14 +76,17 @@ def test_words_presets_and_both(page: Page, photo_file: PhotoWriter) -> None:
     assert against.words.labels == ("unicorn", "Road") and len(against.vocabulary) == 20
 
 
-def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredictor, photo_file: PhotoWriter) -> None:
+def test_an_emptied_photo_box_asks_for_a_photo(
+    page: Page, predictor: FakePredictor, photo_file: PhotoWriter, warnings_shown: list[str]
+) -> None:
     key = page.open()[0]
     page.show(key, upload(photo_file()), "sky", "")
-    encoded = predictor.images_encoded
+    composed = predictor.composed
     for emptied in (None, {"path": None}, upload(photo_file())):  # Gradio still sends the removed photo
         assert page.show_photo(key, emptied, "sky; road", "")[1:] == (SKIP, SKIP, SKIP)
-    page.show(key, None, "sky; road", "")
-    assert predictor.images_encoded == encoded
+    assert page.show(key, None, "sky; road", "")[1:] == (SKIP, SKIP, SKIP)
+    assert predictor.composed == composed
+    assert warnings_shown == ["Choose a photo first: upload one, or click an example."]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_an_emptied_photo_box_keeps_the_photo(page: Page, predictor: FakePredict
 def test_bad_words_get_one_sentence(page: Page, warnings_shown: list[str], words: str, preset: str, said: str) -> None:
     key = page.open()[0]
     before = page.store.open(key).result
-    assert page.show(key, None, words, preset)[1:] == (SKIP, SKIP, SKIP)
+    assert page.show(key, upload(str(example_paths()[0])), words, preset)[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and said in warnings_shown[0]
     assert "<" not in warnings_shown[0], "typed text is escaped"
     assert page.store.open(key).result is before
@@ -131,7 +134,7 @@ def test_a_failing_model_keeps_the_result_and_is_logged(
 ) -> None:
     key = page.open()[0]
     predictor.failure = RuntimeError("secret detail")
-    assert page.show(key, None, "dog", "")[1:] == (SKIP, SKIP, SKIP)
+    assert page.show(key, upload(str(example_paths()[0])), "dog", "")[1:] == (SKIP, SKIP, SKIP)
     assert len(warnings_shown) == 1 and "secret" not in warnings_shown[0]
     assert "secret detail" in caplog.text
 
@@ -201,6 +204,16 @@ def test_every_example_has_its_photo_and_usable_words(page: Page) -> None:
         photo, chosen, preset = page.choose(gr.EventData(None, {"index": index}))
         assert Path(photo) == example_paths()[index] and chosen == words and preset == ""
         assert Vocabulary.parse(words).notes == ()
+
+
+@pytest.mark.parametrize("typed", ["zebra", EXAMPLES["gull.jpg"] + "; zebra", "", " ; ", EXAMPLES["gull.jpg"]])
+def test_an_example_keeps_words_that_were_typed(page: Page, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Info", said.append)
+    photo, words, preset = page.choose(gr.EventData(None, {"index": 4}), None, typed)
+    kept = "zebra" in typed
+    assert Path(photo).name == "bear.jpg" and len(said) == kept
+    assert (words, preset) == ((SKIP, SKIP) if kept else (EXAMPLES["bear.jpg"], ""))
 
 
 def test_preset_titles_are_readable_and_unique() -> None:

@@ -79,6 +79,24 @@ def test_bad_input_gets_one_sentence_and_keeps_the_result(visit: Visit, tmp_path
     assert (visit.token, visit.names) == (token, names)
 
 
+def test_a_removed_photo_is_not_segmented_again(visit: Visit) -> None:
+    token = visit.token
+    visit.tab.click("#photo button[aria-label='Remove Image']")
+    visit.words("zebra")
+    message = visit.tab.wait_for_selector(".toast-body")
+    assert "Choose a photo first" in message.inner_text() and visit.token == token
+
+
+def test_words_that_found_nothing_lead_to_the_check(visit: Visit) -> None:
+    assert not visit.tab.locator(".stage .unfound").is_visible()
+    visit.changes(lambda: visit.words("sky: stuff; <b>boat</b>: thing"))
+    visit.changes(lambda: visit.set("score_threshold", 0.87))
+    assert visit.tab.inner_text(".stage .unfound .absent").strip() == "Little evidence in this photo for <b>boat</b>."
+    assert visit.tab.inner_text(".stage .unfound").startswith("Nothing found for <b>boat</b>. ")
+    visit.tab.click(".stage .unfound button")
+    visit.tab.wait_for_selector("#advice .found li")
+
+
 def test_html_in_words_is_escaped(visit: Visit) -> None:
     evil = "<img src=x onerror=alert(1)>"
     visit.changes(lambda: visit.words(f"{evil}: stuff; <b>bold</b>; <b>bold</b>"))

@@ -4,11 +4,13 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.page import make_request
 from app.payload import answer, label_anchors, stage_value
 from app.session import Request, Session, run
 from eovseg.segmented import Segment
@@ -43,6 +45,22 @@ def test_segments_have_unique_names_and_are_sorted_by_size(session: Session) -> 
     shares = [entry["share"] for entry in entries]
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-3)
     assert len({entry["colour"] for entry in entries}) == 3
+
+
+def test_words_without_a_segment_are_listed(predictor: FakePredictor, photo_file: Callable[..., str]) -> None:
+    def unfound(typed: str, preset: str = "", **settings: Any) -> dict[str, Any]:
+        request = make_request(typed, preset, False, {"score_threshold": 0.87} | settings)
+        value: dict[str, Any] = stage_value(run(Session(), predictor, photo_file(90, 60), request))["unfound"]
+        assert set(value.pop("absent")) <= set(value["words"])
+        return value
+
+    assert unfound("sky: stuff; <i>car</i>: thing") == {"words": ["<i>car</i>"], "more": 0}
+    assert unfound("sky: stuff; <i>car</i>: thing", score_threshold=0) == {"words": [], "more": 0}
+    long = unfound("sky: stuff; " + "; ".join(f"{'x' * 60}{number}: thing" for number in range(20)))
+    assert long == {"words": ["x" * 39 + "…"] * 8, "more": 12}
+    assert unfound("", "cityscapes-19") == {"words": [], "more": 0}, "a class list is not listed"
+    assert unfound("zebra: thing", "cityscapes-19") == {"words": ["zebra"], "more": 0}
+    assert unfound("sky: stuff; zebra: thing", task="instance", score_threshold=1) == {"words": ["zebra"], "more": 0}
 
 
 def test_the_photo_is_sent_once(session: Session) -> None:

@@ -176,6 +176,10 @@ def asked_to_serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Page,
     return run
 
 
+def test_gradio_does_not_advertise_its_own_options(asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]]) -> None:
+    assert asked_to_serve()[1]["quiet"]
+
+
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_the_password_may_come_from_a_pipe(asked_to_serve: Callable[..., tuple[Page, dict[str, Any]]]) -> None:
     """As with a shell's `--auth-file <(command)`, which can be read only once."""

@@ -70,11 +70,21 @@ def test_committed_reports_match_their_counts(path: Path) -> None:
             assert bounds == (None if name not in spread else pytest.approx(spread[name], abs=1e-6))
 
 
-@pytest.mark.parametrize("text", ["README.md", "assets/weights/README.md"])
-def test_readme_and_card_print_the_reports_figures(text: str) -> None:
-    report = stored.read_report(asset_path("evaluation/xs-82-photos"))
+OVERALL = ("PQ", "mIoU", "ensemble top-1 seen")
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "names"),
+    [
+        ("README.md", "xs-82-photos", (*OVERALL, "left in the result and named")),
+        ("README.md", "xs-lvis", ("ensemble top-1 seen", "ensemble top-1 unseen")),
+        ("assets/weights/README.md", "xs-82-photos", OVERALL),
+    ],
+)
+def test_readme_and_card_print_the_reports_figures(text: str, folder: str, names: tuple[str, ...]) -> None:
+    report = stored.read_report(asset_path(f"evaluation/{folder}"))
     printed = " ".join((ROOT / text).read_text(encoding="utf-8").split()).replace("% [", "[")
-    for name in ("PQ", "mIoU", "ensemble top-1 seen"):
+    for name in names:
         low, high = report.intervals[name]
         assert f"{report.summary()[name]:.1f} [{low:.1f}, {high:.1f}]" in printed
 

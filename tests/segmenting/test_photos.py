@@ -54,13 +54,14 @@ def test_photos_given_repeatedly_are_listed_once(tmp_path: Path) -> None:
 
 
 def test_readable_extensions_and_a_count_of_other_files(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "f.heic", "G.HEIC", "notes.txt", "noending")
+    touch(tmp_path, "a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "f.heic", "G.HEIC", "noending")
+    touch(tmp_path, "README.md", "notes.txt", "labels.JSON")
     touch(tmp_path, "._a.jpg", ".DS_Store", "__MACOSX/._b.jpg", ".ipynb_checkpoints/a.jpg", "more/h.bmp", "Thumbs.db")
     said: list[str] = []
     found = list_photos([str(tmp_path)], recursive=True, note=said.append)
     assert [Path(photo.path).name for photo in found] == ["a.jpg", "b.JFIF", "c.avif", "d.jpe", "e.tiff", "h.bmp"]
     assert said == [
-        f'Skipped in "{tmp_path}": .heic files: 2 ("G.HEIC", ...); .txt files: 1 ("notes.txt"); '
+        f'Skipped in "{tmp_path}": .heic files: 2 ("G.HEIC", ...); '
         'files without an extension: 1 ("noending"); hidden files: 1 ("._a.jpg"); '
         'hidden folders: 2 (".ipynb_checkpoints", ...). Photos end in '
         ".jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .avif."
@@ -77,12 +78,12 @@ def test_results_in_every_format_are_not_reported(tmp_path: Path) -> None:
         target = path.removesuffix(".png")
         owned[target] = (str(tmp_path / path), *version(str(tmp_path / path)))
         touch(tmp_path, *(file_of(kind, target).as_posix() for kind in (*FILES, *WRITERS)))
-    touch(tmp_path, "yolo/data.yaml", "d/mine-overlay.png", "d/mine.json")
+    touch(tmp_path, "yolo/data.yaml", "d/mine-overlay.png", "d/mine.heic")
     said: list[str] = []
     found = list_photos([str(tmp_path)], True, tmp_path, owned, said.append)
     assert [photo.target for photo in found] == ["a", "d/b", "d/mine-overlay"]
     assert said == [
-        f'Skipped in "{tmp_path}": .json files: 1 ("d/mine.json"). Photos end in {", ".join(PHOTO_SUFFIXES)}.'
+        f'Skipped in "{tmp_path}": .heic files: 1 ("d/mine.heic"). Photos end in {", ".join(PHOTO_SUFFIXES)}.'
     ]
     said.clear()
     touch(tmp_path / "flat", "a.png", "index.jsonl", "a-cvat.xml", "a-label-studio.json", "a-coco-instances.json")
