@@ -63,9 +63,10 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 
 
 def unfound(session: Session) -> dict[str, Any]:
-    """The first typed `words` without a segment, how many `more` there are, and which of `words` are `absent` by verdict.
+    """The first typed `words` without a segment, how many `more` there are, and which are `absent` by their verdict.
 
-    The words of a class list are not among them, because there are too many. There are none after a correction, which may rename or delete what was found, and no regions among instances.
+    The words of a class list are not among them, because there are too many. There are none after a correction, which
+    may rename or delete what was found, and no regions among instances.
     """
     result, request = session.shown, session.asked
     typed = request.words.classes

@@ -68,7 +68,6 @@ def test_a_late_answer_about_another_segment_is_not_shown(visit: Visit) -> None:
     assert not visit.tab.locator(".stage .why").is_visible()
 
 
-
 def test_it_fits_a_narrow_window(visit: Visit) -> None:
     visit.tab.set_viewport_size({"width": 360, "height": 900})
     visit.tab.click("#advice .check")

@@ -89,7 +89,7 @@ def test_a_removed_photo_is_not_segmented_again(visit: Visit) -> None:
 
 def test_words_that_found_nothing_lead_to_the_check(visit: Visit) -> None:
     assert not visit.tab.locator(".stage .unfound").is_visible()
-    visit.changes(lambda: visit.words("sky: stuff; <b>boat</b>: thing"))
+    visit.changes(lambda: visit.words("<b>boat</b>: thing; sky: stuff"))
     visit.changes(lambda: visit.set("score_threshold", 0.87))
     assert visit.tab.inner_text(".stage .unfound .absent").strip() == "Little evidence in this photo for <b>boat</b>."
     assert visit.tab.inner_text(".stage .unfound").startswith("Nothing found for <b>boat</b>. ")
