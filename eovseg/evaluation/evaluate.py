@@ -21,6 +21,7 @@ from eovseg.evaluation.panoptic_quality import PanopticQuality
 from eovseg.evaluation.regions import Regions
 from eovseg.evaluation.report import Report
 from eovseg.evaluation.semantic import class_pixels
+from eovseg.model.config import ModelConfig
 from eovseg.predictor import Predictor
 from eovseg.result import Result
 from eovseg.settings import Settings
@@ -142,10 +143,8 @@ class Evaluator:
         if self._evidence is not None:
             self._evidence += state["evidence"]
 
-    def report(
-        self, variant: str, settings: Settings, cost: Cost | None = None, network: Mapping[str, Any] | None = None
-    ) -> Report:
-        """The report on all photos so far."""
+    def report(self, config: ModelConfig, settings: Settings, cost: Cost | None = None) -> Report:
+        """The report on all photos so far, segmented by a network of `config`."""
         photos, instance = self._photos, None
         if "instance" in self.tasks:
             instance = self._instance.compute()
@@ -154,11 +153,11 @@ class Evaluator:
         return Report.of(
             Counts(tuple(photos), self.vocabulary.is_thing, self.seen),
             data=self.folder.name,
-            variant=variant,
+            variant=config.variant,
             vocabulary=preset_of(self.vocabulary) or "own words",
             labels=self.vocabulary.labels,
             settings=settings.model_values(),
-            network=network or {},
+            network={"fusion": config.fusion, "vas": config.vas},
             instance=instance,
             cost=cost,
             notes=self.folder.notes,
@@ -219,8 +218,7 @@ def evaluate(
         cost = None
         if "cost" in extras:
             cost = measure_cost(predictor, folder.load_image(photos[0]), evaluator.vocabulary)
-        config = predictor.config
-        return evaluator.report(config.variant, settings, cost, {"fusion": config.fusion, "vas": config.vas})
+        return evaluator.report(predictor.config, settings, cost)
 
     return distributed.run_on_main(report)
 

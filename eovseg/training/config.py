@@ -163,7 +163,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = ""
         if isinstance(value, Mapping) and isinstance(before, Mapping):
             found.append(differences(before, value, f"{within}{name}."))
         elif value != before:
-            found.append(f"{within}{name} {json.dumps(value)} (was {json.dumps(before)})")
+            shown = (json.dumps(side, ensure_ascii=False) for side in (value, before))
+            found.append("{}{} {} (was {})".format(within, name, *shown))
     return ", ".join(filter(None, found))
 
 

@@ -129,7 +129,7 @@ def test_two_processes_count_as_one(folder: PanopticFolder) -> None:
             evaluator.add("photo", kept.truth, evaluator.compose(predictor, kept.decoded, settings))
         halves.append(evaluator)
     halves[0].merge(halves[1].state())
-    merged = halves[0].report("xs", settings)
+    merged = halves[0].report(predictor.config, settings)
     whole = evaluate(predictor, folder, folder.photos, WORDS)
     assert merged.to_json() == whole.to_json()
 

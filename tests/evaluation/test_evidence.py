@@ -135,7 +135,8 @@ def report(panoptic_folder: Path) -> tuple[Report, PanopticFolder]:
         classes = {i: person if c == PERSON else c for i, c in truth.classes.items() if i not in truth.crowd}
         segment_map = np.where(truth.segment_map == 2, 0, truth.segment_map).astype(np.int32)
         evaluator.add(photo.file_name, truth, {"panoptic": result_of(segment_map, classes)})
-    return evaluator.report("xs", Settings().completed(variant_config("xs"))), folder
+    config = variant_config("xs")
+    return evaluator.report(config, Settings().completed(config)), folder
 
 
 def data_of(folder: Path) -> Any:

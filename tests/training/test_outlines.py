@@ -139,7 +139,7 @@ def test_the_command_writes_outlined_objects(
     assert abs(int((ids == car.id).sum()) - 60 * 30) < 100
     boxes[0]["category_id"] = 12
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    assert main([*common, "--outlines", *map(str, files)]) == 1
+    assert main([*common, "--outlines", *map(str, files), "--output", str(tmp_path / "new")]) == 1
     assert "category id 12" in capsys.readouterr().err
 
 
