@@ -47,6 +47,7 @@ class Shot:
 
 VIEWPORTS = (Viewport("light", 1280), Viewport("dark", 1280, dark=True), Viewport("narrow", 360))
 SHOTS = (
+    Shot("result", "Segment", ".stage .chip"),
     Shot("segment", "Segment", ".stage .why h3"),
     Shot("vas", "VAS", "#vas-weights figure"),
     Shot("tdee", "TDEE", "#tdee-routers .tracks"),

@@ -1,7 +1,7 @@
 """The moving picture at the top of the README, made of the screenshots of the page's tabs.
 
 python docs/animation.py [OUT] reads assets/screenshots (`make screenshots` takes them again) and writes
-assets/page.webp: the upper part of each tab, one fading into the next.
+assets/page.webp: the tabs and what they show, without the form around them, one fading into the next.
 """
 
 import sys
@@ -10,17 +10,17 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-TABS = ("segment", "vas", "tdee", "decoder", "clustering", "speed")
-SIZE = (960, 600)
+TABS = ("result", "segment", "vas", "tdee", "clustering", "decoder", "speed")
+PLACE = (366, 336, 1264, 988)  # left, top, right and bottom of the tabs in a screenshot, in pixels
+SIZE = (800, 580)
 HOLD, FADE, STEPS = 2200, 60, 5  # milliseconds of a tab and of a step between two, and how many steps
 LARGEST = 1_500_000  # bytes
 
 
 def frame(tab: str) -> Image.Image:
-    """The upper part of a tab's screenshot at the size of the picture."""
+    """The part of a tab's screenshot that is shown."""
     with Image.open(ROOT / "assets" / "screenshots" / f"{tab}-light.jpg") as shot:
-        height = round(shot.width * SIZE[1] / SIZE[0])
-        return shot.convert("RGB").crop((0, 0, shot.width, height)).resize(SIZE, Image.Resampling.LANCZOS)
+        return shot.convert("RGB").crop(PLACE).resize(SIZE, Image.Resampling.LANCZOS)
 
 
 def main(out: Path) -> None:
