@@ -77,10 +77,12 @@ class BatchSettings:
     """Size and randomness of batches; `batch_size` is per process, `crop_size` in pixels.
 
     `keep_absent`: a class of the base vocabulary that no photo of the batch contains is kept with probability p, drawn
-    per step from this range ((1, 1) = always the full vocabulary). `keep_label`: probability that a class's first name
-    is used; its other names are used with a probability drawn per step from `keep_names`. `smallest_mask`: masks below
-    this area, in pixels at stride 4, are treated as unlabelled. `unlabelled_is_negative`: as in the released code,
-    unlabelled pixels, crowds and padding count as background, and queries that predict segments there are penalised.
+    per step from this range ((1, 1) = always the full vocabulary). `keep_present`: the same for the classes that the
+    photos contain; segments of a class that is left out belong to none of the step's words. `keep_label`: probability
+    that a class's first name is used; its other names are used with a probability drawn per step from `keep_names`.
+    `smallest_mask`: masks below this area, in pixels at stride 4, are treated as unlabelled. `unlabelled_is_negative`:
+    as in the released code, unlabelled pixels, crowds and padding count as background, and queries that predict
+    segments there are penalised.
     `cache_side`: decoded photos are cached with their longer side reduced to at most this, in pixels; 0 disables both
     the resizing and the cache.
     """
@@ -89,6 +91,7 @@ class BatchSettings:
     crop_size: int = 256
     augmentation: Augmentation = field(default_factory=Augmentation)
     keep_absent: tuple[float, float] = (0.4, 1.0)
+    keep_present: tuple[float, float] = (1.0, 1.0)
     keep_label: float = 0.8
     keep_names: tuple[float, float] = (0.0, 1.0)
     smallest_mask: int = 6
@@ -100,7 +103,7 @@ class BatchSettings:
             raise ConfigError(
                 "batch_size must be at least 1, crop_size at least 32, and cache_side at least 32 or 0 (no cache)."
             )
-        for name in ("keep_absent", "keep_names"):
+        for name in ("keep_absent", "keep_present", "keep_names"):
             low, high = getattr(self, name)
             if not 0.0 <= low <= high <= 1.0:
                 raise ConfigError(f"{name} must be a range within [0, 1], got {(low, high)}.")
@@ -205,6 +208,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
             present[self.sources[source].classes_of(photo)] = True
         keep = rng.random(len(self.classes)) < rng.uniform(*self.settings.keep_absent)
         keep[self.classes.base_size :] = False
+        if self.settings.keep_present != (1.0, 1.0):
+            stays = rng.random(len(self.classes)) < rng.uniform(*self.settings.keep_present)
+            if (present & stays).any():
+                keep &= ~present
+                present &= stays
         chosen = np.flatnonzero(present | keep)
         keep_name = rng.uniform(*self.settings.keep_names)
         leading = {self.classes.classes[index].names[0] for index in chosen}
@@ -258,7 +266,7 @@ def build_target(view: Sample, tables: LabelTables, position: np.ndarray, chosen
     """The target of one view; `position` (C,) maps training classes to those of the step, `chosen` (K,) back."""
     position_of_id = np.where(tables.classes >= 0, position[tables.classes], -1)
     semantic = position_of_id[view.segment_map]
-    ids = np.array(tables.targets, dtype=np.uint16)
+    ids = np.array([number for number in tables.targets if position_of_id[number] >= 0], dtype=np.uint16)
     return Target(
         labels=torch.from_numpy(position_of_id[ids]),
         masks=torch.from_numpy(view.segment_map[None] == ids[:, None, None]),

@@ -201,6 +201,24 @@ def test_vocabulary_of_a_step(sources: Sequence[TrainingSource]) -> None:
     assert len(set(counts)) > 2
 
 
+def test_segments_of_a_class_left_out_belong_to_no_word(sources: Sequence[TrainingSource]) -> None:
+    settings = {"batch_size": 4, "crop_size": 64, "smallest_mask": 2, "keep_absent": (0.0, 0.0)}
+    all_present = TrainingBatches(sources, BatchSettings(**settings))  # type: ignore[arg-type]
+    some = TrainingBatches(sources, BatchSettings(**settings, keep_present=(0.4, 0.4)))  # type: ignore[arg-type]
+    fewer = 0
+    for step in range(6):
+        whole, part = all_present[step], some[step]
+        assert 1 <= len(part.class_names) <= len(whole.class_names)
+        fewer += len(part.class_names) < len(whole.class_names)
+        for before, after in zip(whole.targets, part.targets, strict=True):
+            assert len(after.labels) == len(after.masks) <= len(before.labels)
+            assert not len(after.labels) or 0 <= int(after.labels.min()) <= int(after.labels.max()) < len(
+                part.class_names
+            )
+            assert torch.equal(after.valid, before.valid), "a kernel there is still penalised"
+    assert fewer
+
+
 def test_own_class_joins_only_where_present(write_folder: FolderWriter) -> None:
     ids = np.full((40, 40), 5, dtype=np.int32)
     metal = write_folder("metal", {"m": (ids, {5: (900, False)})})
