@@ -58,6 +58,9 @@ def test_a_visitor_remembers_a_thing(browser: Any, address: str, visit: Visit, t
         visit.tab.wait_for_selector(f"#remembered small >> text=× {number}")
     assert visit.tab.input_value("#words textarea") == "sky: stuff; boat; our boat.word"
     visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
+    assert visit.tab.input_value("#words textarea") == "sky: stuff; boat; our boat.word", "typed words stay"
+    visit.tab.fill("#words textarea", "our boat.word")
+    visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
     assert visit.tab.input_value("#words textarea") == "bear; grass, lawn, meadow; sky; rock; water; our boat.word"
     assert {"grass", "our boat 1", "our boat 2"} <= set(visit.names)
     with visit.tab.expect_download() as waiting:
