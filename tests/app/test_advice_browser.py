@@ -52,6 +52,7 @@ def test_a_pinned_segment_shows_likely_words_and_what_would_rename_it(visit: Vis
     visit.tab.wait_for_selector(".stage .why .change")
     told = visit.tab.inner_text(".stage .why")
     assert "in 9 of 10 cases: boat, decoy." in told
+    visit.tab.add_style_tag(content=".stage .why { max-height: 120px !important }")
     visit.tab.click(".stage .why .change")
     item = visit.tab.wait_for_selector(".stage .why li")
     assert 'Without "boat"' in item.inner_text()
