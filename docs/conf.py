@@ -53,6 +53,7 @@ html_show_copyright = True
 CHECKOUT_PAGES = {
     "model-card": "assets/weights/README.md",
     "ablations": "assets/weights/ablations/README.md",
+    "twenty-photos": "assets/evaluation/xs-twenty-photos.md",
     "contributing": "CONTRIBUTING.md",
     "security": "SECURITY.md",
     "code-of-conduct": "CODE_OF_CONDUCT.md",
