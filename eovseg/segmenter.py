@@ -25,14 +25,15 @@ from eovseg.embeddings import EmbeddingCache
 from eovseg.fast import FastEOVSeg, optimise
 from eovseg.images import ImageSource, load_image, resize_for_network
 from eovseg.model.classifier import class_log_probabilities, class_maximum
-from eovseg.model.config import Ensemble, ModelConfig
+from eovseg.model.config import Composition, Ensemble, ModelConfig
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import TextEmbeddings
 from eovseg.photo_cache import PhotoCache
 from eovseg.result import Result
 from eovseg.segmented import Segment, Verdict
-from eovseg.settings import Settings, SettingsArguments, takes_settings
+from eovseg.settings import Calibration, Settings, SettingsArguments
 from eovseg.stages import Decoded, ImageState, RawOutput
+from eovseg.typed_settings import suggest_misspelt_names
 from eovseg.vocabulary import Vocabulary, Words
 
 CACHED_PHOTOS = 4
@@ -182,11 +183,24 @@ class Segmenter:
         seen = torch.from_numpy(self.seen(decoded.vocabulary)).to(self.device)
         return class_log_probabilities(decoded.logits, seen, rule.alpha, rule.beta, rule.ensemble)[0]
 
-    @takes_settings
+    @suggest_misspelt_names
     def compose(
         self,
         decoded: Decoded,
-        **given: Unpack[SettingsArguments],
+        *,
+        task: Task | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: Ensemble | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        void_threshold: float | None = None,
+        composition: Composition | None = None,
+        mask_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+        edges: bool | None = None,
+        calibration: Calibration = None,
+        settings: Settings | None = None,
     ) -> Result:
         """The third step: a result from logits, without running the network.
 
@@ -194,7 +208,11 @@ class Segmenter:
         model's own. Raises `ConfigError` for invalid values.
         """
         started = time.perf_counter()
-        chosen = Settings.chosen(given.pop("settings", None), **given)
+        chosen = Settings.chosen(
+            settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+            overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+            mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+        )  # fmt: skip
         state, rule = decoded.state, chosen.applied(self.config)
         composer = Composer(decoded.vocabulary, decoded.logits, decoded.masks, self._scores(decoded, rule))
         if chosen.task == "panoptic":
@@ -284,7 +302,7 @@ class Segmenter:
         *,
         background: Words | None = None,
         keep: bool = True,
-        **given: Unpack[SettingsArguments],
+        **settings: Unpack[SettingsArguments],
     ) -> Result: ...
     @overload
     def __call__(
@@ -294,9 +312,9 @@ class Segmenter:
         *,
         background: Words | None = None,
         keep: bool = True,
-        **given: Unpack[SettingsArguments],
+        **settings: Unpack[SettingsArguments],
     ) -> list[Result]: ...
-    @takes_settings
+    @suggest_misspelt_names
     def __call__(
         self,
         photos: ImageSource | Sequence[ImageSource],
@@ -304,7 +322,19 @@ class Segmenter:
         *,
         background: Words | None = None,
         keep: bool = True,
-        **given: Unpack[SettingsArguments],
+        task: Task | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        ensemble: Ensemble | None = None,
+        score_threshold: float | None = None,
+        overlap_threshold: float | None = None,
+        void_threshold: float | None = None,
+        composition: Composition | None = None,
+        mask_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+        edges: bool | None = None,
+        calibration: Calibration = None,
+        settings: Settings | None = None,
     ) -> Result | list[Result]:
         """Segments one photo (path, PIL image or array) or a list of photos.
 
@@ -315,7 +345,11 @@ class Segmenter:
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """
-        chosen = Settings.chosen(given.pop("settings", None), **given)
+        chosen = Settings.chosen(
+            settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+            overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+            mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+        )  # fmt: skip
         words = Vocabulary.coerce(vocabulary)
         wide = words if background is None else with_background(words, background)
 

@@ -1,9 +1,7 @@
 """Settings of a result, shared by predictor, evaluation, video, page and commands."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from inspect import Parameter, signature
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict
 
 from eovseg.choices import Task
 from eovseg.errors import ConfigError
@@ -11,8 +9,6 @@ from eovseg.model.config import SHARES, Composition, Ensemble, ModelConfig, chec
 from eovseg.typed_settings import check_words, checked_fraction, shown, suggest_misspelt_names
 
 Calibration = tuple[float, float] | Literal[False] | None  # slope and bias, none, or the model's own
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,18 +100,3 @@ class SettingsArguments(TypedDict, total=False):
     edges: bool | None
     calibration: Calibration
     settings: Settings | None
-
-
-def takes_settings(call: Callable[P, R]) -> Callable[P, R]:
-    """`call`, a function with `**given: Unpack[SettingsArguments]`, all of which `help` shows as its arguments.
-
-    A misspelt name raises a `ConfigError` that suggests the right one.
-    """
-    own = signature(call)
-    named = [argument for argument in own.parameters.values() if argument.kind is not Parameter.VAR_KEYWORD]
-    given = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-        for name, hint in SettingsArguments.__annotations__.items()
-    ]
-    call.__signature__ = own.replace(parameters=[*named, *given])  # type: ignore[attr-defined]
-    return suggest_misspelt_names(call)

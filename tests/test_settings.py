@@ -11,7 +11,7 @@ from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.predictor import Predictor
 from eovseg.settings import Settings, SettingsArguments
-from eovseg.video import segment_frames, segment_video
+from eovseg.video import segment_video
 
 XS = variant_config("xs")
 
@@ -62,7 +62,7 @@ def test_named_values_override_settings() -> None:
     assert Settings.chosen(Settings(alpha=0.1, beta=0.2), alpha=0.3, edges=None) == Settings(alpha=0.3, beta=0.2)
 
 
-@pytest.mark.parametrize("call", [Predictor.__call__, Predictor.compose, segment_video, segment_frames])
+@pytest.mark.parametrize("call", [Predictor.__call__, Predictor.compose, segment_video])
 def test_calls_name_every_field(call: Any) -> None:
     names = [field.name for field in fields(Settings)] + ["settings"]
     assert list(get_type_hints(SettingsArguments)) == names

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 from tqdm import tqdm
 
-from eovseg.choices import TRACK_MEMORY
+from eovseg.choices import TRACK_MEMORY, Task
 from eovseg.errors import ConfigError, VideoError
+from eovseg.model.config import Composition, Ensemble
 from eovseg.predictor import Predictor
-from eovseg.settings import Settings, SettingsArguments, takes_settings
+from eovseg.settings import Calibration, Settings
+from eovseg.typed_settings import suggest_misspelt_names
 from eovseg.video.frames import Frame, FrameSegmenter
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.writing import SUFFIXES, atomic_output, write_error, write_video
@@ -57,7 +58,7 @@ def _same(first: Path, second: Path) -> bool:
     return first.absolute() == second.absolute()
 
 
-@takes_settings
+@suggest_misspelt_names
 def segment_video(
     predictor: Predictor,
     source: str | Path,
@@ -74,7 +75,19 @@ def segment_video(
     tracks: str | Path | None = None,
     progress: bool | None = None,
     stop: Callable[[], bool] = lambda: False,
-    **given: Unpack[SettingsArguments],
+    task: Task | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    ensemble: Ensemble | None = None,
+    score_threshold: float | None = None,
+    overlap_threshold: float | None = None,
+    void_threshold: float | None = None,
+    composition: Composition | None = None,
+    mask_threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    edges: bool | None = None,
+    calibration: Calibration = None,
+    settings: Settings | None = None,
 ) -> Summary:
     """Draws the segments of the video `source` into the mp4 file `target`.
 
@@ -87,7 +100,11 @@ def segment_video(
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"The overlay's opacity must be between 0 and 1, not {opacity}.")
-    chosen = Settings.chosen(given.pop("settings", None), **given)
+    chosen = Settings.chosen(
+        settings, task=task, alpha=alpha, beta=beta, ensemble=ensemble, score_threshold=score_threshold,
+        overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
+        mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
+    )  # fmt: skip
     segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, settings=chosen)
     check_files(source, target, tracks)
     summary = Summary()

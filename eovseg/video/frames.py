@@ -14,7 +14,7 @@ from eovseg.errors import ConfigError
 from eovseg.overlay import draw_overlay
 from eovseg.predictor import Predictor
 from eovseg.result import Result
-from eovseg.settings import Settings, SettingsArguments, takes_settings
+from eovseg.settings import Settings, SettingsArguments
 from eovseg.video.reading import Picture, VideoReader
 from eovseg.video.tracker import TrackedSegment, Tracker
 from eovseg.vocabulary import Vocabulary
@@ -125,7 +125,6 @@ class FrameSegmenter:
         return frame
 
 
-@takes_settings
 def segment_frames(
     predictor: Predictor,
     source: str | Path,
@@ -147,8 +146,8 @@ def segment_frames(
         for frame in segment_frames(eovseg.load("xs"), "walk.mp4", "dog; grass: stuff", every=5):
             print(frame.time, [segment.name for segment in frame.segments])
     """
-    chosen = Settings.chosen(given.pop("settings", None), **given)
-    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, settings=chosen)
+    settings = Settings.chosen(given.pop("settings", None), **given)
+    segmenter = FrameSegmenter(predictor, vocabulary, background, every=every, memory=memory, settings=settings)
     with VideoReader(source, start, end) as reader, closing(reader.read()) as pictures:
         for picture in pictures:
             if isinstance(picture, Picture):
