@@ -125,12 +125,15 @@ _UNIT = re.compile(r"(?<=\d) (?=%|(?:s|MB|GB|M)\b)")
 
 
 def keep_together(app: Any, document: Any) -> None:
-    """Keeps on one line: numbers with their units, and words of code, such as "--option", unless they are long."""
+    """Keeps on one line: numbers with their units, and words of code, such as "--option".
+
+    Long words, and those in titles, may be broken.
+    """
     for text in list(document.findall(nodes.Text)):
         if not isinstance(text.parent, nodes.literal | nodes.literal_block):
             text.parent.replace(text, nodes.Text(_UNIT.sub("\N{NO-BREAK SPACE}", text)))
     for code in document.findall(nodes.literal):
-        if max(map(len, code.astext().split()), default=0) < LONG_WORD:
+        if max(map(len, code.astext().split()), default=0) < LONG_WORD and not isinstance(code.parent, nodes.title):
             code["classes"].append("unbroken")
 
 
