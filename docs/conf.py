@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
@@ -120,6 +122,23 @@ def plain_docstring(app: Any, what: str, name: str, obj: object, options: Any, l
     lines[:] = made
 
 
+LONG_WORD = 36  # characters; a shorter one fits the narrowest screen
+_UNIT = re.compile(r"(?<=\d) (?=%|(?:s|MB|GB|M)\b)")
+
+
+def keep_together(app: Any, document: Any) -> None:
+    """Keeps on one line: numbers with their units, and words of code, such as "--option".
+
+    Long words, and those in titles, may be broken.
+    """
+    for text in list(document.findall(nodes.Text)):
+        if not isinstance(text.parent, nodes.literal | nodes.literal_block):
+            text.parent.replace(text, nodes.Text(_UNIT.sub("\N{NO-BREAK SPACE}", text)))
+    for code in document.findall(nodes.literal):
+        if max(map(len, code.astext().split()), default=0) < LONG_WORD and not isinstance(code.parent, nodes.title):
+            code["classes"].append("unbroken")
+
+
 def setup(app: Any) -> None:
     """Writes the pages that come from the code before Sphinx looks for pages."""
     command_line.write(HERE / "generated" / "options.md")
@@ -127,4 +146,5 @@ def setup(app: Any) -> None:
     write_checkout_pages()
     notebook_pages.prepare(HERE / "notebooks")
     app.connect("source-read", lead_to_pages)
+    app.connect("doctree-read", keep_together)
     app.connect("autodoc-process-docstring", plain_docstring)

@@ -71,6 +71,13 @@ def test_every_link_inside_the_manual_leads_somewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
+def test_numbers_and_options_are_not_broken(site: Path) -> None:
+    text = (site / "evaluation.html").read_text(encoding="utf-8")
+    assert "95\N{NO-BREAK SPACE}% bootstrap" in text
+    assert re.search(r'<code class="[^"]*\bunbroken\b[^"]*"><span class="pre">--cost</span>', text)
+
+
+@pytest.mark.slow
 def test_pages_load_nothing_from_other_servers(site: Path) -> None:
     for path in site.rglob("*.html"):
         page = Page(path.read_text(encoding="utf-8"))
