@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DOCS_STAMP := $(VENV)/.docs-stamp
-# The tests run in so many processes, each with one thread; WORKERS=0 runs them in one, with all threads.
+# Number of processes that run the tests, each with one thread; WORKERS=0 runs them in one, with all threads.
 WORKERS ?= 2
 PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE) $(BIN)/python -m pytest -n $(WORKERS)
 
@@ -14,12 +14,12 @@ PYTEST := $(if $(filter 0,$(WORKERS)),,OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 help:
 	@echo "make demo    open the page (ARGS=\"--port 7861 --variant s --checkpoint FILE\" passes options on)"
 	@echo "make lab     open the notebooks in JupyterLab"
-	@echo "make test    run every test, the page in Chromium too (WORKERS=0: in one process instead of two)"
+	@echo "make test    run all tests, including those of the page in Chromium (WORKERS=0: in one process instead of two)"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make format  let ruff sort imports and format"
 	@echo "make docs    run the notebooks and build the manual in docs/_build/html"
 	@echo "make release build and check the distributions and the model file with their hashes in dist/"
-	@echo "make screenshots  photograph every tab of the page into assets/screenshots"
+	@echo "make screenshots  take screenshots of every tab of the page, into assets/screenshots"
 	@echo "make clean   delete .venv and every cache of the checks"
 
 $(STAMP): requirements.txt pyproject.toml
@@ -57,7 +57,7 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "The manual is docs/_build/html/index.html"
 
-# The wheel is built from the source distribution, so both are whole; nothing is uploaded.
+# The wheel is built from the source distribution, so both are complete; nothing is uploaded.
 release: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build==1.6.1 twine==7.0.0
 	rm -rf dist build

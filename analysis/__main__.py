@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     measured = (("benchmark", "eovseg benchmark"), ("memory", "python -m eovseg.benchmark.memory"))
     for name, source in measured:
         drawn = tasks.add_parser(name, help=f"plot a CSV written by `{source}`")
-        drawn.add_argument("csv", type=Path)
+        drawn.add_argument("csv", type=Path, help="CSV file to plot")
         drawn.add_argument("--out", type=Path, required=True, help="file to write the figure to: .png, .svg or .pdf")
     selection = tasks.add_parser("vas-selection", help="measure the spread of VAS's weights and word similarity")
     selection.add_argument("data", type=Path, help="folder with images/, panoptic/ and panoptic.json")

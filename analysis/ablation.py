@@ -24,7 +24,7 @@ from eovseg.stages import Decoded
 from eovseg.vocabulary import Vocabulary
 
 Change = Literal["same", "renamed", "reshaped", "gone", "new"]
-MATCH_IOU = 0.5  # a segment's counterpart overlaps it at least as much
+MATCH_IOU = 0.5  # minimum IoU of a segment and its counterpart
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -38,7 +38,7 @@ def without_fusion(predictor: Predictor) -> Predictor:
             f"fusion={predictor.config.fusion!r} cannot be switched off after training; give a model with TDEE or SDI."
         )
     network = shallow_copy(predictor.network)
-    network.image_half = predictor.network.image_half  # it contains nothing that is switched off
+    network.image_half = predictor.network.image_half  # the fusion is not part of it
     network.decoder = shallow_copy(network.decoder)
     network.decoder.layers = nn.ModuleList(shallow_copy(layer) for layer in predictor.network.decoder.layers)
     for layer in network.decoder.layers:

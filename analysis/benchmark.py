@@ -22,7 +22,7 @@ Row = Mapping[str, str]
 _VARIANTS = ("xs", "s", "m", "l")
 _ROW_INCHES = 0.24
 _PANEL_INCHES = 5.2
-_MANY_ROWS = 8  # with more rows than this, panels are in two columns
+_MANY_ROWS = 8  # with more rows than this, the panels are arranged in two columns
 
 
 def read_table(path: Path, columns: Sequence[str], command: str) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def speed_figure(rows: Sequence[Row]) -> Figure:
-    """Two bars per row: seconds of the plain implementation (grey) and of ours split by part, followed by their ratio.
+    """Two bars per row: seconds of the plain implementation (grey) and of ours, split by part, and then their ratio.
 
     A line across our bar marks the time that the matrix products of the image half alone would take.
     """

@@ -11,7 +11,7 @@ import eovseg
 from eovseg.command_options import add_model_options, chosen_model, read_words
 from eovseg.errors import run_command
 
-WIDTH = 400  # of one photo; a pair is twice as wide
+WIDTH = 400  # width of one photo in pixels; a pair is twice as wide
 GAP = 12
 
 

@@ -5,7 +5,7 @@ Weights come from `vas_weight`, with every word of the vocabulary competing. The
 `similarity_maps`, before and after VAS; its share is its `concentration` on the pixels of the word's class.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -100,7 +100,6 @@ def measure_selection(
     folder: LabelledFolder,
     photos: Sequence[Photo],
     vocabulary: Vocabulary,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
     """Measures VAS on `photos` of a folder with all words of `vocabulary`; pairs use the first word of a class.
 
@@ -108,7 +107,7 @@ def measure_selection(
     """
     evaluator = Evaluator(folder, vocabulary, predictor.seen(vocabulary))
     spreads, samples, pairs = [], [], []
-    for done, photo in enumerate(photos, 1):
+    for photo in photos:
         state = predictor.encode_image(folder.load_image(photo), keep=False)
         decoded = predictor.decode(state, evaluator.vocabulary, intermediates=True)
         weights = vas_weight(predictor, decoded)
@@ -123,8 +122,6 @@ def measure_selection(
                 inside = class_map == index
                 before, after = (concentration(values[row], inside) for values in (maps.before, maps.after))
                 pairs.append(WordPair(photo.file_name, maps.words[row], before, after, float(inside.mean())))
-        if progress:
-            progress(done, len(photos))
     return Selection(tuple(spreads), tuple(pairs), tuple(samples))
 
 

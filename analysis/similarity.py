@@ -154,7 +154,7 @@ def _features(predictor: Predictor, decoded: Decoded) -> tuple[VocabularyAwareSe
     """VAS, F_agg and F_vs, both (1, C, h, w), and the weights (1, heads, h, w)."""
     network = predictor.network
     if network.vas is None:
-        raise ConfigError("This model was built without VAS, so there is nothing before and after it.")
+        raise ConfigError("This model was built without VAS, so there is nothing to compare.")
     wide = network.void_embedding.weight.dtype  # a bfloat16 predictor has narrower maps than weights
     aggregated, inside = decoded.state.features.aggregated.to(wide), decoded.intermediates
     if inside is not None and inside.vas_weights is not None:

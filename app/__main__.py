@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.limits import LARGE_MODEL_SESSIONS, MAX_SESSIONS, REQUEST_SECONDS, described
 from eovseg.command_options import add_model_options, chosen_model
-from eovseg.errors import ConfigError, EovsegError, any_encoding
+from eovseg.errors import ConfigError, EovsegError, any_encoding, parse_options
 from eovseg.waiting import use_passive_waiting
 
 AUTH_VARIABLE = "EOVSEG_AUTH"
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM; if that fails, prints one sentence and returns 2."""
     any_encoding()
     use_passive_waiting()
-    options = parser().parse_args(arguments)
+    options = parse_options(parser(), arguments)
     stop = threading.Event()
     try:
         auth = credentials(options)

@@ -53,21 +53,22 @@ function showCheck({ text, sentences, add: words }) {
   found.hidden = false;
 }
 
-// Appends to "Why this class", which app/stage.js fills on the same event.
+// Adds to "Why this class", which app/stage.js fills on the same event, above the routers, where it is seen unscrolled.
 function explain(value) {
   pinned = value?.name && !value.other ? value : null;
   const why = document.querySelector(".stage .why");
   if (!pinned || !why || why.hidden) return;
+  const place = why.querySelector(".routers");
   if (value.likely.length) {
     const words = value.likely.slice(0, 5).join(", ");
     const more = value.likely.length > 5 ? ` and ${value.likely.length - 5} more` : "";
-    why.append(make("p", "", `The right word is among these in 9 of 10 cases: ${words}${more}.`));
+    why.insertBefore(make("p", "", `The right word is among these in 9 of 10 cases: ${words}${more}.`), place);
   }
   const ask = button("What would change this answer?", () => {
     busy(ask, "Trying changes …");
     trigger("find_changes", { segment: pinned.segment });
   }, "change");
-  why.append(ask);
+  why.insertBefore(ask, place);
 }
 
 function showChanges({ segment, revision, label, sentences }) {
@@ -77,7 +78,7 @@ function showChanges({ segment, revision, label, sentences }) {
   for (const sentence of sentences) list.append(make("li", "", sentence));
   const title = make("h4", "", sentences.length ? `The smallest changes after which it is no longer “${label}”` : `It stays “${label}” after every change that was tried`);
   ask.replaceWith(title, list);
-  list.parentNode.scrollTop = list.parentNode.scrollHeight; // beside the picture, the panel is only as high as that
+  list.scrollIntoView({ block: "nearest" }); // beside the picture, the panel is only as high as that
 }
 
 find(".suggest").addEventListener("click", (event) => {

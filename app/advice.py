@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.editor import items, with_reference
-from app.page import MODEL, PRIVATE, box_request, whole
-from app.session import Session, composed
+from app.inputs import box_request, whole
+from app.page import MODEL, PRIVATE
+from app.session import Session, network_segment
 from eovseg.errors import EovsegError
 from eovseg.vocabulary import Vocabulary
 
@@ -26,7 +27,7 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     filled = part.suggest(page.callback(suggested, 2), given, [parts.words, part], show_progress="hidden", **model)
     filled.then(page.show, **heavy).then(**after)
     part.check(page.callback(checked, 1), given, part, show_progress="hidden", **model)
-    # A check is about one photo, list and model, so it disappears when any of them changes.
+    # A check applies to one photo, list and model, so it disappears when any of them changes.
     for changed in (
         parts.photo.change, parts.preset.change, parts.competes.change, parts.panel.adjust, parts.panel.model,
         parts.go.click, parts.words.submit,
@@ -82,20 +83,14 @@ def changes_value(session: Session, segment_id: int) -> dict[str, Any]:
     place = next((place for place, segment in enumerate(result.segments) if segment.id == segment_id), None)
     if place is None:
         return {}
-    own, label = segment_id, result.segments[place].label
-    if result.corrections and result.queries:
-        uncorrected = composed(session.predictor, session.decoded, request)
-        pairs = zip(uncorrected.segments, uncorrected.queries, strict=True)
-        same = [segment.id for segment, query in pairs if query == result.queries[place]]
-        own = segment_id if segment_id in same else same[0]
-        label = uncorrected.segments[uncorrected.index_of(own)].label
+    own = network_segment(session, place)
     found = session.predictor.counterfactuals(
-        result.image, request.words, own, background=request.background, settings=request.settings
+        result.image, request.words, own.id, background=request.background, settings=request.settings
     )
     return {
         "kind": "changes",
         "segment": segment_id,
         "revision": session.revision,
-        "label": label,
+        "label": own.label,
         "sentences": [one.sentence for one in found],
     }

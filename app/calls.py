@@ -43,7 +43,7 @@ def input_error(function: BlockFunction, inputs: Sequence[Any]) -> str | None:
     """An error message if `inputs` has the wrong number of values or photos that are not accepted; else None."""
     if len(inputs) != len(function.inputs):
         if function.api_visibility != "public":
-            return "The page makes no such request."
+            return "This is not a request that the page makes."
         names = ", ".join(str(getattr(part, "label", "")) for part in function.inputs)
         return (
             f"/{function.api_name} takes {len(function.inputs)} values, not {len(inputs)}: {names}. Pass all of them "

@@ -28,7 +28,7 @@ function fill(place) {
   on("select", "change", (event) => event.target.value && ask("merge", { other: Number(event.target.value) }));
   on(".split", "click", () => ask("split", { x: state.point[0], y: state.point[1] }));
   on(".delete", "click", () => ask("delete", {}));
-  on(".undo", "click", () => ask("undo", {}));
+  on(".undo", "click", () => trigger("undo", {}));
 }
 
 function show() {

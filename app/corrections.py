@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.limits import UNDO_STEPS
+from app.page import COMPOSE, PRIVATE
 from app.payload import stage_value
 from app.session import Session, exclusive
 from app.worker_pool import checkpoint
@@ -24,13 +25,22 @@ def wire(page: "Page", parts: "Parts") -> None:
     """Connects the events. Corrections do not run the network, so they never wait for another visitor's photo."""
 
     def work(session: Session, event: gr.EventData) -> tuple[Any, ...]:
-        pin = correct(session, event_values(event))
-        return stage_value(session, whole=False) | {"pin": pin}, page.recipe(session)
+        return shown(session, event_values(event))
 
-    parts.correct.correct(
-        page.callback(work, 2, page.side_pool), parts.session, [parts.stage, parts.recipe], show_progress="hidden",
-        concurrency_id="compose", api_visibility="private",
-    )  # fmt: skip
+    def undo(session: Session) -> tuple[Any, ...]:
+        return shown(session, {"kind": "undo"})
+
+    def shown(session: Session, values: dict[str, Any]) -> tuple[Any, ...]:
+        with exclusive(session):  # several undos may run at once; the last one's answer must be the last
+            pin = correct(session, values)
+            return stage_value(session, whole=False) | {"pin": pin}, page.recipe(session)
+
+    # Every click on Undo counts; a second click on the others, such as Delete, is ignored until the answer is there.
+    for event, called, mode in ((parts.correct.correct, work, "once"), (parts.correct.undo, undo, "multiple")):
+        event(
+            page.callback(called, 2, page.side_pool), parts.session, [parts.stage, parts.recipe],
+            show_progress="hidden", trigger_mode=mode, **COMPOSE, **PRIVATE,
+        )  # fmt: skip
 
 
 def event_values(event: gr.EventData) -> dict[str, Any]:

@@ -33,7 +33,7 @@ function field(className, value, title) {
   return input;
 }
 
-function addRow({ names, thing, colour }, number) {
+function addRow({ names, added = [], thing, colour }, number) {
   const row = body.insertRow();
   const swatch = document.createElement("i");
   swatch.style.background = colour;
@@ -49,10 +49,12 @@ function addRow({ names, thing, colour }, number) {
     row.remove();
     send();
   });
+  const synonyms = field("synonyms", names.slice(1).join(", "), `Synonyms of class ${number}`);
+  synonyms.placeholder = added.join(", ");
   const cells = [
     swatch,
     field("name", names[0] ?? "", `Class ${number}`),
-    field("synonyms", names.slice(1).join(", "), `Synonyms of class ${number}`),
+    synonyms,
     kind,
     remove,
   ];
@@ -65,8 +67,11 @@ function render() {
   if (!value) return;
   const same = JSON.stringify(rowsNow()) === JSON.stringify(value.rows.map(({ names, thing }) => ({ names, thing })));
   if (same) {
-    // Only the colours changed; keeping the fields preserves the focus of a visitor who is typing.
-    value.rows.forEach((row, i) => (body.rows[i].querySelector("i").style.background = row.colour));
+    // Only colours and added synonyms changed; keeping the fields preserves the focus of a visitor who is typing.
+    value.rows.forEach((row, i) => {
+      body.rows[i].querySelector("i").style.background = row.colour;
+      body.rows[i].querySelector(".synonyms").placeholder = row.added.join(", ");
+    });
   } else {
     body.replaceChildren();
     value.rows.forEach((row, i) => addRow(row, i + 1));

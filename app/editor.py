@@ -13,21 +13,23 @@ MAX_ROWS = 300
 
 
 def table_value(words: str, by_example: Mapping[str, Word] | None = None) -> dict[str, Any]:
-    """The classes of `words` as rows: names, whether it is a thing, and the colour of the first name.
+    """The classes of `words` as rows: names, synonyms that are added, whether it is a thing, the first name's colour.
 
     Words by example are named as in the text. `more` counts the classes beyond `MAX_ROWS` and `rest` is their text,
     which the table does not change. Empty words give no rows. Raises `VocabularyError` for words that cannot be used.
     """
     if not words.strip(" ;,\r\n\t"):
         return {"rows": [], "more": 0, "rest": ""}
-    classes = Vocabulary.parse(words, by_example).classes
+    vocabulary = Vocabulary.parse(words, by_example)
+    classes, used = vocabulary.classes, vocabulary.with_synonyms().classes
     rows = [
         {
             "names": list(entry.references),
+            "added": list(wider.names[len(entry.names) :]),
             "thing": entry.is_thing,
             "colour": "#" + bytes(class_colour(entry.label)).hex(),
         }
-        for entry in classes[:MAX_ROWS]
+        for entry, wider in zip(classes[:MAX_ROWS], used, strict=False)
     ]
     rest = Vocabulary(classes[MAX_ROWS:]).to_text() if len(classes) > MAX_ROWS else ""
     return {"rows": rows, "more": len(classes) - len(rows), "rest": rest}

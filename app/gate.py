@@ -89,7 +89,7 @@ class Gate:
 class _Exchange:
     """A `receive` that stops a body at `limit` bytes, whatever its stated length, and a `send` that adds our headers.
 
-    Once a body is too large, Gradio's own answer is dropped, and `refusal` is the answer.
+    Once a body is too large, Gradio's own response is dropped and `refusal` is sent instead.
     """
 
     def __init__(self, receive: Receive, send: Send, limit: int) -> None:
@@ -148,4 +148,4 @@ def _call_error(scope: Scope, error: Exception) -> str:
         return f"There is no endpoint /{' '.join(called[1][:40].split())}; gradio_api/info lists the endpoints."
     if called is not None and isinstance(error, TypeError):  # its text names the missing or unknown argument
         return f"{str(error).partition(' Please click')[0][:200].rstrip('.')}; gradio_api/info lists the arguments."
-    return "The page makes no such request; its API documentation shows the right form."
+    return "This is not a request that the page makes; its API documentation shows the right form."

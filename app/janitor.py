@@ -68,7 +68,7 @@ def delete_files(folder: Path, now: float) -> None:
             with contextlib.suppress(OSError):
                 file.unlink()
                 total -= size
-                file.parent.rmdir()  # fails, and is ignored, unless it is empty
+                file.parent.rmdir()  # only removes an empty folder; the error for others is ignored
 
 
 def _files(folder: Path) -> Iterable[Path]:

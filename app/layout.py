@@ -23,10 +23,10 @@ from app.uploads import uploaded_photo
 from app.worker_pool import checkpoint
 from eovseg.assets import asset_path
 from eovseg.formats import FORMATS
-from eovseg.vocabulary import preset_names
+from eovseg.presets import preset_names
 
 _HERE = Path(__file__).parent
-_WORDS_HELP = "Separate classes with ; and synonyms with , then press Enter"
+_WORDS_HELP = "Separate classes with ; and synonyms with , then press Enter; known synonyms are added to single words"
 _TABS = {"many": many, "vas": vas, "tdee": tdee, "clustering": clustering, "decoder": decoder, "speed": speed}
 _SAVE_SCRIPT = """(file) => {
   if (!file) return;

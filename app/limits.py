@@ -3,14 +3,14 @@
 from eovseg.images import MAX_PIXELS
 from eovseg.word_lists import MAX_WORD_CHARACTERS, MAX_WORDS
 
-MAX_FILE_SIZE = "32mb"  # of an uploaded photo, in Gradio's notation
-UPLOAD_BYTES = 33_000_000  # of an upload request: the photo and its multipart envelope
-BODY_BYTES = 8_000_000  # of any other request; 20,000 words of usual length take well below 1 MB
-MAX_TEXT = 400_000  # characters of the words together
+MAX_FILE_SIZE = "32mb"  # maximum size of an uploaded photo, in Gradio's notation
+UPLOAD_BYTES = 33_000_000  # size of an upload request: the photo and its multipart envelope
+BODY_BYTES = 8_000_000  # size of any other request; 20,000 words of usual length take well below 1 MB
+MAX_TEXT = 400_000  # characters of all words together
 MAX_QUEUE = 32  # queued requests of all visitors
-REQUEST_SECONDS = 120.0  # for one request, without its time in the queue
-START_SECONDS = 1800.0  # for the first result of a server, even on a very slow machine
-BUSY_SECONDS = 30.0  # for which a request waits for another one of the same browser tab
+REQUEST_SECONDS = 120.0  # time limit of a request, not counting its time in the queue
+START_SECONDS = 1800.0  # time limit of the first result of a server, even on a very slow machine
+BUSY_SECONDS = 30.0  # how long a request waits for another one of the same browser tab
 SESSION_SECONDS = 3600  # idle time after which a session expires
 MAX_SESSIONS = 24
 LARGE_MODEL_SESSIONS = 6
@@ -19,13 +19,13 @@ REMEMBERED_WORDS = 30  # words by example per session
 UNDO_STEPS = 20  # corrections of a result that can be undone
 CACHED_VALUES = 6  # cached values of the tabs, over all visitors; some take tens of megabytes
 MAX_FILES = 24  # photos in one run of the tab Many
-MAX_CLIP_SECONDS = 20  # of a clip; the rest is ignored
+MAX_CLIP_SECONDS = 20  # only this much of a clip is segmented; the rest is ignored
 MAX_CLIP_FRAMES = 60  # segmented frames of a clip, evenly spaced
-CLIP_SIDE = 640  # pixels of a clip's longer side; larger ones are scaled down
+CLIP_SIDE = 640  # longer side of a clip in pixels; larger clips are scaled down
 MAX_RUNS = 4  # simultaneous runs of the tab Many, over all visitors; others wait
-RUN_SECONDS = 1200.0  # for one run of the tab Many; the results up to then are kept
+RUN_SECONDS = 1200.0  # time limit of a run of the tab Many; the results so far are kept
 FILE_SECONDS = 7200  # age at which uploads and downloads are deleted
-FILES_BYTES = 2_000_000_000  # of uploads and downloads together; above it the oldest are deleted
+FILES_BYTES = 2_000_000_000  # uploads and downloads together; above this, the oldest are deleted
 
 __all__ = [
     "BODY_BYTES", "BUSY_SECONDS", "CACHED_VALUES", "CLIP_SIDE", "FILES_BYTES", "FILE_SECONDS", "LARGE_MODEL_SESSIONS",

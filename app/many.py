@@ -25,7 +25,7 @@ from PIL import Image
 
 from app.limits import CLIP_SIDE, MAX_CLIP_FRAMES, MAX_CLIP_SECONDS, MAX_FILES, RUN_SECONDS
 from app.pictures import data_address, downscaled
-from app.session import Request, composed, page_sized
+from app.session import LONGEST_SIDE, Request, composed, page_sized
 from app.worker_pool import VisitorLeft
 from eovseg.colours import segment_colours
 from eovseg.errors import ConfigError, EovsegError
@@ -98,13 +98,13 @@ class Progress:
         ]
         return sorted(words, key=lambda one: (-int(one["pictures"]), -float(one["share"])))
 
-    def add(self, picture: str, result: Result, seconds: float, card: bool = True) -> None:
-        """Adds the result of a picture; `card` says whether the gallery shows it."""
+    def add(self, picture: str, result: Result, seconds: float, card: bool = True, stem: str = "") -> None:
+        """Adds the result of a picture, whose files begin with `stem`; `card` says whether the gallery shows it."""
         pixels = result.segment_map.size
         for segment, name in zip(result.named, result.names, strict=False):
             self.rows.append(
                 {
-                    "number": self.done, "picture": picture, "name": name, "class": segment.label,
+                    "number": self.done, "picture": picture, "files": stem, "name": name, "class": segment.label,
                     "kind": "thing" if segment.is_thing else "stuff", "score": segment.score,
                     "share": segment.area / pixels,
                 }
@@ -122,9 +122,9 @@ class Progress:
         """A CSV table of every segment of every picture."""
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(("picture", "name", "class", "kind", "score", "share"))
+        writer.writerow(("picture", "files", "name", "class", "kind", "score", "share"))
         for row in self.rows:
-            words = (plain_cell(str(row[name])) for name in ("picture", "name", "class"))
+            words = (plain_cell(str(row[name])) for name in ("picture", "files", "name", "class"))
             writer.writerow((*words, row["kind"], f"{row['score']:.4f}", f"{row['share']:.5f}"))
         return text.getvalue()
 
@@ -168,19 +168,21 @@ def segment_photos(
     Stops before a photo if `is_current()` is false. Raises `VisitorLeft`.
     """
     stems = file_stems([one.name for one in uploads])
+    shrunk: list[str] = []  # names of the photos that were scaled down
     end = time.monotonic() + RUN_SECONDS
 
     def work(photo: Upload, stem: str) -> Result:
-        image, _ = page_sized(load_image(photo.path))
+        image, shrunk_from = page_sized(load_image(photo.path))
         state = predictor.encode_image(image)
         result = composed(predictor, predictor.decode(state, request.vocabulary), request)
         result = replace(result, name=photo.name)
         result.write(folder, stem)
+        shrunk.extend([photo.name] if shrunk_from else [])
         return result
 
     for photo, stem in zip(uploads, stems, strict=True):
         if not is_current() or time.monotonic() > end:
-            progress.note = _ended_early(progress, "photos")
+            progress.note = f"{_ended_early(progress, 'photos')} {progress.note}".rstrip()
             return
         begin = time.perf_counter()
         try:
@@ -193,7 +195,10 @@ def segment_photos(
             _LOG.exception("A photo of many failed")
             progress.fail(photo.name, FAILED)
         else:
-            progress.add(photo.name, result, time.perf_counter() - begin)
+            progress.add(photo.name, result, time.perf_counter() - begin, stem=stem)
+        if shrunk:
+            photos = f"{len(shrunk):,} photos were" if len(shrunk) > 1 else f'"{shrunk[0]}" was'
+            progress.note = f"{photos} scaled down to {LONGEST_SIDE:,} pixels for this page; the files have that size."
         yield
 
 
@@ -251,7 +256,8 @@ def segment_clip(
             if frame.is_new:
                 tracks.write(json.dumps(frame.to_json(), ensure_ascii=False) + "\n")
                 name = f"{frame.time:.1f} s"
-                progress.add(name, frame.result, time.perf_counter() - begin, card=progress.done % each_card == 0)
+                is_card = progress.done % each_card == 0
+                progress.add(name, frame.result, time.perf_counter() - begin, is_card, stem)
                 yield
 
 

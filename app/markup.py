@@ -134,5 +134,5 @@ def colophon(models: Models) -> str:
     return (
         f"<p>{sentence}</p>"
         "<p>Method: EOV-Seg, Niu, Hu, Lin, Jiang and Zhang, AAAI 2025. Your photo stays on the server of this page and "
-        "is deleted within hours. Example photos: COCO, CC BY and CC BY-SA.</p>"
+        "is deleted within a few hours. Example photos: COCO, CC BY and CC BY-SA.</p>"
     )

@@ -1,4 +1,4 @@
-"""The models that a visitor can choose: the one of the server's start, and others whose weights are installed."""
+"""The models that a visitor can choose: the one the server was started with, and others whose weights are installed."""
 
 import threading
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Models:
         return f"{variant.upper()} · {name}" if name else variant.upper()
 
     def get(self, key: str | None) -> Predictor:
-        """The model of `key`, loaded if needed; None gives the model of the server's start.
+        """The model of `key`, loaded if needed; None gives the model that the server was started with.
 
         Raises `EovsegError` if it is not available or another request takes too long to load one.
         """

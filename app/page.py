@@ -8,7 +8,7 @@ import math
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gradio.utils import get_upload_folder
 from app.editor import non_ascii_words, table_value, with_reference, without_reference
 from app.examples import EXAMPLES
 from app.gradio_internals import superseded
+from app.inputs import make_request, part_of, path_of, whole
 from app.limits import CACHED_VALUES, MAX_SESSIONS, MAX_TEXT, REQUEST_SECONDS, START_SECONDS
 from app.link import note
 from app.models import Models
@@ -33,8 +34,6 @@ from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
 from eovseg.predictor import Predictor
-from eovseg.vocabulary import Vocabulary
-from eovseg.word import Word
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -52,35 +51,6 @@ DOWNLOADS = {
 Shown = tuple[Any, ...]
 
 
-def make_request(
-    words: str, preset: str | None, competes: bool, settings: object, by_example: Mapping[str, Word] | None = None
-) -> Request:
-    """The request that the inputs make: words only, a preset followed by words, or words with a preset as background.
-
-    `by_example` has the words by example that `words` may name. Raises `VocabularyError` or `ConfigError`.
-    """
-    for name, text in (("words", words), ("preset", preset or "")):
-        if not isinstance(text, str):
-            raise ConfigError(f"{name} must be text, not {type(text).__name__}.")
-    if len(words) > MAX_TEXT:
-        raise ConfigError(f"The words are {len(words):,} characters long; at most {MAX_TEXT:,} are allowed.")
-    checked = read_settings(settings)
-    if not preset:
-        return Request(Vocabulary.parse(words, by_example), None, checked, words)
-    listed = Vocabulary.preset(preset)
-    if competes:
-        return Request(Vocabulary.parse(words, by_example), listed, checked, words, preset)
-    both = listed + Vocabulary.parse(words, by_example) if words.strip() else listed
-    return Request(both, None, checked, words, preset)
-
-
-def box_request(session: Session, words: object) -> Request:
-    """The session's request with the words that are in the box now. Raises `VocabularyError` or `ConfigError`."""
-    asked, competes = session.asked, session.asked.background is not None
-    text = words if isinstance(words, str) else asked.text
-    return make_request(text, asked.preset, competes, asked.settings.given(), session.words)
-
-
 def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str = "") -> str:
     """Notes on the words, and on a photo that was scaled down, as escaped HTML.
 
@@ -95,23 +65,6 @@ def notes_html(request: Request, shrunk_from: tuple[int, int] | None, reads: str
         notes.insert(0, f"The photo was scaled down from {shrunk_from[0]:,} x {shrunk_from[1]:,} pixels for this page.")
     shown = notes[:4] + ([f"And {len(notes) - 4:,} more notes."] if len(notes) > 4 else [])
     return "".join(f"<p>{html.escape(note)}</p>" for note in shown)
-
-
-def path_of(photo: object) -> str | None:
-    """The path of an uploaded photo; None if there is none or a forged call sent something else."""
-    path = photo.get("path") if isinstance(photo, dict) else None
-    return path if isinstance(path, str) and path else None
-
-
-def part_of(panel: object, name: str) -> Any:
-    """A value of the settings panel; None if a forged call sent no panel."""
-    return panel.get(name) if isinstance(panel, dict) else None
-
-
-def whole(event: gr.EventData, name: str) -> int:
-    """An integer from an event of the page; 0 if a forged call sent none."""
-    value = getattr(event, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 class Page:
@@ -199,7 +152,8 @@ class Page:
             return session
 
         if self._guarded(work, session) is None:
-            return (key, *[gr.skip()] * 8)
+            # For example, a word by example is not loaded: the visitor can load it here and press Segment.
+            return (key, *[gr.skip()] * 3, path, linked.words, *[gr.skip()] * 3)
         competes = gr.update(value=linked.competes, visible=True if linked.preset else "hidden")
         inputs = (path, linked.words, linked.preset, competes, self.panel(key))
         return (key, *self._shown(session, True, linked), *inputs)
@@ -351,7 +305,7 @@ class Page:
     ) -> tuple[dict[str, Any], list[str]]:
         """Split a photo into segments named with your words.
 
-        `photo`: an uploaded file; over MCP a data URI, because the server fetches no URLs.
+        `photo`: an uploaded file; over MCP a data URI, because the server does not fetch URLs.
         `words`: `;` or a new line between classes, `,` between synonyms, optionally `: thing` or `: stuff`.
         `preset`: a class list that is put before the words; with `preset_competes` it is the background instead: its
         classes compete with the words, and what they win is one segment "other". `task`: panoptic, semantic or
@@ -371,7 +325,7 @@ class Page:
         try:
             request = make_request(words or "", preset, bool(preset_competes), settings)
             self.pool.run(lambda: run(session, self.models.get(model), path, request))
-            # Gradio serves copies, which it deletes after hours; all other files are deleted now.
+            # Gradio serves copies, which it deletes after a few hours; all other files are deleted now.
             files = [save_file_to_cache(file, get_upload_folder()) for file in session.save()]
         except EovsegError as error:
             raise gr.Error(str(error), print_exception=False) from error

@@ -3,8 +3,8 @@
 
 const SLIDERS = [
   ["alpha", "α · training words", "Weight of the frozen image encoder for words that the model was trained on: 0 ignores it, 1 uses nothing else"],
-  ["beta", "β · new words", "The same weight for words that were not in the training, which the trained classifier recognises less well"],
-  ["score_threshold", "Minimum score", "Drops segments whose best word has a lower score. This is the score before calibration, the “Raw score” under “Why this class”, not the calibrated score shown on segments"],
+  ["beta", "β · new words", "The same weight for words that the model was not trained on, which the trained classifier recognises less well"],
+  ["score_threshold", "Minimum score", "Drops segments whose best word has a lower score; with XS, half of it is enough for large segments. This is the score before calibration, the “Raw score” under “Why this class”, not the calibrated score shown on segments"],
   ["overlap_threshold", "Minimum uncovered part of a mask", "Drops segments of which less than this share is visible, because other segments cover the rest"],
   ["void_threshold", "Drop if probably none of these words", "Drops segments whose probability of showing none of your words is above this value; a lower value drops more"],
 ];

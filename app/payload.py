@@ -65,8 +65,8 @@ def stage_value(session: Session, whole: bool = True) -> dict[str, Any]:
 def unfound(session: Session) -> dict[str, Any]:
     """The first typed `words` without a segment, how many `more` there are, and which are `absent` by their verdict.
 
-    The words of a class list are not among them, because there are too many. There are none after a correction, which
-    may rename or delete what was found, and no regions among instances.
+    The words of a class list are not among them, because there are too many. None are listed after a correction, which
+    may rename or delete what was found; for instances, stuff is not listed.
     """
     result, request = session.shown, session.asked
     typed = request.words.classes
@@ -95,8 +95,8 @@ def answer(session: Session) -> dict[str, Any]:
 def timing(session: Session) -> str:
     """One line that says which steps ran and for how long; steps that did not run again are marked as cached."""
     seconds = session.seconds
-    count = len(session.asked.vocabulary.words)
-    words = f"{count:,} word" + ("s" if count != 1 else "")
+    count = len(session.asked.vocabulary)
+    words = f"{count:,} class" + ("es" if count != 1 else "")
     parts = [
         f"photo {seconds['photo']:.2f} s" if "photo" in seconds else "photo cached",
         f"{words} {seconds['words']:.2f} s" if "words" in seconds else f"{words} cached",

@@ -11,7 +11,7 @@ _NAMES = ("no_proxy", "NO_PROXY")  # both spellings are read, lower case first
 
 
 def drop_unusable() -> None:
-    """Disables proxies in this process if httpx, Gradio's HTTP client, cannot use the one of the environment.
+    """Disables proxies in this process if httpx, Gradio's HTTP client, cannot use the one set in the environment.
 
     Examples are a SOCKS proxy without the package `socksio`, and text that is not a proxy URL; `import gradio` would
     fail with either.
@@ -23,7 +23,7 @@ def drop_unusable() -> None:
     try:
         httpx.Client().close()
     except Exception as error:
-        _LOG.warning("The proxy of the environment cannot be used and is ignored: %s", error)
+        _LOG.warning("The proxy set in the environment cannot be used and is ignored: %s", error)
         os.environ.update(dict.fromkeys(_NAMES, "*"))
 
 

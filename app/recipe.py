@@ -46,9 +46,8 @@ def python_call(
     load = [_quoted(variant)] + ([f"checkpoint={_quoted(checkpoint)}"] if checkpoint else [])
     words = _quoted(request.text)
     if request.preset and request.background is None:
-        words = f"eovseg.Vocabulary.preset({_quoted(request.preset)})"
-        if request.text.strip():
-            words += f" + {_quoted(request.text)}"
+        preset = _quoted(request.preset)
+        words = f"[{preset}, {words}]" if request.text.strip() else preset
     arguments = [_quoted(photo), words]
     if request.background is not None:
         arguments.append(f"background={_quoted(request.preset)}")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.editor import with_reference, without_reference
+from app.inputs import whole
 from app.limits import REMEMBERED_WORDS
-from app.page import MODEL, PRIVATE, whole
+from app.page import MODEL, PRIVATE
 from app.session import Session, exclusive
 from eovseg.errors import ConfigError, VocabularyError
 from eovseg.word import MAX_BYTES, MAX_EXAMPLES, SUFFIX, Word

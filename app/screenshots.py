@@ -18,11 +18,11 @@ from typing import Any
 
 from PIL import Image
 
-from eovseg.errors import any_encoding
+from eovseg.errors import any_encoding, parse_options
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FOLDER = Path("assets/screenshots")
-QUALITY = 70  # of the JPEG files: text stays sharp, and all of them take a few megabytes
+QUALITY = 70  # JPEG quality: text stays sharp, and all the files together take a few megabytes
 TIMEOUT = 180_000  # milliseconds; every tab runs the model, which is slow on two busy cores
 SETTLE_MILLISECONDS = 700  # milliseconds to wait for fonts, canvases and transitions
 
@@ -69,7 +69,7 @@ def page_address() -> Iterator[str]:
 
 
 def browser_path() -> str | None:
-    """The path of the Chromium to use; None if there is none."""
+    """The path of the Chromium browser to use; None if none is installed."""
     return os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the screenshots; without a browser, prints one sentence and returns 2."""
     any_encoding()
-    options = parser().parse_args(arguments)
+    options = parse_options(parser(), arguments)
     path = browser_path()
     if path is None:
         names = ", ".join(BROWSERS)

@@ -31,6 +31,7 @@ from eovseg.formats.archive import archive
 from eovseg.images import load_image
 from eovseg.predictor import Predictor
 from eovseg.result import Result
+from eovseg.segmented import Segment
 from eovseg.settings import Settings
 from eovseg.stems import clean_stem
 from eovseg.vocabulary import Vocabulary
@@ -88,7 +89,7 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     opacity: float = OPACITY
     home: str | None = None
-    files: list[Path] = field(default_factory=list)  # in a folder of their own
+    files: list[Path] = field(default_factory=list)  # the downloads; they have their own folder
     run_number: int = 0  # number of the latest run of the tab Many; older runs stop
     saved: tuple[int, float] = (-1, 0.0)  # revision and opacity of the files
     saving: threading.RLock = field(default_factory=threading.RLock)  # held while the files must not be replaced
@@ -235,7 +236,7 @@ def run(session: Session, predictor: Predictor, photo: str, request: Request) ->
         if "photo" in seconds or request.vocabulary != session.vocabulary or decoded is None:
             checkpoint()
             begin = time.perf_counter()
-            # The tabs show the intermediates, which take a quarter more memory and no time.
+            # The tabs show the intermediates, which take a quarter more memory but no extra time.
             decoded = predictor.decode(image_state, request.vocabulary, intermediates=True)
             seconds["words"] = time.perf_counter() - begin
         checkpoint()
@@ -261,6 +262,25 @@ def adjust(session: Session, settings: Settings) -> Session:
         checkpoint()
         _show(session, request, dataclasses.replace(result, name=session.shown.name), seconds)
         return session
+
+
+def network_segment(session: Session, place: int) -> Segment:
+    """The network's segment from which the segment at `place` of the result was corrected, with the network's label.
+
+    It has the same kernel. Without kernels, as in a semantic result, it has the same id, or is the segment itself.
+    """
+    result = session.shown
+    segment = result.segments[place]
+    if not result.corrections:
+        return segment
+    first = session.before[0] if session.before else result
+    if first.corrections:  # undo does not reach back to the network's result
+        first = composed(session.predictor, session.decoded, session.asked)
+    if not result.queries:
+        return next((one for one in first.segments if one.id == segment.id), segment)
+    pairs = zip(first.segments, first.queries, strict=True)
+    same = [one for one, query in pairs if query == result.queries[place]]
+    return next((one for one in same if one.id == segment.id), same[0])
 
 
 def composed(predictor: Predictor, decoded: Any, request: Request) -> Result:

@@ -203,8 +203,10 @@ function showUnfound({ words, more, absent }) {
     button.click();
   });
   line.hidden = !words.length;
-  const verdict = make("span", "absent", absent.length ? `Little evidence in this photo for ${absent.join(", ")}. ` : "");
-  verdict.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and up to 28 % of those that were there.";
+  const every = absent.length === words.length && !more; // do not list the same words twice
+  const them = every ? `There is little evidence of ${words.length > 1 ? "any of them" : "it"} in this photo. ` : `Little evidence in this photo for ${absent.join(", ")}. `;
+  const verdict = make("span", "absent", absent.length ? them : "");
+  verdict.title = "Training words that are probably not in the photo. On the validation photos, 95 % of the absent words got this verdict, and so did up to 28 % of the words that were present.";
   line.replaceChildren(`Nothing found for ${words.join(", ")}${more ? ` and ${more.toLocaleString("en")} more` : ""}. `, verdict, check);
 }
 
@@ -260,12 +262,14 @@ function explain(value) {
   const head = make("header");
   const swatch = make("i");
   dye(swatch, { colour: value.colour, other: Boolean(value.other) });
+  const byHand = !value.other && value.label !== value.model_label;
   const close = make("button", "close", "×");
   close.type = "button";
   close.setAttribute("aria-label", "Close");
   close.addEventListener("click", () => pin(pinned));
-  head.append(swatch, make("h3", "", value.other ? "The rest" : "Why " + value.name + "?"), close);
+  head.append(swatch, make("h3", "", value.other ? "The rest" : "Why " + (byHand ? value.model_label : value.name) + "?"), close);
   why.append(head);
+  if (byHand) why.append(make("p", "by-hand", `The name “${value.label}” was given by hand. The model chose “${value.model_label}”, which is explained here.`));
   const extent = value.area.toLocaleString("en") + " pixels, " + percent(value.share) + " of the photo";
   why.append(make("p", "", (value.other ? "" : value.kind + " · ") + extent));
   if (value.parts.length) explainParts(value.parts);
@@ -316,7 +320,7 @@ function explainWords(value) {
 }
 
 function explainRouters(routers) {
-  why.append(make("h4", "", "TDEE's routers, last layer"));
+  why.append(make("h4", "routers", "TDEE's routers, last layer"));
   const list = make("dl", "votes");
   const last = routers[routers.length - 1];
   for (const [title, name] of [["Mask features", "mask"], ["Spatial features", "spatial"]]) {
@@ -375,7 +379,7 @@ async function render() {
     tellPinned();
   }
   find(".timing").textContent = value.timing;
-  find(".nothing").hidden = value.segments.some((segment) => !segment.other);
+  find(".nothing").hidden = value.undo || value.segments.some((segment) => !segment.other);
   find(".count").textContent = value.segments.length + (value.segments.length === 1 ? " segment" : " segments");
   find(".stage").dataset.ready = value.token;
 }

@@ -12,9 +12,9 @@ function render() {
   const value = props.value;
   const found = Boolean(value && value.items);
   hint.textContent = !found
-    ? "Nothing was found in this photo, so there is no subject."
+    ? "This result has no segments, so there is no subject."
     : value.name
-      ? "Subject: " + value.name + ", the pinned segment. Click a picture to save it."
+      ? "Subject: " + value.name + ", the selected segment. Click a picture to save it."
       : "Subject: " + value.all + ". Click a segment above to make it the only subject, or a picture to save it.";
   cards.replaceChildren();
   for (const item of found ? value.items : []) {

@@ -72,7 +72,7 @@ def picture_file(session: Session, kind: object, folder: Path) -> Path:
         result, pinned = session.shown, session.chosen
     ids, name = _subject_of(result, pinned)
     if not ids:
-        raise ConfigError("Nothing was found in this photo, so there is no subject.")
+        raise ConfigError("This result has no segments, so there is no subject.")
     stem = clean_stem(PurePath(result.name).stem)
     if not name:
         path = folder / PICTURES[kind].path.replace("*", stem)

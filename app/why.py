@@ -3,7 +3,7 @@
 from typing import Any
 
 from analysis.ensemble import class_votes
-from app.session import Session
+from app.session import Session, network_segment
 from eovseg.colours import segment_colours
 from eovseg.segmented import Segment
 
@@ -13,8 +13,9 @@ TOP = 5
 def why_value(session: Session, segment_id: int) -> dict[str, Any]:
     """The explanation of the segment `segment_id` of the session's result; {} if there is no such segment.
 
-    Probabilities, shares and router weights are in 0..1; `routers` has one entry per decoder layer. The segment becomes
-    the session's chosen one.
+    Probabilities, shares and router weights are in 0..1; `routers` has one entry per decoder layer. `model_label` is
+    the word that the model chose, which differs from `label` after a rename. The segment becomes the session's chosen
+    one.
     """
     value = _value(session, segment_id)
     session.chosen = segment_id if value else None
@@ -39,6 +40,7 @@ def _value(session: Session, segment_id: int) -> dict[str, Any]:
         "routers": [],
         "segment": segment.id,
         "label": segment.label,
+        "model_label": network_segment(session, index).label,
         "likely": list(segment.words),
         "revision": session.revision,
     }

@@ -27,7 +27,7 @@ from eovseg.errors import EovsegError
 _LOG = logging.getLogger(__name__)
 GRACE = 5.0  # seconds beyond the limit after which work that reaches no checkpoint is abandoned
 CHECK_SECONDS = 0.25  # how often a caller checks its request
-MAX_HUNG = 3  # abandoned requests that still run, at which a pool refuses new ones
+MAX_HUNG = 3  # a pool with this many abandoned requests still running refuses new ones
 T = TypeVar("T")
 
 
@@ -83,7 +83,7 @@ _serving = threading.local()
 
 
 def checkpoint(*_: Any) -> None:
-    """Cancels the request that this thread serves if its time is over or its visitor has left; otherwise a no-op.
+    """Cancels the request that this thread serves if its time is up or its visitor has left; otherwise a no-op.
 
     Raises `RequestTimeout` or `VisitorLeft`.
     """
@@ -176,7 +176,7 @@ class WorkerPool:
         elif now > job.deadline + self._grace and job.settle(None, RequestTimeout(timeout_message(job.seconds))):
             self._workers.remove(job.worker)
             self._abandoned = [thread for thread in (*self._abandoned, job.worker) if thread.is_alive()]
-            _LOG.error("A request hangs for %.0f s; its thread is abandoned (%d so far).", job.seconds, self.hung)
+            _LOG.error("A request hung for %.0f s; its thread was abandoned (%d so far).", job.seconds, self.hung)
             self._start_workers()
 
     def _withdraw(self, job: Job, reason: Exception) -> None:

@@ -23,6 +23,7 @@ TOOLS = (
     "eovseg.benchmark.conditions",
     "eovseg.evaluation.advice",
     "eovseg.evaluation.by_example",
+    "eovseg.evaluation.short_lists",
     "eovseg.data.noun_list",
     "eovseg.data.xs_parts",
     "analysis.contact_sheet",
@@ -41,7 +42,7 @@ def _asked(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
 
 def parser_of(module: str) -> argparse.ArgumentParser:
     """The parser that `python -m MODULE` reads its options with."""
-    with patch.object(argparse.ArgumentParser, "parse_args", _asked):
+    with patch.object(argparse.ArgumentParser, "parse_known_args", _asked):
         try:
             importlib.import_module(module).main()
         except _Asked as asked:

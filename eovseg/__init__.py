@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from eovseg.loading import load
     from eovseg.model.config import ModelConfig
     from eovseg.predictor import Predictor
+    from eovseg.presets import preset_names
     from eovseg.result import Result
     from eovseg.segmented import Segment
     from eovseg.settings import Settings
     from eovseg.stages import Decoded, ImageState, RawOutput
     from eovseg.video import segment_video
-    from eovseg.vocabulary import Vocabulary, WordClass, preset_names
+    from eovseg.vocabulary import Vocabulary, WordClass
     from eovseg.word import Word
 else:
     __getattr__, __dir__ = lazy_names(
@@ -34,7 +35,8 @@ else:
             "eovseg.stages": ("Decoded", "ImageState", "RawOutput"),
             "eovseg.settings": ("Settings",),
             "eovseg.video": ("segment_video",),
-            "eovseg.vocabulary": ("Vocabulary", "WordClass", "preset_names"),
+            "eovseg.presets": ("preset_names",),
+            "eovseg.vocabulary": ("Vocabulary", "WordClass"),
             "eovseg.word": ("Word",),
         },
     )

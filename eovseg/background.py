@@ -6,7 +6,7 @@ They are appended to the user's classes for the network; everything they win is 
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from eovseg.result import Result
 from eovseg.segmented import Segment
@@ -20,7 +20,7 @@ def with_background(words: Vocabulary, background: Words) -> Vocabulary:
 
     If `background` is text, its parsing notes are added to those of `words`.
     """
-    added = Vocabulary.coerce(background)
+    added = Vocabulary.coerce(background, apart_from=words)
     own = {name.casefold() for name in words.words}
     rest = tuple(c for c in added.classes if own.isdisjoint(name.casefold() for name in c.names))
     added_notes = added.notes if not isinstance(background, Vocabulary) else ()
@@ -81,7 +81,7 @@ def _other(hidden: tuple[Segment, ...], number: int, class_id: int, segment_map:
     def mean(name: str) -> float:
         return float(weights @ [getattr(segment, name) for segment in hidden])
 
-    rows, columns = ndimage.find_objects(segment_map, max_label=number)[number - 1]
+    rows, columns = scipy.ndimage.find_objects(segment_map, max_label=number)[number - 1]
     return Segment(
         id=number,
         class_id=class_id,

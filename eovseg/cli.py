@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from eovseg import own_packages
-from eovseg.errors import any_encoding, exit_code
+from eovseg.errors import any_encoding, exit_code, parse_options
 from eovseg.waiting import use_passive_waiting
 
 # Name: (module whose `add_arguments` declares the options and sets `run`, or None for this module; help text).
@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str | None, str]] = {
     "segment": ("eovseg.segmenting.commands", "segment photos, folders or glob patterns with your own words"),
     "video": ("eovseg.video.commands", "draw segments into a video, with object tracks and stable colours"),
     "suggest": ("eovseg.advice.suggest_command", "suggest everyday words for the content of photos"),
-    "doctor": ("eovseg.advice.doctor_command", "find problems of a list of words on your photos"),
+    "doctor": ("eovseg.advice.doctor_command", "check a list of words against your photos"),
     "download": (None, "download the authors' checkpoint of S, M or L (resumable)"),
     "convert": (None, "convert a checkpoint to safetensors with a config header"),
     "train": ("eovseg.training.__main__", "train a variant or one of its ablations"),
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> int | None:
         if given and given[0] in own_packages.COMMANDS:  # they parse their own options
             return own_packages.run(given[0], given[1:])
-        options = build_parser(given[0] if given else None).parse_args(given)
+        options = parse_options(build_parser(given[0] if given else None), given)
         code: int | None = options.run(options)
         return code
 
@@ -61,13 +61,13 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("variant", choices=("s", "m", "l"))
+    parser.add_argument("variant", choices=("s", "m", "l"), help="the variant to download")
     parser.set_defaults(run=_download)
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="IN", type=Path)
-    parser.add_argument("target", metavar="OUT", type=Path)
+    parser.add_argument("source", metavar="IN", type=Path, help="official .pth or .safetensors file")
+    parser.add_argument("target", metavar="OUT", type=Path, help=".safetensors file to write")
     parser.set_defaults(run=_convert)
 
 

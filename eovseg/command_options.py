@@ -5,8 +5,6 @@ Only `chosen_model` loads a network.
 
 import argparse
 import sys
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -24,6 +22,15 @@ _NO_WORDS = (
     "or name a preset (-v everyday) or a file of words."
 )
 _SETTINGS = ("task", "ensemble", *SHARES, "composition", "edges", "calibration")
+_SHARES_HELP = {
+    "alpha": "weight of the frozen image encoder for seen classes",
+    "beta": "weight of the frozen image encoder for unseen classes",
+    "score_threshold": "drop kernels with a lower score",
+    "overlap_threshold": "drop kernels if less than this share of their mask stays visible",
+    "void_threshold": "drop kernels with a higher probability of none of the words",
+    "mask_threshold": "best-first: mask probability above which a cell belongs to a kernel",
+    "pixel_threshold": "best-first: minimum mask probability of a named pixel",
+}
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +45,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     group.add_argument("--dtype", default="float32", choices=get_args(Dtype), help="default: float32")
-    group.add_argument("--backend", default="torch", choices=get_args(Backend), help="openvino is fastest on CPUs")
+    group.add_argument("--backend", default="torch", choices=get_args(Backend), help="see docs/speed.md")
 
 
 def chosen_model(options: argparse.Namespace, device: str | None = None) -> "Predictor":
@@ -53,9 +60,9 @@ def add_settings_options(parser: argparse.ArgumentParser, task: bool = True) -> 
     group = parser.add_argument_group("result settings (default: the model's own)")
     if task:
         group.add_argument("--task", choices=get_args(Task), help="default: panoptic")
-    group.add_argument("--ensemble", choices=get_args(Ensemble))
+    group.add_argument("--ensemble", choices=get_args(Ensemble), help="how both classifiers are combined")
     for name in SHARES:
-        group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1")
+        group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="0..1", help=_SHARES_HELP[name])
     group.add_argument("--composition", choices=get_args(Composition), help="rule that composes panoptic segments")
     group.add_argument(
         "--edges", action=argparse.BooleanOptionalAction, help="align masks with image edges (panoptic only)"
@@ -74,6 +81,9 @@ def add_word_options(parser: argparse.ArgumentParser) -> None:
     """The words of a result: what `chosen_words` reads."""
     words = 'required: words ("dog; mug.word; sky: stuff"), a preset or a file; repeat the option to add more words'
     parser.add_argument("-v", "--vocabulary", action="append", help=words)
+    parser.add_argument(
+        "--no-synonyms", dest="synonyms", action="store_false", help="use typed words only as they are written"
+    )
     parser.add_argument("--background", help="words that only compete; their pixels become one segment, other")
 
 
@@ -81,9 +91,12 @@ def chosen_words(options: argparse.Namespace, tell: bool = True) -> tuple[Vocabu
     """The vocabulary and the background, if any; `tell` prints the notes from parsing them."""
     if not options.vocabulary:
         raise VocabularyError(_NO_WORDS)
-    background = read_words(options.background, tell) if options.background else None
-    words = reduce(add, map(Vocabulary.read, options.vocabulary))
+    words = Vocabulary.coerce(options.vocabulary, options.synonyms, options.background)
     _tell_notes(words, tell)
+    background = None
+    if options.background:
+        background = Vocabulary.coerce(options.background, options.synonyms, words)
+        _tell_notes(background, tell)
     return words, background
 
 

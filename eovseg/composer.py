@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
-from scipy.special import expit, logit
 from torch import Tensor
 
 from eovseg.composition.instance import instances
@@ -42,12 +40,14 @@ def shown_score(score: float, calibration: tuple[float, float] | None) -> float:
     if calibration is None:
         return score
     slope, bias = calibration
-    return float(expit(slope * score_logit(score) + bias))
+    logit = np.clip(slope * score_logit(score) + bias, -700, 700)  # beyond that, exp overflows
+    return float(1 / (1 + np.exp(-logit)))
 
 
 def score_logit(score: float | np.ndarray) -> Any:
-    """log(score / (1 - score)), finite for every score in 0..1."""
-    return logit(np.clip(score, 1e-6, 1 - 1e-6))
+    """log(score / (1 - score)), finite for every score in 0..1; without scipy, whose import delays the first result."""
+    score = np.clip(score, 1e-6, 1 - 1e-6)
+    return np.log(score / (1 - score))
 
 
 class Composer:
@@ -74,7 +74,7 @@ class Composer:
         if rule.composition == "released":
             segment_map, records = panoptic(*given, guide=guide)
         else:
-            pixels = (rule.mask_threshold, rule.pixel_threshold)
+            pixels = (rule.mask_threshold, rule.pixel_threshold, rule.large_score_factor)
             segment_map, records = best_first(*given, *pixels, guide=guide)
         ids = segment_map.cpu().numpy()
         extents = _extents(ids, len(records))
@@ -149,10 +149,14 @@ class Composer:
 
 
 def _extents(ids: np.ndarray, count: int) -> dict[int, tuple[int, Box]]:
-    """Area and box of segments 1..count of a map, in one pass over its pixels."""
-    area = np.bincount(ids.ravel(), minlength=count + 1)
-    extents = {}
-    for number, slices in enumerate(ndimage.find_objects(ids, max_label=count), start=1):
-        rows, columns = slices or (slice(0, 0), slice(0, 0))
-        extents[number] = (int(area[number]), (columns.start, rows.start, columns.stop, rows.stop))
+    """Area and box of segments 1..count of a map (H, W)."""
+    height, width = ids.shape
+    size = count + 1
+    per_row = np.bincount((ids + size * np.arange(height)[:, None]).ravel(), minlength=height * size).reshape(-1, size)
+    per_column = np.bincount((ids + size * np.arange(width)).ravel(), minlength=width * size).reshape(-1, size)
+    extents: dict[int, tuple[int, Box]] = {}
+    for number in range(1, size):
+        y, x = per_row[:, number].nonzero()[0], per_column[:, number].nonzero()[0]
+        box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1) if len(x) else (0, 0, 0, 0)
+        extents[number] = int(per_row[:, number].sum()), box
     return extents

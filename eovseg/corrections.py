@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from eovseg.errors import EovsegError
 from eovseg.instance_masks import InstanceMasks, MaskCrop
@@ -43,7 +43,7 @@ def rename(result: Result, id: int, name: str) -> Result:
 def merge(result: Result, id: int, *others: int) -> Result:
     """See `Result.merge`."""
     if not others or id in others or len(set(others)) < len(others):
-        raise EovsegError(f"Give segment {id} and at least one other segment to merge, each once.")
+        raise EovsegError(f"Give segment {id} and at least one other segment to merge, without repeats.")
     return replace(
         _merged(result, id, others),
         corrections=(*result.corrections, f"merge({', '.join(map(str, (id, *others)))})"),
@@ -70,7 +70,7 @@ def split(result: Result, id: int, x: int, y: int) -> Result:
         raise EovsegError(f"A pixel is given by two integers x and y, not by {x!r} and {y!r}.")
     if not (0 <= x < width and 0 <= y < height and mask[y, x]):
         raise EovsegError(f"The pixel ({x}, {y}) is not in segment {id}; give a pixel of the part to split off.")
-    parts, count = ndimage.label(mask, _TOUCHING)
+    parts, count = scipy.ndimage.label(mask, _TOUCHING)
     if count < 2:
         raise EovsegError(f"Segment {id} ({result.names[place]}) is in one piece, so no part can be split off.")
     part = parts == parts[y, x]
@@ -135,8 +135,10 @@ def _measured(segment: Segment, mask: np.ndarray) -> Segment:
 
 def _class_named(vocabulary: Vocabulary, name: str, is_thing: bool) -> tuple[Vocabulary, int]:
     """The vocabulary, with the class `name` if it is new, and its index; `name` or else `is_thing` sets its kind."""
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):
         raise EovsegError(f"Give the new name of the segment as text, not {name!r}.")
+    if not name.strip():
+        raise EovsegError("The new name of the segment is empty; give a word, such as taxi.")
     given = Vocabulary.parse(name).classes
     if len(given) != 1:
         raise EovsegError(f"A segment has one name, but {len(given)} were given; leave out the semicolons.")

@@ -178,6 +178,6 @@ def _connected() -> Iterator[None]:
 
 
 def _device() -> torch.device:
-    """The device of the group's communication."""
+    """The device used for the group's communication."""
     accelerator = torch.accelerator.current_accelerator()
     return torch.device("cpu") if accelerator is None or group.get_backend() == "gloo" else accelerator

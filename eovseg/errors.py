@@ -1,6 +1,7 @@
 """User errors: their messages say what was given, what is allowed and what to do."""
 
 import argparse
+import difflib
 import io
 import os
 import select
@@ -46,13 +47,33 @@ def run_command(
 ) -> int:
     """`exit_code` of `run` with the options parsed from `arguments` (None: those of the process)."""
     any_encoding()
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments)
     return exit_code(lambda: run(options))
 
 
+def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """`parser.parse_args(arguments)`; the error for an unknown option also names the most similar one."""
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = _option_names(parser)
+        names = (given.partition("=")[0] for given in unknown if given.startswith("--"))
+        close = dict.fromkeys(match for name in names for match in difflib.get_close_matches(name, known, n=1))
+        meant = f"; did you mean {' and '.join(close)}?" if close else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+    return options
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of its subcommands."""
+    names = list(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names += [name for command in action.choices.values() for name in _option_names(command)]
+    return names
+
+
 def exit_code(command: Callable[[], int | None], program: str = "") -> int:
-    """Runs a command and returns its exit code: its own or 0, 1 for an `EovsegError` or `OSError`, 130 after Ctrl-C
-    or SIGTERM.
+    """Runs a command; returns its exit code, or 1 for an `EovsegError` or `OSError`, 130 after Ctrl-C or SIGTERM.
 
     The error is printed to standard error as one sentence, prefixed with `program`.
 

@@ -4,7 +4,7 @@ In an image-text space, embeddings of photos and of texts lie in separate region
 Used directly as a word, the embedding of a mask would therefore win nearly every region. Instead, an example gives a
 direction, the weighted sum of two differences: its embedding by the frozen image encoder minus the mean of the other
 kernels of the same photo, and the trained classifier's embedding minus the mean of the training words. The vector is
-the mean of the training words plus this direction, as long as possible while it still wins only few of the other
+the mean of the training words plus this direction, as long as possible while it still wins only a few of the other
 kernels of the example's photo. With several examples, their directions and that of the name are averaged.
 `docs/words-by-example.md` has the measurements.
 """
@@ -22,7 +22,8 @@ from eovseg.errors import VocabularyError
 from eovseg.evaluation.true_masks import MASK_LOGIT, masks_on_grid
 from eovseg.model.classifier import class_log_probabilities, classification_logits
 from eovseg.model.values import Logits
-from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, checked_name
+from eovseg.presets import TRAINING_PRESET
+from eovseg.vocabulary import Vocabulary, checked_name
 from eovseg.word import MAX_EXAMPLES, Word
 
 # Weight of the frozen image encoder's direction. With 1, void would win the objects that the word stands for.

@@ -110,7 +110,8 @@ def _opened(path: Path, name: str, max_pixels: int) -> Iterator[Image.Image]:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise ImageError(f"The photo {name} was not found ({ACCEPTED}).") from error
+        what = "photo" if path.suffix else "photo or folder"
+        raise ImageError(f"The {what} {name} was not found ({ACCEPTED}).") from error
     except OSError as error:
         raise ImageError(_reason(name, error, "")) from error
     if stat.S_ISDIR(status.st_mode):

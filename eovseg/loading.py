@@ -35,10 +35,14 @@ def load(
     runs the image half with OpenVINO and is the fastest on CPUs; "compile" compiles it with torch at the first
     photo of each size. Raises `ConfigError` and `CheckpointError`.
     """
+    if variant is not None and Path(variant).suffix:
+        raise ConfigError(
+            f"{str(variant)!r} is not a variant; for a weight file, call load(checkpoint={str(variant)!r})."
+        )
     config = variant_config(variant or "xs")
     check_word("dtype", dtype, Dtype)
     check_word("backend", backend, Backend)
-    target = torch.device("cpu") if backend == "openvino" and device == "auto" else _device(device)
+    target = torch.device("cpu") if backend == "openvino" and device == "auto" else chosen_device(device)
     if backend == "openvino" and (target.type != "cpu" or dtype == "float64"):
         raise ConfigError(f"The backend openvino supports float32 and bfloat16 on the CPU, not {dtype} on {target}.")
     if dtype == "bfloat16" and not has_bfloat16(target):
@@ -76,7 +80,8 @@ def load(
     )
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """The device "auto", "cpu", "cuda", "cuda:1" or "mps"; raises `ConfigError` for one that is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

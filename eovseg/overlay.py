@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import scipy
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from eovseg.colours import segment_colours, segment_labels, text_colour
 from eovseg.errors import ConfigError
@@ -183,10 +183,10 @@ class _LabelPlacer:
         if not self._map.size:
             self._step, self._map = 1, indices
         inside = np.pad(~_border(self._map, 2), 1)
-        stretched = ndimage.distance_transform_edt(inside, sampling=(_VERTICAL_STRETCH, 1.0))
+        stretched = scipy.ndimage.distance_transform_edt(inside, sampling=(_VERTICAL_STRETCH, 1.0))
         self._room = np.asarray(stretched)[1:-1, 1:-1] * self._step  # pixels to the left and right
         areas = np.bincount(self._map.ravel())[1:]
-        self._boxes = ndimage.find_objects(self._map)
+        self._boxes = scipy.ndimage.find_objects(self._map)
         self.by_area = [int(index) for index in np.argsort(-areas, kind="stable") if areas[index]]
         self._taken: list[Rectangle] = []
 

@@ -6,17 +6,17 @@ Edges are soft over two pixels; the opacity is above one half exactly inside the
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from PIL import Image, ImageFilter
-from scipy import ndimage
 
 from eovseg.errors import ConfigError
 from eovseg.overlay import outline_pixels
 
 OutlineBackground = Literal["white", "photo", "transparent"]
 _SOFTNESS = 2.0  # pixels from opaque to transparent
-_GLOW = 0.012  # of the shorter side: how far a spotlight reaches beyond its subject
-_DIM = 0.28  # brightness outside of a spotlight
-_BLUR = 0.02  # of the shorter side: standard deviation of a blurred background
+_GLOW = 0.012  # how far a spotlight reaches beyond its subject, as a fraction of the shorter side
+_DIM = 0.28  # brightness outside a spotlight
+_BLUR = 0.02  # standard deviation of the blur of a background, as a fraction of the shorter side
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -25,8 +25,8 @@ def soft_edges(mask: np.ndarray, width: float = _SOFTNESS) -> np.ndarray:
 
     It rises over `width` pixels across the mask's outline.
     """
-    inside = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge")))[1:-1, 1:-1]
-    outside = np.asarray(ndimage.distance_transform_edt(~mask)) if mask.any() else np.full(mask.shape, np.inf)
+    inside = np.asarray(scipy.ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge")))[1:-1, 1:-1]
+    outside = np.asarray(scipy.ndimage.distance_transform_edt(~mask)) if mask.any() else np.full(mask.shape, np.inf)
     distance = np.where(mask, inside - 0.5, 0.5 - outside) if not mask.all() else np.full(mask.shape, np.inf)
     return np.clip(0.5 + distance / width, 0, 1).astype(np.float32)
 
@@ -51,7 +51,7 @@ def spotlight(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     near = soft_edges(mask)
     if mask.any():
         reach = max(2.0, _GLOW * min(mask.shape))
-        fading = np.exp(-np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32) / reach)
+        fading = np.exp(-np.asarray(scipy.ndimage.distance_transform_edt(~mask), dtype=np.float32) / reach)
         near = np.maximum(near, 0.6 * fading)
     return _before(image, _DIM * (0.5 * image + 0.5 * _grey(image)), near)
 

@@ -36,7 +36,7 @@ class Predictor(Segmenter):
         vocabulary: Words,
         settings: Settings | None = None,
     ) -> Diagnosis:
-        """Problems of a list of words on one or several photos; see `eovseg.advice.doctor`."""
+        """Problems with a list of words on one or several photos; see `eovseg.advice.doctor`."""
         several = isinstance(photos, Sequence) and not isinstance(photos, str)
         given: Any = photos if several else [photos]
         states = (self.encode_image(photo, keep=len(given) == 1) for photo in given)

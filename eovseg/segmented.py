@@ -44,7 +44,7 @@ class Segment:
 class Verdict:
     """Whether there is enough evidence that a word of the list is in the photo; see `eovseg.advice.thresholds`.
 
-    XS reports 5 % of the words that are absent as in the photo, and up to 28 % of those that are there as absent.
+    XS reports 5 % of absent words as present, and up to 28 % of present words as absent.
     """
 
     word: str
@@ -171,7 +171,7 @@ class SegmentedPhoto:
         """The borders of the named segments in their colours, on a "white", "photo" or "transparent" background."""
         places = np.zeros(int(self.segment_map.max(initial=0)) + 1, dtype=np.int32)
         for place, segment in enumerate(self.named, start=1):
-            if segment.id < len(places):  # an instance that others cover may be missing in the map
+            if segment.id < len(places):  # an instance that others cover may be missing from the map
                 places[segment.id] = place
         return pictures.outlines(self.image, places[self.segment_map], segment_colours(self.named), on)
 

@@ -39,7 +39,7 @@ from eovseg.vocabulary import Vocabulary, Words
 CACHED_PHOTOS = 4
 CACHED_BYTES = (
     640 * 2**20
-)  # of pixels and features: four photos of XS (36 MB and the pixels), two of S (292 MB), M or L
+)  # pixels and features: enough for four photos with XS (36 MB and the pixels), or two with S (292 MB), M or L
 
 
 class Segmenter:
@@ -341,7 +341,7 @@ class Segmenter:
         `task`, `alpha`, ... are the fields of `Settings` and override those of `settings`; unset fields default to the
         model's own.
         `vocabulary` is a `Vocabulary`, a preset's name, words ("person, people: thing; sky"), a `Word` by example, or a
-        list of these.
+        list of these. Typed words get synonyms (see `Vocabulary.coerce`).
         `background`: words that compete without being named; what they win is one segment "other".
         `keep`: as in `encode_image`.
         """
@@ -350,7 +350,7 @@ class Segmenter:
             overlap_threshold=overlap_threshold, void_threshold=void_threshold, composition=composition,
             mask_threshold=mask_threshold, pixel_threshold=pixel_threshold, edges=edges, calibration=calibration,
         )  # fmt: skip
-        words = Vocabulary.coerce(vocabulary)
+        words = Vocabulary.coerce(vocabulary, apart_from=background)
         wide = words if background is None else with_background(words, background)
 
         def segment(photo: ImageSource) -> Result:

@@ -17,11 +17,11 @@ class Settings:
 
     `alpha` and `beta` are the weights of the out-of-vocabulary score for seen and unseen classes in the `ensemble`
     ("geometric" or "arithmetic"). Kernels with a score below `score_threshold` or a void probability above
-    `void_threshold` are dropped. The others apply to panoptic results only: kernels are dropped if the visible fraction
-    of their mask is less than `overlap_threshold`; `composition` selects a rule of eovseg/composition/panoptic.py, and
-    `mask_threshold` and `pixel_threshold` belong to "best-first"; `edges` aligns masks with the photo's edges;
-    `calibration`, a positive slope and a bias, turns scores into probabilities (`eovseg.composer.shown_score`), and
-    False disables it. Thresholds apply to the uncalibrated score.
+    `void_threshold` are dropped; XS halves the former for large masks. The others apply to panoptic results only:
+    kernels are dropped if the visible fraction of their mask is less than `overlap_threshold`; `composition` selects a
+    rule of eovseg/composition/panoptic.py, and `mask_threshold` and `pixel_threshold` belong to "best-first"; `edges`
+    aligns masks with the photo's edges; `calibration`, a positive slope and a bias, turns scores into probabilities
+    (`eovseg.composer.shown_score`), and False disables it. Thresholds apply to the uncalibrated score.
     All numbers except those of `calibration` are in 0..1. Raises `ConfigError` for invalid values.
     """
 

@@ -1,35 +1,41 @@
 """Open vocabularies: words, synonyms, thing or stuff, and the class lists of benchmarks as presets.
 
+A class that is written with a single name gets known synonyms where a result is asked for (`Vocabulary.coerce`).
 `eovseg.word_lists` describes how a list is written. A name that ends in `.word` is a word by example (`eovseg.word`).
 `Vocabulary.notes` reports skipped, duplicate and ambiguous input.
 """
 
-import difflib
-import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property, reduce
-from operator import add
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
-from eovseg.assets import asset_path
+from eovseg import presets
 from eovseg.errors import VocabularyError
 from eovseg.notation import MARKS, table
+from eovseg.presets import TRAINING_PRESET, is_preset, like_preset, preset_list, preset_names
 from eovseg.word import Word, names_word
-from eovseg.word_lists import SEPARATORS, WordList, check_count, check_word, folded, quote, read_json, read_text, tidy
+from eovseg.word_lists import (
+    MAX_WORDS,
+    SEPARATORS,
+    WordList,
+    check_count,
+    check_word,
+    folded,
+    quote,
+    read_json,
+    read_text,
+    tidy,
+)
 
 MAX_FILE_BYTES = 32_000_000
 _LISTED = 8  # maximum number of classes listed in a note
-TRAINING_PRESET = "coco-panoptic-133"
 CLASS_FILES = (".txt", ".json", ".csv")
 # A single word with one of these extensions is a file, so a missing or unsupported file does not become a class.
 _FILE_ENDINGS = (*CLASS_FILES, ".tsv", ".names", ".yaml", ".yml", ".xml", ".xlsx")
-# If a class does not specify thing or stuff, the first preset that contains one of its words decides; the default is
-# thing.
-THING_SOURCES = (TRAINING_PRESET, "ade20k-150", "cityscapes-19")
-
 # Maps the name of a word by example in a list to the word.
 Found = Callable[[str], Word]
 
@@ -112,7 +118,7 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Vocabulary":
-        """Reads a `.txt` file (text format), a `.json` file (format of the presets) or a `.csv` file, all in UTF-8.
+        """Reads a `.txt` file (text format), a `.json` file (of a preset or COCO) or a `.csv` file, all in UTF-8.
 
         A `.csv` file needs a first line that names its columns: `name`, and optionally `id` and `isthing`.
         Words by example ("mug.word") are read from files beside it.
@@ -152,38 +158,75 @@ class Vocabulary:
         """
         if _names_file(value):
             return cls.from_file(value)
-        key = value.strip().lower()
-        if key in preset_names():
-            return cls.preset(key)
+        if is_preset(value):
+            return cls.preset(value)
         return _parse(value, _word_files(Path()))
 
     @classmethod
-    def coerce(cls, value: "Words") -> "Vocabulary":
-        """Converts a string (see `read`), a word by example, or a list of these; returns a vocabulary as is."""
+    def coerce(cls, value: "Words", synonyms: bool = True, apart_from: "Words | None" = None) -> "Vocabulary":
+        """Converts strings (see `read`), words by example and lists of these; returns a vocabulary as is.
+
+        Classes from strings other than presets' names get `synonyms` (see `with_synonyms`), except names in
+        `apart_from`, unless that is a preset's name: the background or the words of the same result.
+        """
         if isinstance(value, Vocabulary):
             return value
-        if isinstance(value, str):
-            return cls.read(value)
-        if isinstance(value, Word):
-            return cls((WordClass((value.name,), value.is_thing, (value,)),))
-        if isinstance(value, list | tuple) and value:
-            return reduce(add, map(cls.coerce, value))
-        raise VocabularyError(
-            'A vocabulary must be text such as "person; sky", the name of a preset or file, a Vocabulary, a Word or a '
-            f"list of these, not {'an empty list' if value == [] else type(value).__name__}."
-        )
+        parts = value if isinstance(value, list | tuple) else [value]
+        if not parts:
+            raise VocabularyError(_not_words("an empty list"))
+        read = [cls._of(part) for part in parts]
+        listed = read[0]
+        if len(read) > 1:
+            classes = tuple(entry for words in read for entry in words.classes)
+            notes = (note for words in read for note in words.notes)
+            listed = cls(classes, tuple(dict.fromkeys((*notes, *_shared_words(classes)))))
+        if not synonyms:
+            return listed
+        apart = () if apart_from is None or is_preset(apart_from) else cls.coerce(apart_from, synonyms=False).words
+        typed = [
+            isinstance(p, str) and not is_preset(p) for p, words in zip(parts, read, strict=True) for _ in words.classes
+        ]
+        return listed.with_synonyms(np.flatnonzero(typed).tolist(), apart)
+
+    @classmethod
+    def _of(cls, part: object) -> "Vocabulary":
+        if isinstance(part, Vocabulary):
+            return part
+        if isinstance(part, str):
+            return cls.read(part)
+        if isinstance(part, Word):
+            return cls((WordClass((part.name,), part.is_thing, (part,)),))
+        raise VocabularyError(_not_words(type(part).__name__))
+
+    def with_synonyms(self, only: Collection[int] | None = None, apart_from: Collection[str] = ()) -> "Vocabulary":
+        """This vocabulary with known synonyms and kinds ("water": "river", "sea") added to classes with a single name.
+
+        `only`: indices of the classes that get them, by default all. A name that another class has or would also get,
+        or that is in `apart_from`, is not added, nor is any if there would be more than 20,000 words. The list is
+        assets/vocabularies/synonyms.txt; the words of `TRAINING_PRESET` also get their names in it.
+        """
+        alone = {
+            index
+            for index in (range(len(self)) if only is None else only)
+            if len(self.classes[index].names) == 1 and not self.classes[index].examples
+        }
+        taken = {folded(name) for name in (*self.words, *apart_from)}
+        wanted = {index: presets.synonyms().get(folded(self.classes[index].label), ()) for index in alone}
+        uses = Counter(name for names in wanted.values() for name in names)
+        added = {i: tuple(n for n in names if n not in taken and uses[n] == 1) for i, names in wanted.items()}
+        if not 0 < sum(map(len, added.values())) <= MAX_WORDS - len(self.words):
+            return self
+        classes = (replace(c, names=c.names + added.get(i, ())) for i, c in enumerate(self.classes))
+        return Vocabulary(tuple(classes), self.notes)
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def __add__(self, other: "Words") -> "Vocabulary":
-        """This vocabulary's classes, then the other's; words in both are kept and noted."""
+        """This vocabulary's classes, then the other's, as by `coerce`; words in both are kept and noted."""
         if not isinstance(other, Vocabulary | str | Word | list | tuple):
             return NotImplemented
-        added = Vocabulary.coerce(other)
-        classes = self.classes + added.classes
-        notes = dict.fromkeys((*self.notes, *added.notes, *_shared_words(classes)))
-        return Vocabulary(classes, tuple(notes))
+        return Vocabulary.coerce([self, *(other if isinstance(other, list | tuple) else [other])])
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -233,10 +276,11 @@ class Vocabulary:
 Words = Vocabulary | Word | str | Sequence[Vocabulary | Word | str]
 
 
-@cache
-def preset_names() -> tuple[str, ...]:
-    """Names of the shipped vocabularies, sorted."""
-    return tuple(sorted(path.stem for path in asset_path("vocabularies").glob("*.json")))
+def _not_words(given: str) -> str:
+    return (
+        'A vocabulary must be text such as "person; sky", the name of a preset or file, a Vocabulary, a Word or a '
+        f"list of these, not {given}."
+    )
 
 
 def coco_training_words() -> tuple[str, ...]:
@@ -246,13 +290,7 @@ def coco_training_words() -> tuple[str, ...]:
 
 @cache
 def _load_preset(name: str) -> Vocabulary:
-    return _build(_preset_list(name), _given_words({}))
-
-
-@cache
-def _preset_list(name: str) -> WordList:
-    path = asset_path(f"vocabularies/{name}.json")
-    return read_json(path.read_text(encoding="utf-8"), path.name)
+    return _build(preset_list(name), _given_words({}))
 
 
 def _names_file(value: str) -> bool:
@@ -294,29 +332,14 @@ def checked_name(name: str) -> str:
     word = tidy(name)
     check_word(word)
     if names_word(word):
-        raise VocabularyError(f"The name {quote(word)} ends like the file of a word by example; omit the ending.")
+        raise VocabularyError(f"The name {quote(word)} ends like the file name of a word by example; omit the ending.")
     return word
 
 
 def _parse(text: str, found: Found, name_alone: bool = False) -> Vocabulary:
     """`Vocabulary.parse`; `name_alone` as in `notation.table`."""
     listed = read_text(text, name_alone)
-    return _build(WordList(listed.classes, [*listed.notes, *_like_preset(listed)]), found)
-
-
-def _like_preset(listed: WordList) -> list[str]:
-    """A sentence if the only word resembles the name of a preset or its beginning ("coco", "ade20k")."""
-    words = [name for names, _ in listed.classes for name in names]
-    if len(words) != 1 or len(words[0]) > 2 * max(map(len, preset_names())):
-        return []
-    presets: dict[str, list[str]] = {}
-    for preset in preset_names():
-        parts = preset.split("-")
-        for count in range(1, len(parts) + 1):
-            presets.setdefault("-".join(parts[:count]), []).append(preset)
-    close = difflib.get_close_matches(re.sub(r"[\s_]+", "-", words[0].lower()), presets, n=1, cutoff=0.85)
-    meant = " or ".join(map(quote, presets[close[0]])) if close else ""
-    return [f"{quote(words[0])} is used as a word; did you mean the preset {meant}?"] if close else []
+    return _build(WordList(listed.classes, [*listed.notes, *like_preset(listed)]), found)
 
 
 def _build(listed: WordList, found: Found) -> Vocabulary:
@@ -330,7 +353,7 @@ def _class_of(names: tuple[str, ...], is_thing: bool | None, found: Found) -> Wo
     words = tuple(found(name) if names_word(name) else None for name in names)
     kinds = [word.is_thing for word in words if word is not None]
     if not kinds:
-        return WordClass(names, _default_is_thing(names) if is_thing is None else is_thing)
+        return WordClass(names, presets.is_thing(names) if is_thing is None else is_thing)
     shown = tuple(name if word is None else word.name for name, word in zip(names, words, strict=True))
     return WordClass(shown, kinds[0] if is_thing is None else is_thing, words)
 
@@ -350,22 +373,6 @@ def _shared_words(classes: Sequence[WordClass]) -> list[str]:
             more = ", …" if len(indices) > _LISTED else ""
             notes.append(f"{quote(spelling[key])} is in {len(indices):,} classes ({labels}{more}); all are kept.")
     return notes
-
-
-def _default_is_thing(names: Sequence[str]) -> bool:
-    keys = [folded(name) for name in names]
-    for source in _known_kinds():
-        for key in keys:
-            if key in source:
-                return source[key]
-    return True
-
-
-@cache
-def _known_kinds() -> tuple[dict[str, bool], ...]:
-    """For each of `THING_SOURCES`, whether each of its words is a thing."""
-    lists = [_preset_list(name).classes for name in THING_SOURCES]
-    return tuple({folded(word): bool(kind) for words, kind in classes for word in words} for classes in lists)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import os
 
 
 def use_passive_waiting() -> None:
-    """Makes waiting threads sleep, not spin, unless the environment decides; call it before importing torch.
+    """Makes waiting threads sleep, not spin, unless the environment says otherwise; call it before importing torch.
 
     If another process is busy, a spinning thread can occupy the core that the thread it waits for needs.
     """

@@ -24,7 +24,7 @@ SUFFIX = ".word"
 FORMAT = "eovseg-word-1"
 MAX_EXAMPLES = 100
 MAX_BYTES = 4_000_000  # ten times the size of a hundred examples in the widest text space
-_SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 in another precision, far less with another encoder
+_SAME_SPACE = 0.99  # cosine of a name's two text vectors: 0.999 across precisions, far less across encoders
 _MAX_DIMENSION = 4096
 
 
@@ -92,7 +92,7 @@ class Word:
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
             reason = getattr(error, "strerror", None) or str(error)
             raise VocabularyError(f'The word by example "{path}" cannot be read ({reason}).') from error
         return cls.from_bytes(content, str(path) if source is None else source)

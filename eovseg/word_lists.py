@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eovseg.errors import VocabularyError
-from eovseg.notation import INVALID, ambiguities, clean, plain_lines, unquoted, without_prefixes
+from eovseg.notation import INVALID, MARKS, ambiguities, clean, plain_lines, unquoted, without_prefixes
 
 MAX_WORDS = 20_000
 MAX_WORD_CHARACTERS = 200
@@ -68,14 +68,18 @@ def read_text(text: str, name_alone: bool = False) -> WordList:
 def read_json(text: str, file_name: str) -> WordList:
     """Reads the text of a preset file: `{"classes": [{"names": [...], "isthing": true | false | null}]}`.
 
-    Raises `VocabularyError` naming the file for other text, and for too many words.
+    In a COCO file, the classes are its `categories`. Raises `VocabularyError` naming the file for other text, and for
+    too many words.
     """
-    expected = f'The vocabulary file {quote(file_name)} must contain {{"classes": [{{"names": [...], "isthing": …}}]}}'
+    expected = f'The vocabulary file {quote(file_name)} must contain {{"classes": [{{"names": [...], "isthing": …}}]}} '
+    expected += "or the categories of a COCO file"
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise VocabularyError(f"{expected}, but it is not valid JSON.") from error
     items = document.get("classes") if isinstance(document, dict) else None
+    if items is None and isinstance(document, dict) and isinstance(document.get("categories"), list):
+        items = [_class_of_category(item) for item in document["categories"]]
     if not isinstance(items, list):
         raise VocabularyError(f"{expected}.")
     entries: list[Entry] = []
@@ -90,6 +94,14 @@ def read_json(text: str, file_name: str) -> WordList:
     check_count(names for names, _ in entries)
     classes, repeated = _distinct(entries)
     return WordList(classes, [*_dropped(entries), *repeated])
+
+
+def _class_of_category(item: Any) -> Any:
+    """A COCO category in the form of a preset; without `isthing` (0 or 1), as in COCO instances, it is a thing."""
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return item
+    kind = item.get("isthing", 1)
+    return {"names": item["name"].translate(MARKS).split(","), "isthing": bool(kind) if kind in (0, 1) else kind}
 
 
 def _drop_prefixes(entries: Sequence[Entry]) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import unavailable
+
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
 
@@ -63,10 +65,7 @@ def browser() -> Iterator[Any]:
     """Headless Chromium. If it is not installed, the test is skipped, or fails in continuous integration."""
     path = os.environ.get("EOVSEG_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        reason = f"no browser found: install one of {', '.join(BROWSERS)}, or set EOVSEG_CHROMIUM to its path"
-        if os.environ.get("CI", "").lower() in ("true", "1"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unavailable.skip(f"no browser found: install one of {', '.join(BROWSERS)}, or set EOVSEG_CHROMIUM to its path")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

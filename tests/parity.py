@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eovseg.checkpoints import sort_official_keys
+from eovseg.official_names import sort_official_keys
 
 FOLDER = Path(__file__).parent / "fixtures" / "parity"
 _spec = importlib.util.spec_from_file_location("parity_recipe", FOLDER / "recipe.py")

@@ -82,12 +82,6 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert not waiting, "circular imports of or below these modules"
 
 
-def test_importing_the_method_loads_no_page_and_no_plots() -> None:
-    code = "import sys, eovseg; print(*sorted({'gradio', 'matplotlib', 'plotly', 'IPython'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_import_is_declared(layer: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -19,10 +19,10 @@ from eovseg.checkpoints import (
     load_into,
     read_checkpoint,
     save_checkpoint,
-    sort_official_keys,
 )
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.official_names import sort_official_keys
 from tests.parity import official_keys, official_state
 
 

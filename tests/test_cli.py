@@ -53,6 +53,11 @@ def test_one_bad_file_does_not_stop_the_rest(photos: Path, tmp_path: Path, capsy
     assert "Traceback" not in captured.err
     said = captured.out.splitlines()
     assert len(said) == 2 and said[0].startswith(f"{photos / 'a.jpg'}: ")
+    written = json.loads((out / "a-segments.json").read_text())
+    names = {row["id"]: row["name"] for row in written["categories"]}
+    for row in written["annotations"]:
+        share = 100 * row["area"] / (146 * 160)
+        assert f"{names[row['category_id']]}: {f'{share:.0f}' if share >= 1 else '< 1'} %" in said[0]
     assert said[0].endswith(f"written to {out / 'a-overlay.png'} and 3 more files")
     assert (out / "a-overlay.png").is_file() and (out / "b-panoptic.json").is_file()
 
@@ -95,7 +100,7 @@ def test_vocabulary_from_a_file_and_tasks(photos: Path, tmp_path: Path, capsys: 
         (["segment", "x.jpg", "-v", WORDS], "-o"),
         (["segment", "x.jpg", "--json"], "No words were given: use -v to say what"),
         (["doctor", "x.jpg"], "No words were given: use -v to say what"),
-        (["segment", "x.jpg", "-v", WORDS, "--json", "--subject", "cat"], "choose of bear, grass, road."),
+        (["segment", "x.jpg", "-v", WORDS, "--json", "--subject", "cat"], "choose from bear, grass, road."),
         (["segment", "x.jpg", "-v", WORDS, "--json", "--checkpoint", "none.pth"], "none.pth"),
         (["convert", "none.pth", "out.safetensors"], "none.pth"),
     ],

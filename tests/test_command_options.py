@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eovseg.cli import main
 from eovseg.command_options import add_model_options, add_settings_options, chosen_model, chosen_settings
 from eovseg.errors import ConfigError
 from eovseg.settings import Settings
@@ -42,3 +43,24 @@ def test_model_options_are_those_of_load(monkeypatch: pytest.MonkeyPatch) -> Non
     assert chosen_model(chosen) == ("s", Path("s.pth"), "cuda:1", "bfloat16", "compile")
     assert chosen_model(chosen, "cpu") == ("s", Path("s.pth"), "cpu", "bfloat16", "compile")
     assert chosen_model(parser.parse_args([])) == (None, None, "auto", "float32", "torch")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["segment", "a.jpg", "--vocabluary", "x"],
+            "unrecognized arguments: --vocabluary x; did you mean --vocabulary?",
+        ),
+        (["data", "check", "mask-folder", ".", "--qiuck"], "--qiuck; did you mean --quick?"),
+        (["analysis", "vas-selection", ".", "--out", "x", "--wrods=y"], "--wrods=y; did you mean --words?"),
+        (["page", "--prot", "1"], "--prot 1; did you mean --port?"),
+        (["data", "list", "more"], "unrecognized arguments: more\n"),
+    ],
+)
+def test_a_mistyped_option_is_answered_with_the_nearest(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(typed)
+    assert said in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_other_stays_other_until_it_is_corrected(result: Result) -> None:
     [
         (lambda result: result.rename(9, "dog"), "There is no segment 9; the ids are 1, 2, 3, 4"),
         (lambda result: result.rename(1, "dog; cat"), "one name, but 2 were given"),
-        (lambda result: result.rename(1, "  "), "name of the segment as text"),
+        (lambda result: result.rename(1, "  "), "new name of the segment is empty"),
         (lambda result: result.rename(1, 5), "name of the segment as text"),
         (lambda result: result.delete("dog"), "not as str"),
         (lambda result: result.delete(result.segments[0]), "not as Segment"),

@@ -258,6 +258,8 @@ def test_unusable_files(tmp_path: Path, name: str, content: bytes, sentence: str
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r'nowhere.jpg" was not found \(JPEG'):
         load_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(ImageError, match='The photo or folder "nowhere" was not found'):
+        load_image(tmp_path / "nowhere")
     with pytest.raises(ImageError, match="is a folder"):
         load_image(tmp_path)
     with pytest.raises(ImageError, match="was not found"):

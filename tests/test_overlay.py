@@ -336,15 +336,6 @@ def test_thirty_segments_are_drawn_quickly() -> None:
     assert min(spent) < 0.1
 
 
-def test_importing_it_does_not_import_matplotlib() -> None:
-    program = "import sys; import eovseg.overlay as o; o._drawable_name('天空', 1); print('matplotlib' in sys.modules)"
-    root = Path(__file__).parent.parent
-    printed = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
-    ).stdout
-    assert printed.strip() == "False"
-
-
 def test_the_picture_is_rgb() -> None:
     drawn = draw_overlay(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.int32), pieces("sky"))
     assert isinstance(drawn, Image.Image)

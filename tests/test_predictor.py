@@ -13,6 +13,7 @@ from PIL import Image
 
 import eovseg
 from eovseg.assets import asset_path
+from eovseg.background import with_background
 from eovseg.vocabulary import Vocabulary
 
 WORDS = "person, people: thing; car; bus; road; sky: stuff; tree; building; sidewalk, pavement: stuff"
@@ -49,7 +50,7 @@ def test_result_is_consistent(predictor: eovseg.Predictor, photo: Path) -> None:
 
 
 def test_same_photo_and_words_give_the_same_result(predictor: eovseg.Predictor, photo: Path) -> None:
-    first, second = predictor(photo, WORDS), predictor(np.asarray(Image.open(photo)), Vocabulary.parse(WORDS))
+    first, second = predictor(photo, WORDS), predictor(np.asarray(Image.open(photo)), Vocabulary.coerce(WORDS))
     assert np.array_equal(first.segment_map, second.segment_map)
     assert first.segments == second.segments
 
@@ -137,7 +138,8 @@ def test_a_background_competes_without_being_named(predictor: eovseg.Predictor, 
     against = predictor(photo, "person", background=WORDS, task=task, void_threshold=1.0)
     assert set(against.vocabulary.labels) == {"person", "other"}
     assert {segment.label for segment in against.segments} <= {"person", "other"}
-    everything = predictor(photo, "person; " + WORDS.split("; ", 1)[1], task=task, void_threshold=1.0)
+    listed = with_background(Vocabulary.coerce("person", apart_from=WORDS), WORDS)
+    everything = predictor(photo, listed, task=task, void_threshold=1.0)
     person = [segment.area for segment in everything.segments if segment.label == "person"]
     assert [segment.area for segment in against.segments if segment.label == "person"] == person
     if task != "instance":
@@ -205,6 +207,8 @@ def test_wrong_settings_are_refused_with_a_sentence(predictor: eovseg.Predictor,
 def test_wrong_variant_device_and_type() -> None:
     with pytest.raises(eovseg.ConfigError):
         eovseg.load("xxl")
+    with pytest.raises(eovseg.ConfigError, match=r"for a weight file, call load\(checkpoint='mine.safetensors'\)\.$"):
+        eovseg.load("mine.safetensors")
     with pytest.raises(eovseg.ConfigError):
         eovseg.load("xs", dtype="float16")  # type: ignore[arg-type]
     allowed = r"; choose auto, cpu, cuda, cuda:1 \(the second GPU\) or mps\.$"

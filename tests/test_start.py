@@ -14,8 +14,13 @@ from eovseg.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("eovseg", "analysis", "app")
-SLOW = {"torch", "torchvision", "timm", "open_clip", "transformers", "safetensors", "scipy", "matplotlib", "gradio"}
-OTHERS = {"timm", "torchvision", "open_clip", "transformers", "torch._dynamo", "sympy"}
+SLOW = {
+    "torch", "torchvision", "timm", "open_clip", "transformers", "safetensors", "scipy", "matplotlib", "plotly",
+    "gradio", "IPython",
+}  # fmt: skip
+OTHERS = {
+    "timm", "torchvision", "open_clip", "transformers", "torch._dynamo", "sympy", "scipy.ndimage", "scipy.special",
+}  # fmt: skip
 # Runs --help of each program, given by its arguments of `python -m`, and reports which of SLOW are loaded.
 HELP = """
 import contextlib, io, runpy, sys
@@ -55,11 +60,16 @@ def test_help_does_not_load_torch() -> None:
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
-def test_importing_loads_only_what_is_used() -> None:
-    code = (
-        "import sys, eovseg; assert 'numpy' not in sys.modules; eovseg.Vocabulary.read('dog; sky: stuff');"
-        f"print(*sorted({SLOW} & set(sys.modules)))"
-    )
+@pytest.mark.parametrize(
+    ("code", "not_loaded"),
+    [
+        ("import eovseg; assert 'numpy' not in sys.modules; eovseg.Vocabulary.read('dog; sky: stuff')", SLOW),
+        ("import analysis", {*SLOW, "sklearn"}),
+        ("import eovseg.overlay; eovseg.overlay._drawable_name('天空', 1)", {"matplotlib"}),
+    ],
+)
+def test_importing_loads_only_what_is_used(code: str, not_loaded: set[str]) -> None:
+    code = f"import sys; {code}; print(*sorted({not_loaded} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

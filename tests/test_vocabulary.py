@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
-from eovseg.vocabulary import Vocabulary, WordClass, coco_training_words, preset_names
+from eovseg.presets import preset_names, synonyms
+from eovseg.vocabulary import Vocabulary, WordClass, coco_training_words
 from eovseg.word_lists import MAX_WORD_CHARACTERS, MAX_WORDS
 
 RECORDED = Path(__file__).parent / "fixtures" / "parity" / "vocabularies.json"
@@ -179,6 +181,40 @@ def test_coerce() -> None:
         Vocabulary.preset("ade")
 
 
+def test_typed_words_get_synonyms_that_no_other_class_has() -> None:
+    assert names(Vocabulary.coerce("Water; sidewalk; car")) == [
+        ("Water", "river", "sea", "wave"),
+        ("sidewalk", "pavement"),
+        ("car",),
+    ]
+    assert names(Vocabulary.coerce("water; sea")) == [("water", "river"), ("sea", "sea wave")], "wave: neither"
+    assert names(Vocabulary.coerce("lamps; sofa, couch")) == [("lamps", "bulb"), ("sofa", "couch")]
+    assert "car" not in Vocabulary.coerce(["vehicle", "Car"]).classes[0].names[1:], "compared without case"
+    assert names(Vocabulary.coerce("water", apart_from="sea; lake")) == [("water", "river", "wave")]
+    assert "sea" in Vocabulary.coerce("water", apart_from="everyday").words
+    assert Vocabulary.coerce("water; sea", synonyms=False) == Vocabulary.parse("water; sea")
+    for literal in (Vocabulary.parse("water"), Vocabulary.preset("everyday"), Vocabulary.preset("coco-panoptic-133")):
+        assert Vocabulary.coerce(literal) is literal
+    added = Vocabulary.preset("coco-panoptic-133") + "food; lawn"
+    assert added.classes[:133] == Vocabulary.preset("coco-panoptic-133").classes
+    assert names(added)[133:] == [("food",), ("lawn",)], "COCO's classes have all the names"
+    full = "; ".join(["water", *(f"word {number}" for number in range(MAX_WORDS - 2))])
+    assert Vocabulary.coerce(full).words[1] == "word 0", "no room for all"
+
+
+def test_a_synonym_tells_the_kind_of_a_word_that_no_list_has() -> None:
+    assert not Vocabulary.parse("lawn; meadow; footpath").is_thing.any()
+    assert Vocabulary.parse("lorry; settee; gizmo").is_thing.all()
+
+
+def test_synonyms_follow_the_rules_of_their_file() -> None:
+    known = synonyms()
+    assert all(name not in known.get(name, ()) for name in known)
+    listed = [line.split(",")[0] for line in asset_path("vocabularies/synonyms.txt").read_text().splitlines()]
+    assert len(listed) == len({*listed}) and {*listed} <= {*known}
+    assert known["person"][0] == "child" and "clothes" not in known, "only labels and their plurals"
+
+
 PRESETS = [
     ("coco-panoptic-133", 133, 254, 80, 133),
     ("coco-stuff-171", 171, 328, None, 135),
@@ -236,6 +272,13 @@ def test_from_file(tmp_path: Path) -> None:
     loaded = Vocabulary.from_file(str(document))
     assert loaded.to_text() == "sky: thing; sea: stuff"
     assert loaded.notes == ("One blank entry was skipped.",)
+    categories = [
+        {"id": 7, "name": "road, street", "isthing": 0},
+        {"id": 9, "name": "sky", "isthing": 1},
+        {"name": "sea"},
+    ]
+    document.write_text(json.dumps({"images": [], "categories": categories}))
+    assert Vocabulary.from_file(document).to_text() == "road, street: stuff; sky: thing; sea: thing"
 
 
 @pytest.mark.parametrize(
@@ -252,6 +295,7 @@ def test_from_file(tmp_path: Path) -> None:
         ("a.json", b'{"classes": [{"names": "sky"}]}', "class number 0 has no list of names"),
         ("a.json", b'{"classes": [{"names": ["sky"], "isthing": 1}]}', "isthing of class number 0"),
         ("a.json", b'{"classes": [{"names": ["sky, sea"]}]}', "contains a comma"),
+        ("a.json", b'{"categories": [{"name": 3}]}', "categories of a COCO file; class number 0 has no list of names"),
         ("a.json", b'{"classes": []}', "vocabulary is empty"),
         ("missing.txt", None, r'missing.txt" cannot be read \(No such file'),
     ],

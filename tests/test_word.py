@@ -125,8 +125,8 @@ def test_parsing_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_lists_with_words_of_all_kinds() -> None:
-    mixed = Vocabulary.coerce(["dog; grass: stuff", word(), Vocabulary.parse("sky")])
-    assert mixed.words == ("dog", "grass", "our mug", "sky") and mixed.examples == {2: word()}
+    mixed = Vocabulary.coerce(["sheep; grass: stuff", word(), Vocabulary.parse("sky")])
+    assert mixed.words == ("sheep", "grass", "our mug", "sky") and mixed.examples == {2: word()}
     assert (Vocabulary.parse("dog") + word()).examples == {1: word()}
     for nothing in ([], None, 3):
         with pytest.raises(VocabularyError, match="A vocabulary must be text"):
@@ -153,5 +153,5 @@ def test_another_text_space_is_refused() -> None:
 def test_file_names_are_plain() -> None:
     assert word("../a/b:c").file_name == "___a_b_c.word"
     assert Word.file_name_of("…") == "_.word" and Word.file_name_of(" our   mug ") == "our mug.word"
-    with pytest.raises(VocabularyError, match="ends like the file"):
+    with pytest.raises(VocabularyError, match="ends like the file name"):
         checked_name("mug.word")

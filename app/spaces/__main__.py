@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eovseg.errors import any_encoding
+from eovseg.errors import any_encoding, parse_options
 
 ROOT = Path(__file__).parent.parent.parent
 TAKEN = (
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m app.spaces", description="Writes a Hugging Face Space.")
     options.add_argument("folder", type=Path)
     try:
-        for path in write(options.parse_args(arguments).folder):
+        for path in write(parse_options(options, arguments).folder):
             print(path)
     except OSError as error:
         print(f"The Space cannot be written: {error}", file=sys.stderr)

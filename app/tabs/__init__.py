@@ -1,4 +1,4 @@
-"""The tabs beside Segment, and the interface between their modules and app/layout.py.
+"""The tabs other than Segment, and the interface between their modules and app/layout.py.
 
 Each module has `build(page: Page, session: gr.State) -> Tab`, called inside its own `gr.Tab`, and
 `endpoints(page: Page) -> None`, called once outside the tabs to register endpoints. All tabs share the photo, the words

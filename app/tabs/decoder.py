@@ -71,8 +71,8 @@ def strip_html(session: Session, segment: int) -> str:
         shown = heading(title) + picture(photo_address(pixels), alt, f"{percent(float(iou))} IoU with the final mask")
         cards.append(f"<li>{shown}{_card_numbers(session, path, stage)}</li>")
     about = (
-        f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. Kernels that are shown "
-        "with a number only did not produce a segment."
+        f"Of the {session.predictor.config.queries} kernels, number {path.query} drew {name}. Kernels shown with "
+        "only a number did not produce a segment."
     )
     scale = colour_scale((0.0, 1.0), "mask probability; the white line is at one half", SIMILARITY_MAP)
     return paragraph(about, "quiet") + scale + f'<ol class="film">{"".join(cards)}</ol>'

@@ -12,10 +12,11 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from app.inputs import box_request
 from app.limits import MAX_CLIP_SECONDS, MAX_FILES, MAX_RUNS
 from app.many import FAILED, Progress, pack, segment_clip, segment_photos, uploaded
 from app.markup import scripted
-from app.page import PRIVATE, Page, box_request
+from app.page import PRIVATE, Page
 from app.session import Session
 from app.tabs import Tab
 from app.tabs.pieces import lead

@@ -51,7 +51,7 @@ def times_html(times: PartTimes) -> str:
             if part.step == step
         ]
         share = f"{milliseconds(times.of(step))}, {percent(times.of(step) / total)}"
-        label = f"Milliseconds of the parts of the step {title.lower()}"
+        label = f"Milliseconds for each part of the step {title.lower()}"
         lists.append(
             f'<section class="{step}">{heading(title)}<p class="sum">{share}</p>{paragraph(when, "quiet")}'
             f"{bars(rows, label)}</section>"

@@ -38,8 +38,8 @@ WHAT_IS_SHOWN: dict[Mode, str] = {
     "trained": (
         "Shown: two XS models that were trained in the same way from a common start, one without TDEE and one with it; "
         "neither is the model of the Segment tab. Everything can differ between them, including the masks. Over 82 "
-        "photos, their scores are equal within chance. In the paper, the model with TDEE scored higher; so did it here "
-        "in another pair, which was trained with another seed."
+        "photos, their scores differ by no more than chance. In the paper, the model with TDEE scored higher, as it "
+        "did here in another pair, which was trained with a different seed."
     ),
 }
 NEEDED: dict[Mode, tuple[str, str]] = {

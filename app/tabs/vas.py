@@ -67,7 +67,7 @@ UNITS: dict[Measure, str] = {
 TOP = 8
 SMALL_GAIN = 0.01
 LISTED_WORDS = 200
-COMPARED_WORDS = 12  # of the largest segments, of which the tab opens with the one that changes most
+COMPARED_WORDS = 12  # largest segments compared; the tab opens with the word that changes most
 
 
 @dataclass(frozen=True, eq=False)

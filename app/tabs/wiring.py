@@ -11,11 +11,12 @@ from gradio.components import Component
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from app.page import MODEL, PRIVATE, Page, make_request, path_of
+from app.inputs import make_request, path_of
+from app.page import MODEL, PRIVATE, Page
 from app.session import Session, run
 from app.uploads import uploaded_photo
 from eovseg.errors import ConfigError, EovsegError
-from eovseg.vocabulary import preset_names
+from eovseg.presets import preset_names
 
 Answer = tuple[dict[str, Any], list[str]]
 # Options of events that run the model and of which only the latest request counts.

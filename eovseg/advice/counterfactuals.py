@@ -17,9 +17,8 @@ from eovseg.advice.doctor import on_grid
 from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import synonyms
 from eovseg.background import merge_background, with_background
-from eovseg.composition.panoptic import mask_cells, uncovered
+from eovseg.composition.panoptic import acceptance_order, mask_cells, uncovered
 from eovseg.model.config import ModelConfig
-from eovseg.model.postprocess import kept_kernels
 from eovseg.result import Result
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary, WordClass, Words
@@ -35,7 +34,7 @@ SEARCHED_SETTINGS = {
     "score_threshold": '"Minimum score"',
     "overlap_threshold": '"Minimum uncovered part of a mask"',
     "void_threshold": '"Drop if probably none of these words"',
-}  # with the names of the page's sliders
+}  # the settings, with the names of the page's sliders
 STEPS = 100  # steps of a setting from 0 to 1, as on the page
 MAX_LOGIT_GAP = 1.0  # a synonym is tried if its logit is at most this much below the winner's
 MAX_DECODED = 40  # maximum number of word lists tried for one kind of change
@@ -72,7 +71,9 @@ def counterfactuals(
     the background are never removed. With more than `MAX_DECODED` words, only the likeliest are tried.
     Raises `ConfigError` if the result has no such segment.
     """
-    search = _Search(predictor, photo, Vocabulary.coerce(words), background, settings or Settings(), segment)
+    search = _Search(
+        predictor, photo, Vocabulary.coerce(words, apart_from=background), background, settings or Settings(), segment
+    )
     found = [search.removal(), search.addition(), *map(search.setting_change, SEARCHED_SETTINGS)]
     return [change for change in found if change is not None and search.replayed(change)]
 
@@ -90,7 +91,7 @@ class _Search:
         segment: int,
     ) -> None:
         self.predictor, self.photo, self.words, self.settings = predictor, photo, words, settings
-        self.background = None if background is None else Vocabulary.coerce(background)
+        self.background = None if background is None else Vocabulary.coerce(background, apart_from=words)
         self.state = predictor.encode_image(photo)
         self.decoded = self._decode(words)
         result = self._result(self.decoded, words, settings)
@@ -255,7 +256,7 @@ class _OutcomeKeys:
     def __init__(self, predictor: "Segmenter", decoded: "Decoded", mask: np.ndarray, rule: ModelConfig) -> None:
         self.predictor, self.decoded = predictor, decoded
         everyone = torch.arange(predictor.config.queries, device=predictor.device)
-        self.inside, self.areas, self.mean = mask_cells(decoded.masks, everyone, rule.mask_threshold)
+        self.cells = mask_cells(decoded.masks, everyone, rule.mask_threshold)
         probability = decoded.masks.cells(everyone).cpu().numpy()
         height, width = probability.shape[1:]
         near = probability[:, on_grid(mask, decoded)[:height, :width]]
@@ -270,9 +271,8 @@ class _OutcomeKeys:
         scores = self.predictor.log_probabilities(
             self.decoded, alpha=rule.alpha, beta=rule.beta, ensemble=rule.ensemble
         )
-        values, labels, keep = kept_kernels(scores, rule.score_threshold, rule.void_threshold)
-        ranked = (values * self.mean).argsort(descending=True, stable=True)
-        order = ranked[keep[ranked]].tolist()
-        found = uncovered(order, self.inside, self.areas, rule.overlap_threshold)
+        thresholds = (rule.score_threshold, rule.void_threshold, rule.large_score_factor)
+        order, _, labels = acceptance_order(scores, self.cells, *thresholds)
+        found = uncovered(order, self.cells.inside, self.cells.areas, rule.overlap_threshold)
         classes = labels.tolist()
         return frozenset((place, classes[place]) for place in found if self.near[place])

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
-from scipy import ndimage
 
 from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import noun_rows, nouns, synonyms
@@ -33,7 +33,7 @@ _STEPS = 21  # values of alpha and of beta from 0 to 1
 
 @dataclass(frozen=True)
 class Rivals:
-    """Two words of the list that are close on `segments` segments; `synonyms` says whether they are synonyms."""
+    """Two words of the list that are close rivals on `segments` segments; `synonyms` says whether they are synonyms."""
 
     words: tuple[str, str]
     segments: int
@@ -56,7 +56,7 @@ class UncoveredArea:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Problems of a list on some photos. `never`: words that no kernel has as its best word, at any alpha and beta."""
+    """Problems with a list on some photos. `never`: words that are no kernel's best word, at any alpha and beta."""
 
     photos: int
     never: tuple[str, ...]
@@ -164,9 +164,9 @@ def _rivals(
 
 def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[UncoveredArea]:
     """Connected areas without a segment, largest first, with the nouns of the kernel that covers each one best."""
-    labels, count = ndimage.label(result.segment_map == 0)
+    labels, count = scipy.ndimage.label(result.segment_map == 0)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
-    boxes = ndimage.find_objects(labels)
+    boxes = scipy.ndimage.find_objects(labels)
     large = [i for i in range(1, count + 1) if areas[i] >= MIN_AREA_SHARE * labels.size]
     if not large:
         return []
@@ -189,7 +189,7 @@ def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[
 
 
 def place_in_words(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> str:
-    """Where a box x0, y0, x1, y1 lies in a photo (H, W): "at the top left", "in the middle", "across the photo"."""
+    """Where a box x0, y0, x1, y1 lies in a photo (H, W): "at the top left", "across most of the photo", …"""
     (x0, y0, x1, y1), (height, width) = box, shape
     sides, wide = [], False
     for low, high, size, names in ((y0, y1, height, ("top", "bottom")), (x0, x1, width, ("left", "right"))):
@@ -198,7 +198,7 @@ def place_in_words(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> st
             wide = True
         elif third != 1:
             sides.append(names[third // 2])
-    return "at the " + " ".join(sides) if sides else "across the photo" if wide else "in the middle"
+    return "at the " + " ".join(sides) if sides else "across most of the photo" if wide else "in the middle"
 
 
 def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:

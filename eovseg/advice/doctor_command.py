@@ -1,4 +1,4 @@
-"""`eovseg doctor`: finds problems of a list of words on photos."""
+"""`eovseg doctor`: checks a list of words against photos."""
 
 import argparse
 import json

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import log_softmax
 from torch.nn import functional as F
 
 from eovseg.model.classifier import MAX_LOGIT_SCALE
@@ -48,11 +48,11 @@ class Kernels:
         0..1, a number or (K,), is the weight of the frozen image encoder.
         """
         inside, outside = (
-            log_softmax(np.maximum.reduceat(scale * points @ rows.T, starts, axis=1), axis=1)
+            scipy.special.log_softmax(np.maximum.reduceat(scale * points @ rows.T, starts, axis=1), axis=1)
             for scale, points in zip(self.scales, (self.trained, self.frozen), strict=True)
         )
         weights = np.broadcast_to(weight, starts.shape) * self.valid[:, None]
-        return np.asarray(log_softmax((1 - weights) * inside + weights * outside, axis=1))
+        return np.asarray(scipy.special.log_softmax((1 - weights) * inside + weights * outside, axis=1))
 
 
 def scales(predictor: "Segmenter") -> tuple[float, float]:

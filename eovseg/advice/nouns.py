@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eovseg.segmenter import Segmenter
 
 NOUNS = "vocabularies/nouns.txt"
-ROWS = "vocabularies/nouns-minilm.npz"  # of XS's text encoder, which is frozen
+ROWS = "vocabularies/nouns-minilm.npz"  # embeddings by XS's text encoder, which is frozen
 SYNONYM_LISTS = ("everyday", "ade20k-150", "ade20k-847")
 
 

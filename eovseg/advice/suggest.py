@@ -14,13 +14,14 @@ import numpy as np
 
 from eovseg.advice.kernels import Kernels
 from eovseg.advice.nouns import noun_rows, nouns
-from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
+from eovseg.presets import TRAINING_PRESET
+from eovseg.vocabulary import Vocabulary, WordClass
 
 if TYPE_CHECKING:
     from eovseg.segmenter import Segmenter
     from eovseg.stages import ImageState
 
-WEIGHT = 0.5  # of the frozen image encoder, for all nouns
+WEIGHT = 0.5  # weight of the frozen image encoder, for all nouns
 PRIOR_WEIGHT = 1.0  # weight of the prior
 _HEAD = 5.0  # Zipf-Mandelbrot: the prior of the noun with index i is proportional to 1 / (i + 5)
 

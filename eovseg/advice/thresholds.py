@@ -1,4 +1,4 @@
-"""Statements with measured error rates: words not in the photo, and for each segment, words with the right one.
+"""Statements with measured error rates: which words are not in the photo, and which may be right for a segment.
 
 Both use thresholds that `python -m eovseg.evaluation.advice` determines on labelled photos for one weight file. They
 are stored beside it in a small JSON file. Without thresholds for these weights, no statement is made.
@@ -9,7 +9,7 @@ are stored beside it in a small JSON file. Without thresholds for these weights,
   et al. 2005) with least ambiguous sets (Sadinle et al. 2019). They include the right word in 90 % of cases.
 
 Thresholds depend on the number of words, so they are measured for several lengths of list, and the nearest is used.
-There are no statements for longer lists than measured, nor for unseen words.
+No statements are made for lists longer than those measured, or for unseen words.
 """
 
 import json
@@ -31,7 +31,7 @@ FALSE_ALARMS = 0.05
 
 @dataclass(frozen=True)
 class ListThresholds:
-    """Thresholds for lists of `words` words: of the evidence by rate of false alarms, and of a segment's words."""
+    """Thresholds for lists of `words` words: for the evidence, by rate of false alarms, and for a segment's words."""
 
     words: int
     evidence: dict[str, float]  # rate as text, such as "0.05"

@@ -18,6 +18,7 @@ import torch
 from eovseg.atomic_files import atomic_file
 from eovseg.benchmark.measure import PARTS, Case, measure, measure_difference
 from eovseg.errors import ConfigError
+from eovseg.loading import chosen_device
 
 # Takes less than half an hour on two cores, because words and sizes are varied for one network only.
 QUICK = (
@@ -44,6 +45,8 @@ def cases(options: argparse.Namespace) -> list[Case]:
             raise ConfigError(f"--{name} is {min(getattr(options, name))}; give whole numbers of at least 1.")
     if options.repeats < 1:
         raise ConfigError(f"--repeats is {options.repeats}; give at least 1.")
+    if not options.device.startswith("cuda"):  # without a GPU, its rows say so
+        chosen_device(options.device)
     choices = product(options.variant, options.backend, options.dtype, options.words, options.side)
     return [Case(*choice, options.device, options.repeats) for choice in choices]
 

@@ -1,7 +1,7 @@
-"""`python -m eovseg.benchmark.conditions`: photos beside a busy process, and photos in batches.
+"""`python -m eovseg.benchmark.conditions`: photos while another process is busy, and in batches.
 
-"busy": a photo by itself and beside a process in a busy loop, alternately, with threads that sleep while they wait
-(OMP_WAIT_POLICY=PASSIVE, as the commands set it) and with threads that spin (ACTIVE). "batch": the image half of
+"busy": a photo by itself and while another process runs a busy loop, alternately, with threads that sleep while they
+wait (OMP_WAIT_POLICY=PASSIVE, as the commands set it) and with threads that spin (ACTIVE). "batch": the image half of
 several photos in one batch and one by one, alternately; a ratio above 1 means that the batch is faster. Each row is
 measured in a new process. Other programs distort the numbers, so each row contains the load average before it.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from eovseg.benchmark.memory import measured
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, any_encoding, exit_code, parse_options
 from eovseg.model.config import Variant
 
 MODULE = "eovseg.benchmark.conditions"
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the child's row
     any_encoding()
-    options = parser.parse_args(argv)
+    options = parse_options(parser, argv)
     if options.one:
         print(json.dumps(measure_condition(Condition(**json.loads(options.one)))))
         return 0

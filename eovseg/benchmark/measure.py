@@ -39,7 +39,7 @@ PARTS = ("image", "words", "result")
 
 @dataclass(frozen=True)
 class Case:
-    """The case measured in one row. The photo has a ratio of 4:3 and a shorter side of `side` pixels, and is not
+    """What is measured in one row. The photo has an aspect ratio of 4:3 and a shorter side of `side` pixels, and is not
     resized; there are `words` classes with one name each."""
 
     variant: str

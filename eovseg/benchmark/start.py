@@ -21,7 +21,7 @@ FIRST_RESULT = (
     "import eovseg; from eovseg.assets import asset_path;"
     "eovseg.load('xs', device='cpu')(asset_path('photos/bus-street.jpg'), 'bus; road: stuff; sky: stuff')"
 )
-# Runs the given code and prints its CPU seconds, peak memory in MB and whether torch is loaded to standard error.
+# Runs the given code; prints to standard error its CPU seconds, peak memory in MB and whether torch is loaded.
 _CHILD = """
 import sys, time
 try:

@@ -1,7 +1,7 @@
-"""`python -m eovseg.benchmark.training`: views per second of XS's training, in the first way and now.
+"""`python -m eovseg.benchmark.training`: views per second in training XS, at first and now.
 
-All cases run the training command, alternately. "first" is one process with two threads that wait actively, and the
-recipe of version 0.1 (DDA, masks sampled at points) with the image encoder in torch. "first recipe, two processes"
+All cases run the training command, alternately. "first" is one process with two threads that spin while they wait, and
+the recipe of version 0.1 (DDA, masks sampled at points) with the image encoder in torch. "first recipe, two processes"
 trains the same network with the same losses in two processes of one thread each, with the image encoder in OpenVINO.
 "now" does so with the current recipe. The first steps of each run, which fill caches, are not counted.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eovseg.errors import EovsegError, any_encoding, exit_code
+from eovseg.errors import EovsegError, any_encoding, exit_code, parse_options
 
 FIRST = {
     "variant": "xs", "loss": {"points": 768}, "openvino": False,
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder of XS's sources")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each case, alternately")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
-    options = parser.parse_args(argv)
+    options = parse_options(parser, argv)
 
     def run() -> None:
         from eovseg.benchmark.command import write_rows

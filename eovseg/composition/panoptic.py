@@ -5,6 +5,8 @@ There are two composition rules: `panoptic`, that of the released code, and `bes
 Masks stay at stride 4; only those of kept queries are upsampled, tile by tile.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from eovseg.composition.geometry import BAND_ELEMENTS
 from eovseg.composition.tiles import TiledMasks
 from eovseg.model.postprocess import kept_kernels
 from eovseg.model.values import SegmentRecord
+
+LARGE_AREA = 0.1  # share of the photo
 
 
 def panoptic(
@@ -58,18 +62,22 @@ def best_first(
     void_threshold: float | None = None,
     mask_threshold: float = 0.5,
     pixel_threshold: float = 0.5,
+    large_score_factor: float = 1.0,
     guide: Tensor | None = None,
 ) -> tuple[Tensor, list[SegmentRecord]]:
     """Like `panoptic`, but kernels are accepted one by one, best first, before pixels are assigned.
 
     Kernels are ordered by score x mean mask probability inside their mask, the cells with a probability above
     `mask_threshold`. A kernel is accepted if at least `overlap_threshold` of its mask is not covered by previously
-    accepted kernels; this is decided at mask stride. Each pixel then goes to the accepted kernel with the highest mask
-    probability, regardless of score, if that is at least `pixel_threshold`. So no pixel that an accepted kernel claims
-    stays unlabelled.
+    accepted kernels; this is decided at mask stride. Large masks may have a lower score threshold, see
+    `acceptance_order`. Each pixel then goes to the accepted kernel with the highest mask probability, regardless of
+    score, if that is at least `pixel_threshold`. So no pixel that an accepted kernel claims stays unlabelled.
     """
-    scores, labels, keep = kept_kernels(class_log_probabilities, score_threshold, void_threshold)
-    kept = _found(scores, keep, masks, mask_threshold, overlap_threshold)
+    everyone = torch.arange(len(class_log_probabilities), device=class_log_probabilities.device)
+    cells = mask_cells(masks, everyone, mask_threshold)
+    thresholds = (score_threshold, void_threshold, large_score_factor)
+    order, scores, labels = acceptance_order(class_log_probabilities, cells, *thresholds)
+    kept = everyone[uncovered(order, cells.inside, cells.areas, overlap_threshold)]
     if not len(kept):
         return _nothing(masks)
     places = kept
@@ -80,24 +88,46 @@ def best_first(
     return _segments(code, kept, scores[kept], labels[kept], (segment_area > 0).tolist(), is_thing)
 
 
-def _found(scores: Tensor, keep: Tensor, masks: TiledMasks, mask_threshold: float, overlap_threshold: float) -> Tensor:
-    """The kernels (n,) that `best_first` accepts among those to `keep` (Q,), best first."""
-    kept = keep.nonzero().flatten()
-    inside, areas, mean = mask_cells(masks, kept, mask_threshold)
-    order = (scores[kept] * mean).argsort(descending=True, stable=True).tolist()
-    return kept[uncovered(order, inside, areas, overlap_threshold)]
+class MaskCells(NamedTuple):
+    """The hard masks of n kernels at mask stride, without padding.
 
-
-def mask_cells(masks: TiledMasks, queries: Tensor, mask_threshold: float) -> tuple[Tensor, list[int], Tensor]:
-    """Hard masks (n, h, w) bool of `queries` (n,), their areas in cells, and the mean probability inside each (n,).
-
-    The masks are on the CPU, because `uncovered` decides one mask after the other, which is slow on a GPU.
+    The masks are on the CPU, because `uncovered` processes the masks one by one, which is slow on a GPU.
     """
+
+    inside: Tensor  # (n, h, w) bool
+    areas: list[int]  # in cells
+    mean: Tensor  # (n,), mean probability inside the mask
+
+
+def mask_cells(masks: TiledMasks, queries: Tensor, mask_threshold: float) -> MaskCells:
+    """The hard masks of `queries` (n,): the cells with a probability above `mask_threshold`."""
     probability = masks.cells(queries)
     inside = probability > mask_threshold
     area = inside.flatten(1).sum(1)
     mean = (probability * inside).flatten(1).sum(1) / area.clamp(min=1)
-    return inside.cpu(), area.tolist(), mean
+    return MaskCells(inside.cpu(), area.tolist(), mean)
+
+
+def acceptance_order(
+    class_log_probabilities: Tensor,
+    cells: MaskCells,
+    score_threshold: float,
+    void_threshold: float | None,
+    large_score_factor: float = 1.0,
+) -> tuple[list[int], Tensor, Tensor]:
+    """The kernels that reach the thresholds, best first, and the scores and classes of all kernels, both (Q,).
+
+    `class_log_probabilities` are (Q, K+1), void last; `cells` are the masks of all Q kernels; thresholds are in 0..1.
+
+    For a mask that covers at least `LARGE_AREA` of the photo, the score threshold is multiplied by
+    `large_score_factor`, because a photo's large regions are rarely nothing.
+    """
+    thresholds = torch.full_like(cells.mean, score_threshold)
+    areas = torch.tensor(cells.areas, device=thresholds.device)
+    thresholds[areas >= LARGE_AREA * cells.inside[0].numel()] *= large_score_factor
+    scores, labels, keep = kept_kernels(class_log_probabilities, thresholds, void_threshold)
+    ranked = (scores * cells.mean).argsort(descending=True, stable=True)
+    return ranked[keep[ranked]].tolist(), scores, labels
 
 
 def uncovered(order: list[int], inside: Tensor, areas: list[int], overlap_threshold: float) -> list[int]:

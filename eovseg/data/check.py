@@ -1,12 +1,12 @@
-"""Checks a data set folder for missing and broken files by reading every annotation."""
+"""Checks a data set folder for missing and broken files by reading every photo and its labels."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from eovseg.data.data_sets import chosen_split, data_set, missing_files
-from eovseg.data.label_files import check_sizes, image_size
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.layouts.building import in_threads
 from eovseg.data.layouts.layout import Layout, Part
@@ -54,7 +54,7 @@ class CheckReport:
         else:
             lines.append(self.broken[0])
             if len(self.broken) > 1:
-                lines.append(f"{len(self.broken)} annotations are broken; the line above describes the first.")
+                lines.append(f"Errors were found in {len(self.broken)} photos; the line above describes the first.")
             lines.append(self.layout.source)
         return lines
 
@@ -100,8 +100,27 @@ def check(name: str, root: Path | str, split: str | None = None, limit: int | No
             f"Wrong areas in the annotations: {len(areas)}, the first in {areas[0]}. Areas of segments are not used; "
             "areas of objects decide whether AP counts them as small, medium or large."
         )
+    if report.read and not report.segments and not report.broken:
+        report.broken.append(f"No photo that was read in {folder.images} has a labelled pixel.")
     report.notes += folder.notes
+    if "all" in layout.splits:  # the classes are the user's own
+        report.notes += _class_notes(folder)
     return report
+
+
+def _class_notes(folder: LabelledFolder) -> list[str]:
+    """Sentences about classes that are probably not meant as they are listed."""
+    notes = list(folder.table.vocabulary.notes) if folder.table else []
+    counts = Counter(category.name.lower() for category in folder.categories.values())
+    if twice := [name for name, count in counts.items() if count > 1]:
+        notes.append(f"Classes with the same name, which the model cannot tell apart: {', '.join(twice)}.")
+    things = [category.name for category in folder.categories.values() if category.is_thing]
+    if things and folder.semantic_only:
+        notes.append(
+            f"These labels do not tell objects apart, so training learns no masks of things: {', '.join(things)}. Mark "
+            "these classes as stuff to learn their regions."
+        )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -113,10 +132,9 @@ class _Found:
 
 
 def _read(folder: LabelledFolder, photo: Photo) -> _Found | str:
-    """The labels of one photo, or a sentence that says why they are broken."""
+    """The labels of one photo, or a sentence that says why they or the photo are broken."""
     try:
-        path = folder.images / photo.file_name
-        check_sizes(path, image_size(path), (photo.width, photo.height))
+        folder.load_image(photo)
         instances = folder.load_instances(photo)
         folder.load_class_map(photo)
         areas = [

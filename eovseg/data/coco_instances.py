@@ -20,7 +20,7 @@ class InstanceFile:
 
     Its categories are those of `table` if given, otherwise its own. Objects without pixels are skipped; `without_mask`
     maps their annotation ids to photos. Raises `DataError`, naming the file and the entry, for broken JSON, unknown
-    categories and photos, duplicate ids, and categories that conflict with `table`.
+    categories and photos, duplicate ids, categories that conflict with `table`, and annotations without any mask.
     """
 
     def __init__(self, path: Path, table: ClassTable | None = None) -> None:
@@ -51,6 +51,11 @@ class InstanceFile:
                 self.without_mask[number] = annotation.inside
             else:
                 self._annotations.setdefault(image_id, []).append(annotation)
+        if self.without_mask and not self._annotations:
+            raise DataError(
+                f"{path} has no masks, because the segmentation of all its {len(self.without_mask):,} annotations is "
+                "missing or empty. Export polygons or run lengths, not only boxes."
+            )
 
     def _categories(self, top: Entry) -> dict[int, Category]:
         return {

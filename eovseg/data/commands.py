@@ -1,7 +1,6 @@
 """`eovseg data list`, `check` and `prepare`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from eovseg.data.check import QUICK_PHOTOS, check
@@ -53,10 +52,5 @@ def run_prepare(options: argparse.Namespace) -> int:
     if layout.prepare is None:
         raise ConfigError(f"{layout.title} needs no preparation. Check it with `eovseg data check {layout.name} ROOT`.")
     for split in [chosen_split(layout, options.split)] if options.split else layout.splits:
-        print(layout.prepare(options.root, split, options.output, _show_progress))
+        print(layout.prepare(options.root, split, options.output))
     return 0
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} photos", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -76,18 +76,23 @@ def missing_files(layout: Layout, root: Path, split: str) -> str:
     if problem := _folder_problem(root):
         return problem
     others = [other for other in layout.splits if other != split and not missing_parts(layout, root, other)]
+    if others == ["all"]:
+        return f"{root} is not divided into train and val; omit the split."
     if others:
         splits = f"split{'s' if len(others) > 1 else ''} {' and '.join(others)}"
         return f"{missing[0].path} is missing: {missing[0].hint}. The folder has the {splits}."
     photos, *labels = layout.parts(root, split)
-    if "all" in layout.splits and not any(part.path.exists() for part in labels) and any(walk(root)):
+    unlabelled = not any(part.path.exists() for part in labels)
+    if unlabelled and (other := detected(root)) not in (None, layout.name):
+        return f"{root} has the files of {other} (give this name), not those of {layout.name}."
+    if "all" in layout.splits and unlabelled and any(walk(root)):
         needed = ", ".join(part.path.relative_to(root).as_posix() for part in (photos, *labels))
         return f"{root} has photos, but no labels; {layout.name} needs {needed}."
     return f"{missing[0].path} is missing: {missing[0].hint}."
 
 
 def _folder_problem(root: Path) -> str:
-    """A sentence if `root` is not a folder or empty, else ""."""
+    """A sentence if `root` is not a folder or is empty, else ""."""
     if not root.is_dir():
         return f"{root} is a file; give its folder." if root.exists() else f"The folder {root} does not exist."
     return "" if any(root.iterdir()) else f"The folder {root} is empty."

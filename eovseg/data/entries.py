@@ -8,7 +8,7 @@ from eovseg.errors import DataError
 from eovseg.images import MAX_PIXELS
 
 LARGEST_NUMBER = 2**31 - 1
-LARGEST_KEY = 2**63 - 1  # of photos and annotations; some tools use hashes as ids
+LARGEST_KEY = 2**63 - 1  # for ids of photos and annotations; some tools use hashes
 LARGEST_SEGMENT_ID = 2**24 - 1  # three bytes per PNG pixel
 LONGEST_SIDE = 65_535
 # For each of COCO's two formats: a key that only its annotations have, the usual file name, and the data set.

@@ -18,8 +18,9 @@ import numpy as np
 
 from eovseg.atomic_files import write_atomically
 from eovseg.data.label_files import read_json
-from eovseg.errors import any_encoding, exit_code
-from eovseg.vocabulary import TRAINING_PRESET, Vocabulary, WordClass
+from eovseg.errors import run_command
+from eovseg.presets import TRAINING_PRESET
+from eovseg.vocabulary import Vocabulary, WordClass
 
 PRESETS = (TRAINING_PRESET, "everyday", "coco-stuff-171", "ade20k-150", "ade20k-847")
 LVIS_IDS = 10_000  # first category id of the LVIS names that are not COCO's
@@ -100,7 +101,7 @@ def _listed(text: str) -> frozenset[str]:
 
 
 def _tidy(name: str) -> str:
-    """A name in lower case, without brackets and their content, and without hyphens and other signs."""
+    """A name in lower case, without bracketed parts, hyphens or other punctuation."""
     return " ".join(_NO_LETTERS.sub(" ", re.sub(r"\(.*?\)", "", name.lower())).split())
 
 
@@ -120,19 +121,17 @@ def embed(found: Vocabulary, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
-    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.data.noun_list", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the training sources, for the names of LVIS")
     parser.add_argument("output", type=Path, help="the text file")
-    options = parser.parse_args(argv)
 
-    def run() -> None:
+    def run(options: argparse.Namespace) -> None:
         found = nouns(options.data)
         write_atomically(options.output, found.to_text().replace("; ", "\n") + "\n")
         print(f"{options.output}: {len(found)} entries, {len(found.words)} names")
         embed(found, options.output.with_name(f"{options.output.stem}-minilm.npz"))
 
-    return exit_code(run)
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ __all__ = ["Category", "PanopticFolder", "Photo", "SegmentInfo", "read_rgb", "re
 # A file is rejected as having different ids if more than these fractions of its classes differ from the data set in
 # being thing or stuff, or have a name without a word in common with the data set's.
 _DIFFERENT_KINDS = 0.1
-_FOREIGN_NAMES = 1 / 3
+FOREIGN_NAMES = 1 / 3
 
 
 class PanopticFolder(LabelledFolder):
@@ -52,6 +52,12 @@ class PanopticFolder(LabelledFolder):
         self.annotations = Path(annotations) if annotations else self.root / "panoptic.json"
         self.images = Path(images) if images else self.root / "images"
         self.panoptic = Path(panoptic) if panoptic else self.root / "panoptic"
+        missing = [path.name for path in (self.annotations, self.images, self.panoptic) if not path.exists()]
+        if missing and annotations is images is panoptic is None:
+            raise DataError(
+                f"{self.root} has no {', '.join(missing)}; a COCO panoptic folder has images/, panoptic/ and "
+                "panoptic.json, not divided into train and val."
+            )
         self.table = table
         self._class_maps, self._instances, self._photo_path = class_maps, instances, photo_path
         if instances:
@@ -71,7 +77,7 @@ class PanopticFolder(LabelledFolder):
         return self.load_segment_map(photo), photo.segments
 
     def load_segment_map(self, photo: Photo) -> np.ndarray:
-        """The photo's segment ids, (H, W) int32, 0 = unlabelled; raises `DataError` for ids missing in the JSON."""
+        """The photo's segment ids, (H, W) int32, 0 = unlabelled; raises `DataError` for ids missing from the JSON."""
         path = self.panoptic / photo.panoptic_file_name
         segment_map = read_segment_ids(path)
         check_size(path, segment_map, photo.width, photo.height)
@@ -106,11 +112,11 @@ class PanopticFolder(LabelledFolder):
         shared = self.table.only(set(categories))
         kinds = [categories[i] for i, category in shared.items() if category.is_thing != categories[i].is_thing]
         foreign = self.table.foreign(categories)
-        if not shared or len(kinds) > _DIFFERENT_KINDS * len(shared) or len(foreign) > _FOREIGN_NAMES * len(shared):
+        if not shared or len(kinds) > _DIFFERENT_KINDS * len(shared) or len(foreign) > FOREIGN_NAMES * len(shared):
             listed = ", ".join(f"{one.id} {one.name}" for one in [*kinds, *foreign, *categories.values()][:3])
             raise DataError(
-                f"{self.annotations} has other category ids than {self.name} ({listed}). Use the file written by the "
-                "data set's own tools, or open a file with custom categories as panoptic-folder."
+                f"{self.annotations} has different category ids from {self.name} ({listed}). Use the file written by "
+                "the data set's own tools, or open a file with custom categories as panoptic-folder."
             )
         return self.table.categories
 

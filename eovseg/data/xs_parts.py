@@ -1,4 +1,4 @@
-"""The fully labelled COCO photos used for the model selection (validation) and the single final test (test) of XS.
+"""The fully labelled COCO photos used to select XS (validation) and for its single final test (test).
 
 Both are lists of COCO image ids in `xs_parts.json`. No source may train on these photos, whatever folder they are in.
 `python -m eovseg.data.xs_parts DATA OUTPUT` copies each part into a COCO panoptic folder for `eovseg evaluate`.
@@ -38,7 +38,7 @@ def identities(name: Part) -> frozenset[str]:
 
 
 def gather(data: Path, name: Part, output: Path) -> int:
-    """Copies the photos and labels of a part from `data` to the COCO panoptic folder `output`; returns their number.
+    """Copies the photos and labels of a part from `data` to the COCO panoptic folder `output`; returns the count.
 
     Segments of classes not in coco_panoptic become unlabelled. Raises `DataError` for missing photos.
     """

@@ -1,10 +1,10 @@
 """`python -m eovseg.evaluation.ablations`: Table 4 with our own numbers beside those of the paper.
 
 It combines reports of `eovseg evaluate --out` on the same photos. Each row gives the gain over other networks of the
-same seed, if their reports are among them: over the one without VAS and fusion, over the one without the fusion only
-("gain by fusion"), and over the one without VAS only ("gain by VAS"). The intervals of gains, paired bootstraps over
-the photos (`figures.differences`), show the variation due to the choice of photos. The variation of training can be
-seen from reports that differ only in the seed.
+same seed, if their reports are among them: over the one with neither VAS nor fusion, over the one without the fusion
+only ("gain by fusion"), and over the one without VAS only ("gain by VAS"). The intervals of gains, paired bootstraps
+over the photos (`figures.differences`), show the variation due to the choice of photos. The variation of training can
+be seen from reports that differ only in the seed.
 """
 
 import argparse

@@ -4,9 +4,10 @@ It writes tables with 95 % intervals (bootstrap over photos):
 
 - `suggest.csv`: recall of the true classes among 10 and 20 suggested nouns.
 - `doctor.csv`: how often a true class, deleted from the list of a photo's classes, is among five proposed nouns.
-- `presence.csv`: distinguishing words that are in the photo from others; with `--lvis`, also seen and unseen words of
-  LVIS, where the list of a photo consists of the classes that it is known to show and those that it is known to lack.
-- `absence.csv`: distinguishing regions whose word is not in the list from others.
+- `presence.csv`: how well words in the photo are distinguished from others; with `--lvis`, also seen and unseen words
+  of LVIS, where the list of a photo consists of the classes that it is known to show and those that it is known to
+  lack.
+- `absence.csv`: how well regions whose word is not in the list are distinguished from others.
 - `sets.csv`: how often the words of a segment include the right one (the target is 90 %).
 
 Choices and fits are evaluated on photos that were not used for them (the other half, or 10 folds). The words are
@@ -29,7 +30,7 @@ import numpy as np
 
 from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model
-from eovseg.errors import ConfigError, any_encoding, exit_code
+from eovseg.errors import ConfigError, run_command
 from eovseg.evaluation.advice_nouns import Methods, doctor_table, suggest_table
 from eovseg.evaluation.advice_thresholds import LEVEL, absence_table, presence_row, presence_table, sets_table
 
@@ -43,7 +44,7 @@ Row = dict[str, Any]
 
 def suggest_time(predictor: "Predictor", images: Sequence[np.ndarray]) -> Row:
     """CPU time of suggestions for a new photo, divided by that of segmenting it with COCO's words: median, maximum."""
-    from eovseg.vocabulary import TRAINING_PRESET
+    from eovseg.presets import TRAINING_PRESET
 
     def seconds(work: Callable[[], object]) -> float:
         predictor.clear_cache()
@@ -137,7 +138,6 @@ def run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
-    any_encoding()
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.advice", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of fully labelled photos with COCO's classes")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
@@ -145,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--values", type=Path, metavar="FILE", help="cache for the network's outputs")
     parser.add_argument("--honesty", type=Path, metavar="FILE", help="file to write the thresholds to")
     add_model_options(parser)
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

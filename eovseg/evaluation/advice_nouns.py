@@ -66,11 +66,12 @@ def doctor_table(photos: "Sequence[PhotoValues]", methods: "Methods") -> list[Ro
 
 
 class Methods:
-    """The compared methods for ranking nouns, for photos with COCO's classes."""
+    """The methods for ranking nouns that are compared, for photos with COCO's classes."""
 
     def __init__(self, rows: np.ndarray, scales: tuple[float, float]) -> None:
         from eovseg.advice.nouns import nouns
-        from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+        from eovseg.presets import TRAINING_PRESET
+        from eovseg.vocabulary import Vocabulary
 
         owner: dict[str, int] = {}
         for index, entry in enumerate(Vocabulary.preset(TRAINING_PRESET).classes):

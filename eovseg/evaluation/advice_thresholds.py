@@ -160,14 +160,14 @@ _ABSENCE: dict[str, Callable[..., np.ndarray]] = {
 
 
 def _upper(evidence: Sequence[np.ndarray], there: Sequence[np.ndarray], rate: float) -> float:
-    """The threshold reached by at most a share `rate` of absent words, with the finite-sample correction."""
+    """The threshold that at most a fraction `rate` of absent words reaches, with the finite-sample correction."""
     absent = np.sort(np.concatenate([own[~true] for own, true in zip(evidence, there, strict=True)]))
     place = int(np.ceil((1 - rate) * (len(absent) + 1)))
     return float(np.nextafter(absent[min(place, len(absent)) - 1], np.inf))
 
 
 def _lower(right: Sequence[np.ndarray]) -> float:
-    """The threshold reached by the right word in a share `LEVEL` of cases, with the finite-sample correction."""
+    """The threshold that the right word reaches in a fraction `LEVEL` of cases, with the finite-sample correction."""
     values = np.sort(np.concatenate(right))
     return float(values[max(int(np.floor((1 - LEVEL) * (len(values) + 1))) - 1, 0)])
 

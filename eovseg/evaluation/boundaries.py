@@ -3,7 +3,8 @@
 A boundary pixel has a neighbour (left, right, above or below) in another segment. Precision is the share of predicted
 boundary pixels with a true one within the tolerance, recall the reverse, F their harmonic mean; classes are ignored.
 Pixels within the tolerance of an unlabelled pixel are ignored in both maps, because the border of the labelled area is
-no outline. Missed segments lower the recall, so F should be compared only between settings that find the same segments.
+not an outline. Missed segments lower the recall, so F should be compared only between settings that find the same
+segments.
 """
 
 from typing import NamedTuple

@@ -1,10 +1,11 @@
-"""`python -m eovseg.evaluation.by_example FOLDER -v WORDS --out FILE.csv`: compares words by example with words.
+"""`python -m eovseg.evaluation.by_example FOLDER -v WORDS --out FILE.csv`: compares words by example with typed ones.
 
 It uses the unseen classes of a folder that occur in several photos. Each photo is evaluated with examples from other
 photos only: 1, 3 or 5 masks per class, from as many different photos as possible. Three lists are compared on the same
 regions: the words themselves, examples instead of these words, and examples of another class instead of each word
 (shuffled), which shows whether the content of the examples matters. In scope "one", one class is given by example and
-the others by words; in scope "all", with 3 examples, all these classes are, and the panoptic result is measured too.
+the others by words; in scope "all", with 3 examples, all these classes are given by example, and the panoptic result is
+measured too.
 
 `own` regions are those of the classes by example, `rest` are all others on the same photos; `taken` is the share of
 `rest` that gets the name of a class by example.
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from eovseg.atomic_files import write_atomically
 from eovseg.command_options import add_model_options, chosen_model, read_words
-from eovseg.errors import ConfigError, DataError, any_encoding, exit_code
+from eovseg.errors import ConfigError, DataError, run_command
 from eovseg.evaluation.bootstrap import draws_of, interval
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Example:
 
 
 class ExampleComparison:
-    """Comparison of words by example with words on the photos of a folder."""
+    """Comparison of words by example with typed words on the photos of a folder."""
 
     def __init__(
         self, predictor: "Predictor", folder: "PanopticFolder", vocabulary: "Vocabulary", draws: int, seed: int = 0
@@ -280,11 +282,8 @@ def run(options: argparse.Namespace) -> None:
     comparison = ExampleComparison(chosen_model(options), folder, read_words(options.vocabulary), options.draws)
     if not comparison.examples:
         raise DataError(f"No unseen class of {folder.name} occurs in two photos; use more photos.")
-    total = len(folder.photos[: options.limit])
-    for place in range(total):
+    for place in tqdm(range(len(folder.photos[: options.limit])), unit="photo", disable=None):
         comparison.photo(place)
-        if sys.stderr.isatty():
-            print(f"\r{place + 1} of {total} photos", end="", file=sys.stderr, flush=True)
     rows = list(comparison.table())
     for row in rows:
         print("  ".join(str(value) for value in row.values()))
@@ -300,9 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    any_encoding()
-    options = parser.parse_args(argv)
-    return exit_code(lambda: run(options))
+    return run_command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m eovseg.evaluation.calibrate REPORT`: fits a calibration, from segment scores to the share that is right.
+"""`python -m eovseg.evaluation.calibrate REPORT`: fits the calibration of segment scores.
 
 It uses the scores in a report of `eovseg evaluate --out`. The photos must be those on which settings are chosen, never
 those that numbers are reported for. The model is logit(share right) = slope x logit(score) + bias (Platt 1999), fitted
@@ -65,7 +65,7 @@ def fit_calibration(scores: np.ndarray, right: np.ndarray) -> tuple[float, float
 def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, folds: int = FOLDS) -> Fit:
     """Fits a calibration to the segments of some photos; `calibration` is the one already applied to their scores.
 
-    Photos without segments are ignored; the number of `folds` is at most that of the others. Raises `DataError` if
+    Photos without segments are ignored; there are at most as many `folds` as remaining photos. Raises `DataError` if
     fewer than two photos have segments, or if they or all but one fold have only right or only wrong segments.
     """
     from scipy.special import expit
@@ -88,8 +88,8 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
         if right[~apart].all() or not right[~apart].any():
             kind, count = ("wrong", (~right).sum()) if right[~apart].all() else ("right", right.sum())
             raise DataError(
-                f"Only {count} of {len(right)} segments are {kind}, and all belong to one of the {folds} groups of "
-                "photos that are left out in turn; a calibration needs them in several groups. Evaluate more photos."
+                f"Only {count} of {len(right)} segments are {kind}, and all are in one of the {folds} groups of photos "
+                "used for cross-validation; a calibration needs them in several groups. Evaluate more photos."
             )
         other = fit_calibration(scores[~apart], right[~apart])
         held_out[apart] = expit(other[0] * score_logit(scores[apart]) + other[1])
@@ -102,7 +102,7 @@ def calibrate(counts: "Counts", calibration: tuple[float, float] | None = None, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a fit."""
-    parser.add_argument("report", type=Path, help="folder of a report by `eovseg evaluate --out` with panoptic results")
+    parser.add_argument("report", type=Path, help="report folder of `eovseg evaluate --out` with panoptic results")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,8 @@ from eovseg.data.class_table import Category
 from eovseg.data.classes import TrainingClasses
 from eovseg.data.labelled_folder import InstanceMask, LabelledFolder, Photo
 from eovseg.errors import DataError
-from eovseg.vocabulary import Vocabulary, preset_names
+from eovseg.presets import preset_names
+from eovseg.vocabulary import Vocabulary
 
 SHOWN_CATEGORIES = 12
 

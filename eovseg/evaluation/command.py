@@ -17,6 +17,7 @@ from eovseg.data.data_sets import data_set, detected, existing_splits, open_data
 from eovseg.data.labelled_folder import LabelledFolder, Photo
 from eovseg.data.layouts import own
 from eovseg.data.layouts.layout import SPLIT_FOLDERS
+from eovseg.data.panoptic_folder import FOREIGN_NAMES
 from eovseg.data.split import is_validation
 from eovseg.errors import ConfigError
 from eovseg.evaluation import html_report
@@ -26,7 +27,8 @@ from eovseg.evaluation.origin import Origin
 from eovseg.evaluation.report import csv_text
 from eovseg.evaluation.stored import check_same, read_report, show_comparison
 from eovseg.evaluation.sweep import SweepRow, best_setting, ensemble_grid, search, sweep, threshold_grid
-from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.presets import TRAINING_PRESET
+from eovseg.vocabulary import Vocabulary
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -130,8 +132,10 @@ def _vocabulary(words: str | None, folder: LabelledFolder) -> Vocabulary:
     """The given words, else the data set's own; with all of COCO's classes, these are COCO's with their synonyms."""
     if words is not None:
         return read_words(words, distributed.is_main())
-    coco = ClassTable.preset(TRAINING_PRESET)
-    if folder.table is None or (folder.categories.keys() == set(coco.ids) and not coco.foreign(folder.categories)):
+    coco, categories = ClassTable.preset(TRAINING_PRESET), folder.categories
+    # A few of COCO's own names have no word in common with the preset's ("light" and "lamp").
+    known = len(coco.foreign(categories)) <= FOREIGN_NAMES * len(categories)
+    if folder.table is None or (categories.keys() == set(coco.ids) and known):
         return coco.vocabulary
     return folder.table.vocabulary
 

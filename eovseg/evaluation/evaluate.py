@@ -192,10 +192,15 @@ def evaluate(
     evaluator = Evaluator(
         folder, vocabulary, predictor.seen(vocabulary), tasks, ignore_unmapped, with_evidence="evidence" in extras
     )
-    if "evidence" in extras and "panoptic" not in evaluator.tasks:
-        raise ConfigError("The HTML report needs the panoptic task; add it or omit --html.")
-    if "mask recall" in extras and "panoptic" not in evaluator.tasks:
-        raise ConfigError("Mask recall needs the panoptic task; add it or omit --mask-recall.")
+    for extra, name, option in (
+        ("evidence", "The HTML report", "--html"),
+        ("mask recall", "Mask recall", "--mask-recall"),
+    ):
+        if extra in extras and "panoptic" not in evaluator.tasks:
+            lacking = f", but {folder.name} has no panoptic labels; omit {option}."
+            possible = f"; add it or omit {option}."
+            end = possible if "panoptic" in folder.measures else lacking
+            raise ConfigError(f"{name} needs the panoptic task{end}")
     regions = Regions(predictor, evaluator.vocabulary, settings)
     own = distributed.local_part(photos)
     for done, (photo, kept) in enumerate(zip(own, evaluator.decode(predictor, own), strict=True), 1):

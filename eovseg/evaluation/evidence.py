@@ -1,9 +1,9 @@
 """The verdict on each segment of a photo (right, wrong name, bad mask, missed or invented) and its outline.
 
-Matches of PQ are right. The others are classified as in TIDE (Bolya et al. 2020): a predicted and a true segment with
-IoU > 0.5 but different classes have a wrong name, and with an IoU of 0.1 to 0.5 and the same class, a bad mask. All
-other predicted segments are invented, and all other true ones are missed. Predictions mostly on unlabelled pixels, or
-on a crowd of their class, are not judged.
+Matches of PQ are right. The others are classified as in TIDE (Bolya et al. 2020): if a predicted and a true segment
+have an IoU > 0.5 but different classes, the name is wrong; if they have the same class but an IoU of 0.1 to 0.5, the
+mask is bad. All other predicted segments are invented, and all other true ones are missed. Predictions mostly on
+unlabelled pixels, or on a crowd of their class, are not judged.
 """
 
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ def match_segments(
     true_classes: Mapping[int, int],
     crowd: Collection[int] = (),
 ) -> Matching:
-    """Matches the predicted with the true segments of one photo by panopticapi's rules.
+    """Matches the predicted segments of one photo with the true ones by panopticapi's rules.
 
     Both maps are (H, W) integers, 0 = no segment (predicted) or void (true). The mappings give the class index of each
     segment id, and `crowd` are the true ids of crowds. Areas are counted in the maps; panopticapi uses those of the

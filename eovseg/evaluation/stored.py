@@ -36,7 +36,7 @@ def read_report(folder: Path) -> "Report":
     path = folder / "report.json"
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"The report {folder} {what}; give the folder of a report by `eovseg evaluate --out`.")
+        raise DataError(f"The report {folder} {what}; give a report folder written by `eovseg evaluate --out`.")
     if not (folder / COUNTS_FILE).is_file():
         raise DataError(f"{folder} contains no {COUNTS_FILE}; give the folder of a report (older ones lack it).")
     photos = read_photo_counts(folder / COUNTS_FILE)
@@ -135,7 +135,7 @@ def show_comparison(here: "Report", there: "Report", out: Path | None = None) ->
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.evaluation.stored", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of a report by `eovseg evaluate --out`")
+    parser.add_argument("folder", type=Path, help="report folder written by `eovseg evaluate --out`")
     parser.add_argument("--against", type=Path, metavar="REPORT", help="folder of another report on the same photos")
 
     def show(options: argparse.Namespace) -> None:

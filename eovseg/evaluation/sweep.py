@@ -125,7 +125,7 @@ def threshold_grid(
     void_thresholds: Sequence[float | None] | None = None,
     weights: Sequence[tuple[float, float]] = (),
 ) -> list[Settings]:
-    """Every combination of the thresholds and of `weights`, pairs of alpha and beta (default: those of `start`).
+    """Every combination of thresholds and `weights`, which are pairs of alpha and beta (default: those of `start`).
 
     `void_thresholds` defaults to that of `start` and 0.9. None stands for the model's own value, so do not list that
     value as well.

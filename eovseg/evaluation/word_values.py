@@ -5,7 +5,6 @@ as with `eovseg evaluate --absent-words`; and the photo's classes with random ot
 """
 
 import pickle
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from eovseg.advice.nouns import noun_rows
 from eovseg.data.labelled_folder import LabelledFolder
 from eovseg.evaluation.categories import Truth, classes_of_folder, load_truth
 from eovseg.evaluation.true_masks import masks_on_grid
 from eovseg.predictor import Predictor
+from eovseg.presets import TRAINING_PRESET
 from eovseg.stages import Decoded
-from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+from eovseg.vocabulary import Vocabulary
 
 SIZES = (60, 20)  # lengths of the shorter lists
 _STRIDE = 4  # every 4th cell of VAS's map, in each direction, is used
@@ -82,15 +83,13 @@ def collect(predictor: Predictor, folder: LabelledFolder, path: Path) -> None:
     mapping, vocabulary = classes_of_folder(folder, Vocabulary.preset(TRAINING_PRESET))
     rows = torch.from_numpy(noun_rows(predictor)).to(predictor.device)
     with path.open("wb") as file, torch.inference_mode():
-        for number, photo in enumerate(folder.photos):
+        for number, photo in enumerate(tqdm(folder.photos, unit="photo", disable=None)):
             truth = load_truth(folder, photo, mapping, vocabulary.is_thing)
             random = np.random.default_rng(number)
             pickle.dump(
                 _values(predictor, folder.load_image(photo), photo.file_name, truth, vocabulary, rows, random), file
             )
             file.flush()
-            print(f"\r{number + 1} of {len(folder.photos)} photos", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
 
 
 def read(path: Path) -> Iterator[PhotoValues]:

@@ -1,6 +1,7 @@
 """Image half, word half and text encoder as ONNX files, compared with torch when they are written."""
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,7 +39,7 @@ _OTHER_DECISIONS = {"mask cells": 1e-3, "best classes": 0.05}
 OPSET = 18
 # Height, width and words; unlike those used for tracing, and with several blocks of words in the last one.
 _CHECKED = (((96, 160), 7), ((192, 128), 23), ((256, 320), 3_000))
-_CHECKED_PHOTOS = ("bear", "bus-street", "kitchen", "loft", "savanna")  # of 192 x 256 pixels, with 50 words
+_CHECKED_PHOTOS = ("bear", "bus-street", "kitchen", "loft", "savanna")  # compared at 192 x 256 pixels, with 50 words
 _CHECKED_WORDS = (["bear"], ["a narrow street in the old town", "grass"])
 FILES = ("image.onnx", "words.onnx", "text.onnx", "tokenizer.json")
 WORD_OUTPUTS = ["masks", "class_logits", "out_of_vocabulary_logits", "first_masks"]
@@ -93,7 +94,9 @@ def _packages() -> Any:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f'The ONNX export needs the package {error.name}: pip install "eovseg[onnx]".') from error
+        raise ConfigError(
+            f'The ONNX export needs the package {error.name}. In the checkout, run pip install -e ".[onnx]".'
+        ) from error
     return onnxruntime
 
 
@@ -113,8 +116,9 @@ def _write(
     """Exports a module; `given` has an example of each input, `sizes` its dynamic dimensions."""
     from onnxscript import optimizer
 
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of operators that it does not fold
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # from torch's exporter, about its own code
+        warnings.simplefilter("ignore")  # warnings of torch's exporter about its own code
         program = torch.export.export(
             half,
             (),

@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> None:
 
     vocabulary = read_words(options.vocabulary) if options.vocabulary else None
     predictor = load(options.variant, options.checkpoint, "cpu")
+    print(f"Writing {options.output} and comparing it with torch takes a minute or two.", flush=True)
     largest = export(predictor.network, options.output)
     for name, difference in largest.items():
         print(f"{name}: differs from torch by at most {difference:.1e} of its range")

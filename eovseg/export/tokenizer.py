@@ -1,4 +1,4 @@
-"""A text encoder's tokenizer as `tokenizer.json`, which the library `tokenizers` reads from several languages."""
+"""A text encoder's tokenizer as `tokenizer.json`, which `tokenizers` loads in several programming languages."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def write_tokenizer(encoder: ClipTextEncoder | MiniLMTextEncoder, path: Path) ->
 
 
 def clip_tokenizer(given: Any) -> Tokenizer:
-    """open_clip's `SimpleTokenizer` as one of the library `tokenizers`; it does not repair wrongly decoded text."""
+    """open_clip's `SimpleTokenizer` for the library `tokenizers`; it does not repair wrongly decoded text."""
     start, end = (given.decoder[number] for number in given.all_special_ids)
     made = Tokenizer(models.BPE(given.encoder, list(given.bpe_ranks), end_of_word_suffix="</w>", unk_token=end))
     quotes = [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"')]

@@ -1,4 +1,4 @@
-"""The decoder without unused outputs and repeated computations.
+"""The decoder without unused outputs or repeated computations.
 
 The sum of F_vs inside a layer's masks, computed for its class embeddings, is reused by the next layer's initial
 attention. If only the last layer's classes are requested, earlier layers skip theirs. Attention weights are computed on

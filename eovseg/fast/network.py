@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eovseg.fast.decoder import FastDecoder
 from eovseg.fast.pooling import uses_float16
+from eovseg.fast.regression import FastMaskRegression
 from eovseg.fast.values import FastLayerOutput, FastLogits, PreparedFeatures, RequestedOutputs
 from eovseg.fast.vas import word_rows
 from eovseg.model.backbones import ClipResNet
@@ -21,7 +22,7 @@ ImageEngine = Callable[[Tensor, tuple[int, int]], PreparedFeatures]  # from norm
 class FastEOVSeg(EOVSeg):
     """`EOVSeg` with fast modules, made by `eovseg.fast.optimise`; it shares the tensors of the original network.
 
-    `image_half` is an image half prepared for inference, with the weights of that time. Without it, or with gradients
+    `image_half` is an image half prepared for inference, with the weights at the time. Without it, or with gradients
     enabled, the image half uses the current weights.
     """
 
@@ -47,6 +48,8 @@ class FastEOVSeg(EOVSeg):
             features.pixel_embeddings = self.vas.embed(features.aggregated)
         if isinstance(self.feature_extractor, ClipResNet) and features.frozen_attention is None:
             features.frozen_attention = self.feature_extractor.attention(features.dense)
+        if self.config.mask_regression and features.regression is None:
+            features.regression = FastMaskRegression.on(features.aggregated)
         return features
 
     def decode(
@@ -97,6 +100,11 @@ class FastEOVSeg(EOVSeg):
     def _pixel_embeddings(self, features: ImageFeatures) -> Tensor | None:
         known = features.pixel_embeddings if isinstance(features, PreparedFeatures) else None
         return self.vas.embed(features.aggregated) if known is None and self.vas is not None else known
+
+    def mask_regression(self, features: ImageFeatures) -> FastMaskRegression:
+        """Like the plain version, but computed only once per photo."""
+        known = features.regression if isinstance(features, PreparedFeatures) else None
+        return known or FastMaskRegression.on(features.aggregated)
 
     def embed_masks(self, features: ImageFeatures, mask_logits: Tensor) -> Tensor:
         """Like the plain version, but reuses CLIP's attention of `prepare` and computes in float32, not float16."""

@@ -21,7 +21,7 @@ from eovseg.fast.halves import ImageHalf, features_of
 from eovseg.fast.values import PreparedFeatures
 from eovseg.model.network import EOVSeg
 
-FORMAT = "2"  # of the cached files; a new number invalidates them
+FORMAT = "2"  # version of the cached files; a new one invalidates them
 TOLERANCE = 1e-3  # RMS error relative to the standard deviation of each output, for float32
 BFLOAT16_SHARE = 2  # tolerance for bfloat16, as a multiple of torch's own error with the image half in bfloat16
 _CHECKED_SIZE = (160, 192)
@@ -44,6 +44,7 @@ class OpenVINOImageHalf:
 
     compiled: Any
     names: list[str]
+    dtype: torch.dtype
 
     def __call__(self, images: Tensor, size: tuple[int, int]) -> PreparedFeatures:
         """Features of `images` (1, 3, H, W) whose first `size` rows and columns are the photo."""
@@ -51,6 +52,8 @@ class OpenVINOImageHalf:
         request = self.compiled.create_infer_request()
         values = request.infer([images.float().contiguous().numpy()], share_inputs=True, share_outputs=True)
         found = [torch.from_numpy(value).permute(0, 3, 1, 2) for value in values.values()]
+        # As torch's image half would leave them, so that the word half need not convert them at each use.
+        found = [one if name == "dense" else one.to(self.dtype) for name, one in zip(self.names, found, strict=True)]
         return features_of(self.names, found, size, (images.shape[-2], images.shape[-1]))
 
 
@@ -73,7 +76,7 @@ def load(network: EOVSeg, cache: Path | None, bfloat16: bool = False) -> OpenVIN
     precision = "bf16" if bfloat16 else "f32"
     options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(model, "CPU", options)
-    made = OpenVINOImageHalf(compiled, half.image_half.names)
+    made = OpenVINOImageHalf(compiled, half.image_half.names, torch.bfloat16 if bfloat16 else torch.float32)
     _check(half, made, bfloat16)
     return made
 
@@ -95,7 +98,7 @@ def _convert(openvino: ModuleType, half: nn.Module) -> Any:
     import torchvision.ops  # noqa: F401 (its import must not be traced)
 
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # from the tracer, about branches on sizes; `_check` uses another size
+        warnings.simplefilter("ignore")  # warnings of the tracer about branches on sizes; `_check` uses another size
         model = openvino.convert_model(half, example_input=torch.zeros(1, 3, 96, 128))
     model.reshape([1, 3, -1, -1])
     return model
@@ -132,7 +135,7 @@ def _weights(network: EOVSeg) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _check(half: _ChannelsLast, made: OpenVINOImageHalf, bfloat16: bool) -> None:
-    """Compares with torch's float32 on a noise image of another size than that used for the conversion."""
+    """Compares with torch's float32 on a noise image of a different size from the one used for the conversion."""
     images = torch.randn(1, 3, *_CHECKED_SIZE, generator=torch.Generator().manual_seed(0))
     features = made(images, _CHECKED_SIZE)
     given = (features.aggregated, features.dense, features.spatial, features.pixel_embeddings)

@@ -1,4 +1,4 @@
-"""CLIP's text encoder without padding and repeated prefixes, with the same embeddings."""
+"""CLIP's text encoder without padding or repeated prefixes, with the same embeddings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

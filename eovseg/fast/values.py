@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from eovseg.fast.regression import FastMaskRegression
 from eovseg.model.backbones import FrozenAttention
 from eovseg.model.values import ImageFeatures, LayerOutput, Logits
 
@@ -14,6 +15,7 @@ class PreparedFeatures(ImageFeatures):
 
     pixel_embeddings: Tensor | None = None  # E of VAS (B, D, h, w)
     frozen_attention: FrozenAttention | None = None  # M and S only
+    regression: FastMaskRegression | None = None  # XS only
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """COCO's two documents: instances (polygons, or run lengths for segments with holes) and panoptic (with PNGs).
 
 Categories are numbered from 1, as in COCO and as CVAT requires. Every segment is an annotation, including stuff, which
-`isthing` of the category identifies. Annotations contain the segment's score, which COCO's readers ignore.
+is marked by its category's `isthing`. Annotations contain the segment's score, which COCO's readers ignore.
 """
 
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eovseg.segmented import SegmentedPhoto
     from eovseg.vocabulary import Vocabulary
 
-INSTANCES, PANOPTIC = "-coco-instances.json", "-coco-panoptic.json"  # ends of the file names
+INSTANCES, PANOPTIC = "-coco-instances.json", "-coco-panoptic.json"  # endings of the file names
 
 
 def header(vocabulary: "Vocabulary") -> dict[str, Any]:

@@ -25,7 +25,7 @@ _LOCAL = "/data/local-files/?d="
 
 
 def tasks(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:
-    """A list of one task for Label Studio's import; the photo's URL is one of Label Studio's local storage."""
+    """A list of one task for Label Studio's import; the photo's URL points to Label Studio's local storage."""
     address = _LOCAL + quote(photo.name, errors="replace")
     task = {"data": {DATA_KEY: address}, "predictions": [prediction(result)]}
     return json_bytes([task])

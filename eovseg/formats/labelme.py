@@ -14,7 +14,7 @@ from eovseg.formats.polygons import centre_polygons
 if TYPE_CHECKING:
     from eovseg.segmented import SegmentedPhoto
 
-_VERSION = "5.5.0"  # of the file format; later releases can read it
+_VERSION = "5.5.0"  # version of the file format; later releases can read it
 
 
 def document(result: "SegmentedPhoto", photo: PhotoFile, path: Path) -> bytes:

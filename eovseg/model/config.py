@@ -74,7 +74,7 @@ class ModelConfig:
     # function of the position, which can separate two similar objects.
     mask_bias: MaskBias = "none"
     mask_regression: bool = False  # masks are averaged with their fit on F_agg, see `MaskRegression`
-    class_dropout: float = 0.0  # training only: share of E_I + kernels dropped before the class embedding
+    class_dropout: float = 0.0  # training only: dropout rate of E_I + kernels before the class embedding
     attention_positions: bool = False  # CA adds a sine position encoding to its input, like Mask2Former
     attention_stride: int = 1  # CA reads F_vs average-pooled by this factor
     # XS: what the joint space pools inside a mask: the encoder's last map, or also those at strides 4, 8 and 16.
@@ -92,6 +92,7 @@ class ModelConfig:
     composition: Composition = "released"  # rule that makes segments, see `eovseg.composition.panoptic`
     mask_threshold: float = 0.5  # best-first only: mask probability above which a cell belongs to the kernel
     pixel_threshold: float = 0.5  # best-first only: minimum mask probability of a labelled pixel
+    large_score_factor: float = 1.0  # best-first only: multiplies the score threshold of large masks
     semantic_word_weight: float = 0.0  # semantic task: weight of VAS's word softmax, averaged with the kernels' scores
     edges: bool = False  # align masks with the photo's edges, see `composition/edges.py`
     # Slope and bias that calibrate a panoptic segment's score to the probability that it is correct, see `shown_score`;
@@ -105,7 +106,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_words(self)
-        for name in (*SHARES, "semantic_word_weight", "class_dropout"):
+        for name in (*SHARES, "large_score_factor", "semantic_word_weight", "class_dropout"):
             if name != "void_threshold" or self.void_threshold is not None:
                 checked_fraction(name, getattr(self, name))
         if self.calibration is not None:

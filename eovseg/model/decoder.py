@@ -66,7 +66,7 @@ class CrossAttentionInteraction(nn.Module):
         return self.norm(kernels + self.attend(kernels, pixels, outside))
 
     def attend(self, kernels: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
-        """Attention to the pixels not `outside`: (B, Q, C), (B, hw, C), (B, Q, hw) bool -> (B, Q, C)."""
+        """Attention to the pixels that are not `outside`: (B, Q, C), (B, hw, C), (B, Q, hw) bool -> (B, Q, C)."""
         hidden = outside.repeat_interleave(self.attention.num_heads, dim=0)  # (B * heads, Q, hw)
         attended, _ = self.attention(kernels, pixels, pixels, attn_mask=hidden, need_weights=False)
         return attended

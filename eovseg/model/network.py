@@ -77,7 +77,7 @@ class EOVSeg(PartlyTrained):
         """Initialisation for short training runs, different from the released one."""
         if self.vas is not None:
             # As released, all words start equally similar and F_vs = F_agg / words, which takes thousands of steps to
-            # change. With these values, words differ and pixels pass from the first step.
+            # change. With these values, words differ and pixels are not suppressed, from the first step on.
             nn.init.normal_(self.vas.guide.weight, std=2.5)
             nn.init.ones_(self.vas.offset if self.config.vas_offset else self.vas.scale)
         # Xavier gives F_agg a standard deviation of 10, which saturates the initial masks; this reduces it to about 1.
@@ -168,8 +168,12 @@ class EOVSeg(PartlyTrained):
         spatial = features.spatial
         if self.early_fusion is not None and spatial is not None:
             selected, spatial = self.early_fusion(selected, spatial), None
-        regression = MaskRegression(features.aggregated) if self.config.mask_regression else None
+        regression = self.mask_regression(features) if self.config.mask_regression else None
         return Scene(selected, features.levels, spatial, text, class_index, classes, regression)
+
+    def mask_regression(self, features: ImageFeatures) -> MaskRegression:
+        """The regression that improves this photo's masks."""
+        return MaskRegression.on(features.aggregated)
 
     @torch.no_grad()
     def out_of_vocabulary_logits(

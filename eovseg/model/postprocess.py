@@ -63,9 +63,12 @@ def panoptic(
 
 
 def kept_kernels(
-    class_log_probabilities: Tensor, score_threshold: float, void_threshold: float | None
+    class_log_probabilities: Tensor, score_threshold: float | Tensor, void_threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score and class of every kernel, and whether it is kept: (Q, K+1) -> three (Q,)."""
+    """Best score and class of every kernel, and whether it is kept: (Q, K+1) -> three (Q,).
+
+    `score_threshold` may be (Q,), one for each kernel.
+    """
     probabilities = class_log_probabilities.softmax(-1)
     if void_threshold is None:
         scores, labels = probabilities.max(-1)

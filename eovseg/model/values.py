@@ -66,7 +66,7 @@ class Scene:
     text: Tensor  # T (N + 1, D), void row last
     class_index: Tensor  # (N + 1,), class of each row
     classes: int  # K + 1
-    regression: MaskRegression | None = None  # of F_agg, if configured
+    regression: MaskRegression | None = None  # on F_agg, if configured
 
 
 @dataclass

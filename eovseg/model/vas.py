@@ -1,4 +1,4 @@
-"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): weights each pixel by how well it matches its best word.
+"""Vocabulary-Aware Selection (paper Eq. 3 and 4, Alg. 1): weights each pixel by how clearly one word, or void, wins.
 
 Per head, A = softmax over words of <E, G> / sqrt(D / heads), with E from the image and G from the words, void included.
 The weight of a pixel, scale * max over words of A + offset, multiplies the head's share of the channels of F_agg.

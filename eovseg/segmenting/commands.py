@@ -48,11 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("many photos")
     many.add_argument("-r", "--recursive", action="store_true", help="include subfolders")
     many.add_argument("--write", action="extend", type=_kinds, metavar="FILE", help=WRITE_HELP)
-    subject = "the word that spotlight, blurred and grey keep in front, repeatable (default: all things)"
+    subject = "word that spotlight, blurred and grey keep in front; repeat for several (default: all things)"
     many.add_argument("--subject", action="append", default=[], metavar="WORD", help=subject)
     many.add_argument("--redo", action="store_true", help="segment photos again that are already finished")
-    many.add_argument("--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="part I of N, e.g. 2/4")
-    many.add_argument("--workers", type=_count, default=2, metavar="N", help="decoding threads (default: 2)")
+    many.add_argument(
+        "--shard", type=Shard.parse, default=Shard(), metavar="I/N", help="segment only part I of N, e.g. 2/4"
+    )
+    many.add_argument("--workers", type=_count, default=2, metavar="N", help="threads that decode photos (default: 2)")
     parser.set_defaults(run=run)
 
 
@@ -95,16 +97,12 @@ class Job:
 
     def digest(self, options: argparse.Namespace, files: tuple[str, ...]) -> str:
         """Digest of everything that affects the output; a resumed run skips only results with the same digest."""
-        from eovseg.checkpoints import default_checkpoint, file_digest
-
-        variant = self.predictor.config.variant
-        path = options.checkpoint or default_checkpoint(variant)
         parts: dict[str, Any] = {
             "vocabulary": self.vocabulary.to_text(),
             "background": self.background.to_text() if self.background else None,
             "settings": {"task": self.settings.task, **self.settings.given()},
-            "variant": variant,
-            "weights": file_digest(Path(path)) if path else None,
+            "variant": self.predictor.config.variant,
+            "weights": self.predictor.weights,
             "dtype": options.dtype,
             "backend": options.backend,
             "files": sorted(files),
@@ -127,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
     vocabulary, background = chosen_words(options, tell=not shard.rank)
     if unknown := [word for word in options.subject if word not in vocabulary.labels]:
         known = ", ".join(vocabulary.labels[:12]) + (", …" if len(vocabulary) > 12 else "")
-        raise ConfigError(f'--subject "{unknown[0]}" is not among the words; choose of {known}.')
+        raise ConfigError(f'--subject "{unknown[0]}" is not among the words; choose from {known}.')
 
     def tell(note: str) -> None:
         if not shard.rank:

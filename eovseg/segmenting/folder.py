@@ -22,6 +22,7 @@ from eovseg.segmenting.photos import Photo
 from eovseg.segmenting.prefetch import prefetch
 
 _WAITING = 2  # decoded photos in addition to the current one
+_SHOWN = 5  # names printed for each photo
 
 
 @dataclass
@@ -110,6 +111,16 @@ def _sentence(photo: Photo, error: Exception) -> str:
     return f'"{name}" could not be segmented ({reason}){kept}; the other photos are not affected.'
 
 
+def _found(result: Result) -> str:
+    """The number of segments with the names and shares of the largest, "2 segments (bear: 74 %, grass: 21 %)"."""
+    rows = sorted(zip(result.names, result.segments, strict=True), key=lambda row: -row[1].area)
+    shares = [(name, 100 * segment.area / result.segment_map.size) for name, segment in rows[:_SHOWN]]
+    shown = [f"{name}: {share:.0f} %" if share >= 1 else f"{name}: < 1 %" for name, share in shares]
+    more = ["…"] if len(rows) > _SHOWN else []
+    count = "1 segment" if len(rows) == 1 else f"{len(rows)} segments"
+    return f"{count} ({', '.join(shown + more)})" if rows else count
+
+
 def _write(photo: Photo, result: Result, destination: Destination, index: Index | None) -> None:
     files: list[Path] = []
     if destination.output is not None:
@@ -122,7 +133,6 @@ def _write(photo: Photo, result: Result, destination: Destination, index: Index 
         line: dict[str, Any] = {**result.to_json(), "photo": photo.path, "files": [str(path) for path in files]}
         print(json.dumps(line), flush=True)
     elif files:
-        found = "1 segment" if len(result.segments) == 1 else f"{len(result.segments)} segments"
         more = {1: "", 2: " and 1 more file"}.get(len(files), f" and {len(files) - 1} more files")
-        tqdm.write(f"{photo.path}: {found}, written to {files[0]}{more}")
+        tqdm.write(f"{photo.path}: {_found(result)}, written to {files[0]}{more}")
         sys.stdout.flush()

@@ -23,8 +23,8 @@ class Index:
     """Appends to the index of one process, and reads all indexes of the folder to find finished photos.
 
     A line contains `photo`, its `bytes` and `modified` (ns), `settings` (a digest of words and options) and either
-    `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. The last line of a photo is valid.
-    `kinds`: the file kinds that must exist for a photo to count as finished.
+    `files`, `width`, `height`, `unlabelled_fraction` and `segments`, or `error`. If a photo has several lines, the last
+    one counts. `kinds`: the file kinds that must exist for a photo to count as finished.
     """
 
     def __init__(self, folder: Path, name: str, settings: str, kinds: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ class Shard:
 
     number: int = 0
     count: int = 1
-    rank: int = 0  # of this process in its launcher
+    rank: int = 0  # of this process among those of its launcher
 
     @classmethod
     def parse(cls, text: str) -> "Shard":

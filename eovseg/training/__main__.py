@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluate during training on FOLDER, of the same format; without FOLDER, on the val split of the data, or "
         "on a fifth of the photos (evaluate --split validation), which is then excluded from training",
     )
-    data.add_argument("--evaluate-every", type=int, metavar="STEPS")
+    data.add_argument("--evaluate-every", type=int, metavar="STEPS", help="interval of evaluations (with --validate)")
     data.add_argument("--pictures-every", type=int, metavar="STEPS", help="interval of example pictures")
     views = parser.add_argument_group("views of a photo")
     views.add_argument("--crop", type=int, help="size of the training crop in pixels")
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--batch", type=int, help="batch size, in total over all processes")
     steps.add_argument("--accumulate", type=int, help="batches accumulated per step")
     steps.add_argument("--lr", type=float, dest="learning_rate", help="peak learning rate")
-    steps.add_argument("--schedule", choices=("step", "cosine", "constant"))
+    steps.add_argument("--schedule", choices=("step", "cosine", "constant"), help="schedule of the learning rate")
     steps.add_argument("--decay", type=int, help="number of final steps with falling rate in a constant schedule")
     steps.add_argument("--warmup", type=int, help="number of warm-up steps")
     steps.add_argument("--clip", type=float, help="maximum gradient norm")
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=get_args(Precision), type=lambda text: OLD_PRECISIONS.get(text, text),
         help="bfloat16 is only used where the processor has it; float16 needs CUDA",
     )  # fmt: skip
-    steps.add_argument("--seed", type=int)
+    steps.add_argument("--seed", type=int, help="seed of all random numbers")
     method = parser.add_argument_group("ablations and training aids")
     method.add_argument("--vas", action=argparse.BooleanOptionalAction, help="enable or disable VAS (Table 4)")
     method.add_argument("--fusion", choices=get_args(Fusion), help="fusion of the spatial embeddings (Table 4)")
@@ -81,12 +81,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     even = "normalise F_agg per channel at the start, with the statistics of N batches"
     course.add_argument("--even-features", type=int, metavar="N", help=even)
     course.add_argument("--hold", nargs="+", metavar="NAME", help="parts to freeze: aggregator, vas, …")
-    course.add_argument("--resume", action="store_true", help="resume from the latest checkpoint in --output, if any")
+    course.add_argument(
+        "--resume",
+        action="store_true",
+        help="resume from the latest checkpoint in --output, if any, with the settings of its recipe.json where no "
+        "option gives others; repeat --validate, --also and --start",
+    )
     course.add_argument("--minutes", type=float, help="time limit; does not change the schedule of --steps")
-    course.add_argument("--checkpoint-every", type=int, metavar="STEPS")
+    course.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="interval of checkpoints")
     course.add_argument("--threads", type=int, help="CPU threads")
     course.add_argument("--workers", type=int, default=1, help="processes that load data (default: 1)")
-    course.add_argument("--device", help="cpu, cuda, … (default: cuda if available)")
+    course.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
     parser.set_defaults(run=run)
 
 

@@ -55,7 +55,10 @@ def load(path: Path) -> dict[str, Any]:
             f"The file {path.name} is damaged or not a training checkpoint ({type(error).__name__})."
         ) from error
     if not isinstance(state, dict) or not state.keys() >= TRAINING_KEYS:
-        raise CheckpointError(f"{path.name} is not a training checkpoint: it lacks model, optimizer, step or rng.")
+        raise CheckpointError(
+            f"{path.name} is not a training checkpoint: it lacks model, optimizer, step or rng. Give the --output "
+            "folder of a run or one of its checkpoint_*.pt; a weight file needs no export."
+        )
     for weights in (state["model"], state.get("ema")):
         if weights is not None and not names_tensors(weights):
             raise CheckpointError(f"{path.name} is not a training checkpoint: its weights are not tensors.")

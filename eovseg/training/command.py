@@ -16,6 +16,7 @@ from eovseg.data.augment import Augmentation
 from eovseg.data.batches import TrainingBatches, batch_stream
 from eovseg.errors import ConfigError, DataError
 from eovseg.evaluation.categories import SHOWN_CATEGORIES, classes_of_folder
+from eovseg.loading import chosen_device
 from eovseg.model.network import EOVSeg
 from eovseg.training import checkpointing
 from eovseg.training.config import TrainConfig, differences, recipe, setting
@@ -36,11 +37,15 @@ _PLAIN = (
 
 
 def settings(arguments: argparse.Namespace) -> TrainConfig:
-    """The recipe given by the options; raises `ConfigError` for invalid values."""
+    """The recipe given by the options and, if a run is resumed, its own; raises `ConfigError` for invalid values."""
     given = {name: value for name, value in vars(arguments).items() if value is not None}
-    chosen = _recipe(given.get("variant"), given.get("config"))
+    variant, config = given.get("variant"), given.get("config")
+    resumed = given.get("resume") and config is None and checkpointing.checkpoints(arguments.output)
+    before = _recipe_of_run(arguments.output) if resumed else None
+    chosen = before if before and variant in (None, before.variant) else _recipe(variant, config)
     changes: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
-    changes["model"] = (*chosen.model, *given.get("set", ()))
+    added = given.get("set", ())
+    changes["model"] = (*(one for one in chosen.model if one not in added), *added)
     loss, views = chosen.loss, chosen.views
     aids = {
         "pilots": "pilots", "pilot_weight": "pilot_weight", "dense": "dense_weight", "instance": "instance_weight",
@@ -61,9 +66,19 @@ def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
         chosen = TrainConfig.from_json(config.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {config} cannot be read ({error}).") from error
+    except ConfigError as error:
+        raise ConfigError(f"{config}: {error}") from error
     if variant not in (None, chosen.variant):
         raise ConfigError(f"The recipe {config} is for variant {chosen.variant!r}, not {variant!r}; omit --variant.")
     return chosen
+
+
+def _recipe_of_run(output: Path) -> TrainConfig | None:
+    """The recipe in the folder of a run, or None if it is missing or damaged; checkpoints do not need it."""
+    try:
+        return TrainConfig.from_json((output / RECIPE_FILE).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, ConfigError):
+        return None
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -75,6 +90,7 @@ def train(arguments: argparse.Namespace) -> None:
         if (value := getattr(arguments, name)) is not None and value < least:
             raise ConfigError(f"--{name} is {value}; give an integer of at least {least}.")
     distributed.start(arguments.device)
+    device = chosen_device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     chosen = settings(arguments)
@@ -110,7 +126,7 @@ def train(arguments: argparse.Namespace) -> None:
         chosen,
         arguments.output,
         evaluate=validation(data.validation, predictors) if data.validation else None,
-        device=arguments.device,
+        device=device,
         monitor=Monitor(arguments.output, _photos(batches, data), vocabulary, predictors),
     )
     resumed = arguments.resume and trainer.resume()
@@ -134,6 +150,8 @@ def check_output(arguments: argparse.Namespace, chosen: TrainConfig) -> str:
     Raises `ConfigError` for the folder of another variant, and for one with checkpoints without --resume.
     """
     output, found = arguments.output, checkpointing.checkpoints(arguments.output)
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file; give a folder, which need not exist yet.")
     if found and not arguments.resume:
         raise ConfigError(
             f"{output} already has checkpoints up to step {checkpointing.step_of(found[-1])}. Add --resume to "
@@ -144,22 +162,20 @@ def check_output(arguments: argparse.Namespace, chosen: TrainConfig) -> str:
         weights = weights if arguments.start else "untrained weights (only the encoders are pretrained)"
         first = f"{output} has no checkpoint yet, so the run starts from step 0 with {weights}."
         return first if arguments.resume else ""
-    file = output / RECIPE_FILE
-    try:
-        before = TrainConfig.from_json(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, ConfigError):
-        return ""  # checkpoints do not need it
+    before = _recipe_of_run(output)
+    if before is None:
+        return ""
     if before.variant != chosen.variant:
         raise ConfigError(
             f"{output} has a run of variant {before.variant!r}, not {chosen.variant!r}. Choose another --output, or "
             f"resume with --variant {before.variant}."
         )
     changes = differences(*(json.loads(one.to_json()) for one in (before, replace(chosen, words=()))))
-    return f"These settings differ from {file}: {changes}." if changes else ""
+    return f"These settings differ from {output / RECIPE_FILE}: {changes}." if changes else ""
 
 
 def _ending(output: Path, chosen: TrainConfig) -> str:
-    """Names the last checkpoint of a run and the command that makes a weight file of it."""
+    """Names the last checkpoint of a run and the command that converts it to a weight file."""
     last = checkpointing.checkpoints(output)[-1]
     command = shlex.join(["eovseg", "export", str(output), f"{output.resolve().name}.safetensors"])
     return (
@@ -186,7 +202,7 @@ def check_targets(batches: TrainingBatches) -> None:
 
 
 def check_vocabulary(batches: TrainingBatches) -> str:
-    """A sentence with the words of the base vocabulary that are no classes of the data, or "".
+    """A sentence with the words of the base vocabulary that are not classes of the data, or "".
 
     Raises `DataError` if no word is.
     """
@@ -222,4 +238,5 @@ def _summary(network: EOVSeg, batches: TrainingBatches, trainer: Trainer, resume
     return (
         f"{network.config.variant}: {count / 1e6:.2f} M trained parameters on {trainer.device}, photos: {photos}, "
         + (f"resumed at step {trainer.step}" if resumed else "from step 0")
+        + f"; log: {trainer.output / 'log.jsonl'}"
     )

@@ -92,6 +92,8 @@ class TrainConfig:
                 value = getattr(settings, entry.name)
                 if isinstance(value, int | float) and not value >= 0:
                     raise ConfigError(f"{entry.name} is {value}; give a number of at least 0.")
+        if self.crop < 32:
+            raise ConfigError(f"crop is {self.crop}; give at least 32 pixels.")
         if self.short_side is not None and self.short_side < 32:
             raise ConfigError(f"short_side is {self.short_side}; give at least 32 pixels.")
         check_words(self)

@@ -18,9 +18,9 @@ from eovseg.training.losses import TargetLike
 def instance_loss(
     features: Tensor, targets: Sequence[TargetLike], config: LossConfig, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Mean over photos of the mean over their segments, a scalar; photos with less than two candidates count as 0.
+    """Mean over photos of the mean over their segments, a scalar; photos with fewer than two candidates count as 0.
 
-    features (B, C, h, w) at stride 4; one generator per photo, on their device. Every segment contributes
+    features (B, C, h, w) at stride 4; one generator per photo, on the same device. Every segment contributes
     `config.instance_pixels` random cells; the same number of valid cells outside all segments are additional negative
     candidates.
     """

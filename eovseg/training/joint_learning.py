@@ -32,7 +32,7 @@ from eovseg.training.joint_features import PhotoFeatures, Regions, labelled_regi
 from eovseg.training.joint_space import JointSpaceConfig
 from eovseg.vocabulary import Vocabulary
 
-SHORT_SIDES = (384,)  # of the fixed views, pixels
+SHORT_SIDES = (384,)  # short sides of the fixed views, pixels
 RANDOM_VIEWS = 2
 UNLABELLED_VIEWS, UNLABELLED_BOXES = 1, 12
 SMALLEST_AREA = 0.0008  # fraction of a view; features of smaller regions are dominated by their surroundings

@@ -18,7 +18,7 @@ from eovseg.vocabulary import Vocabulary
 Scores = dict[str, float | int]
 Encode = Callable[[Sequence[str]], Tensor]
 THINGS = 80  # the first classes of COCO panoptic
-LARGE = 0.02  # minimum fraction of the photo covered by a large object; 96² pixels of COCO's 640 × 480 are 0.03
+LARGE = 0.02  # minimum fraction of the photo covered by a large object; 96² of 640 × 480 pixels (COCO) are 0.03
 
 
 @dataclass(frozen=True)

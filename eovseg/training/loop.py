@@ -131,7 +131,8 @@ class Trainer:
         own = checkpointing.model_config(path, state).to_dict()
         if changes := differences(own, self.network.config.to_dict()):
             raise CheckpointError(
-                f"{path.name} belongs to another network: {changes}. Use its settings or another --output."
+                f"{path.name} belongs to another network: {changes}. Use its settings, with the same --start if it "
+                "had one, or another --output."
             )
         self.network.load_trained_state_dict(state["model"])
         try:
@@ -347,9 +348,14 @@ class Trainer:
             checkpointing.restore_random_state(state)
 
     def _evaluate(self, log: Any) -> None:
-        """Logs the evaluation of the averaged weights, if the run has validation photos."""
-        if self.evaluate is not None:
-            self._write(log, {"step": self.step, "evaluation": self._with_average(self.evaluate)})
+        """Logs the evaluation of the averaged weights and prints its main figures, if there are validation photos."""
+        if self.evaluate is None:
+            return
+        figures = self._with_average(self.evaluate)
+        self._write(log, {"step": self.step, "evaluation": figures})
+        if distributed.is_main():
+            main = ", ".join(f"{name} {figures[name]:.1f}" for name in ("PQ", "mIoU", "AP") if name in figures)
+            tqdm.write(f"Validation after step {self.step}: {main or 'no figure is defined'}")
 
     def _log(self, log: Any, window: dict[str, float]) -> None:
         """Logs the means over the good steps of the window."""

@@ -25,7 +25,7 @@ from eovseg.model.config import IMAGENET_MEAN, IMAGENET_STD
 SIDE = 1024  # longer side of the encoder's input in pixels
 LEAST_QUALITY = 0.75  # minimum IoU that Segment Anything predicts for its own mask
 SAME_REGION = 0.6  # minimum IoU of a stuff segment with the mask that replaces its outline
-SAME_OBJECT = 0.7  # of two masks with a higher IoU, the one with the lower score is dropped
+SAME_OBJECT = 0.7  # if two masks have a higher IoU, the one with the lower score is dropped
 SMALLEST_OBJECT = 40  # pixels
 SMALLEST_REGION = 200  # pixels
 POINTS = 3  # inside a stuff segment
@@ -72,7 +72,7 @@ class SegmentAnything:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ConfigError('Segment Anything needs the package onnxruntime: pip install "eovseg[onnx]".') from error
+            raise ConfigError("Segment Anything needs the package onnxruntime: pip install onnxruntime.") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:

@@ -5,7 +5,7 @@ Each photo and its mirror image are segmented; pixels on which the results agree
 `eovseg train --also FOLDER`. With `--complete`, PHOTOS is such a folder with labels of some classes only: they are
 kept, and pixels without a label get classes that the folder does not label.
 
-With `--outlines`, Segment Anything draws the outlines, and `--boxes` adds the objects of a detector (`outlines.py`).
+With `--outlines`, Segment Anything draws the outlines, and `--boxes` adds objects from a detector (`outlines.py`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from eovseg.data.label_files import read_photo
 from eovseg.data.labelled_folder import Photo
 from eovseg.data.panoptic_folder import PanopticFolder, write_segment_ids
 from eovseg.errors import ConfigError, DataError, run_command
-from eovseg.vocabulary import TRAINING_PRESET
+from eovseg.presets import TRAINING_PRESET
 
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor

@@ -19,10 +19,10 @@ def starting_network(
 ) -> EOVSeg:
     """A network of `variant` with pretrained encoders and `changes` to its configuration.
 
-    `start` is an official `.pth`, a file of `eovseg convert` or `eovseg export`, or a training checkpoint, whose
-    configuration is used instead of the variant's. With `parts` (aggregator, vas.guide, …), the configuration is the
-    variant's, and only these parts are loaded from the file. Raises `CheckpointError` for other files, other variants
-    and incompatible changes.
+    `start` is an official `.pth`, a file written by `eovseg convert` or `eovseg export`, or a training checkpoint,
+    whose configuration is used instead of the variant's. With `parts` (aggregator, vas.guide, …), the configuration is
+    the variant's, and only these parts are loaded from the file. Raises `CheckpointError` for other files, other
+    variants and incompatible changes.
     """
     if start is None:
         return EOVSeg(variant_config(variant).with_changes(**changes), pretrained=True)
@@ -82,8 +82,9 @@ def _load_parts(network: EOVSeg, checkpoint: Checkpoint, parts: Sequence[str], n
     own = network.trained_state_dict()
     starts = [f"{part}." for part in parts]
     chosen = {k: v for k, v in checkpoint.tensors.items() if k in own and any(map(f"{k}.".startswith, starts))}
+    known = ", ".join(dict.fromkeys(key.partition(".")[0] for key in own if key in checkpoint.tensors))
     if missing := [part for part in parts if not any(f"{k}.".startswith(f"{part}.") for k in chosen)]:
-        raise CheckpointError(f"{name} has no weights of {', '.join(missing)} for this network.")
+        raise CheckpointError(f"{name} has no weights of {', '.join(missing)} for this network; choose from {known}.")
     for key, value in chosen.items():
         if value.shape != own[key].shape:
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""`python -m eovseg.training.word_odds WEIGHTS DATA --output FILE`: makes VAS's word similarity a log-odds.
+"""`python -m eovseg.training.word_odds WEIGHTS DATA --output FILE`: turns VAS's word similarity into log-odds.
 
 VAS's softmax over words does not change if all similarities of a pixel change by the same amount <E, b>, where b is the
 bias of its word projection. So b has no effect on the segmentation, no training determines it, and the zero of the maps
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eovseg.predictor import Predictor
     from eovseg.vocabulary import Vocabulary
 
-PIXELS = 300  # of each photo
+PIXELS = 300  # pixels drawn from each photo
 _RAREST = 20  # a class with fewer pixels has less weight than the others
 _PENALTY = 1e-3  # of b squared
 _STEPS = 60  # of L-BFGS
@@ -114,7 +114,8 @@ def _run(options: argparse.Namespace) -> None:
     from eovseg.data.sources import xs_sources
     from eovseg.data.split import photo_identity
     from eovseg.evaluation.evaluate import Evaluator
-    from eovseg.vocabulary import TRAINING_PRESET, Vocabulary
+    from eovseg.presets import TRAINING_PRESET
+    from eovseg.vocabulary import Vocabulary
 
     checkpoint = read_checkpoint(options.weights)
     predictor, vocabulary = eovseg.load(checkpoint=options.weights), Vocabulary.preset(TRAINING_PRESET)
@@ -144,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eovseg.training.word_odds", description=__doc__)
-    parser.add_argument("weights", type=Path, help="weight file of `eovseg export`")
+    parser.add_argument("weights", type=Path, help="weight file written by `eovseg export`")
     parser.add_argument("data", type=Path, help="folder of XS's sources; the fully labelled photos are used")
     parser.add_argument("--output", type=Path, required=True, help=".safetensors file to write")
     return run_command(parser, _run, arguments)

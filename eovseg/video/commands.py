@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--opacity", type=float, default=0.5, metavar="0..1", help="opacity of the colours (default: 0.5)"
     )
     part.add_argument("--no-labels", action="store_true", help="do not draw names")
-    memory = f"segmented frames that a thing may be missing and keep its track (default: {TRACK_MEMORY})"
+    memory = f"number of segmented frames that a thing may miss without losing its track (default: {TRACK_MEMORY})"
     part.add_argument("--memory", type=int, default=TRACK_MEMORY, metavar="N", help=memory)
     part.add_argument("--tracks", type=Path, metavar="FILE", help="write one JSON line per segmented frame")
     parser.set_defaults(run=run)

@@ -98,8 +98,8 @@ class FrameSegmenter:
                 f"every={every} is not allowed; give 1 to segment all frames, 2 for every second frame, ..."
             )
         self._predictor = predictor
-        self._vocabulary = Vocabulary.coerce(vocabulary)
-        self._background = None if background is None else Vocabulary.coerce(background)
+        self._vocabulary = Vocabulary.coerce(vocabulary, apart_from=background)
+        self._background = None if background is None else Vocabulary.coerce(background, apart_from=self._vocabulary)
         self._every = every
         self._settings = settings
         self._tracker = Tracker(memory)

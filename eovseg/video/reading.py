@@ -49,7 +49,7 @@ class SoundPacket:
 class VideoReader:
     """An open video file, to be used in `with`; `read` may be called once.
 
-    `start` and `end` select a part in seconds. `untrusted`: accept only files that contain their pictures themselves;
+    `start` and `end` select a part in seconds. `untrusted`: accept only files that contain the pictures themselves;
     a playlist could refer to any video on this machine. Raises `VideoError` if the file is not a video, and
     `ConfigError` for invalid times.
     """
@@ -100,8 +100,8 @@ class VideoReader:
         return max(round(seconds * self.rate), 1) if 0 < seconds < float("inf") else None
 
     def read(self, sound: bool = False) -> Generator[Picture | SoundPacket, None, None]:
-        """Yields the pictures from `start` to before `end`, in order, interleaved with the packets of the first sound
-        track if `sound`.
+        """Yields the pictures from `start` up to `end` (exclusive) in order, interleaved with the packets of the first
+        sound track if `sound`.
 
         Undecodable packets are counted in `damaged` and skipped; a truncated file just ends early. Raises `VideoError`
         if there are no pictures.

@@ -151,7 +151,7 @@ class _Track:
 class Tracker:
     """Tracks the segments of a video; call `update` with the result of each frame in order.
 
-    `memory`: number of frames that a thing may be missing and keep its track. Stuff always keeps its track.
+    `memory`: for how many frames a thing may be missing without losing its track. Stuff always keeps its track.
     Raises `ConfigError` if it is negative.
     """
 

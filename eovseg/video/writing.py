@@ -15,8 +15,8 @@ from eovseg.video.package import file_address, require_av
 from eovseg.video.reading import Picture, SoundPacket
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
-_ENCODERS = ("libx264", "libopenh264", "h264")  # of FFmpeg, in order of preference
-_QUALITY = {"crf": "20", "preset": "veryfast"}  # of libx264: no visible loss, and fast
+_ENCODERS = ("libx264", "libopenh264", "h264")  # FFmpeg's encoders, in order of preference
+_QUALITY = {"crf": "20", "preset": "veryfast"}  # options of libx264: no visible loss, and fast
 _BT709 = 1  # FFmpeg's code for the BT.709 matrix, primaries and transfer function
 _STUDIO_RANGE = 1
 

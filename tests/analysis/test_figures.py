@@ -28,12 +28,6 @@ def test_computing_modules_load_no_plots() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_importing_the_package_loads_nothing() -> None:
-    code = "import sys, analysis; print(*sorted({'torch', 'sklearn', 'matplotlib', 'plotly'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
-
-
 def test_paper_and_own_numbers_are_distinguished() -> None:
     found = texts(draw.comparison_figure(["XS", "S"], [9.9, 75.0], [float("nan"), 71.0], "parameters in millions"))
     assert {"here", "the paper's", "parameters in millions", "71"} <= set(found) and "nan" not in found

@@ -2,14 +2,15 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.layout import build, launch_options
 from app.page import Page
 from app.server import served
 from tests.app.fake_predictor import FakePredictor
@@ -39,31 +40,45 @@ def photo_file(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """URL of a server of the page with the fake predictor, on a free port."""
-    demo = build(Page(FakePredictor()))
-    demo.queue(max_size=8).launch(
-        server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, **launch_options()
-    )
-    yield demo.local_url
-    demo.close()
-
-
-@pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    """A visit; fails if the browser console has an error at the end."""
-    visit = Visit(browser, address)
-    yield visit
-    visit.context.close()
-    assert visit.complaints == []
+@contextmanager
+def serving(page: Page | None = None, **options: Any) -> Iterator[gr.Blocks]:
+    """Serves a page on a free port, by default one with the fake predictor."""
+    page = page or Page(FakePredictor())
+    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True, **options) as demo:
+        yield demo
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, Page]]:
     page = Page(FakePredictor())
-    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+    with serving(page) as demo:
         yield demo.local_url, page
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[str, Page]) -> str:
+    """URL of a server of the page with the fake predictor."""
+    return server[0]
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """Opens the page, or another address, for a new visitor; fails if a browser console has an error at the end."""
+    visits: list[Visit] = []
+
+    def opened(where: str = address, **options: Any) -> Visit:
+        visits.append(Visit(browser, where, **options))
+        return visits[-1]
+
+    yield opened
+    for visit in visits:
+        visit.context.close()
+    assert [visit.complaints for visit in visits] == [[]] * len(visits)
+
+
+@pytest.fixture
+def visit(open_page: Callable[..., Visit]) -> Visit:
+    return open_page()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Accessibility of the page, and its divider, in Chromium with the fake predictor."""
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -19,12 +19,11 @@ def everything_open(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_is_readable(browser: Any, address: str, dark: bool) -> None:
-    visit = Visit(browser, address, dark=dark)
+def test_text_is_readable(open_page: Callable[..., Visit], dark: bool) -> None:
+    visit = open_page(dark=dark)
     everything_open(visit)
     visit.tab.wait_for_timeout(600)  # milliseconds for colour transitions to end
     assert faint_texts(visit.tab) == []
-    visit.context.close()
 
 
 def test_faint_text_and_missing_names_are_noticed(visit: Visit) -> None:

@@ -4,16 +4,19 @@ import base64
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from app.corrections import correct, event_values
 from app.editor import with_reference, without_reference
+from app.inputs import make_request
 from app.link import note
-from app.page import Page, make_request
+from app.page import Page
 from app.payload import stage_value
 from app.recipe import read_link
 from app.remembered import load, remember, value
 from app.session import Session, adjust
+from app.why import why_value
 from eovseg.errors import EovsegError
 from eovseg.settings import Settings
 from eovseg.word import Word
@@ -57,6 +60,23 @@ def test_corrections_and_undo(session: Session) -> None:
     assert "road" in session.save()[-1].read_text(), "the files contain the corrections"
     with pytest.raises(EovsegError, match="no correction to undo"):
         do(session, "undo")
+
+
+def test_a_name_given_by_hand_is_told_from_that_of_the_model(session: Session) -> None:
+    bus = id_of(session, "bus 1")
+    assert why_value(session, bus)["model_label"] == "bus"
+    do(session, "rename", segment=bus, name="tram")
+    value = why_value(session, bus)
+    assert (value["label"], value["model_label"]) == ("tram", "bus")
+
+
+def test_a_link_with_a_word_that_is_not_loaded_fills_the_boxes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(gr, "Warning", said.append)
+    key = page.store.open(None, page.start).key
+    request: Any = SimpleNamespace(query_params={"photo": "bear.jpg", "words": "our mug.word; bear"})
+    photo, words = page.restore(key, request)[4:6]
+    assert photo.endswith("bear.jpg") and words == "our mug.word; bear" and "is not loaded" in said[0]
 
 
 def test_a_part_is_split_off_and_pinned(session: Session) -> None:

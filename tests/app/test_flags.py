@@ -1,34 +1,23 @@
 """Options of `eovseg page` for a password, a reverse proxy and a public link."""
 
-import contextlib
 import http.server
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
 
-from app.page import Page
-from app.server import served
 from eovseg.assets import asset_path
-from tests.app.conftest import free_port
-from tests.app.fake_predictor import FakePredictor
+from tests.app.conftest import serving
 from tests.app.gradio_calls import Caller
 
 
-@contextlib.contextmanager
-def fake_server(**options: Any) -> Iterator[str]:
-    with served(Page(FakePredictor()), server_name="127.0.0.1", server_port=free_port(), quiet=True, **options) as demo:
-        yield demo.local_url
-
-
 def test_auth_asks_for_name_and_password(tmp_path: Path) -> None:
-    with fake_server(auth=("ada", "secret")) as address:
-        stranger = Caller(address)
+    with serving(auth=("ada", "secret")) as demo:
+        stranger = Caller(demo.local_url)
         for route in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=x"):
             assert stranger.client.get(route).status_code == 401
         assert stranger.client.get(f"gradio_api/file={asset_path('photos/bear.jpg')}").status_code == 401
@@ -38,7 +27,7 @@ def test_auth_asks_for_name_and_password(tmp_path: Path) -> None:
         assert wrong.status_code == 400
         assert stranger.client.post("login", data={"username": "ada", "password": "secret"}).status_code == 200
         assert stranger.segment(stranger.photo(40, 30), "sky: stuff").labels == {"sky"}
-        client = Client(address, auth=("ada", "secret"), verbose=False, httpx_kwargs={"timeout": 60})
+        client = Client(demo.local_url, auth=("ada", "secret"), verbose=False, httpx_kwargs={"timeout": 60})
         found, _ = client.predict(handle_file(asset_path("photos/bear.jpg")), "sky: stuff", api_name="/segment")
         assert [segment["label"] for segment in found["segments"]] == ["sky"]
         client.close()
@@ -79,9 +68,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 
 def test_root_path_behind_a_proxy() -> None:
-    with fake_server(root_path="/eovseg") as address:
+    with serving(root_path="/eovseg") as demo:
         proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-        Proxy.target = address
+        Proxy.target = demo.local_url
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         outside = f"http://127.0.0.1:{proxy.server_port}/eovseg/"
         try:
@@ -106,6 +95,6 @@ def test_share_without_a_network_still_serves(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     monkeypatch.setattr("gradio.networking.setup_tunnel", offline)
-    with fake_server(share=True) as address:
-        caller = Caller(address)
+    with serving(share=True) as demo:
+        caller = Caller(demo.local_url)
         assert caller.segment(caller.photo(40, 30), "sky: stuff").labels == {"sky"}

@@ -13,16 +13,16 @@ import gradio.mcp
 import pytest
 
 from app.calls import FAILED
+from app.inputs import make_request
 from app.janitor import Janitor
 from app.layout import build
 from app.limits import FILE_SECONDS
 from app.models import Models
-from app.page import Page, make_request
-from app.server import served
+from app.page import Page
 from app.session import SessionStore
 from app.tabs.wiring import whole_number
 from eovseg.errors import EovsegError
-from tests.app.conftest import free_port
+from tests.app.conftest import serving
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import API, Caller
 from tests.app.hostile_calls import ENDPOINTS, EVIL, META, plain, png, record_of, refused
@@ -44,6 +44,8 @@ def test_wrong_types_are_refused_by_every_endpoint(caller: Caller, endpoint: str
             assert "Traceback" not in text and 'File \\"' not in text and "site-packages" not in text
             if name == "error":
                 assert (value or {}).get("error"), (place, wrong)
+    for photo in ("/etc/passwd", {"path": "/etc/passwd"}, {"path": "/etc/passwd", "meta": META}):
+        assert "upload" in refused(caller, endpoint, [photo, *right[1:]])
     for data in ([], [None], right[:1], [*right, "more", "values"], "text", {"a": 1}, None):
         answer = caller.client.post(f"{API}/call/{endpoint}", json={"data": data})
         plain(answer)
@@ -100,12 +102,6 @@ def test_forged_bodies_get_plain_answers(caller: Caller) -> None:
             for line in itertools.islice(answer.iter_lines(), 3):
                 assert "Traceback" not in line
     assert caller.segment(caller.upload("p.png", png()), "sky: stuff").labels == {"sky"}
-
-
-def test_no_call_bypasses_the_queue(caller: Caller) -> None:
-    for route in ("run", "api"):
-        answer = caller.client.post(f"{API}/{route}/segment", json={"data": [record_of(caller), "sky"]})
-        assert answer.status_code == 404 and "nothing at this address" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_files_are_in_a_folder_that_is_deleted_with_the_server(
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
         (tmp_path / "files").mkdir()
         (tmp_path / "files" / "foreign.txt").touch()
-    with served(Page(FakePredictor()), server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+    with serving() as demo:
         caller = Caller(demo.local_url)
         file = Path(caller.upload("p.png", png()))
         folder = next(parent for parent in file.parents if parent.name.startswith("eovseg-files-"))

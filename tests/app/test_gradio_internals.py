@@ -25,8 +25,7 @@ from app.gradio_internals import (
     visitor_waits,
 )
 from app.page import Page
-from app.server import served
-from tests.app.conftest import free_port
+from tests.app.conftest import serving
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
 
@@ -94,7 +93,7 @@ def test_the_private_names_still_mean_the_same() -> None:
     found: list[bool] = []
     page_superseded = superseded
 
-    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+    with serving(page) as demo:
         caller = Caller(demo.local_url)
         joined = caller.join_segment(caller.photo(40, 30), "sky: stuff")
         assert predictor.reached.wait(60)

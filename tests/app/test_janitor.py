@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from app import janitor as janitor_module
-from app import session as session_module
 from app.janitor import Janitor, delete_files
 from app.limits import FILE_SECONDS, SESSION_SECONDS
-from app.page import Page
 from app.session import SessionStore
-from app.worker_pool import RequestTimeout
-from tests.app.fake_predictor import FakePredictor
 
 
 def test_sessions_expire() -> None:
@@ -58,15 +53,6 @@ def test_a_failed_round_does_not_stop_the_janitor(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(janitor_module, "delete_files", fail)
     with Janitor(SimpleNamespace(), SessionStore(), seconds=0.01):
         assert all(rounds.acquire(timeout=10) for _ in range(3))
-
-
-def test_waiting_for_files_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
-    session = Page(FakePredictor()).start
-    with ThreadPoolExecutor(1) as other:
-        other.submit(session.saving.acquire).result()
-        with pytest.raises(RequestTimeout, match="still running"):
-            session.save()
 
 
 def test_gradios_state_of_callers_is_dropped() -> None:

@@ -95,6 +95,13 @@ def test_photos_appear_one_by_one_and_are_saved_as_a_zip(page: Page, key: str, u
             assert overlay.size == (50, 70)
     assert len(names) == 1 + 3 * 4 and len(set(names)) == len(names), "photos of one name get different file names"
     assert [row["name"] for row in table if row["picture"] == "b.jpg"] == ["sky", "boat 1", "boat 2"]
+    assert {row["files"] for row in table if row["picture"] == "a.png"} == {"a", "a-2"}
+
+
+def test_a_large_photo_is_reported_as_scaled_down(page: Page, key: str, upload: Any) -> None:
+    last = of(list(segment_uploads(page, key, [upload("a.png"), upload("b.png", size=(1300, 650))])))[-1]
+    assert [card.get("error") for card in last["cards"]] == [None, None]
+    assert last["note"] == '"b.png" was scaled down to 1,280 pixels for this page; the files have that size.'
 
 
 def test_the_words_are_those_in_the_box(page: Page, key: str, upload: Any, said: list[str]) -> None:

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 def test_the_page_starts_with_a_result(visit: Visit) -> None:
     assert {"bus 1", "bus 2", "sky", "road"} <= set(visit.names)
     assert visit.tab.locator(".stage .details tbody tr").count() == len(visit.names)
-    assert "words" in visit.tab.inner_text(".stage .timing")
+    assert "classes" in visit.tab.inner_text(".stage .timing")
     assert visit.tab.get_attribute(".stage .photo", "alt").startswith("Photo with")
 
 
@@ -35,7 +35,7 @@ def test_photo_words_and_an_added_word(visit: Visit, tmp_path: Path) -> None:
     assert visit.names == ["sea", "sky"]
     visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
     assert visit.names == ["boat 1", "boat 2", "sea", "sky"]
-    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 3 words")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 3 classes")
 
 
 def test_hover_and_click_on_the_picture(visit: Visit) -> None:
@@ -91,7 +91,7 @@ def test_words_that_found_nothing_lead_to_the_check(visit: Visit) -> None:
     assert not visit.tab.locator(".stage .unfound").is_visible()
     visit.changes(lambda: visit.words("<b>boat</b>: thing; sky: stuff"))
     visit.changes(lambda: visit.set("score_threshold", 0.87))
-    assert visit.tab.inner_text(".stage .unfound .absent").strip() == "Little evidence in this photo for <b>boat</b>."
+    assert visit.tab.inner_text(".stage .unfound .absent").strip() == "There is little evidence of it in this photo."
     assert visit.tab.inner_text(".stage .unfound").startswith("Nothing found for <b>boat</b>. ")
     visit.tab.click(".stage .unfound button")
     visit.tab.wait_for_selector("#advice .found li")
@@ -183,7 +183,7 @@ def test_a_slider_composes_the_cached_result_again(visit: Visit) -> None:
     before = visit.picture()
     visit.changes(lambda: visit.set("score_threshold", 0.87))
     assert visit.names == ["sky"] and visit.picture() != before
-    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 2 words cached")
+    assert visit.tab.inner_text(".stage .timing").startswith("photo cached · 2 classes cached")
     visit.tab.click(".recipe summary")
     assert "score_threshold=0.87" in visit.tab.inner_text(".recipe code")
     visit.changes(lambda: visit.tab.click(".panel .reset"))
@@ -217,6 +217,7 @@ def test_words_as_a_table(visit: Visit) -> None:
     names = visit.tab.locator(".editor .name")
     visit.tab.wait_for_function("document.querySelectorAll('.editor .name').length === 2")
     assert visit.tab.locator(".editor .synonyms").nth(1).input_value() == "ship"
+    assert visit.tab.locator(".editor .synonyms").nth(0).get_attribute("placeholder") == "clouds"
     visit.changes(lambda: (names.nth(0).fill("sea"), names.nth(0).press("Enter")))
     assert visit.tab.input_value("#words textarea") == "sea: stuff; boat, ship: thing"
     visit.changes(lambda: visit.tab.select_option(".editor tr:nth-child(2) select", "stuff"))
@@ -244,7 +245,7 @@ def test_a_preset_as_background(visit: Visit) -> None:
     assert "terrain" in visit.tab.inner_text(".stage .why .votes")
 
 
-def test_a_link_opens_the_same_view(browser: Any, address: str, visit: Visit) -> None:
+def test_a_link_opens_the_same_view(open_page: Callable[..., Visit], visit: Visit) -> None:
     visit.changes(lambda: visit.tab.click("#examples button[title='bear']"))
     visit.changes(lambda: visit.words("bear; moss: stuff"))
     visit.changes(lambda: visit.set("score_threshold", 0.85))
@@ -252,13 +253,11 @@ def test_a_link_opens_the_same_view(browser: Any, address: str, visit: Visit) ->
     visit.tab.click(".recipe summary")
     visit.tab.click(".recipe .link")
     visit.tab.wait_for_selector(".recipe [role=status] >> text=Link copied")
-    other = Visit(browser, visit.tab.evaluate("navigator.clipboard.readText()"))
+    other = open_page(visit.tab.evaluate("navigator.clipboard.readText()"))
     other.tab.wait_for_function("document.querySelector('#words textarea').value === 'bear; moss: stuff'")
     other.tab.wait_for_function("document.querySelectorAll('.stage .chip').length === 2")
     assert other.names == visit.names
     assert other.tab.input_value("#set-score_threshold") == "0.85"
-    other.context.close()
-    assert other.complaints == []
 
 
 def test_missing_models_are_grey_with_a_sentence(visit: Visit) -> None:
@@ -293,20 +292,17 @@ def test_opacity_and_names_take_effect_immediately(visit: Visit) -> None:
     visit.tab.wait_for_function(f"{opacity} === '0'")
 
 
-def test_two_browser_tabs_are_independent(browser: Any, visit: Visit, address: str) -> None:
-    other = Visit(browser, address)
+def test_two_browser_tabs_are_independent(open_page: Callable[..., Visit], visit: Visit) -> None:
+    other = open_page()
     other.changes(lambda: other.words("sea: stuff"))
     visit.changes(lambda: visit.words("sky: stuff"))
     assert (visit.names, other.names) == (["sky"], ["sea"])
-    other.context.close()
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_overflows_at_360_pixels(browser: Any, address: str, dark: bool) -> None:
-    narrow = Visit(browser, address, width=360, dark=dark)
+def test_nothing_overflows_at_360_pixels(open_page: Callable[..., Visit], dark: bool) -> None:
+    narrow = open_page(width=360, dark=dark)
     assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360
     box = narrow.tab.locator(".picture").bounding_box()
     assert box is not None and box["width"] > 320
     assert narrow.tab.locator("#go").bounding_box()["height"] >= 44
-    narrow.context.close()
-    assert narrow.complaints == []

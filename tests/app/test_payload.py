@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.page import make_request
+from app.inputs import make_request
 from app.payload import answer, label_anchors, stage_value
 from app.session import Request, Session, run
 from eovseg.segmented import Segment
@@ -85,9 +85,9 @@ def test_timing_says_what_was_cached(session: Session, predictor: FakePredictor)
     assert session.photo is not None
     assert "cached" not in stage_value(session)["timing"]
     run(session, predictor, session.photo, request_of("dog"))
-    assert stage_value(session)["timing"].startswith("photo cached · 1 word 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 class 0.")
     run(session, predictor, session.photo, request_of("dog"))
-    assert stage_value(session)["timing"].startswith("photo cached · 1 word cached · result 0.")
+    assert stage_value(session)["timing"].startswith("photo cached · 1 class cached · result 0.")
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 900), (900, 300), (1, 7), (1000, 1000)])

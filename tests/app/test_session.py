@@ -136,15 +136,16 @@ def test_an_archive_contains_the_photo_of_its_name(
         assert sorted(packed.namelist()) == ["first-cvat.xml", "first.jpg"]
 
 
-def test_waiting_for_an_archive_has_a_time_limit(
-    predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lock", ["saving", "running"])
+def test_waiting_for_files_has_a_time_limit(
+    predictor: FakePredictor, photo_file: PhotoWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
 ) -> None:
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0.1)
     session = run(Session(), predictor, photo_file(), WORDS)
     with ThreadPoolExecutor(1) as other:
-        other.submit(session.running.acquire).result()
+        other.submit(getattr(session, lock).acquire).result()
         with pytest.raises(RequestTimeout, match="still running"):
-            session.packed("cvat", tmp_path)
+            session.save() if lock == "saving" else session.packed("cvat", tmp_path)
 
 
 def test_a_large_photo_is_scaled_down_and_noted(predictor: FakePredictor, photo_file: PhotoWriter) -> None:

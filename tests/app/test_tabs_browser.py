@@ -1,26 +1,23 @@
 """The tabs in Chromium, with the shipped XS."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 import eovseg
-from app.layout import build, launch_options
 from app.page import Page
 from app.screenshots import SHOTS, VIEWPORTS, photograph
 from app.screenshots import enter as open_tab
 from app.screenshots import main as screenshots
 from app.tabs.tdee import ABLATIONS, WHAT_IS_SHOWN, ablation_file
 from eovseg.assets import asset_path
-from tests.app.conftest import free_port
+from tests.app.conftest import serving
 from tests.app.readability import faint_texts, unnamed
 from tests.app.visit import Visit
 
@@ -39,26 +36,18 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def address() -> Iterator[str]:
     """URL of a server of the page with the real XS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.tabs.clustering.hub_weights", lambda _: None)
         patch.setattr("app.tabs.tdee.ablation_file", lambda _: None)
-        demo = build(Page(eovseg.load("xs", device="cpu")))
-        demo.queue(max_size=8).launch(
-            server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True, **launch_options()
-        )
-        yield demo.local_url
-        demo.close()
+        with serving(Page(eovseg.load("xs", device="cpu"))) as demo:
+            yield demo.local_url
 
 
 @pytest.fixture
-def visit(browser: Any, server: str) -> Iterator[Visit]:
-    visit = Visit(browser, server)
-    visit.tab.set_default_timeout(SLOW)
-    yield visit
-    visit.context.close()
-    assert visit.complaints == []
+def visit(open_page: Callable[..., Visit]) -> Visit:
+    return open_page(timeout=SLOW)
 
 
 def enter(visit: Visit, name: str) -> None:
@@ -127,11 +116,9 @@ def test_tdee(visit: Visit) -> None:
     assert visit.tab.locator("#tdee-routers .tracks li").count() == segments
 
 
-def test_tdee_trained_without(browser: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tdee_trained_without(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     assert None not in ABLATION_FILES, "they ship in assets"
     monkeypatch.setattr("app.tabs.tdee.ablation_file", dict(zip(ABLATIONS, ABLATION_FILES, strict=True)).get)
-    visit = Visit(browser, server)
-    visit.tab.set_default_timeout(SLOW)
     enter(visit, "tdee")
     assert visit.tab.locator("#tdee-missing p").count() == 0
     right = "#tdee-stage img.right"
@@ -139,8 +126,6 @@ def test_tdee_trained_without(browser: Any, server: str, monkeypatch: pytest.Mon
     assert WHAT_IS_SHOWN["trained"] in visit.tab.inner_text("#tdee-said")
     rows = visit.tab.locator("#tdee-stage tbody tr").count()
     assert 0 < visit.tab.locator("#tdee-stage .frame").count() <= rows
-    visit.context.close()
-    assert visit.complaints == []
 
 
 def test_clustering(visit: Visit) -> None:
@@ -191,35 +176,29 @@ def test_html_in_words_is_escaped_in_every_tab(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_tabs_fit_360_pixels(browser: Any, server: str, dark: bool) -> None:
-    narrow = Visit(browser, server, width=360, dark=dark)
-    narrow.tab.set_default_timeout(SLOW)
+def test_tabs_fit_360_pixels(open_page: Callable[..., Visit], dark: bool) -> None:
+    narrow = open_page(width=360, dark=dark, timeout=SLOW)
     for name in TITLES:
         enter(narrow, name)
         assert narrow.tab.evaluate("document.documentElement.scrollWidth") == 360, name
         assert unnamed(narrow.tab) == [], name
-    narrow.context.close()
-    assert narrow.complaints == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_of_the_tabs_is_readable(browser: Any, server: str, dark: bool) -> None:
-    visit = Visit(browser, server, dark=dark)
-    visit.tab.set_default_timeout(SLOW)
+def test_text_of_the_tabs_is_readable(open_page: Callable[..., Visit], dark: bool) -> None:
+    visit = open_page(dark=dark, timeout=SLOW)
     for name in TITLES:
         enter(visit, name)
         visit.tab.wait_for_selector("[data-testid=status-tracker]:not(.hide)", state="hidden")
         visit.tab.wait_for_timeout(500)  # milliseconds for colour transitions to end
         assert faint_texts(visit.tab) == [], name
-    visit.context.close()
-    assert visit.complaints == []
 
 
 def test_screenshots(
-    browser: Any, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    browser: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     narrow = VIEWPORTS[-1]
-    for file in photograph(browser, server, narrow, (SHOTS[0], SHOTS[5]), tmp_path):
+    for file in photograph(browser, address, narrow, (SHOTS[0], SHOTS[5]), tmp_path):
         with Image.open(file) as picture:
             assert picture.width == narrow.width < picture.height
         file.unlink()
@@ -229,8 +208,8 @@ def test_screenshots(
 
 
 @pytest.fixture(scope="module")
-def client(server: str) -> Client:
-    return Client(server, verbose=False, httpx_kwargs={"timeout": 120})
+def client(address: str) -> Client:
+    return Client(address, verbose=False, httpx_kwargs={"timeout": 120})
 
 
 def test_the_calls_of_the_manual(client: Client) -> None:
@@ -273,28 +252,3 @@ def test_forged_calls_get_a_sentence(client: Client, name: str, given: dict[str,
     photo = handle_file(str(asset_path("photos/bear.jpg")))
     with pytest.raises(AppError, match=message):
         client.predict(photo, "bear; grass: stuff", **given, api_name=name)
-
-
-@pytest.mark.parametrize("name", ["segment", "vas", "tdee", "clustering", "decoder", "speed"])
-def test_a_file_that_was_not_uploaded_is_refused(client: Client, tmp_path: Path, name: str) -> None:
-    """A path on the server is refused; the same call with an uploaded photo is answered."""
-    private = tmp_path / "private.jpg"
-    shutil.copy(asset_path("photos/bear.jpg"), private)
-    with private.open("rb") as file:
-        (uploaded,) = httpx.post(f"{client.src}gradio_api/upload", files={"files": file}, timeout=60).json()
-    record = {"_type": "gradio.FileData"}
-    for photo, event in (
-        ({"path": str(private)}, "error"),
-        ({"path": str(private), "meta": record}, "error"),
-        ({"path": uploaded, "meta": record}, "complete"),
-    ):
-        stream = _call(client, name, {"photo": photo, "words": "bear; grass: stuff"})
-        assert f"event: {event}" in stream, (photo, stream)
-
-
-def _call(client: Client, name: str, given: dict[str, Any]) -> str:
-    """The events of a call over plain HTTP, with the endpoint's defaults for missing values."""
-    parameters = client.view_api(print_info=False, return_format="dict")["named_endpoints"][f"/{name}"]["parameters"]
-    data = [given.get(p["parameter_name"], p["parameter_default"]) for p in parameters]
-    answer = httpx.post(f"{client.src}gradio_api/call/{name}", json={"data": data}, timeout=60)
-    return httpx.get(f"{client.src}gradio_api/call/{name}/{answer.json()['event_id']}", timeout=120).text

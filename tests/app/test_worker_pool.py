@@ -16,12 +16,11 @@ import eovseg
 from app import worker_pool as pool_module
 from app.limits import MAX_CALLERS
 from app.page import Page
-from app.server import served
 from app.worker_pool import Job, RequestTimeout, VisitorLeft, WorkerDied, WorkerPool, checkpoint
 from eovseg.assets import asset_path
 from eovseg.errors import VocabularyError
 from eovseg.images import load_image
-from tests.app.conftest import free_port
+from tests.app.conftest import serving
 from tests.app.fake_predictor import FakePredictor
 from tests.app.gradio_calls import Caller
 
@@ -247,7 +246,7 @@ class SlowPredictor(FakePredictor):
 def slow() -> Iterator[tuple[str, Page, Any]]:
     SlowPredictor.go_on = threading.Event()
     page = Page(SlowPredictor(), seconds=3)
-    with served(page, server_name="127.0.0.1", server_port=free_port(), quiet=True) as demo:
+    with serving(page) as demo:
         yield demo.local_url, page, demo
 
 

@@ -10,12 +10,12 @@ SLOW = 60_000  # timeout in milliseconds, long enough for two busy cores
 class Visit:
     """A browser tab with the page, and the actions of its visitor."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, dark: bool = False) -> None:
+    def __init__(self, browser: Any, address: str, width: int = 1280, dark: bool = False, timeout: int = SLOW) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
         )
         self.tab = self.context.new_page()
-        self.tab.set_default_timeout(SLOW)
+        self.tab.set_default_timeout(timeout)
         self.complaints: list[str] = []
         self.saved_as: dict[str, str] = {}
         self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)

@@ -36,6 +36,12 @@ def test_a_row_is_measured_in_a_new_process(tmp_path: Path, capsys: pytest.Captu
     assert rows(out) == [row] and capsys.readouterr().out == ""  # nothing is measured twice
 
 
+def test_an_unknown_device_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--variant", "xs", "--dtype", "bfloat16", "--device", "abacus"]
+    assert main(["benchmark", "--out", str(tmp_path / "speed.csv"), *options]) == 1
+    assert capsys.readouterr().err.startswith("eovseg: The device 'abacus' is not available")
+
+
 def test_cases_that_cannot_run_give_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("eovseg.benchmark.measure.has_bfloat16", lambda _: False)

@@ -68,6 +68,14 @@ def test_no_unnamed_pixels_between_two_found_neighbours() -> None:
     )
 
 
+@pytest.mark.parametrize(("factor", "named"), [(1.0, [0]), (0.7, [0, 2])])
+def test_large_masks_have_a_lower_threshold(factor: float, named: list[int]) -> None:
+    """Kernels 0 and 2 cover a quarter of the photo, kernel 1 a sixteenth."""
+    masks, scores = masks_of((0, 4, 3.0), (4, 5, 3.0), (5, 9, 3.0)), scores_of((0.28, 0.05), (0.15, 0.05), (0.15, 0.05))
+    _, records = best_first(scores, masks, THINGS, void_threshold=0.9, large_score_factor=factor)
+    assert [record.query for record in records] == named
+
+
 def test_nothing_found() -> None:
     found, records = best_first(scores_of((0.1, 0.1)), masks_of((0, 8, 3.0)), THINGS)
     assert found.shape == SIZE and not found.any() and records == []

@@ -1,6 +1,5 @@
 """A writer of tiny COCO panoptic folders, and an untrained network."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,9 @@ from PIL import Image
 
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
+from tests.data.trees import edit_json, panoptic
 
-CATEGORIES = (
-    {"id": 1, "name": "person", "isthing": 1},
-    {"id": 17, "name": "cat", "isthing": 1},
-    {"id": 187, "name": "sky", "isthing": 0},
-    {"id": 106, "name": "clouds", "isthing": 0},
-    {"id": 900, "name": "metal", "isthing": 0},
-)
+CATEGORIES = ((1, "person", 1), (17, "cat", 1), (187, "sky", 0), (106, "clouds", 0), (900, "metal", 0))
 
 # file stem -> (id map, {segment id: (category id, is crowd)}); the photo's colours follow from the ids.
 Drawing = tuple[np.ndarray, Mapping[int, tuple[int, bool]]]
@@ -46,31 +40,28 @@ def write_folder(tmp_path: Path) -> FolderWriter:
     def write(
         name: str,
         drawings: Mapping[str, Drawing],
-        categories: Sequence[Mapping[str, Any]] = CATEGORIES,
+        categories: Sequence[tuple[int, str, int]] = CATEGORIES,
         coco_ids: Mapping[str, int] | None = None,
         **top: Any,
     ) -> Path:
         root = tmp_path / name
         (root / "images").mkdir(parents=True)
-        (root / "panoptic").mkdir()
-        images, annotations = [], []
+        photos = {}
         for number, (stem, (ids, segments)) in enumerate(drawings.items(), start=1):
             photo = np.zeros((*ids.shape, 3), dtype=np.uint8)
             for segment_id in np.unique(ids):
                 photo[ids == segment_id] = colour_of(int(segment_id))
             # PNG photos, because JPEG would change the colours that the tests compare.
             Image.fromarray(photo).save(root / "images" / f"{stem}.png")
-            packed = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-            Image.fromarray(packed).save(root / "panoptic" / f"{stem}.png")
-            record = {"id": number, "file_name": f"{stem}.png", "width": ids.shape[1], "height": ids.shape[0]}
-            images.append(record | ({"coco_id": coco_ids[stem]} if coco_ids else {}))
-            infos = [
-                {"id": i, "category_id": category, "iscrowd": int(crowd), "area": int((ids == i).sum())}
-                for i, (category, crowd) in segments.items()
-            ]
-            annotations.append({"image_id": number, "file_name": f"{stem}.png", "segments_info": infos})
-        document = {"images": images, "annotations": annotations, "categories": list(categories), **top}
-        (root / "panoptic.json").write_text(json.dumps(document))
+            photos[f"{stem}.png"] = (number, f"{stem}.png", ids, segments)
+        panoptic(root / "panoptic.json", root / "panoptic", categories, photos)
+
+        def extend(document: dict[str, Any]) -> None:
+            document.update(top)
+            for image in document["images"] if coco_ids else ():
+                image["coco_id"] = coco_ids[Path(image["file_name"]).stem]
+
+        edit_json(root / "panoptic.json", extend)
         return root
 
     return write

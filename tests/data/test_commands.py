@@ -166,7 +166,11 @@ def test_validation_and_training_are_val_and_train_of_a_divided_folder(
 def test_all_of_cocos_classes_keep_cocos_synonyms(tmp_path: Path) -> None:
     root = trees.own_panoptic(tmp_path)
     coco = ClassTable.preset("coco-panoptic-133")
-    categories = [{"id": one.id, "name": one.name, "isthing": int(one.is_thing)} for one in coco.categories.values()]
+    named = {130: "light"}  # COCO's own name of "lamp"
+    categories = [
+        {"id": one.id, "name": named.get(one.id, one.name), "isthing": int(one.is_thing)}
+        for one in coco.categories.values()
+    ]
     trees.edit_json(root / "panoptic.json", lambda d: d.update(categories=categories))
     assert _vocabulary(None, open_data_set("panoptic-folder", root)) == coco.vocabulary
     trees.edit_json(root / "panoptic.json", lambda d: d["categories"].pop())
@@ -223,6 +227,21 @@ def test_wrong_folders_and_files_get_fitting_sentences(
     printed = capsys.readouterr().out
     assert (by_name or found).format(root) in printed and "README" not in printed and "Get it" not in printed
     assert printed.endswith("The format is described in docs/data-sets.md, section Your own data\n")
+
+
+@pytest.mark.parametrize("name", ["mask-folder", "coco-instances-folder", "coco-panoptic"])
+def test_the_name_of_another_format_is_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    root = trees.own_panoptic(tmp_path)
+    assert main(["data", "check", name, str(root)]) == 1
+    assert main(["evaluate", str(root), "--dataset", name]) == 1
+    said = capsys.readouterr()
+    expected = f"{root} has the files of panoptic-folder (give this name), not those of {name}."
+    assert expected in said.out and expected in said.err
+
+
+def test_a_split_of_an_undivided_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trees.own_panoptic(tmp_path)), "--split", "val"]) == 1
+    assert f"{tmp_path} is not divided into train and val; omit the split." in capsys.readouterr().err
 
 
 def test_truth_of_ap_and_miou_comes_from_the_data_sets_own_files(tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_custom_categories_are_not_mistaken_for_cocos(tmp_path: Path) -> None:
     root = trees.coco(tmp_path / "panoptic")
     own = [{**entry, "isthing": int(entry["id"] != 187)} for entry in [*own, {"id": 187, "name": "racking"}]]
     trees.edit_json(root / "annotations" / "panoptic_val2017.json", lambda d: d.update(categories=own))
-    with pytest.raises(DataError, match=r"has other category ids than coco-panoptic val \(1 pallet, .*panoptic-folder"):
+    with pytest.raises(DataError, match=r"has different category ids from coco-panoptic val \(1 pallet, .*-folder"):
         open_data_set("coco-panoptic", root)
 
 

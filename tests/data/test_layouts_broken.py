@@ -171,6 +171,16 @@ def test_broken_files_are_reported_in_one_sentence(
         raise DataError(sentence)
 
 
+def test_a_truncated_photo_is_reported(tmp_path: Path) -> None:
+    root = trees.own_masks(tmp_path)
+    photo = root / "images" / "a.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (trees.HEIGHT, trees.WIDTH, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photo)
+    photo.write_bytes(photo.read_bytes()[:-200])  # the header, and so the size, can still be read
+    (sentence,) = check("mask-folder", root).broken
+    assert f"{photo} is damaged or truncated" in sentence
+
+
 MASK_LAYOUTS = [
     ("pascal-voc-20", trees.pascal_voc_d2, *PREPARED["voc"], trees.VOC_STEMS[0], ".png"),
     ("pascal-context-59", trees.pascal_context_59, *PREPARED["59"], trees.CONTEXT_STEMS[0], ".png"),
@@ -237,7 +247,7 @@ def test_ids_of_another_tool_are_noticed(tmp_path: Path) -> None:
     root = trees.cityscapes(tmp_path)
     train_ids = [{"id": i, "name": name, "isthing": thing} for i, name, thing in [(11, "person", 1), (13, "car", 1)]]
     trees.edit_json(root / "gtFine" / "cityscapes_panoptic_val.json", lambda d: d.update(categories=train_ids))
-    with pytest.raises(DataError, match=r"panoptic_val.json has other category ids than cityscapes val"):
+    with pytest.raises(DataError, match=r"panoptic_val.json has different category ids from cityscapes val"):
         open_data_set("cityscapes", root)
 
 
@@ -284,7 +294,7 @@ def test_several_broken_files_are_counted_and_quick_reads_the_first(
         trees.index_mask(root / "masks" / f"{stem}.png", np.full((trees.HEIGHT, trees.WIDTH), 7))
     report = check("mask-folder", root)
     assert [f"{stem}.png has values" in line for stem, line in zip("ab", report.broken, strict=True)] == [True, True]
-    assert "2 annotations are broken; the line above describes the first." in report.lines()
+    assert "Errors were found in 2 photos; the line above describes the first." in report.lines()
     trees.index_mask(root / "masks" / "a.png", trees.boxes())
     monkeypatch.setattr(commands, "QUICK_PHOTOS", 1)
     report = check("mask-folder", root, limit=1)

@@ -179,3 +179,25 @@ def test_unknown_names_and_splits_are_refused() -> None:
         open_data_set("coco", "x")
     with pytest.raises(ConfigError, match='ade20k has no split "all"; choose from val, train'):
         open_data_set("ade20k", "x", "all")
+
+
+def test_classes_that_are_probably_not_meant_as_listed_are_noted(tmp_path: Path) -> None:
+    root = trees.own_masks(tmp_path)
+    (root / "classes.txt").write_text("robot: thing\nsky: stuf\nRobot: thing\n")
+    kind, twice, things = check("mask-folder", root).notes
+    assert '"sky: stuf" was read as a name' in kind
+    assert twice == "Classes with the same name, which the model cannot tell apart: robot."
+    assert "no masks of things: robot, sky: stuf, Robot." in things
+
+
+@pytest.mark.parametrize("tree", [trees.own_instances, trees.own_masks])
+def test_a_folder_without_any_label_is_an_error(tmp_path: Path, tree: Callable[[Path], Path]) -> None:
+    root = tree(tmp_path)
+    if tree is trees.own_masks:
+        for stem in "ab":
+            trees.index_mask(root / "masks" / f"{stem}.png", trees.boxes(background=255))
+        name, message = "mask-folder", f"No photo that was read in {root / 'images'} has a labelled pixel."
+    else:
+        trees.edit_json(root / "instances.json", lambda d: [one.pop("segmentation") for one in d["annotations"]])
+        name, message = "coco-instances-folder", "Export polygons or run lengths, not only boxes."
+    assert check(name, root).broken[0].endswith(message)

@@ -1,6 +1,7 @@
 """Reading panoptic folders: a valid one, and one with each kind of defect."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def _segment(document: dict[str, Any], **entries: Any) -> None:
 
 
 BROKEN = {
-    "missing JSON": (lambda root: (root / "panoptic.json").unlink(), "panoptic.json cannot be read"),
+    "missing JSON": (lambda root: (root / "panoptic.json").unlink(), "broken has no panoptic.json; a COCO panoptic f"),
+    "missing folders": (lambda root: [shutil.rmtree(one) for one in root.glob("*/")], "has no images, panoptic; a"),
     "broken JSON": (lambda root: (root / "panoptic.json").write_text('{"images": ['), "panoptic.json is not valid"),
     "a list": (lambda root: (root / "panoptic.json").write_text("[1]"), "panoptic.json is not COCO panoptic"),
     "no categories": (_edit(lambda d: d.pop("categories")), "panoptic.json is not COCO panoptic"),

@@ -72,7 +72,7 @@ def test_segments_of_a_photo(write_folder: FolderWriter, kind: LabelKind, rest: 
 
 def test_classes_that_compete(write_folder: FolderWriter) -> None:
     own = write_folder("own", {"a": (IDS, SEGMENTS)})
-    plain = write_folder("plain", {"b": (IDS.clip(0, 1), {1: (17, False)})}, [{"id": 17, "name": "cat", "isthing": 1}])
+    plain = write_folder("plain", {"b": (IDS.clip(0, 1), {1: (17, False)})}, [(17, "cat", 1)])
     classes = TrainingClasses.coco()
     first = TrainingSource(own, "panoptic", 1.0, base_classes_compete=False)
     opened = open_sources([first, TrainingSource(plain, "partial", 1.0)], classes)

@@ -41,8 +41,17 @@ def index_mask(path: Path, values: np.ndarray, palette: bool = False) -> None:
     image.save(path)
 
 
+def prepared(root: Path, folder: str, photos: str, masks: str, stems: Sequence[str], values: np.ndarray) -> Path:
+    """Photos and the same index mask for each; `masks` is a pattern of paths in `folder`."""
+    for stem in stems:
+        photo(root / folder / photos / f"{stem}.jpg")
+        index_mask(root / folder / masks.format(stem), values)
+    return root
+
+
 def id_png(path: Path, ids: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    ids = ids.astype(np.int32)
     Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)).save(path)
 
 
@@ -67,10 +76,10 @@ def panoptic(
     images, records = [], []
     for png, (image_id, file_name, ids, segments) in photos.items():
         id_png(pngs / png, ids)
-        images.append({"id": image_id, "file_name": file_name, "width": WIDTH, "height": HEIGHT})
+        images.append({"id": image_id, "file_name": file_name, "width": ids.shape[1], "height": ids.shape[0]})
         infos = [
-            {"id": i, "category_id": category, "iscrowd": crowd, "area": int((ids == i).sum()), "bbox": [0, 0, 1, 1]}
-            for i, (category, crowd) in segments.items()
+            {"id": i, "category_id": kind, "iscrowd": int(crowd), "area": int((ids == i).sum()), "bbox": [0, 0, 1, 1]}
+            for i, (kind, crowd) in segments.items()
         ]
         records.append({"image_id": image_id, "file_name": png, "segments_info": infos})
     listed = [{"id": i, "name": name, "isthing": thing} for i, name, thing in categories]
@@ -173,24 +182,22 @@ def ade20k_full_release(root: Path) -> Path:
 
 def ade20k_full(root: Path) -> Path:
     """As prepared by FC-CLIP's script: class 2 sky, 11 person."""
-    folder = root / "ADE20K_2021_17_01"
-    for stem in ADE_STEMS:
-        photo(folder / "images_detectron2" / "validation" / f"{stem}.jpg")
-        values = boxes(((0, 8, 0, 24), 2), ((8, 12, 0, 12), 846), background=65535)
-        index_mask(folder / "annotations_detectron2" / "validation" / f"{stem}.tif", values)
-    return root
+    values = boxes(((0, 8, 0, 24), 2), ((8, 12, 0, 12), 846), background=65535)
+    masks = "annotations_detectron2/validation/{}.tif"
+    return prepared(root, "ADE20K_2021_17_01", "images_detectron2/validation", masks, ADE_STEMS, values)
 
 
 VOC_STEMS = ("2007_000033", "2007_000042")
 VOC_VALUES = boxes(((0, 8, 0, 8), 1), ((8, 16, 12, 24), 20), ((7, 8, 0, 8), 255))
+VOC_PREPARED = boxes(((0, 8, 0, 8), 0), ((8, 16, 12, 24), 19), background=255)
 
 
 def pascal_voc(root: Path) -> Path:
     """The official download; one additional photo has no mask."""
     folder = root / "VOCdevkit" / "VOC2012"
-    for stem in (*VOC_STEMS, "2012_004331"):
-        photo(folder / "JPEGImages" / f"{stem}.jpg")
+    photo(folder / "JPEGImages" / "2012_004331.jpg")
     for stem in VOC_STEMS:
+        photo(folder / "JPEGImages" / f"{stem}.jpg")
         index_mask(folder / "SegmentationClass" / f"{stem}.png", VOC_VALUES, palette=True)
     names = folder / "ImageSets" / "Segmentation" / "val.txt"
     names.parent.mkdir(parents=True)
@@ -200,22 +207,15 @@ def pascal_voc(root: Path) -> Path:
 
 def pascal_voc_d2(root: Path) -> Path:
     """FC-CLIP's prepared layout: classes from 0."""
-    for stem in VOC_STEMS:
-        photo(root / "pascal_voc_d2" / "images" / "validation" / f"{stem}.jpg")
-        values = boxes(((0, 8, 0, 8), 0), ((8, 16, 12, 24), 19), background=255)
-        index_mask(root / "pascal_voc_d2" / "annotations_pascal20" / "validation" / f"{stem}.png", values)
-    return root
+    masks = "annotations_pascal20/validation/{}.png"
+    return prepared(root, "pascal_voc_d2", "images/validation", masks, VOC_STEMS, VOC_PREPARED)
 
 
 def pascal_voc_detectron2(root: Path) -> Path:
     """The prepared layout of SAN and CAT-Seg with the official photos."""
-    folder = root / "VOCdevkit" / "VOC2012"
-    for stem in (*VOC_STEMS, "2012_004331"):
-        photo(folder / "JPEGImages" / f"{stem}.jpg")
-    for stem in VOC_STEMS:
-        values = boxes(((0, 8, 0, 8), 0), ((8, 16, 12, 24), 19), background=255)
-        index_mask(folder / "annotations_detectron2" / "val" / f"{stem}.png", values)
-    return root
+    folder, masks = "VOCdevkit/VOC2012", "annotations_detectron2/val/{}.png"
+    photo(root / folder / "JPEGImages" / "2012_004331.jpg")
+    return prepared(root, folder, "JPEGImages", masks, VOC_STEMS, VOC_PREPARED)
 
 
 CONTEXT_STEMS = ("2008_000002", "2008_000003")
@@ -238,31 +238,24 @@ def pascal_context_release(root: Path) -> Path:
 
 def pascal_context_59(root: Path) -> Path:
     """FC-CLIP's prepared layout of the 59 classes."""
-    for stem in CONTEXT_STEMS:
-        photo(root / "pascal_ctx_d2" / "images" / "validation" / f"{stem}.jpg")
-        values = boxes(((0, 8, 0, 24), 0), ((8, 16, 0, 12), 58), background=255)
-        index_mask(root / "pascal_ctx_d2" / "annotations_ctx59" / "validation" / f"{stem}.png", values)
-    return root
+    values = boxes(((0, 8, 0, 24), 0), ((8, 16, 0, 12), 58), background=255)
+    masks = "annotations_ctx59/validation/{}.png"
+    return prepared(root, "pascal_ctx_d2", "images/validation", masks, CONTEXT_STEMS, values)
 
 
 def pascal_context_459(root: Path) -> Path:
     """FC-CLIP's prepared layout of the 459 classes."""
-    for stem in CONTEXT_STEMS:
-        photo(root / "pascal_ctx_d2" / "images" / "validation" / f"{stem}.jpg")
-        values = boxes(((0, 8, 0, 24), 1), ((8, 16, 0, 12), 457), ((8, 16, 12, 20), 0), background=65535)
-        index_mask(root / "pascal_ctx_d2" / "annotations_ctx459" / "validation" / f"{stem}.tif", values)
-    return root
+    values = boxes(((0, 8, 0, 24), 1), ((8, 16, 0, 12), 457), ((8, 16, 12, 20), 0), background=65535)
+    masks = "annotations_ctx459/validation/{}.tif"
+    return prepared(root, "pascal_ctx_d2", "images/validation", masks, CONTEXT_STEMS, values)
 
 
 def pascal_context_detectron2(root: Path) -> Path:
     """The prepared layout of SAN and CAT-Seg with the photos of VOC 2010."""
-    folder = root / "VOCdevkit" / "VOC2010"
-    for stem in (*CONTEXT_STEMS, "2008_000004"):
-        photo(folder / "JPEGImages" / f"{stem}.jpg")
-    for stem in CONTEXT_STEMS:
-        values = boxes(((0, 8, 0, 24), 0), ((8, 16, 0, 12), NUMBERS_59.index(458)), background=255)
-        index_mask(folder / "annotations_detectron2" / "pc59_val" / f"{stem}.png", values)
-    return root
+    values = boxes(((0, 8, 0, 24), 0), ((8, 16, 0, 12), NUMBERS_59.index(458)), background=255)
+    folder, masks = "VOCdevkit/VOC2010", "annotations_detectron2/pc59_val/{}.png"
+    photo(root / folder / "JPEGImages" / "2008_000004.jpg")
+    return prepared(root, folder, "JPEGImages", masks, CONTEXT_STEMS, values)
 
 
 CITY_STEMS = ("frankfurt_000000_000294", "munster_000001_000019")
@@ -362,5 +355,5 @@ def own_masks(root: Path) -> Path:
     for stem, suffix in (("a", ".jpg"), ("b", ".png")):
         photo(root / "images" / f"{stem}{suffix}")
         index_mask(root / "masks" / f"{stem}.png", boxes(((0, 8, 0, 24), 1), ((8, 16, 0, 12), 255)))
-    (root / "classes.txt").write_text("robot, android: thing\nsky: stuff\n")
+    (root / "classes.txt").write_text("robot, android: stuff\nsky: stuff\n")
     return root

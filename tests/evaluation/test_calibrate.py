@@ -58,14 +58,14 @@ def test_a_fit_needs_right_and_wrong_segments(tmp_path: Path, capsys: pytest.Cap
         fit_calibration(np.array([0.4, 0.6]), np.array([True, True]))
     assert main([str(tmp_path / "missing")]) == 1
     assert capsys.readouterr().err.endswith(
-        "missing does not exist; give the folder of a report by `eovseg evaluate --out`.\n"
+        "missing does not exist; give a report folder written by `eovseg evaluate --out`.\n"
     )
 
 
 def test_a_fit_without_one_fold_needs_right_and_wrong_segments() -> None:
     """The only right segment is in one fold, so that the fit to the others is impossible; the sentence counts all."""
     photos = tuple(PhotoCounts(str(i), segments=[ScoredSegment(0.1 * i, i == 3)] * 2) for i in range(5))
-    with pytest.raises(DataError, match="Only 2 of 10 segments are right, and all belong to one of the 5 groups"):
+    with pytest.raises(DataError, match="Only 2 of 10 segments are right, and all are in one of the 5 groups"):
         calibrate(Counts(photos, np.array([True]), np.array([True])))
 
 

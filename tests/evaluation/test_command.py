@@ -21,6 +21,7 @@ from eovseg.photo_cache import bytes_of
 from eovseg.predictor import Predictor
 from eovseg.settings import Settings
 from eovseg.vocabulary import Vocabulary
+from tests.data import trees
 
 WORDS = "person: thing; sky, clouds: stuff; lamp: thing; zebra: thing"
 
@@ -193,7 +194,7 @@ def test_command_sweeps(panoptic_folder: Path, tmp_path: Path, capsys: pytest.Ca
         ),
         (
             ["--vocabulary", WORDS, "--against", "nowhere"],
-            "The report nowhere does not exist; give the folder of a report by `eovseg evaluate --out`.",
+            "The report nowhere does not exist; give a report folder written by `eovseg evaluate --out`.",
         ),
     ],
 )
@@ -202,3 +203,13 @@ def test_command_reports_errors_in_one_sentence(
 ) -> None:
     assert main([str(panoptic_folder), *options]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loaded")
+def test_objects_without_panoptic_labels_have_no_html_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(trees.own_instances(tmp_path / "own")), "--html", str(tmp_path / "html")]) == 1
+    assert (
+        "HTML report needs the panoptic task, but own has no panoptic labels; omit --html." in capsys.readouterr().err
+    )

@@ -17,6 +17,7 @@ from eovseg.evaluation.evaluate import evaluate
 from eovseg.images import load_image
 from eovseg.predictor import Predictor
 from eovseg.vocabulary import Vocabulary
+from tests.data.trees import panoptic
 
 WORDS = Vocabulary.parse("person: thing; sky, clouds: stuff; lamp: thing; zebra: thing")
 HEIGHT, WIDTH = 48, 64
@@ -135,20 +136,8 @@ def test_labels_that_differ_by_a_rotation_are_reported(tmp_path: Path, labels: s
         (tmp_path / "classes.txt").write_text("person: thing\nsky: stuff\n")
         report, said = check("mask-folder", tmp_path), "a.png is 64x48 pixels, but its photo is 48x64"
     else:
-        (tmp_path / "panoptic").mkdir()
-        Image.fromarray(id_to_rgb(drawn)).save(tmp_path / "panoptic" / "a.png")
-        document = {
-            "images": [{"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}],
-            "annotations": [
-                {
-                    "image_id": 1,
-                    "file_name": "a.png",
-                    "segments_info": [{"id": 1, "category_id": 1, "area": drawn.size, "iscrowd": 0}],
-                }
-            ],
-            "categories": [{"id": 1, "name": "sky", "isthing": 0}],
-        }
-        (tmp_path / "panoptic.json").write_text(json.dumps(document))
+        photos = {"a.png": (1, "a.jpg", drawn, {1: (1, 0)})}
+        panoptic(tmp_path / "panoptic.json", tmp_path / "panoptic", [(1, "sky", 0)], photos)
         report, said = check("panoptic-folder", tmp_path), "a.jpg is 48x64 pixels, but its data set says 64x48"
     (sentence,) = report.broken
     assert said in sentence and "Width and height are swapped" in sentence

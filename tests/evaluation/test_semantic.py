@@ -1,4 +1,4 @@
-"""Mean IoU compared with manually checked maps, a slow count, and hotcoco's IoU per class."""
+"""Mean IoU compared with manually checked maps, and pixel counts with hotcoco's."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def generated_case(random: np.random.Generator) -> list[tuple[np.ndarray, np.nda
     return photos
 
 
-def test_equals_a_slow_count_and_hotcoco_on_generated_photos() -> None:
+def test_equals_hotcoco_on_generated_photos() -> None:
     random = np.random.default_rng(0)
     for _ in range(250):
         photos = generated_case(random)
@@ -70,17 +70,6 @@ def test_equals_a_slow_count_and_hotcoco_on_generated_photos() -> None:
             pixels += class_pixels(predicted, true, CLASSES)
             nothing = np.where(predicted == -1, CLASSES, predicted)
             reference.update(np.where(true == -1, 255, true).astype(np.uint8), nothing.astype(np.uint8))
-        report = semantic_report(*pixels)
         theirs = np.asarray(reference.confusion())[:CLASSES, :]
         expected_pixels = [np.diagonal(theirs), theirs.sum(axis=1), theirs[:, :CLASSES].sum(axis=0)]
         np.testing.assert_array_equal(pixels, expected_pixels)
-
-        predicted = np.concatenate([p[t >= 0] for p, t in photos])
-        true = np.concatenate([t[t >= 0] for _, t in photos])
-        expected = [
-            ((predicted == c) & (true == c)).sum() / ((predicted == c) | (true == c)).sum()
-            for c in range(CLASSES)
-            if (true == c).any()
-        ]
-        assert report.miou == pytest.approx(np.mean(expected), abs=1e-6)
-        assert report.pixel_accuracy == pytest.approx((predicted == true).mean(), abs=1e-6)

@@ -1,9 +1,12 @@
 """ONNX files give torch's results for any size and number of words, and can be used without torch."""
 
 import copy
+import io
 import re
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from eovseg.model.classifier import pool_by_masks
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.predictor import Predictor
+from eovseg.vocabulary import Vocabulary
 
 WORDS = "bear, ours; grass: stuff; road: stuff"
 pytestmark = pytest.mark.slow  # the export takes a minute
@@ -35,9 +39,21 @@ pytestmark = pytest.mark.slow  # the export takes a minute
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("onnx")
-    assert main(["export-onnx", str(out), "-v", WORDS]) == 0
+    out, said = tmp_path_factory.mktemp("onnx"), io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        assert main(["export-onnx", str(out), "-v", WORDS]) == 0
+    first, *lines = said.getvalue().splitlines()
+    assert first == f"Writing {out} and comparing it with torch takes a minute or two."
+    assert all(": differs from torch by at most" in line for line in lines), "only our own sentences"
     return out
+
+
+def test_a_missing_package_is_named_with_the_command_for_the_checkout(
+    tmp_path: Path, xs: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ConfigError, match=r'package onnxscript\. In the checkout, run pip install -e "\.\[onnx\]"\.$'):
+        export(xs.network, tmp_path)
 
 
 @pytest.mark.parametrize("size", [(160, 224), (256, 96)])
@@ -76,12 +92,12 @@ def test_any_number_of_words_gives_torchs_numbers(
 
 
 def assert_equal_but_for_cells(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Equal within 1e-4 of the range, except for one value in a thousand, which may differ by 1 %.
+    """Equal within 1e-4 of the range, except for one value, or one in a thousand, which may differ by 1 %.
 
     A cell whose mask logit is almost 0 may be inside the hard mask in one engine and outside in the other.
     """
     apart = np.abs(found - wanted) / np.ptp(wanted)
-    assert (apart > TOLERANCE).mean() <= 1e-3 and apart.max() <= 1e-2, (apart.max(), (apart > TOLERANCE).mean())
+    assert (apart > TOLERANCE).sum() <= max(1, apart.size // 1000) and apart.max() <= 1e-2, apart.max()
 
 
 def test_vas_runs_in_a_loop_of_the_graph(folder: Path) -> None:
@@ -128,7 +144,7 @@ def test_the_manuals_example_runs(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert "torch" not in code[1]
     assert "bus" in found["found"] and set(found["found"]) <= set(found["names"])
     photo = np.asarray(Image.open("photo.jpg").convert("RGB").resize((512, 384)))
-    raw = xs.raw(photo, "; ".join(f"{name}: thing" for name in found["names"]))
+    raw = xs.raw(photo, Vocabulary.parse("; ".join(f"{name}: thing" for name in found["names"])))
     best = raw.class_logits[-1].argmax(-1)
     for number, name in enumerate(found["names"]):
         wanted = (raw.mask_logits[-1][best == number] > 0).numpy()

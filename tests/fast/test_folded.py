@@ -13,6 +13,7 @@ from eovseg.fast.folded import FoldedImageHalf
 from eovseg.model.backbones import FrozenAttention
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.network import EOVSeg
+from eovseg.model.regression import MaskRegression
 
 SIZE = (1, 3, 96, 160)
 
@@ -41,6 +42,8 @@ def compare(network: EOVSeg, tolerance: float) -> FoldedImageHalf:
         pairs = zip(one, other, strict=True) if isinstance(one, tuple) and field.name == "levels" else [(one, other)]
         if isinstance(one, FrozenAttention):
             pairs = [(one.score, other.score), (one.value, other.value)]
+        if isinstance(one, MaskRegression):
+            pairs = [(one.columns, other.columns), (one.inverse, other.inverse)]
         for a, b in pairs:
             if not isinstance(a, Tensor):
                 assert a == b

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from eovseg.checkpoints import sort_official_keys
 from eovseg.composition.geometry import MaskGeometry
 from eovseg.composition.panoptic import panoptic
 from eovseg.composition.tiles import TiledMasks
@@ -16,6 +15,7 @@ from eovseg.model.classifier import class_log_probabilities
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.model.values import ImageFeatures, Logits, TextEmbeddings
+from eovseg.official_names import sort_official_keys
 from tests.parity import arrays, assert_close, description, fill, official_keys
 
 TOLERANCE = 1e-5

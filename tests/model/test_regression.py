@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from eovseg.fast.regression import FastMaskRegression
 from eovseg.model.config import ModelConfig, variant_config
 from eovseg.model.positions import position_terms
 from eovseg.model.regression import RIDGE, MaskRegression
@@ -29,7 +30,7 @@ def test_a_partial_mask_grows_onto_cells_that_look_alike(features: torch.Tensor)
     given[:6, 10:20] = True  # and as many cells too many; the kernel is not sure of either
     logits = torch.where(given, 2.0, -2.0).double() * torch.where(given == true, 1.0, 0.3)
     logits = logits.expand(2, 1, -1, -1)
-    found = MaskRegression(features)(logits)
+    found = MaskRegression.on(features)(logits)
     for one in found[:, 0]:
         assert iou(one > 0, true) > iou(given, true) + 0.2
 
@@ -43,7 +44,7 @@ def test_the_fit_equals_the_closed_form_and_keeps_the_area(features: torch.Tenso
     columns = (columns - columns.mean(-1, keepdim=True)) / columns.std(-1, correction=0, keepdim=True)
     gram = columns @ columns.mT / 480 + RIDGE * torch.eye(21, dtype=torch.float64)
     expected = torch.linalg.solve(gram, columns @ logits.flatten(2).sigmoid().mT / 480).mT @ columns
-    fit = 2 * MaskRegression(features)(logits).flatten(2) - logits.flatten(2)
+    fit = 2 * MaskRegression.on(features)(logits).flatten(2) - logits.flatten(2)
     # Equal up to the threshold that keeps the area, and a scale.
     for one, other in zip(fit.flatten(0, 1), expected.flatten(0, 1), strict=True):
         assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 1 - 1e-9
@@ -53,19 +54,29 @@ def test_the_fit_equals_the_closed_form_and_keeps_the_area(features: torch.Tenso
 
 def test_the_scale_of_the_features_does_not_matter(features: torch.Tensor) -> None:
     logits = torch.randn(2, 3, 20, 24, dtype=torch.float64)
-    torch.testing.assert_close(MaskRegression(features)(logits), MaskRegression(100 * features)(logits))
+    torch.testing.assert_close(MaskRegression.on(features)(logits), MaskRegression.on(100 * features)(logits))
 
 
 @pytest.mark.parametrize("fill", [-3.0, 3.0])
 def test_empty_and_full_masks_stay_finite(features: torch.Tensor, fill: float) -> None:
-    found = MaskRegression(features.float())(torch.full((2, 2, 20, 24), fill))
+    found = MaskRegression.on(features.float())(torch.full((2, 2, 20, 24), fill))
     assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", [MaskRegression, FastMaskRegression])
+def test_a_threshold_leaves_as_many_values_above_it(kind: type[MaskRegression]) -> None:
+    values = torch.rand(2, 3, 500)
+    values[:, :, :100] = 0.5  # equal values stay together
+    for count in (0, 1, 250, 499, 500):
+        threshold = kind.threshold(values, torch.full((2, 3, 1), count))
+        above, at_least = ((values > threshold).sum(-1), (values >= threshold).sum(-1))
+        assert (above <= count).all() and ((at_least > count) | (at_least == 500)).all()
 
 
 def test_gradients_reach_features_and_masks(features: torch.Tensor) -> None:
     features.requires_grad_()
     logits = torch.randn(2, 3, 20, 24, dtype=torch.float64, requires_grad=True)
-    MaskRegression(features)(logits).square().sum().backward()
+    MaskRegression.on(features)(logits).square().sum().backward()
     assert features.grad is not None and features.grad.abs().sum() > 0
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
 

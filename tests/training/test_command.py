@@ -37,7 +37,7 @@ def test_a_run_tells_how_it_starts_ends_and_continues(train: Train, capsys: pyte
     assert "run has no checkpoint yet, so the run starts from step 0 with untrained weights" in said
     last = Path("run/checkpoint_0000002.pt")
     ending = f"The last checkpoint is {last} (step 2 of 2). Make a weight file of it with: eovseg export run"
-    assert f"{ending} run.safetensors\n" in said
+    assert f"{ending} run.safetensors\n" in said and f"; log: {Path('run/log.jsonl')}\n" in said
     assert train("--steps", "2", "--resume") == 0
     said = capsys.readouterr().out
     assert said.startswith("This run is finished; a larger --steps would extend it.") and ending in said
@@ -50,6 +50,19 @@ def test_a_run_tells_how_it_starts_ends_and_continues(train: Train, capsys: pyte
     assert f"These settings differ from {Path('run/recipe.json')}: steps 3 (was 2), loss.pilots 0 (was 12).\n" in said
     assert train("--resume", "--variant", "s") == 1
     assert "run has a run of variant 'xs', not 's'. Choose another --output, or" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_settings(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--steps", "2", "--warmup", "1", "--set", "alpha=0.5") == 0
+    capsys.readouterr()
+    assert train("--steps", "3", "--resume", "--set", "alpha=0.5") == 0
+    assert f"differ from {Path('run/recipe.json')}: steps 3 (was 2).\n" in capsys.readouterr().out
+    assert train("--resume") == 0
+    assert capsys.readouterr().out.startswith("This run is finished")
+    kept = TrainConfig.from_json(Path("run/recipe.json").read_text())
+    assert (kept.steps, kept.warmup, kept.model) == (3, 1, ("alpha=0.5",))
+    assert train("--resume", "--set", "alpha=0.4", "--steps", "4") == 0
+    assert 'model ["alpha=0.5", "alpha=0.4"] (was ["alpha=0.5"])' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -76,12 +89,22 @@ def test_words_that_the_data_lacks_are_named(train: Train, capsys: pytest.Captur
     assert "1 of 2 classes of the vocabulary are not in the data" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "value"), [("threads", "0"), ("workers", "-1")])
-def test_impossible_numbers_are_refused(
-    train: Train, name: str, value: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--threads", "0", "--threads is 0; give an integer of at least 1."),
+        ("--workers", "-1", "--workers is -1; give an integer of at least 0."),
+        ("--crop", "16", "crop is 16; give at least 32 pixels."),
+        ("--device", "abacus", "The device 'abacus' is not available (there is no device of this name); choose auto,"),
+        ("--output", "taken", "--output taken is a file; give a folder, which need not exist yet."),
+    ],
+)
+def test_impossible_values_are_refused(
+    train: Train, option: str, value: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(f"--{name}", value) == 1
-    assert capsys.readouterr().err.startswith(f"eovseg: --{name} is {value}; give an integer of at least ")
+    Path("taken").touch()
+    assert train(option, value) == 1
+    assert capsys.readouterr().err.startswith(f"eovseg: {sentence}")
 
 
 def test_a_damaged_recipe_does_not_prevent_resuming(train: Train) -> None:

@@ -57,7 +57,7 @@ def test_a_run_takes_over_parts_of_a_weight_file(shipped: dict[str, Tensor]) -> 
     taken = [name for name in state if name.startswith(("aggregator.", "vas.guide."))]
     assert len(taken) > 10 and all(torch.equal(state[name].float(), shipped[name]) for name in taken)
     assert not torch.equal(state["decoder.object_kernels.weight"].float(), shipped["decoder.object_kernels.weight"])
-    with pytest.raises(CheckpointError, match=r"no weights of hat for this network"):
+    with pytest.raises(CheckpointError, match=r"no weights of hat for this network; choose from .*vas, "):
         starting_network("xs", SHIPPED, {}, ["aggregator", "hat"])
 
 

@@ -197,13 +197,15 @@ def test_a_run_without_a_step_saves_nothing_and_starts_a_new_log(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("every", "steps"), [(6, [6]), (4, [4, 6]), (1_000, [6])])
-def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path, every: int, steps: list[int]) -> None:
+def test_evaluation_uses_averaged_weights_and_changes_nothing(
+    tmp_path: Path, every: int, steps: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[tuple[int, bool, Tensor]] = []
 
     def evaluate(step: int, network: Any) -> dict[str, float]:
         torch.rand(1000)
         seen.append((step, network.training, network.masks.weight.clone()))
-        return {"pq": 12.5}
+        return {"PQ": 12.5, "SQ": 70.0, "mIoU": 20.04}
 
     trainer(tmp_path / "plain").run()
     run = trainer(tmp_path / "judged", replace(CONFIG, evaluate_every=every), evaluate=evaluate)
@@ -212,8 +214,9 @@ def test_evaluation_uses_averaged_weights_and_changes_nothing(tmp_path: Path, ev
     assert run.average is not None and torch.equal(seen[-1][2], run.average.weights["masks.weight"])
     judged = comparable(tmp_path / "judged")
     assert [line for line in judged if "evaluation" in line] == [
-        {"step": step, "evaluation": {"pq": 12.5}} for step in steps
+        {"step": step, "evaluation": {"PQ": 12.5, "SQ": 70.0, "mIoU": 20.04}} for step in steps
     ]
+    assert f"Validation after step {steps[-1]}: PQ 12.5, mIoU 20.0\n" in capsys.readouterr().out
     assert [line for line in judged if "evaluation" not in line] == comparable(tmp_path / "plain")
 
 
@@ -244,7 +247,9 @@ def test_a_checkpoint_from_before_a_setting_resumes(tmp_path: Path) -> None:
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path).run()
     other = Trainer(TinyNetwork(width=5), stream, CONFIG, tmp_path, device="cpu")  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match=r"another network: hidden_dim 40 \(was 32\)\. Use"):
+    with pytest.raises(
+        CheckpointError, match=r"another network: hidden_dim 40 \(was 32\)\. Use its settings, with the same --start"
+    ):
         other.resume()
     network: Any = TinyNetwork()
     network.score.requires_grad_(False)
@@ -254,7 +259,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         checkpointing.load(tmp_path / "nothing.pt")
     torch.save({"model": {}}, tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match="not a training checkpoint"):
+    with pytest.raises(CheckpointError, match=r"not a training checkpoint.*a weight file needs no export"):
         checkpointing.load(tmp_path / "weights.pt")
 
 

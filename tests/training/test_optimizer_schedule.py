@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from eovseg.checkpoints import sort_official_keys
 from eovseg.errors import ConfigError
 from eovseg.model.config import variant_config
 from eovseg.model.network import EOVSeg
 from eovseg.model.vas import VocabularyAwareSelection
+from eovseg.official_names import sort_official_keys
 from eovseg.training.config import LossConfig, TrainConfig, setting, xs_config
 from eovseg.training.optimizer import build_optimizer, weight_decays
 from eovseg.training.schedule import learning_rate
@@ -79,11 +79,6 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
         replace(TrainConfig(), **wrong)  # type: ignore[arg-type]
 
 
-def test_unknown_settings_in_a_checkpoint_are_named() -> None:
-    with pytest.raises(ConfigError, match="momentum"):
-        TrainConfig.from_json('{"momentum": 0.9}')
-
-
 def test_a_constant_rate_falls_in_the_last_steps_only() -> None:
     config = TrainConfig(schedule="constant", steps=100, decay=20, warmup=10, warmup_factor=0.0, final_factor=0.1)
     rates = [learning_rate(step, config) / config.learning_rate for step in (5, 10, 79, 89, 99)]
@@ -109,10 +104,3 @@ def test_invalid_overrides_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not NAME=VALUE with a JSON value") as caught:
         setting(text)
     assert len(str(caught.value)) < 200
-
-
-def test_older_recipes_are_read_if_they_mean_the_same() -> None:
-    old = '{"variant": "xs", "loss": {"dense_balanced": true, "dense_reduction": "max"}}'
-    assert TrainConfig.from_json(old) == xs_config()
-    with pytest.raises(ConfigError, match="Unknown training setting dense_reduction"):
-        TrainConfig.from_json(old.replace("max", "logsumexp"))

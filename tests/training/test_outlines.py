@@ -42,8 +42,6 @@ class Decoder(nn.Module):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("sam")
     inputs = (torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 2), torch.zeros(1, 3), torch.zeros(1, 1, 256, 256),
               torch.zeros(1), torch.zeros(2))  # fmt: skip

@@ -61,7 +61,7 @@ def test_options_reach_the_network_and_the_files(
     options += ["--no-labels", "--tracks", str(tmp_path / "t.jsonl")]
     assert main(["video", str(source), str(tmp_path / "o.mp4"), *options]) == 0
     assert predictor.calls[0]["settings"] == Settings(alpha=0.3, task="semantic")
-    assert predictor.calls[0]["background"].words == ("tree",)
+    assert predictor.calls[0]["background"].words == ("tree", "palm tree", "bushes")
     assert predictor.calls[0]["vocabulary"].labels == ("ball", "ground", "sky")
     assert len(read_back(tmp_path / "o.mp4").frames) == 20
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]

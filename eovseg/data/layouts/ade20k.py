@@ -9,7 +9,6 @@ The panoptic files are those of Mask2Former and FC-CLIP: classes 0-149, stuff fr
 `annotations_instance` on top. As in those, a stuff segment's `area` includes the pixels covered by things.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def open_split(root: Path, split: str) -> PanopticFolder:
     return folder
 
 
-def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
+def prepare(root: Path, split: str, output: Path | None) -> str:
     """Builds `ade20k_panoptic_<split>` in the data set's folder or `output`. Raises `DataError` naming the file."""
     root, folder = _root(root), SPLIT_FOLDERS[split]
     photos, semantic, instances = (root / name / folder for name in ("images", "annotations", "annotations_instance"))
@@ -104,7 +103,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
 
     stems = [name.removesuffix(".jpg") for name in list_photos(photos)]
     builder = PanopticBuilder((output or root) / f"ade20k_panoptic_{split}", list(table.categories.values()))
-    return builder.build(stems, make, progress)
+    return builder.build(stems, make)
 
 
 def _annotation(stem: str, segments: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ In `_seg.png` the class is R // 10 * 256 + G, an index into the release's object
 preparation scripts of FC-CLIP and Mask2Former. `index_ade20k.pkl` is not read, because a pickle can run code.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +50,7 @@ def open_split(root: Path, split: str) -> IndexMaskFolder:
     return IndexMaskFolder(root, f"ade20k-847 {split}", table, photos, paired_photos(photos, maps), maps)
 
 
-def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
+def prepare(root: Path, split: str, output: Path | None) -> str:
     """Builds `images_detectron2` and `annotations_detectron2` of a split. Raises `DataError` naming the file."""
     photos, masks, release = (part.path for part in parts(root, split))
     if output:
@@ -80,7 +79,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
             picture.save(part, format="JPEG")
         return labels
 
-    return build_masks(masks, ".tif", sorted(sources), make, progress)
+    return build_masks(masks, ".tif", sorted(sources), make)
 
 
 def reduced_size(height: int, width: int) -> tuple[int, int]:

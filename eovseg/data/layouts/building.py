@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from eovseg.atomic_files import atomic_file, write_atomically
 from eovseg.colours import id_to_rgb
@@ -27,6 +28,11 @@ def in_threads(work: Callable[[Item], Output], items: Sequence[Item]) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
+def _shown(built: Iterator[Output], missing: int, photos: int) -> Iterator[Output]:
+    """The same, with a progress bar for all `photos`, of which `missing` are built now."""
+    yield from tqdm(built, total=photos, initial=photos - missing, unit="photo", disable=None)
+
+
 class PanopticBuilder:
     """Writes `<target>/*.png` and, last, `<target>.json` in COCO's panoptic format.
 
@@ -39,12 +45,7 @@ class PanopticBuilder:
         self._progress = target.with_name(f"{target.name}.progress")
         self._categories = categories
 
-    def build(
-        self,
-        stems: Sequence[str],
-        make: Callable[[str], tuple[np.ndarray, dict[str, Any]]],
-        progress: Callable[[int, int], None],
-    ) -> str:
+    def build(self, stems: Sequence[str], make: Callable[[str], tuple[np.ndarray, dict[str, Any]]]) -> str:
         """Builds all `stems`; `make(stem)` returns the ids (H, W) and {"image": …, "annotation": …} for the JSON."""
         if self.json.is_file():
             return f"{self.json} already exists; delete it to build it again."
@@ -59,10 +60,9 @@ class PanopticBuilder:
             return stem, record
 
         with self._progress.open("a", encoding="utf-8") as file:
-            for done, (stem, record) in enumerate(in_threads(finish, missing), len(stems) - len(missing) + 1):
+            for stem, record in _shown(in_threads(finish, missing), len(missing), len(stems)):
                 records[stem] = record
                 file.write(json.dumps([stem, record]) + "\n")
-                progress(done, len(stems))
         document = {
             "images": [records[stem]["image"] for stem in stems],
             "annotations": [records[stem]["annotation"] for stem in stems],
@@ -99,13 +99,7 @@ def segment_record(number: int, category_id: int, mask: np.ndarray, crowd: bool 
     }
 
 
-def build_masks(
-    target: Path,
-    suffix: str,
-    stems: Sequence[str],
-    make: Callable[[str], np.ndarray],
-    progress: Callable[[int, int], None],
-) -> str:
+def build_masks(target: Path, suffix: str, stems: Sequence[str], make: Callable[[str], np.ndarray]) -> str:
     """Writes the index mask `make(stem)` to `<target>/<stem><suffix>`; `target` appears once all are written."""
     if target.is_dir():
         return f"{target} already exists; delete it to build it again."
@@ -119,7 +113,7 @@ def build_masks(
         with atomic_file(partial / f"{stem}{suffix}", one_of_many=True) as part:
             mask.save(part, format=kind)
 
-    for done, _ in enumerate(in_threads(finish, missing), len(stems) - len(missing) + 1):
-        progress(done, len(stems))
+    for _ in _shown(in_threads(finish, missing), len(missing), len(stems)):
+        pass
     os.replace(partial, target)
     return f"Built {target} with {len(stems)} masks."

@@ -10,7 +10,6 @@ instanceIds.png contains label * 1000 + instance for single things, and just the
 things (crowds). The panoptic files use these values as ids; labels outside the 19 classes are void.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def _photo(stem: str) -> str:
     return f"{stem.split('_')[0]}/{stem}_leftImg8bit.png"
 
 
-def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None]) -> str:
+def prepare(root: Path, split: str, output: Path | None) -> str:
     """Builds `cityscapes_panoptic_<split>` in gtFine or `output`. Raises `DataError` naming the file."""
     root = _root(root)
     masks, photos = root / "gtFine" / split, root / "leftImg8bit" / split
@@ -93,7 +92,7 @@ def prepare(root: Path, split: str, output: Path | None, progress: Callable[[int
         return values, {"image": image, "annotation": annotation}
 
     target = (output or root / "gtFine") / f"cityscapes_panoptic_{split}"
-    return PanopticBuilder(target, list(table.categories.values())).build(stems, make, progress)
+    return PanopticBuilder(target, list(table.categories.values())).build(stems, make)
 
 
 LAYOUT = Layout(

@@ -8,8 +8,8 @@ from eovseg.data.labelled_folder import LabelKind, LabelledFolder
 
 SPLIT_FOLDERS = {"train": "training", "val": "validation"}
 
-# (root, split, output folder or None, progress(done, total)) -> sentence describing what was built
-Prepare = Callable[[Path, str, Path | None, Callable[[int, int], None]], str]
+# (root, split, output folder or None) -> sentence describing what was built
+Prepare = Callable[[Path, str, Path | None], str]
 
 
 @dataclass(frozen=True)

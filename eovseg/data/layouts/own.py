@@ -8,7 +8,7 @@
                       or a list ['person', 'sky'], {7: 'person', 9: 'sky'} or a table with the columns id and name
                       or classes.json, in the format of `assets/vocabularies`; `dataset_id`, if given, is the mask value
 
-With `--split train` or `val` the files are images/train, panoptic/train, panoptic_train.json, instances_train.json and
+With `--split train` or `val`, the files are images/train, panoptic/train, panoptic_train.json, instances_train.json and
 masks/train.
 """
 
@@ -53,7 +53,7 @@ def open_panoptic(root: Path, split: str) -> PanopticFolder:
 
 
 def panoptic_folder(root: Path, annotations: Path | None, photos: Path | None, pngs: Path | None) -> PanopticFolder:
-    """Like `open_panoptic`, with other files than those in `root` where they are not None."""
+    """Like `open_panoptic`, but the given files replace those in `root`; None keeps the file in `root`."""
     folder = PanopticFolder(root, annotations, photos, pngs)
     folder.table = ClassTable.of_categories(folder.categories, folder.annotations)
     folder.categories = folder.table.categories
@@ -113,16 +113,18 @@ def _read_lines(path: Path) -> ClassTable:
     if lines is None:
         lines, entry = without_prefixes(text.splitlines()) or [Line(line) for line in text.splitlines()], "line"
     classes: list[WordClass] = []
+    notes: list[str] = []
     for place, line in enumerate(lines, 1):
-        if not line.text.strip() or len(Vocabulary.parse(line.text)) != 1:
+        if not line.text.strip() or len(read := Vocabulary.parse(line.text)) != 1:
             raise DataError(f"{path}: {entry} {place} must name exactly one class: its position is the mask value.")
-        classes += Vocabulary.parse(line.text).classes
+        classes += read.classes
+        notes += read.notes
         if any(map(is_unpaired, classes[-1].names)):
             raise DataError(
                 f"{path}: {entry} {place} has an unmatched bracket. Write one class per line, or a complete list such "
                 "as ['dog', 'cat'] or {1: 'dog', 2: 'cat'}."
             )
-    return _numbered(path, Vocabulary(tuple(classes)), [line.number for line in lines])
+    return _numbered(path, Vocabulary(tuple(classes), tuple(notes)), [line.number for line in lines])
 
 
 def _read_json(path: Path) -> ClassTable:

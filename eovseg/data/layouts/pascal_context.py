@@ -13,7 +13,6 @@ JSON instead, which labels 4,996 and 5,104 of them.
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +69,7 @@ def _open(root: Path, split: str, classes: int) -> IndexMaskFolder:
     return IndexMaskFolder(root, f"pascal-context-{classes} {split}", table, photos, files, maps)
 
 
-def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[int, int], None], classes: int) -> str:
+def _prepare(root: Path, split: str, output: Path | None, classes: int) -> str:
     official, folder = _official(root), SPLIT_FOLDERS[split]
     prepared = output or _prepared(root)
     names = official / "ImageSets" / "Main" / f"{split}.txt"
@@ -94,7 +93,7 @@ def _prepare(root: Path, split: str, output: Path | None, progress: Callable[[in
     other = prepared / f"annotations_ctx{459 if classes == 59 else 59}" / folder
     files = list_photos(prepared / "images" / folder) if other.is_dir() else read_names(names)
     stems = [name.removesuffix(".jpg") for name in files]
-    return build_masks(prepared / f"annotations_ctx{classes}" / folder, _suffix(classes), stems, make, progress)
+    return build_masks(prepared / f"annotations_ctx{classes}" / folder, _suffix(classes), stems, make)
 
 
 def _read_label_map(path: Path) -> np.ndarray:
@@ -117,7 +116,7 @@ def _layout(classes: int) -> Layout:
         f"pascal-context-{classes}", f"PASCAL-Context-{classes}", PAGE, "mIoU", f"pascal-context-{classes}",
         lambda root, split: _parts(root, split, classes),
         lambda root, split: _open(root, split, classes),
-        lambda root, split, output, progress: _prepare(root, split, output, progress, classes),
+        lambda root, split, output: _prepare(root, split, output, classes),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ const NOTHING = -1;
 const FATES = ["right", "wrong name", "bad mask", "invented", "missed"];
 const MEANING = {
   "right": "The same class, and an IoU above 0.5",
-  "wrong name": "An IoU above 0.5, but another class",
+  "wrong name": "An IoU above 0.5, but a different class",
   "bad mask": "The same class, but an IoU of only 0.1 to 0.5",
   "invented": "Predicted, without a corresponding true segment",
   "missed": "Labelled, but not found",

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from app.calls import FAILED
 from app.examples import EXAMPLES
+from app.inputs import make_request
 from app.layout import build
-from app.page import Page, make_request
+from app.page import Page
 from app.recipe import read_link
 from app.session import Session, run
 from eovseg.assets import asset_path
