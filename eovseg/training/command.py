@@ -63,7 +63,7 @@ def _recipe(variant: str | None, config: Path | None) -> TrainConfig:
     if config is None:
         return recipe(variant or "xs")
     try:
-        chosen = TrainConfig.from_json(config.read_text(encoding="utf-8-sig"))
+        chosen = TrainConfig.from_json(config.read_text(encoding="utf-8-sig"), variant or "xs")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {config} cannot be read ({error}).") from error
     except ConfigError as error:

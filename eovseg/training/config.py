@@ -111,8 +111,8 @@ class TrainConfig:
         return json.dumps(values, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "TrainConfig":
-        """Parses settings written by `to_json`; missing ones default to the variant's recipe.
+    def from_json(cls, text: str, variant: str = "l") -> "TrainConfig":
+        """Parses settings written by `to_json`; missing ones default to the recipe of its variant, or of `variant`.
 
         Raises `ConfigError` for other text, unknown names and invalid values.
         """
@@ -126,7 +126,7 @@ class TrainConfig:
         if switches.get("bf16") is not None or any(switches.values()):
             on = [OLD_PRECISIONS[name] for name, value in switches.items() if value]
             values = {"precision": on[0] if on else "float32"} | values
-        return changed(recipe(str(values.get("variant", "l"))), values)
+        return changed(recipe(str(values.get("variant", variant))), values)
 
 
 def changed(settings: Any, values: Mapping[str, Any]) -> Any:

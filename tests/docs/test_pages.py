@@ -24,7 +24,7 @@ FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
 _BLOCK = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # Launchers that can precede one of our commands.
-_LAUNCHERS = re.compile(r"^(?:\w+=\S+ )*(?:accelerate launch .*?|torchrun .*?)-m (eovseg(?:\.\w+)?) ")
+_LAUNCHERS = re.compile(r"^(?:\w+=\S+ )*(?:accelerate launch .*?|torchrun .*?)-m (?:-- )?(eovseg(?:\.\w+)?) ")
 
 
 def blocks(text: str, language: str) -> Iterator[tuple[str, str]]:
@@ -111,7 +111,7 @@ def test_a_wrong_option_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("eovseg segment photos -v dog --no-such-option")
     assert list(
-        commands("```sh\ntorchrun --nproc_per_node 2 -m eovseg.training \\\n    --data D  # two\nls\n```\n")
+        commands("```sh\ntorchrun --nproc_per_node 2 -m -- eovseg.training \\\n    --data D  # two\nls\n```\n")
     ) == ["python -m eovseg.training --data D"]
 
 

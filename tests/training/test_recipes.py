@@ -189,6 +189,9 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
     assert (chosen.variant, chosen.steps) == ("s", 200_000)
     with pytest.raises(ConfigError, match="for variant 's', not 'xs'"):
         settings(options("--config", str(path), "--variant", "xs"))
+    path.write_text('{"views": {"keep_label": 0.3}}')
+    assert settings(options("--config", str(path))).variant == "xs", "as without a recipe"
+    assert settings(options("--config", str(path), "--variant", "s")).steps == 200_000
 
 
 @pytest.mark.parametrize(
@@ -199,9 +202,9 @@ def test_a_recipe_file_is_the_start_and_options_win(tmp_path: Path) -> None:
         ("[1]", "must be a JSON object"),
         ('{"stepz": 3}', "Unknown training setting stepz; choose from accumulate"),
         ('{"loss": 3}', "loss is 3"),
-        ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0.0"),
+        ('{"ema": "a lot"}', "ema is 'a lot'; give a value like 0"),
         ('{"steps": 1.5}', "steps is 1.5"),
-        ('{"precision": "int8"}', "precision is 'int8'; give a value like 'float32'"),
+        ('{"precision": "int8"}', "precision is 'int8'; give a value like 'bfloat16'"),
         ('{"bf16": 1}', "Unknown training setting bf16"),
         ('{"loss": {"dense_reduction": "logsumexp"}}', "Unknown training setting dense_reduction"),
         ('{"views": {"augmentation": {"scale": [2, 1]}}}', "scale is"),
