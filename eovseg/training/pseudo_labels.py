@@ -5,7 +5,8 @@ Each photo and its mirror image are segmented; pixels on which the results agree
 `eovseg train --also FOLDER`. With `--complete`, PHOTOS is such a folder with labels of some classes only: they are
 kept, and pixels without a label get classes that the folder does not label.
 
-With `--outlines`, Segment Anything draws the outlines, and `--boxes` adds objects from a detector (`outlines.py`).
+With `--objects`, the things are those that another model found (`found_objects.py`), and only the stuff is the
+model's own.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from eovseg.presets import TRAINING_PRESET
 if TYPE_CHECKING:
     from eovseg.predictor import Predictor
     from eovseg.result import Result
-    from eovseg.training.outlines import Box, SegmentAnything
+    from eovseg.training.found_objects import FoundObject
 
 SMALLEST_AREA = 200  # pixels
 SETTINGS_FILE = "settings.json"
@@ -89,12 +90,12 @@ class PseudoLabels:
         preset: str = TRAINING_PRESET,
         coco: bool = False,
         complete: PanopticFolder | None = None,
-        outlines: "SegmentAnything | None" = None,
-        boxes: "Mapping[str, Sequence[Box]] | None" = None,
+        objects: "Mapping[str, Sequence[FoundObject]] | None" = None,
+        object_score: float = 0.5,
     ) -> None:
         self.coco = coco
-        self.outlines = outlines
-        self.boxes = boxes
+        self.objects = objects
+        self.object_score = object_score
         self.complete = complete
         self._labelled = {photo.file_name: photo for photo in complete.photos} if complete else {}
         self.table = ClassTable.preset(preset)
@@ -112,16 +113,20 @@ class PseudoLabels:
 
     def add(self, photo: Path, predictor: "Predictor", overlap: float, score: float) -> None:
         """Labels one photo."""
-        from eovseg.training.outlines import outlined, stuff_regions, thing_boxes
+        from eovseg.training.found_objects import with_objects
 
         pixels, labelled = read_photo(photo), self._labelled.get(photo.name)
         results = [predictor(image, self.table.vocabulary) for image in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
         ids, classes = agreed(results[0], results[1], overlap, score)
         categories = [self.table.ids[index] for index in classes]
-        if self.outlines:
-            classed = [self.categories[category] for category in categories]
-            boxes = thing_boxes(ids, classed) if self.boxes is None else self.boxes.get(photo.name, ())
-            ids, categories = outlined(self.outlines, pixels, stuff_regions(ids, classed), boxes)
+        if self.objects is not None:
+            regions = [
+                (ids == number, category)
+                for number, category in enumerate(categories, start=1)
+                if not self.categories[category].is_thing
+            ]
+            found = self.objects.get(photo.name, ())
+            ids, categories = with_objects(regions, found, pixels.shape[:2], self.object_score)
         segments = [(number, category, False) for number, category in enumerate(categories, start=1)]
         if self.complete and labelled:
             ids, segments = completed(self.complete, labelled, ids, segments)
@@ -215,15 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_model_options(parser)
     parser.add_argument("--overlap", type=float, default=0.5, help="minimum agreement of a segment, 0..1 (0.5)")
     parser.add_argument("--score", type=float, default=0.1, help="minimum score of a segment, 0..1 (0.1)")
-    parser.add_argument(
-        "--outlines",
-        type=Path,
-        nargs=2,
-        metavar=("ENCODER", "DECODER"),
-        help="ONNX files of Segment Anything, which draws the outlines",
-    )
-    parser.add_argument("--boxes", type=Path, help="detections in COCO's format, used with --outlines")
-    parser.add_argument("--box-score", type=float, default=0.4, help="minimum score of a detection, 0..1 (0.4)")
+    parser.add_argument("--objects", type=Path, help="things found by another model, in the format of COCO's results")
+    parser.add_argument("--object-score", type=float, default=0.5, help="minimum score of such an object, 0..1 (0.5)")
     parser.add_argument("--limit", type=int, help="label only the first N photos")
     parser.add_argument("--coco", action="store_true", help="photos are from COCO: store the ids in their names")
     parser.add_argument(
@@ -235,13 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Labels all photos not yet labelled; raises subclasses of `EovsegError`."""
     from eovseg.data.unlabelled import list_photos
-    from eovseg.training.outlines import SegmentAnything, read_boxes
+    from eovseg.training.found_objects import read_objects
 
-    for name in ("overlap", "score", "box_score"):
+    for name in ("overlap", "score", "object_score"):
         if not 0.0 <= getattr(options, name) <= 1.0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give a number from 0 to 1.")
-    if options.boxes and not options.outlines:
-        raise ConfigError("--boxes needs --outlines ENCODER DECODER, which turns boxes into masks.")
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}.")
     folder = PanopticFolder(options.photos) if options.complete else None
@@ -255,12 +251,13 @@ def run(options: argparse.Namespace) -> None:
             coco_id(photo.name)
     settings = _settings(options)
     check_output(options.output, settings)
-    outlines = SegmentAnything(*options.outlines) if options.outlines else None
-    boxes = read_boxes(options.boxes, options.box_score) if options.boxes else None
-    labels = PseudoLabels(options.output, coco=options.coco, complete=folder, outlines=outlines, boxes=boxes)
-    if unknown := {box.category for row in (boxes or {}).values() for box in row} - labels.categories.keys():
+    objects = read_objects(options.objects) if options.objects else None
+    labels = PseudoLabels(
+        options.output, coco=options.coco, complete=folder, objects=objects, object_score=options.object_score
+    )
+    if unknown := {one.category for row in (objects or {}).values() for one in row} - labels.categories.keys():
         raise DataError(
-            f"{options.boxes} has the category id {min(unknown)}, which is not in the class list {TRAINING_PRESET}; "
+            f"{options.objects} has the category id {min(unknown)}, which is not in the class list {TRAINING_PRESET}; "
             "give COCO's ids."
         )
     left = [photo for photo in photos if photo.name not in labels.done]
@@ -288,9 +285,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "overlap": options.overlap,
         "score": options.score,
         "complete": options.complete,
-        "outlines": [identity(file) for file in options.outlines or ()],
-        "boxes": identity(options.boxes),
-        "box_score": options.box_score if options.boxes else None,
+        "objects": identity(options.objects),
+        "object_score": options.object_score if options.objects else None,
     }
 
 
