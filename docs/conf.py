@@ -61,6 +61,7 @@ CHECKOUT_PAGES = {
     "code-of-conduct": "CODE_OF_CONDUCT.md",
     "changelog": "CHANGELOG.md",
 }
+_MODULE = re.compile(r"\[([^\]]+)\]\(\.\./((?:eovseg|analysis)/[\w/]+)\.py\)")
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -87,10 +88,11 @@ def write_checkout_pages() -> None:
 
 
 def lead_to_pages(app: Any, name: str, source: list[str]) -> None:
-    """Makes a page's link to a file of the checkout lead to the page that is made of it."""
+    """Makes a page's link to a file of the checkout lead to the page that is made of it, and to a module to its API."""
     page = HERE / f"{name}.md"
     if page.is_file():
-        source[0] = relinked(source[0], page.parent, page)
+        text = _MODULE.sub(lambda found: f"{{py:mod}}`{found[1]} <{found[2].replace('/', '.')}>`", source[0])
+        source[0] = relinked(text, page.parent, page)
 
 
 _LITERAL = re.compile(r"(`[^`]+`)")

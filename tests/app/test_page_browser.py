@@ -52,6 +52,10 @@ def test_hover_and_click_on_the_picture(visit: Visit) -> None:
     visit.tab.mouse.click(*centre)
     visit.tab.mouse.move(5, 5)
     assert visit.tab.locator(".stage .chip.on").count() == 0
+    visit.tab.mouse.click(*centre)
+    visit.tab.mouse.move(5, 5)
+    visit.tab.keyboard.press("Escape")
+    assert visit.tab.locator(".stage .chip.on").count() == 0, "Escape unpins what the mouse has pinned"
 
 
 def test_legend_by_keyboard(visit: Visit) -> None:
