@@ -162,28 +162,41 @@ def _draw_words(
     return torch.stack(rows), competing
 
 
-def gather(data: Path, cache: Path | None, image_encoder: PhotoFeatures, seed: int) -> dict[str, Regions]:
-    """Regions of every source below `data` and of `unlabelled`, cached in `cache`."""
+def gather(
+    data: Path, cache: Path | None, image_encoder: PhotoFeatures, seed: int, also: Path | None = None
+) -> dict[str, Regions]:
+    """Regions of every source below `data`, of `also` and of `unlabelled`, cached in `cache`."""
     regions = {}
-    for name in (*(source.root.name for source in xs_sources(data)), TEST_SOURCE, "unlabelled"):
+    folders = [source.root for source in xs_sources(data)] + [data / TEST_SOURCE, data / "unlabelled"]
+    for folder in (*folders, also):
+        if folder is None:
+            continue
+        name = folder.name
         path = None if cache is None else cache / f"{name}.npz"
         if path is not None and path.is_file():
             regions[name] = Regions.load(path)
             continue
         if name == "unlabelled":
-            regions[name] = unlabelled_regions(image_encoder, data / name, UNLABELLED_VIEWS, UNLABELLED_BOXES, seed)
+            regions[name] = unlabelled_regions(image_encoder, folder, UNLABELLED_VIEWS, UNLABELLED_BOXES, seed)
         else:
             views = 0 if name == TEST_SOURCE else RANDOM_VIEWS
-            regions[name] = labelled_regions(image_encoder, PanopticFolder(data / name), SHORT_SIDES, views, seed)
+            regions[name] = labelled_regions(image_encoder, PanopticFolder(folder), SHORT_SIDES, views, seed)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             regions[name].save(path)
     return regions
 
 
-def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Regions, Tensor], tuple[Regions, Tensor]]:
-    """Training and validation regions with their COCO classes, split as in `xs_parts`; test photos are excluded."""
+def split_regions(
+    data: Path, regions: dict[str, Regions], also: Path | None = None
+) -> tuple[tuple[Regions, Tensor], tuple[Regions, Tensor]]:
+    """Training and validation regions with their COCO classes, split as in `xs_parts`; test photos are excluded.
+
+    Only the things of `also`, a folder of pseudo-labels, are used: its stuff has the names that XS itself gave.
+    """
     folders = [PanopticFolder(source.root) for source in xs_sources(data)]
+    if also is not None:
+        folders.append(PanopticFolder(also))
     held, test = (identities(name) for name in PARTS)
     classes = TrainingClasses.coco()
     test_photos = np.union1d(regions[TEST_SOURCE].photos, sorted(test))
@@ -193,6 +206,8 @@ def split_regions(data: Path, regions: dict[str, Regions]) -> tuple[tuple[Region
         found = regions[folder.name]
         labels = np.array([index[i] for i in found.category_ids.tolist()])
         usable = (labels < classes.base_size) & ~np.isin(found.photos, test_photos)
+        if folder.root == also:
+            usable &= np.isin(found.category_ids, [c.id for c in folder.categories.values() if c.is_thing])
         unseen = np.isin(found.photos, sorted(held))
         for validation, keep in (
             (False, usable & ~unseen & (found.areas > SMALLEST_AREA)),
@@ -208,7 +223,15 @@ def _joined(parts: Sequence[tuple[Regions, np.ndarray]]) -> tuple[Regions, Tenso
     return Regions.join([part for part, _ in parts]), torch.from_numpy(np.concatenate([labels for _, labels in parts]))
 
 
-def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, held_out: int, log: Log) -> JointSpace:
+def run(
+    data: Path,
+    output: Path,
+    cache: Path | None,
+    config: JointSpaceConfig,
+    held_out: int,
+    log: Log,
+    also: Path | None = None,
+) -> JointSpace:
     """Extracts features, trains, calibrates, evaluates; writes `output` (safetensors, half precision) and a report."""
     encoder = MiniLMTextEncoder()
     prompts = variant_config("xs").prompts
@@ -219,8 +242,8 @@ def run(data: Path, output: Path, cache: Path | None, config: JointSpaceConfig, 
     extractor = EfficientNetLite2Extractor(config.maps == "fine").eval()
     extractor.to(memory_format=torch.channels_last)
     image_encoder = extractor.tower
-    regions = gather(data, cache and cache / config.maps, extractor, config.seed)
-    (training, labels), (validation, validation_labels) = split_regions(data, regions)
+    regions = gather(data, cache and cache / config.maps, extractor, config.seed, also)
+    (training, labels), (validation, validation_labels) = split_regions(data, regions, also)
     coco = Vocabulary.preset("coco-panoptic-133")
     class_words = encode(coco.words).split([len(entry.names) for entry in coco.classes])
     training_data = TrainingData(training.features, labels, regions["unlabelled"].features, class_words)

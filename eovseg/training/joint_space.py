@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, required=True, help="weight file; also writes .json (report) and .jsonl (log)"
     )
+    parser.add_argument("--also", type=Path, help="COCO panoptic folder whose things are used too (pseudo_labels)")
     parser.add_argument("--cache", type=Path, help="cache folder for extracted features")
     parser.add_argument("--held-out", type=int, default=0, help="also train without N classes and evaluate on them")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines.append(json.dumps(record) + "\n")
             write_atomically(given.output.with_suffix(".jsonl"), "".join(lines))
 
-        run(given.data, given.output, given.cache, config, given.held_out, log)
+        run(given.data, given.output, given.cache, config, given.held_out, log, given.also)
 
     return run_command(parser, train, arguments)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from eovseg.data.panoptic_folder import PanopticFolder
 from eovseg.errors import ConfigError, DataError
 from eovseg.model.joint_space import JointSpace
 from eovseg.model.values import TowerFeatures
-from eovseg.training import joint_features, joint_report
+from eovseg.training import joint_features, joint_learning, joint_report
 from eovseg.training.joint_learning import TrainingData, calibrate, fit, imagenet_names
 from eovseg.training.joint_space import JointSpaceConfig, main
 from eovseg.vocabulary import Vocabulary
@@ -163,6 +164,37 @@ def test_imagenet_names_are_in_the_classifiers_order() -> None:
     assert len(names) == 1000 and (names[0], names[294], names[999]) == ("tench", "brown bear", "toilet tissue")
 
 
+def write_folder(folder: Path, categories: list[dict]) -> None:
+    """One photo of one pixel, which belongs to the last category."""
+    photo = {"id": 1, "file_name": "a.png", "width": 1, "height": 1}
+    segment = {"id": 1, "category_id": categories[-1]["id"], "iscrowd": 0, "area": 1}
+    annotation = {"image_id": 1, "file_name": "a.png", "segments_info": [segment]}
+    for name in ("images", "panoptic"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (1, 1), (1, 0, 0)).save(folder / name / "a.png")
+    document = {"images": [photo], "annotations": [annotation], "categories": categories}
+    (folder / "panoptic.json").write_text(json.dumps(document))
+
+
+def test_only_the_things_of_pseudo_labels_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    person, sky = {"id": 1, "name": "person", "isthing": 1}, {"id": 187, "name": "sky", "isthing": 0}
+    for name in ("own", "pseudo"):
+        write_folder(tmp_path / name, [person, sky])
+    ids, photos = np.array([1, 187, 1, 187]), np.array(["train", "train", "validation", "test"])
+    shared = (ids, photos, np.full(4, 384), np.full(4, 0.5, np.float32))
+    regions = {
+        "own": joint_features.Regions(torch.arange(4.0)[:, None], *shared),
+        "pseudo": joint_features.Regions(torch.arange(4.0, 8.0)[:, None], *shared),
+        joint_learning.TEST_SOURCE: joint_features.Regions(torch.zeros(1, 1), *(part[:0] for part in shared)),
+    }
+    monkeypatch.setattr(joint_learning, "xs_sources", lambda _: [SimpleNamespace(root=tmp_path / "own")])
+    monkeypatch.setattr(joint_learning, "identities", lambda part: {part})
+    for also, expected in ((None, [0, 1]), (tmp_path / "pseudo", [0, 1, 4])):
+        (training, labels), (validation, _) = joint_learning.split_regions(tmp_path, regions, also)
+        assert training.features.flatten().tolist() == expected and len(labels) == len(expected)
+        assert set(validation.photos) == {"validation"}
+
+
 def test_unseen_classes_share_no_word_with_the_trained_ones(tmp_path: Path) -> None:
     """Ids up to 200 are COCO's; LVIS adds remarks in parentheses to its names, which words do not have."""
     names = {
@@ -170,14 +202,7 @@ def test_unseen_classes_share_no_word_with_the_trained_ones(tmp_path: Path) -> N
         304: "wet suit", 305: "short pants (clothing)", 306: "Necktie", 307: "TIE", 308: "lamp",
     }  # fmt: skip
     categories = [{"id": number, "name": name, "isthing": 1} for number, name in names.items()]
-    photo = {"id": 1, "file_name": "a.png", "width": 1, "height": 1}
-    segment = {"id": 1, "category_id": 302, "iscrowd": 0, "area": 1}
-    annotation = {"image_id": 1, "file_name": "a.png", "segments_info": [segment]}
-    document = {"images": [photo], "annotations": [annotation], "categories": categories}
-    (tmp_path / "panoptic.json").write_text(json.dumps(document))
-    for folder in ("images", "panoptic"):
-        (tmp_path / folder).mkdir()
-        Image.new("RGB", (1, 1), (1, 0, 0)).save(tmp_path / folder / "a.png")
+    write_folder(tmp_path, categories)
     asked: list[str] = []
 
     def encode(words: Sequence[str]) -> Tensor:
