@@ -458,6 +458,13 @@ for (const head of element.querySelectorAll("thead th")) {
     fillTable(props.value.segments);
   });
 }
+// Gradio's own note of a wait, such as "queue: 2/3 | 4.1s", is hidden; app/page.css shows this sentence instead.
+new MutationObserver(() => {
+  const tracker = document.querySelector("#stage [data-testid=status-tracker]");
+  const [, before, seconds] = /^queue: (\d+)\/\d+ \|\s*([\d.]+)/.exec(tracker?.textContent.trim() ?? "") ?? [];
+  if (seconds >= 1) tracker.dataset.waits = `Waiting for ${before === "1" ? "a request" : before + " requests"} before yours …`;
+  else delete tracker?.dataset.waits;
+}).observe(document.querySelector("#stage"), { childList: true, characterData: true, subtree: true });
 const answered = (event) => element.isConnected && explain(event.detail);
 document.addEventListener("eovseg-why", answered);
 watch("value", render);
