@@ -14,17 +14,17 @@ function button(text, work, className = "") {
 }
 
 function busy(node, text) {
-  const before = node.textContent;
+  node.focused = document.activeElement === node;
+  node.before = node.textContent;
   node.disabled = true;
   node.textContent = text;
-  setTimeout(() => free(node, before), 60000); // even if the request gets no answer
-  node.before = before;
 }
 
-function free(node, text = node.before) {
-  if (!node.disabled) return;
+function free(node) {
+  if (!node?.disabled) return;
   node.disabled = false;
-  node.textContent = text;
+  node.textContent = node.before;
+  if (node.focused && document.activeElement === document.body) node.focus({ preventScroll: true });
 }
 
 function add(word) {
@@ -91,10 +91,11 @@ find(".check").addEventListener("click", (event) => {
 });
 const answered = (event) => element.isConnected && setTimeout(() => explain(event.detail));
 document.addEventListener("eovseg-why", answered);
+const ended = ({ detail }) => free(detail === "change" ? document.querySelector(".stage .why .change") : find("." + detail));
+document.addEventListener("eovseg-advised", ended); // app/advice.py says which request has ended
 watch("value", () => {
   const value = props.value;
   if (value?.kind === "changed" || (value?.kind === "words" && textbox().value !== added)) found.hidden = true;
   if (value?.kind === "check") showCheck(value);
   if (value?.kind === "changes") showChanges(value);
-  if (value?.kind === "check" || value?.kind === "suggested") [".check", ".suggest"].forEach((name) => free(find(name)));
 });

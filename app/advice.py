@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eovseg.advice.suggest import Suggestion
 
 SUGGESTED = 20
+_ENDED = "() => document.dispatchEvent(new CustomEvent('eovseg-advised', {{detail: '{name}'}}))"
 
 
 def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], after: dict[str, Any]) -> None:
@@ -26,7 +27,7 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     given, hidden = [parts.session, parts.words], {**PRIVATE, "show_progress": "hidden"}
     filled = part.suggest(page.callback(suggested, 2), given, [parts.words, part], show_progress="hidden", **model)
     filled.then(page.show, **heavy).then(**after)
-    part.check(page.callback(checked, 1), given, part, show_progress="hidden", **model)
+    check = part.check(page.callback(checked, 1), given, part, show_progress="hidden", **model)
     # A check applies to one photo, list and model, so it disappears when any of them changes.
     for changed in (
         parts.photo.change, parts.preset.change, parts.competes.change, parts.panel.adjust, parts.panel.model,
@@ -38,7 +39,10 @@ def wire(page: "Page", part: gr.HTML, parts: "Parts", heavy: dict[str, Any], aft
     def changes(key: str | None, event: gr.EventData) -> Any:
         return page.callback(lambda session: (changes_value(session, whole(event, "segment")),), 1)(key)
 
-    part.find_changes(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
+    found = part.find_changes(changes, parts.session, part, show_progress="hidden", trigger_mode="always_last", **model)
+    # A request may fail, so its button waits for the end of the request and not for a value.
+    for name, request in (("suggest", filled), ("check", check), ("change", found)):
+        request.then(None, None, None, js=_ENDED.format(name=name), **hidden)
 
 
 def suggested(session: Session, text: str) -> tuple[str, dict[str, Any]]:

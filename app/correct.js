@@ -25,7 +25,9 @@ function fill(place) {
     ask("rename", { name: name() });
   });
   on(".remember", "click", () => trigger("remember", { segment: state.id, name: name() }));
-  on("select", "change", (event) => event.target.value && ask("merge", { other: Number(event.target.value) }));
+  // The arrow keys change a closed list, so a choice alone does not merge.
+  on("select", "change", (event) => (part(".merge").disabled = !event.target.value));
+  on(".merge", "click", () => ask("merge", { other: Number(part("select").value) }));
   on(".split", "click", () => ask("split", { x: state.point[0], y: state.point[1] }));
   on(".delete", "click", () => ask("delete", {}));
   on(".undo", "click", () => trigger("undo", {}));
@@ -45,15 +47,28 @@ function show() {
   const others = state.segments.filter((segment) => segment.id !== state.id);
   part("select").replaceChildren(new Option("choose …", ""), ...others.map((s) => new Option(s.name, s.id)));
   part("select").disabled = !others.length;
+  part(".merge").disabled = true;
   part(".split").disabled = !state.point;
   part(".split").title = state.point
     ? "Makes the part that you clicked a separate segment, if it does not touch the rest"
     : "Click the part on the picture first";
 }
 
+const usable = (node) => node && !node.disabled && node.checkVisibility();
+
+// A control that disappears or is disabled hands the focus on, so that the keyboard stays here.
+function keepFocus(held, last) {
+  if (!held || usable(held)) return;
+  const chip = (which) => document.querySelector(".stage .chip" + which);
+  [part("select"), chip(`[data-id="${last}"]`), part(".undo"), chip("")].find(usable)?.focus();
+}
+
 const pinned = (event) => {
   if (!element.isConnected) return;
+  const held = slot()?.contains(document.activeElement) ? document.activeElement : null;
+  const last = state.id;
   state = event.detail;
   show();
+  keepFocus(held, last);
 };
 document.addEventListener("eovseg-pin", pinned);

@@ -34,6 +34,8 @@ from eovseg.assets import asset_path
 from eovseg.errors import ConfigError, EovsegError
 from eovseg.formats import FORMATS
 from eovseg.predictor import Predictor
+from eovseg.presets import preset_names
+from eovseg.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -144,19 +146,23 @@ class Page:
         if linked is None or session is None:
             return (key, *[gr.skip()] * 8)
         path = str(asset_path(f"photos/{linked.photo}"))
+        competes = gr.update(value=linked.competes, visible=True if linked.preset else "hidden")
+        listed = (linked.preset, competes) if linked.preset in ("", *preset_names()) else (gr.skip(), gr.skip())
+        panel = gr.skip()
 
         def work(session: Session) -> Session:
+            nonlocal panel
+            predictor = self.models.get(linked.model)
+            panel = self._panel(predictor, read_settings(linked.settings))
             wanted = make_request(linked.words, linked.preset, linked.competes, linked.settings, session.words)
-            run(session, self.models.get(linked.model), path, wanted)
+            run(session, predictor, path, wanted)
             session.chosen = next((s.id for s in session.shown.segments if s.id == linked.segment), None)
             return session
 
         if self._guarded(work, session) is None:
             # For example, a word by example is not loaded: the visitor can load it here and press Segment.
-            return (key, *[gr.skip()] * 3, path, linked.words, *[gr.skip()] * 3)
-        competes = gr.update(value=linked.competes, visible=True if linked.preset else "hidden")
-        inputs = (path, linked.words, linked.preset, competes, self.panel(key))
-        return (key, *self._shown(session, True, linked), *inputs)
+            return (key, *[gr.skip()] * 3, path, linked.words, *listed, panel)
+        return (key, *self._shown(session, True, linked), path, linked.words, *listed, panel)
 
     def show(
         self,
@@ -245,11 +251,14 @@ class Page:
     def panel(self, key: str | None) -> dict[str, Any]:
         """The data for app/panel.js: all models, the session's model and settings, and the defaults of that model."""
         session = self.store.get(key) or self.start
+        return self._panel(session.predictor, session.asked.settings)
+
+    def _panel(self, predictor: Predictor, settings: Settings) -> dict[str, Any]:
         return {
-            "model": self.models.key_of(session.predictor),
+            "model": self.models.key_of(predictor),
             "models": [asdict(choice) for choice in self.models.choices()],
-            "settings": session.asked.settings.given(),
-            "defaults": defaults(session.predictor.config),
+            "settings": settings.given(),
+            "defaults": defaults(predictor.config),
         }
 
     def shown_again(self, key: str | None) -> Any:

@@ -8,6 +8,7 @@ const overlay = find(".overlay");
 const focusLayer = find(".focus");
 const names = find(".names");
 const tip = find(".tip");
+const cross = find(".cross");
 const legend = find(".legend");
 const why = find(".why");
 const rows = find("tbody");
@@ -19,6 +20,7 @@ let size = [0, 0];
 let byId = new Map();
 let pinned = 0;
 let point = null; // the clicked pixel (x, y); null if the segment was pinned in the legend or the table
+let keyed = [0.5, 0.5]; // position of the crosshair, as shares of width and height
 let shown = 0;
 let order = ["share", -1]; // sort column of the table, and 1 for ascending or -1 for descending
 let newest = 0; // number of the latest render; older ones that finish late are dropped
@@ -89,6 +91,11 @@ function tellPinned() {
 }
 
 function pin(id, at = null) {
+  if (id && id === pinned && at && !point) {
+    point = at; // a segment that was pinned without a click on the picture stays pinned
+    return tellPinned();
+  }
+  const held = why.contains(document.activeElement) ? document.activeElement : null;
   pinned = id === pinned ? 0 : id;
   point = pinned ? at : null;
   for (const node of legend.querySelectorAll("button")) {
@@ -96,6 +103,7 @@ function pin(id, at = null) {
   }
   show(pinned);
   why.hidden = true;
+  if (held) legend.querySelector(`[data-id="${id}"]`)?.focus({ preventScroll: !held.matches(":focus-visible") });
   trigger("explain", { segment: pinned });
   tellPinned();
 }
@@ -394,6 +402,26 @@ picture.addEventListener("pointerleave", () => {
   show(pinned);
 });
 picture.addEventListener("click", (event) => pin(idUnder(event), pixelUnder(event)));
+picture.addEventListener("keydown", (event) => {
+  if (!ids || event.target !== picture) return;
+  const step = event.shiftKey ? 0.1 : 0.02;
+  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+  const picks = event.key === "Enter" || event.key === " ";
+  if (!picks && !(event.key in moves)) return;
+  event.preventDefault();
+  keyed = keyed.map((share, axis) => Math.min(Math.max(share + (moves[event.key]?.[axis] ?? 0), 0), 0.9999));
+  [cross.style.left, cross.style.top] = keyed.map((share) => 100 * share + "%");
+  cross.hidden = false;
+  const box = overlay.getBoundingClientRect();
+  const there = { clientX: box.left + keyed[0] * box.width, clientY: box.top + keyed[1] * box.height };
+  if (picks) return pin(idUnder(there), pixelUnder(there));
+  if (!pinned) show(idUnder(there));
+  tell(there, idUnder(there));
+});
+picture.addEventListener("blur", () => {
+  cross.hidden = tip.hidden = true;
+  show(pinned);
+});
 element.addEventListener("keydown", (event) => event.key === "Escape" && pinned && pin(pinned));
 opacity.addEventListener("input", () => picture.style.setProperty("--opacity", opacity.value / 100));
 opacity.addEventListener("change", () => trigger("opacity", { value: opacity.value / 100 }));
@@ -430,6 +458,13 @@ for (const head of element.querySelectorAll("thead th")) {
     fillTable(props.value.segments);
   });
 }
+// Gradio's own note of a wait, such as "queue: 2/3 | 4.1s", is hidden; app/page.css shows this sentence instead.
+new MutationObserver(() => {
+  const tracker = document.querySelector("#stage [data-testid=status-tracker]");
+  const [, before, seconds] = /^queue: (\d+)\/\d+ \|\s*([\d.]+)/.exec(tracker?.textContent.trim() ?? "") ?? [];
+  if (seconds >= 1) tracker.dataset.waits = `Waiting for ${before === "1" ? "a request" : before + " requests"} before yours …`;
+  else delete tracker?.dataset.waits;
+}).observe(document.querySelector("#stage"), { childList: true, characterData: true, subtree: true });
 const answered = (event) => element.isConnected && explain(event.detail);
 document.addEventListener("eovseg-why", answered);
 watch("value", render);

@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.page import Page
+from eovseg.errors import EovsegError
 from tests.app.visit import Visit
 
 pytestmark = pytest.mark.browser
@@ -13,6 +15,21 @@ def test_a_button_adds_suggestions_to_the_box(visit: Visit) -> None:
     assert visit.tab.input_value("#words textarea") == "heaven, sky: stuff; unicorn; meadow"
     assert {name.split()[0] for name in visit.names} == {"heaven", "unicorn", "meadow"}
     visit.tab.wait_for_selector("#advice .suggest:enabled")
+
+
+def test_a_button_is_free_again_after_an_error(
+    visit: Visit, server: tuple[str, Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise EovsegError("There are no suggestions today.")
+
+    monkeypatch.setattr(server[1].start.predictor, "suggest", fail)
+    visit.tab.focus("#advice .suggest")
+    visit.tab.keyboard.press("Enter")
+    visit.tab.wait_for_selector(".toast-body >> text=no suggestions today")
+    visit.tab.wait_for_selector("#advice .suggest:enabled", timeout=20_000)
+    assert visit.tab.inner_text("#advice .suggest") == "Suggest words from the photo"
+    assert visit.tab.evaluate("document.activeElement.className") == "suggest", "it has the focus again"
 
 
 def test_checking_the_words_offers_words_to_add(visit: Visit) -> None:

@@ -74,9 +74,14 @@ def test_a_link_with_a_word_that_is_not_loaded_fills_the_boxes(page: Page, monke
     said: list[str] = []
     monkeypatch.setattr(gr, "Warning", said.append)
     key = page.store.open(None, page.start).key
-    request: Any = SimpleNamespace(query_params={"photo": "bear.jpg", "words": "our mug.word; bear"})
-    photo, words = page.restore(key, request)[4:6]
+    query = {"photo": "bear.jpg", "words": "our mug.word; bear", "preset": "cityscapes-19", "competes": "1"}
+    request: Any = SimpleNamespace(query_params=query | {"alpha": "0.3", "task": "semantic"})
+    photo, words, preset, competes, panel = page.restore(key, request)[4:]
     assert photo.endswith("bear.jpg") and words == "our mug.word; bear" and "is not loaded" in said[0]
+    assert preset == "cityscapes-19" and competes["value"] is True
+    assert panel["settings"] == {"task": "semantic", "alpha": 0.3}
+    request.query_params |= {"preset": "none", "alpha": "much"}
+    assert page.restore(key, request)[6:] == (gr.skip(),) * 3, "values that are themselves wrong are ignored"
 
 
 def test_a_part_is_split_off_and_pinned(session: Session) -> None:

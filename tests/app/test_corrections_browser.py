@@ -30,7 +30,8 @@ def test_a_visitor_corrects_a_segment(visit: Visit) -> None:
     assert visit.tab.inner_text(".why .by-hand").startswith(
         "The name “<i>ferry</i>” was given by hand. The model chose “boat”"
     )
-    visit.changes(lambda: visit.tab.select_option(".correct select", label="boat"))
+    visit.tab.select_option(".correct select", label="boat")
+    visit.changes(lambda: visit.tab.click(".correct .merge"))
     assert visit.names == ["<i>ferry</i>", "sea", "sky"]
 
     # The two parts do not touch, so a click on the lower one allows to split it off.
@@ -50,6 +51,56 @@ def test_a_visitor_corrects_a_segment(visit: Visit) -> None:
     visit.tab.evaluate("for (let i = 0; i < 4; i++) document.querySelector('.correct .undo').click()")  # none is lost
     visit.tab.wait_for_selector(".correct", state="hidden")
     assert visit.names == ["boat 1", "boat 2", "sea", "sky"] and not visit.tab.locator(".correct").is_visible()
+
+
+def test_a_visitor_corrects_with_the_keyboard_only(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("sky: stuff; sea: stuff; boat"))
+    press = visit.tab.keyboard.press
+
+    def focused(selector: str) -> None:
+        visit.tab.wait_for_function("selector => document.activeElement.matches(selector)", arg=selector)
+
+    visit.tab.focus(".stage .chip:has-text('boat 1')")
+    press("Enter")
+    visit.tab.wait_for_selector(".correct select:enabled")
+    visit.tab.focus(".correct select")
+    press("ArrowDown")  # a choice alone merges nothing
+    assert visit.tab.input_value(".correct select") and visit.names == ["boat 1", "boat 2", "sea", "sky"]
+    press("Tab")
+    focused(".correct .merge")
+    visit.changes(lambda: press("Enter"))
+    assert len(visit.names) == 3
+    focused(".correct select")
+    visit.tab.focus(".correct .delete")
+    visit.changes(lambda: press("Space"))
+    focused(".correct .undo")
+    visit.changes(lambda: press("Enter"))
+    focused(".correct .undo")
+    visit.changes(lambda: press("Enter"))
+    focused(".stage .chip")
+    press("Enter")
+    visit.tab.wait_for_selector(".stage .why .close")
+    for place in (".stage .why .close", ".correct input"):
+        visit.tab.focus(place)
+        press("Escape")
+        focused(".stage .chip")
+        press("Enter")
+        visit.tab.wait_for_selector(".correct input:visible")
+
+
+def test_the_keyboard_chooses_the_part_to_split_off(visit: Visit) -> None:
+    visit.changes(lambda: visit.words("boat"))
+    pin(visit, "boat 1")
+    visit.tab.select_option(".correct select", label="boat 2")
+    visit.changes(lambda: visit.tab.click(".correct .merge"))
+    visit.tab.focus(".stage .picture")
+    for _ in range(10):
+        visit.tab.keyboard.press("ArrowDown")
+    assert visit.tab.locator(".stage .cross").is_visible() and visit.tab.inner_text(".stage .tip b") == "boat"
+    visit.tab.keyboard.press("Enter")  # the segment was pinned without a point, so it stays pinned
+    visit.changes(lambda: visit.tab.click(".correct .split"))
+    assert visit.names == ["boat 1", "boat 2"]
+    assert not visit.tab.locator(".stage .cross").is_visible()
 
 
 def test_a_deleted_segment_is_not_called_not_found(visit: Visit) -> None:

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from app.page import Page
 from eovseg.assets import asset_path
 from tests.app.visit import Visit
 
@@ -294,6 +297,25 @@ def test_opacity_and_names_take_effect_immediately(visit: Visit) -> None:
     visit.tab.click(".stage .switch input")
     opacity = "getComputedStyle(document.querySelector('.stage .names')).opacity"
     visit.tab.wait_for_function(f"{opacity} === '0'")
+
+
+def test_a_visitor_who_waits_is_told(
+    open_page: Callable[..., Visit], server: tuple[str, Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = open_page(), open_page()
+    predictor: Any = server[1].start.predictor
+    decode, free = predictor.decode, threading.Event()
+    monkeypatch.setattr(predictor, "decode", lambda *values, **named: free.wait(60) and decode(*values, **named))
+    try:
+        first.words("sea: stuff")
+        first.tab.wait_for_selector("#stage [data-testid=status-tracker]:not(.hide)", state="attached")
+        second.words("sky: stuff")
+        notice = second.tab.wait_for_selector("#stage [data-waits]", state="attached")
+        assert notice.get_attribute("data-waits") == "Waiting for a request before yours …"
+    finally:
+        free.set()
+    second.tab.wait_for_function("document.querySelectorAll('.stage .chip').length === 1")
+    assert second.names == ["sky"] and second.tab.locator("#stage [data-waits]").count() == 0
 
 
 def test_two_browser_tabs_are_independent(open_page: Callable[..., Visit], visit: Visit) -> None:
