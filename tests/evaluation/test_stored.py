@@ -78,7 +78,9 @@ OVERALL = ("PQ", "mIoU", "ensemble top-1 seen")
     [
         ("README.md", "xs-82-photos", (*OVERALL, "left in the result and named")),
         ("README.md", "xs-lvis", ("ensemble top-1 seen", "ensemble top-1 unseen")),
+        ("README.md", "xs-test", (*OVERALL, "left in the result and named")),
         ("assets/weights/README.md", "xs-82-photos", OVERALL),
+        ("assets/weights/README.md", "xs-test", (*OVERALL, "masks found", "calibration error")),
     ],
 )
 def test_readme_and_card_print_the_reports_figures(text: str, folder: str, names: tuple[str, ...]) -> None:
