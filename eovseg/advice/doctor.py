@@ -189,7 +189,7 @@ def _gaps(predictor: "Segmenter", decoded: "Decoded", result: "Result") -> list[
 
 
 def place_in_words(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> str:
-    """Where a box x0, y0, x1, y1 lies in a photo (H, W): "at the top left", "across most of the photo", …"""
+    """Where a box x0, y0, x1, y1 lies in a photo (H, W): "at the top left", "spread across the photo", …"""
     (x0, y0, x1, y1), (height, width) = box, shape
     sides, wide = [], False
     for low, high, size, names in ((y0, y1, height, ("top", "bottom")), (x0, x1, width, ("left", "right"))):
@@ -198,7 +198,7 @@ def place_in_words(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> st
             wide = True
         elif third != 1:
             sides.append(names[third // 2])
-    return "at the " + " ".join(sides) if sides else "across most of the photo" if wide else "in the middle"
+    return "at the " + " ".join(sides) if sides else "spread across the photo" if wide else "in the middle"
 
 
 def on_grid(mask: np.ndarray, decoded: "Decoded") -> np.ndarray:

@@ -55,8 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
     if config.calibration is not None and "calibration" not in changes:
         print(
             f"Its scores use the calibration {list(config.calibration)} of the weights from which the run started; to "
-            f"calibrate them again, run `eovseg evaluate FOLDER --checkpoint {shlex.quote(str(arguments.output))} "
-            "--out REPORT` and `python -m eovseg.evaluation.calibrate REPORT`."
+            f"calibrate them again, on a FOLDER with panoptic labels, run `eovseg evaluate FOLDER --tasks panoptic "
+            f"--checkpoint {shlex.quote(str(arguments.output))} --out REPORT` and "
+            "`python -m eovseg.evaluation.calibrate REPORT`."
         )
 
 

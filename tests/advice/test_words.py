@@ -108,7 +108,7 @@ def test_a_diagnosis_in_sentences() -> None:
     [
         ((375, 155, 620, 266), "at the right"),
         ((0, 0, 640, 90), "at the top"), ((0, 330, 150, 427), "at the bottom left"),
-        ((250, 150, 400, 280), "in the middle"), ((0, 0, 640, 427), "across most of the photo"),
+        ((250, 150, 400, 280), "in the middle"), ((0, 0, 640, 427), "spread across the photo"),
     ],
 )  # fmt: skip
 def test_the_place_of_an_area(box: tuple[int, int, int, int], where: str) -> None:

@@ -131,7 +131,9 @@ def test_export_says_whose_calibration_the_scores_have(
     arguments = ["export", str(training_checkpoint), str(tmp_path / "a.safetensors")]
     for more, printed in (([], True), (["--set", "calibration=null"], False), (["--set", "calibration=[1,0]"], False)):
         assert main(arguments + more) == 0
-        assert ("`python -m eovseg.evaluation.calibrate REPORT`." in capsys.readouterr().out) == printed
+        said = capsys.readouterr().out
+        assert ("`python -m eovseg.evaluation.calibrate REPORT`." in said) == printed
+        assert ("on a FOLDER with panoptic labels, run `eovseg evaluate FOLDER --tasks panoptic " in said) == printed
 
 
 def test_impossible_exports_are_refused(
